@@ -1,0 +1,1 @@
+"""DICOM files and a label CSV -> TFRecord shards: index, plan, execute."""

@@ -1,0 +1,94 @@
+"""What to convert, and how: a frozen config, validated at construction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ich_tf.errors import ConfigError
+from ich_tf.records import ENCODINGS, SCHEMA_VERSION
+from ich_tf.windows import preset_windows
+
+# A change in any of these is another plan; the others say where and how fast.
+_PLANNED = (
+    "image_size",
+    "windows",
+    "encoding",
+    "num_folds",
+    "test_fraction",
+    "seed",
+    "shard_mb",
+)
+
+
+def _flag(default: Any, help_text: str, choices: tuple[str, ...] | None = None) -> Any:
+    metadata: dict[str, Any] = {"help": help_text}
+    if choices:
+        metadata["choices"] = choices
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class ConversionConfig:
+    """One conversion; each field is a flag of tools.make_tfrecords, described there."""
+
+    dicom_dir: str = _flag(
+        "data/phantoms/stage_2_train",
+        "Folder (nested, any extension) or zip archive of DICOM files, or one file.",
+    )
+    labels_csv: str = _flag(
+        "data/phantoms/stage_2_train.csv",
+        "RSNA's label CSV (ID,Label; six rows an image). Empty: convert without labels.",
+    )
+    out_dir: str = _flag("data/tfrecords", "Folder for the shards.")
+    image_size: int = _flag(256, "Rows and columns of the stored images.")
+    windows: tuple[str, ...] = _flag(
+        ("brain", "subdural", "soft"),
+        "Window presets, one a channel: brain, subdural, soft, stroke, bone.",
+    )
+    encoding: str = _flag("png", "Image format of the records, lossless both.", ENCODINGS)
+    num_folds: int = _flag(5, "Folds of patients for cross-validation, 2 or more.")
+    test_fraction: float = _flag(0.1, "Share of the patients held out as the test split.")
+    seed: int = _flag(0, "Of the splits and of the order of series.")
+    shard_mb: int = _flag(128, "Size of a shard to aim at, MiB.")
+    num_workers: int = _flag(0, "Processes; 0 means one per core.")
+    runner: str = _flag("local", "Where shards are written.", ("local",))
+    max_bad_fraction: float = _flag(
+        0.01, "Exit with 1 if more than this share of the inputs could not be converted."
+    )
+    verify: str = _flag(
+        "size",
+        "What makes a shard of an earlier run count as done: its size, or its full hash too.",
+        ("size", "full"),
+    )
+    hash_key_file: str = _flag(
+        "",
+        "File with a secret: ids that are not RSNA's are stored as HMACs under it. Empty: a "
+        "public key, under which known ids can be recognised.",
+    )
+    overwrite: bool = _flag(False, "Replace the conversion that stands in --out_dir.")
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "windows", tuple(self.windows))
+        preset_windows(self.windows)
+        self._check("image_size", 16 <= self.image_size <= 4096, "16 to 4096")
+        self._check("encoding", self.encoding in ENCODINGS, " or ".join(ENCODINGS))
+        self._check("num_folds", self.num_folds >= 2, "2 or more")
+        self._check("test_fraction", 0 <= self.test_fraction < 1, "at least 0 and below 1")
+        self._check("seed", 0 <= self.seed < 2**32, "0 to 2**32 - 1")
+        self._check("shard_mb", self.shard_mb >= 1, "1 or more")
+        self._check("num_workers", self.num_workers >= 0, "0 or more")
+        self._check("runner", self.runner == "local", "local")
+        self._check("max_bad_fraction", 0 <= self.max_bad_fraction <= 1, "0 to 1")
+        self._check("verify", self.verify in ("size", "full"), "size or full")
+        self._check("dicom_dir", bool(self.dicom_dir), "a folder, a zip archive or a file")
+        self._check("out_dir", bool(self.out_dir), "a folder")
+
+    def _check(self, name: str, valid: bool, expected: str) -> None:
+        if not valid:
+            raise ConfigError(f"{name} is {getattr(self, name)!r}; expected {expected}.")
+
+    def planned(self) -> dict[str, Any]:
+        """What the shards' bytes depend on, for the plan and the manifest."""
+        content = {name: getattr(self, name) for name in _PLANNED}
+        return {**content, "windows": list(self.windows), "schema_version": SCHEMA_VERSION}

@@ -1,0 +1,89 @@
+"""The local executor: spawned processes on this machine, one per core."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from types import TracebackType
+from typing import TypeVar
+
+import cv2
+
+from ich_tf.errors import InputError
+from ich_tf.progress import track
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class LocalExecutor:
+    """Maps functions over items in worker processes.
+
+    Workers are spawned, never forked: the caller may have loaded TensorFlow, whose threads a
+    fork would copy half-alive. The workers themselves never load it.
+    """
+
+    def __init__(self, num_workers: int = 0) -> None:
+        """Starts no process until there is work.
+
+        Args:
+          num_workers: Processes; 0 means one per core. With one, the work is done here.
+        """
+        self.num_workers = num_workers or os.cpu_count() or 1
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> LocalExecutor:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._pool is not None:
+            # After an error the rest of the queue is dropped, not worked off.
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._pool = None
+
+    def map(
+        self, function: Callable[[Item], Result], items: Sequence[Item], name: str
+    ) -> Iterator[Result]:
+        """The results of `function`, in the order of `items`, as they come.
+
+        Args:
+          function: A module's function; it runs in a worker.
+          items: Picklable.
+          name: Of the work, for its progress.
+
+        Raises:
+          InputError: If a worker died.
+        """
+        if self.num_workers == 1:
+            _start_worker()
+            yield from track(map(function, items), len(items), name)
+            return
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(
+                self.num_workers,
+                mp_context=multiprocessing.get_context("spawn"),
+                initializer=_start_worker,
+            )
+        # Few items (shards) go one by one; many small ones (headers) in bundles.
+        chunk = max(1, min(64, len(items) // (self.num_workers * 8)))
+        try:
+            yield from track(self._pool.map(function, items, chunksize=chunk), len(items), name)
+        except BrokenProcessPool as error:
+            raise InputError(
+                f"a worker process died during {name}: it ran out of memory, was killed, or a "
+                "decoder crashed. Finished shards are kept: run the same command again, with "
+                "--num_workers=1 to see which file it is."
+            ) from error
+
+
+def _start_worker() -> None:
+    # One process a core: OpenCV's own threads would only fight over them.
+    cv2.setNumThreads(1)

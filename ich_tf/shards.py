@@ -1,0 +1,361 @@
+"""Shards on disk: atomic writing, sidecars, and the manifest that readers start from.
+
+`fold-0-00000-of-00008.tfrecord` holds records; `....tfrecord.idx` their offsets and sizes;
+`....tfrecord.json`, the sidecar, is written last and is the shard's commit mark.
+`manifest.json` sums the sidecars up, and `_SUCCESS` comes last of all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from ich_tf import tfrecord
+from ich_tf.errors import InputError
+from ich_tf.labels import CLASSES
+from ich_tf.records import SCHEMA_VERSION
+from ich_tf.splits import fold_name
+
+PLAN = "plan.json"
+MANIFEST = "manifest.json"
+SUCCESS = "_SUCCESS"
+QUARANTINE = "quarantine.jsonl"
+_TEMPORARY = ".tmp"
+_CONVERT = "Run python -m tools.make_tfrecords to write it."
+
+
+class DataError(InputError):
+    """A folder of shards that is missing, unfinished, damaged or of another schema."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One committed shard.
+
+    Attributes:
+      path: The TFRecord file.
+      split: `test`, `fold-0` ..., or `unlabelled`.
+      num_records, num_bytes: Of the file.
+      sha256: Of the file.
+      label_counts: Positive records a class, in the order of `CLASSES`.
+    """
+
+    path: Path
+    split: str
+    num_records: int
+    num_bytes: int
+    sha256: str
+    label_counts: tuple[int, ...]
+
+
+@dataclass
+class Sidecar:
+    """What is known of a shard once it is written; the JSON file beside it.
+
+    Attributes:
+      name: The TFRecord file's name.
+      split, num_records, num_bytes, sha256, label_counts: As in `Shard`.
+      plan_sha256: Of the plan that the shard belongs to.
+      repairs: Named repair -> slices it was applied to.
+      hu_sum, num_pixels, hu_min, hu_max: Of the original slices, clipped to the window range.
+      num_tilted: Slices whose gantry was tilted by more than half a degree.
+      quarantine: The inputs that were left out, as lines of quarantine.jsonl.
+    """
+
+    name: str
+    split: str
+    plan_sha256: str
+    num_records: int = 0
+    num_bytes: int = 0
+    sha256: str = ""
+    label_counts: list[int] = field(default_factory=lambda: [0] * len(CLASSES))
+    repairs: dict[str, int] = field(default_factory=dict)
+    hu_sum: float = 0.0
+    num_pixels: int = 0
+    hu_min: float | None = None
+    hu_max: float | None = None
+    num_tilted: int = 0
+    quarantine: list[dict[str, str]] = field(default_factory=list)
+
+    def shard(self, folder: Path) -> Shard:
+        """The shard this sidecar describes."""
+        return Shard(
+            path=folder / self.name,
+            split=self.split,
+            num_records=self.num_records,
+            num_bytes=self.num_bytes,
+            sha256=self.sha256,
+            label_counts=tuple(self.label_counts),
+        )
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A finished conversion.
+
+    Attributes:
+      data_dir: The folder.
+      image_size: Rows and columns of every stored image.
+      windows: The presets' names, one a channel.
+      encoding: The records' image format.
+      num_folds: Folds, 0 for unlabelled data.
+      shards: All of them, by name.
+      patients: Split -> its patients' keys.
+    """
+
+    data_dir: Path
+    image_size: int
+    windows: tuple[str, ...]
+    encoding: str
+    num_folds: int
+    shards: tuple[Shard, ...]
+    patients: dict[str, list[str]]
+
+    @classmethod
+    def load(cls, data_dir: str | Path) -> Manifest:
+        """Reads `data_dir/manifest.json` and checks that its shards are there, by size.
+
+        Raises:
+          DataError: If the folder is no finished conversion of this schema version.
+        """
+        data_dir = Path(data_dir)
+        if not data_dir.is_dir():
+            raise DataError(f"{data_dir}: no such folder of TFRecords. {_CONVERT}")
+        if not (data_dir / SUCCESS).is_file():
+            state = "is unfinished" if (data_dir / PLAN).is_file() else "holds no TFRecords"
+            raise DataError(
+                f"{data_dir}: {state} (no {SUCCESS}). Run python -m tools.make_tfrecords "
+                f"--out_dir={data_dir} to finish or write it."
+            )
+        content = read_json(data_dir / MANIFEST)
+        version = content.get("schema_version")
+        if version != SCHEMA_VERSION:
+            raise DataError(
+                f"{data_dir}: schema version {version}; this version of ich_tf reads "
+                f"{SCHEMA_VERSION}. Convert the data again into another folder."
+            )
+        try:
+            manifest = cls(
+                data_dir=data_dir,
+                image_size=content["config"]["image_size"],
+                windows=tuple(content["config"]["windows"]),
+                encoding=content["config"]["encoding"],
+                num_folds=content["num_folds"],
+                shards=tuple(
+                    Sidecar(**{**shard, "quarantine": []}).shard(data_dir)
+                    for shard in content["shards"]
+                ),
+                patients=content["patients"],
+            )
+        except (KeyError, TypeError) as error:
+            raise DataError(
+                f"{data_dir / MANIFEST}: not a manifest of schema {SCHEMA_VERSION} ({error!r}). "
+                "Convert the data again."
+            ) from error
+        for shard in manifest.shards:
+            size = shard.path.stat().st_size if shard.path.is_file() else None
+            if size != shard.num_bytes:
+                found = "is missing" if size is None else f"has {size} bytes"
+                raise DataError(
+                    f"{shard.path} {found}; the manifest says {shard.num_bytes} bytes. Run python "
+                    f"-m tools.verify_tfrecords --data_dir={data_dir} --repair."
+                )
+        return manifest
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Of every stored image: rows, columns, channels."""
+        return self.image_size, self.image_size, len(self.windows)
+
+    def split_shards(self, split: str) -> list[Shard]:
+        """The shards of one split.
+
+        Raises:
+          DataError: If the split holds no record.
+        """
+        found = [shard for shard in self.shards if shard.split == split]
+        if not num_records(found):
+            splits = sorted({shard.split for shard in self.shards if shard.num_records})
+            raise DataError(
+                f"{self.data_dir}: split {split!r} holds no record; there are "
+                f"{', '.join(splits) or 'none'}."
+            )
+        return found
+
+    def fold_shards(self, *folds: int) -> list[Shard]:
+        """The shards of the folds with these numbers."""
+        return [shard for fold in folds for shard in self.split_shards(fold_name(fold))]
+
+    def train_shards(self, validation_fold: int) -> list[Shard]:
+        """The shards of all folds but one.
+
+        Raises:
+          DataError: If there is no such fold, or no other.
+        """
+        if not 0 <= validation_fold < self.num_folds or self.num_folds < 2:
+            raise DataError(
+                f"{self.data_dir}: has {self.num_folds} folds; validation_fold is "
+                f"{validation_fold}. Expected 0 to {self.num_folds - 1}, and two folds or more."
+            )
+        return self.fold_shards(*(i for i in range(self.num_folds) if i != validation_fold))
+
+
+def num_records(shards: Iterable[Shard]) -> int:
+    """Records in all."""
+    return sum(shard.num_records for shard in shards)
+
+
+def label_counts(shards: Sequence[Shard]) -> np.ndarray:
+    """Positive records a class, int64 [6]."""
+    counts = np.zeros(len(CLASSES), np.int64)
+    for shard in shards:
+        counts += np.asarray(shard.label_counts, np.int64)
+    return counts
+
+
+def shard_name(split: str, index: int, count: int) -> str:
+    """`fold-0-00000-of-00008.tfrecord`."""
+    return f"{split}-{index:05d}-of-{count:05d}.tfrecord"
+
+
+def sidecar_path(shard: Path) -> Path:
+    """Where a shard's sidecar lies."""
+    return shard.with_name(shard.name + ".json")
+
+
+def index_path(shard: Path) -> Path:
+    """Where a shard's index lies: a line `offset size` a record, as DALI reads it."""
+    return shard.with_name(shard.name + ".idx")
+
+
+def commit_shard(folder: Path, sidecar: Sidecar, payloads: Iterable[bytes]) -> Sidecar:
+    """Writes a shard, its index and, last, its sidecar; each appears whole or not at all.
+
+    Args:
+      folder: Where to.
+      sidecar: Names the shard. `payloads` may fill its other fields while it is consumed.
+      payloads: Serialized records.
+
+    Returns:
+      The sidecar, with the file's count, size and hash.
+
+    Raises:
+      DataError: If the disk gives back other bytes than were written.
+    """
+    path = folder / sidecar.name
+    digest = hashlib.sha256()
+    offsets, offset = [], 0
+    with _atomic_file(path) as file:
+        for payload in payloads:
+            record = tfrecord.frame(payload)
+            file.write(record)
+            digest.update(record)
+            offsets.append(f"{offset} {len(record)}\n")
+            offset += len(record)
+        file.flush()
+        os.fsync(file.fileno())
+        if file_sha256(Path(file.name)) != digest.hexdigest():
+            raise DataError(
+                f"{path}: read back other bytes than were written. Check the disk, then run the "
+                "same command again."
+            )
+    sidecar.num_records, sidecar.num_bytes = len(offsets), offset
+    sidecar.sha256 = digest.hexdigest()
+    write_text(index_path(path), "".join(offsets))
+    write_json(sidecar_path(path), asdict(sidecar))
+    return sidecar
+
+
+def read_sidecar(shard: Path) -> Sidecar | None:
+    """The sidecar of a shard; None where there is none."""
+    path = sidecar_path(shard)
+    if not path.is_file():
+        return None
+    try:
+        return Sidecar(**read_json(path))
+    except TypeError as error:
+        raise DataError(f"{path}: not a sidecar of this version ({error}).") from error
+
+
+def is_committed(shard: Path, plan_sha256: str, *, rehash: bool = False) -> bool:
+    """Whether a shard stands as a plan's run left it.
+
+    Args:
+      shard: The TFRecord file.
+      plan_sha256: The plan's hash.
+      rehash: Compare the file's hash too, not just its size.
+    """
+    sidecar = read_sidecar(shard)
+    if sidecar is None or sidecar.plan_sha256 != plan_sha256 or not shard.is_file():
+        return False
+    if shard.stat().st_size != sidecar.num_bytes or not index_path(shard).is_file():
+        return False
+    return not rehash or file_sha256(shard) == sidecar.sha256
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file, hexadecimal."""
+    with open(path, "rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+      DataError: If it is missing or not JSON.
+    """
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file. {_CONVERT}") from error
+    except ValueError as error:
+        raise DataError(f"{path}: not JSON ({error}). Convert the data again.") from error
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes JSON atomically, with sorted keys."""
+    write_text(path, json.dumps(content, indent=1, sort_keys=True) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file atomically."""
+    with _atomic_file(path) as file:
+        file.write(text.encode("utf-8"))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Removes what writers that were killed left behind."""
+    for path in folder.glob(f".*{_TEMPORARY}"):
+        path.unlink()
+
+
+@contextmanager
+def _atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes its name only once the block ended well."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{_TEMPORARY}")
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    # The rename itself is durable only once the folder is on disk.
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,107 @@
+"""Where DICOM files come from: a folder, a zip archive read in place, or a single file."""
+
+from __future__ import annotations
+
+import functools
+import os
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from ich_tf.dicom import DicomError, Reason
+from ich_tf.errors import InputError
+
+# A slice has half a megabyte; an archive's directory may lie about what it holds.
+MAX_FILE_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file, readable from any process.
+
+    Attributes:
+      root: The folder, or the zip archive.
+      name: Path within it, with forward slashes.
+    """
+
+    root: Path
+    name: str
+
+    @property
+    def stem(self) -> str:
+        """The file's name without folders and extension."""
+        return PurePosixPath(self.name).stem
+
+    def read(self) -> bytes:
+        """The file's bytes.
+
+        Raises:
+          DicomError: UNREADABLE or TOO_LARGE.
+        """
+        try:
+            if self.root.is_dir():
+                with open(self.root / self.name, "rb") as file:
+                    data = file.read(MAX_FILE_BYTES + 1)
+            else:
+                with _archive(self.root).open(self.name) as member:
+                    data = member.read(MAX_FILE_BYTES + 1)
+        # zipfile raises RuntimeError for encryption, NotImplementedError for exotic methods.
+        except (OSError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
+            raise DicomError(
+                Reason.UNREADABLE, f"cannot be read ({type(error).__name__}: {error})."
+            ) from error
+        if len(data) > MAX_FILE_BYTES:
+            raise DicomError(
+                Reason.TOO_LARGE, f"more than {MAX_FILE_BYTES >> 20} MiB; expected one slice."
+            )
+        return data
+
+
+def list_sources(path: str | Path) -> list[Source]:
+    """All files of a folder (nested), a zip archive, or the one file, sorted by name.
+
+    Hidden files, `__MACOSX` and DICOMDIR are left out; everything else is listed, whatever
+    its extension: DICOM files often have none.
+
+    Raises:
+      InputError: If there is no such path, no file in it, or the archive is broken.
+    """
+    path = Path(path)
+    if path.is_dir():
+        names = [
+            (Path(folder) / file).relative_to(path).as_posix()
+            for folder, _, files in os.walk(path)
+            for file in files
+        ]
+        root = path
+    elif path.is_file() and zipfile.is_zipfile(path):
+        try:
+            infos = _archive(path).infolist()
+        except (OSError, zipfile.BadZipFile) as error:
+            raise InputError(f"{path}: not a readable zip archive ({error}).") from error
+        names = [info.filename for info in infos if not info.is_dir()]
+        root = path
+    elif path.is_file():
+        names, root = [path.name], path.parent
+    else:
+        raise InputError(
+            f"{path}: no such file or folder. Expected a folder of DICOM files, a zip archive of "
+            "them, or one DICOM file."
+        )
+    sources = [Source(root, name) for name in sorted(set(names)) if not _is_clutter(name)]
+    if not sources:
+        raise InputError(f"{path}: holds no files. Expected DICOM files.")
+    return sources
+
+
+def _is_clutter(name: str) -> bool:
+    parts = PurePosixPath(name).parts
+    return parts[-1] == "DICOMDIR" or any(
+        part.startswith(".") or part == "__MACOSX" for part in parts
+    )
+
+
+@functools.lru_cache(maxsize=4)
+def _archive(path: Path) -> zipfile.ZipFile:
+    # Kept open: the directory of Kaggle's archive has 874,035 entries to read.
+    return zipfile.ZipFile(path)

@@ -1,0 +1,99 @@
+"""Patients -> folds and a test set, so that no patient is on two sides.
+
+A split is named `test`, `fold-0` ... `fold-(k-1)`, or `unlabelled`. Folds are stratified by
+each patient's label vector (the maximum over the patient's images), with the iterative
+stratification of Sechidis et al. 2011.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+from iterstrat.ml_stratifiers import MultilabelStratifiedKFold, MultilabelStratifiedShuffleSplit
+
+from ich_tf.errors import InputError
+from ich_tf.labels import CLASSES
+
+TEST = "test"
+UNLABELLED = "unlabelled"
+
+
+def fold_name(fold: int) -> str:
+    """The split that holds fold number `fold`."""
+    return f"fold-{fold}"
+
+
+class LeakageError(InputError):
+    """A patient stands in two splits."""
+
+
+def split_patients(
+    labels: Mapping[str, np.ndarray], num_folds: int, test_fraction: float, seed: int
+) -> dict[str, str]:
+    """Assigns every patient to one split.
+
+    Args:
+      labels: Patient -> int [6], 1 where any image of the patient shows the class.
+      num_folds: Two or more.
+      test_fraction: The share of patients that go to `test`, in [0, 1).
+      seed: Of the assignment, which depends on nothing else but the patients and labels.
+
+    Returns:
+      Patient -> split.
+
+    Raises:
+      InputError: If there are fewer patients than the splits need.
+    """
+    patients = sorted(labels)
+    num_test = round(test_fraction * len(patients))
+    if test_fraction > 0:
+        num_test = max(1, num_test)
+    if len(patients) - num_test < num_folds:
+        raise InputError(
+            f"{len(patients)} labelled patients cannot make {num_folds} folds and a test set of "
+            f"{num_test}; give more patients, fewer --num_folds or a smaller --test_fraction."
+        )
+    vectors = np.stack([np.asarray(labels[patient], np.int64) for patient in patients])
+    splits: dict[str, str] = {}
+    rest = np.arange(len(patients))
+    if num_test:
+        chooser = MultilabelStratifiedShuffleSplit(
+            n_splits=1, test_size=num_test, random_state=seed
+        )
+        rest, test = next(chooser.split(rest, vectors))
+        splits.update((patients[i], TEST) for i in test)
+    folds = MultilabelStratifiedKFold(n_splits=num_folds, shuffle=True, random_state=seed)
+    for fold, (_, members) in enumerate(folds.split(rest, vectors[rest])):
+        splits.update((patients[rest[i]], fold_name(fold)) for i in members)
+    return splits
+
+
+def patient_vectors(patients: Iterable[str], labels: np.ndarray) -> dict[str, np.ndarray]:
+    """Patient -> int64 [6], the maximum over the patient's images.
+
+    Args:
+      patients: Each image's patient, n of them.
+      labels: int [n, 6].
+    """
+    vectors: dict[str, np.ndarray] = {}
+    for patient, row in zip(patients, labels, strict=True):
+        vectors[patient] = np.maximum(vectors.get(patient, np.zeros(len(CLASSES), np.int64)), row)
+    return vectors
+
+
+def check_leakage(patients_by_split: Mapping[str, Iterable[str]]) -> None:
+    """Checks that no patient stands in two splits.
+
+    Raises:
+      LeakageError: If one does; names a patient and both splits.
+    """
+    seen: dict[str, str] = {}
+    for split, patients in sorted(patients_by_split.items()):
+        for patient in sorted(set(patients)):
+            if patient in seen:
+                raise LeakageError(
+                    f"patient {patient} is both in {seen[patient]} and in {split}; a model would "
+                    "be scored on a patient it has seen. Convert the data again."
+                )
+            seen[patient] = split

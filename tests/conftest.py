@@ -1,0 +1,96 @@
+import os
+
+# Before anything imports TensorFlow; the commands set the same (ich_tf/command.py).
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def run_command() -> Command:
+    """Runs `python -m <module> <flags>` from the project's root, as a user would."""
+
+    def run(module: str, *flags: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [sys.executable, "-m", module, *flags],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+        assert done.returncode == code, f"{done.args}\n{done.stdout}\n{done.stderr}"
+        if code:
+            assert "Traceback" not in done.stderr, done.stderr
+        return done
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def real_dicom() -> Path:
+    """The folder of real CT files; the test skips, visibly, where there is none."""
+    folder = os.environ.get("ICH_TF_REAL_DICOM")
+    if not folder:
+        pytest.skip("ICH_TF_REAL_DICOM is not set")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def phantom_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small data set in RSNA's layout; shared, so tests that change it copy it first."""
+    from ich_tf.phantom import PhantomConfig, write_dataset
+
+    folder = tmp_path_factory.mktemp("phantoms") / "rsna"
+    write_dataset(folder, PhantomConfig(num_patients=12, seed=3, matrix=64), num_workers=2)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def data_dir(phantom_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The phantoms as TFRecords of 64 px in three folds; shared, so copy before damaging."""
+    from ich_tf.conversion.config import ConversionConfig
+    from ich_tf.conversion.convert import convert
+
+    folder = tmp_path_factory.mktemp("tfrecords") / "data"
+    config = ConversionConfig(
+        dicom_dir=str(phantom_dir / "stage_2_train"),
+        labels_csv=str(phantom_dir / "stage_2_train.csv"),
+        out_dir=str(folder),
+        image_size=64,
+        num_folds=3,
+        test_fraction=0.2,
+        shard_mb=1,
+        num_workers=1,
+    )
+    convert(config)
+    return folder
+
+
+@pytest.fixture
+def data_copy(data_dir: Path, tmp_path: Path) -> Path:
+    """A copy of `data_dir` that a test may damage."""
+    return Path(shutil.copytree(data_dir, tmp_path / "data"))
+
+
+def pytest_configure() -> None:
+    """Two logical CPUs for the whole session: TensorFlow wants to know before it starts."""
+    import tensorflow as tf
+
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(
+        cpu, [tf.config.LogicalDeviceConfiguration(), tf.config.LogicalDeviceConfiguration()]
+    )
+    tf.get_logger().setLevel("ERROR")

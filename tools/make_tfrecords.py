@@ -1,0 +1,29 @@
+r"""Converts head CT DICOMs and their labels into sharded, pre-windowed TFRecords.
+
+  python -m tools.make_tfrecords --dicom_dir=D/stage_2_train --labels_csv=D/stage_2_train.csv \
+      --out_dir=T
+
+Stopped at any moment, the same command continues. Exit codes: 0 done; 1 nothing could be
+converted, or more inputs were left out than --max_bad_fraction; 2 wrong usage.
+"""
+
+from ich_tf import command
+from ich_tf.conversion.config import ConversionConfig
+
+command.define_flags(ConversionConfig)
+
+
+def main() -> None:
+    """Flags -> config -> conversion -> summary."""
+    from ich_tf.conversion.convert import convert, summarize, too_many_bad
+    from ich_tf.errors import InputError
+
+    config = command.config_from_flags(ConversionConfig)
+    result = convert(config)
+    print(summarize(result))
+    if complaint := too_many_bad(result, config):
+        raise InputError(complaint)
+
+
+if __name__ == "__main__":
+    command.run(main, __doc__)
