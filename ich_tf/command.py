@@ -29,7 +29,6 @@ _DEBUG = flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
 # TensorFlow 2.15 turns oneDNN on by itself only for CPUs with AVX-512 and later. On an AVX2
 # CPU it trained ResNet50 at 64 px 2.9 times as fast (36.5 against 12.6 slices/s, 2 cores).
 _TENSORFLOW_ENVIRONMENT = {
-    "TF_USE_LEGACY_KERAS": "1",
     "TF_ENABLE_ONEDNN_OPTS": "1",
     # 3, not 2: TensorFlow 2.15 logs as errors, at every import on a machine without a GPU, that
     # CUDA's factories were registered twice. Its real errors are exceptions as well.

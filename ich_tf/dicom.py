@@ -18,10 +18,11 @@ from typing import Any, BinaryIO
 import numpy as np
 import pydicom
 from pydicom.dataelem import RawDataElement
-from pydicom.dataset import FileDataset
-from pydicom.errors import InvalidDicomError
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.tag import BaseTag, Tag
+from pydicom.uid import UID
 
 from ich_tf.errors import InputError
 
@@ -137,6 +138,7 @@ class Slice:
 # What pydicom raises on broken files, seen on real ones.
 _PARSE_ERRORS = (
     InvalidDicomError,
+    BytesLengthException,
     AttributeError,
     EOFError,
     KeyError,
@@ -310,14 +312,17 @@ def _stored_values(dataset: FileDataset, header: Header) -> tuple[np.ndarray, in
             f"BitsAllocated {allocated}, BitsStored {bits_stored}; expected 8 or 16, and no more "
             "stored than allocated.",
         )
-    syntax = dataset.file_meta.get("TransferSyntaxUID")
-    if syntax is None:
-        raise DicomError(Reason.BAD_HEADER, "TransferSyntaxUID is missing.")
+    syntax = UID(_text(dataset.file_meta, "TransferSyntaxUID"))
+    if not syntax.is_transfer_syntax:
+        raise DicomError(
+            Reason.BAD_HEADER,
+            f"TransferSyntaxUID is {str(syntax)[:64] or 'missing'}; expected a transfer syntax.",
+        )
     if _PIXEL_DATA not in dataset:
         raise DicomError(Reason.NO_PIXELS, "PixelData is missing.")
     kind = f"{'i' if signed else 'u'}{allocated // 8}"
     if syntax.is_compressed and not syntax.is_deflated:
-        stored = _decode(dataset, header).astype(kind, copy=False)
+        stored = _decode(dataset, header, syntax).astype(kind, copy=False)
     else:
         raw = dataset.get_item(_PIXEL_DATA).value
         expected = header.rows * header.columns * allocated // 8
@@ -337,8 +342,7 @@ def _stored_values(dataset: FileDataset, header: Header) -> tuple[np.ndarray, in
     return stored, bits_stored, signed
 
 
-def _decode(dataset: FileDataset, header: Header) -> np.ndarray:
-    syntax = dataset.file_meta.TransferSyntaxUID
+def _decode(dataset: FileDataset, header: Header, syntax: UID) -> np.ndarray:
     try:
         decoder = get_decoder(syntax)
     except NotImplementedError as error:
@@ -408,7 +412,7 @@ def _integer(dataset: FileDataset, keyword: str, default: int | None = None) -> 
         ) from error
 
 
-def _text(dataset: FileDataset, keyword: str) -> str:
+def _text(dataset: Dataset, keyword: str) -> str:
     element = _element(dataset, Tag(keyword))
     value: Any = None if element is None else element.value
     if value is None:
@@ -423,5 +427,5 @@ def _text(dataset: FileDataset, keyword: str) -> str:
         return str(value)
 
 
-def _element(dataset: FileDataset, tag: BaseTag) -> Any:
+def _element(dataset: Dataset, tag: BaseTag) -> Any:
     return dataset.get_item(tag) if tag in dataset else None

@@ -6,7 +6,8 @@ between machines with other numbers of cores.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -138,6 +139,24 @@ def eval_batches(
     dataset = dataset.map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     dataset = dataset.batch(batch_size).map(pad)
     return dataset.prefetch(2).with_options(_options())
+
+
+def read_batches(batches: Iterable[Any]) -> Iterator[Any]:
+    """Iterates over batches; a damaged, cut or missing shard becomes a `DataError`.
+
+    Args:
+      batches: A dataset of this module, distributed or not.
+
+    Raises:
+      DataError: If a record cannot be read, or there are fewer than the manifest says.
+    """
+    try:
+        yield from batches
+    except tf.errors.OpError as error:
+        raise DataError(
+            f"a record cannot be read ({error.message}). Run python -m tools.verify_tfrecords "
+            "--full --repair on the data dir."
+        ) from error
 
 
 def _records(paths: Sequence[str], count: int) -> tf.data.Dataset:

@@ -85,10 +85,12 @@ def read_submission(path: str | Path) -> pd.DataFrame:
     Raises:
       LabelError: As `read_labels`; also for values that are NaN or outside [0, 1].
     """
-    import pandas as pd
-
     long = _read_long(path)
-    values = pd.to_numeric(long["Label"], errors="coerce").astype("float64")
+    try:
+        # Python's float reads every digit; pandas' parser may lose the last.
+        values = long["Label"].map(float)
+    except ValueError as error:
+        raise LabelError(f"{path}: {error}. Every value must be a number in [0, 1].") from error
     bad = ~values.between(0.0, 1.0)
     if bad.any():
         row = long[bad].iloc[0]

@@ -97,7 +97,7 @@ def list_sources(path: str | Path) -> list[Source]:
 def _is_clutter(name: str) -> bool:
     parts = PurePosixPath(name).parts
     return parts[-1] == "DICOMDIR" or any(
-        part.startswith(".") or part == "__MACOSX" for part in parts
+        (part.startswith(".") and part != "..") or part == "__MACOSX" for part in parts
     )
 
 

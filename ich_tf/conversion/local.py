@@ -50,21 +50,21 @@ class LocalExecutor:
             self._pool = None
 
     def map(
-        self, function: Callable[[Item], Result], items: Sequence[Item], name: str
+        self, function: Callable[[Item], Result], items: Sequence[Item], name: str = ""
     ) -> Iterator[Result]:
         """The results of `function`, in the order of `items`, as they come.
 
         Args:
           function: A module's function; it runs in a worker.
           items: Picklable.
-          name: Of the work, for its progress.
+          name: Of the work, for its progress; empty shows none.
 
         Raises:
           InputError: If a worker died.
         """
         if self.num_workers == 1:
             _start_worker()
-            yield from track(map(function, items), len(items), name)
+            yield from _tracked(map(function, items), len(items), name)
             return
         if self._pool is None:
             self._pool = ProcessPoolExecutor(
@@ -75,13 +75,18 @@ class LocalExecutor:
         # Few items (shards) go one by one; many small ones (headers) in bundles.
         chunk = max(1, min(64, len(items) // (self.num_workers * 8)))
         try:
-            yield from track(self._pool.map(function, items, chunksize=chunk), len(items), name)
+            found = self._pool.map(function, items, chunksize=chunk)
+            yield from _tracked(found, len(items), name)
         except BrokenProcessPool as error:
             raise InputError(
-                f"a worker process died during {name}: it ran out of memory, was killed, or a "
-                "decoder crashed. Finished shards are kept: run the same command again, with "
-                "--num_workers=1 to see which file it is."
+                "a worker process died: it ran out of memory, was killed, or a decoder crashed. "
+                "What was finished is kept: run the same command again, with --num_workers=1 to "
+                "see which file it is."
             ) from error
+
+
+def _tracked(found: Iterator[Result], total: int, name: str) -> Iterator[Result]:
+    return track(found, total, name) if name else found
 
 
 def _start_worker() -> None:

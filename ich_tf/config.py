@@ -1,0 +1,289 @@
+"""What a training run is told: one frozen dataclass, checked as it is made.
+
+The defaults are the ResNet50 recipe. `command.define_flags` makes one flag of each field,
+and a run writes its config to `config.json` in its work dir.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from ich_tf.errors import ConfigError
+
+BACKBONES = ("resnet50", "efficientnet_b4", "tiny")
+OPTIMIZERS = ("adam", "adamw", "sgd")
+SCHEDULES = ("constant", "exponential", "cosine")
+STRATEGIES = ("one", "mirrored")
+PRECISIONS = ("auto", "float32", "float16", "bfloat16")
+XLA_CHOICES = ("auto", "on", "off")
+
+# Where a run reads and writes, and whether it may overwrite: no part of what it computes.
+PLACE_FIELDS = ("work_dir", "overwrite")
+
+
+def _field(default: Any, help_text: str, choices: tuple[str, ...] | None = None) -> Any:
+    metadata: dict[str, Any] = {"help": help_text}
+    if choices is not None:
+        metadata["choices"] = choices
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """A training run. Each field's meaning, unit and range stand in its `help`.
+
+    Raises:
+      ConfigError: If a field is out of range, or two contradict each other.
+    """
+
+    data_dir: str = _field("data/tfrecords", "The folder that tools.make_tfrecords wrote.")
+    work_dir: str = _field("runs/resnet50", "The folder of this run: checkpoints, logs, config.")
+    overwrite: bool = _field(
+        False, "Start anew, deleting the run that work_dir holds, instead of continuing it."
+    )
+    validation_fold: int = _field(
+        0, "The fold to validate on; the run trains on all others. From 0."
+    )
+    seed: int = _field(0, "Of the initial weights, the order of the records and augmentation.")
+
+    backbone: str = _field("resnet50", "The network below the classifier.", BACKBONES)
+    weights: str = _field(
+        "imagenet",
+        "Initial weights: imagenet (downloaded once by Keras), none (random), or the path of a "
+        "weights file: keras.applications' without its top, or best.weights.h5 of another run.",
+    )
+    image_size: int = _field(
+        224, "Input height and width of the network, px. The model resizes records of another size."
+    )
+    dropout: float = _field(0.0, "Share of the features dropped before the classifier, in [0, 1).")
+    bn_momentum: float = _field(
+        0.0,
+        "Momentum of the batch normalisation's moving statistics, in [0, 1); 0 keeps the "
+        "backbone's own (0.99). Short runs from random weights want about 0.9.",
+    )
+    freeze_bn: bool = _field(
+        False, "Keep batch normalisation as loaded: neither its statistics nor its scale learn."
+    )
+
+    batch_size: int = _field(32, "Slices a step, over all replicas.")
+    epochs: int = _field(5, "Passes over the training folds.")
+    max_steps_per_epoch: int = _field(0, "Ends each epoch after so many steps; 0 uses all records.")
+    optimizer: str = _field("adam", "adamw and sgd (Nesterov, momentum 0.9) decay.", OPTIMIZERS)
+    learning_rate: float = _field(5e-4, "At the start, or at the warm-up's end.")
+    schedule: str = _field(
+        "exponential",
+        "constant; exponential: times lr_decay after each epoch; cosine: to 0 at the end.",
+        SCHEDULES,
+    )
+    lr_decay: float = _field(0.8, "The exponential schedule's factor an epoch, in (0, 1].")
+    warmup_epochs: float = _field(
+        0.0, "Epochs, or part of one, over which the rate rises from 0 in a straight line."
+    )
+    weight_decay: float = _field(
+        0.0, "Decoupled, a step, times the rate; kernels only. For adamw and sgd."
+    )
+    clip_norm: float = _field(
+        0.0, "The gradient's global norm, over all replicas, is cut down to this; 0 never cuts."
+    )
+
+    flip: bool = _field(False, "Augmentation: mirror half of the slices left to right.")
+    shift: float = _field(
+        0.0, "Augmentation: largest shift along each axis, as a share of the side, in [0, 1)."
+    )
+    rotate: float = _field(0.0, "Augmentation: largest rotation either way, degrees, in [0, 180].")
+    scale: float = _field(
+        0.0, "Augmentation: largest change of size either way, as a share, in [0, 1)."
+    )
+
+    strategy: str = _field(
+        "one", "one device, or mirrored: a replica on each of the machine's GPUs.", STRATEGIES
+    )
+    cpu_replicas: int = _field(
+        0, "With mirrored: so many replicas on the CPU. 0: the GPUs, or one replica without any."
+    )
+    mixed_precision: str = _field(
+        "auto", "The arithmetic's type; auto looks at the hardware.", PRECISIONS
+    )
+    xla: str = _field("auto", "Compile the forward and backward pass; auto: on GPUs.", XLA_CHOICES)
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            kind = type(field.default)
+            if kind is float and type(value) is int:
+                value = float(value)
+                object.__setattr__(self, field.name, value)
+            # bool is an int to isinstance: `seed=True` is a slip all the same.
+            _require(type(value) is kind, field.name, value, f"of type {kind.__name__}")
+            if kind is float:
+                _require(math.isfinite(value), field.name, value, "a finite number")
+            choices = field.metadata.get("choices")
+            if choices is not None:
+                _require(value in choices, field.name, value, f"one of {', '.join(choices)}")
+        for name in ("data_dir", "work_dir", "weights"):
+            _require(bool(getattr(self, name)), name, getattr(self, name), "not empty")
+        for name in ("batch_size", "epochs"):
+            _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        for name in (
+            "validation_fold",
+            "seed",
+            "max_steps_per_epoch",
+            "warmup_epochs",
+            "weight_decay",
+            "clip_norm",
+            "cpu_replicas",
+        ):
+            _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        for name in ("dropout", "bn_momentum", "shift", "scale"):
+            _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "in [0, 1)")
+        _require(self.image_size >= 32, "image_size", self.image_size, "32 or more, in px")
+        _require(self.learning_rate > 0, "learning_rate", self.learning_rate, "above 0")
+        _require(0 < self.lr_decay <= 1, "lr_decay", self.lr_decay, "in (0, 1]")
+        _require(self.rotate <= 180 and self.rotate >= 0, "rotate", self.rotate, "in [0, 180]")
+        self._check_together()
+
+    def _check_together(self) -> None:
+        _require(
+            self.warmup_epochs < self.epochs,
+            "warmup_epochs",
+            self.warmup_epochs,
+            f"below epochs, which is {self.epochs}",
+        )
+        if self.optimizer == "adam":
+            _require(
+                self.weight_decay == 0, "weight_decay", self.weight_decay, "0 with --optimizer=adam"
+            )
+        if self.strategy == "one":
+            _require(
+                self.cpu_replicas <= 1,
+                "cpu_replicas",
+                self.cpu_replicas,
+                "0 or 1 with --strategy=one (use --strategy=mirrored)",
+            )
+        if self.cpu_replicas:
+            _require(
+                self.batch_size % self.cpu_replicas == 0,
+                "batch_size",
+                self.batch_size,
+                f"a multiple of cpu_replicas, which is {self.cpu_replicas}",
+            )
+        if self.backbone == "tiny":
+            _require(
+                self.weights != "imagenet",
+                "weights",
+                self.weights,
+                "none or a path with --backbone=tiny, which has no ImageNet weights",
+            )
+
+    def to_json(self) -> str:
+        """The config as a JSON object, one field a line."""
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> TrainConfig:
+        """The inverse of `to_json`.
+
+        Raises:
+          ConfigError: If `text` is no JSON object or names a field that does not exist.
+        """
+        try:
+            values = json.loads(text)
+        except ValueError as error:
+            raise ConfigError(f"a config must be JSON, and this is not: {error}.") from error
+        if not isinstance(values, dict):
+            raise ConfigError(f"a config must be a JSON object, not {type(values).__name__}.")
+        unknown = sorted(set(values) - {field.name for field in dataclasses.fields(cls)})
+        if unknown:
+            raise ConfigError(
+                f"the config names fields that do not exist: {', '.join(unknown)}. It was "
+                "written by another version of ich_tf."
+            )
+        return cls(**values)
+
+    def differences(self, other: TrainConfig) -> list[str]:
+        """`name: value here, value there` for each field of the computation that differs."""
+        here, there = dataclasses.asdict(self), dataclasses.asdict(other)
+        return [
+            f"{name}: {here[name]!r} here, {there[name]!r} there"
+            for name in here
+            if name not in PLACE_FIELDS and here[name] != there[name]
+        ]
+
+
+def _require(holds: bool, name: str, value: Any, expected: str) -> None:
+    if not holds:
+        raise ConfigError(f"{name} is {value!r}; it must be {expected}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateConfig:
+    """An evaluation. Each field's meaning stands in its `help`.
+
+    Raises:
+      ConfigError: If a field is out of range.
+    """
+
+    data_dir: str = _field("data/tfrecords", "The folder that tools.make_tfrecords wrote.")
+    work_dir: str = _field("runs/resnet50", "The folder of the trained model.")
+    split: str = _field("test", "test, or fold-0, fold-1, ...")
+    out_dir: str = _field("", "Folder for the results. Empty: evaluation/<split> in --work_dir.")
+    batch_size: int = _field(64, "Slices a step.")
+
+    def __post_init__(self) -> None:
+        known = self.split == "test" or self.split.removeprefix("fold-").isdigit()
+        _require(known, "split", self.split, "test, or fold-0, fold-1, ...")
+        _require(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more")
+
+    @property
+    def results_dir(self) -> Path:
+        """Where the results go."""
+        return Path(self.out_dir or Path(self.work_dir) / "evaluation" / self.split)
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictConfig:
+    """A prediction. Each field's meaning stands in its `help`.
+
+    Raises:
+      ConfigError: If a field is out of range.
+    """
+
+    dicom_dir: str = _field(
+        "data/phantoms/stage_2_test",
+        "Folder (nested, any extension) or zip archive of DICOM files, or one file.",
+    )
+    work_dir: str = _field("runs/resnet50", "The folder of the trained model.")
+    out_csv: str = _field(
+        "",
+        "The submission to write. Empty: submission.csv in --work_dir. Beside it go "
+        "<name>_series.csv and <name>_rejected.csv.",
+    )
+    sample_csv: str = _field(
+        "",
+        "Sample submission whose ids and order to follow. Empty: stage_2_sample_submission.csv "
+        "beside --dicom_dir if there is one, else the order of the files' names.",
+    )
+    batch_size: int = _field(32, "Slices a step.")
+    num_workers: int = _field(0, "Processes that read DICOM files; 0 means one per core.")
+
+    def __post_init__(self) -> None:
+        _require(bool(self.dicom_dir), "dicom_dir", self.dicom_dir, "a folder, archive or file")
+        _require(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more")
+        _require(self.num_workers >= 0, "num_workers", self.num_workers, "0 or more")
+
+    @property
+    def submission_path(self) -> Path:
+        """Where the submission goes."""
+        return Path(self.out_csv or Path(self.work_dir) / "submission.csv")
+
+    @property
+    def sample_path(self) -> Path | None:
+        """The sample submission, given or found."""
+        if self.sample_csv:
+            return Path(self.sample_csv)
+        beside = Path(self.dicom_dir).resolve().parent / "stage_2_sample_submission.csv"
+        return beside if beside.is_file() else None

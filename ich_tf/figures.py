@@ -1,0 +1,126 @@
+"""Pictures of a run: training curves, and a contact sheet of slices with their predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")  # no screen needed
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from ich_tf.labels import ANY, CLASSES, SUBTYPES
+
+_DPI = 110
+_DARK = "#101418"
+_LIGHT = "#d8dee6"
+_RIGHT = "#6fbf73"
+_WRONG = "#e57373"
+_SHORT = {
+    "epidural": "EDH",
+    "intraparenchymal": "IPH",
+    "intraventricular": "IVH",
+    "subarachnoid": "SAH",
+    "subdural": "SDH",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """A slice to show.
+
+    Attributes:
+      image: Grey values of one window, uint8 [h, w].
+      labels: 0 or 1, [6].
+      probabilities: [6].
+    """
+
+    image: np.ndarray
+    labels: np.ndarray
+    probabilities: np.ndarray
+
+
+def training_curves(
+    path: str | Path,
+    train_losses: Sequence[float],
+    val_losses: Sequence[float],
+    constant_loss: float,
+    learning_rates: Sequence[float],
+) -> None:
+    """Draws losses and learning rate by epoch into a PNG.
+
+    Args:
+      path: The file to write.
+      train_losses: Mean of each epoch's batches.
+      val_losses: Of the validation fold after each epoch.
+      constant_loss: Of a predictor that says the training prior, for scale.
+      learning_rates: At each epoch's end.
+    """
+    epochs = np.arange(1, len(train_losses) + 1)
+    figure, (losses, rates) = plt.subplots(
+        2, 1, figsize=(8, 6), sharex=True, height_ratios=(3, 1), layout="constrained"
+    )
+    losses.plot(epochs, train_losses, marker="o", label="training folds")
+    losses.plot(epochs, val_losses, marker="o", label="validation fold")
+    losses.axhline(constant_loss, color="grey", linestyle="--", label="constant predictor")
+    best = int(np.argmin(val_losses))
+    losses.plot(epochs[best], val_losses[best], "*", markersize=16, color="black", label="kept")
+    losses.set_ylabel("weighted log loss")
+    losses.set_ylim(bottom=0, top=1.15 * max(constant_loss, *val_losses[1:], train_losses[0]))
+    losses.grid(alpha=0.3)
+    losses.legend()
+    rates.step(epochs, learning_rates, where="mid", color="tab:green")
+    rates.set_yscale("log")
+    rates.set_ylabel("learning rate")
+    rates.set_xlabel("epoch")
+    rates.set_xticks(epochs)
+    rates.grid(alpha=0.3)
+    figure.savefig(path, dpi=_DPI)
+    plt.close(figure)
+
+
+def contact_sheet(path: str | Path, examples: Sequence[Example], columns: int = 6) -> None:
+    """Draws slices with their labels and predictions into a PNG.
+
+    Above each slice stands what it shows, below it the probability of `any` and of the
+    likeliest subtype: green where the prediction of `any` at 0.5 is right, red where it is
+    wrong.
+
+    Args:
+      path: The file to write.
+      examples: In order.
+      columns: Slices a row.
+    """
+    rows = -(-len(examples) // columns)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(2.1 * columns, 2.6 * rows + 0.3), squeeze=False, facecolor=_DARK
+    )
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, example in zip(axes.flat, examples, strict=False):
+        axis.imshow(example.image, cmap="gray", vmin=0, vmax=255)
+        shown = [_SHORT[name] for i, name in enumerate(SUBTYPES) if example.labels[i]]
+        axis.set_title(" ".join(shown) or "no bleed", color=_LIGHT, fontsize=9)
+        likeliest = int(np.argmax(example.probabilities[:ANY]))
+        right = bool(example.probabilities[ANY] >= 0.5) == bool(example.labels[ANY])
+        axis.text(
+            0.5,
+            -0.03,
+            f"any {example.probabilities[ANY]:.2f}   "
+            f"{_SHORT[CLASSES[likeliest]]} {example.probabilities[likeliest]:.2f}",
+            color=_RIGHT if right else _WRONG,
+            fontsize=9,
+            ha="center",
+            va="top",
+            transform=axis.transAxes,
+        )
+    figure.suptitle(
+        "held-out slices: label above, prediction below. Research only.", color=_LIGHT, fontsize=10
+    )
+    figure.subplots_adjust(left=0.01, right=0.99, bottom=0.04, top=0.9, wspace=0.04, hspace=0.3)
+    figure.savefig(path, dpi=_DPI, facecolor=_DARK)
+    plt.close(figure)

@@ -1,0 +1,124 @@
+"""Batches of slices -> logits, over the replicas of a strategy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from ich_tf.input_pipeline import read_batches
+from ich_tf.labels import CLASSES
+from ich_tf.metrics import sigmoid
+from ich_tf.shards import DataError
+
+LogitsFn = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class SlicePredictions:
+    """The labels and logits of n labelled records, in the order they were read.
+
+    Attributes:
+      source_id, patient_key, series_key: str [n].
+      slice_index: int64 [n], within the series.
+      labels: float32 [n, 6], 0 or 1.
+      logits: float32 [n, 6].
+    """
+
+    source_id: list[str]
+    patient_key: list[str]
+    series_key: list[str]
+    slice_index: np.ndarray
+    labels: np.ndarray
+    logits: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.source_id)
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """float64 [n, 6]."""
+        return sigmoid(self.logits)
+
+
+def make_logits_fn(model: tf.keras.Model, strategy: tf.distribute.Strategy) -> LogitsFn:
+    """Makes the function that validation, evaluation and prediction share.
+
+    Each replica takes an equal, contiguous part of a batch. Batches of one size are traced
+    once; a batch that the replicas do not divide is padded with its last slice, and cut.
+
+    Args:
+      model: Made under `strategy`'s scope.
+      strategy: Its replicas share each batch.
+
+    Returns:
+      A function: uint8 [n, H, W, C], array or eager tensor, n >= 1 -> float32 logits [n, 6],
+      as `model(images, training=False)`.
+    """
+    replicas = strategy.num_replicas_in_sync
+
+    @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
+    def run(images: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        logits = strategy.run(lambda local: model(local, training=False), args=(images,))
+        return tuple(strategy.experimental_local_results(logits))
+
+    def logits_fn(images: np.ndarray) -> np.ndarray:
+        number = len(images)
+        if number == 0:
+            raise ValueError("images is empty; expected at least one slice.")
+        images = tf.convert_to_tensor(images)
+        padding = -number % replicas
+        if padding:
+            last = tf.repeat(images[-1:], padding, axis=0)
+            images = tf.concat([images, last], axis=0)
+        share = (number + padding) // replicas
+
+        # Only the images go to the devices: strings beside them could not.
+        def local_part(context: tf.distribute.experimental.ValueContext) -> tf.Tensor:
+            start = context.replica_id_in_sync_group * share
+            return images[start : start + share]
+
+        parts = run(strategy.experimental_distribute_values_from_function(local_part))
+        logits: np.ndarray = np.concatenate([part.numpy() for part in parts])
+        return logits[:number]
+
+    return logits_fn
+
+
+def predict_records(
+    logits_fn: LogitsFn, batches: Iterable[dict[str, tf.Tensor]], expected: int
+) -> SlicePredictions:
+    """Predicts every labelled record once.
+
+    Args:
+      logits_fn: Of `make_logits_fn`.
+      batches: As `input_pipeline.eval_batches` gives them; padding is dropped.
+      expected: Records that must come, 1 or more.
+
+    Raises:
+      DataError: If a record cannot be read, is missing or unlabelled.
+    """
+    texts: dict[str, list[str]] = {"source_id": [], "patient_key": [], "series_key": []}
+    indices, labels, logits = [], [], []
+    for batch in read_batches(batches):
+        keep = (batch["mask"] & batch["label_present"]).numpy()
+        for name, values in texts.items():
+            values += [text.decode() for text in batch[name].numpy()[keep]]
+        indices.append(batch["slice_index"].numpy()[keep])
+        labels.append(batch["labels"].numpy()[keep])
+        logits.append(logits_fn(batch["image"])[keep])
+    count = sum(map(len, labels))
+    if count != expected or not count:
+        raise DataError(
+            f"read {count} labelled records; the manifest counts {expected}. Run python -m "
+            "tools.verify_tfrecords --full on the data dir."
+        )
+    shape = (-1, len(CLASSES))
+    return SlicePredictions(
+        **texts,
+        slice_index=np.concatenate(indices),
+        labels=np.concatenate(labels).reshape(shape),
+        logits=np.concatenate(logits).reshape(shape),
+    )

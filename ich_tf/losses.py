@@ -1,0 +1,29 @@
+"""The weighted multi-label log loss on logits, as training minimizes it."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from ich_tf.labels import WEIGHTS
+
+
+def weighted_binary_crossentropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """sum_c w_c * crossentropy_c / sum_c w_c for each example, with w = `labels.WEIGHTS`.
+
+    Works on logits: it and its gradient stay finite and exact where a probability in
+    float32 would round to 0 or 1. `metrics.weighted_log_loss` is its mean over examples,
+    but for that metric's clip.
+
+    Args:
+      labels: [n, 6] in [0, 1], columns in the order of `labels.CLASSES`.
+      logits: [n, 6], any float type.
+
+    Returns:
+      float32 [n], in nats. Not reduced: the caller knows the global batch and the mask.
+    """
+    logits = tf.cast(logits, tf.float32)
+    crossentropy = tf.nn.sigmoid_cross_entropy_with_logits(
+        labels=tf.cast(labels, tf.float32), logits=logits
+    )
+    weights = tf.constant(WEIGHTS, tf.float32) / sum(WEIGHTS)
+    return tf.linalg.matvec(crossentropy, weights)

@@ -1,0 +1,331 @@
+"""Backbone + head -> six logits, with all preprocessing inside.
+
+Callers pass records as they are stored, uint8 or float in 0..255, of any size and number
+of channels. The graph is the same whatever the initial weights, so that weights trained
+from any start fit any model of the same backbone, record shape and image size.
+"""
+
+from __future__ import annotations
+
+import math
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py  # type: ignore[import-untyped]
+import numpy as np
+import tensorflow as tf
+
+from ich_tf.config import BACKBONES
+from ich_tf.errors import InputError
+from ich_tf.labels import CLASSES
+
+FEATURE_LAYER = "feature"
+LOGITS_LAYER = "logits"
+
+# ResNet50's weights come from Caffe: BGR, less ImageNet's mean, not divided.
+_CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
+# EfficientNet's: RGB in 0..1, standardized (github.com/tensorflow/tpu, efficientnet).
+_IMAGENET_MEAN_RGB = (0.485, 0.456, 0.406)
+_IMAGENET_STDDEV_RGB = (0.229, 0.224, 0.225)
+
+_DOWNLOAD_TIMEOUT_SECONDS = 20.0
+
+
+def build_model(
+    backbone: str,
+    record_shape: tuple[int, int, int],
+    image_size: int,
+    *,
+    weights: str = "none",
+    dropout: float = 0.0,
+    bias: np.ndarray | None = None,
+    bn_momentum: float = 0.0,
+    freeze_bn: bool = False,
+) -> tf.keras.Model:
+    """Builds a classifier under the current Keras dtype policy.
+
+    Args:
+      backbone: One of `config.BACKBONES`.
+      record_shape: (height, width, channels) of the records.
+      image_size: Height and width that the backbone sees, px.
+      weights: `imagenet`, `none`, or the path of a weights file (see `config.TrainConfig`).
+      dropout: Share of the features dropped before the head.
+      bias: float [6], the prior probability of each class in the training set; the head
+        starts with its logit. None starts at 0.
+      bn_momentum: Of the moving statistics; 0 keeps the backbone's.
+      freeze_bn: Batch normalisation uses and keeps the statistics it was loaded with.
+
+    Returns:
+      A model: uint8 or float [n, H, W, C] in 0..255 -> float32 logits [n, 6]. The layer
+      `FEATURE_LAYER` gives the pooled features.
+
+    Raises:
+      InputError: If the weights cannot be had or are another model's.
+    """
+    if backbone not in BACKBONES:
+        raise ValueError(f"backbone is {backbone!r}; expected one of {', '.join(BACKBONES)}.")
+    inputs = tf.keras.Input(record_shape, name="image")
+    x = _Resize(image_size, name="resize", dtype="float32")(inputs)
+    if record_shape[2] != 3:
+        # Starts as the mean of the channels in each of the three, within the 0..255 that
+        # pretrained weights know. In float32: bfloat16 steps by 1 at 255.
+        mean = tf.keras.initializers.Constant(1.0 / record_shape[2])
+        x = tf.keras.layers.Conv2D(
+            3, 1, use_bias=False, kernel_initializer=mean, dtype="float32", name="channels"
+        )(x)
+    body, load_body = _BUILDERS[backbone](image_size)
+    x = body(_normalization(backbone)(x))
+    x = tf.keras.layers.GlobalAveragePooling2D(name=FEATURE_LAYER)(x)
+    x = tf.keras.layers.Dropout(dropout, name="dropout")(x)
+    logits = tf.keras.layers.Dense(
+        len(CLASSES),
+        # Small beside the bias, so that training starts from the prior.
+        kernel_initializer=tf.keras.initializers.TruncatedNormal(stddev=0.01),
+        bias_initializer=_prior_initializer(bias),
+        # float32: half precision has no use for six numbers whose error enters the loss.
+        dtype="float32",
+        name=LOGITS_LAYER,
+    )(x)
+    model = tf.keras.Model(inputs, logits, name=f"ich_{backbone}")
+    for layer in batch_normalizations(model):
+        if bn_momentum:
+            layer.momentum = bn_momentum
+        if freeze_bn:
+            layer.trainable = False
+    _load_initial_weights(model, backbone, weights, load_body)
+    return model
+
+
+def batch_normalizations(model: tf.keras.Model) -> list[tf.keras.layers.Layer]:
+    """The model's batch normalisation layers, in order."""
+    return [
+        layer
+        for layer in model._flatten_layers(include_self=False)
+        if isinstance(layer, tf.keras.layers.BatchNormalization)
+    ]
+
+
+def feature_model(model: tf.keras.Model) -> tf.keras.Model:
+    """The same weights up to the pooled features: [n, H, W, C] -> [n, features]."""
+    return tf.keras.Model(model.input, model.get_layer(FEATURE_LAYER).output)
+
+
+def load_own_weights(model: tf.keras.Model, path: Path) -> None:
+    """Reads a file that `model.save_weights("....weights.h5")` wrote, whatever its name now.
+
+    Raises:
+      ValueError: If the file is of another model.
+      OSError: If it is no HDF5 file.
+    """
+    arrays = 0
+
+    def count(_: str, item: Any) -> None:
+        nonlocal arrays
+        arrays += isinstance(item, h5py.Dataset)
+
+    with h5py.File(path) as file:
+        file.visititems(count)
+    # Keras itself is silent about weights that a file has and the model does not.
+    if arrays != len(model.weights):
+        raise ValueError(f"it holds {arrays} arrays, the model {len(model.weights)}")
+    with _named(path, "own.weights.h5") as link:
+        model.load_weights(str(link))
+
+
+class _Resize(tf.keras.layers.Layer):  # type: ignore[misc]
+    """[n, H, W, C] of any real type -> float32 [n, size, size, C], bilinear with antialias.
+
+    Two matrix products with the weights of `tf.image.resize(antialias=True)`, whose own
+    operation (ScaleAndTranslate) XLA cannot compile.
+    """
+
+    def __init__(self, size: int, **kwargs: Any) -> None:
+        super().__init__(trainable=False, autocast=False, **kwargs)
+        self.size = size
+
+    def build(self, input_shape: tf.TensorShape) -> None:
+        self._rows = _resize_matrix(input_shape[1], self.size)
+        self._columns = _resize_matrix(input_shape[2], self.size)
+        super().build(input_shape)
+
+    def call(self, images: tf.Tensor) -> tf.Tensor:
+        x = tf.cast(images, tf.float32)
+        if self._rows is not None:
+            x = tf.einsum("ih,nhwc->niwc", self._rows, x)
+        if self._columns is not None:
+            x = tf.einsum("jw,niwc->nijc", self._columns, x)
+        return x
+
+
+def _resize_matrix(size: int, new_size: int) -> np.ndarray | None:
+    """float32 [new_size, size]; None where nothing changes."""
+    if size == new_size:
+        return None
+    with tf.init_scope():
+        identity = tf.eye(size)[:, :, None]
+        rows = tf.image.resize(identity, (new_size, size), antialias=True)[..., 0]
+        matrix: np.ndarray = rows.numpy()
+    return matrix
+
+
+class _CaffeNormalization(tf.keras.layers.Layer):  # type: ignore[misc]
+    """RGB in 0..255 -> BGR less ImageNet's mean, as ResNet50's weights expect."""
+
+    def call(self, images: tf.Tensor) -> tf.Tensor:
+        return images[..., ::-1] - tf.constant(_CAFFE_MEAN_BGR, images.dtype)
+
+
+def _normalization(backbone: str) -> tf.keras.layers.Layer:
+    name = "normalization"
+    if backbone == "resnet50":
+        return _CaffeNormalization(name=name, dtype="float32", autocast=False)
+    if backbone == "efficientnet_b4":
+        scale = [1 / (255 * stddev) for stddev in _IMAGENET_STDDEV_RGB]
+        offset = [
+            -mean / stddev
+            for mean, stddev in zip(_IMAGENET_MEAN_RGB, _IMAGENET_STDDEV_RGB, strict=True)
+        ]
+    else:
+        scale, offset = [1 / 127.5] * 3, [-1.0] * 3
+    return tf.keras.layers.Rescaling(scale, offset, name=name, dtype="float32")
+
+
+# A body: normalized [n, size, size, 3] -> [n, h, w, features], and what loads its weights
+# from `imagenet` or from a file written by keras.applications.
+_Body = tuple[tf.keras.Model, Callable[[str], None]]
+
+
+def _resnet50(size: int) -> _Body:
+    application = tf.keras.applications.ResNet50
+    body = application(include_top=False, weights=None, input_shape=(size, size, 3))
+    return body, _loader(application, body)
+
+
+def _efficientnet_b4(size: int) -> _Body:
+    application = tf.keras.applications.EfficientNetB4
+    full = application(include_top=False, weights=None, input_shape=(size, size, 3))
+    # Cut off Keras's own Rescaling and Normalization: with `imagenet` there is one layer
+    # more, and a Normalization restored by tf.train.Checkpoint gives wrong outputs.
+    stem = full.get_layer("stem_conv_pad").input
+    return tf.keras.Model(stem, full.output, name="efficientnet_b4"), _loader(application, full)
+
+
+def _tiny(size: int) -> _Body:
+    layers = tf.keras.layers
+    inputs = tf.keras.Input((size, size, 3))
+    x = inputs
+    for filters in (8, 16, 32):
+        x = layers.Conv2D(filters, 3, strides=2, padding="same", use_bias=False)(x)
+        x = layers.BatchNormalization()(x)
+        x = layers.ReLU()(x)
+    return tf.keras.Model(inputs, x, name="tiny"), _no_application
+
+
+_BUILDERS: dict[str, Callable[[int], _Body]] = {
+    "resnet50": _resnet50,
+    "efficientnet_b4": _efficientnet_b4,
+    "tiny": _tiny,
+}
+
+
+def _loader(application: Callable[..., tf.keras.Model], full: tf.keras.Model) -> Any:
+    def load(weights: str) -> None:
+        if weights != "imagenet":
+            full.load_weights(weights)
+            return
+        # Through the application's own loading code, which knows address and checksum.
+        pretrained = application(
+            include_top=False, weights="imagenet", input_shape=full.input_shape[1:]
+        )
+        full.set_weights(pretrained.get_weights())
+
+    return load
+
+
+def _no_application(weights: str) -> None:
+    raise ValueError(f"keras.applications has no such backbone, hence no weights {weights!r}")
+
+
+def _load_initial_weights(
+    model: tf.keras.Model, backbone: str, weights: str, load_body: Callable[[str], None]
+) -> None:
+    if weights == "none":
+        return
+    if weights == "imagenet":
+        try:
+            with _download_timeout():
+                load_body(weights)
+        # Keras raises a bare Exception where the download fails.
+        except Exception as error:
+            raise InputError(
+                f"the ImageNet weights of {backbone} could not be had: {error}. This machine "
+                "may be offline. Give --weights=PATH with keras.applications' weights file "
+                "without top, put that file into ~/.keras/models/, or start from random "
+                "weights with --weights=none."
+            ) from error
+        return
+    path = Path(weights)
+    if not path.is_file():
+        raise InputError(
+            f"--weights={weights}: no such file. Expected imagenet, none, or a weights file of "
+            f"{backbone}."
+        )
+    try:
+        if _is_own_format(path):
+            load_own_weights(model, path)
+        else:
+            with _named(path, "application.h5") as link:
+                load_body(str(link))
+    except (OSError, ValueError, KeyError, AttributeError, IndexError) as error:
+        raise InputError(
+            f"{path}: not weights of this {backbone} ({_first_line(error)}). Expected "
+            "keras.applications' weights file without top, or best.weights.h5 of a run with the "
+            "same backbone, record shape and image size."
+        ) from error
+
+
+def _is_own_format(path: Path) -> bool:
+    """Whether the file is Keras's v3 weights format, in which `checkpoints` writes."""
+    with h5py.File(path) as file:
+        return "layers" in file and "layer_names" not in file.attrs
+
+
+@contextmanager
+def _named(path: Path, name: str) -> Iterator[Path]:
+    """The file under another name, by whose end Keras chooses the format."""
+    with tempfile.TemporaryDirectory() as folder:
+        link = Path(folder) / name
+        link.symlink_to(path.resolve())
+        yield link
+
+
+@contextmanager
+def _download_timeout() -> Iterator[None]:
+    # Keras's download has none of its own: behind a silent firewall it would hang.
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT_SECONDS)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _prior_initializer(prior: np.ndarray | None) -> tf.keras.initializers.Initializer:
+    if prior is None:
+        return tf.keras.initializers.Zeros()
+    prior = np.asarray(prior, np.float64)
+    if prior.shape != (len(CLASSES),) or not ((prior >= 0) & (prior <= 1)).all():
+        raise ValueError(f"bias is {prior}; expected {len(CLASSES)} probabilities.")
+    # A class that the training set lacks starts at one in ten thousand, not at minus infinity.
+    prior = prior.clip(1e-4, 1 - 1e-4)
+    logits = [math.log(p / (1 - p)) for p in prior]
+    return tf.keras.initializers.Constant(logits)
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__

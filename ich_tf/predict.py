@@ -1,0 +1,24 @@
+"""Predicts DICOM files: a submission in the challenge's format, and a summary by series.
+
+  python -m ich_tf.predict --dicom_dir=D/stage_2_test --work_dir=W --out_csv=submission.csv
+
+Research only: not for clinical use. Exit codes: 0 done, files that could not be read are
+listed; 1 no model, or nothing to predict; 2 wrong usage.
+"""
+
+from ich_tf import command
+from ich_tf.config import PredictConfig
+
+command.define_flags(PredictConfig)
+
+
+def main() -> None:
+    """Flags -> config -> prediction -> paths."""
+    config = command.config_from_flags(PredictConfig)
+    from ich_tf.prediction import predict
+
+    print(predict(config).report())
+
+
+if __name__ == "__main__":
+    command.run(main, __doc__)

@@ -1,0 +1,48 @@
+"""One DICOM file -> the image that a model sees. Runs in workers, which load no TensorFlow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ich_tf.dicom import DicomError, Header, read_slice
+from ich_tf.sources import Source
+from ich_tf.windows import preset_windows, window_slice
+
+
+@dataclass(frozen=True)
+class ReadTask:
+    """A file to read in a worker; image size and windows are the model's."""
+
+    source: Source
+    image_size: int
+    windows: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class ReadSlice:
+    """What a worker makes of a file.
+
+    Attributes:
+      source: The file.
+      header: Where the slice is; None if the file gave none.
+      image: uint8 [h, w, C], or None.
+      reason, message: Why there is no image.
+    """
+
+    source: Source
+    header: Header | None = None
+    image: np.ndarray | None = None
+    reason: str = ""
+    message: str = ""
+
+
+def read_task(task: ReadTask) -> ReadSlice:
+    """Reads and windows one file."""
+    try:
+        one = read_slice(task.source.read())
+    except DicomError as error:
+        return ReadSlice(task.source, reason=error.reason.value, message=str(error))
+    image = window_slice(one.hu, task.image_size, preset_windows(task.windows))
+    return ReadSlice(task.source, one.header, image)

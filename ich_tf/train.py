@@ -1,0 +1,31 @@
+r"""Trains a classifier on a folder of TFRecords.
+
+Without flags it is the ResNet50 recipe on data/tfrecords, in runs/resnet50. Run the same
+command again to continue a run after its last finished epoch.
+
+    python -m ich_tf.train --flagfile=configs/resnet50.flags --data_dir=T --work_dir=W \
+        --strategy=mirrored --validation_fold=0
+
+The work dir then holds best.weights.h5 and model.json (for evaluate and predict),
+history.csv, config.json and checkpoints/.
+"""
+
+from __future__ import annotations
+
+from ich_tf import command
+from ich_tf.config import TrainConfig
+
+command.define_flags(TrainConfig)
+
+
+def main() -> None:
+    """Flags -> config -> `trainer.train`."""
+    config = command.config_from_flags(TrainConfig)
+    # TensorFlow loads here, so that --help and a wrong flag answer at once.
+    from ich_tf.trainer import train
+
+    train(config)
+
+
+if __name__ == "__main__":
+    command.run(main, __doc__)

@@ -1,0 +1,95 @@
+"""Small DICOM files, one tag off at a time, for tests of reading."""
+
+import io
+import struct
+from typing import Any
+
+import numpy as np
+import pydicom
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+SYNTAXES = {
+    "explicit": ExplicitVRLittleEndian,
+    "implicit": ImplicitVRLittleEndian,
+    "big": ExplicitVRBigEndian,
+}
+
+
+def make_dicom(
+    stored: np.ndarray | None = None,
+    *,
+    bits: int = 16,
+    slope: str = "1",
+    intercept: str = "-1024",
+    syntax: str = "explicit",
+    tags: dict[str, Any] | None = None,
+    without: tuple[str, ...] = (),
+) -> bytes:
+    """The bytes of a DICOM file.
+
+    Args:
+      stored: Pixels as stored, int16 (signed) or uint16.
+      bits: BitsStored.
+      slope, intercept: As written into the file, which may be nonsense.
+      syntax: A key of SYNTAXES.
+      tags: Keyword -> value, set last.
+      without: Keywords to leave out.
+    """
+    if stored is None:
+        stored = np.arange(64 * 48, dtype=np.int16).reshape(64, 48)
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = SYNTAXES[syntax]
+    dataset.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
+    dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+    dataset.SOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
+    dataset.SOPInstanceUID = "1.2.3"
+    dataset.Modality = "CT"
+    dataset.PatientID = "P1"
+    dataset.PatientName = "Secret^Name"
+    dataset.StudyInstanceUID = "1.2.4"
+    dataset.SeriesInstanceUID = "1.2.5"
+    dataset.ImagePositionPatient = ["-120", "-110.5", "7.25"]
+    dataset.ImageOrientationPatient = ["1", "0", "0", "0", "1", "0"]
+    dataset.SamplesPerPixel = 1
+    dataset.PhotometricInterpretation = "MONOCHROME2"
+    dataset.Rows, dataset.Columns = stored.shape
+    dataset.PixelSpacing = ["0.5", "0.5"]
+    dataset.BitsAllocated = 16
+    dataset.BitsStored = bits
+    dataset.HighBit = bits - 1
+    dataset.PixelRepresentation = int(stored.dtype.kind == "i")
+    dataset.WindowCenter = ["00036", "00036"]
+    order = ">" if syntax == "big" else "<"
+    dataset.PixelData = stored.astype(stored.dtype.newbyteorder(order)).tobytes()
+    dataset["PixelData"].VR = "OW"
+    for keyword, value in (tags or {}).items():
+        setattr(dataset, keyword, value)
+    for keyword in without:
+        if keyword in dataset:
+            delattr(dataset, keyword)
+    file = io.BytesIO()
+    pydicom.dcmwrite(file, dataset, enforce_file_format=True)
+    data = file.getvalue()
+    if syntax == "explicit":
+        # Written by hand: pydicom would refuse the nonsense that real files hold.
+        data = insert_decimal(data, 0x1052, intercept, "RescaleIntercept" in without)
+        data = insert_decimal(data, 0x1053, slope, "RescaleSlope" in without)
+    else:
+        dataset.RescaleIntercept, dataset.RescaleSlope = intercept, slope
+        file = io.BytesIO()
+        pydicom.dcmwrite(file, dataset, enforce_file_format=True)
+        data = file.getvalue()
+    return data
+
+
+def insert_decimal(data: bytes, element: int, text: str, skip: bool) -> bytes:
+    """Adds (0028,element) as an explicit little endian DS, before the pixel data."""
+    if skip:
+        return data
+    value = text.encode()
+    value += b" " * (len(value) % 2)
+    at = data.index(struct.pack("<HH", 0x7FE0, 0x0010))
+    tag = struct.pack("<HH2sH", 0x0028, element, b"DS", len(value)) + value
+    return data[:at] + tag + data[at:]

@@ -1,0 +1,222 @@
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ich_tf import checkpoints
+from ich_tf.checkpoints import ModelSpec, TrainingState, check_work_dir, load_best, save_best
+from ich_tf.config import TrainConfig
+from ich_tf.errors import InputError
+from ich_tf.models import build_model
+from ich_tf.optimizers import make_optimizer
+from ich_tf.strategies import make_strategy
+
+SPEC = ModelSpec("tiny", (32, 32, 3), 32, ("brain", "subdural", "soft"), dropout=0.1)
+
+
+def images():
+    return np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A work dir with a best model, and its logits."""
+    work_dir = tmp_path_factory.mktemp("saved") / "run"
+    model = SPEC.build()
+    model(images(), training=True)  # moving statistics other than the initial ones
+    save_best(work_dir, model, SPEC, epoch=1, val_loss=0.5)
+    return work_dir, model(images()).numpy()
+
+
+@pytest.fixture
+def work_dir(saved, tmp_path):
+    return shutil.copytree(saved[0], tmp_path / "run")
+
+
+@pytest.mark.parametrize("strategy", [("one", 0), ("mirrored", 2)])
+def test_round_trip(saved, strategy):
+    with make_strategy(*strategy).scope():
+        model, spec = load_best(saved[0])
+    assert spec == SPEC
+    np.testing.assert_allclose(model(images()), saved[1], atol=1e-6)
+    assert sorted(path.name for path in saved[0].iterdir()) == ["best.weights.h5", "model.json"]
+
+
+@pytest.mark.parametrize("backbone", ["resnet50", "efficientnet_b4"])
+def test_both_files_hold_all_of_the_backbones(backbone, tmp_path):
+    """Also that Keras's Normalization, which tf.train.Checkpoint restores wrongly, is not there."""
+    spec = ModelSpec(backbone, (40, 40, 1), 32, ("brain",))
+    model = spec.build()
+    rng = np.random.default_rng(0)
+    model.set_weights([rng.uniform(0.01, 0.02, w.shape) for w in model.get_weights()])
+    save_best(tmp_path, model, spec, epoch=1, val_loss=0.5)
+    optimizer = make_optimizer(TrainConfig(optimizer="sgd"), 10)
+    optimizer.build(model.trainable_variables)
+    TrainingState(tmp_path, model, optimizer).save(1, 0.5)
+    batch = rng.integers(0, 256, (2, 40, 40, 1), np.uint8)
+    expected = model(batch).numpy()
+
+    loaded, _ = load_best(tmp_path)
+    for left, right in zip(model.get_weights(), loaded.get_weights(), strict=True):
+        np.testing.assert_array_equal(left, right)
+    np.testing.assert_allclose(loaded(batch), expected, rtol=1e-5)
+
+    loaded.set_weights([np.zeros_like(w) for w in model.get_weights()])
+    optimizer = make_optimizer(TrainConfig(optimizer="sgd"), 10)
+    optimizer.build(loaded.trainable_variables)
+    TrainingState(tmp_path, loaded, optimizer).restore()
+    np.testing.assert_allclose(loaded(batch), expected, rtol=1e-5)
+
+
+def test_model_saved_from_replicas(tmp_path):
+    with make_strategy("mirrored", 2).scope():
+        model = SPEC.build()
+    save_best(tmp_path, model, SPEC, epoch=1, val_loss=0.5)
+    loaded, _ = load_best(tmp_path)
+    np.testing.assert_allclose(loaded(images()), model(images()), atol=1e-6)
+
+
+def test_killed_between_the_two_files_the_old_weights_stand(work_dir, saved, monkeypatch):
+    model = SPEC.build()
+    with monkeypatch.context() as patch:
+        patch.setattr("pathlib.Path.replace", replace_all_but_weights)
+        with pytest.raises(KeyboardInterrupt):
+            save_best(work_dir, model, SPEC, epoch=2, val_loss=0.4)
+    loaded, _ = load_best(work_dir)
+    np.testing.assert_allclose(loaded(images()), saved[1], atol=1e-6)
+    save_best(work_dir, model, SPEC, epoch=2, val_loss=0.4)
+    np.testing.assert_allclose(load_best(work_dir)[0](images()), model(images()), atol=1e-6)
+
+
+def replace_all_but_weights(path, target):
+    if str(target).endswith(checkpoints.BEST_WEIGHTS):
+        raise KeyboardInterrupt
+    shutil.move(path, target)
+
+
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def edit_json(path, change):
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def other_model(work_dir):
+    path = work_dir / "best.weights.h5"
+    build_model("tiny", (32, 32, 1), 32).save_weights(path)
+    sha256 = checkpoints.file_sha256(path)
+    edit_json(work_dir / "model.json", lambda content: content.update(sha256=sha256))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (shutil.rmtree, "no such work dir.*ich_tf.train"),
+        (lambda d: (d / "model.json").unlink(), "holds no trained model"),
+        (lambda d: (d / "best.weights.h5").unlink(), "best.weights.h5: no such file"),
+        (lambda d: flip_a_bit(d / "best.weights.h5"), "SHA-256"),
+        (lambda d: (d / "best.weights.h5").write_bytes(b""), "SHA-256"),
+        (lambda d: (d / "model.json").write_text("{"), "does not describe a model"),
+        (lambda d: (d / "model.json").write_text("[]"), "does not describe a model"),
+        (
+            lambda d: edit_json(d / "model.json", lambda c: c["spec"].update(version=2)),
+            "version is 2",
+        ),
+        (
+            lambda d: edit_json(d / "model.json", lambda c: c["spec"].update(backbone="vgg")),
+            "backbone is 'vgg'",
+        ),
+        (
+            lambda d: edit_json(d / "model.json", lambda c: c["spec"]["classes"].reverse()),
+            "classes are any",
+        ),
+        (
+            lambda d: edit_json(d / "model.json", lambda c: c["spec"]["windows"].pop()),
+            "record_shape is",
+        ),
+        (other_model, "not weights of the tiny"),
+    ],
+)
+def test_each_damage_is_one_clear_error(damage, message, work_dir):
+    damage(work_dir)
+    with pytest.raises(InputError, match=message):
+        load_best(work_dir)
+
+
+def make_state(work_dir, optimizer="adam"):
+    model = build_model("tiny", (32, 32, 3), 32)
+    made = make_optimizer(TrainConfig(optimizer=optimizer), 10)
+    made.build(model.trainable_variables)
+    return TrainingState(work_dir, model, made), model, made
+
+
+def test_state_round_trip(tmp_path):
+    state, model, optimizer = make_state(tmp_path)
+    assert not state.restore()
+    assert (state.epoch, state.best_epoch, state.best_loss) == (0, 0, float("inf"))
+    gradients = [tf.ones_like(variable) for variable in model.trainable_variables]
+    optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
+    state.save(1, 0.3)
+    state.save(2, 0.4)
+
+    again, other_model, other_optimizer = make_state(tmp_path)
+    assert again.restore()
+    assert (again.epoch, again.best_epoch, again.best_loss) == (2, 1, 0.3)
+    assert int(other_optimizer.iterations) == 1
+    for left, right in zip(
+        [*model.weights, *optimizer.variables],
+        [*other_model.weights, *other_optimizer.variables],
+        strict=True,
+    ):
+        np.testing.assert_array_equal(left.numpy(), right.numpy())
+
+
+def test_state_of_another_model_or_damaged(tmp_path):
+    state, _, _ = make_state(tmp_path)
+    state.save(1, 0.3)
+    with pytest.raises(InputError, match=r"damaged or of another model.*--overwrite"):
+        make_state(tmp_path, optimizer="sgd")[0].restore()
+    data = next((tmp_path / "checkpoints").glob("*.data-*"))
+    data.write_bytes(data.read_bytes()[:100])
+    with pytest.raises(InputError, match="damaged or of another model"):
+        make_state(tmp_path)[0].restore()
+
+
+def test_work_dir_rules(tmp_path):
+    config = TrainConfig(work_dir=str(tmp_path))
+    other = dataclasses.replace(config, seed=1, dropout=0.5)
+    check_work_dir(tmp_path, config)
+    checkpoints.start_work_dir(tmp_path, config, resumed=False)
+    check_work_dir(tmp_path, other)  # nothing finished: free to use
+    make_state(tmp_path)[0].save(1, 0.3)
+    check_work_dir(tmp_path, config)
+    check_work_dir(tmp_path, dataclasses.replace(other, overwrite=True))
+    with pytest.raises(InputError, match=r"seed: 1 here, 0 there; dropout: 0.5 here, 0.0 there"):
+        check_work_dir(tmp_path, other)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(InputError, match=r"config\.json cannot be read"):
+        check_work_dir(tmp_path, config)
+    checkpoints.start_work_dir(tmp_path, other, resumed=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
+def test_a_model_without_its_state_is_not_overwritten(work_dir):
+    config = TrainConfig(work_dir=str(work_dir))
+    with pytest.raises(InputError, match="no checkpoint to continue from"):
+        check_work_dir(work_dir, config)
+    check_work_dir(work_dir, dataclasses.replace(config, overwrite=True))
+
+
+def test_a_work_dir_that_is_a_file(tmp_path):
+    path = tmp_path / "file"
+    path.touch()
+    with pytest.raises(InputError, match="is a file"):
+        check_work_dir(path, TrainConfig())

@@ -1,0 +1,155 @@
+import io
+import pickle
+
+import numpy as np
+import pytest
+from dicom_files import make_dicom
+
+from ich_tf.dicom import DicomError, Reason, Repair, read_header, read_slice
+
+
+def reason_of(data: bytes) -> Reason:
+    with pytest.raises(DicomError) as caught:
+        read_slice(data)
+    return caught.value.reason
+
+
+@pytest.mark.parametrize("syntax", ["explicit", "implicit", "big"])
+def test_signed_and_unsigned_in_every_uncompressed_syntax(syntax: str) -> None:
+    signed = np.arange(-500, -500 + 64 * 48, dtype=np.int16).reshape(64, 48)
+    unsigned = np.arange(64 * 48, dtype=np.uint16).reshape(64, 48)
+    for stored, bits in ((signed, 16), (unsigned, 12)):
+        one = read_slice(make_dicom(stored, bits=bits, syntax=syntax))
+        assert one.hu.dtype == np.float32
+        np.testing.assert_array_equal(one.hu, stored.astype(np.float32) - 1024)
+        assert one.repairs == ()
+
+
+def test_slope_and_intercept() -> None:
+    stored = np.array([[0, 1], [2, 300]], np.int16)
+    one = read_slice(make_dicom(stored, slope="2.5", intercept="-10.25"))
+    np.testing.assert_allclose(one.hu, stored * 2.5 - 10.25)
+
+
+def test_bits_above_bits_stored_are_masked() -> None:
+    stored = np.array([[0xF000 | 5, 0x0FFF]], np.uint16)
+    np.testing.assert_array_equal(
+        read_slice(make_dicom(stored, bits=12)).hu, [[5 - 1024, 4095 - 1024]]
+    )
+    # In a signed file bit 11 is the sign: 0xFFF is -1 whatever stands above it.
+    signed = np.array([[0x0FFF, 0x07FF]], np.int16)
+    np.testing.assert_array_equal(
+        read_slice(make_dicom(signed, bits=12)).hu, [[-1 - 1024, 2047 - 1024]]
+    )
+
+
+def test_rsna_12bit_quirk_is_repaired_and_named() -> None:
+    hu = np.array([[-1000, -1, 0, 40, 3000, 3095]], np.float32)
+    # What the files hold: the value that (px + 1000) mod 4096 - 1000 gives back.
+    stored = np.mod(hu, 4096).astype(np.uint16)
+    one = read_slice(make_dicom(stored, bits=12, intercept="0"))
+    np.testing.assert_array_equal(one.hu, hu)
+    assert one.repairs == (Repair.RSNA_12BIT,)
+
+
+def test_header_geometry() -> None:
+    data = make_dicom(
+        tags={"ImageOrientationPatient": ["1", "0", "0", "0", "0.9483237", "-0.3173047"]}
+    )
+    header = read_header(io.BytesIO(data))
+    assert header.position_mm == (-120.0, -110.5, 7.25)
+    assert header.spacing_mm == (0.5, 0.5)
+    np.testing.assert_allclose(header.normal, [0, 0.3173047, 0.9483237], atol=1e-6)
+    assert header.gantry_tilt_deg == pytest.approx(-18.5, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"tags": {"Modality": "MR"}}, Reason.NOT_CT),
+        ({"without": ("Modality",)}, Reason.NOT_CT),
+        ({"tags": {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}}, Reason.LOCALIZER),
+        ({"tags": {"ImageOrientationPatient": [*list("010"), "0", "0", "-1"]}}, Reason.NOT_AXIAL),
+        ({"tags": {"PhotometricInterpretation": "RGB"}}, Reason.PHOTOMETRIC),
+        ({"tags": {"SamplesPerPixel": 3}}, Reason.PHOTOMETRIC),
+        ({"tags": {"NumberOfFrames": "12"}}, Reason.MULTI_FRAME),
+        ({"tags": {"Rows": 5000}}, Reason.TOO_LARGE),
+        ({"tags": {"Rows": 0}}, Reason.TOO_LARGE),
+        ({"tags": {"Rows": 65}}, Reason.TRUNCATED_PIXELS),
+        ({"without": ("PixelData",)}, Reason.NO_PIXELS),
+        ({"without": ("Rows",)}, Reason.BAD_HEADER),
+        ({"without": ("PatientID",)}, Reason.BAD_HEADER),
+        ({"without": ("BitsStored",)}, Reason.BAD_HEADER),
+        ({"without": ("ImagePositionPatient",)}, Reason.BAD_GEOMETRY),
+        ({"without": ("PixelSpacing",)}, Reason.BAD_GEOMETRY),
+        ({"tags": {"PixelSpacing": ["0", "0.5"]}}, Reason.BAD_GEOMETRY),
+        ({"tags": {"ImageOrientationPatient": list("111111")}}, Reason.BAD_GEOMETRY),
+        ({"without": ("RescaleSlope",)}, Reason.BAD_RESCALE),
+        ({"without": ("RescaleIntercept",)}, Reason.BAD_RESCALE),
+        *(
+            ({"slope": text}, Reason.BAD_RESCALE)
+            for text in ("nan", "0", "-1", "1e400", "", "1\\2", "1,0", "abc")
+        ),
+        ({"intercept": "inf"}, Reason.BAD_RESCALE),
+        ({"intercept": "-99999"}, Reason.BAD_RESCALE),
+        ({"stored": np.zeros((8, 8), np.int16)}, Reason.HU_IMPLAUSIBLE),
+    ],
+)
+def test_reasons(change: dict, reason: Reason) -> None:
+    without = change.get("without", ())
+    if "PixelData" in without:
+        data = make_dicom(
+            tags={"RescaleSlope": "1", "RescaleIntercept": "0"}, syntax="implicit", without=without
+        )
+    else:
+        data = make_dicom(**change)
+    assert reason_of(data) == reason
+
+
+@pytest.mark.parametrize("data", [b"", b"no dicom at all" * 50, b"\0" * 128 + b"DICX" + b"\0" * 64])
+def test_what_is_no_dicom(data: bytes) -> None:
+    assert reason_of(data) == Reason.NOT_DICOM
+
+
+@pytest.mark.parametrize("keep", [0.05, 0.2, 0.5, 0.9, 0.999])
+def test_a_cut_file_never_gives_a_slice(keep: float) -> None:
+    data = make_dicom()
+    with pytest.raises(DicomError):
+        read_slice(data[: int(len(data) * keep)])
+
+
+def test_random_damage_gives_a_slice_or_a_reason() -> None:
+    data = bytearray(make_dicom())
+    header_bytes = len(data) - 64 * 48 * 2
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        damaged = bytearray(data)
+        for at in rng.integers(132, header_bytes, size=3):
+            damaged[at] = rng.integers(256)
+        try:
+            hu = read_slice(bytes(damaged)).hu
+        except DicomError:
+            continue
+        assert np.isfinite(hu).all()
+
+
+def test_an_error_crosses_processes_whole() -> None:
+    error = pickle.loads(pickle.dumps(DicomError(Reason.NO_PIXELS, "PixelData is missing.")))
+    assert error.reason is Reason.NO_PIXELS
+    assert str(error) == "PixelData is missing."
+
+
+def test_real_transfer_syntaxes(real_dicom) -> None:
+    """Uncompressed, deflated, RLE and JPEG 2000 lossless give the same pixels."""
+    folder = real_dicom / "transfer_syntaxes"
+    reference = read_slice((folder / "CTImage.dcm").read_bytes()).hu
+    for name in ("BigEndianExplicit", "DeflatedExplicit", "LittleEndianImplicit", "RLELossless"):
+        (path,) = folder.glob(f"CTImage.dcm_{name}*")
+        np.testing.assert_array_equal(read_slice(path.read_bytes()).hu, reference)
+
+
+def test_real_bad_files_all_have_a_reason(real_dicom) -> None:
+    for path in sorted((real_dicom.parent / "bad_dicom").glob("*.dcm")):
+        # Inflates to 2 GB: takes seconds and memory until reading is bounded (issue 3).
+        if path.name != "case_deflate.dcm":
+            reason_of(path.read_bytes())

@@ -1,0 +1,96 @@
+from pathlib import Path
+
+import pytest
+
+from ich_tf import shards
+from ich_tf.conversion.repair import repair
+from ich_tf.errors import InputError
+from ich_tf.tfrecord import read_records
+from ich_tf.verification import verify
+
+
+def shard_of(folder: Path) -> Path:
+    return sorted(folder.glob("*.tfrecord"))[0]
+
+
+def flip_payload(folder: Path) -> None:
+    path = shard_of(folder)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def cut_on_a_boundary(folder: Path) -> None:
+    path = shard_of(folder)
+    *_, last = shards.index_path(path).read_text().splitlines()
+    path.write_bytes(path.read_bytes()[: int(last.split()[0])])
+
+
+def foreign_shard(folder: Path) -> None:
+    one, two = sorted(folder.glob("fold-*.tfrecord"))[:2]
+    one.write_bytes(two.read_bytes())
+
+
+def remove(folder: Path) -> None:
+    shard_of(folder).unlink()
+
+
+def remove_index(folder: Path) -> None:
+    shards.index_path(shard_of(folder)).unlink()
+
+
+def test_a_good_folder_has_no_problems(data_dir: Path) -> None:
+    assert verify(data_dir, full=True) == []
+
+
+@pytest.mark.parametrize(
+    "damage", [flip_payload, cut_on_a_boundary, foreign_shard, remove, remove_index]
+)
+def test_damage_is_named_and_mended_bit_for_bit(data_copy: Path, damage) -> None:
+    before = {path.name: path.read_bytes() for path in data_copy.iterdir()}
+    damage(data_copy)
+    problems = verify(data_copy, full=True)
+    assert problems
+    names = {problem.file for problem in problems}
+    assert names == {shard_of(data_copy).name} or damage in (remove, foreign_shard)
+    assert repair(data_copy, names, num_workers=1) == sorted(names)
+    assert {path.name: path.read_bytes() for path in data_copy.iterdir()} == before
+    assert verify(data_copy, full=True) == []
+
+
+def test_a_shard_that_is_no_part_of_the_plan(data_copy: Path) -> None:
+    (data_copy / "fold-9-00000-of-00001.tfrecord").write_bytes(b"")
+    (problem,) = verify(data_copy)
+    assert "no shard of this plan" in problem.what
+
+
+def test_repair_wants_its_source(data_copy: Path, tmp_path: Path) -> None:
+    name = shard_of(data_copy).name
+    with pytest.raises(InputError, match="--dicom_dir"):
+        repair(data_copy, [name], str(tmp_path / "gone"))
+
+
+def test_a_changed_plan_is_refused(data_copy: Path) -> None:
+    path = data_copy / "plan.json"
+    path.write_text(path.read_text().replace("fold-0", "fold-7"))
+    with pytest.raises(InputError, match="was changed"):
+        verify(data_copy)
+
+
+def test_missing_shards_stop_the_readers_too(data_copy: Path) -> None:
+    cut_on_a_boundary(data_copy)
+    assert list(read_records(shard_of(data_copy)))
+    with pytest.raises(InputError, match="--repair"):
+        shards.Manifest.load(data_copy)
+
+
+def test_other_schema_versions_and_empty_folders(data_copy: Path, tmp_path: Path) -> None:
+    path = data_copy / "manifest.json"
+    path.write_text(path.read_text().replace('"schema_version": 1', '"schema_version": 99'))
+    with pytest.raises(InputError, match="schema version 99"):
+        shards.Manifest.load(data_copy)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="holds no TFRecords"):
+        shards.Manifest.load(tmp_path / "empty")
+    with pytest.raises(InputError, match="no such folder"):
+        shards.Manifest.load(tmp_path / "none")
