@@ -436,9 +436,9 @@ def _outside_brain(head: Head, place: Place) -> np.ndarray:
     _blend(hu, muscle, 52.0 + 6.0 * relief)
     if window := place.window((-100, -120, -120), (100, 120, -20)):
         part = place.crop(window)
-        side = np.abs(part.x)
-        bundles = np.sin(0.23 * side + 0.09 * part.y) + np.sin(0.16 * part.y - 0.12 * side)
-        between = share(bundles - 0.6, 0.8) * share(-14.0 - part.z, 8.0)
+        bend = 2.0 * np.sin(0.07 * part.y + 0.05 * part.x)
+        bundles = np.sin(0.2 * part.x + bend) + np.sin(0.16 * part.y + 0.8 * bend - 0.05 * part.z)
+        between = share(bundles - 0.6, 1.6) * share(-14.0 - part.z, 8.0)
         between *= share(skin[window] - 7.0) * share(-part.depth - 3.0)
         _blend(hu[window], 0.45 * between, -85.0)
     # Two tables of compact bone around the diploe.

@@ -50,7 +50,7 @@ class PhantomConfig:
     min_volume_ml: float = _field(1.0, "Smallest leading bleed, ml. The median lies between.")
     max_volume_ml: float = _field(80.0, "Largest leading bleed, ml.")
     min_area_mm2: float = _field(
-        20.0,
+        30.0,
         "A slice has a class if its voxels that are at least half filled with it, after partial "
         "volume, cover so many mm2; smaller amounts are masked out and not labelled.",
     )

@@ -99,19 +99,20 @@ def encode_slice(study: Study, index: int, ids: tuple[str, str, str, str]) -> by
       ids: Of patient, study, series and image.
     """
     import pydicom
-    from pydicom.dataset import Dataset, FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+    from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+    from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
     encoding, geometry = study.encoding, study.geometry
     stored = stored_values(study.hu[index], encoding)
     patient_id, study_id, series_id, image_id = ids
+    meta = FileMetaDataset()
+    meta.FileMetaInformationGroupLength = 0  # pydicom puts the length in
+    meta.FileMetaInformationVersion = b"\x00\x01"
+    meta.MediaStorageSOPClassUID = UID(_CT_IMAGE_STORAGE)
+    meta.MediaStorageSOPInstanceUID = UID(f"{_UID_PREFIX}{int(image_id[3:], 16)}")
+    meta.TransferSyntaxUID = ImplicitVRLittleEndian if encoding.implicit else ExplicitVRLittleEndian
+    meta.ImplementationClassUID = UID(f"{_UID_PREFIX}1")
     dataset = Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.MediaStorageSOPClassUID = _CT_IMAGE_STORAGE
-    dataset.file_meta.MediaStorageSOPInstanceUID = f"{_UID_PREFIX}{int(image_id[3:], 16)}"
-    dataset.file_meta.TransferSyntaxUID = (
-        ImplicitVRLittleEndian if encoding.implicit else ExplicitVRLittleEndian
-    )
     center, width = ("00036", "00080") if encoding.window_pair else ("30", "80")
     for keyword, vr, value in (
         ("SOPInstanceUID", "UI", image_id),
@@ -140,8 +141,12 @@ def encode_slice(study: Study, index: int, ids: tuple[str, str, str, str]) -> by
     if encoding.padded:
         _add(dataset, "PixelPaddingValue", "SS", _PADDING)
     _add(dataset, "PixelData", "OW", stored.astype(stored.dtype.newbyteorder("<")).tobytes())
+    written = FileDataset("", dataset, preamble=b"\0" * 128, file_meta=meta)
     file = io.BytesIO()
-    pydicom.dcmwrite(file, dataset, enforce_file_format=True)
+    # Not enforced: pydicom would put `ID_...` into the meta information and warn of it.
+    pydicom.dcmwrite(
+        file, written, enforce_file_format=False, implicit_vr=encoding.implicit, little_endian=True
+    )
     return file.getvalue()
 
 

@@ -19,8 +19,8 @@ from ich_tf.phantom.anatomy import Head
 from ich_tf.phantom.lesions import Bleeds
 
 THICKNESS_MM = 5.0
-_SUB_SLICES = 4
-_GRID = 224
+_SUB_SLICES = 3
+_GRID = 216
 _MAX_HU = 3071
 # The pixel for which `noise_hu` is given: 230 mm over 512 pixels.
 _NOISE_PIXEL_MM = 0.45
@@ -198,7 +198,7 @@ def _harden(rng: np.random.Generator, image: np.ndarray, step: float) -> np.ndar
     """Adds what a polychromatic beam does."""
     bone = np.clip((image - 250.0) / 1000.0, 0.0, 1.2)
     head = (image > -300.0).astype(np.float32)
-    glow = 13.0 * cv2.GaussianBlur(bone, (0, 0), 5.0 / step)
+    glow = 8.0 * cv2.GaussianBlur(bone, (0, 0), 5.0 / step)
     # Bone along each row, mm: only skull base has more than the two walls of the skull.
     path = bone.sum(axis=1) * step
     excess = cv2.GaussianBlur(np.clip(path - 34.0, 0.0, 60.0), (0, 0), 1.5 / step)

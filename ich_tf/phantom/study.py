@@ -13,7 +13,7 @@ from ich_tf.phantom.lesions import Bleeds, draw_bleeds
 from ich_tf.phantom.scanner import Defects, Geometry, place_scan, scan
 
 # Of the volumes between smallest and largest, by their logarithm: below 1 favours large ones.
-_VOLUME_POWER = 0.65
+_VOLUME_POWER = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
