@@ -1,6 +1,7 @@
 """Synthetic head CT studies in RSNA's layout: volumes with bleeds, scanned into DICOM files.
 
   config   how many patients, which bleeds, which scanner
+  shapes   distances from surfaces
   anatomy  a head as functions of place: skull, brain, ventricles, cisterns
   lesions  the five bleeds as functions of place
   scanner  planes through the head -> Hounsfield units: partial volume, blur, noise, artefacts

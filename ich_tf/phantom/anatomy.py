@@ -12,9 +12,22 @@ to 60, compact bone 1,000 to 1,500, its diploe about 500, fat -90.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import cv2
 import numpy as np
+
+from ich_tf.phantom.shapes import (
+    Window,
+    blend,
+    capsule,
+    disc,
+    ellipsoid,
+    ellipsoid_radius,
+    find_window,
+    largest,
+    share,
+)
 
 # A box around any head, skin and all.
 HEAD_BOX = ((-88.0, -110.0, -200.0), (88.0, 108.0, 92.0))
@@ -24,13 +37,8 @@ _A, _B, _UP, _DOWN = 67.0, 84.0, 72.0, 42.0
 # The disc of radius 2 is the whole sphere.
 _MAP = 640
 _MAP_MM = 4.0 / _MAP * 72.0
-# Pixels between those that are looked at to find a structure; boxes grow by two of it in mm.
-_WINDOW_STEP = 4
 # How far blood widens sulci and cisterns to either side.
 _SWELLING_MM = 0.7
-
-
-Window = tuple[slice, slice, slice]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -130,28 +138,6 @@ class Tissue:
     parenchyma: np.ndarray
 
 
-def find_window(
-    points: tuple[np.ndarray, np.ndarray, np.ndarray],
-    low: tuple[float, float, float],
-    high: tuple[float, float, float],
-) -> Window | None:
-    """The part of x, y, z that holds all points of a box from `low` to `high`, or None."""
-    step = _WINDOW_STEP
-    near = np.ones(points[0][:, ::step, ::step].shape, bool)
-    for axis, least, most in zip(points, low, high, strict=True):
-        coarse = axis[:, ::step, ::step]
-        near &= (coarse > least - 2 * step) & (coarse < most + 2 * step)
-    flat = near.any(axis=0)
-    rows, columns = np.flatnonzero(flat.any(axis=1)), np.flatnonzero(flat.any(axis=0))
-    if not rows.size:
-        return None
-    return (
-        slice(None),
-        slice(int(rows[0]) * step, (int(rows[-1]) + 1) * step),
-        slice(int(columns[0]) * step, (int(columns[-1]) + 1) * step),
-    )
-
-
 def make_head(rng: np.random.Generator, with_calcifications: bool) -> Head:
     """Draws a head."""
     atrophy = float(np.clip(rng.beta(1.6, 2.0), 0.03, 1.0))
@@ -179,19 +165,19 @@ def make_head(rng: np.random.Generator, with_calcifications: bool) -> Head:
     )
 
 
-def locate(
-    head: Head, x: np.ndarray, y: np.ndarray, z: np.ndarray, shift_mm: float = 0.0
-) -> Place:
+def locate(head: Head, x: np.ndarray, y: np.ndarray, z: np.ndarray, shift_mm: float = 0.0) -> Place:
     """Finds where points lie.
 
     Args:
       head: The head.
-      x, y, z: Head frame, float32, mm.
+      x: Head frame, float32, mm; as y and z.
+      y: The same.
+      z: The same.
       shift_mm: Of the midline, to the patient's right, by a bleed on the left; or negative.
     """
     wide = x / _egg(y)
     lift = np.where(z > 0, np.float32(1 / _UP), np.float32(1 / _DOWN))
-    depth, radius = _ellipsoid(wide, y, z, 1 / _A, 1 / _B, lift)
+    depth, radius = ellipsoid_radius(wide, y, z, 1 / _A, 1 / _B, lift)
     side = np.abs(wide)
     np.maximum(depth, ellipsoid(side - 35, y + 16, z + 25, 29, 36, 22), out=depth)
     np.maximum(depth, ellipsoid(x, y - 39, z + 31, 55, 41, 40), out=depth)
@@ -253,17 +239,17 @@ def fill(
     brain_hu += 0.7 * place.relief
     sheet = _dura(place, tent)
 
-    _blend(hu, share(place.depth), head.fluid_hu)
-    _blend(hu, share(depth) * (1.0 - fluid), brain_hu)
-    _blend(hu, cavity * ventricle, head.fluid_hu)
-    _blend(hu, cavity * sheet, head.dura_hu)
+    blend(hu, share(place.depth), head.fluid_hu)
+    blend(hu, share(depth) * (1.0 - fluid), brain_hu)
+    blend(hu, cavity * ventricle, head.fluid_hu)
+    blend(hu, cavity * sheet, head.dura_hu)
     for x, y, z, radius, value in head.calcifications:
         reach = radius + 12.0
         if window := place.window((x - reach, y - reach, z - 6), (x + reach, y + reach, z + 6)):
             part = place.crop(window)
             near = np.sqrt((part.inner_x - x) ** 2 + (part.y - y) ** 2 + (part.z - z) ** 2)
-            _blend(hu[window], cavity[window] * share(radius - near, 1.5), value)
-    _blend(hu, bone, 1150.0 + 120.0 * place.relief)
+            blend(hu[window], cavity[window] * share(radius - near, 1.5), value)
+    blend(hu, bone, 1150.0 + 120.0 * place.relief)
     _face(head, place, hu)
     inside = cavity * share(depth) * (1.0 - sheet)
     return Tissue(
@@ -291,34 +277,17 @@ def ventricles(head: Head, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.nd
     temporal = (course[3], (36.0, 14.0, -13.0, 3.2), (31.0, -7.0, -20.0, 1.8))
     distance = np.full_like(x, -1e3)
     for points in (course, temporal):
-        for start, end in zip(points[:-1], points[1:], strict=True):
-            np.maximum(distance, _capsule(side, y, z, start, end, width), out=distance)
+        for start, end in itertools.pairwise(points):
+            np.maximum(distance, capsule(side, y, z, start, end, width), out=distance)
     if head.asymmetry_mm:
         distance += np.where(x > 0, np.float32(head.asymmetry_mm), np.float32(-head.asymmetry_mm))
     # The septum keeps the two apart.
     np.minimum(distance, side - 0.9, out=distance)
     third = np.minimum(
-        0.8 + 2.2 * head.atrophy + 0.6 * width - side, _disc(y - 5.0, z + 3.0, 14.0, 11.0)
+        0.8 + 2.2 * head.atrophy + 0.6 * width - side, disc(y - 5.0, z + 3.0, 14.0, 11.0)
     )
     fourth = ellipsoid(x, y - 33 + 0.2 * (z + 38), z + 38, 5 + 3 * width, 4 + 2.5 * width, 9)
-    return _largest(distance, third, fourth)
-
-
-def ellipsoid(
-    x: np.ndarray | np.float32,
-    y: np.ndarray,
-    z: np.ndarray | np.float32,
-    a: float,
-    b: float,
-    c: float,
-) -> np.ndarray:
-    """First-order distance from the surface of an ellipsoid at the origin, positive inside."""
-    return _ellipsoid(x, y, z, 1 / a, 1 / b, np.float32(1 / c))[0]
-
-
-def share(distance: np.ndarray, width: float = 1.2) -> np.ndarray:
-    """Share of a sub-voxel that lies inside, where `distance` mm is positive inside; 0 to 1."""
-    return np.asarray(np.clip(distance * np.float32(1 / width) + np.float32(0.5), 0.0, 1.0))
+    return largest(distance, third, fourth)
 
 
 def _tentorium(place: Place) -> np.ndarray:
@@ -338,14 +307,16 @@ def _dura(place: Place, tent: np.ndarray) -> np.ndarray:
     if window := place.window((-20, -100, -40), (20, 100, 90)):
         part = place.crop(window)
         side = np.abs(part.inner_x)
-        falx = share(0.8 - side) * share(-_disc(part.y - 4.0, part.z - 6.0, 46.0, 27.0) - 2.0, 3.0)
+        falx = share(0.8 - side) * share(-disc(part.y - 4.0, part.z - 6.0, 46.0, 27.0) - 2.0, 3.0)
         falx *= share(part.z + 16.0, 3.0) * share(0.4 * part.y + part.z + 22.0, 4.0)
         sagittal = share(4.2 - side - 0.45 * np.abs(part.depth - 3.0))
         sheet[window] = np.maximum(falx, sagittal * share(0.6 * part.y + part.z - 30.0, 4.0))
     if window := place.window((-80, 6, -50), (80, 100, 12)):
         part, above = place.crop(window), tent[window]
         leaf = 0.9 * share(1.1 - np.abs(above)) * share(np.abs(part.inner_x) - 9.0, 4.0)
-        transverse = share(3.6 - np.hypot(above + 1.0, part.depth - 3.0)) * share(part.y - 12.0, 4.0)
+        transverse = share(3.6 - np.hypot(above + 1.0, part.depth - 3.0)) * share(
+            part.y - 12.0, 4.0
+        )
         sheet[window] = np.maximum(sheet[window], np.maximum(leaf, transverse))
     return sheet
 
@@ -355,7 +326,7 @@ def _add_nuclei(head: Head, place: Place, grey: np.ndarray) -> None:
     if window := place.window((-48, -42, -10), (48, 34, 24)):
         part = place.crop(window)
         side, y, z = np.abs(part.inner_x), part.y, part.z
-        nuclei = _largest(
+        nuclei = largest(
             ellipsoid(side - 12.5 * max(1.0, head.ventricle_scale), y + 24, z - 9, 5, 10, 10),
             ellipsoid(side - 25 + 0.25 * y, y + 3, z - 5, 6.5, 17, 11),
             ellipsoid(side - 10, y - 15, z - 5, 8.5, 13, 10),
@@ -377,7 +348,7 @@ def _fluid_distance(
     # Between the hemispheres, above the corpus callosum.
     if window := place.window((-20, -100, -40), (20, 100, 90)):
         part = place.crop(window)
-        around = np.minimum(-_disc(part.y - 4.0, part.z - 6.0, 42.0, 23.0), part.z + 20.0)
+        around = np.minimum(-disc(part.y - 4.0, part.z - 6.0, 42.0, 23.0), part.z + 20.0)
         fissure = np.minimum(0.9 + 1.3 * old - np.abs(part.inner_x), around)
         fissure -= 25.0 * (cerebrum[window] < 0.5)
         _raise(fluid, window, fissure)
@@ -404,7 +375,7 @@ def _fluid_distance(
             0.4 + 0.9 * old + 0.4 * part.relief - np.abs(stem - 17.0),
             np.minimum(9.0 - np.abs(z + 20.0), y - 2.0),
         )
-        cisterns = _largest(
+        cisterns = largest(
             ambient,
             ellipsoid(side, y + 11, z + 25, 11 * wide, 9 * wide, 6),  # suprasellar
             ellipsoid(side - 9, y + 11, z + 25, 10 * wide, 3.2 * wide, 4),  # its rays
@@ -416,7 +387,7 @@ def _fluid_distance(
         part = place.crop(window)
         magna = ellipsoid(part.x, part.y - 66, part.z + 55, 12 * wide, 8 * wide, 12)
         _raise(fluid, window, magna)
-    return fluid
+    return np.asarray(fluid)
 
 
 def _outside_brain(head: Head, place: Place) -> np.ndarray:
@@ -427,24 +398,24 @@ def _outside_brain(head: Head, place: Place) -> np.ndarray:
     margin = head.bone_mm + 7.5
     down = np.where(z > 0, np.float32(1 / (_UP + margin)), np.float32(1 / 155.0))
     wide = x / _egg(y)
-    skin, _ = _ellipsoid(wide, y, z, 1 / (_A + margin), 1 / (_B + margin + 1.5), down)
+    skin, _ = ellipsoid_radius(wide, y, z, 1 / (_A + margin), 1 / (_B + margin + 1.5), down)
     hu = np.full_like(x, -1000.0)
     # Skin, then fat, then muscle, most of it at the temples and the nape.
-    _blend(hu, share(skin), 40.0)
-    _blend(hu, share(skin - 2.3), -70.0)
+    blend(hu, share(skin), 40.0)
+    blend(hu, share(skin - 2.3), -70.0)
     muscle = share(skin - 4.5 + 1.4 * relief, 2.0) * share(25.0 - z - 0.2 * np.abs(y), 12.0)
-    _blend(hu, muscle, 52.0 + 6.0 * relief)
+    blend(hu, muscle, 52.0 + 6.0 * relief)
     if window := place.window((-100, -120, -120), (100, 120, -20)):
         part = place.crop(window)
         bend = 2.0 * np.sin(0.07 * part.y + 0.05 * part.x)
         bundles = np.sin(0.2 * part.x + bend) + np.sin(0.16 * part.y + 0.8 * bend - 0.05 * part.z)
         between = share(bundles - 0.6, 1.6) * share(-14.0 - part.z, 8.0)
         between *= share(skin[window] - 7.0) * share(-part.depth - 3.0)
-        _blend(hu[window], 0.45 * between, -85.0)
+        blend(hu[window], 0.45 * between, -85.0)
     # Two tables of compact bone around the diploe.
     shell = share(depth + cap) * share(-depth) * share(skin - 2.0)
     diploe = share(0.27 * cap - np.abs(depth + 0.5 * cap)) * share(z + 20.0, 8.0)
-    _blend(hu, shell, 1250.0 - 700.0 * diploe + 50.0 * relief)
+    blend(hu, shell, 1250.0 - 700.0 * diploe + 50.0 * relief)
     return hu
 
 
@@ -454,13 +425,13 @@ def _base_bone(place: Place) -> np.ndarray:
     if window := place.window((-80, -110, -90), (80, 50, -10)):
         part = place.crop(window)
         side, y, z = np.abs(part.x), part.y, part.z
-        petrous = _capsule(side, y, z, (60.0, 24.0, -38.0, 11.0), (13.0, 1.0, -37.0, 6.0), 1.0)
-        clivus = _capsule(side, y, z, (0.0, -16.0, -34.0, 6.0), (0.0, 4.0, -62.0, 8.0), 1.0)
-        wings = _capsule(side, y, z, (8.0, -22.0, -28.0, 2.5), (46.0, -42.0, -25.0, 3.0), 1.0)
+        petrous = capsule(side, y, z, (60.0, 24.0, -38.0, 11.0), (13.0, 1.0, -37.0, 6.0), 1.0)
+        clivus = capsule(side, y, z, (0.0, -16.0, -34.0, 6.0), (0.0, 4.0, -62.0, 8.0), 1.0)
+        wings = capsule(side, y, z, (8.0, -22.0, -28.0, 2.5), (46.0, -42.0, -25.0, 3.0), 1.0)
         orbit = ellipsoid(side - 30, y + 62, z + 40, 19, 27, 18)
         wall = np.minimum(1.3 - np.abs(orbit + 1.0), np.minimum(-42.0 - y, -20.0 - z))
         frontal = ellipsoid(side, y + 82, z + 22, 24, 8, 14)
-        bone[window] = share(_largest(petrous + 1.2 * part.relief, clivus, wings, wall, frontal))
+        bone[window] = share(largest(petrous + 1.2 * part.relief, clivus, wings, wall, frontal))
     return bone
 
 
@@ -471,24 +442,25 @@ def _face(head: Head, place: Place, hu: np.ndarray) -> None:
         side, y, z = np.abs(part.x), part.y, part.z
         in_orbit = share(ellipsoid(side - 30, y + 62, z + 40, 18, 26, 17))
         in_orbit *= share(-part.depth - 1.0)
-        _blend(here, in_orbit, -85.0)
+        blend(here, in_orbit, -85.0)
         recti = share(1.6 - np.abs(ellipsoid(side - 30, y + 58, z + 40, 11, 22, 11) - 1.0))
-        _blend(here, 0.6 * in_orbit * recti * share(-52.0 - y, 4.0) * share(y + 78.0, 4.0), 45.0)
-        nerve = _capsule(side, y, z, (30.0, -62.0, -40.0, 2.2), (14.0, -34.0, -38.0, 2.0), 1.0)
-        _blend(here, in_orbit * share(nerve), 35.0)
+        blend(here, 0.6 * in_orbit * recti * share(-52.0 - y, 4.0) * share(y + 78.0, 4.0), 45.0)
+        nerve = capsule(side, y, z, (30.0, -62.0, -40.0, 2.2), (14.0, -34.0, -38.0, 2.0), 1.0)
+        blend(here, in_orbit * share(nerve), 35.0)
         globe = ellipsoid(side - 30, y + 74, z + 40, 12, 12, 12)
-        _blend(here, share(globe + 1.0), 50.0)
-        _blend(here, share(globe), 8.0)
-        _blend(here, share(ellipsoid(side - 30, y + 82, z + 40, 4.5, 2.2, 4.5)), 80.0)
+        blend(here, share(globe + 1.0), 50.0)
+        blend(here, share(globe), 8.0)
+        blend(here, share(ellipsoid(side - 30, y + 82, z + 40, 4.5, 2.2, 4.5)), 80.0)
     if window := place.window((-75, -110, -100), (75, 45, -8)):
         part = place.crop(window)
         side, y, z = np.abs(part.x), part.y, part.z
         cells = np.sin(0.9 * part.x + 2.0 * part.relief) * np.sin(0.8 * y) * np.sin(0.7 * z)
         ethmoid = np.minimum(ellipsoid(side, y + 60, z + 42, 11, 24, 15), 2.0 - 4.0 * cells)
         mastoid = np.minimum(
-            ellipsoid(side - 58, y - 27, z + 46, 9, 12, 14), 2.2 * head.air_cells + 3.0 * cells - 0.8
+            ellipsoid(side - 58, y - 27, z + 46, 9, 12, 14),
+            2.2 * head.air_cells + 3.0 * cells - 0.8,
         )
-        air = _largest(
+        air = largest(
             ethmoid,
             mastoid,
             ellipsoid(side - 7, y + 30, z + 44, 9, 12, 9) + 1.0,  # sphenoid sinus
@@ -496,7 +468,7 @@ def _face(head: Head, place: Place, hu: np.ndarray) -> None:
             ellipsoid(side, y + 60, z + 72, 14, 24, 17),  # the nose
             ellipsoid(side - 34, y + 58, z + 76, 13, 16, 14),  # maxillary sinus
         )
-        _blend(hu[window], share(air) * share(-part.depth - 1.0), -990.0)
+        blend(hu[window], share(air) * share(-part.depth - 1.0), -990.0)
 
 
 def _draw_calcifications(
@@ -525,14 +497,6 @@ def _egg(y: np.ndarray) -> np.ndarray:
     return 1.0 + 0.10 * back - 0.06 * back * back
 
 
-def _disc(y: np.ndarray, z: np.ndarray, b: float, c: float) -> np.ndarray:
-    """`ellipsoid` without end along x."""
-    v2, w2 = (y * np.float32(1 / b)) ** 2, (z * np.float32(1 / c)) ** 2
-    radius = np.sqrt(v2 + w2)
-    slope = np.sqrt(v2 * np.float32(1 / b**2) + w2 * np.float32(1 / c**2))
-    return np.asarray(radius * (1.0 - radius) / np.maximum(slope, 1e-5))
-
-
 def _raise(array: np.ndarray, window: Window, values: np.ndarray) -> None:
     np.maximum(array[window], values, out=array[window])
 
@@ -549,54 +513,3 @@ def _look_up(image: np.ndarray, column: np.ndarray, row: np.ndarray) -> np.ndarr
         borderMode=cv2.BORDER_REFLECT,
     )  # fmt: skip
     return np.asarray(found).reshape(column.shape)
-
-
-def _ellipsoid(
-    x: np.ndarray | np.float32,
-    y: np.ndarray,
-    z: np.ndarray | np.float32,
-    inverse_a: float,
-    inverse_b: float,
-    inverse_c: np.ndarray | np.float32,
-) -> tuple[np.ndarray, np.ndarray]:
-    """First-order distance from the surface, positive inside; the radius, 1 on the surface."""
-    u, v, w = x * np.float32(inverse_a), y * np.float32(inverse_b), z * inverse_c
-    u2, v2, w2 = u * u, v * v, w * w
-    radius = np.sqrt(u2 + v2 + w2)
-    slope = np.sqrt(
-        u2 * np.float32(inverse_a**2) + v2 * np.float32(inverse_b**2) + w2 * inverse_c * inverse_c
-    )
-    # At the centre 0 / 0; the distance there is about the smallest axis, and no one asks.
-    return radius * (1.0 - radius) / np.maximum(slope, 1e-5), radius
-
-
-def _capsule(
-    x: np.ndarray,
-    y: np.ndarray,
-    z: np.ndarray,
-    start: tuple[float, float, float, float],
-    end: tuple[float, float, float, float],
-    width: float,
-) -> np.ndarray:
-    """Distance from the surface of a rod (x, y, z, radius) to (x, y, z, radius)."""
-    ex, ey, ez = (np.float32(e - s) for s, e in zip(start[:3], end[:3], strict=True))
-    px, py, pz = x - np.float32(start[0]), y - np.float32(start[1]), z - np.float32(start[2])
-    along = (px * ex + py * ey + pz * ez) / (ex * ex + ey * ey + ez * ez)
-    np.clip(along, 0.0, 1.0, out=along)
-    px -= along * ex
-    py -= along * ey
-    pz -= along * ez
-    radius = np.float32(start[3] * width) + along * np.float32((end[3] - start[3]) * width)
-    return np.asarray(radius - np.sqrt(px * px + py * py + pz * pz))
-
-
-def _largest(*arrays: np.ndarray) -> np.ndarray:
-    result = arrays[0].copy()
-    for array in arrays[1:]:
-        np.maximum(result, array, out=result)
-    return result
-
-
-def _blend(hu: np.ndarray, part: np.ndarray, value: np.ndarray | float) -> None:
-    """Puts `value` into the share `part` of each voxel, in place."""
-    hu += part * (value - hu)

@@ -85,9 +85,7 @@ class PhantomConfig:
         _require(self.num_patients >= 1, "num_patients", self.num_patients, "1 or more")
         _require(self.seed >= 0, "seed", self.seed, "0 or more")
         _require(32 <= self.matrix <= 1024, "matrix", self.matrix, "from 32 to 1024")
-        _require(
-            0 <= self.test_fraction < 1, "test_fraction", self.test_fraction, "in [0, 1)"
-        )
+        _require(0 <= self.test_fraction < 1, "test_fraction", self.test_fraction, "in [0, 1)")
         for name in (
             "bleed_fraction",
             "followup_fraction",

@@ -1,10 +1,10 @@
 """The folder: DICOM files, label CSVs, masks, and what they were made from.
 
-  stage_2_train/ID_*.dcm, stage_2_train.csv
-  stage_2_test/ID_*.dcm, stage_2_sample_submission.csv
-  stage_2_test_labels.csv                       the truth, which RSNA keeps to itself
-  stage_2_train_masks/, stage_2_test_masks/     with masks: ID_*.png, bit k = class k
-  phantoms.json                                 config and counts, written last
+stage_2_train/ID_*.dcm, stage_2_train.csv
+stage_2_test/ID_*.dcm, stage_2_sample_submission.csv
+stage_2_test_labels.csv                       the truth, which RSNA keeps to itself
+stage_2_train_masks/, stage_2_test_masks/     with masks: ID_*.png, bit k = class k
+phantoms.json                                 config and counts, written last
 """
 
 from __future__ import annotations
@@ -168,8 +168,8 @@ def _write_tables(out_dir: Path, seed: int, written: list[_Written], test: bool)
         return
     rng = np.random.default_rng([seed, 1, 2])
     repeated = rng.permutation(len(ids))[:_REPEATED_IMAGES]
-    order = np.insert(np.arange(len(ids)), rng.integers(0, len(ids), repeated.size), repeated)
-    write_long_csv(out_dir / _TRAIN_LABELS, [ids[index] for index in order], labels[order])
+    rows = np.insert(np.arange(len(ids)), rng.integers(0, len(ids), repeated.size), repeated)
+    write_long_csv(out_dir / _TRAIN_LABELS, [ids[row] for row in rows], labels[rows])
 
 
 def _summarize(out_dir: Path, written: list[_Written]) -> Summary:
@@ -180,9 +180,7 @@ def _summarize(out_dir: Path, written: list[_Written]) -> Summary:
     positives = {}
     for name, items in splits.items():
         sums = sum((item.labels.sum(axis=0) for item in items), np.zeros(len(CLASSES), np.int64))
-        positives[name] = {
-            label: int(count) for label, count in zip(CLASSES, sums, strict=True)
-        }
+        positives[name] = {label: int(count) for label, count in zip(CLASSES, sums, strict=True)}
     return Summary(
         patients={name: len(items) for name, items in splits.items()},
         studies={name: sum(item.studies for item in items) for name, items in splits.items()},

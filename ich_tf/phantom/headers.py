@@ -78,9 +78,7 @@ def stored_values(hu: np.ndarray, encoding: Encoding) -> np.ndarray:
     return stored.astype(np.int16)
 
 
-def write_study(
-    folder: Path, study: Study, identifiers: Identifiers, patient_id: str
-) -> list[str]:
+def write_study(folder: Path, study: Study, identifiers: Identifiers, patient_id: str) -> list[str]:
     """Writes `<folder>/<image id>.dcm` for each slice; returns the ids in the slices' order."""
     study_id, series_id = identifiers.study(), identifiers.study()
     image_ids = [identifiers.image() for _ in study.hu]

@@ -19,7 +19,8 @@ import numpy as np
 
 from ich_tf.labels import SUBTYPES
 from ich_tf.phantom import anatomy
-from ich_tf.phantom.anatomy import Head, Place, share
+from ich_tf.phantom.anatomy import Head, Place
+from ich_tf.phantom.shapes import ellipsoid, share
 
 EPIDURAL, INTRAPARENCHYMAL, INTRAVENTRICULAR, SUBARACHNOID, SUBDURAL = range(len(SUBTYPES))
 # From distances between unit vectors to mm along the inner table.
@@ -112,7 +113,7 @@ class Hematoma:
         if abs(float(place.z.mean()) - cz) > max(self.axes) + self.oedema_mm + 45.0:
             return None
         x, y, z = place.x - cx, place.y - cy, place.z - cz
-        distance = anatomy.ellipsoid(x, y, z, *self.axes)
+        distance = ellipsoid(x, y, z, *self.axes)
         size = min(self.axes)
         pitch = np.float32(2.2 / size)
         px, py, pz = self.phases
@@ -155,9 +156,7 @@ class Bleeds:
         )
 
 
-def draw_bleeds(
-    rng: np.random.Generator, head: Head, leading: int, volume_ml: float
-) -> Bleeds:
+def draw_bleeds(rng: np.random.Generator, head: Head, leading: int, volume_ml: float) -> Bleeds:
     """Draws a leading bleed and those that join it.
 
     Args:
@@ -202,7 +201,9 @@ def draw_bleeds(
             if chance[1] < 0.12:
                 hematoma = _hematoma(rng, side, small[1], "lobar")
     elif leading == INTRAPARENCHYMAL:
-        where = str(rng.choice(["putamen", "thalamus", "lobar", "cerebellum"], p=[0.4, 0.15, 0.35, 0.1]))
+        where = str(
+            rng.choice(["putamen", "thalamus", "lobar", "cerebellum"], p=[0.4, 0.15, 0.35, 0.1])
+        )
         hematoma = _hematoma(rng, side, volume_ml, where)
         pushing = 0.7 * volume_ml if where != "cerebellum" else 0.0
         if where in ("putamen", "thalamus") and chance[0] < 0.5:
@@ -289,9 +290,7 @@ def _intraventricular(
     return Intraventricular(float(depths[index]), side, _blood_hu(rng))
 
 
-def _hematoma(
-    rng: np.random.Generator, side: int, volume_ml: float, where: str
-) -> Hematoma:
+def _hematoma(rng: np.random.Generator, side: int, volume_ml: float, where: str) -> Hematoma:
     volume_ml = min(volume_ml, {"thalamus": 22.0, "cerebellum": 22.0}.get(where, 95.0))
     radius = (volume_ml * 1e3 / (4 / 3 * math.pi)) ** (1 / 3)
     if where == "putamen":

@@ -17,6 +17,7 @@ from ich_tf.labels import SUBTYPES
 from ich_tf.phantom import anatomy, lesions
 from ich_tf.phantom.anatomy import Head
 from ich_tf.phantom.lesions import Bleeds
+from ich_tf.phantom.shapes import find_window, share
 
 THICKNESS_MM = 5.0
 _SUB_SLICES = 3
@@ -128,7 +129,9 @@ def scan(
 
     Args:
       rng: For the noise.
-      head, bleeds, pose: What lies there, and how.
+      head: What lies there.
+      bleeds: What bleeds in it.
+      pose: How it lies.
       geometry: The planes, S of them.
       defects: Noise and motion.
       matrix: Rows and columns.
@@ -155,7 +158,7 @@ def scan(
 
 
 def field_of_view(matrix: int) -> np.ndarray:
-    """bool [matrix, matrix]: the circle that a scanner reconstructs."""
+    """Bool [matrix, matrix]: the circle that a scanner reconstructs."""
     axis = np.arange(matrix) - (matrix - 1) / 2
     return np.asarray(axis[:, None] ** 2 + axis**2 <= (matrix / 2) ** 2)
 
@@ -173,14 +176,14 @@ def _plane(
     origins, along_row, along_column = origins @ to_head.T, to_head @ row, to_head @ column
     pixels = np.arange(_GRID, dtype=np.float32) * np.float32(step)
     x, y, z = (
-        np.float32(origins[:, axis])[:, None, None]
+        origins[:, axis].astype(np.float32)[:, None, None]
         + (pixels * np.float32(along_column[axis]))[None, :, None]
         + (pixels * np.float32(along_row[axis]))[None, None, :]
         for axis in range(3)
     )
     flat = np.full((_GRID, _GRID), -1000.0, np.float32)
     blood = np.zeros((len(SUBTYPES), _GRID, _GRID), np.float32)
-    if window := anatomy.find_window((x, y, z), *anatomy.HEAD_BOX):
+    if window := find_window((x, y, z), *anatomy.HEAD_BOX):
         place = anatomy.locate(head, x[window], y[window], z[window], bleeds.shift_mm)
         image, shares = lesions.paint(head, bleeds, place)
         flat[window[1:]] = image.mean(axis=0)
@@ -189,7 +192,7 @@ def _plane(
     across = (pixels + np.float32(first[0] - pose.center_mm[0]))[None, :]
     down = (pixels + np.float32((first - pose.center_mm) @ column))[:, None]
     rest = np.hypot(across, down + 14.0) - 122.0 * head.scale
-    shell = anatomy.share(2.0 - np.abs(rest)) * anatomy.share(down - 62.0, 4.0)
+    shell = share(2.0 - np.abs(rest)) * share(down - 62.0, 4.0)
     flat += shell * (flat < -500.0) * 820.0
     return flat, blood
 
@@ -212,8 +215,8 @@ def _harden(rng: np.random.Generator, image: np.ndarray, step: float) -> np.ndar
 def _move(rng: np.random.Generator, image: np.ndarray, distance_mm: float) -> np.ndarray:
     """Half of the projections saw the head elsewhere."""
     turn = cv2.getRotationMatrix2D((_GRID / 2, _GRID / 2), float(rng.uniform(-3, 3)), 1.0)
-    turn[:, 2] += rng.normal(0, distance_mm, 2)
-    moved = cv2.warpAffine(image, turn, (_GRID, _GRID), borderValue=-1000.0)
+    turn = np.column_stack([turn[:, :2], turn[:, 2] + rng.normal(0, distance_mm, 2)])
+    moved = cv2.warpAffine(image, turn, (_GRID, _GRID), borderValue=(-1000.0,))
     weight = float(rng.uniform(0.3, 0.5))
     return np.asarray((1 - weight) * image + weight * moved, np.float32)
 
@@ -255,7 +258,9 @@ def _noise(
         cv2.resize((image > -300.0).astype(np.float32), (16, 16), interpolation=cv2.INTER_AREA),
         (0, 0), 2.0,
     )  # fmt: skip
-    level = cv2.resize(0.35 + 0.6 * head + 2.2 * bone**1.5, image.shape, interpolation=cv2.INTER_LINEAR)
+    level = cv2.resize(
+        0.35 + 0.6 * head + 2.2 * bone**1.5, image.shape, interpolation=cv2.INTER_LINEAR
+    )
     sigma = noise_hu * min(1.0, math.sqrt(_NOISE_PIXEL_MM / spacing))
     return np.asarray(noise * level * np.float32(sigma))
 

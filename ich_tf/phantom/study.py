@@ -57,7 +57,7 @@ class Study:
     def labels(self) -> np.ndarray:
         """int64 [S, 6]: the classes of which a slice holds any voxel."""
         bits = np.bitwise_or.reduce(self.masks.reshape(len(self.masks), -1), axis=1)
-        return (bits[:, None].astype(np.int64) >> np.arange(len(CLASSES))) & 1
+        return np.asarray((bits[:, None].astype(np.int64) >> np.arange(len(CLASSES))) & 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,5 +175,3 @@ def _apportion(shares: tuple[float, ...], total: int) -> list[int]:
     order = np.argsort(-(exact - counts), kind="stable")
     counts[order[: total - int(counts.sum())]] += 1
     return [int(count) for count in counts]
-
-
