@@ -12,6 +12,7 @@ from ich_tf.input_pipeline import read_batches
 from ich_tf.labels import CLASSES
 from ich_tf.metrics import sigmoid
 from ich_tf.shards import DataError
+from ich_tf.strategies import split_batch
 
 LogitsFn = Callable[[np.ndarray], np.ndarray]
 
@@ -73,14 +74,8 @@ def make_logits_fn(model: tf.keras.Model, strategy: tf.distribute.Strategy) -> L
         if padding:
             last = tf.repeat(images[-1:], padding, axis=0)
             images = tf.concat([images, last], axis=0)
-        share = (number + padding) // replicas
-
         # Only the images go to the devices: strings beside them could not.
-        def local_part(context: tf.distribute.experimental.ValueContext) -> tf.Tensor:
-            start = context.replica_id_in_sync_group * share
-            return images[start : start + share]
-
-        parts = run(strategy.experimental_distribute_values_from_function(local_part))
+        parts = run(*split_batch(strategy, images))
         logits: np.ndarray = np.concatenate([part.numpy() for part in parts])
         return logits[:number]
 

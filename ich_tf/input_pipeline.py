@@ -6,6 +6,7 @@ between machines with other numbers of cores.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -19,7 +20,7 @@ _CYCLE_LENGTH = 8
 _BLOCK_LENGTH = 16
 # Serialized records, some 45 KiB each: they are shuffled before they are decoded.
 _SHUFFLE_BUFFER = 4096
-_RAM_BUDGET_BYTES = 4 * 2**30
+_THREADS = os.cpu_count() or 1
 
 Augment = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
@@ -72,7 +73,7 @@ def train_batches(
         image = decode_image(fields["encoded"], encoding, image_shape)
         return image, tf.cast(fields["labels"], tf.float32)
 
-    dataset = dataset.map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    dataset = dataset.map(decode, num_parallel_calls=_THREADS, deterministic=True)
     dataset = dataset.batch(batch_size, drop_remainder=True)
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(steps))
     if augment is not None:
@@ -84,7 +85,7 @@ def train_batches(
             return augment(images, tf.stack([tf.cast(shuffle_seed, tf.int64), step])), labels
 
         dataset = dataset.enumerate()
-        dataset = dataset.map(augment_step, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        dataset = dataset.map(augment_step, num_parallel_calls=_THREADS, deterministic=True)
     return dataset.prefetch(2).with_options(_options())
 
 
@@ -136,7 +137,7 @@ def eval_batches(
             )
         return padded
 
-    dataset = dataset.map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    dataset = dataset.map(decode, num_parallel_calls=_THREADS, deterministic=True)
     dataset = dataset.batch(batch_size).map(pad)
     return dataset.prefetch(2).with_options(_options())
 
@@ -145,7 +146,7 @@ def read_batches(batches: Iterable[Any]) -> Iterator[Any]:
     """Iterates over batches; a damaged, cut or missing shard becomes a `DataError`.
 
     Args:
-      batches: A dataset of this module, distributed or not.
+      batches: A dataset of this module.
 
     Raises:
       DataError: If a record cannot be read, or there are fewer than the manifest says.
@@ -166,7 +167,7 @@ def _records(paths: Sequence[str], count: int) -> tf.data.Dataset:
         tf.data.TFRecordDataset,
         cycle_length=_CYCLE_LENGTH,
         block_length=_BLOCK_LENGTH,
-        num_parallel_calls=tf.data.AUTOTUNE,
+        num_parallel_calls=min(_THREADS, _CYCLE_LENGTH),
         deterministic=True,
     )
     # A file cut on a record's boundary reads without an error: count.
@@ -176,7 +177,6 @@ def _records(paths: Sequence[str], count: int) -> tf.data.Dataset:
 def _options() -> tf.data.Options:
     options = tf.data.Options()
     options.deterministic = True
-    options.autotune.ram_budget = _RAM_BUDGET_BYTES
-    # Batches are split over replicas by the trainer's strategy, not file by file.
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    # One thread a core for decoding is all that there is to tune.
+    options.autotune.enabled = False
     return options

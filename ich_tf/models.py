@@ -202,6 +202,11 @@ _Body = tuple[tf.keras.Model, Callable[[str], None]]
 def _resnet50(size: int) -> _Body:
     application = tf.keras.applications.ResNet50
     body = application(include_top=False, weights=None, input_shape=(size, size, 3))
+    # Each block starts as the identity (Goyal et al. 2017, arXiv:1706.02677, 5.1): from random
+    # weights, three epochs then learn what six did. Weights that are loaded replace this.
+    for layer in body.layers:
+        if layer.name.endswith("_3_bn"):
+            layer.gamma.assign(tf.zeros_like(layer.gamma))
     return body, _loader(application, body)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import tensorflow as tf
 
 from ich_tf.config import STRATEGIES
@@ -37,6 +39,32 @@ def make_strategy(name: str, cpu_replicas: int = 0) -> tf.distribute.Strategy:
         [f"CPU:{i}" for i in range(replicas)],
         cross_device_ops=tf.distribute.ReductionToOneDevice(),
     )
+
+
+def split_batch(strategy: tf.distribute.Strategy, *batch: tf.Tensor) -> tuple[Any, ...]:
+    """Gives each replica an equal, contiguous part of a batch.
+
+    Instead of `experimental_distribute_dataset`: that one fetches to each device through an
+    iterator of its own, whose autotuner holds up the end of every epoch for up to a minute
+    (TensorFlow 2.15).
+
+    Args:
+      strategy: The replicas.
+      *batch: Eager tensors [n, ...]; the number of replicas divides n.
+
+    Returns:
+      A distributed value for each tensor, to be given to `strategy.run`.
+    """
+    share = len(batch[0]) // strategy.num_replicas_in_sync
+
+    def part(tensor: tf.Tensor) -> Any:
+        def local_part(context: tf.distribute.experimental.ValueContext) -> tf.Tensor:
+            start = context.replica_id_in_sync_group * share
+            return tensor[start : start + share]
+
+        return strategy.experimental_distribute_values_from_function(local_part)
+
+    return tuple(part(tensor) for tensor in batch)
 
 
 def _ensure_logical_cpus(count: int) -> None:

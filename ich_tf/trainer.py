@@ -6,9 +6,7 @@ import dataclasses
 import logging
 import math
 import time
-from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -18,13 +16,13 @@ from ich_tf.augment import make_augment
 from ich_tf.config import TrainConfig
 from ich_tf.errors import InputError
 from ich_tf.history import EpochResult, read_history, write_history
-from ich_tf.inference import make_logits_fn
-from ich_tf.input_pipeline import eval_batches, train_batches
+from ich_tf.inference import make_logits_fn, predict_records
+from ich_tf.input_pipeline import eval_batches, read_batches, train_batches
 from ich_tf.optimizers import make_optimizer
 from ich_tf.precision import choose_precision, choose_xla, devices_of, policy_scope
 from ich_tf.progress import track
-from ich_tf.shards import Manifest, label_counts, num_records
-from ich_tf.strategies import make_strategy
+from ich_tf.shards import DataError, Manifest, label_counts, num_records
+from ich_tf.strategies import make_strategy, split_batch
 from ich_tf.training_step import TrainingStep, average_batch_statistics
 
 _LOG = logging.getLogger(__name__)
@@ -138,7 +136,7 @@ def train(config: TrainConfig) -> TrainResult:
         )
         trained = run_epoch(step, strategy, batches.take(steps), steps, epoch + 1)
         average_batch_statistics(model, strategy)
-        labels, logits = collect_logits(
+        predicted = predict_records(
             logits_fn,
             eval_batches(
                 val_shards,
@@ -148,9 +146,9 @@ def train(config: TrainConfig) -> TrainResult:
             ),
             expected=num_records(val_shards),
         )
-        if not np.isfinite(logits).all():
+        if not np.isfinite(predicted.logits).all():
             raise _divergence("a validation logit is not finite", epoch + 1)
-        probabilities = metrics.sigmoid(logits)
+        labels, probabilities = predicted.labels, predicted.probabilities
         val_loss = metrics.weighted_log_loss(labels, probabilities)
         result = EpochResult(
             epoch=epoch + 1,
@@ -209,9 +207,9 @@ def run_epoch(
 
     Raises:
       DivergenceError: If a batch's loss is not finite.
-      InputError: If a batch cannot be read.
+      DataError: If a batch is missing or cannot be read.
     """
-    source = iter(strategy.experimental_distribute_dataset(batches))
+    source = read_batches(batches)
     loss_sum = waited = 0.0
     pending: tf.Tensor | None = None
     start = time.perf_counter()
@@ -219,70 +217,21 @@ def run_epoch(
         # A step returns at once on a GPU: the next batch is fetched while it runs, and the
         # devices waited only if its loss is there by then.
         asked = time.perf_counter()
-        batch = _next_batch(source)
+        batch = next(source, None)
+        if batch is None:
+            raise DataError(
+                "the records ended before the epoch did. Run python -m tools.verify_tfrecords "
+                "--full on the data dir."
+            )
         fetched = time.perf_counter()
         if pending is not None:
             loss_sum += _finite(pending, epoch)
         if time.perf_counter() - fetched < _READY_SECONDS:
             waited += fetched - asked
-        pending = step(*batch)
+        pending = step(*split_batch(strategy, *batch))
     loss_sum += _finite(pending, epoch)
     seconds = time.perf_counter() - start
     return TrainedEpoch(loss_sum / steps, seconds, waited / seconds)
-
-
-def collect_logits(
-    logits_fn: Any, batches: Iterable[dict[str, tf.Tensor]], expected: int | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """The labels and logits of every labelled record, once.
-
-    Args:
-      logits_fn: Of `inference.make_logits_fn`.
-      batches: As `input_pipeline.eval_batches` gives them.
-      expected: Records that must come; None takes what comes.
-
-    Returns:
-      labels, logits: float32 [n, 6] each.
-
-    Raises:
-      InputError: If a record cannot be read, is missing or unlabelled.
-    """
-    labels, logits = [], []
-    source = iter(batches)
-    while True:
-        try:
-            batch = _next_batch(source)
-        except _EndOfDataError:
-            break
-        keep = (batch["mask"] & batch["label_present"]).numpy()
-        labels.append(batch["labels"].numpy()[keep])
-        logits.append(logits_fn(batch["image"])[keep])
-    count = sum(map(len, labels))
-    if not count or (expected is not None and count != expected):
-        raise InputError(
-            f"the validation fold gave {count} labelled records; the manifest counts {expected}. "
-            "Run python -m tools.verify_tfrecords --full on the data dir."
-        )
-    return np.concatenate(labels), np.concatenate(logits)
-
-
-class _EndOfDataError(InputError):
-    pass
-
-
-def _next_batch(source: Iterator[Any]) -> Any:
-    try:
-        return next(source)
-    except StopIteration:
-        raise _EndOfDataError(
-            "the records ended before the epoch did. Run python -m tools.verify_tfrecords --full "
-            "on the data dir."
-        ) from None
-    except tf.errors.OpError as error:
-        raise InputError(
-            f"a record could not be read ({error.message}). Run python -m tools.verify_tfrecords "
-            "--full --repair on the data dir."
-        ) from error
 
 
 def _finite(loss: tf.Tensor | None, epoch: int) -> float:

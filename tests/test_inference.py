@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from ich_tf.inference import make_logits_fn
+from ich_tf.inference import make_logits_fn, predict_records
 from ich_tf.models import build_model
+from ich_tf.shards import DataError
 from ich_tf.strategies import make_strategy
 
 SHAPE = (32, 32, 3)
@@ -56,3 +58,32 @@ def test_one_batch_size_is_traced_once(model_and_strategy):
 def test_no_slices(model_and_strategy):
     with pytest.raises(ValueError, match="images is empty"):
         make_logits_fn(*model_and_strategy)(images(0))
+
+
+def record_batch(first, kept, labels):
+    """A padded batch as `eval_batches` gives it, of which `kept` records are no padding."""
+    size = len(labels)
+    return {
+        "image": tf.constant(images(size, first)),
+        "labels": tf.constant(labels),
+        "mask": tf.range(size) < kept,
+        "label_present": tf.ones([size], tf.bool),
+        "source_id": tf.constant([f"ID_{first + i}" for i in range(size)]),
+        "patient_key": tf.constant(["P"] * size),
+        "series_key": tf.constant(["S"] * size),
+        "slice_index": tf.range(first, first + size, dtype=tf.int64),
+    }
+
+
+def test_predict_records_leaves_padding_out(model_and_strategy):
+    model, strategy = model_and_strategy
+    labels = np.random.default_rng(1).integers(0, 2, (16, 6)).astype(np.float32)
+    batches = [record_batch(0, 8, labels[:8]), record_batch(8, 5, labels[8:])]
+    found = predict_records(make_logits_fn(model, strategy), batches, expected=13)
+    np.testing.assert_array_equal(found.labels, labels[:13])
+    assert found.source_id == [f"ID_{i}" for i in range(13)]
+    np.testing.assert_array_equal(found.slice_index, np.arange(13))
+    pixels = np.concatenate([batch["image"].numpy() for batch in batches])[:13]
+    np.testing.assert_allclose(found.logits, model(pixels, training=False), atol=1e-6)
+    with pytest.raises(DataError, match=r"13 labelled records; the manifest counts 14"):
+        predict_records(make_logits_fn(model, strategy), batches, expected=14)

@@ -11,14 +11,14 @@ from ich_tf import checkpoints, trainer
 from ich_tf.config import TrainConfig
 from ich_tf.errors import ConfigError, InputError
 from ich_tf.history import EpochResult, read_history, write_history
-from ich_tf.inference import make_logits_fn
+from ich_tf.inference import make_logits_fn, predict_records
 from ich_tf.labels import CLASSES
 from ich_tf.losses import weighted_binary_crossentropy
-from ich_tf.metrics import sigmoid, weighted_log_loss
+from ich_tf.metrics import weighted_log_loss
 from ich_tf.models import batch_normalizations, build_model
 from ich_tf.optimizers import make_optimizer
 from ich_tf.precision import policy_scope
-from ich_tf.strategies import make_strategy
+from ich_tf.strategies import make_strategy, split_batch
 from ich_tf.training_step import TrainingStep, average_batch_statistics
 
 RECORD_SHAPE = (32, 32, 3)
@@ -41,16 +41,7 @@ def batch(seed, size=BATCH, shape=RECORD_SHAPE):
 
 
 def distribute(strategy, *arrays):
-    share = len(arrays[0]) // strategy.num_replicas_in_sync
-
-    def part(array, context):
-        start = context.replica_id_in_sync_group * share
-        return tf.constant(array[start : start + share])
-
-    return [
-        strategy.experimental_distribute_values_from_function(lambda c, a=array: part(a, c))
-        for array in arrays
-    ]
+    return split_batch(strategy, *(tf.constant(array) for array in arrays))
 
 
 class Run:
@@ -245,31 +236,6 @@ def test_run_epoch_stops_at_a_loss_that_is_not_finite():
         trainer.run_epoch(run.step, run.strategy, dataset((images, labels), batch(1)), 2, 4)
 
 
-def eval_batch(images, labels, kept):
-    return {
-        "image": tf.constant(images),
-        "labels": tf.constant(labels),
-        "mask": tf.constant(np.arange(len(images)) < kept),
-        "label_present": tf.constant(np.ones(len(images), bool)),
-    }
-
-
-def test_collect_logits_leaves_padding_out():
-    run = Run(two_replicas())
-    images, labels = batch(0, 13)
-    padding = [(0, 3), *[(0, 0)] * 3]
-    batches = [
-        eval_batch(images[:8], labels[:8], 8),
-        eval_batch(np.pad(images[8:], padding), np.pad(labels[8:], padding[:2]), 5),
-    ]
-    logits_fn = make_logits_fn(run.model, run.strategy)
-    found_labels, logits = trainer.collect_logits(logits_fn, batches, expected=13)
-    np.testing.assert_array_equal(found_labels, labels)
-    np.testing.assert_allclose(logits, run.model(images, training=False), atol=1e-6)
-    with pytest.raises(InputError, match=r"13 labelled records; the manifest counts 14"):
-        trainer.collect_logits(logits_fn, batches, expected=14)
-
-
 def test_history_round_trip(tmp_path):
     rows = [
         EpochResult(i, 1e-3, 0.3, 0.2 / i, tuple(0.01 * k for k in range(6)), 12.5, 30.0, 0.02)
@@ -317,13 +283,13 @@ def test_train_writes_what_evaluation_needs(data_dir, tmp_path):
     manifest = Manifest.load(data_dir)
     assert spec.record_shape == manifest.image_shape
     shards = manifest.fold_shards(0)
-    labels, logits = trainer.collect_logits(
+    found = predict_records(
         make_logits_fn(model, one_device()),
         eval_batches(shards, manifest.image_shape, batch_size=5, encoding=manifest.encoding),
         expected=num_records(shards),
     )
     # Other batches, other replicas, another process's model: the same loss.
-    loss = weighted_log_loss(labels, sigmoid(logits))
+    loss = weighted_log_loss(found.labels, found.probabilities)
     assert loss == pytest.approx(result.best_val_loss, abs=1e-6)
 
 

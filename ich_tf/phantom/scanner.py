@@ -85,7 +85,7 @@ def place_scan(
     tilt = math.radians(-rng.uniform(8.0, 24.0)) if tilted else 0.0
     row, column = np.array([1.0, 0.0, 0.0]), np.array([0.0, math.cos(tilt), math.sin(tilt)])
     normal = np.cross(row, column)
-    low, high = rng.uniform(-66, -54) * head.scale, rng.uniform(76, 92) * head.scale
+    low, high = rng.uniform(-66, -54) * head.scale, rng.uniform(72, 84) * head.scale
     count = int(np.clip(round((high - low) / THICKNESS_MM), 24, 40))
     along = low + THICKNESS_MM * np.arange(count)
     # The table moves along z while the gantry is tilted; its slices are then centred anew.
