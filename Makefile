@@ -51,7 +51,7 @@ test: $(VENV)/.dev ## lint, types, tests
 test-slow: $(VENV)/.dev ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow
 
-bench: $(VENV)/.dev ## measure conversion, input and training steps
+bench: $(VENV)/.dev ## measure conversion and reading
 	$(BIN)/python -m tools.benchmark
 
 lock: ## compile the lock files from pyproject.toml (needs uv)

@@ -74,7 +74,7 @@ def training_curves(
     losses.grid(alpha=0.3)
     losses.legend()
     rates.step(epochs, learning_rates, where="mid", color="tab:green")
-    rates.set_yscale("log")
+    rates.set_ylim(bottom=0)
     rates.set_ylabel("learning rate")
     rates.set_xlabel("epoch")
     rates.set_xticks(epochs)
@@ -118,9 +118,15 @@ def contact_sheet(path: str | Path, examples: Sequence[Example], columns: int = 
             va="top",
             transform=axis.transAxes,
         )
+    height = figure.get_figheight()
     figure.suptitle(
-        "held-out slices: label above, prediction below. Research only.", color=_LIGHT, fontsize=10
+        "held-out slices: label above, prediction below. Research only.",
+        color=_LIGHT,
+        fontsize=10,
+        y=1 - 0.2 / height,
     )
-    figure.subplots_adjust(left=0.01, right=0.99, bottom=0.04, top=0.9, wspace=0.04, hspace=0.3)
+    figure.subplots_adjust(
+        left=0.01, right=0.99, bottom=0.3 / height, top=1 - 0.6 / height, wspace=0.04, hspace=0.3
+    )
     figure.savefig(path, dpi=_DPI, facecolor=_DARK)
     plt.close(figure)

@@ -107,13 +107,15 @@ def make_plan(
       hash_key: Under which ids other than RSNA's are hashed; empty for the public key.
 
     Returns:
-      The plan; and the images without labels and labels without images.
+      The plan, without shards if no image has labels; and the images without labels.
 
     Raises:
       LeakageError: If a patient stood in two splits.
       InputError: If there are too few patients for the folds.
     """
     labelled, rejections = _match_labels(entries, labels)
+    if not labelled:
+        return Plan(config.planned(), (), {}), rejections
     # The key is the id a label was found under, so that records can be joined to the CSV.
     groups: dict[str, list[list[PlannedSlice]]] = {}
     for (patient, study, series_id), items in series.group_by_series(labelled).items():
