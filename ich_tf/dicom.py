@@ -7,11 +7,12 @@ Clauses cite DICOM PS3.3 (information objects) and PS3.5 (encoding), 2024.
 
 from __future__ import annotations
 
-import enum
+import copy
 import io
 import math
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -20,14 +21,22 @@ import pydicom
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
-from pydicom.pixels.decoders.base import get_decoder
 from pydicom.tag import BaseTag, Tag
-from pydicom.uid import UID
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
-from ich_tf.errors import InputError
+from ich_tf import decoders
+from ich_tf.reasons import DicomError as DicomError
+from ich_tf.reasons import Reason as Reason
+from ich_tf.reasons import Repair as Repair
 
 AIR_HU = -1000.0
 MAX_SIDE = 4096
+# Enhanced CT holds a series in a file; the longest head CT has some hundred slices.
+MAX_FRAMES = 2000
+# What a deflated file may grow to: a few kilobytes can claim gigabytes.
+MAX_INFLATED_BYTES = 192 * 2**20
+# Within so many bytes the meta information ends.
+_META_BYTES = 4096
 # RSNA's 16-bit files reach -1024, GE pads with -1500 to -3024: beyond this it is no intercept.
 _MAX_INTERCEPT = 10_000.0
 _MAX_SLOPE = 100.0
@@ -36,62 +45,18 @@ _MAX_SLOPE = 100.0
 _MIN_AXIAL_COSINE = 0.7
 
 
-class Reason(str, enum.Enum):
-    """Why an input is not converted. The values are stable: quarantine files hold them."""
-
-    NOT_DICOM = "NOT_DICOM"  # no DICOM file, or one whose header cannot be read
-    NOT_CT = "NOT_CT"  # another modality
-    LOCALIZER = "LOCALIZER"  # a scout, by its image type
-    NOT_AXIAL = "NOT_AXIAL"  # a scout or a reformat, by its orientation
-    PHOTOMETRIC = "PHOTOMETRIC"  # colour, palette or inverted pixels
-    MULTI_FRAME = "MULTI_FRAME"  # more frames than one
-    BAD_HEADER = "BAD_HEADER"  # a required tag is missing or cannot be read
-    BAD_GEOMETRY = "BAD_GEOMETRY"  # position, orientation or spacing
-    BAD_RESCALE = "BAD_RESCALE"  # slope or intercept
-    TOO_LARGE = "TOO_LARGE"  # more rows or columns than a CT slice has
-    NO_PIXELS = "NO_PIXELS"  # no pixel data
-    TRUNCATED_PIXELS = "TRUNCATED_PIXELS"  # fewer bytes than rows and columns ask for
-    NO_DECODER = "NO_DECODER"  # a compression that no installed decoder reads
-    DECODE_FAILED = "DECODE_FAILED"  # the decoder gave up
-    HU_IMPLAUSIBLE = "HU_IMPLAUSIBLE"  # all pixels alike, or values that no tissue has
-    UNREADABLE = "UNREADABLE"  # the operating system, or an archive, could not give the bytes
-    LABEL_MISSING = "LABEL_MISSING"  # an image without labels
-    IMAGE_MISSING = "IMAGE_MISSING"  # labels without an image
-    DUPLICATE_IMAGE = "DUPLICATE_IMAGE"  # a second file of the same image id
-
-
-class Repair(str, enum.Enum):
-    """A known defect that was mended, by name. The values are stable: records hold them."""
-
-    RSNA_12BIT = "rsna_12bit"  # 12-bit unsigned pixels that wrapped around, wrong intercept
-
-
-class DicomError(InputError):
-    """A file that gives no slice.
-
-    Attributes:
-      reason: The stable reason code.
-    """
-
-    def __init__(self, reason: Reason, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-
-    def __reduce__(self) -> tuple[Any, ...]:  # so that it crosses processes whole
-        return type(self), (self.reason, str(self))
-
-
 @dataclass(frozen=True)
 class Header:
     """What a CT slice's header says of its place.
 
     Attributes:
-      image_id: SOP instance UID.
+      image_id: SOP instance UID; of a frame `<UID>/<frame>`.
       patient_id, study_id, series_id: As in the file; `series_id` is the series' UID.
       rows, columns: Pixels.
       position_mm: Centre of the first pixel, patient coordinates (PS3.3 C.7.6.2.1.1).
       orientation: Unit vectors along a row and along a column, patient coordinates.
       spacing_mm: Between rows, between columns.
+      frame: Of an enhanced multi-frame file, from 1; 0 in a file of one slice.
     """
 
     image_id: str
@@ -103,6 +68,7 @@ class Header:
     position_mm: tuple[float, float, float]
     orientation: tuple[float, float, float, float, float, float]
     spacing_mm: tuple[float, float]
+    frame: int = 0
 
     @property
     def normal(self) -> np.ndarray:
@@ -128,11 +94,13 @@ class Slice:
       header: Where it is.
       hu: Hounsfield units, float32 [rows, columns].
       repairs: The named repairs that were applied.
+      decoder: What decoded its pixels; empty where they were not compressed.
     """
 
     header: Header
     hu: np.ndarray
     repairs: tuple[Repair, ...]
+    decoder: str = ""
 
 
 # What pydicom raises on broken files, seen on real ones.
@@ -166,36 +134,68 @@ _HEADER_KEYWORDS = (
     "Rows",
     "Columns",
     "PixelSpacing",
+    "BurnedInAnnotation",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
 )
+# Where enhanced CT keeps what other files have at the top (PS3.3 C.7.6.16).
+_MACROS = {
+    "PixelSpacing": "PixelMeasuresSequence",
+    "ImageOrientationPatient": "PlaneOrientationSequence",
+    "ImagePositionPatient": "PlanePositionSequence",
+    "RescaleSlope": "PixelValueTransformationSequence",
+    "RescaleIntercept": "PixelValueTransformationSequence",
+}
 _HEADER_TAGS: list[Any] = [Tag(keyword) for keyword in _HEADER_KEYWORDS]
 _PIXEL_DATA = Tag("PixelData")
 
 
-def read_header(file: BinaryIO) -> Header:
-    """Reads where a slice is, without its pixels.
+def read_headers(file: BinaryIO) -> list[Header]:
+    """Reads where a file's slices are, without their pixels.
 
     Args:
       file: A seekable binary file at its start.
 
+    Returns:
+      One header; of an enhanced multi-frame file one a frame.
+
     Raises:
-      DicomError: If it is no axial CT slice with a valid geometry.
+      DicomError: If it holds no axial CT slices with a valid geometry.
     """
-    return _header(_parse(file, stop_before_pixels=True, specific_tags=_HEADER_TAGS))
+    dataset = _parse(file, stop_before_pixels=True, specific_tags=_HEADER_TAGS)
+    return [_header(view, frame) for frame, view in _frames(dataset)]
 
 
-def read_slice(data: bytes) -> Slice:
-    """Reads a whole DICOM file into Hounsfield units.
+def read_slice(data: bytes, frame: int = 0) -> Slice:
+    """Reads one slice of a DICOM file into Hounsfield units.
 
     Args:
       data: The file's bytes.
+      frame: As in `Header`.
 
     Raises:
       DicomError: If it is no axial CT slice, or its pixels cannot be read whole.
     """
-    dataset = _parse(io.BytesIO(data))
-    header = _header(dataset)
-    slope, intercept = _rescale(dataset)
-    stored, bits_stored, signed = _stored_values(dataset, header)
+    for found, view in _frames(_parse(io.BytesIO(data)), frame):
+        return _slice(view, found)
+    raise DicomError(Reason.BAD_HEADER, f"has no frame {frame}.")
+
+
+def read_slices(data: bytes) -> Iterator[Slice]:
+    """Reads every slice of a DICOM file: one, or an enhanced file's frames.
+
+    Raises:
+      DicomError: As `read_slice`.
+    """
+    for frame, view in _frames(_parse(io.BytesIO(data))):
+        yield _slice(view, frame)
+
+
+def _slice(view: FileDataset, frame: int) -> Slice:
+    header = _header(view, frame)
+    slope, intercept = _rescale(view)
+    stored, bits_stored, signed, decoder = _stored_values(view, header)
+    padding = _padding(view, stored, signed)
     repairs: tuple[Repair, ...] = ()
     if bits_stored == 12 and not signed and intercept > -100:
         # Values above 3095 wrapped around when these files were made, and the intercept was
@@ -209,40 +209,146 @@ def read_slice(data: bytes) -> Slice:
         hu *= np.float32(slope)
     if intercept != 0.0:
         hu += np.float32(intercept)
+    if padding is not None and float(hu[0, 0]) > AIR_HU:
+        # Below air it is clipped with all else; above, it would shine.
+        hu[padding] = AIR_HU
+        repairs = (*repairs, Repair.PADDING)
+    _check_plausible(hu, _text(view, "PhotometricInterpretation"))
+    return Slice(header, hu, repairs, decoder)
+
+
+def _check_plausible(hu: np.ndarray, photometric: str) -> None:
     low, high = float(hu.min()), float(hu.max())
     if low == high:
         raise DicomError(
             Reason.HU_IMPLAUSIBLE, f"every pixel is {low:g} HU; expected a head or a phantom."
         )
-    return Slice(header, hu, repairs)
+    border = np.concatenate([hu[0], hu[-1], hu[:, 0], hu[:, -1]])
+    # Inverted grey is a matter of display (PS3.3 C.7.6.3.1.2) and leaves Hounsfield units alone;
+    # but some writers inverted the pixels as well, and then the air around a head is bright.
+    if photometric == "MONOCHROME1" and float(np.median(border)) > 0:
+        raise DicomError(
+            Reason.HU_IMPLAUSIBLE,
+            f"PhotometricInterpretation is MONOCHROME1 and the border has {np.median(border):g} "
+            "HU; expected air. The pixels are inverted.",
+        )
+
+
+def _padding(dataset: Dataset, stored: np.ndarray, signed: bool) -> np.ndarray | None:
+    """Where the padding is that fills what the scanner did not reconstruct, bool [H, W], or None.
+
+    Only where all four corners hold it: a few writers name a value that tissue has too.
+    """
+    element = _element(dataset, Tag("PixelPaddingValue"))
+    if element is None or not element.value:
+        return None
+    value = element.value
+    if isinstance(value, bytes):
+        little = not isinstance(element, RawDataElement) or element.is_little_endian
+        value = int.from_bytes(value[:2], "little" if little else "big", signed=signed)
+    corners = stored[[0, 0, -1, -1], [0, -1, 0, -1]]
+    return np.asarray(stored == value) if (corners == value).all() else None
 
 
 def _parse(file: BinaryIO, **options: Any) -> FileDataset:
     try:
-        return pydicom.dcmread(file, **options)
-    except _PARSE_ERRORS as error:
+        return pydicom.dcmread(_inflated(file), **options)
+    except DicomError:
+        raise
+    except (OSError, *_PARSE_ERRORS) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk's, not pydicom's
         raise DicomError(
             Reason.NOT_DICOM, f"not readable as DICOM ({type(error).__name__}: {error})."
         ) from error
 
 
-def _header(dataset: FileDataset) -> Header:
+def _inflated(file: BinaryIO) -> BinaryIO:
+    """The file itself; of a deflated one its content, inflated to a size that is bounded."""
+    start = file.read(_META_BYTES)
+    file.seek(0)
+    deflated = DeflatedExplicitVRLittleEndian.encode()
+    if deflated not in start:
+        return file
+    # The length of the meta information is its first element (PS3.10 7.1).
+    end = 144 + int.from_bytes(start[140:144], "little")
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    file.seek(end)
+    content = inflater.decompress(file.read(), MAX_INFLATED_BYTES)
+    if inflater.unconsumed_tail:
+        raise DicomError(
+            Reason.TOO_LARGE,
+            f"inflates to more than {MAX_INFLATED_BYTES >> 20} MiB; expected one series at most.",
+        )
+    plain = ExplicitVRLittleEndian.encode().ljust(len(deflated), b"\0")
+    return io.BytesIO(start[:end].replace(deflated, plain) + content)
+
+
+def _frames(dataset: FileDataset, wanted: int | None = None) -> Iterator[tuple[int, FileDataset]]:
+    """(frame, the dataset as if it held that frame alone) of every frame, or of the wanted one.
+
+    A file of one slice is frame 0.
+    """
+    count = _integer(dataset, "NumberOfFrames", 1)
+    if Tag("PerFrameFunctionalGroupsSequence") not in dataset:
+        if count != 1:
+            raise DicomError(
+                Reason.MULTI_FRAME,
+                f"NumberOfFrames is {count} without functional groups, which say where each "
+                "frame lies; expected 1.",
+            )
+        if not wanted:
+            yield 0, dataset
+        return
+    if not 1 <= count <= MAX_FRAMES:
+        raise DicomError(
+            Reason.TOO_LARGE, f"NumberOfFrames is {count}; expected 1 to {MAX_FRAMES}."
+        )
+    try:
+        shared = list(dataset.get("SharedFunctionalGroupsSequence") or [])
+        per_frame = list(dataset.PerFrameFunctionalGroupsSequence)
+        if len(per_frame) != count:
+            raise DicomError(
+                Reason.BAD_HEADER,
+                f"NumberOfFrames is {count}, but {len(per_frame)} frames are described.",
+            )
+        for frame, groups in enumerate(per_frame, 1):
+            if wanted is not None and frame != wanted:
+                continue
+            view = copy.copy(dataset)
+            for keyword, macro in _MACROS.items():
+                for group in (groups, *shared[:1]):
+                    items = group.get(macro)
+                    if items and keyword in items[0]:
+                        view[keyword] = items[0][keyword]
+                        break
+            yield frame, view
+    # pydicom raises OSError too, where a sequence ends too soon.
+    except (OSError, *_PARSE_ERRORS) as error:
+        raise DicomError(
+            Reason.BAD_HEADER,
+            f"its functional groups cannot be read ({type(error).__name__}: {error}).",
+        ) from error
+
+
+def _header(dataset: FileDataset, frame: int) -> Header:
     modality = _text(dataset, "Modality")
     if modality != "CT":
         raise DicomError(Reason.NOT_CT, f"Modality is {modality or 'missing'}; expected CT.")
     photometric = _text(dataset, "PhotometricInterpretation")
     samples = _integer(dataset, "SamplesPerPixel", 1)
-    if photometric != "MONOCHROME2" or samples != 1:
+    if photometric not in ("MONOCHROME1", "MONOCHROME2") or samples != 1:
         raise DicomError(
             Reason.PHOTOMETRIC,
             f"PhotometricInterpretation is {photometric or 'missing'} with {samples} samples a "
             "pixel; expected MONOCHROME2 with 1.",
         )
+    if _text(dataset, "BurnedInAnnotation").upper() == "YES":
+        raise DicomError(
+            Reason.BURNED_IN, "BurnedInAnnotation is YES: its pixels may show who the patient is."
+        )
     if "LOCALIZER" in _text(dataset, "ImageType").upper().split("\\"):
         raise DicomError(Reason.LOCALIZER, "ImageType says LOCALIZER; expected an axial slice.")
-    frames = _integer(dataset, "NumberOfFrames", 1)
-    if frames != 1:
-        raise DicomError(Reason.MULTI_FRAME, f"NumberOfFrames is {frames}; expected 1.")
     rows, columns = _integer(dataset, "Rows"), _integer(dataset, "Columns")
     if not (0 < rows <= MAX_SIDE and 0 < columns <= MAX_SIDE):
         raise DicomError(
@@ -262,7 +368,7 @@ def _header(dataset: FileDataset) -> Header:
             f"ImageOrientationPatient is {orientation}; expected two perpendicular unit vectors.",
         )
     header = Header(
-        image_id=_identifier(dataset, "SOPInstanceUID"),
+        image_id=_identifier(dataset, "SOPInstanceUID") + (f"/{frame}" if frame else ""),
         patient_id=_identifier(dataset, "PatientID"),
         study_id=_identifier(dataset, "StudyInstanceUID"),
         series_id=_identifier(dataset, "SeriesInstanceUID"),
@@ -271,6 +377,7 @@ def _header(dataset: FileDataset) -> Header:
         position_mm=(position[0], position[1], position[2]),
         orientation=tuple(orientation),  # type: ignore[arg-type]
         spacing_mm=(spacing[0], spacing[1]),
+        frame=frame,
     )
     if abs(header.normal[2]) < _MIN_AXIAL_COSINE:
         raise DicomError(
@@ -301,8 +408,8 @@ def _rescale(dataset: FileDataset) -> tuple[float, float]:
     return slope, intercept
 
 
-def _stored_values(dataset: FileDataset, header: Header) -> tuple[np.ndarray, int, bool]:
-    """The pixels as stored: integers [rows, columns], their bits, whether they are signed."""
+def _stored_values(dataset: FileDataset, header: Header) -> tuple[np.ndarray, int, bool, str]:
+    """The pixels as stored: integers [rows, columns], their bits, whether signed, the decoder."""
     allocated = _integer(dataset, "BitsAllocated")
     bits_stored = _integer(dataset, "BitsStored")
     signed = _integer(dataset, "PixelRepresentation") == 1
@@ -321,49 +428,37 @@ def _stored_values(dataset: FileDataset, header: Header) -> tuple[np.ndarray, in
     if _PIXEL_DATA not in dataset:
         raise DicomError(Reason.NO_PIXELS, "PixelData is missing.")
     kind = f"{'i' if signed else 'u'}{allocated // 8}"
+    frames, index = _integer(dataset, "NumberOfFrames", 1), max(0, header.frame - 1)
+    decoder = ""
     if syntax.is_compressed and not syntax.is_deflated:
-        stored = _decode(dataset, header, syntax).astype(kind, copy=False)
+        decoded = decoders.decode(dataset, syntax, header.rows, header.columns, index, frames)
+        stored, decoder = decoded.pixels.astype(kind, copy=False), decoded.decoder
     else:
-        raw = dataset.get_item(_PIXEL_DATA).value
-        expected = header.rows * header.columns * allocated // 8
+        raw = _element(dataset, _PIXEL_DATA).value
+        pixels = header.rows * header.columns
+        expected = frames * pixels * allocated // 8
         if raw is None or len(raw) < expected:
             raise DicomError(
                 Reason.TRUNCATED_PIXELS,
-                f"PixelData has {len(raw or b'')} bytes; {header.rows} x {header.columns} pixels "
-                f"of {allocated} bits need {expected}.",
+                f"PixelData has {len(raw or b'')} bytes; {frames} x {header.rows} x "
+                f"{header.columns} pixels of {allocated} bits need {expected}.",
+            )
+        if len(raw) - expected > header.columns * allocated // 8:
+            # Some writers pad; more than a row means that rows or columns are wrong.
+            raise DicomError(
+                Reason.BAD_HEADER,
+                f"PixelData has {len(raw)} bytes; {frames} x {header.rows} x {header.columns} "
+                f"pixels of {allocated} bits need no more than {expected}.",
             )
         order = "<" if syntax.is_little_endian else ">"
-        stored = np.frombuffer(raw, order + kind, count=header.rows * header.columns)
+        offset = index * pixels * allocated // 8
+        stored = np.frombuffer(raw, order + kind, count=pixels, offset=offset)
         stored = stored.reshape(header.rows, header.columns)
     if bits_stored < allocated:
         # Bits above BitsStored may hold anything (PS3.5 8.1.1): shift them out and extend the sign.
         shift = allocated - bits_stored
         stored = np.right_shift(np.left_shift(stored, shift), shift)
-    return stored, bits_stored, signed
-
-
-def _decode(dataset: FileDataset, header: Header, syntax: UID) -> np.ndarray:
-    try:
-        decoder = get_decoder(syntax)
-    except NotImplementedError as error:
-        raise DicomError(Reason.NO_DECODER, f"no decoder reads {syntax.name}.") from error
-    if not decoder.is_available:
-        raise DicomError(
-            Reason.NO_DECODER,
-            f"no installed decoder reads {syntax.name}; install the extra `codecs`.",
-        )
-    try:
-        pixels, _ = decoder.as_array(dataset, raw=True)
-    except _PARSE_ERRORS as error:
-        raise DicomError(
-            Reason.DECODE_FAILED, f"{syntax.name}: {type(error).__name__}: {error}"
-        ) from error
-    if pixels.shape != (header.rows, header.columns):
-        raise DicomError(
-            Reason.DECODE_FAILED,
-            f"decoded to {pixels.shape}; the header says {(header.rows, header.columns)}.",
-        )
-    return np.asarray(pixels)
+    return stored, bits_stored, signed, decoder
 
 
 def _geometry(dataset: FileDataset, keyword: str, count: int) -> list[float]:
@@ -428,4 +523,11 @@ def _text(dataset: Dataset, keyword: str) -> str:
 
 
 def _element(dataset: Dataset, tag: BaseTag) -> Any:
-    return dataset.get_item(tag) if tag in dataset else None
+    """The element as it stands in the file; None where there is none."""
+    try:
+        return dataset.get_item(tag) if tag in dataset else None
+    # An unknown value representation, or a sequence cut off.
+    except (OSError, *_PARSE_ERRORS) as error:
+        raise DicomError(
+            Reason.BAD_HEADER, f"{tag} cannot be read ({type(error).__name__}: {error})."
+        ) from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,8 @@ def predict(config: PredictConfig) -> PredictionResult:
                 rejected.append(found)
                 continue
             image_id = image_ids[found.source]
+            if found.header.frame:
+                image_id = f"{image_id}/{found.header.frame}"
             if sample is not None and image_id not in sample.index:
                 image_id = found.header.image_id
             predictions.append(SlicePrediction(image_id, found.header, probabilities))
@@ -117,7 +120,7 @@ def _predict_files(
     """Each file in order, with its probabilities where it could be read."""
     chunks = range(0, len(tasks), _FILES_AT_ONCE)
     for start in track(chunks, len(chunks), "predict", "batch"):
-        read = executor.map(read_task, tasks[start : start + _FILES_AT_ONCE])
+        read = chain.from_iterable(executor.map(read_task, tasks[start : start + _FILES_AT_ONCE]))
         readable: list[ReadSlice] = []
         for found in read:
             if found.image is None:

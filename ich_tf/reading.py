@@ -1,4 +1,4 @@
-"""One DICOM file -> the image that a model sees. Runs in workers, which load no TensorFlow."""
+"""One DICOM file -> the images that a model sees. Runs in workers, which load no TensorFlow."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ich_tf.dicom import DicomError, Header, read_slice
+from ich_tf.dicom import DicomError, Header, read_slices
 from ich_tf.sources import Source
 from ich_tf.windows import preset_windows, window_slice
 
@@ -22,7 +22,7 @@ class ReadTask:
 
 @dataclass(frozen=True, eq=False)
 class ReadSlice:
-    """What a worker makes of a file.
+    """What a worker makes of a file, or of a frame of it.
 
     Attributes:
       source: The file.
@@ -38,11 +38,13 @@ class ReadSlice:
     message: str = ""
 
 
-def read_task(task: ReadTask) -> ReadSlice:
-    """Reads and windows one file."""
+def read_task(task: ReadTask) -> list[ReadSlice]:
+    """Reads and windows one file: its slice, its frames, or why there are none."""
+    windows = preset_windows(task.windows)
     try:
-        one = read_slice(task.source.read())
+        return [
+            ReadSlice(task.source, one.header, window_slice(one.hu, task.image_size, windows))
+            for one in read_slices(task.source.read())
+        ]
     except DicomError as error:
-        return ReadSlice(task.source, reason=error.reason.value, message=str(error))
-    image = window_slice(one.hu, task.image_size, preset_windows(task.windows))
-    return ReadSlice(task.source, one.header, image)
+        return [ReadSlice(task.source, reason=error.reason.value, message=str(error))]

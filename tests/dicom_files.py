@@ -93,3 +93,73 @@ def insert_decimal(data: bytes, element: int, text: str, skip: bool) -> bytes:
     at = data.index(struct.pack("<HH", 0x7FE0, 0x0010))
     tag = struct.pack("<HH2sH", 0x0028, element, b"DS", len(value)) + value
     return data[:at] + tag + data[at:]
+
+
+def rewrite(data: bytes, **tags: Any) -> bytes:
+    """The same file with other values of some tags."""
+    dataset = pydicom.dcmread(io.BytesIO(data))
+    for keyword, value in tags.items():
+        setattr(dataset, keyword, value)
+        if dataset[keyword].VR == "US or SS":
+            dataset[keyword].VR = "SS" if dataset.PixelRepresentation else "US"
+    file = io.BytesIO()
+    pydicom.dcmwrite(file, dataset)
+    return file.getvalue()
+
+
+def encapsulated(data: bytes, stream: bytes, syntax: str) -> bytes:
+    """The same file with a codestream as its pixels."""
+    dataset = pydicom.dcmread(io.BytesIO(data))
+    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.PixelData = pydicom.encaps.encapsulate([stream])
+    dataset["PixelData"].is_undefined_length = True
+    dataset["PixelData"].VR = "OB"
+    file = io.BytesIO()
+    pydicom.dcmwrite(file, dataset)
+    return file.getvalue()
+
+
+def make_enhanced(stored: np.ndarray, *, slope: str = "1", intercept: str = "-1024") -> bytes:
+    """An enhanced multi-frame CT file: spacing and orientation shared, the rest frame by frame.
+
+    Args:
+      stored: int16 [frames, H, W]; the frames lie 5 mm apart along z, the first at z = 0.
+      slope, intercept: As written into the file.
+    """
+    dataset = pydicom.dcmread(io.BytesIO(make_dicom(stored[0])))
+    for keyword in (
+        "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "RescaleSlope",
+        "RescaleIntercept",
+    ):  # fmt: skip
+        delattr(dataset, keyword)
+    dataset.NumberOfFrames = len(stored)
+
+    def group(**macros: dict[str, Any]) -> Dataset:
+        outer = Dataset()
+        for keyword, values in macros.items():
+            inner = Dataset()
+            for name, value in values.items():
+                setattr(inner, name, value)
+            setattr(outer, keyword, [inner])
+        return outer
+
+    dataset.SharedFunctionalGroupsSequence = [
+        group(
+            PixelMeasuresSequence={"PixelSpacing": ["0.5", "0.5"]},
+            PlaneOrientationSequence={"ImageOrientationPatient": ["1", "0", "0", "0", "1", "0"]},
+        )
+    ]
+    dataset.PerFrameFunctionalGroupsSequence = [
+        group(
+            PlanePositionSequence={"ImagePositionPatient": ["0", "0", str(5 * frame)]},
+            PixelValueTransformationSequence={
+                "RescaleSlope": slope, "RescaleIntercept": intercept, "RescaleType": "HU",
+            },
+        )
+        for frame in range(len(stored))
+    ]  # fmt: skip
+    dataset.PixelData = stored.astype("<i2").tobytes()
+    dataset["PixelData"].VR = "OW"
+    file = io.BytesIO()
+    pydicom.dcmwrite(file, dataset)
+    return file.getvalue()

@@ -11,16 +11,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from dicom_files import make_dicom
+from dicom_files import make_dicom, make_enhanced
 
 from ich_tf import shards
 from ich_tf.conversion.config import ConversionConfig
 from ich_tf.conversion.convert import convert, too_many_bad
-from ich_tf.conversion.plan import load_plan, pseudonym
+from ich_tf.conversion.index import index
+from ich_tf.conversion.local import LocalExecutor
+from ich_tf.conversion.plan import _match_labels, load_plan, pseudonym
 from ich_tf.dicom import read_slice
 from ich_tf.errors import ConfigError, InputError
-from ich_tf.labels import CLASSES, read_labels
+from ich_tf.labels import CLASSES, read_labels, write_long_csv
 from ich_tf.records import decode_image, parse
+from ich_tf.sources import list_sources
 from ich_tf.tfrecord import read_records
 from ich_tf.windows import preset_windows, window_slice
 
@@ -354,3 +357,28 @@ def test_ge_head_and_philips(real_dicom: Path, tmp_path: Path) -> None:
         assert reasons[f"S21570/S4010/{name}"] == "NOT_AXIAL"
     for name in ("I40", "I50", "I60"):
         assert reasons[f"S21570/S4010/{name}"] == "PHOTOMETRIC"
+
+
+def test_frames_of_an_enhanced_file_become_records(tmp_path: Path) -> None:
+    stored = np.random.default_rng(0).integers(0, 2000, (4, 20, 20)).astype(np.int16)
+    (tmp_path / "dicom").mkdir()
+    (tmp_path / "dicom" / "series.dcm").write_bytes(make_enhanced(stored))
+    ids = [f"series/{frame}" for frame in (1, 2, 3, 4)]
+    labels = np.eye(4, 6, dtype=np.int64)
+    labels[:, -1] = labels[:, :-1].max(axis=1)
+    write_long_csv(tmp_path / "labels.csv", ids, labels)
+    changes = {"dicom_dir": str(tmp_path / "dicom"), "labels_csv": "", "image_size": 20}
+    convert(config_for(tmp_path, tmp_path / "out", **changes))
+    found = records_of(tmp_path / "out")
+    assert [int(record["slice_index"]) for record in found] == [0, 1, 2, 3]
+    assert [float(record["z_mm"]) for record in found] == [0, 5, 10, 15]
+    windows = preset_windows(("brain", "subdural", "soft"))
+    for frame, record in enumerate(found):
+        expected = window_slice(stored[frame].astype(np.float32) - 1024, 20, windows)
+        image = decode_image(record["encoded"], "png", (20, 20, 3))
+        np.testing.assert_array_equal(image.numpy(), expected)
+
+    entries, _ = index(list_sources(tmp_path / "dicom"), LocalExecutor(1))
+    labelled, unmatched = _match_labels(entries, read_labels(tmp_path / "labels.csv"))
+    assert not unmatched
+    assert [one.labels for one in labelled] == [tuple(row) for row in labels.tolist()]

@@ -12,7 +12,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from ich_tf import series
-from ich_tf.dicom import Header, Repair, read_header, read_slice
+from ich_tf.dicom import Header, Repair, read_headers, read_slice
 from ich_tf.errors import ConfigError, InputError
 from ich_tf.labels import CLASSES, SUBTYPES, read_labels, read_submission
 from ich_tf.phantom import PhantomConfig, Study, make_study, write_dataset
@@ -41,7 +41,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def headers_of(folder: Path) -> list[Header]:
-    return [read_header(io.BytesIO(path.read_bytes())) for path in sorted(folder.glob("*.dcm"))]
+    return [read_headers(io.BytesIO(path.read_bytes()))[0] for path in sorted(folder.glob("*.dcm"))]
 
 
 def test_bytes_follow_from_config_alone(tiny: Path, tmp_path: Path) -> None:

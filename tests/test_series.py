@@ -3,7 +3,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from ich_tf.dicom import Header, read_header
+from ich_tf.dicom import Header, read_headers
 from ich_tf.series import group_by_series, order, position_along, series_normal
 
 
@@ -67,7 +67,7 @@ def test_ge_head_is_ordered_along_its_tilted_normal(real_dicom) -> None:
     items = []
     for path in sorted((real_dicom / "ge_head").glob("*.dcm")):
         with open(path, "rb") as file:
-            items.append((path.stem, Item(read_header(file))))
+            items.append((path.stem, Item(read_headers(file)[0])))
     names = {id(item): name for name, item in items}
     found = [names[id(item)] for item in order([item for _, item in reversed(items)])]
     assert found == [f"{i:02}" for i in range(1, 29)]

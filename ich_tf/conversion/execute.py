@@ -59,7 +59,7 @@ def _payloads(task: ShardTask, sidecar: Sidecar) -> Iterator[bytes]:
             sha256 = hashlib.sha256(data).hexdigest()
             record = _record(task, planned, data, sha256, windows, sidecar)
         except DicomError as error:
-            rejection = Rejection(planned.name, "execute", error.reason.value, str(error), sha256)
+            rejection = Rejection(planned.path, "execute", error.reason.value, str(error), sha256)
             sidecar.quarantine.append(asdict(rejection))
             continue
         yield encode(record)
@@ -73,11 +73,13 @@ def _record(
     windows: tuple[Window, ...],
     sidecar: Sidecar,
 ) -> SliceRecord:
-    one = read_slice(data)
+    one = read_slice(data, planned.frame)
     hu = resize_hu(one.hu, task.image_size)
     image = apply_windows(hu, windows)
     header = one.header
     _add_statistics(sidecar, one.hu)
+    if one.decoder:
+        sidecar.decoders[one.decoder] = sidecar.decoders.get(one.decoder, 0) + 1
     for repair in one.repairs:
         sidecar.repairs[repair.value] = sidecar.repairs.get(repair.value, 0) + 1
     sidecar.num_tilted += abs(header.gantry_tilt_deg) > 0.5

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from ich_tf.conversion.local import LocalExecutor
-from ich_tf.dicom import DicomError, Header, Reason, read_header
+from ich_tf.dicom import DicomError, Header, Reason, read_headers
 from ich_tf.sources import Source
 
 
@@ -16,7 +17,7 @@ class IndexEntry:
     """A slice that can be planned.
 
     Attributes:
-      source: Its file.
+      source: Its file; frames of one file share it.
       header: Where it is in its series.
     """
 
@@ -48,12 +49,12 @@ def index(
 ) -> tuple[list[IndexEntry], list[Rejection]]:
     """Reads the header of every file; both lists are in the order of `sources`.
 
-    Of several files with one image id the first is kept.
+    Of several slices with one image id the first is kept.
     """
     entries: list[IndexEntry] = []
     rejections: list[Rejection] = []
     first_of: dict[str, str] = {}
-    for found in executor.map(read_entry, list(sources), "index"):
+    for found in chain.from_iterable(executor.map(read_entries, list(sources), "index")):
         if isinstance(found, Rejection):
             rejections.append(found)
             continue
@@ -73,14 +74,16 @@ def index(
     return entries, rejections
 
 
-def read_entry(source: Source) -> IndexEntry | Rejection:
-    """One file's header, or why it has none. Runs in a worker."""
+def read_entries(source: Source) -> Sequence[IndexEntry | Rejection]:
+    """The headers of one file's slices, or why it has none. Runs in a worker."""
     try:
         if source.root.is_dir():
             with open(source.root / source.name, "rb") as file:
-                return IndexEntry(source, read_header(file))
-        return IndexEntry(source, read_header(io.BytesIO(source.read())))
+                headers = read_headers(file)
+        else:
+            headers = read_headers(io.BytesIO(source.read()))
     except DicomError as error:
-        return Rejection(source.name, "index", error.reason.value, str(error))
+        return [Rejection(source.name, "index", error.reason.value, str(error))]
     except OSError as error:
-        return Rejection(source.name, "index", Reason.UNREADABLE.value, f"{error}.")
+        return [Rejection(source.name, "index", Reason.UNREADABLE.value, f"{error}.")]
+    return [IndexEntry(source, header) for header in headers]

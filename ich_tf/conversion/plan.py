@@ -33,7 +33,10 @@ _PUBLIC_KEY = b"ich_tf"
 
 @dataclass(frozen=True)
 class PlannedSlice:
-    """One record to write. Fields as in `records.SliceRecord`; `name` is the file's."""
+    """One record to write.
+
+    Fields as in `records.SliceRecord`; `name` is the file's, `frame` as in `dicom.Header`.
+    """
 
     name: str
     source_id: str
@@ -44,6 +47,12 @@ class PlannedSlice:
     num_slices: int
     z_mm: float
     labels: tuple[int, ...] | None
+    frame: int = 0
+
+    @property
+    def path(self) -> str:
+        """How quarantine files name it: the file's name, and the frame where there are many."""
+        return f"{self.name}#{self.frame}" if self.frame else self.name
 
 
 @dataclass(frozen=True)
@@ -133,6 +142,7 @@ def make_plan(
                     num_slices=len(items),
                     z_mm=series.position_along(item.header, normal),
                     labels=item.labels,
+                    frame=item.header.frame,
                 )
                 for position, item in enumerate(items)
             ]
@@ -204,8 +214,10 @@ def _match_labels(
     matched: list[_Labelled] = []
     rejections: list[Rejection] = []
     for entry in entries:
-        # RSNA names a file by its image id; elsewhere the UID is the name in the CSV.
-        candidates = (entry.source.stem, entry.header.image_id)
+        # RSNA names a file by its image id; elsewhere the UID is the name in the CSV. A frame's
+        # number follows either.
+        suffix = f"/{entry.header.frame}" if entry.header.frame else ""
+        candidates = (entry.source.stem + suffix, entry.header.image_id)
         image_id = next((name for name in candidates if name in table), None)
         if image_id is None:
             rejections.append(
