@@ -46,6 +46,7 @@ class ModelSpec:
       record_shape: (height, width, channels) of its input.
       image_size: What the backbone sees, px.
       windows: The presets of its channels, in order.
+      stored_hu: The records hold Hounsfield units, and the model applies the windows.
       dropout, bn_momentum, freeze_bn: As in `config.TrainConfig`.
       prior: Each class's share of positives in the training folds: what a constant predictor
         says, and what a slice gets that cannot be read.
@@ -57,6 +58,7 @@ class ModelSpec:
     record_shape: tuple[int, int, int]
     image_size: int
     windows: tuple[str, ...]
+    stored_hu: bool = False
     dropout: float = 0.0
     bn_momentum: float = 0.0
     freeze_bn: bool = False
@@ -73,7 +75,8 @@ class ModelSpec:
             raise ValueError(f"prior is {self.prior}; expected {len(CLASSES)} probabilities")
         if self.backbone not in BACKBONES:
             raise ValueError(f"backbone is {self.backbone!r}; expected one of {BACKBONES}")
-        if len(self.record_shape) != 3 or self.record_shape[2] != len(self.windows):
+        channels = 1 if self.stored_hu else len(self.windows)
+        if len(self.record_shape) != 3 or self.record_shape[2] != channels:
             raise ValueError(f"record_shape is {self.record_shape} for windows {self.windows}")
 
     def build(self, **initial: Any) -> tf.keras.Model:
@@ -82,6 +85,7 @@ class ModelSpec:
             self.backbone,
             self.record_shape,
             self.image_size,
+            hu_windows=self.windows if self.stored_hu else (),
             dropout=self.dropout,
             bn_momentum=self.bn_momentum,
             freeze_bn=self.freeze_bn,

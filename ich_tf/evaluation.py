@@ -20,6 +20,7 @@ from ich_tf.labels import CLASSES
 from ich_tf.metrics import per_class_log_loss, weighted_log_loss
 from ich_tf.shards import Manifest, num_records, read_json, write_json, write_text
 from ich_tf.strategies import make_strategy
+from ich_tf.windows import apply_windows, preset_windows
 
 _LOG = logging.getLogger(__name__)
 
@@ -77,7 +78,8 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     strategy = make_strategy("mirrored")
     with strategy.scope():
         model, spec = load_best(config.work_dir)
-    if (spec.record_shape, spec.windows) != (manifest.image_shape, manifest.windows):
+    trained_on = (spec.record_shape, spec.windows, spec.stored_hu)
+    if trained_on != (manifest.image_shape, manifest.windows, manifest.encoding == "hu16"):
         raise InputError(
             f"{config.data_dir}: holds images {manifest.image_shape} of windows "
             f"{','.join(manifest.windows)}; the model in {config.work_dir} was trained on "
@@ -183,7 +185,10 @@ def pick_examples(
     for batch in batches:
         for image, source_id in zip(batch["image"], batch["source_id"].numpy(), strict=True):
             if source_id.decode() in wanted:
-                images[source_id.decode()] = image.numpy()[..., 0]
+                found = image.numpy()[..., 0]
+                if manifest.encoding == "hu16":
+                    found = apply_windows(found, preset_windows(manifest.windows[:1]))[..., 0]
+                images[source_id.decode()] = found
     labels = table[[f"label_{name}" for name in CLASSES]].to_numpy()
     probabilities = table[list(CLASSES)].to_numpy(np.float64)
     rows = table.index.get_indexer(pd.Index(chosen))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import socket
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ import tensorflow as tf
 from ich_tf.config import BACKBONES
 from ich_tf.errors import InputError
 from ich_tf.labels import CLASSES
+from ich_tf.windows import preset_windows, window_table
 
 FEATURE_LAYER = "feature"
 LOGITS_LAYER = "logits"
@@ -40,6 +41,7 @@ def build_model(
     record_shape: tuple[int, int, int],
     image_size: int,
     *,
+    hu_windows: Sequence[str] = (),
     weights: str = "none",
     dropout: float = 0.0,
     bias: np.ndarray | None = None,
@@ -52,6 +54,8 @@ def build_model(
       backbone: One of `config.BACKBONES`.
       record_shape: (height, width, channels) of the records.
       image_size: Height and width that the backbone sees, px.
+      hu_windows: Presets that the model applies first, to records of stored Hounsfield units
+        (`windows.store_hu`); none where the records are windowed.
       weights: `imagenet`, `none`, or the path of a weights file (see `config.TrainConfig`).
       dropout: Share of the features dropped before the head.
       bias: float [6], the prior probability of each class in the training set; the head
@@ -60,7 +64,8 @@ def build_model(
       freeze_bn: Batch normalisation uses and keeps the statistics it was loaded with.
 
     Returns:
-      A model: uint8 or float [n, H, W, C] in 0..255 -> float32 logits [n, 6]. The layer
+      A model: uint8 or float [n, H, W, C] in 0..255, or with `hu_windows` uint16 or float
+      [n, H, W, 1] -> float32 logits [n, 6]. The layer
       `FEATURE_LAYER` gives the pooled features.
 
     Raises:
@@ -69,11 +74,14 @@ def build_model(
     if backbone not in BACKBONES:
         raise ValueError(f"backbone is {backbone!r}; expected one of {', '.join(BACKBONES)}.")
     inputs = tf.keras.Input(record_shape, name="image")
-    x = _Resize(image_size, name="resize", dtype="float32")(inputs)
-    if record_shape[2] != 3:
+    x = inputs
+    if hu_windows:
+        x = _Windows(hu_windows, name="windows", dtype="float32")(x)
+    x = _Resize(image_size, name="resize", dtype="float32")(x)
+    if x.shape[-1] != 3:
         # Starts as the mean of the channels in each of the three, within the 0..255 that
         # pretrained weights know. In float32: bfloat16 steps by 1 at 255.
-        mean = tf.keras.initializers.Constant(1.0 / record_shape[2])
+        mean = tf.keras.initializers.Constant(1.0 / x.shape[-1])
         x = tf.keras.layers.Conv2D(
             3, 1, use_bias=False, kernel_initializer=mean, dtype="float32", name="channels"
         )(x)
@@ -134,6 +142,20 @@ def load_own_weights(model: tf.keras.Model, path: Path) -> None:
         raise ValueError(f"it holds {arrays} arrays, the model {len(model.weights)}")
     with _named(path, "own.weights.h5") as link:
         model.load_weights(str(link))
+
+
+class _Windows(tf.keras.layers.Layer):  # type: ignore[misc]
+    """Stored Hounsfield units [n, H, W, 1] -> grey values 0..255, float32 [n, H, W, C].
+
+    Looked up, not computed: exactly `windows.apply_windows`, with XLA or without.
+    """
+
+    def __init__(self, windows: Sequence[str], **kwargs: Any) -> None:
+        super().__init__(trainable=False, autocast=False, **kwargs)
+        self._table = window_table(preset_windows(windows)).T.astype(np.float32)
+
+    def call(self, stored: tf.Tensor) -> tf.Tensor:
+        return tf.gather(tf.constant(self._table), tf.cast(stored[..., 0], tf.int32))
 
 
 class _Resize(tf.keras.layers.Layer):  # type: ignore[misc]

@@ -94,7 +94,8 @@ def predict(config: PredictConfig) -> PredictionResult:
     image_ids = _image_ids(sources)
     predictions: list[SlicePrediction] = []
     rejected: list[ReadSlice] = []
-    tasks = [ReadTask(source, spec.record_shape[0], spec.windows) for source in sources]
+    windows = () if spec.stored_hu else spec.windows
+    tasks = [ReadTask(source, spec.record_shape[0], windows) for source in sources]
     with LocalExecutor(config.num_workers) as executor:
         for found, probabilities in _predict_files(tasks, executor, logits_fn, config.batch_size):
             if found.header is None or probabilities is None:

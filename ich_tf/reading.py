@@ -8,12 +8,18 @@ import numpy as np
 
 from ich_tf.dicom import DicomError, Header, read_slices
 from ich_tf.sources import Source
-from ich_tf.windows import preset_windows, window_slice
+from ich_tf.windows import apply_windows, preset_windows, store_hu
 
 
 @dataclass(frozen=True)
 class ReadTask:
-    """A file to read in a worker; image size and windows are the model's."""
+    """A file to read in a worker.
+
+    Attributes:
+      source: The file.
+      image_size: What the model was trained on.
+      windows: Likewise; empty where the model applies them itself, to stored Hounsfield units.
+    """
 
     source: Source
     image_size: int
@@ -27,7 +33,7 @@ class ReadSlice:
     Attributes:
       source: The file.
       header: Where the slice is; None if the file gave none.
-      image: uint8 [h, w, C], or None.
+      image: uint8 [h, w, C], without windows uint16 [h, w, 1]; or None.
       reason, message: Why there is no image.
     """
 
@@ -40,11 +46,15 @@ class ReadSlice:
 
 def read_task(task: ReadTask) -> list[ReadSlice]:
     """Reads and windows one file: its slice, its frames, or why there are none."""
-    windows = preset_windows(task.windows)
     try:
-        return [
-            ReadSlice(task.source, one.header, window_slice(one.hu, task.image_size, windows))
-            for one in read_slices(task.source.read())
-        ]
+        found = []
+        for one in read_slices(task.source.read()):
+            image = store_hu(one.hu, task.image_size)
+            if task.windows:
+                image = apply_windows(image, preset_windows(task.windows))
+            else:
+                image = image[..., None]
+            found.append(ReadSlice(task.source, one.header, image))
+        return found
     except DicomError as error:
         return [ReadSlice(task.source, reason=error.reason.value, message=str(error))]

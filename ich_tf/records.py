@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 SCHEMA_VERSION = 1
-# jpeg and hu16 come with later versions of the schema's `image/format`.
-ENCODINGS = ("png", "raw")
+# png and raw hold windows, hu16 holds `windows.store_hu` as a PNG of 16 bits.
+ENCODINGS = ("png", "raw", "hu16")
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class SliceRecord:
     """One slice as it is stored. No other tag of the DICOM file is ever written.
 
     Attributes:
-      encoded: The image's bytes: a PNG of 1 or 3 channels, or raw uint8.
+      encoded: The image's bytes: a PNG of 1 or 3 channels, raw uint8, or a 16-bit PNG.
       format: One of `ENCODINGS`.
       height, width, channels: Of the stored image.
       source_id: RSNA's image id, or the keyed hash of the SOP instance UID.
@@ -104,7 +104,7 @@ _PNG_OPTIONS = (
 
 
 def encode_image(image: np.ndarray, encoding: str) -> bytes:
-    """uint8 [h, w, C] -> bytes.
+    """uint8 [h, w, C], for hu16 uint16 [h, w, 1] -> bytes.
 
     PNG holds one channel or three; another number is laid side by side, [h, w * C, 1].
 
@@ -113,7 +113,7 @@ def encode_image(image: np.ndarray, encoding: str) -> bytes:
     """
     if encoding == "raw":
         return image.tobytes()
-    if encoding != "png":
+    if encoding not in ENCODINGS:
         raise ValueError(f"encoding is {encoding!r}; expected one of {', '.join(ENCODINGS)}.")
     height, width, channels = image.shape
     # OpenCV writes BGR as RGB: turned around here, a reader gets the channels in order.
@@ -164,18 +164,19 @@ def parse(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
 
 
 def decode_image(encoded: tf.Tensor, image_format: str, shape: tuple[int, int, int]) -> tf.Tensor:
-    """The image of one record, uint8 [h, w, C]; the inverse of `encode_image`."""
+    """The image of one record; the inverse of `encode_image`."""
     import tensorflow as tf
 
     height, width, channels = shape
     if image_format == "raw":
         return tf.reshape(tf.io.decode_raw(encoded, tf.uint8), shape)
-    if image_format != "png":
+    if image_format not in ENCODINGS:
         raise InputError(
             f"the records' format is {image_format!r}; this version reads "
             f"{', '.join(ENCODINGS)}. Convert the data again."
         )
-    image = tf.io.decode_png(encoded, channels=3 if channels == 3 else 1)
+    dtype = tf.uint16 if image_format == "hu16" else tf.uint8
+    image = tf.io.decode_png(encoded, channels=3 if channels == 3 else 1, dtype=dtype)
     return tf.reshape(image, (height, width, channels))
 
 

@@ -175,7 +175,7 @@ class Manifest:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """Of every stored image: rows, columns, channels."""
-        return self.image_size, self.image_size, len(self.windows)
+        return image_shape(self.image_size, self.windows, self.encoding)
 
     def split_shards(self, split: str) -> list[Shard]:
         """The shards of one split.
@@ -208,6 +208,11 @@ class Manifest:
                 f"{validation_fold}. Expected 0 to {self.num_folds - 1}, and two folds or more."
             )
         return self.fold_shards(*(i for i in range(self.num_folds) if i != validation_fold))
+
+
+def image_shape(size: int, windows: Sequence[str], encoding: str) -> tuple[int, int, int]:
+    """Rows, columns and channels of a stored image: a channel a window; of hu16 one."""
+    return size, size, 1 if encoding == "hu16" else len(windows)
 
 
 def num_records(shards: Iterable[Shard]) -> int:

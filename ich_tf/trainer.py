@@ -94,6 +94,7 @@ def train(config: TrainConfig) -> TrainResult:
         record_shape=manifest.image_shape,
         image_size=config.image_size,
         windows=tuple(manifest.windows),
+        stored_hu=manifest.encoding == "hu16",
         dropout=config.dropout,
         bn_momentum=config.bn_momentum,
         freeze_bn=config.freeze_bn,

@@ -25,7 +25,7 @@ from ich_tf.labels import CLASSES, read_labels, write_long_csv
 from ich_tf.records import decode_image, parse
 from ich_tf.sources import list_sources
 from ich_tf.tfrecord import read_records
-from ich_tf.windows import preset_windows, window_slice
+from ich_tf.windows import apply_windows, preset_windows, window_slice
 
 
 def config_for(phantom_dir: Path, out_dir: Path, **changes: object) -> ConversionConfig:
@@ -357,6 +357,26 @@ def test_ge_head_and_philips(real_dicom: Path, tmp_path: Path) -> None:
         assert reasons[f"S21570/S4010/{name}"] == "NOT_AXIAL"
     for name in ("I40", "I50", "I60"):
         assert reasons[f"S21570/S4010/{name}"] == "PHOTOMETRIC"
+
+
+def test_stored_hounsfield_units_give_the_same_windows(
+    phantom_dir: Path, small: Path, tmp_path: Path
+) -> None:
+    convert(config_for(phantom_dir, tmp_path / "hu", encoding="hu16"))
+    manifest = shards.Manifest.load(tmp_path / "hu")
+    assert manifest.image_shape == (32, 32, 1)
+    windows = preset_windows(manifest.windows)
+    windowed = {record["source_id"].numpy(): record for record in records_of(small)}
+    found = records_of(tmp_path / "hu")
+    assert len(found) == len(windowed)
+    for record in found[::5]:
+        stored = decode_image(record["encoded"], "hu16", (32, 32, 1)).numpy()
+        assert stored.dtype == np.uint16
+        other = windowed[record["source_id"].numpy()]
+        np.testing.assert_array_equal(
+            apply_windows(stored[..., 0], windows),
+            decode_image(other["encoded"], "png", (32, 32, 3)).numpy(),
+        )
 
 
 def test_frames_of_an_enhanced_file_become_records(tmp_path: Path) -> None:

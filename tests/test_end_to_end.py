@@ -190,6 +190,39 @@ def test_inputs_that_do_not_match_are_refused_in_words(
     assert not none.exists()
 
 
+def test_records_of_hounsfield_units_all_the_way(
+    run_command, phantom_dir: Path, tmp_path: Path
+) -> None:
+    data, work = tmp_path / "data", tmp_path / "work"
+    run_command(
+        "tools.make_tfrecords",
+        f"--dicom_dir={phantom_dir / 'stage_2_train'}",
+        f"--labels_csv={phantom_dir / 'stage_2_train.csv'}",
+        f"--out_dir={data}",
+        "--image_size=64",
+        "--num_folds=3",
+        "--test_fraction=0.2",
+        "--encoding=hu16",
+    )
+    flags = (f"--data_dir={data}", f"--work_dir={work}")
+    run_command("ich_tf.train", "--flagfile=configs/smoke.flags", *flags, "--flip")
+    run_command("ich_tf.evaluate", *flags, f"--out_dir={tmp_path}")
+    evaluated = pd.read_csv(tmp_path / "predictions.csv").set_index("source_id")
+    source = tmp_path / "dicom"
+    source.mkdir()
+    for image_id in evaluated.index:
+        name = f"{image_id}.dcm"
+        shutil.copy(phantom_dir / "stage_2_train" / name, source / name)
+    run_command(
+        "ich_tf.predict",
+        f"--dicom_dir={source}",
+        f"--work_dir={work}",
+        f"--out_csv={tmp_path / 'hu.csv'}",
+    )
+    predicted = read_submission(tmp_path / "hu.csv").loc[evaluated.index]
+    np.testing.assert_allclose(predicted[list(CLASSES)], evaluated[list(CLASSES)], atol=1e-5)
+
+
 def test_the_hidden_truth_scores_the_submission(
     run_command, phantom_dir: Path, work_dir: Path, tmp_path: Path
 ) -> None:

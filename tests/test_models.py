@@ -11,6 +11,7 @@ from ich_tf.labels import CLASSES
 from ich_tf.metrics import sigmoid
 from ich_tf.models import batch_normalizations, build_model, feature_model
 from ich_tf.precision import policy_scope
+from ich_tf.windows import apply_windows, preset_windows
 
 
 def images(shape, number=2, seed=0):
@@ -83,6 +84,28 @@ def test_resizing_is_tensorflows(shape, size, xla):
     resize = tf.function(layer, jit_compile=xla)
     expected = tf.image.resize(batch, (size, size), antialias=True)
     np.testing.assert_allclose(resize(batch), expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("xla", [False, True])
+def test_windows_on_the_device_are_those_of_conversion(xla):
+    names = ("brain", "stroke", "bone", "soft")
+    stored = np.arange(1 << 16, dtype=np.uint16).reshape(1, 256, 256, 1)
+    layer = tf.function(models._Windows(names, dtype="float32"), jit_compile=xla)
+    expected = apply_windows(stored[0, ..., 0], preset_windows(names))
+    np.testing.assert_array_equal(layer(stored)[0], expected)
+    np.testing.assert_array_equal(layer(stored.astype(np.float32))[0], expected)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_records_of_hounsfield_units_give_the_logits_of_windowed_ones(precision):
+    names = ("brain", "subdural", "soft")
+    stored = np.random.default_rng(0).integers(15000, 19000, (3, 40, 40, 1)).astype(np.uint16)
+    windowed = np.stack([apply_windows(one[..., 0], preset_windows(names)) for one in stored])
+    with policy_scope(precision):
+        of_windows = build_model("tiny", (40, 40, 3), 32)
+        of_hu = build_model("tiny", (40, 40, 1), 32, hu_windows=names)
+    of_hu.set_weights(of_windows.get_weights())
+    np.testing.assert_array_equal(of_hu(stored), of_windows(windowed))
 
 
 def test_resizing_to_the_same_size_is_exact():

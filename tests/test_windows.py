@@ -2,25 +2,44 @@ import numpy as np
 import pytest
 
 from ich_tf.errors import ConfigError
-from ich_tf.windows import PRESETS, Window, apply_windows, preset_windows, resize_hu, window_slice
+from ich_tf.windows import (
+    HU_RANGE,
+    PRESETS,
+    Window,
+    apply_windows,
+    preset_windows,
+    quantize_hu,
+    resize_hu,
+    store_hu,
+    window_slice,
+)
 
 
 def test_known_grey_values() -> None:
     hu = np.array([[-1000, 0, 40, 80, 3000]], np.float32)
-    grey = apply_windows(hu, [PRESETS["brain"]])[..., 0]
+    grey = apply_windows(quantize_hu(hu), [PRESETS["brain"]])[..., 0]
     np.testing.assert_array_equal(grey, [[0, 0, 128, 255, 255]])
 
 
 def test_against_the_formula_in_float64() -> None:
     hu = np.random.default_rng(0).uniform(-1024, 3071, (32, 32)).astype(np.float32)
     windows = preset_windows(["brain", "subdural", "soft", "stroke", "bone"])
-    image = apply_windows(hu, windows)
+    image = apply_windows(quantize_hu(hu), windows)
     assert image.dtype == np.uint8
     assert image.shape == (32, 32, 5)
     for channel, window in enumerate(windows):
         low = window.center - window.width / 2
         exact = np.clip((hu.astype(np.float64) - low) / window.width * 255, 0, 255)
-        assert np.abs(image[..., channel] - exact).max() <= 0.5 + 1e-3
+        # Half a grey level by rounding, and what half a sixteenth of a Hounsfield unit makes.
+        slack = 255 / window.width / 32
+        assert np.abs(image[..., channel] - exact).max() <= 0.5 + slack + 1e-3
+
+
+def test_the_stored_form_holds_the_whole_range() -> None:
+    hu = np.array([[*HU_RANGE, -1023.9375, 40.03125, 40.0625]], np.float32)
+    np.testing.assert_array_equal(quantize_hu(hu), [[0, 65520, 1, 17024, 17025]])
+    beyond = np.array([[-3024, 5000], [0, 0]], np.float32)
+    np.testing.assert_array_equal(store_hu(beyond, 2), [[0, 65520], [16384, 16384]])
 
 
 def test_the_same_hu_has_one_grey_value() -> None:

@@ -28,20 +28,24 @@ def main() -> None:
     from ich_tf.dicom import read_slice
     from ich_tf.records import ENCODINGS, encode_image
     from ich_tf.sources import list_sources
-    from ich_tf.windows import PRESETS, apply_windows, resize_hu
+    from ich_tf.windows import apply_windows, preset_windows, quantize_hu, resize_hu
 
     sources = list_sources(_DICOM_DIR.value)[: _NUM_SLICES.value]
-    windows = [PRESETS[name] for name in ("brain", "subdural", "soft")]
+    windows = preset_windows(("brain", "subdural", "soft"))
     print(f"{len(sources)} slices of {_DICOM_DIR.value}, one core, ms a slice")
     data = _stage("read", lambda: [source.read() for source in sources])
     slices = _stage("parse to HU", lambda: [read_slice(one) for one in data])
     size = _IMAGE_SIZE.value
     resized = _stage("resize", lambda: [resize_hu(one.hu, size) for one in slices])
-    images = _stage("window", lambda: [apply_windows(one, windows) for one in resized])
+    stored = _stage("quantize", lambda: [quantize_hu(one) for one in resized])
+    images = _stage("window", lambda: [apply_windows(one, windows) for one in stored])
     for encoding in ENCODINGS:
         encoded = _stage(
             f"encode {encoding}",
-            lambda encoding=encoding: [encode_image(one, encoding) for one in images],  # type: ignore[misc]
+            lambda encoding=encoding: [  # type: ignore[misc]
+                encode_image(one, encoding)
+                for one in (images if encoding != "hu16" else [s[..., None] for s in stored])
+            ],
         )
         print(f"{'':>14}  {sum(map(len, encoded)) / len(encoded) / 1024:8.1f} KiB")
     _whole(len(sources))

@@ -46,7 +46,12 @@ class ConversionConfig:
         ("brain", "subdural", "soft"),
         "Window presets, one a channel: brain, subdural, soft, stroke, bone.",
     )
-    encoding: str = _flag("png", "Image format of the records, lossless both.", ENCODINGS)
+    encoding: str = _flag(
+        "png",
+        "Image format of the records, all lossless: png and raw hold the windows, hu16 holds "
+        "Hounsfield units, and the model applies the windows.",
+        ENCODINGS,
+    )
     num_folds: int = _flag(5, "Folds of patients for cross-validation, 2 or more.")
     test_fraction: float = _flag(0.1, "Share of the patients held out as the test split.")
     seed: int = _flag(0, "Of the splits and of the order of series.")

@@ -16,7 +16,7 @@ from ich_tf.labels import CLASSES
 from ich_tf.records import SliceRecord, encode, encode_image
 from ich_tf.shards import Sidecar, commit_shard
 from ich_tf.sources import Source
-from ich_tf.windows import HU_RANGE, Window, apply_windows, preset_windows, resize_hu
+from ich_tf.windows import HU_RANGE, Window, apply_windows, preset_windows, store_hu
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,8 @@ def _record(
     sidecar: Sidecar,
 ) -> SliceRecord:
     one = read_slice(data, planned.frame)
-    hu = resize_hu(one.hu, task.image_size)
-    image = apply_windows(hu, windows)
+    stored = store_hu(one.hu, task.image_size)
+    image = stored[..., None] if task.encoding == "hu16" else apply_windows(stored, windows)
     header = one.header
     _add_statistics(sidecar, one.hu)
     if one.decoder:

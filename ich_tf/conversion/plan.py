@@ -23,10 +23,10 @@ from ich_tf import series, splits
 from ich_tf.conversion.config import ConversionConfig
 from ich_tf.conversion.index import IndexEntry, Rejection
 from ich_tf.dicom import Reason
-from ich_tf.shards import PLAN, DataError, read_json, shard_name
+from ich_tf.shards import PLAN, DataError, image_shape, read_json, shard_name
 
 # Measured on a real series: a windowed head compresses to a quarter of its raw bytes.
-_BYTES_PER_PIXEL = {"png": 0.25, "raw": 1.0}
+_BYTES_PER_PIXEL = {"png": 0.25, "raw": 1.0, "hu16": 1.0}
 _RSNA_ID = re.compile(r"ID_[0-9a-f]{6,12}")
 _PUBLIC_KEY = b"ich_tf"
 
@@ -267,7 +267,8 @@ def _fill_shards(
     split: str, members: list[list[PlannedSlice]], config: ConversionConfig
 ) -> list[PlannedShard]:
     """Deals whole series to shards of about equal size, in an order that the seed mixes."""
-    record_bytes = config.image_size**2 * len(config.windows) * _BYTES_PER_PIXEL[config.encoding]
+    rows, columns, channels = image_shape(config.image_size, config.windows, config.encoding)
+    record_bytes = rows * columns * channels * _BYTES_PER_PIXEL[config.encoding]
     num_slices = sum(map(len, members))
     count = max(1, round(num_slices * record_bytes / (config.shard_mb * 2**20)))
     count = min(count, len(members))
