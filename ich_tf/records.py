@@ -180,6 +180,9 @@ def decode_image(encoded: tf.Tensor, image_format: str, shape: tuple[int, int, i
     return tf.reshape(image, (height, width, channels))
 
 
+_SMALL = [bytes((value,)) for value in range(0x80)]
+
+
 def _feature(kind: type, values: Sequence[Any]) -> bytes:
     """Feature{1: BytesList | 2: FloatList | 3: Int64List}; numbers are packed."""
     if kind is bytes:
@@ -196,6 +199,8 @@ def _field(number: int, payload: bytes) -> bytes:
 
 
 def _varint(value: int) -> bytes:
+    if 0 <= value < 0x80:
+        return _SMALL[value]
     value &= 0xFFFFFFFFFFFFFFFF  # negative int64: two's complement in ten bytes
     out = bytearray()
     while value > 0x7F:

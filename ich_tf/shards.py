@@ -66,7 +66,8 @@ class Sidecar:
       plan_sha256: Of the plan that the shard belongs to.
       repairs: Named repair -> slices it was applied to.
       decoders: Decoder of compressed pixels, with its version -> slices it decoded.
-      hu_sum, num_pixels, hu_min, hu_max: Of the original slices, clipped to the window range.
+      stored_sum, num_pixels: Of the slices as stored (`windows.store_hu`).
+      hu_min, hu_max: Of these, in Hounsfield units.
       num_tilted: Slices whose gantry was tilted by more than half a degree.
       quarantine: The inputs that were left out, as lines of quarantine.jsonl.
     """
@@ -80,7 +81,7 @@ class Sidecar:
     label_counts: list[int] = field(default_factory=lambda: [0] * len(CLASSES))
     repairs: dict[str, int] = field(default_factory=dict)
     decoders: dict[str, int] = field(default_factory=dict)
-    hu_sum: float = 0.0
+    stored_sum: int = 0
     num_pixels: int = 0
     hu_min: float | None = None
     hu_max: float | None = None

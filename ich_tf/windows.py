@@ -103,6 +103,11 @@ def quantize_hu(hu: np.ndarray) -> np.ndarray:
     return np.asarray(np.rint((hu - np.float32(HU_RANGE[0])) * np.float32(STEPS_PER_HU)), np.uint16)
 
 
+def stored_to_hu(stored: float) -> float:
+    """A stored value, or a mean of them, in Hounsfield units."""
+    return stored / STEPS_PER_HU + HU_RANGE[0]
+
+
 def apply_windows(stored: np.ndarray, windows: Sequence[Window]) -> np.ndarray:
     """One grey channel a window.
 
@@ -114,10 +119,9 @@ def apply_windows(stored: np.ndarray, windows: Sequence[Window]) -> np.ndarray:
       uint8 [h, w, C]; 0 at center - width / 2 and below, 255 at center + width / 2 and above.
     """
     table = window_table(tuple(windows))
-    image = np.empty((*stored.shape, len(windows)), np.uint8)
-    for channel in range(len(windows)):
-        image[..., channel] = table[channel][stored]
-    return image
+    # No index is out of range; `clip` only spares the check.
+    channels = [np.take(grey, stored, mode="clip") for grey in table]
+    return np.asarray(cv2.merge(channels)).reshape(*stored.shape, len(windows))
 
 
 @functools.lru_cache(maxsize=8)

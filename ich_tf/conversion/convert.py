@@ -24,6 +24,7 @@ from ich_tf.errors import InputError
 from ich_tf.labels import CLASSES, read_labels
 from ich_tf.records import SCHEMA_VERSION
 from ich_tf.sources import list_sources
+from ich_tf.windows import stored_to_hu
 
 _LOG = logging.getLogger(__name__)
 # Where a user looks when bytes differ between two machines.
@@ -249,8 +250,10 @@ def _manifest(
     pixels = sum(one.num_pixels for one in sidecars)
     with_pixels = [one for one in sidecars if one.num_pixels]
     repairs: Counter[str] = Counter()
+    decoders: Counter[str] = Counter()
     for one in sidecars:
         repairs.update(one.repairs)
+        decoders.update(one.decoders)
     labelled = any(split != "unlabelled" for split in plan.patients)
     return {
         "schema_version": SCHEMA_VERSION,
@@ -267,12 +270,15 @@ def _manifest(
         "label_counts": result.label_counts,
         "patients": plan.patients,
         "hu": {
-            "mean": sum(one.hu_sum for one in sidecars) / pixels if pixels else None,
+            "mean": stored_to_hu(sum(one.stored_sum for one in sidecars) / pixels)
+            if pixels
+            else None,
             "min": min((one.hu_min for one in with_pixels if one.hu_min is not None), default=None),
             "max": max((one.hu_max for one in with_pixels if one.hu_max is not None), default=None),
         },
         "num_tilted": sum(one.num_tilted for one in sidecars),
         "repairs": dict(sorted(repairs.items())),
+        "decoders": dict(sorted(decoders.items())),
         "quarantine": result.rejections,
         "shards": [
             {key: value for key, value in asdict(one).items() if key != "quarantine"}

@@ -16,7 +16,7 @@ from ich_tf.labels import CLASSES
 from ich_tf.records import SliceRecord, encode, encode_image
 from ich_tf.shards import Sidecar, commit_shard
 from ich_tf.sources import Source
-from ich_tf.windows import HU_RANGE, Window, apply_windows, preset_windows, store_hu
+from ich_tf.windows import Window, apply_windows, preset_windows, store_hu, stored_to_hu
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def _record(
     stored = store_hu(one.hu, task.image_size)
     image = stored[..., None] if task.encoding == "hu16" else apply_windows(stored, windows)
     header = one.header
-    _add_statistics(sidecar, one.hu)
+    _add_statistics(sidecar, stored)
     if one.decoder:
         sidecar.decoders[one.decoder] = sidecar.decoders.get(one.decoder, 0) + 1
     for repair in one.repairs:
@@ -108,10 +108,10 @@ def _record(
     )
 
 
-def _add_statistics(sidecar: Sidecar, hu: np.ndarray) -> None:
-    clipped = np.clip(hu, *HU_RANGE)
-    low, high = float(clipped.min()), float(clipped.max())
-    sidecar.hu_sum += float(clipped.sum(dtype=np.float64))
-    sidecar.num_pixels += clipped.size
+def _add_statistics(sidecar: Sidecar, stored: np.ndarray) -> None:
+    """Sums in whole numbers, so that no order of additions shows."""
+    low, high = (stored_to_hu(int(value)) for value in (stored.min(), stored.max()))
+    sidecar.stored_sum += int(stored.sum(dtype=np.int64))
+    sidecar.num_pixels += stored.size
     sidecar.hu_min = low if sidecar.hu_min is None else min(low, sidecar.hu_min)
     sidecar.hu_max = high if sidecar.hu_max is None else max(high, sidecar.hu_max)
