@@ -14,16 +14,18 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from ich_tf import series, splits
 from ich_tf.conversion.config import ConversionConfig
 from ich_tf.conversion.index import IndexEntry, Rejection
 from ich_tf.dicom import Reason
 from ich_tf.shards import PLAN, DataError, image_shape, read_json, shard_name
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Measured on a real series: a windowed head compresses to a quarter of its raw bytes.
 _BYTES_PER_PIXEL = {"png": 0.25, "raw": 1.0, "hu16": 1.0}
