@@ -277,7 +277,7 @@ def test_a_csv_of_other_images_is_refused(phantom_dir: Path, tmp_path: Path) -> 
     [
         ("image_size", 8),
         ("windows", ("brain", "bone", "blue")),
-        ("encoding", "jpeg"),
+        ("encoding", "webp"),
         ("num_folds", 1),
         ("test_fraction", 1.0),
         ("shard_mb", 0),

@@ -5,7 +5,18 @@ import pytest
 import tensorflow as tf
 
 from ich_tf.errors import InputError
-from ich_tf.records import FEATURES, SliceRecord, decode_image, encode, encode_image, parse
+from ich_tf.records import (
+    ENCODINGS,
+    FEATURES,
+    CorruptRecordError,
+    SliceRecord,
+    decode,
+    decode_image,
+    encode,
+    encode_image,
+    parse,
+    read_image,
+)
 
 RECORD = SliceRecord(
     encoded=b"\x00\xff pixels",
@@ -26,6 +37,7 @@ RECORD = SliceRecord(
     spacing_mm=(0.5, 0.25),
     gantry_tilt_deg=-18.5,
     repairs=("rsna_12bit", "other"),
+    crop=(10, 0, 300, 300),
 )
 
 
@@ -33,7 +45,9 @@ def test_tensorflow_reads_what_was_encoded_without_it() -> None:
     fields = parse(tf.constant(encode(RECORD)))
     for name, value in asdict(RECORD).items():
         found = fields[name]
-        if name == "repairs":
+        if name == "crop":
+            assert found.values.numpy().tolist() == list(value)
+        elif name == "repairs":
             assert [one.decode() for one in found.values.numpy()] == list(value)
         elif isinstance(value, str):
             assert found.numpy().decode() == value
@@ -81,5 +95,54 @@ def test_images_survive_every_encoding(encoding: str, channels: int) -> None:
 def test_unknown_formats() -> None:
     with pytest.raises(ValueError, match="gif"):
         encode_image(np.zeros((2, 2, 3), np.uint8), "gif")
-    with pytest.raises(InputError, match="jpeg"):
-        decode_image(tf.constant(b""), "jpeg", (2, 2, 3))
+    with pytest.raises(InputError, match="webp"):
+        decode_image(tf.constant(b""), "webp", (2, 2, 3))
+
+
+def test_decoding_without_tensorflow_gives_the_record_back() -> None:
+    for record in (
+        RECORD,
+        replace(RECORD, slice_index=-(2**62), repairs=(), crop=(), labels=(0,) * 6),
+    ):
+        assert decode(encode(record)) == record
+
+
+def test_what_is_no_record_is_refused() -> None:
+    good = encode(RECORD)
+    example = tf.train.Example.FromString(good)
+    del example.features.feature["ct/z_mm"]
+    more = tf.train.Example.FromString(good)
+    more.features.feature["other"].int64_list.value.append(1)
+    for bad in (
+        b"",
+        good[:-1],
+        good[1:],
+        good + b"\x00",
+        example.SerializeToString(),
+        more.SerializeToString(),
+    ):
+        with pytest.raises(CorruptRecordError):
+            decode(bad)
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_numpy_and_tensorflow_read_the_same_image(encoding: str, channels: int) -> None:
+    dtype = np.uint16 if encoding == "hu16" else np.uint8
+    channels = 1 if encoding == "hu16" else channels
+    y, x = np.mgrid[:24, :32]
+    image = np.stack([(y * 5 + x * (i + 1)) % 200 for i in range(channels)], -1).astype(dtype)
+    encoded = encode_image(image, encoding)
+    record = replace(
+        RECORD, encoded=encoded, format=encoding, height=24, width=32, channels=channels
+    )
+    found = read_image(record)
+    np.testing.assert_array_equal(
+        found, decode_image(tf.constant(encoded), encoding, (24, 32, channels)).numpy()
+    )
+    if encoding == "jpeg":
+        assert np.abs(found.astype(int) - image).mean() < 8
+    else:
+        np.testing.assert_array_equal(found, image)
+    with pytest.raises(CorruptRecordError, match="24 x 33"):
+        read_image(replace(record, width=33))

@@ -74,6 +74,7 @@ def _whole(limit: int) -> None:
                     out_dir=str(out_dir),
                     image_size=_IMAGE_SIZE.value,
                     encoding=encoding,
+                    allow_lossy=True,
                     shard_mb=1,
                     num_workers=workers,
                 )

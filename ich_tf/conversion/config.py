@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ich_tf.errors import ConfigError
-from ich_tf.records import ENCODINGS, SCHEMA_VERSION
+from ich_tf.records import ENCODINGS, LOSSY, SCHEMA_VERSION
 from ich_tf.windows import preset_windows
 
 # A change in any of these is another plan; the others say where and how fast.
@@ -48,10 +48,11 @@ class ConversionConfig:
     )
     encoding: str = _flag(
         "png",
-        "Image format of the records, all lossless: png and raw hold the windows, hu16 holds "
-        "Hounsfield units, and the model applies the windows.",
+        "Image format of the records: png and raw hold the windows, hu16 holds Hounsfield units, "
+        "and the model applies the windows; jpeg holds windows with losses.",
         ENCODINGS,
     )
+    allow_lossy: bool = _flag(False, "Allow --encoding=jpeg, which changes grey values.")
     num_folds: int = _flag(5, "Folds of patients for cross-validation, 2 or more.")
     test_fraction: float = _flag(0.1, "Share of the patients held out as the test split.")
     seed: int = _flag(0, "Of the splits and of the order of series.")
@@ -78,6 +79,11 @@ class ConversionConfig:
         preset_windows(self.windows)
         self._check("image_size", 16 <= self.image_size <= 4096, "16 to 4096")
         self._check("encoding", self.encoding in ENCODINGS, " or ".join(ENCODINGS))
+        self._check(
+            "encoding",
+            self.allow_lossy or self.encoding not in LOSSY,
+            "a lossless format, or --allow_lossy with it",
+        )
         self._check("num_folds", self.num_folds >= 2, "2 or more")
         self._check("test_fraction", 0 <= self.test_fraction < 1, "at least 0 and below 1")
         self._check("seed", 0 <= self.seed < 2**32, "0 to 2**32 - 1")
