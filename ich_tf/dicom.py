@@ -31,6 +31,10 @@ from ich_tf.reasons import Reason as Reason
 from ich_tf.reasons import Repair as Repair
 
 AIR_HU = -1000.0
+SCANNERS = (
+    "GE", "Siemens", "Philips", "Canon", "Toshiba", "Hitachi", "Fujifilm", "Neusoft",
+    "NeuroLogica", "Samsung", "United Imaging", "Shimadzu", "Marconi", "Picker",
+)  # fmt: skip
 MAX_SIDE = 4096
 # Enhanced CT holds a series in a file; the longest head CT has some hundred slices.
 MAX_FRAMES = 2000
@@ -46,7 +50,7 @@ _MAX_SLOPE = 100.0
 _MIN_AXIAL_COSINE = 0.7
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Header:
     """What a CT slice's header says of its place.
 
@@ -58,6 +62,7 @@ class Header:
       orientation: Unit vectors along a row and along a column, patient coordinates.
       spacing_mm: Between rows, between columns.
       frame: Of an enhanced multi-frame file, from 1; 0 in a file of one slice.
+      transfer_syntax: UID of the pixels' encoding.
     """
 
     image_id: str
@@ -70,6 +75,7 @@ class Header:
     orientation: tuple[float, float, float, float, float, float]
     spacing_mm: tuple[float, float]
     frame: int = 0
+    transfer_syntax: str = ""
 
     @property
     def normal(self) -> np.ndarray:
@@ -97,12 +103,14 @@ class Slice:
       hu: Hounsfield units, float32 [rows, columns].
       repairs: The named repairs that were applied.
       decoder: What decoded its pixels; empty where they were not compressed.
+      scanner: Its maker, one of `SCANNERS`, `other` or `unknown`: no free text leaves a file.
     """
 
     header: Header
     hu: np.ndarray
     repairs: tuple[Repair, ...]
     decoder: str = ""
+    scanner: str = "unknown"
 
 
 # What pydicom raises on broken files, seen on real ones.
@@ -216,7 +224,18 @@ def _slice(view: FileDataset, frame: int) -> Slice:
         hu[padding] = AIR_HU
         repairs = (*repairs, Repair.PADDING)
     _check_plausible(hu, _text(view, "PhotometricInterpretation"))
-    return Slice(header, hu, repairs, decoder)
+    return Slice(header, hu, repairs, decoder, _scanner(view))
+
+
+def _scanner(dataset: Dataset) -> str:
+    text = _text(dataset, "Manufacturer").lower()
+    # "ge" stands within other words.
+    words = text.replace("_", " ").split()
+    for maker in SCANNERS:
+        name = maker.lower()
+        if name in words or (len(name) > 2 and name in text):
+            return maker
+    return "other" if text else "unknown"
 
 
 def _check_plausible(hu: np.ndarray, photometric: str) -> None:
@@ -380,6 +399,7 @@ def _header(dataset: FileDataset, frame: int) -> Header:
         orientation=tuple(orientation),  # type: ignore[arg-type]
         spacing_mm=(spacing[0], spacing[1]),
         frame=frame,
+        transfer_syntax=_text(dataset.file_meta, "TransferSyntaxUID"),
     )
     if abs(header.normal[2]) < _MIN_AXIAL_COSINE:
         raise DicomError(
@@ -421,7 +441,7 @@ def _stored_values(dataset: FileDataset, header: Header) -> tuple[np.ndarray, in
             f"BitsAllocated {allocated}, BitsStored {bits_stored}; expected 8 or 16, and no more "
             "stored than allocated.",
         )
-    syntax = UID(_text(dataset.file_meta, "TransferSyntaxUID"))
+    syntax = UID(header.transfer_syntax)
     if not syntax.is_transfer_syntax:
         raise DicomError(
             Reason.BAD_HEADER,

@@ -54,3 +54,24 @@ def position_along(header: Header, normal: np.ndarray) -> float:
     Rounded to 1 um, so that headers that differ in their last digit keep one order.
     """
     return round(float(np.dot(header.position_mm, normal)), 3)
+
+
+def count_gaps(positions_mm: Sequence[float]) -> int:
+    """Steps that are half as long again as both their neighbours: where slices are missing.
+
+    A change of slice distance within a series, as from 4 to 7 mm, is no gap.
+
+    Args:
+      positions_mm: Of a series' slices, ascending.
+    """
+    steps = np.diff(np.asarray(positions_mm, np.float64))
+    if len(steps) < 2:
+        return 0
+    before, after = np.roll(steps, 1), np.roll(steps, -1)
+    before[0], after[-1] = steps[1], steps[-2]
+    return int(np.sum(steps > 1.5 * np.maximum(before, after)))
+
+
+def count_duplicates(positions_mm: Sequence[float]) -> int:
+    """Slices that lie where the one before them lies, to a hundredth of a millimetre."""
+    return int(np.sum(np.diff(np.asarray(positions_mm, np.float64)) < 0.01))

@@ -2,7 +2,8 @@
 
 `fold-0-00000-of-00008.tfrecord` holds records; `....tfrecord.idx` their offsets and sizes;
 `....tfrecord.json`, the sidecar, is written last and is the shard's commit mark.
-`manifest.json` sums the sidecars up, and `_SUCCESS` comes last of all.
+`manifest.json` sums the sidecars up, and `_SUCCESS` comes last of all: a line `sha256  name` of
+every other file, as `sha256sum -c _SUCCESS` checks them.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import google_crc32c
 import numpy as np
 
 from ich_tf import tfrecord
@@ -23,13 +25,18 @@ from ich_tf.errors import InputError
 from ich_tf.labels import CLASSES
 from ich_tf.records import SCHEMA_VERSION
 from ich_tf.splits import fold_name
+from ich_tf.windows import stored_to_hu
 
 PLAN = "plan.json"
 MANIFEST = "manifest.json"
 SUCCESS = "_SUCCESS"
 QUARANTINE = "quarantine.jsonl"
+REPORT = "report.html"
+# Histograms of Hounsfield units: counts of 32 HU from -1024 on, as the high bits of stored values.
+HISTOGRAM_BINS, _HISTOGRAM_SHIFT = 128, 9
 _TEMPORARY = ".tmp"
-_CONVERT = "Run python -m tools.make_tfrecords to write it."
+_BLOCK = 1 << 20
+_CONVERT = "Run python -m tools.make_tfrecords to write it; what is done already is kept."
 
 
 class DataError(InputError):
@@ -63,11 +70,17 @@ class Sidecar:
     Attributes:
       name: The TFRecord file's name.
       split, num_records, num_bytes, sha256, label_counts: As in `Shard`.
-      plan_sha256: Of the plan that the shard belongs to.
+      plan_sha256: Of what the plan says of this shard.
+      sources_sha256: Of the stamps of the DICOM files it was made of (`sources.stamps_sha256`).
+      versions: Of the libraries that wrote it.
       repairs: Named repair -> slices it was applied to.
       decoders: Decoder of compressed pixels, with its version -> slices it decoded.
+      transfer_syntaxes: UID -> slices.
+      scanners: Maker -> slices.
+      spacings: Distance between rows, mm, three decimals -> slices.
       stored_sum, num_pixels: Of the slices as stored (`windows.store_hu`).
       hu_min, hu_max: Of these, in Hounsfield units.
+      hu_histogram: Of every fourth row and column of these, `HISTOGRAM_BINS` counts.
       num_tilted: Slices whose gantry was tilted by more than half a degree.
       quarantine: The inputs that were left out, as lines of quarantine.jsonl.
     """
@@ -75,18 +88,39 @@ class Sidecar:
     name: str
     split: str
     plan_sha256: str
+    sources_sha256: str = ""
     num_records: int = 0
     num_bytes: int = 0
     sha256: str = ""
     label_counts: list[int] = field(default_factory=lambda: [0] * len(CLASSES))
+    versions: dict[str, str] = field(default_factory=dict)
     repairs: dict[str, int] = field(default_factory=dict)
     decoders: dict[str, int] = field(default_factory=dict)
+    transfer_syntaxes: dict[str, int] = field(default_factory=dict)
+    scanners: dict[str, int] = field(default_factory=dict)
+    spacings: dict[str, int] = field(default_factory=dict)
     stored_sum: int = 0
     num_pixels: int = 0
     hu_min: float | None = None
     hu_max: float | None = None
+    hu_histogram: list[int] = field(default_factory=lambda: [0] * HISTOGRAM_BINS)
     num_tilted: int = 0
     quarantine: list[dict[str, str]] = field(default_factory=list)
+
+    def add_statistics(self, stored: np.ndarray) -> None:
+        """Counts a slice in, in whole numbers, so that no order of additions shows.
+
+        Args:
+          stored: uint16 [h, w].
+        """
+        low, high = (stored_to_hu(int(value)) for value in (stored.min(), stored.max()))
+        self.stored_sum += int(stored.sum(dtype=np.int64))
+        self.num_pixels += stored.size
+        self.hu_min = low if self.hu_min is None else min(low, self.hu_min)
+        self.hu_max = high if self.hu_max is None else max(high, self.hu_max)
+        bins = (stored[::4, ::4] >> _HISTOGRAM_SHIFT).reshape(-1)
+        counts = np.bincount(bins, minlength=HISTOGRAM_BINS).tolist()
+        self.hu_histogram = [a + b for a, b in zip(self.hu_histogram, counts, strict=True)]
 
     def shard(self, folder: Path) -> Shard:
         """The shard this sidecar describes."""
@@ -123,8 +157,12 @@ class Manifest:
     patients: dict[str, list[str]]
 
     @classmethod
-    def load(cls, data_dir: str | Path) -> Manifest:
+    def load(cls, data_dir: str | Path, *, check_files: bool = True) -> Manifest:
         """Reads `data_dir/manifest.json` and checks that its shards are there, by size.
+
+        Args:
+          data_dir: The folder.
+          check_files: False only reads.
 
         Raises:
           DataError: If the folder is no finished conversion of this schema version.
@@ -153,17 +191,24 @@ class Manifest:
                 encoding=content["config"]["encoding"],
                 num_folds=content["num_folds"],
                 shards=tuple(
-                    Sidecar(**{**shard, "quarantine": []}).shard(data_dir)
+                    Shard(
+                        path=data_dir / shard["name"],
+                        split=shard["split"],
+                        num_records=shard["num_records"],
+                        num_bytes=shard["num_bytes"],
+                        sha256=shard["sha256"],
+                        label_counts=tuple(shard["label_counts"]),
+                    )
                     for shard in content["shards"]
                 ),
                 patients=content["patients"],
             )
-        except (KeyError, TypeError) as error:
+        except (AttributeError, KeyError, TypeError) as error:
             raise DataError(
                 f"{data_dir / MANIFEST}: not a manifest of schema {SCHEMA_VERSION} ({error!r}). "
                 "Convert the data again."
             ) from error
-        for shard in manifest.shards:
+        for shard in manifest.shards if check_files else ():
             size = shard.path.stat().st_size if shard.path.is_file() else None
             if size != shard.num_bytes:
                 found = "is missing" if size is None else f"has {size} bytes"
@@ -244,6 +289,11 @@ def index_path(shard: Path) -> Path:
     return shard.with_name(shard.name + ".idx")
 
 
+def shard_of(file: str) -> str:
+    """The shard's name that a file beside it, or the shard itself, belongs to; empty if none."""
+    return f"{file.split('.tfrecord')[0]}.tfrecord" if ".tfrecord" in file else ""
+
+
 def commit_shard(folder: Path, sidecar: Sidecar, payloads: Iterable[bytes]) -> Sidecar:
     """Writes a shard, its index and, last, its sidecar; each appears whole or not at all.
 
@@ -259,63 +309,105 @@ def commit_shard(folder: Path, sidecar: Sidecar, payloads: Iterable[bytes]) -> S
       DataError: If the disk gives back other bytes than were written.
     """
     path = folder / sidecar.name
-    digest = hashlib.sha256()
-    offsets, offset = [], 0
+    digest, crc = hashlib.sha256(), 0
+    sizes = []
     with _atomic_file(path) as file:
         for payload in payloads:
             record = tfrecord.frame(payload)
             file.write(record)
             digest.update(record)
-            offsets.append(f"{offset} {len(record)}\n")
-            offset += len(record)
+            crc = google_crc32c.extend(crc, record)
+            sizes.append(len(record))
         file.flush()
         os.fsync(file.fileno())
-        if file_sha256(Path(file.name)) != digest.hexdigest():
+        if _file_crc32c(Path(file.name)) != crc:
             raise DataError(
                 f"{path}: read back other bytes than were written. Check the disk, then run the "
                 "same command again."
             )
-    sidecar.num_records, sidecar.num_bytes = len(offsets), offset
+    sidecar.num_records, sidecar.num_bytes = len(sizes), sum(sizes)
     sidecar.sha256 = digest.hexdigest()
-    write_text(index_path(path), "".join(offsets))
-    write_json(sidecar_path(path), asdict(sidecar))
+    write_text(index_path(path), index_lines(sizes))
+    write_text(sidecar_path(path), sidecar_text(sidecar))
     return sidecar
 
 
-def read_sidecar(shard: Path) -> Sidecar | None:
-    """The sidecar of a shard; None where there is none."""
+def index_lines(sizes: Iterable[int]) -> str:
+    """The text of an index, from the sizes of a shard's records, framing included."""
+    lines, offset = [], 0
+    for size in sizes:
+        lines.append(f"{offset} {size}\n")
+        offset += size
+    return "".join(lines)
+
+
+def sidecar_text(sidecar: Sidecar) -> str:
+    """The text of a sidecar: JSON, a field a line."""
+    content = asdict(sidecar)
+    fields = (f"{json.dumps(name)}: {json.dumps(content[name])}" for name in sorted(content))
+    return "{\n" + ",\n".join(fields) + "\n}\n"
+
+
+def read_sidecar(shard: Path) -> Sidecar:
+    """The sidecar of a shard.
+
+    Raises:
+      DataError: If there is none, or it is none of this version.
+    """
     path = sidecar_path(shard)
-    if not path.is_file():
-        return None
     try:
         return Sidecar(**read_json(path))
     except TypeError as error:
         raise DataError(f"{path}: not a sidecar of this version ({error}).") from error
 
 
-def is_committed(shard: Path, plan_sha256: str, *, rehash: bool = False) -> bool:
+def is_committed(
+    shard: Path, plan_sha256: str, sources_sha256: str, *, rehash: bool = False
+) -> bool:
     """Whether a shard stands as a plan's run left it.
 
     Args:
       shard: The TFRecord file.
-      plan_sha256: The plan's hash.
+      plan_sha256: Of what the plan says of it.
+      sources_sha256: Of its DICOM files' stamps.
       rehash: Compare the file's hash too, not just its size.
     """
-    sidecar = read_sidecar(shard)
-    if sidecar is None or sidecar.plan_sha256 != plan_sha256 or not shard.is_file():
+    try:
+        sidecar = read_sidecar(shard)
+    except DataError:
         return False
-    if shard.stat().st_size != sidecar.num_bytes or not index_path(shard).is_file():
-        return False
-    return not rehash or file_sha256(shard) == sidecar.sha256
+    return (
+        sidecar.plan_sha256 == plan_sha256
+        and sidecar.sources_sha256 == sources_sha256
+        and shard.is_file()
+        and shard.stat().st_size == sidecar.num_bytes
+        and index_path(shard).is_file()
+        and (not rehash or file_sha256(shard) == sidecar.sha256)
+    )
+
+
+def remove_shard(shard: Path) -> None:
+    """Removes a shard, its commit mark first."""
+    for path in (sidecar_path(shard), index_path(shard), shard):
+        path.unlink(missing_ok=True)
 
 
 def file_sha256(path: Path) -> str:
     """The SHA-256 of a file, hexadecimal."""
     with open(path, "rb") as file:
         digest = hashlib.sha256()
-        while block := file.read(1 << 20):
+        while block := file.read(_BLOCK):
             digest.update(block)
     return digest.hexdigest()
+
+
+def _file_crc32c(path: Path) -> int:
+    # Ten times as fast as SHA-256, and enough for what a disk does.
+    crc = 0
+    with open(path, "rb") as file:
+        while block := file.read(_BLOCK):
+            crc = google_crc32c.extend(crc, block)
+    return crc
 
 
 def read_json(path: Path) -> Any:
@@ -329,18 +421,29 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file. {_CONVERT}") from error
     except ValueError as error:
-        raise DataError(f"{path}: not JSON ({error}). Convert the data again.") from error
+        raise DataError(f"{path}: not JSON ({error}). {_CONVERT}") from error
 
 
 def write_json(path: Path, content: Any) -> None:
     """Writes JSON atomically, with sorted keys."""
-    write_text(path, json.dumps(content, indent=1, sort_keys=True) + "\n")
+    write_text(path, json_text(content))
+
+
+def json_text(content: Any) -> str:
+    """JSON with sorted keys, for files that people read."""
+    return json.dumps(content, indent=1, sort_keys=True) + "\n"
 
 
 def write_text(path: Path, text: str) -> None:
     """Writes a text file atomically."""
+    write_parts(path, (text,))
+
+
+def write_parts(path: Path, parts: Iterable[str]) -> None:
+    """Writes a text file atomically, part by part."""
     with _atomic_file(path) as file:
-        file.write(text.encode("utf-8"))
+        for part in parts:
+            file.write(part.encode("utf-8"))
         file.flush()
         os.fsync(file.fileno())
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
 import zipfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -32,6 +34,21 @@ class Source:
         """The file's name without folders and extension."""
         return PurePosixPath(self.name).stem
 
+    def stamp(self) -> str:
+        """What changes when the file does: its size, and its time or the archive's CRC.
+
+        Raises:
+          DicomError: UNREADABLE.
+        """
+        try:
+            if self.root.is_dir():
+                status = (self.root / self.name).stat()
+                return f"{status.st_size}-{status.st_mtime_ns}"
+            info = _archive(self.root).getinfo(self.name)
+            return f"{info.file_size}-{info.CRC:08x}"
+        except (OSError, KeyError, zipfile.BadZipFile) as error:
+            raise _unreadable(error) from error
+
     def read(self) -> bytes:
         """The file's bytes.
 
@@ -47,14 +64,24 @@ class Source:
                     data = member.read(MAX_FILE_BYTES + 1)
         # zipfile raises RuntimeError for encryption, NotImplementedError for exotic methods.
         except (OSError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
-            raise DicomError(
-                Reason.UNREADABLE, f"cannot be read ({type(error).__name__}: {error})."
-            ) from error
+            raise _unreadable(error) from error
         if len(data) > MAX_FILE_BYTES:
             raise DicomError(
                 Reason.TOO_LARGE, f"more than {MAX_FILE_BYTES >> 20} MiB; expected one slice."
             )
         return data
+
+
+def stamps_sha256(sources: Iterable[Source]) -> str:
+    """The hash of the stamps of files: whether any of them was changed since."""
+    digest = hashlib.sha256()
+    for source in sources:
+        try:
+            stamp = source.stamp()
+        except DicomError as error:
+            stamp = error.reason.value
+        digest.update(f"{source.name}\0{stamp}\n".encode())
+    return digest.hexdigest()
 
 
 def list_sources(path: str | Path) -> list[Source]:
@@ -92,6 +119,12 @@ def list_sources(path: str | Path) -> list[Source]:
     if not sources:
         raise InputError(f"{path}: holds no files. Expected DICOM files.")
     return sources
+
+
+def _unreadable(error: Exception) -> DicomError:
+    # The kind of error, not its text, which holds paths.
+    what = getattr(error, "strerror", None) or type(error).__name__
+    return DicomError(Reason.UNREADABLE, f"cannot be read ({what}).")
 
 
 def _is_clutter(name: str) -> bool:

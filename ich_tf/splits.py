@@ -7,12 +7,13 @@ stratification of Sechidis et al. 2011.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 from ich_tf.errors import InputError
-from ich_tf.labels import CLASSES
+from ich_tf.labels import ANY, CLASSES
 
 TEST = "test"
 UNLABELLED = "unlabelled"
@@ -69,6 +70,41 @@ def split_patients(
     folds = MultilabelStratifiedKFold(n_splits=num_folds, shuffle=True, random_state=seed)
     for fold, (_, members) in enumerate(folds.split(rest, vectors[rest])):
         splits.update((patients[rest[i]], fold_name(fold)) for i in members)
+    return splits
+
+
+def place_patients(
+    labels: Mapping[str, np.ndarray],
+    known: Mapping[str, str],
+    num_folds: int,
+    test_fraction: float,
+) -> dict[str, str]:
+    """Adds patients to splits that stand.
+
+    Each newcomer goes to the split that has the fewest patients like it, bleeding or not, for
+    the split's share.
+
+    Args:
+      labels: As of `split_patients`, of all patients that there are now.
+      known: Patient -> split, as they stood.
+      num_folds: As they were split.
+      test_fraction: Likewise.
+
+    Returns:
+      Patient -> split; those of `known` as they were.
+    """
+    shares = {fold_name(fold): (1 - test_fraction) / num_folds for fold in range(num_folds)}
+    if test_fraction > 0:
+        shares[TEST] = test_fraction
+    splits = {patient: known[patient] for patient in sorted(labels) if patient in known}
+    counts: Counter[tuple[str, bool]] = Counter(
+        (split, bool(labels[patient][ANY])) for patient, split in splits.items()
+    )
+    for patient in sorted(set(labels) - set(splits)):
+        bleeds = bool(labels[patient][ANY])
+        split = min(shares, key=lambda one: (counts[one, bleeds] / shares[one], one))
+        splits[patient] = split
+        counts[split, bleeds] += 1
     return splits
 
 

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from ich_tf import shards, splits, tfrecord
-from ich_tf.conversion.plan import Plan, PlannedShard, load_plan
-from ich_tf.errors import InputError
+from ich_tf.conversion.plan import Plan, PlannedShard, PlannedSlice, load_plan
+from ich_tf.conversion.summary import success_text, summary_files
 from ich_tf.labels import CLASSES
 from ich_tf.progress import track
-from ich_tf.records import SCHEMA_VERSION, decode_image, parse
-
-_PARSE_BATCH = 64
-# The fields of a record that the plan fixes.
-_COMPARED = (
-    "source_id",
-    "patient_key",
-    "series_key",
-    "slice_index",
-    "labels",
-    "label_present",
-    "schema_version",
-)
+from ich_tf.records import CorruptRecordError, SliceRecord, decode, read_image
 
 
 @dataclass(frozen=True)
@@ -44,7 +35,7 @@ def verify(data_dir: str | Path, full: bool = False) -> list[Problem]:
 
     Args:
       data_dir: The folder of shards.
-      full: Also read every byte: hashes, CRCs, every record's fields, its image, its place.
+      full: Also read every byte: hashes, CRCs, every record's fields and image, its place.
 
     Returns:
       What is wrong, empty if nothing is.
@@ -54,99 +45,145 @@ def verify(data_dir: str | Path, full: bool = False) -> list[Problem]:
     """
     folder = Path(data_dir)
     plan, _ = load_plan(folder)
-    problems = []
-    if not (folder / shards.SUCCESS).is_file():
-        problems.append(Problem(shards.SUCCESS, "is missing: the conversion is unfinished."))
+    problems: list[Problem] = []
+    sidecars: list[shards.Sidecar] = []
+    patients: dict[str, set[str]] = {}
     for shard in track(plan.shards, len(plan.shards), "verify", "shard"):
-        found = list(_check_shard(folder, plan, shard))
-        if full and not found:
-            found = list(_check_content(folder, plan, shard))
-        problems += found
+        try:
+            sidecar = shards.read_sidecar(folder / shard.name)
+        except shards.DataError as error:
+            path = shards.sidecar_path(folder / shard.name)
+            problems.append(Problem(path.name, f"{error}"))
+            continue
+        sidecars.append(sidecar)
+        problems += _check_sizes(folder, plan, shard, sidecar)
+        if full and (folder / shard.name).is_file():
+            found = patients.setdefault(shard.split, set())
+            problems += _check_content(folder / shard.name, plan, shard, sidecar, found)
+    if len(sidecars) == len(plan.shards):
+        problems += _check_summaries(folder, plan, sidecars)
     known = {shard.name for shard in plan.shards}
-    for path in sorted(folder.glob("*.tfrecord")):
-        if path.name not in known:
-            problems.append(Problem(path.name, "is no shard of this plan; remove it."))
+    for path in sorted(folder.glob("*.tfrecord*")):
+        if shards.shard_of(path.name) not in known:
+            problems.append(Problem(path.name, "belongs to no shard of this plan; remove it."))
+    return [
+        *problems,
+        *_check_leakage(shards.PLAN, plan.patients),
+        *_check_leakage("the records", patients),
+    ]
+
+
+def _check_leakage(where: str, patients: Mapping[str, Iterable[str]]) -> Iterator[Problem]:
     try:
-        splits.check_leakage(plan.patients)
+        splits.check_leakage(patients)
     except splits.LeakageError as error:
-        problems.append(Problem(shards.PLAN, str(error)))
-    return problems
+        yield Problem(where, str(error))
 
 
-def _check_shard(folder: Path, plan: Plan, shard: PlannedShard) -> Iterator[Problem]:
+def _check_sizes(
+    folder: Path, plan: Plan, shard: PlannedShard, sidecar: shards.Sidecar
+) -> Iterator[Problem]:
     """What sizes and commit marks tell."""
     path = folder / shard.name
-    sidecar = shards.read_sidecar(path)
     if not path.is_file():
         yield Problem(shard.name, "is missing.")
-    elif sidecar is None:
-        yield Problem(shard.name, "has no sidecar: its writing was cut off.")
-    elif sidecar.plan_sha256 != plan.sha256:
-        yield Problem(shard.name, "belongs to another plan.")
     elif path.stat().st_size != sidecar.num_bytes:
         yield Problem(
             shard.name, f"has {path.stat().st_size} bytes; its sidecar says {sidecar.num_bytes}."
         )
-    elif not shards.index_path(path).is_file():
-        yield Problem(shard.name, "has no .idx file.")
+    if not shards.index_path(path).is_file():
+        yield Problem(shards.index_path(path).name, "is missing.")
+    found = sidecar.name, sidecar.split, sidecar.plan_sha256
+    if found != (shard.name, shard.split, plan.shard_sha256[shard.name]):
+        yield Problem(shards.sidecar_path(path).name, "belongs to another shard or plan.")
 
 
-def _check_content(folder: Path, plan: Plan, shard: PlannedShard) -> Iterator[Problem]:
-    """What reading every byte tells."""
-    path = folder / shard.name
-    sidecar = shards.read_sidecar(path)
-    assert sidecar is not None  # _check_shard found it
+def _check_summaries(folder: Path, plan: Plan, sidecars: list[shards.Sidecar]) -> Iterator[Problem]:
+    """What the files that follow from plan and sidecars tell."""
+    for name, text in summary_files(plan, sidecars).items():
+        if not (folder / name).is_file():
+            yield Problem(name, "is missing.")
+        elif (folder / name).read_bytes() != text.encode():
+            yield Problem(name, "does not say what plan and sidecars do.")
+    try:
+        claimed = (folder / shards.SUCCESS).read_bytes().splitlines()
+    except FileNotFoundError:
+        yield Problem(shards.SUCCESS, "is missing: the conversion is unfinished.")
+        return
+    try:
+        expected = success_text(folder, sidecars).encode().splitlines()
+    except FileNotFoundError:
+        return  # named above
+    for line in sorted(set(expected) - set(claimed)):
+        name = line.decode().split("  ")[1]
+        yield Problem(name, f"has another SHA-256 than {shards.SUCCESS} says.")
+    if sorted(set(claimed) - set(expected)) or len(claimed) != len(expected):
+        yield Problem(shards.SUCCESS, "has lines that no file answers to.")
+
+
+def _check_content(
+    path: Path, plan: Plan, shard: PlannedShard, sidecar: shards.Sidecar, patients: set[str]
+) -> Iterator[Problem]:
+    """What reading every byte tells; adds the records' patients to `patients`."""
     if shards.file_sha256(path) != sidecar.sha256:
         yield Problem(shard.name, "has another SHA-256 than its sidecar.")
+    left_out = {line["path"] for line in sidecar.quarantine}
+    expected = [one for one in shard.slices if one.path not in left_out]
+    counts = np.zeros(len(CLASSES), np.int64)
+    sizes: list[int] = []
     try:
-        payloads = list(tfrecord.read_records(path))
+        for number, payload in enumerate(tfrecord.read_records(path)):
+            where = f"record {number} at byte {sum(sizes)}"
+            sizes.append(len(payload) + tfrecord.OVERHEAD)
+            try:
+                record = decode(payload)
+                image = read_image(record)
+            except CorruptRecordError as error:
+                yield Problem(shard.name, f"{where} {error}")
+                continue
+            counts += record.labels
+            patients.add(record.patient_key)
+            if number < len(expected):
+                wrong = _differences(record, image, expected[number], plan.config)
+                if wrong:
+                    yield Problem(
+                        shard.name, f"{where} differs from the plan in {', '.join(wrong)}."
+                    )
     except tfrecord.CorruptShardError as error:
         yield Problem(shard.name, str(error))
         return
-    left_out = {line["path"] for line in sidecar.quarantine}
-    expected = [one for one in shard.slices if one.name not in left_out]
-    if len(payloads) != len(expected):
-        yield Problem(shard.name, f"holds {len(payloads)} records; expected {len(expected)}.")
-        return
-    shape = (plan.config["image_size"], plan.config["image_size"], len(plan.config["windows"]))
-    found = _parse(payloads, plan.config["encoding"], shape)
-    for number, (record, planned) in enumerate(zip(found, expected, strict=True)):
-        wanted = {
-            **{name: getattr(planned, name, None) for name in _COMPARED},
-            "labels": planned.labels or (0,) * len(CLASSES),
-            "label_present": int(planned.labels is not None),
-            "schema_version": SCHEMA_VERSION,
-        }
-        wrong = [name for name in _COMPARED if record[name] != wanted[name]]
-        if wrong:
-            yield Problem(
-                shard.name, f"record {number} differs from the plan in {', '.join(wrong)}."
-            )
+    if len(sizes) != len(expected) or len(sizes) != sidecar.num_records:
+        yield Problem(
+            shard.name,
+            f"holds {len(sizes)} records; expected {len(expected)}, and its sidecar says "
+            f"{sidecar.num_records}.",
+        )
+    if counts.tolist() != sidecar.label_counts:
+        yield Problem(
+            shards.sidecar_path(path).name,
+            f"counts {sidecar.label_counts} positive records; there are {counts.tolist()}.",
+        )
+    index = shards.index_path(path)
+    if index.is_file() and index.read_bytes() != shards.index_lines(sizes).encode():
+        yield Problem(index.name, "is not the index of its shard.")
 
 
-def _parse(
-    payloads: list[bytes], encoding: str, shape: tuple[int, int, int]
-) -> Iterator[dict[str, object]]:
-    import tensorflow as tf
-
-    for start in range(0, len(payloads), _PARSE_BATCH):
-        batch = payloads[start : start + _PARSE_BATCH]
-        try:
-            fields = parse(tf.constant(batch))
-            for encoded in fields["encoded"]:
-                decode_image(encoded, encoding, shape)
-        except tf.errors.InvalidArgumentError as error:
-            raise InputError(f"a record does not parse: {error.message}") from error
-        arrays = {name: fields[name].numpy() for name in _COMPARED}
-        for i in range(len(batch)):
-            yield {name: _plain(values[i]) for name, values in arrays.items()}
-
-
-def _plain(value: object) -> object:
-    """Bytes -> str, arrays -> tuples, NumPy scalars -> Python's."""
-    if isinstance(value, bytes):
-        return value.decode()
-    if hasattr(value, "tolist"):
-        plain = value.tolist()
-        return tuple(plain) if isinstance(plain, list) else plain
-    return value
+def _differences(
+    record: SliceRecord, image: np.ndarray, planned: PlannedSlice, config: dict[str, Any]
+) -> list[str]:
+    """The fields of a record that are not as planned."""
+    wanted = {
+        "source_id": planned.source_id,
+        "patient_key": planned.patient_key,
+        "study_key": planned.study_key,
+        "series_key": planned.series_key,
+        "slice_index": planned.slice_index,
+        "num_slices": planned.num_slices,
+        "z_mm": float(np.float32(planned.z_mm)),
+        "labels": planned.labels or (0,) * len(CLASSES),
+        "label_present": int(planned.labels is not None),
+        "format": config["encoding"],
+    }
+    wrong = [name for name, value in wanted.items() if getattr(record, name) != value]
+    shape = shards.image_shape(config["image_size"], config["windows"], config["encoding"])
+    return wrong if image.shape == shape else [*wrong, "image"]

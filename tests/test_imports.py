@@ -34,6 +34,7 @@ ORDER = [
     "conversion.index",
     "conversion.plan",
     "conversion.execute",
+    "conversion.summary",
     "conversion.convert",
     "conversion.repair",
     "conversion",

@@ -1,11 +1,17 @@
+import shutil
+import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ich_tf import shards
+from ich_tf.conversion.plan import load_plan
 from ich_tf.conversion.repair import repair
+from ich_tf.conversion.summary import finish
 from ich_tf.errors import InputError
-from ich_tf.tfrecord import read_records
+from ich_tf.records import decode, encode
+from ich_tf.tfrecord import frame, read_records
 from ich_tf.verification import verify
 
 
@@ -49,19 +55,64 @@ def test_a_good_folder_has_no_problems(data_dir: Path) -> None:
 def test_damage_is_named_and_mended_bit_for_bit(data_copy: Path, damage) -> None:
     before = {path.name: path.read_bytes() for path in data_copy.iterdir()}
     damage(data_copy)
-    problems = verify(data_copy, full=True)
-    assert problems
-    names = {problem.file for problem in problems}
-    assert names == {shard_of(data_copy).name} or damage in (remove, foreign_shard)
-    assert repair(data_copy, names, num_workers=1) == sorted(names)
+    damaged = {shards.shard_of(problem.file) for problem in verify(data_copy, full=True)} - {""}
+    assert len(damaged) == 1
+    assert repair(data_copy, damaged, num_workers=1) == sorted(damaged)
     assert {path.name: path.read_bytes() for path in data_copy.iterdir()} == before
     assert verify(data_copy, full=True) == []
+
+
+def test_sha256sum_checks_a_folder(data_copy: Path) -> None:
+    """Whoever has no ich_tf has coreutils."""
+    command = ["sha256sum", "--check", "--strict", "--quiet", "_SUCCESS"]
+    assert subprocess.run(command, cwd=data_copy, check=False).returncode == 0
+    listed = {line.split("  ")[1] for line in (data_copy / "_SUCCESS").read_text().splitlines()}
+    assert listed == {path.name for path in data_copy.iterdir()} - {"_SUCCESS"}
+    flip_payload(data_copy)
+    assert subprocess.run(command, cwd=data_copy, check=False).returncode != 0
 
 
 def test_a_shard_that_is_no_part_of_the_plan(data_copy: Path) -> None:
     (data_copy / "fold-9-00000-of-00001.tfrecord").write_bytes(b"")
     (problem,) = verify(data_copy)
     assert "no shard of this plan" in problem.what
+
+
+def test_a_patient_on_two_sides_is_found_in_the_records(data_copy: Path) -> None:
+    """Everything agrees but the records: a shard made by another key, say."""
+    one, two = sorted(data_copy.glob("fold-*.tfrecord"))[:2]
+    patient = decode(next(read_records(one))).patient_key
+    sizes, frames = [], []
+    for payload in read_records(two):
+        frames.append(frame(encode(replace(decode(payload), patient_key=patient))))
+        sizes.append(len(frames[-1]))
+    two.write_bytes(b"".join(frames))
+    sidecar = shards.read_sidecar(two)
+    sidecar.sha256, sidecar.num_bytes = shards.file_sha256(two), sum(sizes)
+    shards.sidecar_path(two).write_text(shards.sidecar_text(sidecar))
+    shards.index_path(two).write_text(shards.index_lines(sizes))
+    plan, source = load_plan(data_copy)
+    finish(data_copy, plan, source)
+    found = verify(data_copy, full=True)
+    assert any(patient in problem.what and problem.file == "the records" for problem in found)
+    assert any("differs from the plan in patient_key" in problem.what for problem in found)
+
+
+def test_other_dicom_files_are_no_repair(
+    data_copy: Path, phantom_dir: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "dicom"
+    shutil.copytree(phantom_dir / "stage_2_train", source)
+    plan, _ = load_plan(data_copy)
+    first = source / plan.shards[0].slices[0].name
+    data = bytearray(first.read_bytes())
+    data[-2000] ^= 1
+    first.write_bytes(data)
+    flip_payload(data_copy)
+    success = (data_copy / "_SUCCESS").read_bytes()
+    with pytest.raises(InputError, match="other bytes than it had"):
+        repair(data_copy, [plan.shards[0].name], str(source), num_workers=1)
+    assert (data_copy / "_SUCCESS").read_bytes() == success
 
 
 def test_repair_wants_its_source(data_copy: Path, tmp_path: Path) -> None:

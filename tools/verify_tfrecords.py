@@ -24,12 +24,13 @@ def main() -> None:
     """Flags -> verification -> repair."""
     from ich_tf.conversion.repair import repair
     from ich_tf.errors import InputError
+    from ich_tf.shards import shard_of
     from ich_tf.verification import verify
 
     problems = verify(_DATA_DIR.value, _FULL.value)
     for problem in problems:
         print(f"{problem.file}: {problem.what}")
-    damaged = {problem.file for problem in problems if problem.file.endswith(".tfrecord")}
+    damaged = {shard_of(problem.file) for problem in problems}
     if problems and _REPAIR.value:
         rebuilt = repair(_DATA_DIR.value, damaged, _DICOM_DIR.value, _NUM_WORKERS.value)
         print(f"{_DATA_DIR.value}: rebuilt {', '.join(rebuilt) or 'nothing'}")

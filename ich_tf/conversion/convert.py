@@ -2,101 +2,91 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import platform
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import ich_tf
 from ich_tf import shards
 from ich_tf.conversion.config import ConversionConfig
-from ich_tf.conversion.execute import ShardTask, write_shard
+from ich_tf.conversion.execute import ShardTask, sources_sha256, write_shard
 from ich_tf.conversion.index import Rejection, index
 from ich_tf.conversion.local import LocalExecutor
-from ich_tf.conversion.plan import Plan, PlannedShard, labels_without_images, make_plan
+from ich_tf.conversion.plan import (
+    Plan,
+    PlannedShard,
+    labels_without_images,
+    load_plan,
+    make_plan,
+)
+from ich_tf.conversion.summary import ConversionResult, finish
 from ich_tf.dicom import Reason
 from ich_tf.errors import InputError
-from ich_tf.labels import CLASSES, read_labels
-from ich_tf.records import SCHEMA_VERSION
-from ich_tf.sources import list_sources
-from ich_tf.windows import stored_to_hu
+from ich_tf.labels import read_labels
+from ich_tf.sources import Source, list_sources
+from ich_tf.splits import UNLABELLED
 
 _LOG = logging.getLogger(__name__)
-# Where a user looks when bytes differ between two machines.
-_VERSIONED = ("numpy", "opencv-python-headless", "pydicom", "google-crc32c")
-
-
-@dataclass(frozen=True)
-class ConversionResult:
-    """What a conversion did.
-
-    Attributes:
-      out_dir: The folder of shards.
-      num_records: In all shards.
-      num_shards, num_kept: Shards in all, and those that an earlier run had finished.
-      label_counts: Positive records by class.
-      rejections: Reason code -> inputs left out.
-      num_inputs: Files found, and labels without a file.
-    """
-
-    out_dir: Path
-    num_records: int
-    num_shards: int
-    num_kept: int
-    label_counts: dict[str, int]
-    rejections: dict[str, int]
-    num_inputs: int
-
-    @property
-    def bad_fraction(self) -> float:
-        """The share of the inputs that was left out."""
-        return sum(self.rejections.values()) / max(1, self.num_inputs)
 
 
 def convert(config: ConversionConfig) -> ConversionResult:
     """Converts DICOM files into a folder of shards.
 
-    Run again over the same inputs it keeps every finished shard and writes the rest.
+    Run again over the same inputs it keeps every finished shard and writes the rest; run over
+    inputs of which some were added or corrected, it writes the shards again that they touch.
 
     Raises:
       InputError: If the sources, the labels or the folder cannot be worked with.
     """
-    sources = list_sources(config.dicom_dir)
-    labels = read_labels(config.labels_csv) if config.labels_csv else None
-    hash_key = _read_key(config.hash_key_file)
     out_dir = Path(config.out_dir)
+    sources = list_sources(config.dicom_dir)
+    previous = _open_folder(out_dir, config)
     with LocalExecutor(config.num_workers) as executor:
-        entries, rejections = index(sources, executor)
-        plan, unmatched = make_plan(entries, labels, config, hash_key) if entries else (None, [])
-        rejections += unmatched
-        if labels is not None:
-            stems = [source.stem for source in sources]
-            rejections += labels_without_images(labels, stems, entries)
-        if plan is None or not plan.shards:
-            raise InputError(
-                f"{config.dicom_dir}: none of {len(sources)} files can be converted "
-                f"({_commonest(rejections)}). Expected axial head CT slices"
-                + (f" whose ids stand in {config.labels_csv}." if labels is not None else ".")
-            )
+        plan = plan_conversion(config, sources, executor, previous)
         root = sources[0].root
-        _open_folder(out_dir, plan, root, config.overwrite)
-        unfinished = [
-            one
-            for one in plan.shards
-            if not shards.is_committed(
-                out_dir / one.name, plan.sha256, rehash=config.verify == "full"
-            )
-        ]
+        if previous is not None:
+            _check_losses(previous, plan, config)
+        unfinished = _unfinished(out_dir, plan, root, rehash=config.verify == "full")
         kept = len(plan.shards) - len(unfinished)
         if kept:
             _LOG.info("%d of %d shards are done already", kept, len(plan.shards))
+        out_dir.mkdir(parents=True, exist_ok=True)
+        if unfinished or previous is None or previous.sha256 != plan.sha256:
+            (out_dir / shards.SUCCESS).unlink(missing_ok=True)
+        shards.write_parts(out_dir / shards.PLAN, plan.json_lines(root))
+        _remove_others(out_dir, plan)
         write_shards(plan, unfinished, root, out_dir, executor)
-    return _finish(out_dir, plan, rejections, len(sources), kept)
+    return finish(out_dir, plan, root, kept)
+
+
+def plan_conversion(
+    config: ConversionConfig,
+    sources: Sequence[Source],
+    executor: LocalExecutor,
+    previous: Plan | None = None,
+) -> Plan:
+    """Reads every header and plans the shards; writes nothing.
+
+    Raises:
+      InputError: If nothing can be converted.
+    """
+    labels = read_labels(config.labels_csv) if config.labels_csv else None
+    hash_key = _read_key(config.hash_key_file)
+    entries, rejections = index(sources, executor)
+    plan, unmatched = make_plan(entries, labels, config, hash_key, previous)
+    rejections += unmatched
+    if labels is not None:
+        stems = [source.stem for source in sources]
+        rejections += labels_without_images(labels, stems, entries)
+    if not plan.shards:
+        raise InputError(
+            f"{config.dicom_dir}: none of {len(sources)} files can be converted "
+            f"({_commonest(rejections)}). Expected axial head CT slices"
+            + (f" whose ids stand in {config.labels_csv}." if labels is not None else ".")
+        )
+    missing = sum(one.reason == Reason.IMAGE_MISSING.value for one in rejections)
+    return replace(plan, rejections=tuple(rejections), num_inputs=len(sources) + missing)
 
 
 def write_shards(
@@ -105,7 +95,7 @@ def write_shards(
     root: Path,
     out_dir: Path,
     executor: LocalExecutor,
-) -> list[shards.Sidecar]:
+) -> None:
     """Writes some of a plan's shards.
 
     Args:
@@ -118,7 +108,7 @@ def write_shards(
     tasks = [
         ShardTask(
             shard=one,
-            plan_sha256=plan.sha256,
+            plan_sha256=plan.shard_sha256[one.name],
             root=root,
             out_dir=out_dir,
             image_size=plan.config["image_size"],
@@ -127,7 +117,8 @@ def write_shards(
         )
         for one in planned
     ]
-    return list(executor.map(write_shard, tasks, "shards"))
+    for _ in executor.map(write_shard, tasks, "shards"):
+        pass
 
 
 def summarize(result: ConversionResult) -> str:
@@ -167,124 +158,79 @@ def _read_key(path: str) -> bytes:
     return key
 
 
-def _open_folder(out_dir: Path, plan: Plan, root: Path, overwrite: bool) -> None:
-    """Makes the folder ready for the plan; an earlier conversion goes only if asked to."""
-    out_dir.mkdir(parents=True, exist_ok=True)
+def _open_folder(out_dir: Path, config: ConversionConfig) -> Plan | None:
+    """The plan of the conversion that stands in the folder; None to plan anew.
+
+    Raises:
+      InputError: If the folder holds another conversion, or something else.
+    """
+    if not out_dir.is_dir() or not any(out_dir.iterdir()):
+        return None
     shards.remove_temporaries(out_dir)
-    plan_path = out_dir / shards.PLAN
-    if plan_path.is_file():
-        before = shards.read_json(plan_path)
-        if before.get("sha256") == plan.sha256:
-            return
-        if not overwrite:
-            raise InputError(
-                f"{out_dir}: holds a conversion of another plan "
-                f"({_difference(before, plan)}). Give another --out_dir, or --overwrite to "
-                "replace it."
-            )
-        _remove_conversion(out_dir)
-    elif any(out_dir.iterdir()):
+    if not (out_dir / shards.PLAN).is_file():
+        if not any(out_dir.iterdir()):
+            return None
         raise InputError(
             f"{out_dir}: is not empty and holds no conversion. Give an empty --out_dir."
         )
-    # The source is where a repair reads from; it is no part of the hash, so that a moved
-    # folder does not change the plan. Compact: RSNA's plan has 752,803 slices.
-    content = {"sha256": plan.sha256, "source": str(root), **plan.content()}
-    text = json.dumps(content, separators=(",", ":"))
-    shards.write_text(plan_path, text + "\n")
-
-
-def _difference(before: dict[str, Any], plan: Plan) -> str:
-    old = before.get("config", {})
+    if config.overwrite:
+        return None
+    try:
+        plan, _ = load_plan(out_dir)
+    except shards.DataError as error:
+        _LOG.info("%s Planning anew; shards that fit are kept.", error)
+        return None
+    was_labelled = UNLABELLED not in plan.patients
     changed = [
-        f"{name} was {old.get(name)!r} and is now {value!r}"
-        for name, value in plan.config.items()
-        if old.get(name) != value
+        f"{name} was {plan.config.get(name)!r} and is now {value!r}"
+        for name, value in config.planned().items()
+        if plan.config.get(name) != value
     ]
-    return "; ".join(changed) or "the files, their headers or the labels have changed"
+    if was_labelled != bool(config.labels_csv):
+        changed.append(f"it was made {'with' if was_labelled else 'without'} labels")
+    if changed:
+        raise InputError(
+            f"{out_dir}: holds a conversion of another plan ({'; '.join(changed)}). Give another "
+            "--out_dir, or --overwrite to replace it."
+        )
+    return plan
 
 
-def _remove_conversion(out_dir: Path) -> None:
-    """Removes what a conversion wrote, the commit marks first, and nothing else."""
-    (out_dir / shards.SUCCESS).unlink(missing_ok=True)
-    for name in (shards.MANIFEST, shards.QUARANTINE):
-        (out_dir / name).unlink(missing_ok=True)
-    for shard in out_dir.glob("*-of-*.tfrecord*"):
-        shard.unlink()
-    (out_dir / shards.PLAN).unlink(missing_ok=True)
+def _check_losses(previous: Plan, plan: Plan, config: ConversionConfig) -> None:
+    """Refuses to drop what an earlier run converted, beyond what counts as few bad inputs."""
+    now = {one.source_id for shard in plan.shards for one in shard.slices}
+    before = [one.source_id for shard in previous.shards for one in shard.slices]
+    lost = [one for one in before if one not in now]
+    if len(lost) > config.max_bad_fraction * len(before):
+        raise InputError(
+            f"{config.out_dir}: {len(lost)} of the {len(before)} images of this conversion are no "
+            f"longer among the inputs, the first {lost[0]}. If they are meant to go, raise "
+            "--max_bad_fraction; if this is another data set, give another --out_dir, or "
+            "--overwrite to replace it."
+        )
+    if lost:
+        _LOG.info("%d images are no longer among the inputs; their records go", len(lost))
 
 
-def _finish(
-    out_dir: Path, plan: Plan, rejections: list[Rejection], num_files: int, kept: int
-) -> ConversionResult:
-    sidecars = [shards.read_sidecar(out_dir / one.name) for one in plan.shards]
-    written = [one for one in sidecars if one is not None]
-    if len(written) != len(plan.shards):
-        raise InputError(f"{out_dir}: a shard vanished while it was written; run again.")
-    lines = [asdict(one) for one in rejections]
-    lines += [line for one in written for line in one.quarantine]
-    counts = Counter(line["reason"] for line in lines)
-    missing = counts[Reason.IMAGE_MISSING.value]
-    totals = shards.label_counts([one.shard(out_dir) for one in written])
-    result = ConversionResult(
-        out_dir=out_dir,
-        num_records=sum(one.num_records for one in written),
-        num_shards=len(written),
-        num_kept=kept,
-        label_counts=dict(zip(CLASSES, totals.tolist(), strict=True)),
-        rejections=dict(counts.most_common()),
-        num_inputs=num_files + missing,
-    )
-    shards.write_text(
-        out_dir / shards.QUARANTINE,
-        "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines),
-    )
-    shards.write_json(out_dir / shards.MANIFEST, _manifest(plan, written, result))
-    shards.write_text(out_dir / shards.SUCCESS, plan.sha256 + "\n")
-    return result
+def _unfinished(out_dir: Path, plan: Plan, root: Path, rehash: bool) -> list[PlannedShard]:
+    return [
+        one
+        for one in plan.shards
+        if not shards.is_committed(
+            out_dir / one.name,
+            plan.shard_sha256[one.name],
+            sources_sha256(one, root),
+            rehash=rehash,
+        )
+    ]
 
 
-def _manifest(
-    plan: Plan, sidecars: Sequence[shards.Sidecar], result: ConversionResult
-) -> dict[str, Any]:
-    pixels = sum(one.num_pixels for one in sidecars)
-    with_pixels = [one for one in sidecars if one.num_pixels]
-    repairs: Counter[str] = Counter()
-    decoders: Counter[str] = Counter()
-    for one in sidecars:
-        repairs.update(one.repairs)
-        decoders.update(one.decoders)
-    labelled = any(split != "unlabelled" for split in plan.patients)
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "config": plan.config,
-        "plan_sha256": plan.sha256,
-        "versions": {
-            "ich_tf": ich_tf.__version__,
-            "python": platform.python_version(),
-            **{name: version(name) for name in _VERSIONED},
-        },
-        "classes": list(CLASSES),
-        "num_records": result.num_records,
-        "num_folds": plan.config["num_folds"] if labelled else 0,
-        "label_counts": result.label_counts,
-        "patients": plan.patients,
-        "hu": {
-            "mean": stored_to_hu(sum(one.stored_sum for one in sidecars) / pixels)
-            if pixels
-            else None,
-            "min": min((one.hu_min for one in with_pixels if one.hu_min is not None), default=None),
-            "max": max((one.hu_max for one in with_pixels if one.hu_max is not None), default=None),
-        },
-        "num_tilted": sum(one.num_tilted for one in sidecars),
-        "repairs": dict(sorted(repairs.items())),
-        "decoders": dict(sorted(decoders.items())),
-        "quarantine": result.rejections,
-        "shards": [
-            {key: value for key, value in asdict(one).items() if key != "quarantine"}
-            for one in sidecars
-        ],
-    }
+def _remove_others(out_dir: Path, plan: Plan) -> None:
+    """Removes the shards of an earlier plan that this one does not have."""
+    names = {one.name for one in plan.shards}
+    for path in out_dir.glob("*-of-*.tfrecord*"):
+        if shards.shard_of(path.name) not in names:
+            shards.remove_shard(out_dir / shards.shard_of(path.name))
 
 
 def _commonest(rejections: Sequence[Rejection]) -> str:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import platform
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
-
+import ich_tf
 from ich_tf.conversion.index import Rejection
 from ich_tf.conversion.plan import PlannedShard, PlannedSlice
-from ich_tf.dicom import DicomError, read_slice
+from ich_tf.dicom import DicomError, Slice, read_slice
 from ich_tf.labels import CLASSES
 from ich_tf.records import SliceRecord, encode, encode_image
 from ich_tf.shards import Sidecar, commit_shard
-from ich_tf.sources import Source
-from ich_tf.windows import Window, apply_windows, preset_windows, store_hu, stored_to_hu
+from ich_tf.sources import Source, stamps_sha256
+from ich_tf.windows import apply_windows, preset_windows, store_hu
+
+# Where a user looks when bytes differ between two machines.
+_VERSIONED = ("numpy", "opencv-python-headless", "pydicom", "google-crc32c")
 
 
 @dataclass(frozen=True)
@@ -25,7 +30,7 @@ class ShardTask:
 
     Attributes:
       shard: What goes in.
-      plan_sha256: The plan it belongs to.
+      plan_sha256: Of what the plan says of it.
       root: The folder or archive of the DICOM files.
       out_dir: Where the shard goes.
       image_size, windows, encoding: As in the config.
@@ -40,52 +45,63 @@ class ShardTask:
     encoding: str
 
 
-def write_shard(task: ShardTask) -> Sidecar:
+def write_shard(task: ShardTask) -> None:
     """Reads, windows, encodes and writes a shard's slices.
 
     A slice that cannot be read is left out and stands, with its reason, in the sidecar.
     """
     sidecar = Sidecar(task.shard.name, task.shard.split, task.plan_sha256)
-    return commit_shard(task.out_dir, sidecar, _payloads(task, sidecar))
+    # Before the first file is read: one that changes later is found to have changed.
+    sidecar.sources_sha256 = sources_sha256(task.shard, task.root)
+    sidecar.versions = library_versions()
+    commit_shard(task.out_dir, sidecar, _payloads(task, sidecar))
+
+
+def sources_sha256(shard: PlannedShard, root: Path) -> str:
+    """The hash of the stamps of the DICOM files that a shard is made of."""
+    return stamps_sha256(Source(root, name) for name in dict.fromkeys(o.name for o in shard.slices))
+
+
+@functools.cache
+def library_versions() -> dict[str, str]:
+    """The versions that a shard's bytes depend on."""
+    return {
+        "ich_tf": ich_tf.__version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in _VERSIONED},
+    }
 
 
 def _payloads(task: ShardTask, sidecar: Sidecar) -> Iterator[bytes]:
     """The serialized records; adds to the sidecar's sums as it goes."""
-    windows = preset_windows(task.windows)
+    name, data, sha256 = "", b"", ""
     for planned in task.shard.slices:
-        sha256 = ""
         try:
-            data = Source(task.root, planned.name).read()
-            sha256 = hashlib.sha256(data).hexdigest()
-            record = _record(task, planned, data, sha256, windows, sidecar)
+            if planned.name != name:  # the frames of one file follow each other
+                name, sha256 = "", ""
+                data = Source(task.root, planned.name).read()
+                sha256 = hashlib.sha256(data).hexdigest()
+                name = planned.name
+            one = read_slice(data, planned.frame)
         except DicomError as error:
             rejection = Rejection(planned.path, "execute", error.reason.value, str(error), sha256)
             sidecar.quarantine.append(asdict(rejection))
             continue
-        yield encode(record)
+        yield encode(_record(task, planned, one, sha256, sidecar))
 
 
 def _record(
-    task: ShardTask,
-    planned: PlannedSlice,
-    data: bytes,
-    sha256: str,
-    windows: tuple[Window, ...],
-    sidecar: Sidecar,
+    task: ShardTask, planned: PlannedSlice, one: Slice, sha256: str, sidecar: Sidecar
 ) -> SliceRecord:
-    one = read_slice(data, planned.frame)
     stored = store_hu(one.hu, task.image_size)
-    image = stored[..., None] if task.encoding == "hu16" else apply_windows(stored, windows)
-    header = one.header
-    _add_statistics(sidecar, stored)
-    if one.decoder:
-        sidecar.decoders[one.decoder] = sidecar.decoders.get(one.decoder, 0) + 1
-    for repair in one.repairs:
-        sidecar.repairs[repair.value] = sidecar.repairs.get(repair.value, 0) + 1
-    sidecar.num_tilted += abs(header.gantry_tilt_deg) > 0.5
+    if task.encoding == "hu16":
+        image = stored[..., None]
+    else:
+        image = apply_windows(stored, preset_windows(task.windows))
     labels = planned.labels or (0,) * len(CLASSES)
-    for i, label in enumerate(labels):
-        sidecar.label_counts[i] += label
+    repairs = tuple(repair.value for repair in one.repairs)
+    _count(sidecar, one, labels, repairs)
+    sidecar.add_statistics(stored)
     return SliceRecord(
         encoded=encode_image(image, task.encoding),
         format=task.encoding,
@@ -102,16 +118,22 @@ def _record(
         slice_index=planned.slice_index,
         num_slices=planned.num_slices,
         z_mm=planned.z_mm,
-        spacing_mm=header.spacing_mm,
-        gantry_tilt_deg=header.gantry_tilt_deg,
-        repairs=tuple(repair.value for repair in one.repairs),
+        spacing_mm=one.header.spacing_mm,
+        gantry_tilt_deg=one.header.gantry_tilt_deg,
+        repairs=repairs,
     )
 
 
-def _add_statistics(sidecar: Sidecar, stored: np.ndarray) -> None:
-    """Sums in whole numbers, so that no order of additions shows."""
-    low, high = (stored_to_hu(int(value)) for value in (stored.min(), stored.max()))
-    sidecar.stored_sum += int(stored.sum(dtype=np.int64))
-    sidecar.num_pixels += stored.size
-    sidecar.hu_min = low if sidecar.hu_min is None else min(low, sidecar.hu_min)
-    sidecar.hu_max = high if sidecar.hu_max is None else max(high, sidecar.hu_max)
+def _count(sidecar: Sidecar, one: Slice, labels: tuple[int, ...], repairs: tuple[str, ...]) -> None:
+    for counts, key in (
+        *((sidecar.repairs, repair) for repair in repairs),
+        (sidecar.decoders, one.decoder),
+        (sidecar.transfer_syntaxes, one.header.transfer_syntax),
+        (sidecar.scanners, one.scanner),
+        (sidecar.spacings, f"{one.header.spacing_mm[0]:.3f}"),
+    ):
+        if key:
+            counts[key] = counts.get(key, 0) + 1
+    sidecar.num_tilted += abs(one.header.gantry_tilt_deg) > 0.5
+    for i, label in enumerate(labels):
+        sidecar.label_counts[i] += label

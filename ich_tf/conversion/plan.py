@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import itertools
 import json
+import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,13 +29,14 @@ from ich_tf.shards import PLAN, DataError, image_shape, read_json, shard_name
 if TYPE_CHECKING:
     import pandas as pd
 
+_LOG = logging.getLogger(__name__)
 # Measured on a real series: a windowed head compresses to a quarter of its raw bytes.
 _BYTES_PER_PIXEL = {"png": 0.25, "raw": 1.0, "hu16": 1.0, "jpeg": 0.17}
 _RSNA_ID = re.compile(r"ID_[0-9a-f]{6,12}")
 _PUBLIC_KEY = b"ich_tf"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PlannedSlice:
     """One record to write.
 
@@ -56,6 +59,11 @@ class PlannedSlice:
         """How quarantine files name it: the file's name, and the frame where there are many."""
         return f"{self.name}#{self.frame}" if self.frame else self.name
 
+    @property
+    def series(self) -> tuple[str, str, str]:
+        """The keys of patient, study and series."""
+        return self.patient_key, self.study_key, self.series_key
+
 
 @dataclass(frozen=True)
 class PlannedShard:
@@ -64,6 +72,56 @@ class PlannedShard:
     name: str
     split: str
     slices: tuple[PlannedSlice, ...]
+
+    def series(self) -> Iterator[tuple[PlannedSlice, ...]]:
+        """The slices of each series, in order."""
+        for _, members in itertools.groupby(self.slices, key=lambda one: one.series):
+            yield tuple(members)
+
+    def content(self) -> dict[str, Any]:
+        """The shard as JSON values: what a series' slices share stands once."""
+        return {
+            "name": self.name,
+            "split": self.split,
+            "series": [
+                {
+                    "keys": members[0].series,
+                    "slices": [
+                        (one.name, one.frame, one.source_id, one.z_mm, one.labels)
+                        for one in members
+                    ],
+                }
+                for members in self.series()
+            ],
+        }
+
+    @classmethod
+    def from_content(cls, content: Mapping[str, Any]) -> PlannedShard:
+        """The inverse of `content`."""
+        slices = []
+        for series_content in content["series"]:
+            patient, study, key = series_content["keys"]
+            members = series_content["slices"]
+            for position, (name, frame, source_id, z_mm, labels) in enumerate(members):
+                slices.append(
+                    PlannedSlice(
+                        name=name,
+                        source_id=source_id,
+                        patient_key=patient,
+                        study_key=study,
+                        series_key=key,
+                        slice_index=position,
+                        num_slices=len(members),
+                        z_mm=z_mm,
+                        labels=None if labels is None else tuple(labels),
+                        frame=frame,
+                    )
+                )
+        return cls(content["name"], content["split"], tuple(slices))
+
+    def sha256(self, config: Mapping[str, Any]) -> str:
+        """The hash of all that the plan says of this shard."""
+        return _json_sha256([config, self.content()])
 
 
 @dataclass(frozen=True)
@@ -74,33 +132,87 @@ class Plan:
       config: `ConversionConfig.planned()`.
       shards: By name.
       patients: Split -> its patients' keys, sorted.
+      rejections: The inputs that were left out before any pixel was read.
+      num_inputs: Files found, and labels without a file.
     """
 
     config: dict[str, Any]
     shards: tuple[PlannedShard, ...]
     patients: dict[str, list[str]]
+    rejections: tuple[Rejection, ...] = ()
+    num_inputs: int = 0
 
-    def content(self) -> dict[str, Any]:
-        """The plan as JSON values."""
-        return asdict(self)
-
-    @classmethod
-    def from_content(cls, content: dict[str, Any]) -> Plan:
-        """The inverse of `content`."""
-        planned = []
-        for shard in content["shards"]:
-            slices = []
-            for one in shard["slices"]:
-                labels = None if one["labels"] is None else tuple(one["labels"])
-                slices.append(PlannedSlice(**{**one, "labels": labels}))
-            planned.append(PlannedShard(shard["name"], shard["split"], tuple(slices)))
-        return cls(content["config"], tuple(planned), content["patients"])
+    @cached_property
+    def shard_sha256(self) -> dict[str, str]:
+        """Name -> hash of each shard. A shard is written again when its own hash changes."""
+        return {one.name: one.sha256(self.config) for one in self.shards}
 
     @cached_property
     def sha256(self) -> str:
-        """The hash of the plan's canonical JSON."""
-        text = json.dumps(self.content(), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
+        """The hash of the whole plan."""
+        return _json_sha256(
+            [
+                self.config,
+                self.patients,
+                [asdict(one) for one in self.rejections],
+                self.num_inputs,
+                self.shard_sha256,
+            ]
+        )
+
+    def json_lines(self, source: Path) -> Iterator[str]:
+        """The text of plan.json, a shard a line: RSNA's plan has 752,803 slices.
+
+        Args:
+          source: Where the DICOM files are: what a repair reads from. It is no part of the plan's
+            hash, so that a moved folder does not change the plan.
+        """
+        head = {
+            "sha256": _json_sha256([self.sha256, str(source)]),
+            "source": str(source),
+            "config": self.config,
+            "num_inputs": self.num_inputs,
+            "patients": self.patients,
+            "rejections": [asdict(one) for one in self.rejections],
+        }
+        yield json.dumps(head, sort_keys=True)[:-1] + ', "shards": ['
+        for number, shard in enumerate(self.shards):
+            yield (",\n" if number else "\n") + json.dumps(shard.content(), separators=(",", ":"))
+        yield "\n]}\n"
+
+
+def load_plan(data_dir: str | Path) -> tuple[Plan, Path]:
+    """The plan of a folder of shards, and the DICOM source it was made from.
+
+    Raises:
+      DataError: If there is no plan, or it was changed after it was written.
+    """
+    path = Path(data_dir) / PLAN
+    content = read_json(path)
+    advice = (
+        "Run tools.make_tfrecords again with the flags of this conversion: it makes the plan anew."
+    )
+    try:
+        plan = Plan(
+            content["config"],
+            tuple(PlannedShard.from_content(shard) for shard in content["shards"]),
+            content["patients"],
+            tuple(Rejection(**one) for one in content["rejections"]),
+            content["num_inputs"],
+        )
+        source = Path(content["source"])
+        expected = content["sha256"]
+        found = _json_sha256([plan.sha256, content["source"]])
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path}: not a plan of this version ({error!r}). {advice}") from error
+    if found != expected:
+        raise DataError(f"{path}: was changed after it was written. {advice}")
+    return plan, source
+
+
+def _json_sha256(content: Any) -> str:
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def make_plan(
@@ -108,6 +220,7 @@ def make_plan(
     labels: pd.DataFrame | None,
     config: ConversionConfig,
     hash_key: bytes = b"",
+    previous: Plan | None = None,
 ) -> tuple[Plan, list[Rejection]]:
     """Orders the series, splits the patients, fills the shards.
 
@@ -116,6 +229,8 @@ def make_plan(
       labels: A label table, or None to plan everything as unlabelled.
       config: The conversion's.
       hash_key: Under which ids other than RSNA's are hashed; empty for the public key.
+      previous: The plan of an earlier run with the same config: its patients keep their splits,
+        and its series their shards, so that little has to be written again.
 
     Returns:
       The plan, without shards if no image has labels; and the images without labels.
@@ -132,14 +247,15 @@ def make_plan(
     for (patient, study, series_id), items in series.group_by_series(labelled).items():
         normal = series.series_normal([item.header for item in items])
         patient_key = pseudonym(patient, hash_key)
+        study_key, series_key = pseudonym(study, hash_key), pseudonym(series_id, hash_key)
         groups.setdefault(patient_key, []).append(
             [
                 PlannedSlice(
                     name=item.entry.source.name,
                     source_id=pseudonym(item.image_id, hash_key),
                     patient_key=patient_key,
-                    study_key=pseudonym(study, hash_key),
-                    series_key=pseudonym(series_id, hash_key),
+                    study_key=study_key,
+                    series_key=series_key,
                     slice_index=position,
                     num_slices=len(items),
                     z_mm=series.position_along(item.header, normal),
@@ -149,7 +265,7 @@ def make_plan(
                 for position, item in enumerate(items)
             ]
         )
-    split_of = _split_patients(groups, labels is not None, config)
+    split_of = _split_patients(groups, labels is not None, config, previous)
     patients: dict[str, list[str]] = {}
     for patient_key, split in split_of.items():
         patients.setdefault(split, []).append(patient_key)
@@ -157,7 +273,11 @@ def make_plan(
     for split in sorted(patients):
         patients[split].sort()
         members = [one for patient_key in patients[split] for one in groups[patient_key]]
-        shards += _fill_shards(split, members, config)
+        before = [one for one in previous.shards if one.split == split] if previous else []
+        if before:
+            shards += _refill_shards(split, members, config, before)
+        else:
+            shards += _fill_shards(split, members, config)
     splits.check_leakage(
         {
             split: {
@@ -175,25 +295,6 @@ def pseudonym(identifier: str, key: bytes = b"") -> str:
         return identifier
     digest = hmac.new(key or _PUBLIC_KEY, identifier.encode(), hashlib.sha256)
     return f"H{digest.hexdigest()[:24]}"
-
-
-def load_plan(data_dir: str | Path) -> tuple[Plan, Path]:
-    """The plan of a folder of shards, and the DICOM source it was made from.
-
-    Raises:
-      DataError: If there is no plan, or it was changed after it was written.
-    """
-    path = Path(data_dir) / PLAN
-    content = read_json(path)
-    try:
-        plan = Plan.from_content(content)
-        source = Path(content["source"])
-        expected = content["sha256"]
-    except (KeyError, TypeError) as error:
-        raise DataError(f"{path}: not a plan of this version ({error!r}).") from error
-    if plan.sha256 != expected:
-        raise DataError(f"{path}: was changed after it was written. Convert again.")
-    return plan, source
 
 
 @dataclass(frozen=True)
@@ -254,7 +355,10 @@ def labels_without_images(
 
 
 def _split_patients(
-    groups: dict[str, list[list[PlannedSlice]]], has_labels: bool, config: ConversionConfig
+    groups: dict[str, list[list[PlannedSlice]]],
+    has_labels: bool,
+    config: ConversionConfig,
+    previous: Plan | None,
 ) -> dict[str, str]:
     if not has_labels:
         return dict.fromkeys(sorted(groups), splits.UNLABELLED)
@@ -262,27 +366,23 @@ def _split_patients(
         patient: np.max([one.labels or () for slices in members for one in slices], axis=0)
         for patient, members in groups.items()
     }
-    return splits.split_patients(vectors, config.num_folds, config.test_fraction, config.seed)
+    folds, test = config.num_folds, config.test_fraction
+    if previous is None:
+        return splits.split_patients(vectors, folds, test, config.seed)
+    known = {patient: split for split, keys in previous.patients.items() for patient in keys}
+    return splits.place_patients(vectors, known, folds, test)
 
 
 def _fill_shards(
     split: str, members: list[list[PlannedSlice]], config: ConversionConfig
 ) -> list[PlannedShard]:
     """Deals whole series to shards of about equal size, in an order that the seed mixes."""
-    rows, columns, channels = image_shape(config.image_size, config.windows, config.encoding)
-    record_bytes = rows * columns * channels * _BYTES_PER_PIXEL[config.encoding]
     num_slices = sum(map(len, members))
-    count = max(1, round(num_slices * record_bytes / (config.shard_mb * 2**20)))
+    count = max(1, round(num_slices * _record_bytes(config) / (config.shard_mb * 2**20)))
     count = min(count, len(members))
-
-    # A keyed hash, so that a series keeps its place when others come or go.
-    def mixed(one: list[PlannedSlice]) -> str:
-        text = f"{config.seed}/{one[0].series_key}/{one[0].study_key}"
-        return hashlib.sha256(text.encode()).hexdigest()
-
     bins: list[list[PlannedSlice]] = [[] for _ in range(count)]
     done = 0
-    for slices in sorted(members, key=mixed):
+    for slices in _mixed(members, config.seed):
         bins[min(done * count // num_slices, count - 1)] += slices
         done += len(slices)
     bins = [one for one in bins if one]
@@ -290,3 +390,48 @@ def _fill_shards(
         PlannedShard(shard_name(split, i, len(bins)), split, tuple(slices))
         for i, slices in enumerate(bins)
     ]
+
+
+def _refill_shards(
+    split: str,
+    members: list[list[PlannedSlice]],
+    config: ConversionConfig,
+    before: Sequence[PlannedShard],
+) -> list[PlannedShard]:
+    """Leaves series where they were; a new one goes to the shard that is smallest by then."""
+    home = {slices[0].series: shard.name for shard in before for slices in shard.series()}
+    bins: dict[str, list[list[PlannedSlice]]] = {shard.name: [] for shard in before}
+    sizes = dict.fromkeys(bins, 0)
+    # Those with a home first, so that all sizes stand before the first newcomer is placed.
+    ordered = _mixed(members, config.seed)
+    for slices in sorted(ordered, key=lambda one: one[0].series not in home):
+        name = home.get(slices[0].series) or min(sizes, key=lambda one: (sizes[one], one))
+        bins[name].append(slices)
+        sizes[name] += len(slices)
+    largest = max(sizes.values()) * _record_bytes(config) / 2**20
+    if largest > 2 * config.shard_mb:
+        _LOG.info(
+            "a shard of %s has grown to about %.0f MiB; --overwrite deals the series anew",
+            split,
+            largest,
+        )
+    return [
+        PlannedShard(name, split, tuple(itertools.chain.from_iterable(_mixed(slices, config.seed))))
+        for name, slices in bins.items()
+        if slices
+    ]
+
+
+def _record_bytes(config: ConversionConfig) -> float:
+    rows, columns, channels = image_shape(config.image_size, config.windows, config.encoding)
+    return rows * columns * channels * _BYTES_PER_PIXEL[config.encoding]
+
+
+def _mixed(members: Sequence[list[PlannedSlice]], seed: int) -> list[list[PlannedSlice]]:
+    """The series in the order of a hash, so that each keeps its place when others come or go."""
+
+    def place(one: list[PlannedSlice]) -> str:
+        text = f"{seed}/{one[0].series_key}/{one[0].study_key}"
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    return sorted(members, key=place)

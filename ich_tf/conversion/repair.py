@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection
 from pathlib import Path
 
-from ich_tf import shards
 from ich_tf.conversion.convert import write_shards
 from ich_tf.conversion.local import LocalExecutor
 from ich_tf.conversion.plan import load_plan
+from ich_tf.conversion.summary import finish
 from ich_tf.errors import InputError
+from ich_tf.shards import SUCCESS, DataError, Manifest, read_sidecar
 
 
 def repair(
-    data_dir: str | Path, damaged: Collection[str], dicom_dir: str = "", num_workers: int = 0
+    data_dir: str | Path,
+    damaged: Collection[str],
+    dicom_dir: str = "",
+    num_workers: int = 0,
 ) -> list[str]:
-    """Writes the named shards again.
+    """Writes the named shards again, and all that sums the conversion up.
 
     Args:
       data_dir: A finished conversion with damage in it.
@@ -27,23 +32,41 @@ def repair(
       The names of the shards that were rebuilt.
 
     Raises:
-      InputError: If a rebuilt shard is not the one that the manifest describes.
+      InputError: If the DICOM files are gone, or not those that were converted.
     """
     folder = Path(data_dir)
     plan, source = load_plan(folder)
-    root = Path(dicom_dir) if dicom_dir else source
-    if not root.exists():
-        raise InputError(f"{root}: not found; give --dicom_dir, the source of this conversion.")
-    manifest = shards.read_json(folder / shards.MANIFEST)
-    expected = {one["name"]: one["sha256"] for one in manifest["shards"]}
     planned = [one for one in plan.shards if one.name in damaged]
-    with LocalExecutor(num_workers) as executor:
-        written = write_shards(plan, planned, root, folder, executor)
-    for sidecar in written:
-        if sidecar.sha256 != expected[sidecar.name]:
+    claimed = _claimed_hashes(folder)
+    if planned:
+        root = Path(dicom_dir) if dicom_dir else source
+        if not root.exists():
+            raise InputError(f"{root}: not found; give --dicom_dir, the source of this conversion.")
+        with LocalExecutor(num_workers) as executor:
+            write_shards(plan, planned, root, folder, executor)
+    for one in planned:
+        found = read_sidecar(folder / one.name).sha256
+        if claimed[one.name] and found not in claimed[one.name]:
             raise InputError(
-                f"{folder / sidecar.name}: was rebuilt with other bytes than the manifest's: the "
-                "DICOM files, or the versions named in manifest.json, have changed. Convert "
-                "again with --overwrite."
+                f"{folder / one.name}: was rebuilt with other bytes than it had: the DICOM files, "
+                "or the versions named in manifest.json, have changed. Run tools.make_tfrecords "
+                "with the flags of this conversion."
             )
-    return [sidecar.name for sidecar in written]
+    finish(folder, plan, source)
+    return [one.name for one in planned]
+
+
+def _claimed_hashes(folder: Path) -> dict[str, set[str]]:
+    """What manifest and `_SUCCESS` say of each shard; one of them may be damaged too."""
+    claimed: dict[str, set[str]] = defaultdict(set)
+    success = folder / SUCCESS
+    if success.is_file():
+        for line in success.read_text("utf-8", "replace").splitlines():
+            sha256, _, name = line.partition("  ")
+            claimed[name].add(sha256)
+    try:
+        for one in Manifest.load(folder, check_files=False).shards:
+            claimed[one.path.name].add(one.sha256)
+    except DataError:
+        pass  # it is damaged, and made anew
+    return claimed
