@@ -104,9 +104,7 @@ def decode(
     except DicomError:
         raise
     except _DECODE_ERRORS as error:
-        raise DicomError(
-            Reason.DECODE_FAILED, f"{syntax.name}: {type(error).__name__}: {error}."
-        ) from error
+        raise DicomError(Reason.DECODE_FAILED, f"{syntax.name}: {type(error).__name__}.") from error
     if pixels.shape != (rows, columns):
         raise DicomError(
             Reason.DECODE_FAILED,

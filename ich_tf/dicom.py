@@ -2,6 +2,8 @@
 
 Values are read from the raw data elements and validated here: pydicom's own conversion
 accepts a rescale slope of nan and warns of RSNA's UIDs (`ID_...`), which are no valid UIDs.
+Messages quote numbers and terms of the standard only: they are stored in quarantine files, and a
+tag may hold a name where it should not.
 Clauses cite DICOM PS3.3 (information objects) and PS3.5 (encoding), 2024.
 """
 
@@ -113,6 +115,16 @@ class Slice:
     scanner: str = "unknown"
 
 
+# Terms that messages may quote (PS3.3 C.7.3.1.1.1 and C.7.6.3.1.2).
+_MODALITIES = frozenset((
+    "CR", "DX", "ES", "IO", "IVUS", "KO", "MG", "MR", "NM", "OCT", "OP", "OT", "PR", "PT", "PX",
+    "REG", "RF", "RG", "RTDOSE", "RTIMAGE", "RTPLAN", "RTSTRUCT", "SC", "SEG", "SM", "SR", "US",
+    "XA", "XC",
+))  # fmt: skip
+_PHOTOMETRIC = frozenset((
+    "MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB", "YBR_FULL", "YBR_FULL_422",
+    "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT",
+))  # fmt: skip
 # What pydicom raises on broken files, seen on real ones.
 _PARSE_ERRORS = (
     InvalidDicomError,
@@ -280,7 +292,7 @@ def _parse(file: BinaryIO, **options: Any) -> FileDataset:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the disk's, not pydicom's
         raise DicomError(
-            Reason.NOT_DICOM, f"not readable as DICOM ({type(error).__name__}: {error})."
+            Reason.NOT_DICOM, f"not readable as DICOM ({type(error).__name__})."
         ) from error
 
 
@@ -348,21 +360,22 @@ def _frames(dataset: FileDataset, wanted: int | None = None) -> Iterator[tuple[i
     except (OSError, *_PARSE_ERRORS) as error:
         raise DicomError(
             Reason.BAD_HEADER,
-            f"its functional groups cannot be read ({type(error).__name__}: {error}).",
+            f"its functional groups cannot be read ({type(error).__name__}).",
         ) from error
 
 
 def _header(dataset: FileDataset, frame: int) -> Header:
     modality = _text(dataset, "Modality")
     if modality != "CT":
-        raise DicomError(Reason.NOT_CT, f"Modality is {modality or 'missing'}; expected CT.")
+        found = _quoted(modality, _MODALITIES)
+        raise DicomError(Reason.NOT_CT, f"Modality is {found}; expected CT.")
     photometric = _text(dataset, "PhotometricInterpretation")
     samples = _integer(dataset, "SamplesPerPixel", 1)
     if photometric not in ("MONOCHROME1", "MONOCHROME2") or samples != 1:
         raise DicomError(
             Reason.PHOTOMETRIC,
-            f"PhotometricInterpretation is {photometric or 'missing'} with {samples} samples a "
-            "pixel; expected MONOCHROME2 with 1.",
+            f"PhotometricInterpretation is {_quoted(photometric, _PHOTOMETRIC)} with {samples} "
+            "samples a pixel; expected MONOCHROME2 with 1.",
         )
     if _text(dataset, "BurnedInAnnotation").upper() == "YES":
         raise DicomError(
@@ -445,7 +458,8 @@ def _stored_values(dataset: FileDataset, header: Header) -> tuple[np.ndarray, in
     if not syntax.is_transfer_syntax:
         raise DicomError(
             Reason.BAD_HEADER,
-            f"TransferSyntaxUID is {str(syntax)[:64] or 'missing'}; expected a transfer syntax.",
+            f"TransferSyntaxUID is {'unknown' if syntax else 'missing'}; expected that of a "
+            "transfer syntax.",
         )
     if _PIXEL_DATA not in dataset:
         raise DicomError(Reason.NO_PIXELS, "PixelData is missing.")
@@ -498,7 +512,14 @@ def _numbers(dataset: FileDataset, keyword: str, reason: Reason) -> list[float]:
     try:
         return [float(part) for part in text.split("\\")] if text else []
     except ValueError as error:
-        raise DicomError(reason, f"{keyword} is {text[:40]!r}; expected numbers.") from error
+        raise DicomError(reason, f"{keyword} holds no numbers.") from error
+
+
+def _quoted(text: str, known: frozenset[str]) -> str:
+    """What a message says a tag holds: a term of the standard, never a stranger's text."""
+    if not text:
+        return "missing"
+    return text if text in known else "no term of the standard"
 
 
 def _identifier(dataset: FileDataset, keyword: str) -> str:
@@ -524,9 +545,7 @@ def _integer(dataset: FileDataset, keyword: str, default: int | None = None) -> 
     try:
         return int(value)
     except (TypeError, ValueError) as error:
-        raise DicomError(
-            Reason.BAD_HEADER, f"{keyword} is {str(value)[:40]!r}; expected an integer."
-        ) from error
+        raise DicomError(Reason.BAD_HEADER, f"{keyword} holds no integer.") from error
 
 
 def _text(dataset: Dataset, keyword: str) -> str:
@@ -557,5 +576,5 @@ def _element(dataset: Dataset, tag: BaseTag) -> Any:
     # An unknown value representation, or a sequence cut off.
     except (OSError, *_PARSE_ERRORS) as error:
         raise DicomError(
-            Reason.BAD_HEADER, f"{tag} cannot be read ({type(error).__name__}: {error})."
+            Reason.BAD_HEADER, f"{tag} cannot be read ({type(error).__name__})."
         ) from error

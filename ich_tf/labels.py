@@ -56,6 +56,23 @@ def read_labels(path: str | Path) -> pd.DataFrame:
       LabelError: If the file cannot be read, its header differs, a label is not 0 or 1,
         two rows for one id disagree, a class is missing, or `any` is 0 beside a subtype 1.
     """
+    table, conflicts = read_labels_and_conflicts(path)
+    _refuse(conflicts, path)
+    return table
+
+
+def read_labels_and_conflicts(path: str | Path) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Reads a label CSV of which some images may have labels that cannot be true.
+
+    Args:
+      path: As of `read_labels`.
+
+    Returns:
+      The label table of the sound images; and of the others image id -> what is wrong.
+
+    Raises:
+      LabelError: If the file cannot be read, its header differs, or a label is not 0 or 1.
+    """
     import pandas as pd
 
     long = _read_long(path)
@@ -67,16 +84,12 @@ def read_labels(path: str | Path) -> pd.DataFrame:
             f"{path}: {int(bad.sum())} labels are neither 0 nor 1, the first {row['ID']!r} with "
             f"{row['Label']!r}. Labels mark absence (0) or presence (1): correct those rows."
         )
-    wide = _widen(long.assign(Label=values.astype("int64")), path)
+    wide, conflicts = _widen(long.assign(Label=values.astype("int64")), path)
     any_label = wide["any"].to_numpy()
     subtypes = wide[list(SUBTYPES)].to_numpy().max(axis=1, initial=0)
     contradictory = wide.index[subtypes > any_label]
-    if len(contradictory):
-        raise LabelError(
-            f"{path}: {len(contradictory)} images have a subtype of 1 with any = 0, the first "
-            f"{contradictory[0]}. `any` must be 1 where a subtype is 1: correct those rows."
-        )
-    return wide
+    conflicts.update(dict.fromkeys(contradictory, "a subtype is 1 with any = 0"))
+    return wide.drop(index=contradictory), conflicts
 
 
 def read_submission(path: str | Path) -> pd.DataFrame:
@@ -98,7 +111,9 @@ def read_submission(path: str | Path) -> pd.DataFrame:
             f"{path}: {int(bad.sum())} values are no probabilities, the first {row['ID']!r} with "
             f"{row['Label']!r}. Every value must lie in [0, 1]."
         )
-    return _widen(long.assign(Label=values), path)
+    table, conflicts = _widen(long.assign(Label=values), path)
+    _refuse(conflicts, path)
+    return table
 
 
 def write_long_csv(
@@ -149,7 +164,17 @@ def _read_long(path: str | Path) -> pd.DataFrame:
     return long
 
 
-def _widen(long: pd.DataFrame, path: str | Path) -> pd.DataFrame:
+def _refuse(conflicts: dict[str, str], path: str | Path) -> None:
+    if conflicts:
+        image_id, what = next(iter(conflicts.items()))
+        raise LabelError(
+            f"{path}: {len(conflicts)} images have rows that are incomplete or contradict each "
+            f"other, the first {image_id}: {what}. Correct those rows."
+        )
+
+
+def _widen(long: pd.DataFrame, path: str | Path) -> tuple[pd.DataFrame, dict[str, str]]:
+    """A row an image; and image id -> what is wrong, of images that give no whole row."""
     import pandas as pd
 
     long = long.drop_duplicates()
@@ -161,24 +186,18 @@ def _widen(long: pd.DataFrame, path: str | Path) -> pd.DataFrame:
             f"{long['ID'][unknown].iloc[0]!r}. Expected <image>_<class> with one of "
             f"{', '.join(CLASSES)}."
         )
-    repeated = long["ID"].duplicated()
-    if repeated.any():
-        raise LabelError(
-            f"{path}: {int(repeated.sum())} ids have rows that disagree, the first "
-            f"{long['ID'][repeated].iloc[0]!r}. Keep one row for each id."
-        )
-    images = pd.unique(parts[0])
-    codes = pd.Categorical(parts[0], categories=images).codes
+    codes, images = pd.factorize(parts[0])
     columns = pd.Categorical(parts[1], categories=list(CLASSES)).codes
     present = np.zeros((len(images), len(CLASSES)), dtype=bool)
     present[codes, columns] = True
-    if not present.all():
-        image, missing = (int(i) for i in np.argwhere(~present)[0])
-        incomplete = int((~present.all(axis=1)).sum())
-        raise LabelError(
-            f"{path}: {incomplete} images lack a class, the first {images[image]} "
-            f"({CLASSES[missing]}). Expected six rows an image."
-        )
-    table = np.empty(present.shape, long["Label"].to_numpy().dtype)
+    table = np.zeros(present.shape, long["Label"].to_numpy().dtype)
     table[codes, columns] = long["Label"].to_numpy()
-    return pd.DataFrame(table, index=pd.Index(images, name="image_id"), columns=list(CLASSES))
+    repeated = long["ID"].duplicated().to_numpy()
+    conflicts = {
+        images[i]: f"its rows for {CLASSES[j]} disagree"
+        for i, j in zip(codes[repeated], columns[repeated], strict=True)
+    }
+    for i, j in np.argwhere(~present):
+        conflicts.setdefault(images[i], f"it has no row for {CLASSES[j]}")
+    wide = pd.DataFrame(table, index=pd.Index(images, name="image_id"), columns=list(CLASSES))
+    return wide.drop(index=list(conflicts)), conflicts

@@ -30,6 +30,7 @@ class Reason(str, enum.Enum):
     HU_IMPLAUSIBLE = "HU_IMPLAUSIBLE"  # all pixels alike, or values that no tissue has
     UNREADABLE = "UNREADABLE"  # the operating system, or an archive, could not give the bytes
     LABEL_MISSING = "LABEL_MISSING"  # an image without labels
+    LABEL_CONFLICT = "LABEL_CONFLICT"  # labels that are incomplete or contradict each other
     IMAGE_MISSING = "IMAGE_MISSING"  # labels without an image
     DUPLICATE_IMAGE = "DUPLICATE_IMAGE"  # a second file of the same image id
 

@@ -183,13 +183,16 @@ def test_bad_inputs_are_quarantined_and_the_rest_is_converted(
 ) -> None:
     source = Path(shutil.copytree(phantom_dir / "stage_2_train", tmp_path / "dicom"))
     names = sorted(path.name for path in source.glob("*.dcm"))
-    truncated, broken, unlabelled, twin, gone = names[:5]
+    truncated, broken, unlabelled, twin, gone, doubtful = names[:6]
     data = (source / truncated).read_bytes()
     (source / truncated).write_bytes(data[: len(data) // 2])
     (source / broken).write_bytes(b"no dicom")
     shutil.copy(source / twin, source / "copy_of_twin.dcm")
     (source / gone).unlink()
     frame = pd.read_csv(phantom_dir / "stage_2_train.csv", dtype=str)
+    stem = Path(doubtful).stem
+    frame.loc[frame["ID"] == f"{stem}_any", "Label"] = "0"
+    frame.loc[frame["ID"] == f"{stem}_epidural", "Label"] = "1"
     frame[~frame["ID"].str.startswith(Path(unlabelled).stem)].to_csv(
         tmp_path / "labels.csv", index=False
     )
@@ -208,11 +211,12 @@ def test_bad_inputs_are_quarantined_and_the_rest_is_converted(
         (truncated, "TRUNCATED_PIXELS"),
         (broken, "NOT_DICOM"),
         (unlabelled, "LABEL_MISSING"),
+        (doubtful, "LABEL_CONFLICT"),
         (Path(gone).stem, "IMAGE_MISSING"),
     }
-    assert result.num_records == shards.num_records(shards.Manifest.load(small).shards) - 4
+    assert result.num_records == shards.num_records(shards.Manifest.load(small).shards) - 5
     assert all(image.max() > 0 for image in images_of(tmp_path / "out"))
-    assert "5 of" in (too_many_bad(result, config) or "")
+    assert "6 of" in (too_many_bad(result, config) or "")
     assert too_many_bad(result, replace(config, max_bad_fraction=0.9)) is None
 
 
@@ -399,6 +403,6 @@ def test_frames_of_an_enhanced_file_become_records(tmp_path: Path) -> None:
         np.testing.assert_array_equal(image.numpy(), expected)
 
     entries, _ = index(list_sources(tmp_path / "dicom"), LocalExecutor(1))
-    labelled, unmatched = _match_labels(entries, read_labels(tmp_path / "labels.csv"))
+    labelled, unmatched = _match_labels(entries, read_labels(tmp_path / "labels.csv"), {})
     assert not unmatched
     assert [one.labels for one in labelled] == [tuple(row) for row in labels.tolist()]

@@ -7,6 +7,7 @@ import numpy as np
 import pydicom
 import pytest
 from dicom_files import make_dicom, make_enhanced, rewrite
+from pydicom.dataelem import RawDataElement
 
 from ich_tf.dicom import (
     MAX_INFLATED_BYTES,
@@ -231,3 +232,23 @@ def test_real_bad_files_have_a_reason_or_pydicoms_pixels(real_dicom) -> None:
         np.testing.assert_array_equal(found, expected + float(dataset.RescaleIntercept))
         converted.append(path.name)
     assert converted == ["mono1.dcm"]
+
+
+@pytest.mark.parametrize(
+    "keyword",
+    ["Modality", "PhotometricInterpretation", "PixelSpacing", "Rows", "RescaleSlope"],
+)
+def test_messages_hold_no_text_of_the_file(keyword: str) -> None:
+    """A name typed into the wrong field must not end in a quarantine file."""
+    data = make_dicom()
+    dataset = pydicom.dcmread(io.BytesIO(data))
+    element = dataset[keyword]
+    name = b"SMITH^JOHN"
+    raw = RawDataElement(element.tag, element.VR, len(name), name, 0, False, True)
+    dataset[element.tag] = raw
+    file = io.BytesIO()
+    pydicom.dcmwrite(file, dataset)
+    with pytest.raises(DicomError) as caught:
+        read_slice(file.getvalue())
+    assert "SMITH" not in str(caught.value)
+    assert keyword in str(caught.value)

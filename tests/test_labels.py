@@ -3,7 +3,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ich_tf.labels import CLASSES, LabelError, read_labels, read_submission, write_long_csv
+from ich_tf.labels import (
+    CLASSES,
+    LabelError,
+    read_labels,
+    read_labels_and_conflicts,
+    read_submission,
+    write_long_csv,
+)
 
 
 def rows(image: str, values: str) -> list[str]:
@@ -39,7 +46,7 @@ def test_any_order_of_rows_and_a_byte_order_mark(tmp_path: Path) -> None:
         (["ID_a_any,nan", *rows("ID_b", "000000")], "ID,Label", "neither 0 nor 1"),
         (rows("ID_a", "000010"), "ID,Label", "any = 0"),
         ([*rows("ID_a", "000011"), "ID_a_any,0"], "ID,Label", "disagree"),
-        (rows("ID_a", "000011")[:-1], "ID,Label", "lack a class"),
+        (rows("ID_a", "000011")[:-1], "ID,Label", "no row for any"),
         ([*rows("ID_a", "000011"), "ID_a_stroke,0"], "ID,Label", "do not end in a class"),
         ([], "ID,Label", "no rows"),
     ],
@@ -50,6 +57,24 @@ def test_bad_csvs_are_refused_in_words(
     with pytest.raises(LabelError, match=says) as caught:
         read_labels(write(tmp_path / "l.csv", lines, header))
     assert "l.csv" in str(caught.value)
+
+
+def test_conflicts_cost_their_images_alone(tmp_path: Path) -> None:
+    lines = [
+        *rows("ID_a", "000011"),
+        *rows("ID_b", "000011"), "ID_b_subdural,0",
+        *rows("ID_c", "100000"),
+        *rows("ID_d", "000000")[1:],
+        *rows("ID_e", "010001"),
+    ]  # fmt: skip
+    table, conflicts = read_labels_and_conflicts(write(tmp_path / "l.csv", lines))
+    assert list(table.index) == ["ID_a", "ID_e"]
+    np.testing.assert_array_equal(table.loc["ID_e"], [0, 1, 0, 0, 0, 1])
+    assert conflicts == {
+        "ID_b": "its rows for subdural disagree",
+        "ID_c": "a subtype is 1 with any = 0",
+        "ID_d": "it has no row for epidural",
+    }
 
 
 def test_missing_and_binary_files(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from ich_tf.conversion.plan import (
 from ich_tf.conversion.summary import ConversionResult, finish
 from ich_tf.dicom import Reason
 from ich_tf.errors import InputError
-from ich_tf.labels import read_labels
+from ich_tf.labels import read_labels_and_conflicts
 from ich_tf.sources import Source, list_sources
 from ich_tf.splits import UNLABELLED
 
@@ -71,14 +71,17 @@ def plan_conversion(
     Raises:
       InputError: If nothing can be converted.
     """
-    labels = read_labels(config.labels_csv) if config.labels_csv else None
+    labels, conflicts = (
+        read_labels_and_conflicts(config.labels_csv) if config.labels_csv else (None, {})
+    )
     hash_key = _read_key(config.hash_key_file)
     entries, rejections = index(sources, executor)
-    plan, unmatched = make_plan(entries, labels, config, hash_key, previous)
+    plan, unmatched = make_plan(entries, labels, config, hash_key, previous, conflicts)
     rejections += unmatched
     if labels is not None:
         stems = [source.stem for source in sources]
-        rejections += labels_without_images(labels, stems, entries)
+        image_ids = [*labels.index, *conflicts]
+        rejections += labels_without_images(image_ids, stems, entries, hash_key)
     if not plan.shards:
         raise InputError(
             f"{config.dicom_dir}: none of {len(sources)} files can be converted "

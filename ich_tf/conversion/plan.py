@@ -221,6 +221,7 @@ def make_plan(
     config: ConversionConfig,
     hash_key: bytes = b"",
     previous: Plan | None = None,
+    conflicts: Mapping[str, str] | None = None,
 ) -> tuple[Plan, list[Rejection]]:
     """Orders the series, splits the patients, fills the shards.
 
@@ -231,15 +232,16 @@ def make_plan(
       hash_key: Under which ids other than RSNA's are hashed; empty for the public key.
       previous: The plan of an earlier run with the same config: its patients keep their splits,
         and its series their shards, so that little has to be written again.
+      conflicts: Image id -> why its labels cannot be true.
 
     Returns:
-      The plan, without shards if no image has labels; and the images without labels.
+      The plan, without shards if no image has labels; and the images without good labels.
 
     Raises:
       LeakageError: If a patient stood in two splits.
       InputError: If there are too few patients for the folds.
     """
-    labelled, rejections = _match_labels(entries, labels)
+    labelled, rejections = _match_labels(entries, labels, conflicts or {})
     if not labelled:
         return Plan(config.planned(), (), {}), rejections
     # The key is the id a label was found under, so that records can be joined to the CSV.
@@ -309,47 +311,64 @@ class _Labelled:
 
 
 def _match_labels(
-    entries: Sequence[IndexEntry], labels: pd.DataFrame | None
+    entries: Sequence[IndexEntry], labels: pd.DataFrame | None, conflicts: Mapping[str, str]
 ) -> tuple[list[_Labelled], list[Rejection]]:
     if labels is None:
         return [_Labelled(entry, entry.header.image_id, None) for entry in entries], []
     table = dict(zip(labels.index, map(tuple, labels.to_numpy().tolist()), strict=True))
     matched: list[_Labelled] = []
     rejections: list[Rejection] = []
+
+    def reject(entry: IndexEntry, reason: Reason, message: str) -> None:
+        rejections.append(Rejection(entry.source.name, "plan", reason.value, message))
+
     for entry in entries:
         # RSNA names a file by its image id; elsewhere the UID is the name in the CSV. A frame's
         # number follows either.
         suffix = f"/{entry.header.frame}" if entry.header.frame else ""
-        candidates = (entry.source.stem + suffix, entry.header.image_id)
-        image_id = next((name for name in candidates if name in table), None)
-        if image_id is None:
-            rejections.append(
-                Rejection(
-                    entry.source.name,
-                    "plan",
-                    Reason.LABEL_MISSING.value,
-                    f"neither {candidates[0]} nor {candidates[1]} is in the label CSV.",
-                )
-            )
+        candidates = dict.fromkeys((entry.source.stem + suffix, entry.header.image_id))
+        found = [name for name in candidates if name in table]
+        wrong = [conflicts[name] for name in candidates if name in conflicts]
+        if wrong:
+            reject(entry, Reason.LABEL_CONFLICT, f"{wrong[0]}.")
+        elif len({table[name] for name in found}) > 1:
+            message = "its file's name and its SOP instance UID have different labels."
+            reject(entry, Reason.LABEL_CONFLICT, message)
+        elif not found:
+            message = "neither its file's name nor its SOP instance UID is in the label CSV."
+            reject(entry, Reason.LABEL_MISSING, message)
         else:
-            matched.append(_Labelled(entry, image_id, table.pop(image_id)))
+            labels_of_it = table[found[0]]
+            # Two files of one name share no labels: the second finds none.
+            for name in found:
+                del table[name]
+            matched.append(_Labelled(entry, found[0], labels_of_it))
     return matched, rejections
 
 
 def labels_without_images(
-    labels: pd.DataFrame, names: Sequence[str], entries: Sequence[IndexEntry]
+    image_ids: Sequence[str],
+    names: Sequence[str],
+    entries: Sequence[IndexEntry],
+    hash_key: bytes = b"",
 ) -> list[Rejection]:
     """Labels that no file was found for, readable or not.
 
     Args:
-      labels: The label table.
+      image_ids: Of the label CSV, in its order.
       names: The stems of all files.
       entries: The readable ones.
+      hash_key: As of `make_plan`.
     """
     known = {*names, *(entry.header.image_id for entry in entries)}
     return [
-        Rejection(image_id, "plan", Reason.IMAGE_MISSING.value, "has labels but no file.")
-        for image_id in labels.index
+        Rejection(
+            pseudonym(image_id, hash_key),
+            "plan",
+            Reason.IMAGE_MISSING.value,
+            f"image {number} of the label CSV has no file.",
+        )
+        for number, image_id in enumerate(image_ids, 1)
         if image_id not in known
     ]
 
