@@ -55,7 +55,7 @@ bench: $(VENV)/.dev ## measure conversion and reading
 	$(BIN)/python -m tools.benchmark
 
 lock: ## compile the lock files from pyproject.toml (needs uv)
-	for extra in "" dev; do uv pip compile pyproject.toml $${extra:+--extra $$extra --extra codecs} --universal --python-version 3.10 \
+	for extra in "" dev; do uv pip compile pyproject.toml $${extra:+--extra $$extra --extra codecs --extra dask --extra beam} --universal --python-version 3.10 \
 		--generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
 		-q --upgrade -o requirements$${extra:+-$$extra}.lock; done
 

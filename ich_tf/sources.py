@@ -57,8 +57,10 @@ class Source:
         """
         try:
             if self.root.is_dir():
-                with open(self.root / self.name, "rb") as file:
-                    data = file.read(MAX_FILE_BYTES + 1)
+                # Sized by the file: a read of "at most 256 MiB" begins by allocating them.
+                with open(self.root / self.name, "rb", buffering=0) as file:
+                    size = os.fstat(file.fileno()).st_size
+                    data = file.read(min(size, MAX_FILE_BYTES) + 1)
             else:
                 with _archive(self.root).open(self.name) as member:
                     data = member.read(MAX_FILE_BYTES + 1)

@@ -9,6 +9,7 @@ from ich_tf.errors import ConfigError
 from ich_tf.records import ENCODINGS, LOSSY, SCHEMA_VERSION
 from ich_tf.windows import preset_windows
 
+RUNNERS = ("local", "dask", "beam")
 # A change in any of these is another plan; the others say where and how fast.
 _PLANNED = (
     "image_size",
@@ -58,7 +59,11 @@ class ConversionConfig:
     seed: int = _flag(0, "Of the splits and of the order of series.")
     shard_mb: int = _flag(128, "Size of a shard to aim at, MiB.")
     num_workers: int = _flag(0, "Processes; 0 means one per core.")
-    runner: str = _flag("local", "Where shards are written.", ("local",))
+    runner: str = _flag("local", "Where the work is done.", RUNNERS)
+    dask_scheduler: str = _flag("", "For --runner=dask: the scheduler, tcp://HOST:8786.")
+    beam_args: tuple[str, ...] = _flag(
+        (), "For --runner=beam: Beam's own flags, as --runner=DirectRunner, with commas between."
+    )
     max_bad_fraction: float = _flag(
         0.01, "Exit with 1 if more than this share of the inputs could not be converted."
     )
@@ -76,6 +81,7 @@ class ConversionConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "windows", tuple(self.windows))
+        object.__setattr__(self, "beam_args", tuple(self.beam_args))
         preset_windows(self.windows)
         self._check("image_size", 16 <= self.image_size <= 4096, "16 to 4096")
         self._check("encoding", self.encoding in ENCODINGS, " or ".join(ENCODINGS))
@@ -89,7 +95,17 @@ class ConversionConfig:
         self._check("seed", 0 <= self.seed < 2**32, "0 to 2**32 - 1")
         self._check("shard_mb", self.shard_mb >= 1, "1 or more")
         self._check("num_workers", self.num_workers >= 0, "0 or more")
-        self._check("runner", self.runner == "local", "local")
+        self._check("runner", self.runner in RUNNERS, " or ".join(RUNNERS))
+        self._check(
+            "dask_scheduler",
+            bool(self.dask_scheduler) == (self.runner == "dask"),
+            "an address with --runner=dask, and nothing otherwise",
+        )
+        self._check(
+            "beam_args",
+            not self.beam_args or self.runner == "beam",
+            "nothing without --runner=beam",
+        )
         self._check("max_bad_fraction", 0 <= self.max_bad_fraction <= 1, "0 to 1")
         self._check("verify", self.verify in ("size", "full"), "size or full")
         self._check("dicom_dir", bool(self.dicom_dir), "a folder, a zip archive or a file")

@@ -11,8 +11,8 @@ from pathlib import Path
 from ich_tf import shards
 from ich_tf.conversion.config import ConversionConfig
 from ich_tf.conversion.execute import ShardTask, sources_sha256, write_shard
+from ich_tf.conversion.executor import Executor
 from ich_tf.conversion.index import Rejection, index
-from ich_tf.conversion.local import LocalExecutor
 from ich_tf.conversion.plan import (
     Plan,
     PlannedShard,
@@ -20,6 +20,7 @@ from ich_tf.conversion.plan import (
     load_plan,
     make_plan,
 )
+from ich_tf.conversion.runners import make_executor
 from ich_tf.conversion.summary import ConversionResult, finish
 from ich_tf.dicom import Reason
 from ich_tf.errors import InputError
@@ -42,7 +43,7 @@ def convert(config: ConversionConfig) -> ConversionResult:
     out_dir = Path(config.out_dir)
     sources = list_sources(config.dicom_dir)
     previous = _open_folder(out_dir, config)
-    with LocalExecutor(config.num_workers) as executor:
+    with make_executor(config) as executor:
         plan = plan_conversion(config, sources, executor, previous)
         root = sources[0].root
         if previous is not None:
@@ -63,7 +64,7 @@ def convert(config: ConversionConfig) -> ConversionResult:
 def plan_conversion(
     config: ConversionConfig,
     sources: Sequence[Source],
-    executor: LocalExecutor,
+    executor: Executor,
     previous: Plan | None = None,
 ) -> Plan:
     """Reads every header and plans the shards; writes nothing.
@@ -97,7 +98,7 @@ def write_shards(
     planned: Sequence[PlannedShard],
     root: Path,
     out_dir: Path,
-    executor: LocalExecutor,
+    executor: Executor,
 ) -> None:
     """Writes some of a plan's shards.
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from ich_tf.conversion.local import LocalExecutor
+from ich_tf.conversion.executor import Executor
 from ich_tf.dicom import DicomError, Header, Reason, read_headers
 from ich_tf.sources import Source
 
@@ -45,7 +45,7 @@ class Rejection:
 
 
 def index(
-    sources: Iterable[Source], executor: LocalExecutor
+    sources: Iterable[Source], executor: Executor
 ) -> tuple[list[IndexEntry], list[Rejection]]:
     """Reads the header of every file; both lists are in the order of `sources`.
 

@@ -8,15 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from types import TracebackType
-from typing import TypeVar
 
-import cv2
-
+from ich_tf.conversion.executor import Item, Result, bundle_size, start_worker
 from ich_tf.errors import InputError
 from ich_tf.progress import track
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 class LocalExecutor:
@@ -52,28 +47,22 @@ class LocalExecutor:
     def map(
         self, function: Callable[[Item], Result], items: Sequence[Item], name: str = ""
     ) -> Iterator[Result]:
-        """The results of `function`, in the order of `items`, as they come.
-
-        Args:
-          function: A module's function; it runs in a worker.
-          items: Picklable.
-          name: Of the work, for its progress; empty shows none.
+        """As `Executor.map`; results come as they are done.
 
         Raises:
           InputError: If a worker died.
         """
         if self.num_workers == 1:
-            _start_worker()
+            start_worker()
             yield from _tracked(map(function, items), len(items), name)
             return
         if self._pool is None:
             self._pool = ProcessPoolExecutor(
                 self.num_workers,
                 mp_context=multiprocessing.get_context("spawn"),
-                initializer=_start_worker,
+                initializer=start_worker,
             )
-        # Few items (shards) go one by one; many small ones (headers) in bundles.
-        chunk = max(1, min(64, len(items) // (self.num_workers * 8)))
+        chunk = bundle_size(len(items), self.num_workers)
         try:
             found = self._pool.map(function, items, chunksize=chunk)
             yield from _tracked(found, len(items), name)
@@ -87,8 +76,3 @@ class LocalExecutor:
 
 def _tracked(found: Iterator[Result], total: int, name: str) -> Iterator[Result]:
     return track(found, total, name) if name else found
-
-
-def _start_worker() -> None:
-    # One process a core: OpenCV's own threads would only fight over them.
-    cv2.setNumThreads(1)

@@ -1,0 +1,27 @@
+"""Which executor a conversion runs on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ich_tf.conversion.config import ConversionConfig
+from ich_tf.conversion.executor import Executor
+from ich_tf.conversion.local import LocalExecutor
+
+
+def make_executor(config: ConversionConfig) -> Executor:
+    """The executor that `--runner` names.
+
+    Raises:
+      InputError: If its package is missing, or its cluster does not answer.
+    """
+    # Imported on use: both take seconds, and are optional.
+    if config.runner == "dask":
+        from ich_tf.conversion.dask import DaskExecutor
+
+        return DaskExecutor(config.dask_scheduler)
+    if config.runner == "beam":
+        from ich_tf.conversion.beam import BeamExecutor
+
+        return BeamExecutor(config.beam_args, Path(config.out_dir))
+    return LocalExecutor(config.num_workers)
