@@ -217,8 +217,8 @@ class Manifest:
             if size != shard.num_bytes:
                 found = "is missing" if size is None else f"has {size} bytes"
                 raise DataError(
-                    f"{shard.path} {found}; the manifest says {shard.num_bytes} bytes. Run python "
-                    f"-m tools.verify_tfrecords --data_dir={data_dir} --repair."
+                    f"{shard.path} {found}; the manifest says {shard.num_bytes} bytes. "
+                    f"{repair_advice(data_dir)}"
                 )
         return manifest
 
@@ -343,6 +343,27 @@ def index_lines(sizes: Iterable[int]) -> str:
         lines.append(f"{offset} {size}\n")
         offset += size
     return "".join(lines)
+
+
+def read_index(shard: Path) -> list[tuple[int, int]]:
+    """The offset and the size, framing included, of each record of a shard.
+
+    Raises:
+      DataError: If the index is missing or damaged.
+    """
+    path = index_path(shard)
+    try:
+        lines = path.read_text("ascii").splitlines()
+        return [(int(offset), int(size)) for offset, size in map(str.split, lines)]
+    except (FileNotFoundError, ValueError) as error:
+        raise DataError(
+            f"{path}: no index of a shard ({type(error).__name__}). {repair_advice(shard.parent)}"
+        ) from error
+
+
+def repair_advice(data_dir: Path) -> str:
+    """What to do about a damaged file of a finished conversion."""
+    return f"Run python -m tools.verify_tfrecords --data_dir={data_dir} --full --repair."
 
 
 def sidecar_text(sidecar: Sidecar) -> str:

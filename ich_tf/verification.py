@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ich_tf import shards, splits, tfrecord
+from ich_tf.conversion.lookup import written_slices
 from ich_tf.conversion.plan import Plan, PlannedShard, PlannedSlice, load_plan
 from ich_tf.conversion.summary import success_text, summary_files
 from ich_tf.labels import CLASSES
@@ -127,8 +128,7 @@ def _check_content(
     """What reading every byte tells; adds the records' patients to `patients`."""
     if shards.file_sha256(path) != sidecar.sha256:
         yield Problem(shard.name, "has another SHA-256 than its sidecar.")
-    left_out = {line["path"] for line in sidecar.quarantine}
-    expected = [one for one in shard.slices if one.path not in left_out]
+    expected = written_slices(shard, sidecar)
     counts = np.zeros(len(CLASSES), np.int64)
     sizes: list[int] = []
     try:

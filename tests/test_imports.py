@@ -38,6 +38,7 @@ ORDER = [
     "conversion.index",
     "conversion.plan",
     "conversion.execute",
+    "conversion.lookup",
     "conversion.summary",
     "conversion.convert",
     "conversion.repair",

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-from ich_tf.tfrecord import CorruptShardError, frame, read_records
+from ich_tf.tfrecord import CorruptShardError, frame, read_record, read_records
 
 PAYLOADS = [b"", b"a", b"\x00" * 1000, bytes(range(256)) * 40]
 
@@ -46,3 +46,12 @@ def test_a_cut_is_found_unless_on_a_boundary(tmp_path: Path) -> None:
         else:
             with pytest.raises(CorruptShardError, match="cut"):
                 list(read_records(path))
+
+
+def test_one_record_by_its_offset(tmp_path: Path) -> None:
+    data = write(tmp_path / "good")
+    assert [read_record(tmp_path / "good", at) for at in (0, 16, 33, 33 + 1016)] == PAYLOADS
+    with pytest.raises(CorruptShardError, match="byte 17"):
+        read_record(tmp_path / "good", 17)
+    with pytest.raises(CorruptShardError, match="behind the file's end"):
+        read_record(tmp_path / "good", len(data))

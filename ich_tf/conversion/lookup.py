@@ -1,0 +1,69 @@
+"""From a planned slice to its record: shard, number, offset."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ich_tf import shards, tfrecord
+from ich_tf.conversion.plan import PlannedShard, PlannedSlice
+from ich_tf.records import CorruptRecordError, SliceRecord, decode
+
+
+@dataclass(frozen=True)
+class StoredRecord:
+    """Where the record of a planned slice lies.
+
+    Attributes:
+      shard: The TFRecord file.
+      planned: What the plan says of the slice.
+      number: Of the record within the shard, from 0.
+      offset, size: Of the record, bytes, framing included.
+    """
+
+    shard: Path
+    planned: PlannedSlice
+    number: int
+    offset: int
+    size: int
+
+    def read(self) -> SliceRecord:
+        """The record, by one seek.
+
+        Raises:
+          DataError: If it is damaged.
+        """
+        try:
+            return decode(tfrecord.read_record(self.shard, self.offset))
+        except (tfrecord.CorruptShardError, CorruptRecordError) as error:
+            raise shards.DataError(
+                f"{self.shard}: record {self.number} is damaged ({error}) "
+                f"{shards.repair_advice(self.shard.parent)}"
+            ) from error
+
+
+def written_slices(shard: PlannedShard, sidecar: shards.Sidecar) -> list[PlannedSlice]:
+    """The slices of a shard that have a record, in its order: all but the quarantined."""
+    left_out = {line["path"] for line in sidecar.quarantine}
+    return [one for one in shard.slices if one.path not in left_out]
+
+
+def stored_records(folder: Path, shard: PlannedShard) -> Sequence[StoredRecord]:
+    """Where each record of a committed shard lies, in its order.
+
+    Raises:
+      DataError: If sidecar or index is missing, or they are not of one shard.
+    """
+    path = folder / shard.name
+    written = written_slices(shard, shards.read_sidecar(path))
+    places = shards.read_index(path)
+    if len(places) != len(written):
+        raise shards.DataError(
+            f"{shards.index_path(path)}: has {len(places)} records; the plan and the sidecar say "
+            f"{len(written)}. {shards.repair_advice(folder)}"
+        )
+    return [
+        StoredRecord(path, planned, number, offset, size)
+        for number, (planned, (offset, size)) in enumerate(zip(written, places, strict=True))
+    ]
