@@ -25,6 +25,7 @@ from ich_tf.config import BACKBONES, TrainConfig
 from ich_tf.errors import ConfigError, InputError
 from ich_tf.labels import CLASSES
 from ich_tf.models import build_model, load_own_weights
+from ich_tf.records import CROPS
 from ich_tf.shards import file_sha256, write_json, write_text
 
 CONFIG = "config.json"
@@ -47,6 +48,7 @@ class ModelSpec:
       image_size: What the backbone sees, px.
       windows: The presets of its channels, in order.
       stored_hu: The records hold Hounsfield units, and the model applies the windows.
+      crop: What was cut out of a slice before resizing, one of `records.CROPS`.
       dropout, bn_momentum, freeze_bn: As in `config.TrainConfig`.
       prior: Each class's share of positives in the training folds: what a constant predictor
         says, and what a slice gets that cannot be read.
@@ -59,6 +61,7 @@ class ModelSpec:
     image_size: int
     windows: tuple[str, ...]
     stored_hu: bool = False
+    crop: str = "none"
     dropout: float = 0.0
     bn_momentum: float = 0.0
     freeze_bn: bool = False
@@ -75,6 +78,8 @@ class ModelSpec:
             raise ValueError(f"prior is {self.prior}; expected {len(CLASSES)} probabilities")
         if self.backbone not in BACKBONES:
             raise ValueError(f"backbone is {self.backbone!r}; expected one of {BACKBONES}")
+        if self.crop not in CROPS:
+            raise ValueError(f"crop is {self.crop!r}; expected one of {CROPS}")
         channels = 1 if self.stored_hu else len(self.windows)
         if len(self.record_shape) != 3 or self.record_shape[2] != channels:
             raise ValueError(f"record_shape is {self.record_shape} for windows {self.windows}")

@@ -78,12 +78,14 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     strategy = make_strategy("mirrored")
     with strategy.scope():
         model, spec = load_best(config.work_dir)
-    trained_on = (spec.record_shape, spec.windows, spec.stored_hu)
-    if trained_on != (manifest.image_shape, manifest.windows, manifest.encoding == "hu16"):
+    trained_on = (spec.record_shape, spec.windows, spec.crop, spec.stored_hu)
+    stored_hu = manifest.encoding == "hu16"
+    if trained_on != (manifest.image_shape, manifest.windows, manifest.crop, stored_hu):
         raise InputError(
             f"{config.data_dir}: holds images {manifest.image_shape} of windows "
-            f"{','.join(manifest.windows)}; the model in {config.work_dir} was trained on "
-            f"{spec.record_shape} of {','.join(spec.windows)}. Convert the data alike."
+            f"{','.join(manifest.windows)}, crop {manifest.crop}; the model in {config.work_dir} "
+            f"was trained on {spec.record_shape} of {','.join(spec.windows)}, crop {spec.crop}. "
+            "Convert the data alike."
         )
     batches = eval_batches(
         shards,

@@ -19,7 +19,9 @@ import pandas as pd
 from ich_tf import labels, metrics, series
 from ich_tf.checkpoints import load_best
 from ich_tf.config import PredictConfig
+from ich_tf.conversion.index import IndexEntry, read_all
 from ich_tf.conversion.local import LocalExecutor
+from ich_tf.crop import Box
 from ich_tf.dicom import Header
 from ich_tf.errors import InputError
 from ich_tf.inference import LogitsFn, make_logits_fn
@@ -95,8 +97,12 @@ def predict(config: PredictConfig) -> PredictionResult:
     predictions: list[SlicePrediction] = []
     rejected: list[ReadSlice] = []
     windows = () if spec.stored_hu else spec.windows
-    tasks = [ReadTask(source, spec.record_shape[0], windows) for source in sources]
     with LocalExecutor(config.num_workers) as executor:
+        crops = _crops(sources, executor) if spec.crop == "head" else {}
+        tasks = [
+            ReadTask(source, spec.record_shape[0], windows, crops.get(source, {}))
+            for source in sources
+        ]
         for found, probabilities in _predict_files(tasks, executor, logits_fn, config.batch_size):
             if found.header is None or probabilities is None:
                 rejected.append(found)
@@ -113,6 +119,15 @@ def predict(config: PredictConfig) -> PredictionResult:
             f"first, {rejected[0].source.name}: {rejected[0].reason}, {rejected[0].message}"
         )
     return _write(config, predictions, rejected, sample, np.asarray(spec.prior))
+
+
+def _crops(sources: Sequence[Source], executor: LocalExecutor) -> dict[Source, dict[int, Box]]:
+    """What to cut out of each file's frames: every file is read once before the first is seen."""
+    crops: dict[Source, dict[int, Box]] = {}
+    for one in read_all(sources, executor, "head"):
+        if isinstance(one, IndexEntry):
+            crops.setdefault(one.source, {})[one.header.frame] = one.crop
+    return crops
 
 
 def _predict_files(

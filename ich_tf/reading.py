@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from ich_tf.crop import Box, cut
 from ich_tf.dicom import DicomError, Header, read_slices
 from ich_tf.sources import Source
 from ich_tf.windows import apply_windows, preset_windows, store_hu
@@ -19,11 +21,13 @@ class ReadTask:
       source: The file.
       image_size: What the model was trained on.
       windows: Likewise; empty where the model applies them itself, to stored Hounsfield units.
+      crops: Frame (0 in a file of one slice) -> what to cut out; nothing for a whole image.
     """
 
     source: Source
     image_size: int
     windows: tuple[str, ...]
+    crops: Mapping[int, Box] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +53,7 @@ def read_task(task: ReadTask) -> list[ReadSlice]:
     try:
         found = []
         for one in read_slices(task.source.read()):
-            image = store_hu(one.hu, task.image_size)
+            image = store_hu(cut(one.hu, task.crops.get(one.header.frame, ())), task.image_size)
             if task.windows:
                 image = apply_windows(image, preset_windows(task.windows))
             else:

@@ -28,6 +28,8 @@ SCHEMA_VERSION = 1
 # too, and is the one that loses something.
 ENCODINGS = ("png", "raw", "hu16", "jpeg")
 LOSSY = ("jpeg",)
+# What is cut out of a slice before it is resized.
+CROPS = ("none", "head")
 
 
 class CorruptRecordError(InputError):

@@ -146,6 +146,7 @@ class Manifest:
       data_dir: The folder.
       image_size: Rows and columns of every stored image.
       windows: The presets' names, one a channel.
+      crop: What was cut out before resizing, one of `records.CROPS`.
       encoding: The records' image format.
       num_folds: Folds, 0 for unlabelled data.
       shards: All of them, by name.
@@ -155,6 +156,7 @@ class Manifest:
     data_dir: Path
     image_size: int
     windows: tuple[str, ...]
+    crop: str
     encoding: str
     num_folds: int
     shards: tuple[Shard, ...]
@@ -192,6 +194,7 @@ class Manifest:
                 data_dir=data_dir,
                 image_size=content["config"]["image_size"],
                 windows=tuple(content["config"]["windows"]),
+                crop=content["config"]["crop"],
                 encoding=content["config"]["encoding"],
                 num_folds=content["num_folds"],
                 shards=tuple(

@@ -95,6 +95,7 @@ def train(config: TrainConfig) -> TrainResult:
         image_size=config.image_size,
         windows=tuple(manifest.windows),
         stored_hu=manifest.encoding == "hu16",
+        crop=manifest.crop,
         dropout=config.dropout,
         bn_momentum=config.bn_momentum,
         freeze_bn=config.freeze_bn,

@@ -183,6 +183,7 @@ def _differences(
         "labels": planned.labels or (0,) * len(CLASSES),
         "label_present": int(planned.labels is not None),
         "format": config["encoding"],
+        "crop": planned.crop,
     }
     wrong = [name for name, value in wanted.items() if getattr(record, name) != value]
     shape = shards.image_shape(config["image_size"], config["windows"], config["encoding"])

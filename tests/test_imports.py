@@ -21,6 +21,7 @@ ORDER = [
     "dicom",
     "series",
     "windows",
+    "crop",
     "phantom",
     "splits",
     "tfrecord",

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ich_tf.errors import ConfigError
-from ich_tf.records import ENCODINGS, LOSSY, SCHEMA_VERSION
+from ich_tf.records import CROPS, ENCODINGS, LOSSY, SCHEMA_VERSION
 from ich_tf.windows import preset_windows
 
 RUNNERS = ("local", "dask", "beam")
@@ -14,6 +14,7 @@ RUNNERS = ("local", "dask", "beam")
 _PLANNED = (
     "image_size",
     "windows",
+    "crop",
     "encoding",
     "num_folds",
     "test_fraction",
@@ -46,6 +47,11 @@ class ConversionConfig:
     windows: tuple[str, ...] = _flag(
         ("brain", "subdural", "soft"),
         "Window presets, one a channel: brain, subdural, soft, stroke, bone.",
+    )
+    crop: str = _flag(
+        "none",
+        "head: cut every series to its head before resizing. Reads every file twice.",
+        CROPS,
     )
     encoding: str = _flag(
         "png",
@@ -84,6 +90,7 @@ class ConversionConfig:
         object.__setattr__(self, "beam_args", tuple(self.beam_args))
         preset_windows(self.windows)
         self._check("image_size", 16 <= self.image_size <= 4096, "16 to 4096")
+        self._check("crop", self.crop in CROPS, " or ".join(CROPS))
         self._check("encoding", self.encoding in ENCODINGS, " or ".join(ENCODINGS))
         self._check(
             "encoding",

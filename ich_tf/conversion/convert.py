@@ -76,7 +76,7 @@ def plan_conversion(
         read_labels_and_conflicts(config.labels_csv) if config.labels_csv else (None, {})
     )
     hash_key = _read_key(config.hash_key_file)
-    entries, rejections = index(sources, executor)
+    entries, rejections = index(sources, executor, config.crop)
     plan, unmatched = make_plan(entries, labels, config, hash_key, previous, conflicts)
     rejections += unmatched
     if labels is not None:

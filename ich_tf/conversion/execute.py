@@ -10,9 +10,12 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
+
 import ich_tf
 from ich_tf.conversion.index import Rejection
 from ich_tf.conversion.plan import PlannedShard, PlannedSlice
+from ich_tf.crop import cut
 from ich_tf.dicom import DicomError, Slice, read_slice
 from ich_tf.labels import CLASSES
 from ich_tf.records import SliceRecord, encode, encode_image
@@ -83,17 +86,23 @@ def _payloads(task: ShardTask, sidecar: Sidecar) -> Iterator[bytes]:
                 sha256 = hashlib.sha256(data).hexdigest()
                 name = planned.name
             one = read_slice(data, planned.frame)
+            hu = cut(one.hu, planned.crop)
         except DicomError as error:
             rejection = Rejection(planned.path, "execute", error.reason.value, str(error), sha256)
             sidecar.quarantine.append(asdict(rejection))
             continue
-        yield encode(_record(task, planned, one, sha256, sidecar))
+        yield encode(_record(task, planned, one, hu, sha256, sidecar))
 
 
 def _record(
-    task: ShardTask, planned: PlannedSlice, one: Slice, sha256: str, sidecar: Sidecar
+    task: ShardTask,
+    planned: PlannedSlice,
+    one: Slice,
+    hu: np.ndarray,
+    sha256: str,
+    sidecar: Sidecar,
 ) -> SliceRecord:
-    stored = store_hu(one.hu, task.image_size)
+    stored = store_hu(hu, task.image_size)
     if task.encoding == "hu16":
         image = stored[..., None]
     else:
@@ -121,6 +130,7 @@ def _record(
         spacing_mm=one.header.spacing_mm,
         gantry_tilt_deg=one.header.gantry_tilt_deg,
         repairs=repairs,
+        crop=planned.crop,
     )
 
 

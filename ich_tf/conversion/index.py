@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 from ich_tf.conversion.executor import Executor
-from ich_tf.dicom import DicomError, Header, Reason, read_headers
+from ich_tf.crop import Box, head_box, series_boxes
+from ich_tf.dicom import DicomError, Header, Reason, read_headers, read_slice
 from ich_tf.sources import Source
 
 
@@ -19,10 +21,12 @@ class IndexEntry:
     Attributes:
       source: Its file; frames of one file share it.
       header: Where it is in its series.
+      crop: What to cut out of it; empty for all.
     """
 
     source: Source
     header: Header
+    crop: Box = ()
 
 
 @dataclass(frozen=True)
@@ -45,16 +49,21 @@ class Rejection:
 
 
 def index(
-    sources: Iterable[Source], executor: Executor
+    sources: Iterable[Source], executor: Executor, crop: str = "none"
 ) -> tuple[list[IndexEntry], list[Rejection]]:
     """Reads the header of every file; both lists are in the order of `sources`.
 
     Of several slices with one image id the first is kept.
+
+    Args:
+      sources: The files.
+      executor: That runs the work.
+      crop: One of `records.CROPS`.
     """
     entries: list[IndexEntry] = []
     rejections: list[Rejection] = []
     first_of: dict[str, str] = {}
-    for found in chain.from_iterable(executor.map(read_entries, list(sources), "index")):
+    for found in read_all(sources, executor, crop):
         if isinstance(found, Rejection):
             rejections.append(found)
             continue
@@ -74,9 +83,31 @@ def index(
     return entries, rejections
 
 
-def read_entries(source: Source) -> Sequence[IndexEntry | Rejection]:
-    """The headers of one file's slices, or why it has none. Runs in a worker."""
+def read_all(
+    sources: Iterable[Source], executor: Executor, crop: str = "none"
+) -> list[IndexEntry | Rejection]:
+    """Every slice of every file, and the files that have none, in the order of `sources`.
+
+    Conversion and prediction both ask here, so that a model sees a series cut as in training.
+    To find its head every file is read whole.
+    """
+    read = functools.partial(read_entries, find_head=crop == "head")
+    found = list(chain.from_iterable(executor.map(read, list(sources), "index")))
+    if crop == "none":
+        return found
+    entries = [one for one in found if isinstance(one, IndexEntry)]
+    boxes = iter(series_boxes([(one.header, one.crop) for one in entries]))
+    return [replace(one, crop=next(boxes)) if isinstance(one, IndexEntry) else one for one in found]
+
+
+def read_entries(source: Source, find_head: bool = False) -> Sequence[IndexEntry | Rejection]:
+    """The headers of one file's slices, or why it has none. Runs in a worker.
+
+    With `find_head` the entries carry their own slice's box; without, none.
+    """
     try:
+        if find_head:
+            return _entries_with_heads(source)
         if source.root.is_dir():
             with open(source.root / source.name, "rb") as file:
                 headers = read_headers(file)
@@ -87,3 +118,15 @@ def read_entries(source: Source) -> Sequence[IndexEntry | Rejection]:
     except OSError as error:
         return [Rejection(source.name, "index", Reason.UNREADABLE.value, f"{error}.")]
     return [IndexEntry(source, header) for header in headers]
+
+
+def _entries_with_heads(source: Source) -> list[IndexEntry]:
+    data = source.read()
+    entries = []
+    for header in read_headers(io.BytesIO(data)):
+        try:
+            box = head_box(read_slice(data, header.frame).hu, header.spacing_mm)
+        except DicomError:
+            box = ()  # it is quarantined when its turn to be written comes
+        entries.append(IndexEntry(source, header, box))
+    return entries

@@ -53,6 +53,7 @@ class PlannedSlice:
     z_mm: float
     labels: tuple[int, ...] | None
     frame: int = 0
+    crop: tuple[int, ...] = ()
 
     @property
     def path(self) -> str:
@@ -87,7 +88,7 @@ class PlannedShard:
                 {
                     "keys": members[0].series,
                     "slices": [
-                        (one.name, one.frame, one.source_id, one.z_mm, one.labels)
+                        (one.name, one.frame, one.source_id, one.z_mm, one.labels, one.crop)
                         for one in members
                     ],
                 }
@@ -102,7 +103,7 @@ class PlannedShard:
         for series_content in content["series"]:
             patient, study, key = series_content["keys"]
             members = series_content["slices"]
-            for position, (name, frame, source_id, z_mm, labels) in enumerate(members):
+            for position, (name, frame, source_id, z_mm, labels, crop) in enumerate(members):
                 slices.append(
                     PlannedSlice(
                         name=name,
@@ -115,6 +116,7 @@ class PlannedShard:
                         z_mm=z_mm,
                         labels=None if labels is None else tuple(labels),
                         frame=frame,
+                        crop=tuple(crop),
                     )
                 )
         return cls(content["name"], content["split"], tuple(slices))
@@ -263,6 +265,7 @@ def make_plan(
                     z_mm=series.position_along(item.header, normal),
                     labels=item.labels,
                     frame=item.header.frame,
+                    crop=item.entry.crop,
                 )
                 for position, item in enumerate(items)
             ]
