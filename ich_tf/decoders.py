@@ -90,7 +90,7 @@ def decode(
       DicomError: NO_DECODER, DECODE_FAILED or DECODER_DIED.
     """
     if not can_decode(syntax):
-        raise DicomError(Reason.NO_DECODER, _why_not(syntax))
+        raise DicomError(Reason.NO_DECODER, why_not(syntax))
     try:
         if syntax == RLELossless:
             pixels, _ = get_decoder(syntax).as_array(dataset, raw=True, index=frame)
@@ -118,7 +118,8 @@ def can_decode(syntax: str) -> bool:
     return syntax == str(RLELossless) or (syntax in _IMAGECODECS and _has_imagecodecs())
 
 
-def _why_not(syntax: UID) -> str:
+def why_not(syntax: UID) -> str:
+    """Why `can_decode` says no."""
     if syntax in _RETIRED:
         return f"{syntax.name} is retired, and no decoder is trusted with it."
     if syntax not in _IMAGECODECS:

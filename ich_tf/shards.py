@@ -478,11 +478,16 @@ def write_parts(path: Path, parts: Iterable[str]) -> None:
 
 def remove_temporaries(folder: Path) -> None:
     """Removes what writers that were killed left behind."""
-    for path in folder.glob(f".*{_TEMPORARY}"):
+    for path in filter(is_temporary, folder.iterdir()):
         if path.is_dir():
             shutil.rmtree(path)
         else:
             path.unlink()
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a name is one of `temporary_path`."""
+    return path.name.startswith(".") and path.name.endswith(_TEMPORARY)
 
 
 def temporary_path(path: Path) -> Path:

@@ -216,8 +216,9 @@ def test_bad_inputs_are_quarantined_and_the_rest_is_converted(
     }
     assert result.num_records == shards.num_records(shards.Manifest.load(small).shards) - 5
     assert all(image.max() > 0 for image in images_of(tmp_path / "out"))
-    assert "6 of" in (too_many_bad(result, config) or "")
-    assert too_many_bad(result, replace(config, max_bad_fraction=0.9)) is None
+    assert "6 of" in (too_many_bad(result.rejections, result.num_inputs, config) or "")
+    patient = replace(config, max_bad_fraction=0.9)
+    assert too_many_bad(result.rejections, result.num_inputs, patient) is None
 
 
 def images_of(folder: Path) -> list[np.ndarray]:

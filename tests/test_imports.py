@@ -42,6 +42,7 @@ ORDER = [
     "conversion.lookup",
     "conversion.summary",
     "conversion.convert",
+    "conversion.dry_run",
     "conversion.repair",
     "conversion",
     "verification",

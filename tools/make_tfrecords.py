@@ -15,13 +15,14 @@ command.define_flags(ConversionConfig)
 
 def main() -> None:
     """Flags -> config -> conversion -> summary."""
-    from ich_tf.conversion.convert import convert, summarize, too_many_bad
+    from ich_tf.conversion.convert import convert, too_many_bad
+    from ich_tf.conversion.dry_run import estimate
     from ich_tf.errors import InputError
 
     config = command.config_from_flags(ConversionConfig)
-    result = convert(config)
-    print(summarize(result))
-    if complaint := too_many_bad(result, config):
+    result = estimate(config) if config.dry_run else convert(config)
+    print(result.report())
+    if complaint := too_many_bad(result.rejections, result.num_inputs, config):
         raise InputError(complaint)
 
 

@@ -83,6 +83,11 @@ class ConversionConfig:
         "File with a secret: ids that are not RSNA's are stored as HMACs under it. Empty: a "
         "public key, under which known ids can be recognised.",
     )
+    dry_run: bool = _flag(
+        False,
+        "Write nothing; say what would be written, how long it takes, how much disk, and which "
+        "decoders are missing.",
+    )
     overwrite: bool = _flag(False, "Replace the conversion that stands in --out_dir.")
 
     def __post_init__(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from ich_tf import shards
 from ich_tf.conversion.config import ConversionConfig
 from ich_tf.conversion.execute import ShardTask, sources_sha256, write_shard
 from ich_tf.conversion.executor import Executor
-from ich_tf.conversion.index import Rejection, index
+from ich_tf.conversion.index import IndexEntry, Rejection, index
 from ich_tf.conversion.plan import (
     Plan,
     PlannedShard,
@@ -42,13 +42,14 @@ def convert(config: ConversionConfig) -> ConversionResult:
     """
     out_dir = Path(config.out_dir)
     sources = list_sources(config.dicom_dir)
-    previous = _open_folder(out_dir, config)
+    previous = open_folder(out_dir, config)
+    if out_dir.is_dir():
+        shards.remove_temporaries(out_dir)
     with make_executor(config) as executor:
-        plan = plan_conversion(config, sources, executor, previous)
+        entries, rejections = index(sources, executor, config.crop)
+        plan = plan_conversion(config, sources, entries, rejections, previous)
         root = sources[0].root
-        if previous is not None:
-            _check_losses(previous, plan, config)
-        unfinished = _unfinished(out_dir, plan, root, rehash=config.verify == "full")
+        unfinished = unfinished_shards(out_dir, plan, root, rehash=config.verify == "full")
         kept = len(plan.shards) - len(unfinished)
         if kept:
             _LOG.info("%d of %d shards are done already", kept, len(plan.shards))
@@ -64,21 +65,28 @@ def convert(config: ConversionConfig) -> ConversionResult:
 def plan_conversion(
     config: ConversionConfig,
     sources: Sequence[Source],
-    executor: Executor,
+    entries: Sequence[IndexEntry],
+    rejections: Sequence[Rejection],
     previous: Plan | None = None,
 ) -> Plan:
-    """Reads every header and plans the shards; writes nothing.
+    """Plans the shards of an index.
+
+    Args:
+      config: The conversion's.
+      sources: The files that were indexed.
+      entries: Of `index`.
+      rejections: Likewise.
+      previous: The plan that stands in the folder, if there is one.
 
     Raises:
-      InputError: If nothing can be converted.
+      InputError: If nothing can be converted, or too much of what was is gone.
     """
     labels, conflicts = (
         read_labels_and_conflicts(config.labels_csv) if config.labels_csv else (None, {})
     )
     hash_key = _read_key(config.hash_key_file)
-    entries, rejections = index(sources, executor, config.crop)
     plan, unmatched = make_plan(entries, labels, config, hash_key, previous, conflicts)
-    rejections += unmatched
+    rejections = [*rejections, *unmatched]
     if labels is not None:
         stems = [source.stem for source in sources]
         image_ids = [*labels.index, *conflicts]
@@ -89,6 +97,8 @@ def plan_conversion(
             f"({_commonest(rejections)}). Expected axial head CT slices"
             + (f" whose ids stand in {config.labels_csv}." if labels is not None else ".")
         )
+    if previous is not None:
+        _check_losses(previous, plan, config)
     missing = sum(one.reason == Reason.IMAGE_MISSING.value for one in rejections)
     return replace(plan, rejections=tuple(rejections), num_inputs=len(sources) + missing)
 
@@ -109,7 +119,15 @@ def write_shards(
       out_dir: Where to.
       executor: That runs the work.
     """
-    tasks = [
+    for _ in executor.map(write_shard, shard_tasks(plan, planned, root, out_dir), "shards"):
+        pass
+
+
+def shard_tasks(
+    plan: Plan, planned: Sequence[PlannedShard], root: Path, out_dir: Path
+) -> list[ShardTask]:
+    """What a worker needs to write each of some shards; arguments as of `write_shards`."""
+    return [
         ShardTask(
             shard=one,
             plan_sha256=plan.shard_sha256[one.name],
@@ -121,33 +139,26 @@ def write_shards(
         )
         for one in planned
     ]
-    for _ in executor.map(write_shard, tasks, "shards"):
-        pass
 
 
-def summarize(result: ConversionResult) -> str:
-    """A few lines for a person."""
-    lines = [
-        f"{result.out_dir}: {result.num_records} records in {result.num_shards} shards"
-        + (f" ({result.num_kept} kept from before)" if result.num_kept else "")
-    ]
-    for name, count in result.label_counts.items():
-        lines.append(f"  {name:<17}{count:>8}  {count / max(1, result.num_records):6.1%}")
-    for reason, count in result.rejections.items():
-        lines.append(f"  left out: {reason:<17}{count:>8}")
-    return "\n".join(lines)
-
-
-def too_many_bad(result: ConversionResult, config: ConversionConfig) -> str | None:
-    """The paragraph to fail with if more inputs were left out than the config allows."""
-    if result.bad_fraction <= config.max_bad_fraction:
+def too_many_bad(
+    rejections: Mapping[str, int], num_inputs: int, config: ConversionConfig
+) -> str | None:
+    """The paragraph to fail with if more inputs are left out than the config allows."""
+    count = sum(rejections.values())
+    if count <= config.max_bad_fraction * num_inputs:
         return None
-    commonest = ", ".join(f"{count} {reason}" for reason, count in result.rejections.items())
+    commonest = ", ".join(f"{count} {reason}" for reason, count in rejections.items())
+    where = (
+        f"Run without --dry_run for each one's reason in {shards.QUARANTINE}"
+        if config.dry_run
+        else f"The rest is converted. See {Path(config.out_dir) / shards.QUARANTINE} for each "
+        "one's reason"
+    )
     return (
-        f"{sum(result.rejections.values())} of {result.num_inputs} inputs were left out "
-        f"({commonest}), more than --max_bad_fraction={config.max_bad_fraction:g}. The rest is "
-        f"converted. See {result.out_dir / shards.QUARANTINE} for each one's reason; if this is "
-        "to be expected, raise the flag."
+        f"{count} of {num_inputs} inputs are left out ({commonest}), more than "
+        f"--max_bad_fraction={config.max_bad_fraction:g}. {where}; if this is to be expected, "
+        "raise the flag."
     )
 
 
@@ -162,18 +173,15 @@ def _read_key(path: str) -> bytes:
     return key
 
 
-def _open_folder(out_dir: Path, config: ConversionConfig) -> Plan | None:
+def open_folder(out_dir: Path, config: ConversionConfig) -> Plan | None:
     """The plan of the conversion that stands in the folder; None to plan anew.
 
     Raises:
       InputError: If the folder holds another conversion, or something else.
     """
-    if not out_dir.is_dir() or not any(out_dir.iterdir()):
+    if not out_dir.is_dir() or not any(not shards.is_temporary(one) for one in out_dir.iterdir()):
         return None
-    shards.remove_temporaries(out_dir)
     if not (out_dir / shards.PLAN).is_file():
-        if not any(out_dir.iterdir()):
-            return None
         raise InputError(
             f"{out_dir}: is not empty and holds no conversion. Give an empty --out_dir."
         )
@@ -216,7 +224,8 @@ def _check_losses(previous: Plan, plan: Plan, config: ConversionConfig) -> None:
         _LOG.info("%d images are no longer among the inputs; their records go", len(lost))
 
 
-def _unfinished(out_dir: Path, plan: Plan, root: Path, rehash: bool) -> list[PlannedShard]:
+def unfinished_shards(out_dir: Path, plan: Plan, root: Path, *, rehash: bool) -> list[PlannedShard]:
+    """The shards of a plan that are not in a folder as a run of it leaves them."""
     return [
         one
         for one in plan.shards

@@ -43,10 +43,17 @@ class ConversionResult:
     rejections: dict[str, int]
     num_inputs: int
 
-    @property
-    def bad_fraction(self) -> float:
-        """The share of the inputs that was left out."""
-        return sum(self.rejections.values()) / max(1, self.num_inputs)
+    def report(self) -> str:
+        """A few lines for a person."""
+        lines = [
+            f"{self.out_dir}: {self.num_records} records in {self.num_shards} shards"
+            + (f" ({self.num_kept} kept from before)" if self.num_kept else "")
+        ]
+        for name, count in self.label_counts.items():
+            lines.append(f"  {name:<17}{count:>8}  {count / max(1, self.num_records):6.1%}")
+        for reason, count in self.rejections.items():
+            lines.append(f"  left out: {reason:<17}{count:>8}")
+        return "\n".join(lines)
 
 
 def finish(out_dir: Path, plan: Plan, root: Path, num_kept: int = 0) -> ConversionResult:
