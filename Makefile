@@ -52,7 +52,8 @@ test-slow: $(VENV)/.dev ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow
 
 bench: $(VENV)/.dev ## measure conversion and reading
-	$(BIN)/python -m tools.benchmark
+	$(BIN)/python -m tools.benchmark.convert
+	$(BIN)/python -m tools.benchmark.input
 
 lock: ## compile the lock files from pyproject.toml (needs uv)
 	for extra in "" dev; do uv pip compile pyproject.toml $${extra:+--extra $$extra --extra codecs --extra dask --extra beam} --universal --python-version 3.10 \

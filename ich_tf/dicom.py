@@ -28,6 +28,7 @@ from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from ich_tf import decoders
+from ich_tf.plain import PlainDataset, read_plain
 from ich_tf.reasons import DicomError as DicomError
 from ich_tf.reasons import Reason as Reason
 from ich_tf.reasons import Repair as Repair
@@ -141,7 +142,8 @@ _PARSE_ERRORS = (
     zlib.error,
 )
 
-_HEADER_KEYWORDS = (
+# All that is ever read of a file.
+_KEYWORDS = (
     "ImageType",
     "SOPInstanceUID",
     "Modality",
@@ -156,6 +158,13 @@ _HEADER_KEYWORDS = (
     "Rows",
     "Columns",
     "PixelSpacing",
+    "BitsAllocated",
+    "BitsStored",
+    "PixelRepresentation",
+    "PixelPaddingValue",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "Manufacturer",
     "BurnedInAnnotation",
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
@@ -168,8 +177,12 @@ _MACROS = {
     "RescaleSlope": "PixelValueTransformationSequence",
     "RescaleIntercept": "PixelValueTransformationSequence",
 }
-_HEADER_TAGS: list[Any] = [Tag(keyword) for keyword in _HEADER_KEYWORDS]
+_TAGS: frozenset[Any] = frozenset(Tag(keyword) for keyword in _KEYWORDS)
+_PER_FRAME = Tag("PerFrameFunctionalGroupsSequence")
 _PIXEL_DATA = Tag("PixelData")
+# A header of a hundred elements has four kilobytes; a longer one is left to pydicom.
+_HEADER_BYTES = 16384
+View = FileDataset | PlainDataset
 
 
 def read_headers(file: BinaryIO) -> list[Header]:
@@ -184,7 +197,11 @@ def read_headers(file: BinaryIO) -> list[Header]:
     Raises:
       DicomError: If it holds no axial CT slices with a valid geometry.
     """
-    dataset = _parse(file, stop_before_pixels=True, specific_tags=_HEADER_TAGS)
+    start = file.read(_HEADER_BYTES)
+    file.seek(0)
+    dataset: View | None = read_plain(start, _TAGS, with_pixels=False)
+    if dataset is None or _PER_FRAME in dataset:
+        dataset = _parse(file, stop_before_pixels=True, specific_tags=list(_TAGS))
     return [_header(view, frame) for frame, view in _frames(dataset)]
 
 
@@ -198,7 +215,7 @@ def read_slice(data: bytes, frame: int = 0) -> Slice:
     Raises:
       DicomError: If it is no axial CT slice, or its pixels cannot be read whole.
     """
-    for found, view in _frames(_parse(io.BytesIO(data)), frame):
+    for found, view in _frames(_read(data), frame):
         return _slice(view, found)
     raise DicomError(Reason.BAD_HEADER, f"has no frame {frame}.")
 
@@ -209,11 +226,16 @@ def read_slices(data: bytes) -> Iterator[Slice]:
     Raises:
       DicomError: As `read_slice`.
     """
-    for frame, view in _frames(_parse(io.BytesIO(data))):
+    for frame, view in _frames(_read(data)):
         yield _slice(view, frame)
 
 
-def _slice(view: FileDataset, frame: int) -> Slice:
+def _read(data: bytes) -> View:
+    plain = read_plain(data, _TAGS, with_pixels=True)
+    return _parse(io.BytesIO(data)) if plain is None or _PER_FRAME in plain else plain
+
+
+def _slice(view: View, frame: int) -> Slice:
     header = _header(view, frame)
     slope, intercept = _rescale(view)
     stored, bits_stored, signed, decoder = _stored_values(view, header)
@@ -239,7 +261,7 @@ def _slice(view: FileDataset, frame: int) -> Slice:
     return Slice(header, hu, repairs, decoder, _scanner(view))
 
 
-def _scanner(dataset: Dataset) -> str:
+def _scanner(dataset: View) -> str:
     text = _text(dataset, "Manufacturer").lower()
     # "ge" stands within other words.
     words = text.replace("_", " ").split()
@@ -267,7 +289,7 @@ def _check_plausible(hu: np.ndarray, photometric: str) -> None:
         )
 
 
-def _padding(dataset: Dataset, stored: np.ndarray, signed: bool) -> np.ndarray | None:
+def _padding(dataset: View, stored: np.ndarray, signed: bool) -> np.ndarray | None:
     """Where the padding is that fills what the scanner did not reconstruct, bool [H, W], or None.
 
     Only where all four corners hold it: a few writers name a value that tissue has too.
@@ -317,13 +339,13 @@ def _inflated(file: BinaryIO) -> BinaryIO:
     return io.BytesIO(start[:end].replace(deflated, plain) + content)
 
 
-def _frames(dataset: FileDataset, wanted: int | None = None) -> Iterator[tuple[int, FileDataset]]:
+def _frames(dataset: View, wanted: int | None = None) -> Iterator[tuple[int, View]]:
     """(frame, the dataset as if it held that frame alone) of every frame, or of the wanted one.
 
     A file of one slice is frame 0.
     """
     count = _integer(dataset, "NumberOfFrames", 1)
-    if Tag("PerFrameFunctionalGroupsSequence") not in dataset:
+    if isinstance(dataset, PlainDataset) or _PER_FRAME not in dataset:
         if count != 1:
             raise DicomError(
                 Reason.MULTI_FRAME,
@@ -364,7 +386,7 @@ def _frames(dataset: FileDataset, wanted: int | None = None) -> Iterator[tuple[i
         ) from error
 
 
-def _header(dataset: FileDataset, frame: int) -> Header:
+def _header(dataset: View, frame: int) -> Header:
     modality = _text(dataset, "Modality")
     if modality != "CT":
         found = _quoted(modality, _MODALITIES)
@@ -423,7 +445,7 @@ def _header(dataset: FileDataset, frame: int) -> Header:
     return header
 
 
-def _rescale(dataset: FileDataset) -> tuple[float, float]:
+def _rescale(dataset: View) -> tuple[float, float]:
     """Slope and intercept to HU; both are required of CT (PS3.3 C.8.2.1)."""
     values = []
     for keyword in ("RescaleSlope", "RescaleIntercept"):
@@ -443,7 +465,7 @@ def _rescale(dataset: FileDataset) -> tuple[float, float]:
     return slope, intercept
 
 
-def _stored_values(dataset: FileDataset, header: Header) -> tuple[np.ndarray, int, bool, str]:
+def _stored_values(dataset: View, header: Header) -> tuple[np.ndarray, int, bool, str]:
     """The pixels as stored: integers [rows, columns], their bits, whether signed, the decoder."""
     allocated = _integer(dataset, "BitsAllocated")
     bits_stored = _integer(dataset, "BitsStored")
@@ -467,6 +489,7 @@ def _stored_values(dataset: FileDataset, header: Header) -> tuple[np.ndarray, in
     frames, index = _integer(dataset, "NumberOfFrames", 1), max(0, header.frame - 1)
     decoder = ""
     if syntax.is_compressed and not syntax.is_deflated:
+        assert isinstance(dataset, FileDataset)  # `read_plain` leaves compressed pixels alone
         decoded = decoders.decode(dataset, syntax, header.rows, header.columns, index, frames)
         stored, decoder = decoded.pixels.astype(kind, copy=False), decoded.decoder
     else:
@@ -497,7 +520,7 @@ def _stored_values(dataset: FileDataset, header: Header) -> tuple[np.ndarray, in
     return stored, bits_stored, signed, decoder
 
 
-def _geometry(dataset: FileDataset, keyword: str, count: int) -> list[float]:
+def _geometry(dataset: View, keyword: str, count: int) -> list[float]:
     numbers = _numbers(dataset, keyword, Reason.BAD_GEOMETRY)
     if len(numbers) != count or not all(map(math.isfinite, numbers)):
         raise DicomError(
@@ -506,7 +529,7 @@ def _geometry(dataset: FileDataset, keyword: str, count: int) -> list[float]:
     return numbers
 
 
-def _numbers(dataset: FileDataset, keyword: str, reason: Reason) -> list[float]:
+def _numbers(dataset: View, keyword: str, reason: Reason) -> list[float]:
     """The values of a decimal string (DS); an empty list where there is none."""
     text = _text(dataset, keyword)
     try:
@@ -522,14 +545,14 @@ def _quoted(text: str, known: frozenset[str]) -> str:
     return text if text in known else "no term of the standard"
 
 
-def _identifier(dataset: FileDataset, keyword: str) -> str:
+def _identifier(dataset: View, keyword: str) -> str:
     text = _text(dataset, keyword)
     if not text:
         raise DicomError(Reason.BAD_HEADER, f"{keyword} is missing or empty.")
     return text
 
 
-def _integer(dataset: FileDataset, keyword: str, default: int | None = None) -> int:
+def _integer(dataset: View, keyword: str, default: int | None = None) -> int:
     """An unsigned short (US) or integer string (IS)."""
     element = _element(dataset, _tag(keyword))
     value: Any = None if element is None else element.value
@@ -548,7 +571,7 @@ def _integer(dataset: FileDataset, keyword: str, default: int | None = None) -> 
         raise DicomError(Reason.BAD_HEADER, f"{keyword} holds no integer.") from error
 
 
-def _text(dataset: Dataset, keyword: str) -> str:
+def _text(dataset: Dataset | PlainDataset | None, keyword: str) -> str:
     element = _element(dataset, _tag(keyword))
     value: Any = None if element is None else element.value
     if value is None:
@@ -569,10 +592,10 @@ def _tag(keyword: str) -> BaseTag:
     return Tag(keyword)
 
 
-def _element(dataset: Dataset, tag: BaseTag) -> Any:
+def _element(dataset: Dataset | PlainDataset | None, tag: BaseTag) -> Any:
     """The element as it stands in the file; None where there is none."""
     try:
-        return dataset.get_item(tag) if tag in dataset else None
+        return dataset.get_item(tag) if dataset is not None and tag in dataset else None
     # An unknown value representation, or a sequence cut off.
     except (OSError, *_PARSE_ERRORS) as error:
         raise DicomError(

@@ -13,7 +13,8 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -39,6 +40,7 @@ REPORT = "report.html"
 HISTOGRAM_BINS, _HISTOGRAM_SHIFT = 128, 9
 _TEMPORARY = ".tmp"
 _BLOCK = 1 << 20
+_SEND_BYTES = 8 << 20
 _CONVERT = "Run python -m tools.make_tfrecords to write it; what is done already is kept."
 
 
@@ -317,11 +319,12 @@ def commit_shard(folder: Path, sidecar: Sidecar, payloads: Iterable[bytes]) -> S
     """
     path = folder / sidecar.name
     digest, crc = hashlib.sha256(), 0
-    sizes = []
-    with _atomic_file(path) as file:
+    sizes: list[int] = []
+    with _atomic_file(path) as file, _write_behind(file) as wrote:
         for payload in payloads:
             record = tfrecord.frame(payload)
             file.write(record)
+            wrote(len(record))
             digest.update(record)
             crc = google_crc32c.extend(crc, record)
             sizes.append(len(record))
@@ -337,6 +340,34 @@ def commit_shard(folder: Path, sidecar: Sidecar, payloads: Iterable[bytes]) -> S
     write_text(index_path(path), index_lines(sizes))
     write_text(sidecar_path(path), sidecar_text(sidecar))
     return sidecar
+
+
+@contextmanager
+def _write_behind(file: BinaryIO) -> Iterator[Callable[[int], None]]:
+    """Sends a file to the disk while it grows, so that its final fsync finds little to do.
+
+    Yields:
+      A function to tell the number of bytes that were written to the file. It raises OSError
+      where an earlier part could not be sent.
+    """
+    waiting = 0
+    sent: Future[None] | None = None
+    with ThreadPoolExecutor(1, "write-behind") as pool:
+
+        def wrote(count: int) -> None:
+            nonlocal waiting, sent
+            waiting += count
+            if waiting >= _SEND_BYTES and (sent is None or sent.done()):
+                if sent is not None:
+                    sent.result()
+                waiting = 0
+                file.flush()
+                # A disk waits longer than it works: the worker's core is free meanwhile.
+                sent = pool.submit(os.fsync, file.fileno())
+
+        yield wrote
+    if sent is not None:
+        sent.result()
 
 
 def index_lines(sizes: Iterable[int]) -> str:

@@ -8,7 +8,9 @@ medians. Rates are of workers that have started; the last column is the whole co
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -86,7 +88,9 @@ def _print_stages(sources: Sequence[Source]) -> None:
     images = _stage("window", stored, lambda one: apply_windows(one, windows))
     for encoding in _ENCODINGS.value:
         pixels = images if encoding != "hu16" else [one[..., None] for one in stored]
-        encoded = _stage(f"encode {encoding}", pixels, lambda one, e=encoding: encode_image(one, e))
+        encoded = _stage(
+            f"encode {encoding}", pixels, functools.partial(encode_image, encoding=encoding)
+        )
         print(f"{'':>14}  {sum(map(len, encoded)) / len(encoded) / 1024:8.1f} KiB")
     _stage("frame", encoded, frame)
 
@@ -100,8 +104,6 @@ def _stage(name: str, items: Sequence[Any], work: Callable[[Any], Any]) -> list[
 
 def _print_rates(sources: Sequence[Source], config: ConversionConfig) -> None:
     """A line of the table: floor, one worker, all workers, in turns."""
-    import statistics
-
     from ich_tf.conversion.local import LocalExecutor
     from tools.benchmark.processes import run_weighed
 
@@ -114,12 +116,10 @@ def _print_rates(sources: Sequence[Source], config: ConversionConfig) -> None:
             alls.append(_conversion_rate(config, every))
     ratio = statistics.median(a / b for a, b in zip(ones, floors, strict=True))
     scaling = statistics.median(a / b for a, b in zip(alls, ones, strict=True))
-    values = (
-        f"--{name}={getattr(config, name)}"
-        for name in ("dicom_dir", "labels_csv", "image_size", "encoding", "num_workers")
-    )
-    out = f"--out_dir={config.out_dir}-whole"
-    weighed = run_weighed("tools.make_tfrecords", *values, "--allow_lossy", out)
+    names = ("dicom_dir", "labels_csv", "image_size", "encoding", "num_workers")
+    values = [f"--{name}={getattr(config, name)}" for name in names]
+    out_dir = f"{config.out_dir}-{config.encoding}"
+    weighed = run_weighed("tools.make_tfrecords", *values, "--allow_lossy", f"--out_dir={out_dir}")
     print(
         f"\n{config.encoding}: floor {statistics.median(floors):.0f} slices/s; one worker "
         f"{statistics.median(ones):.0f} ({ratio:.2f} of the floor); {every.num_workers} workers "

@@ -55,7 +55,7 @@ def run_weighed(module: str, *flags: str) -> Weighed:
 
 def _children(process: psutil.Process) -> list[psutil.Process]:
     try:
-        return process.children(recursive=True)
+        return list(process.children(recursive=True))
     except psutil.NoSuchProcess:
         return []
 
