@@ -28,7 +28,7 @@ from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from ich_tf import decoders
-from ich_tf.plain import PlainDataset, read_plain
+from ich_tf.plain import PIXEL_DATA, PlainDataset, read_plain
 from ich_tf.reasons import DicomError as DicomError
 from ich_tf.reasons import Reason as Reason
 from ich_tf.reasons import Repair as Repair
@@ -177,9 +177,8 @@ _MACROS = {
     "RescaleSlope": "PixelValueTransformationSequence",
     "RescaleIntercept": "PixelValueTransformationSequence",
 }
-_TAGS: frozenset[Any] = frozenset(Tag(keyword) for keyword in _KEYWORDS)
-_PER_FRAME = Tag("PerFrameFunctionalGroupsSequence")
-_PIXEL_DATA = Tag("PixelData")
+_TAGS = frozenset(int(Tag(keyword)) for keyword in _KEYWORDS)
+_PER_FRAME = int(Tag("PerFrameFunctionalGroupsSequence"))
 # A header of a hundred elements has four kilobytes; a longer one is left to pydicom.
 _HEADER_BYTES = 16384
 View = FileDataset | PlainDataset
@@ -483,7 +482,7 @@ def _stored_values(dataset: View, header: Header) -> tuple[np.ndarray, int, bool
             f"TransferSyntaxUID is {'unknown' if syntax else 'missing'}; expected that of a "
             "transfer syntax.",
         )
-    if _PIXEL_DATA not in dataset:
+    if PIXEL_DATA not in dataset:
         raise DicomError(Reason.NO_PIXELS, "PixelData is missing.")
     kind = f"{'i' if signed else 'u'}{allocated // 8}"
     frames, index = _integer(dataset, "NumberOfFrames", 1), max(0, header.frame - 1)
@@ -493,7 +492,7 @@ def _stored_values(dataset: View, header: Header) -> tuple[np.ndarray, int, bool
         decoded = decoders.decode(dataset, syntax, header.rows, header.columns, index, frames)
         stored, decoder = decoded.pixels.astype(kind, copy=False), decoded.decoder
     else:
-        raw = _element(dataset, _PIXEL_DATA).value
+        raw = _element(dataset, PIXEL_DATA).value
         pixels = header.rows * header.columns
         expected = frames * pixels * allocated // 8
         if raw is None or len(raw) < expected:
@@ -587,17 +586,19 @@ def _text(dataset: Dataset | PlainDataset | None, keyword: str) -> str:
 
 
 @functools.cache
-def _tag(keyword: str) -> BaseTag:
+def _tag(keyword: str) -> int:
     # Looked up once: pydicom's dictionary takes longer than reading the element.
-    return Tag(keyword)
+    return int(Tag(keyword))
 
 
-def _element(dataset: Dataset | PlainDataset | None, tag: BaseTag) -> Any:
+def _element(dataset: Dataset | PlainDataset | None, tag: int) -> Any:
     """The element as it stands in the file; None where there is none."""
     try:
-        return dataset.get_item(tag) if dataset is not None and tag in dataset else None
+        if dataset is None or isinstance(dataset, PlainDataset):
+            return None if dataset is None else dataset.get(tag)
+        return dataset.get_item(tag) if BaseTag(tag) in dataset else None
     # An unknown value representation, or a sequence cut off.
     except (OSError, *_PARSE_ERRORS) as error:
         raise DicomError(
-            Reason.BAD_HEADER, f"{tag} cannot be read ({type(error).__name__})."
+            Reason.BAD_HEADER, f"{BaseTag(tag)} cannot be read ({type(error).__name__})."
         ) from error

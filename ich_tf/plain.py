@@ -42,7 +42,7 @@ class PlainElement(NamedTuple):
 
 
 class PlainDataset:
-    """Elements by tag, to be asked as a pydicom Dataset is."""
+    """Elements by tag."""
 
     __slots__ = ("_elements", "file_meta")
 
@@ -61,9 +61,9 @@ class PlainDataset:
     def __contains__(self, tag: object) -> bool:
         return tag in self._elements
 
-    def get_item(self, tag: int) -> PlainElement:
-        """The element with this tag, which must be there."""
-        return self._elements[tag]
+    def get(self, tag: int) -> PlainElement | None:
+        """The element with this tag; None where there is none."""
+        return self._elements.get(tag)
 
 
 def read_plain(data: bytes, wanted: Collection[int], *, with_pixels: bool) -> PlainDataset | None:

@@ -33,12 +33,12 @@ def test_elements_of_a_plain_file(syntax: str) -> None:
     data = make_dicom(STORED, syntax=syntax)
     found = read_plain(data, (ROWS,), with_pixels=True)
     assert found is not None
-    assert found.get_item(ROWS).value == struct.pack("<H", 64)
-    assert bytes(found.get_item(PIXEL_DATA).value) == STORED.tobytes()
+    assert found.get(ROWS) == (struct.pack("<H", 64),)
+    assert found.get(PIXEL_DATA) == (STORED.tobytes(),)
     assert 0x00280011 not in found
     header = read_plain(data[:2000], (ROWS,), with_pixels=False)
     assert header is not None
-    assert header.get_item(ROWS).value == struct.pack("<H", 64)
+    assert header.get(ROWS) == (struct.pack("<H", 64),)
     assert PIXEL_DATA not in header
 
 
