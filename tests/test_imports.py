@@ -47,6 +47,7 @@ ORDER = [
     "conversion.repair",
     "conversion",
     "verification",
+    "inspection",
     "config",
     "input_pipeline",
     "augment",
@@ -78,6 +79,7 @@ NO_TENSORFLOW = [
     "ich_tf.conversion.convert",
     "ich_tf.conversion.execute",
     "ich_tf.verification",
+    "ich_tf.inspection",
     "ich_tf.phantom",
     "ich_tf.config",
 ]
@@ -85,6 +87,7 @@ COMMANDS = [
     "tools.make_phantoms",
     "tools.make_tfrecords",
     "tools.verify_tfrecords",
+    "tools.inspect_tfrecords",
     "tools.benchmark.convert",
     "tools.benchmark.input",
     "tools.benchmark.memory",

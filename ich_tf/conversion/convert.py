@@ -19,6 +19,7 @@ from ich_tf.conversion.plan import (
     labels_without_images,
     load_plan,
     make_plan,
+    read_hash_key,
 )
 from ich_tf.conversion.runners import make_executor
 from ich_tf.conversion.summary import ConversionResult, finish
@@ -84,7 +85,7 @@ def plan_conversion(
     labels, conflicts = (
         read_labels_and_conflicts(config.labels_csv) if config.labels_csv else (None, {})
     )
-    hash_key = _read_key(config.hash_key_file)
+    hash_key = read_hash_key(config.hash_key_file)
     plan, unmatched = make_plan(entries, labels, config, hash_key, previous, conflicts)
     rejections = [*rejections, *unmatched]
     if labels is not None:
@@ -160,17 +161,6 @@ def too_many_bad(
         f"--max_bad_fraction={config.max_bad_fraction:g}. {where}; if this is to be expected, "
         "raise the flag."
     )
-
-
-def _read_key(path: str) -> bytes:
-    if not path:
-        return b""
-    if not Path(path).is_file():
-        raise InputError(f"{path}: no such file; --hash_key_file names a file with a secret.")
-    key = Path(path).read_bytes().strip()
-    if len(key) < 16:
-        raise InputError(f"{path}: holds {len(key)} bytes; a secret needs 16 or more.")
-    return key
 
 
 def open_folder(out_dir: Path, config: ConversionConfig) -> Plan | None:

@@ -24,6 +24,7 @@ from ich_tf import series, splits
 from ich_tf.conversion.config import ConversionConfig
 from ich_tf.conversion.index import IndexEntry, Rejection
 from ich_tf.dicom import Reason
+from ich_tf.errors import InputError
 from ich_tf.shards import PLAN, DataError, image_shape, read_json, shard_name
 
 if TYPE_CHECKING:
@@ -292,6 +293,22 @@ def make_plan(
         }
     )
     return Plan(config.planned(), tuple(shards), patients), rejections
+
+
+def read_hash_key(path: str) -> bytes:
+    """The secret of a file; empty, the public key, where no file is named.
+
+    Raises:
+      InputError: If there is no such file, or it holds too little.
+    """
+    if not path:
+        return b""
+    if not Path(path).is_file():
+        raise InputError(f"{path}: no such file; --hash_key_file names a file with a secret.")
+    key = Path(path).read_bytes().strip()
+    if len(key) < 16:
+        raise InputError(f"{path}: holds {len(key)} bytes; a secret needs 16 or more.")
+    return key
 
 
 def pseudonym(identifier: str, key: bytes = b"") -> str:
