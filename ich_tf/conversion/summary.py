@@ -1,4 +1,4 @@
-"""What sums a conversion up: manifest, quarantine, and the mark that it is finished.
+"""What sums a conversion up: manifest, quarantine, report, and the mark that it is finished.
 
 All of it follows from the plan and the shards' sidecars, so that it can be checked and restored.
 """
@@ -16,6 +16,7 @@ import numpy as np
 
 from ich_tf import series, shards
 from ich_tf.conversion.plan import Plan
+from ich_tf.conversion.report import report_html
 from ich_tf.labels import CLASSES
 from ich_tf.records import SCHEMA_VERSION
 from ich_tf.splits import UNLABELLED
@@ -70,10 +71,12 @@ def finish(out_dir: Path, plan: Plan, root: Path, num_kept: int = 0) -> Conversi
     """
     sidecars = [shards.read_sidecar(out_dir / one.name) for one in plan.shards]
     shards.write_parts(out_dir / shards.PLAN, plan.json_lines(root))
+    manifest, quarantine = _manifest(plan, sidecars), _quarantine(plan, sidecars)
     for name, text in summary_files(plan, sidecars).items():
         shards.write_text(out_dir / name, text)
+    report = report_html(out_dir, plan, sidecars, manifest, quarantine)
+    shards.write_text(out_dir / shards.REPORT, report)
     shards.write_text(out_dir / shards.SUCCESS, success_text(out_dir, sidecars))
-    manifest = _manifest(plan, sidecars)
     return ConversionResult(
         out_dir=out_dir,
         num_records=manifest["num_records"],
@@ -101,7 +104,7 @@ def success_text(out_dir: Path, sidecars: Sequence[shards.Sidecar]) -> str:
     """
     hashes = {
         name: shards.file_sha256(out_dir / name)
-        for name in (shards.PLAN, shards.MANIFEST, shards.QUARANTINE)
+        for name in (shards.PLAN, shards.MANIFEST, shards.QUARANTINE, shards.REPORT)
     }
     for sidecar in sidecars:
         path = out_dir / sidecar.name

@@ -1,0 +1,215 @@
+"""report.html: what a person wants to see of a conversion, in one file."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from pydicom.uid import UID
+
+from ich_tf import pages
+from ich_tf.conversion.lookup import StoredRecord, stored_records, written_slices
+from ich_tf.conversion.plan import Plan, PlannedShard, PlannedSlice
+from ich_tf.labels import CLASSES
+from ich_tf.reasons import Reason, Repair
+from ich_tf.records import read_image
+from ich_tf.shards import Sidecar
+from ich_tf.windows import apply_windows, preset_windows
+
+_PICTURES, _PICTURE_PIXELS = 8, 112
+_EXAMPLES = 5
+_BINS = 24
+# Of `manifest["hu"]["histogram"]`: 32 HU a bin from -1024 on.
+_HU_MARKS = {(hu + 1024) / 32: str(hu) for hu in range(-1000, 3000, 500)}
+
+
+def report_html(
+    folder: Path,
+    plan: Plan,
+    sidecars: Sequence[Sidecar],
+    manifest: Mapping[str, Any],
+    quarantine: Sequence[Mapping[str, str]],
+) -> str:
+    """The page. It follows from its arguments and the shards: it holds no date and no path.
+
+    Args:
+      folder: The shards, of which some forty records are read.
+      plan: What they were made by.
+      sidecars: Of the plan's shards, in its order.
+      manifest: What manifest.json holds.
+      quarantine: The lines of quarantine.jsonl.
+
+    Raises:
+      DataError: If a shard is damaged.
+    """
+    written = [
+        (shard, one)
+        for shard, sidecar in zip(plan.shards, sidecars, strict=True)
+        for one in written_slices(shard, sidecar)
+    ]
+    config = plan.config
+    names = {uid: f"{UID(uid).name} ({uid})" for uid in manifest["transfer_syntaxes"]}
+    content = {
+        **{name: config[name] for name in ("image_size", "encoding", "windows", "crop", "seed")},
+        "num_records": manifest["num_records"],
+        "num_inputs": plan.num_inputs,
+        "headline": _headline(plan, manifest, len(quarantine)),
+        "thumbnails": list(_thumbnails(folder, written, tuple(config["windows"]))),
+        "classes": list(CLASSES),
+        "splits": _splits(plan, manifest),
+        "hu": _hounsfield(manifest["hu"]),
+        **_geometry(plan),
+        "spacings": pages.count_rows(manifest["spacings"]),
+        "oddities": {
+            "gaps within series": manifest["series_gaps"],
+            "slices at the place of another": manifest["duplicate_positions"],
+            "slices of a tilted gantry": manifest["num_tilted"],
+        },
+        "scanners": pages.count_rows(manifest["scanners"]),
+        "transfer_syntaxes": pages.count_rows(
+            {names[uid]: count for uid, count in manifest["transfer_syntaxes"].items()}
+        ),
+        "decoders": pages.count_rows(manifest["decoders"]),
+        "repairs": pages.count_rows(
+            manifest["repairs"], {one.value: one.meaning for one in Repair}
+        ),
+        "quarantine": _left_out(quarantine),
+        "versions": sorted(manifest["versions"].items()),
+        "shards": manifest["shards"],
+    }
+    return pages.render("conversion.html", content)
+
+
+def _headline(plan: Plan, manifest: Mapping[str, Any], left_out: int) -> list[tuple[str, str]]:
+    size = sum(one["num_bytes"] for one in manifest["shards"])
+    return [
+        ("slices", f"{manifest['num_records']:,}"),
+        ("series", f"{manifest['num_series']:,}"),
+        ("patients", f"{sum(map(len, plan.patients.values())):,}"),
+        ("shards", f"{len(plan.shards):,}"),
+        ("size", f"{size / 2**20:,.1f} MiB"),
+        ("inputs left out", f"{left_out:,} of {plan.num_inputs:,}"),
+    ]
+
+
+def _thumbnails(
+    folder: Path,
+    written: Sequence[tuple[PlannedShard, PlannedSlice]],
+    windows: tuple[str, ...],
+) -> Iterator[dict[str, Any]]:
+    """A row of pictures a class; one row of all where there are no labels."""
+    records = functools.cache(functools.partial(stored_records, folder))
+    rows: dict[str, dict[str, list[tuple[PlannedShard, PlannedSlice]]]] = {}
+    if any(one.labels is not None for _, one in written):
+        rows = {name: {} for name in (*CLASSES, "none of them")}
+    for shard, one in written:
+        if one.labels is None:
+            classes = ["unlabelled"]
+        else:
+            classes = [name for name, label in zip(CLASSES, one.labels, strict=True) if label]
+        for name in classes or ["none of them"]:
+            rows.setdefault(name, {}).setdefault(one.patient_key, []).append((shard, one))
+    for name, patients in rows.items():
+        pictures = []
+        # In the order of a hash: neither the first patients nor others tomorrow.
+        for patient in sorted(patients, key=_mixed)[:_PICTURES]:
+            shard, one = patients[patient][len(patients[patient]) // 2]
+            stored = next(found for found in records(shard) if found.planned == one)
+            pictures.append(_picture(stored, windows))
+        yield {"name": name, "pictures": pictures}
+
+
+def _mixed(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def _picture(stored: StoredRecord, windows: tuple[str, ...]) -> dict[str, str]:
+    record = stored.read()
+    image = read_image(record)
+    if record.format == "hu16":
+        image = apply_windows(image[..., 0], preset_windows(windows[:1]))
+    grey = np.ascontiguousarray(image[..., 0])
+    if grey.shape[0] > _PICTURE_PIXELS:
+        side = _PICTURE_PIXELS, _PICTURE_PIXELS
+        grey = np.asarray(cv2.resize(grey, side, interpolation=cv2.INTER_AREA))
+    labels = [name for name, label in zip(CLASSES, record.labels, strict=True) if label]
+    said = ", ".join(labels) or ("no hemorrhage" if record.label_present else "unlabelled")
+    return {
+        "data": pages.png_base64(grey),
+        "id": record.source_id,
+        "text": f"Slice {record.source_id}: {said}",
+    }
+
+
+def _splits(plan: Plan, manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    rows = []
+    for split, patients in plan.patients.items():
+        members = [one for one in manifest["shards"] if one["split"] == split]
+        records = sum(one["num_records"] for one in members)
+        counts = np.sum([one["label_counts"] for one in members], axis=0).tolist()
+        rows.append(
+            {
+                "name": split,
+                "patients": len(patients),
+                "records": records,
+                "counts": counts,
+                "shares": [round(100 * count / max(1, records), 1) for count in counts],
+            }
+        )
+    return sorted(rows, key=lambda row: str(row["name"]))
+
+
+def _hounsfield(hu: Mapping[str, Any]) -> dict[str, Any]:
+    counts = hu["histogram"]
+    names = [f"{32 * i - 1024} to {32 * i - 992} HU" for i in range(len(counts))]
+    chart = pages.column_chart(counts, names, _HU_MARKS, width=760, log=True)
+    units = {name: hu[name] for name in ("mean", "min", "max")}
+    said = {name: "-" if value is None else f"{value:.0f}" for name, value in units.items()}
+    return {**said, "chart": chart}
+
+
+def _geometry(plan: Plan) -> dict[str, Any]:
+    lengths, distances = [], []
+    for shard in plan.shards:
+        for members in shard.series():
+            lengths.append(float(len(members)))
+            if len(members) > 1:
+                steps = np.diff([one.z_mm for one in members])
+                distances.append(float(np.median(steps)))
+    return {
+        "lengths": _histogram(lengths, whole=True),
+        "distances": _histogram(distances, whole=False),
+    }
+
+
+def _histogram(values: Sequence[float], *, whole: bool) -> dict[str, Any]:
+    """A chart of at most `_BINS` bins of a round width, from zero on."""
+    highest = max([*values, 1.0])
+    least = 1.0 if whole else 0.25
+    width = least * 2 ** max(0, int(np.ceil(np.log2(highest / least / _BINS))))
+    # Half a bin off, so that whole values lie in the middle of theirs.
+    places = [int(value / width + 0.5) for value in values]
+    counts = np.bincount(np.asarray(places, np.int64), minlength=1).tolist()
+    names = [f"{i * width:g}" for i in range(len(counts))]
+    every = max(1, round(len(counts) / 8))
+    marks = {i + 0.5: names[i] for i in range(0, len(counts), every)}
+    return pages.column_chart(counts, names, marks)
+
+
+def _left_out(quarantine: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
+    counts = Counter(line["reason"] for line in quarantine)
+    return [
+        {
+            "reason": reason,
+            "meaning": Reason(reason).meaning,
+            "count": count,
+            "examples": [line for line in quarantine if line["reason"] == reason][:_EXAMPLES],
+        }
+        for reason, count in counts.most_common()
+    ]
