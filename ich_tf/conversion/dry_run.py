@@ -17,8 +17,8 @@ from ich_tf.conversion.config import ConversionConfig
 from ich_tf.conversion.convert import open_folder, plan_conversion, shard_tasks, unfinished_shards
 from ich_tf.conversion.execute import ShardTask, write_shard
 from ich_tf.conversion.index import index
+from ich_tf.conversion.local import LocalExecutor
 from ich_tf.conversion.plan import PlannedShard
-from ich_tf.conversion.runners import make_executor
 from ich_tf.decoders import can_decode, why_not
 from ich_tf.shards import read_sidecar
 from ich_tf.sources import list_sources
@@ -101,7 +101,8 @@ def estimate(config: ConversionConfig) -> Estimate:
     out_dir = Path(config.out_dir)
     sources = list_sources(config.dicom_dir)
     previous = open_folder(out_dir, config)
-    with make_executor(config) as executor:
+    # On this machine, whatever the runner: a cluster's executor may write where it works.
+    with LocalExecutor(config.num_workers) as executor:
         entries, rejections = index(sources, executor, config.crop)
     plan = plan_conversion(config, sources, entries, rejections, previous)
     root = sources[0].root
