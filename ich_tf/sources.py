@@ -17,7 +17,7 @@ from ich_tf.errors import InputError
 MAX_FILE_BYTES = 256 * 2**20
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Source:
     """One file, readable from any process.
 

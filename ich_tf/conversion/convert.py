@@ -60,6 +60,8 @@ def convert(config: ConversionConfig) -> ConversionResult:
         shards.write_parts(out_dir / shards.PLAN, plan.json_lines(root))
         _remove_others(out_dir, plan)
         write_shards(plan, unfinished, root, out_dir, executor)
+    # Of a cluster's workers that were killed, while others finished their work.
+    shards.remove_temporaries(out_dir)
     return finish(out_dir, plan, root, kept)
 
 

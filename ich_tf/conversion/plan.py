@@ -319,7 +319,7 @@ def pseudonym(identifier: str, key: bytes = b"") -> str:
     return f"H{digest.hexdigest()[:24]}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Labelled:
     entry: IndexEntry
     image_id: str

@@ -7,6 +7,7 @@ Makes a few small phantoms first, and copies them under new ids, in a temporary 
 
 from __future__ import annotations
 
+import io
 import tempfile
 from pathlib import Path
 
@@ -45,8 +46,7 @@ def main() -> None:
 
 def _write_slices(folder: Path, count: int) -> None:
     """Writes so many slices: phantoms, and copies of them as other patients'."""
-    import pydicom
-
+    from ich_tf.dicom import read_headers
     from ich_tf.phantom import PhantomConfig, write_dataset
     from ich_tf.sources import list_sources
 
@@ -54,17 +54,17 @@ def _write_slices(folder: Path, count: int) -> None:
         config = PhantomConfig(num_patients=20, seed=0, matrix=_MATRIX.value)
         write_dataset(phantoms, config, _NUM_WORKERS.value)
         sources = list_sources(Path(phantoms) / "stage_2_train")
-        datasets = [pydicom.dcmread(source.root / source.name) for source in sources]
-    keywords = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID")
-    ids = [[str(dataset[keyword].value) for keyword in keywords] for dataset in datasets]
+        files = [source.read() for source in sources]
+    headers = [read_headers(io.BytesIO(data))[0] for data in files]
     folder.mkdir()
     for number in range(count):
-        copy, which = divmod(number, len(datasets))
-        dataset = datasets[which]
-        for keyword, identifier in zip(keywords, ids[which], strict=True):
-            dataset[keyword].value = f"{identifier[:-4]}{copy:04x}"
-        dataset.SOPInstanceUID = f"ID_{number:09x}"
-        dataset.save_as(folder / f"ID_{number:09x}.dcm")
+        copy, which = divmod(number, len(files))
+        data, header = files[which], headers[which]
+        # Ids of the same length, put in their place.
+        for identifier in (header.patient_id, header.study_id, header.series_id):
+            data = data.replace(identifier.encode(), f"{identifier[:-4]}{copy:04x}".encode())
+        name = f"ID_{number:09x}"
+        (folder / f"{name}.dcm").write_bytes(data.replace(header.image_id.encode(), name.encode()))
 
 
 if __name__ == "__main__":
