@@ -13,7 +13,8 @@ import numpy as np
 
 from ich_tf import shards
 from ich_tf.conversion.lookup import StoredRecord, stored_records
-from ich_tf.conversion.plan import Plan, PlannedShard, PlannedSlice, load_plan, pseudonym
+from ich_tf.conversion.plan import Plan, PlannedShard, PlannedSlice, load_plan
+from ich_tf.conversion.pseudonyms import pseudonym
 from ich_tf.errors import InputError
 from ich_tf.labels import CLASSES
 from ich_tf.reasons import Reason, Repair
@@ -144,7 +145,7 @@ def _matches(
     ids = {identifier, pseudonym(identifier, hash_key)}
     exact, loose = [], []
     for shard in plan.shards:
-        for one in shard.slices:
+        for one in shard.slices():
             if one.source_id in ids or one.path == identifier:
                 exact.append((shard, one))
             elif identifier in _names(one.name):
@@ -176,7 +177,7 @@ def _left_out(quarantine: Iterable[dict[str, str]], names: Sequence[str]) -> str
 
 
 def _unknown(plan: Plan, identifier: str) -> str:
-    slices = (one for shard in plan.shards for one in shard.slices)
+    slices = (one for shard in plan.shards for one in shard.slices())
     known = chain.from_iterable((one.source_id, _names(one.name)[2]) for one in slices)
     near = sorted({one for one in known if _is_near(one, identifier)})[:3]
     return (

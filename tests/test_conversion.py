@@ -18,7 +18,9 @@ from ich_tf.conversion.config import ConversionConfig
 from ich_tf.conversion.convert import convert, too_many_bad
 from ich_tf.conversion.index import index
 from ich_tf.conversion.local import LocalExecutor
-from ich_tf.conversion.plan import _match_labels, load_plan, pseudonym
+from ich_tf.conversion.matching import LabelMatcher
+from ich_tf.conversion.plan import load_plan
+from ich_tf.conversion.pseudonyms import pseudonym
 from ich_tf.dicom import read_slice
 from ich_tf.errors import ConfigError, InputError
 from ich_tf.labels import CLASSES, read_labels, write_long_csv
@@ -346,7 +348,7 @@ def test_ge_head_and_philips(real_dicom: Path, tmp_path: Path) -> None:
     )
     plan, _ = load_plan(tmp_path / "ge")
     (shard,) = plan.shards
-    assert [one.name for one in shard.slices] == [f"{i:02}.dcm" for i in range(1, 29)]
+    assert [one.name for one in shard.slices()] == [f"{i:02}.dcm" for i in range(1, 29)]
     assert len(records_of(tmp_path / "ge")) == 28
 
     result = convert(
@@ -403,7 +405,8 @@ def test_frames_of_an_enhanced_file_become_records(tmp_path: Path) -> None:
         image = decode_image(record["encoded"], "png", (20, 20, 3))
         np.testing.assert_array_equal(image.numpy(), expected)
 
-    entries, _ = index(list_sources(tmp_path / "dicom"), LocalExecutor(1))
-    labelled, unmatched = _match_labels(entries, read_labels(tmp_path / "labels.csv"), {})
+    matcher = LabelMatcher.from_csv(str(tmp_path / "labels.csv"))
+    indexed, unmatched = index(list_sources(tmp_path / "dicom"), LocalExecutor(1), matcher)
     assert not unmatched
-    assert [one.labels for one in labelled] == [tuple(row) for row in labels.tolist()]
+    [(_, slices)] = indexed.by_series()
+    assert [one.labels for one in slices] == [tuple(row) for row in labels.tolist()]

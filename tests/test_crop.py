@@ -104,7 +104,7 @@ def records_of(folder: Path) -> list[SliceRecord]:
 def test_records_hold_what_their_crop_says(phantom_dir: Path, cropped: Path) -> None:
     """Every slice of a series has one box; its pixels are those of the box, resized."""
     plan, _ = load_plan(cropped)
-    names = {one.source_id: one.name for shard in plan.shards for one in shard.slices}
+    names = {one.source_id: one.name for shard in plan.shards for one in shard.slices()}
     boxes: dict[str, set] = {}
     windows = preset_windows(plan.config["windows"])
     smaller = 0

@@ -53,7 +53,7 @@ def written_again(folder: Path, **changes: object) -> set[str]:
 def home(folder: Path, name: str) -> str:
     """The shard of a file."""
     plan, _ = load_plan(folder / "out")
-    return next(one.name for one in plan.shards if name in {s.name for s in one.slices})
+    return next(one.name for one in plan.shards if name in {s.name for s in one.slices()})
 
 
 def test_nothing_changed(copy: Path) -> None:

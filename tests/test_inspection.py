@@ -12,7 +12,8 @@ from test_conversion import config_for
 
 from ich_tf.conversion.convert import convert
 from ich_tf.conversion.lookup import stored_records
-from ich_tf.conversion.plan import load_plan, pseudonym
+from ich_tf.conversion.plan import load_plan
+from ich_tf.conversion.pseudonyms import pseudonym
 from ich_tf.dicom import read_slice
 from ich_tf.errors import InputError
 from ich_tf.inspection import find_slice

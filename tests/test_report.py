@@ -111,7 +111,7 @@ def test_a_shard_without_records(phantom_dir: Path, tmp_path: Path) -> None:
     source = Path(shutil.copytree(phantom_dir / "stage_2_train", tmp_path / "dicom"))
     convert(config_for(phantom_dir, tmp_path / "first", dicom_dir=str(source)))
     plan, _ = load_plan(tmp_path / "first")
-    for one in plan.shards[0].slices:
+    for one in plan.shards[0].slices():
         path = source / one.name
         path.write_bytes(path.read_bytes()[:-100])
     convert(config_for(phantom_dir, tmp_path / "out", dicom_dir=str(source)))

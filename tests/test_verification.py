@@ -104,7 +104,7 @@ def test_other_dicom_files_are_no_repair(
     source = tmp_path / "dicom"
     shutil.copytree(phantom_dir / "stage_2_train", source)
     plan, _ = load_plan(data_copy)
-    first = source / plan.shards[0].slices[0].name
+    first = source / next(plan.shards[0].slices()).name
     data = bytearray(first.read_bytes())
     data[-2000] ^= 1
     first.write_bytes(data)

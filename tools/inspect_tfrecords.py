@@ -34,7 +34,7 @@ def main() -> None:
 
     import cv2
 
-    from ich_tf.conversion.plan import read_hash_key
+    from ich_tf.conversion.pseudonyms import read_hash_key
     from ich_tf.inspection import find_slice
 
     found = find_slice(_DATA_DIR.value, _ID.value, read_hash_key(_HASH_KEY_FILE.value))

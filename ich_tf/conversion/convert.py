@@ -12,20 +12,15 @@ from ich_tf import shards
 from ich_tf.conversion.config import ConversionConfig
 from ich_tf.conversion.execute import ShardTask, sources_sha256, write_shard
 from ich_tf.conversion.executor import Executor
-from ich_tf.conversion.index import IndexEntry, Rejection, index
-from ich_tf.conversion.plan import (
-    Plan,
-    PlannedShard,
-    labels_without_images,
-    load_plan,
-    make_plan,
-    read_hash_key,
-)
+from ich_tf.conversion.index import SliceIndex, index
+from ich_tf.conversion.matching import LabelMatcher
+from ich_tf.conversion.plan import Plan, PlannedShard, load_plan, make_plan
+from ich_tf.conversion.pseudonyms import read_hash_key
+from ich_tf.conversion.rejection import Rejection
 from ich_tf.conversion.runners import make_executor
 from ich_tf.conversion.summary import ConversionResult, finish
 from ich_tf.dicom import Reason
 from ich_tf.errors import InputError
-from ich_tf.labels import read_labels_and_conflicts
 from ich_tf.sources import Source, list_sources
 from ich_tf.splits import UNLABELLED
 
@@ -47,8 +42,7 @@ def convert(config: ConversionConfig) -> ConversionResult:
     if out_dir.is_dir():
         shards.remove_temporaries(out_dir)
     with make_executor(config) as executor:
-        entries, rejections = index(sources, executor, config.crop)
-        plan = plan_conversion(config, sources, entries, rejections, previous)
+        plan, _ = plan_conversion(config, sources, executor, previous)
         root = sources[0].root
         unfinished = unfinished_shards(out_dir, plan, root, rehash=config.verify == "full")
         kept = len(plan.shards) - len(unfinished)
@@ -68,32 +62,27 @@ def convert(config: ConversionConfig) -> ConversionResult:
 def plan_conversion(
     config: ConversionConfig,
     sources: Sequence[Source],
-    entries: Sequence[IndexEntry],
-    rejections: Sequence[Rejection],
+    executor: Executor,
     previous: Plan | None = None,
-) -> Plan:
-    """Plans the shards of an index.
+) -> tuple[Plan, SliceIndex]:
+    """Reads the header of every file, and plans the shards.
 
     Args:
       config: The conversion's.
-      sources: The files that were indexed.
-      entries: Of `index`.
-      rejections: Likewise.
+      sources: The files.
+      executor: That runs the work.
       previous: The plan that stands in the folder, if there is one.
 
     Raises:
       InputError: If nothing can be converted, or too much of what was is gone.
     """
-    labels, conflicts = (
-        read_labels_and_conflicts(config.labels_csv) if config.labels_csv else (None, {})
-    )
+    # Both files are read first: what is wrong with them is said at once.
     hash_key = read_hash_key(config.hash_key_file)
-    plan, unmatched = make_plan(entries, labels, config, hash_key, previous, conflicts)
-    rejections = [*rejections, *unmatched]
+    labels = LabelMatcher.from_csv(config.labels_csv) if config.labels_csv else None
+    slices, rejections = index(sources, executor, labels, config.crop)
     if labels is not None:
-        stems = [source.stem for source in sources]
-        image_ids = [*labels.index, *conflicts]
-        rejections += labels_without_images(image_ids, stems, entries, hash_key)
+        rejections += labels.without_images(sources, hash_key)
+    plan = make_plan(slices, config, hash_key, previous)
     if not plan.shards:
         raise InputError(
             f"{config.dicom_dir}: none of {len(sources)} files can be converted "
@@ -103,7 +92,8 @@ def plan_conversion(
     if previous is not None:
         _check_losses(previous, plan, config)
     missing = sum(one.reason == Reason.IMAGE_MISSING.value for one in rejections)
-    return replace(plan, rejections=tuple(rejections), num_inputs=len(sources) + missing)
+    plan = replace(plan, rejections=tuple(rejections), num_inputs=len(sources) + missing)
+    return plan, slices
 
 
 def write_shards(
@@ -202,8 +192,8 @@ def open_folder(out_dir: Path, config: ConversionConfig) -> Plan | None:
 
 def _check_losses(previous: Plan, plan: Plan, config: ConversionConfig) -> None:
     """Refuses to drop what an earlier run converted, beyond what counts as few bad inputs."""
-    now = {one.source_id for shard in plan.shards for one in shard.slices}
-    before = [one.source_id for shard in previous.shards for one in shard.slices]
+    now = {one.source_id for shard in plan.shards for one in shard.slices()}
+    before = [one.source_id for shard in previous.shards for one in shard.slices()]
     lost = [one for one in before if one not in now]
     if len(lost) > config.max_bad_fraction * len(before):
         raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import tempfile
@@ -16,9 +17,8 @@ from pydicom.uid import UID
 from ich_tf.conversion.config import ConversionConfig
 from ich_tf.conversion.convert import open_folder, plan_conversion, shard_tasks, unfinished_shards
 from ich_tf.conversion.execute import ShardTask, write_shard
-from ich_tf.conversion.index import index
 from ich_tf.conversion.local import LocalExecutor
-from ich_tf.conversion.plan import PlannedShard
+from ich_tf.conversion.plan import PlannedSeries, PlannedShard
 from ich_tf.decoders import can_decode, why_not
 from ich_tf.shards import read_sidecar
 from ich_tf.sources import list_sources
@@ -103,17 +103,15 @@ def estimate(config: ConversionConfig) -> Estimate:
     previous = open_folder(out_dir, config)
     # On this machine, whatever the runner: a cluster's executor may write where it works.
     with LocalExecutor(config.num_workers) as executor:
-        entries, rejections = index(sources, executor, config.crop)
-    plan = plan_conversion(config, sources, entries, rejections, previous)
+        plan, slices = plan_conversion(config, sources, executor, previous)
     root = sources[0].root
     to_write = unfinished_shards(out_dir, plan, root, rehash=config.verify == "full")
     sample = _sample(shard_tasks(plan, to_write, root, out_dir))
-    count = sum(len(one.slices) for one in to_write)
+    count = sum(one.num_slices for one in to_write)
     splits = {}
     for split, patients in plan.patients.items():
         shards = [one for one in plan.shards if one.split == split]
-        splits[split] = (len(patients), sum(len(one.slices) for one in shards), len(shards))
-    syntaxes = Counter(entry.header.transfer_syntax for entry in entries)
+        splits[split] = (len(patients), sum(one.num_slices for one in shards), len(shards))
     return Estimate(
         out_dir=out_dir,
         splits=splits,
@@ -124,7 +122,7 @@ def estimate(config: ConversionConfig) -> Estimate:
         core_seconds=count * sample.seconds_per_slice,
         num_workers=0 if config.runner != "local" else config.num_workers or os.cpu_count() or 1,
         free_bytes=_free_bytes(out_dir),
-        missing_decoders=_missing_decoders(syntaxes),
+        missing_decoders=_missing_decoders(slices.transfer_syntaxes),
         rejections=dict(Counter(one.reason for one in plan.rejections).most_common()),
         num_inputs=plan.num_inputs,
         sample_size=sample.size,
@@ -142,14 +140,16 @@ class _Sample:
 
 def _sample(tasks: Sequence[ShardTask]) -> _Sample:
     """Converts a few slices of the given shards, evenly spread, in a temporary folder."""
-    slices = [one for task in tasks for one in task.shard.slices]
-    if not slices:
+    count = sum(task.shard.num_slices for task in tasks)
+    if not count:
         return _Sample()
-    chosen = slices[:: -(-len(slices) // _SAMPLE)]
+    slices = (one for task in tasks for one in task.shard.slices())
+    chosen = list(itertools.islice(slices, 0, None, -(-count // _SAMPLE)))
     with tempfile.TemporaryDirectory() as folder:
 
         def write(name: str, number: int) -> float:
-            shard = PlannedShard(name, "sample", tuple(chosen[:number]))
+            series = PlannedSeries.pack(("", "", ""), chosen[:number])
+            shard = PlannedShard(name, "sample", (series,))
             begun = time.perf_counter()
             write_shard(replace(tasks[0], shard=shard, out_dir=Path(folder)))
             return time.perf_counter() - begun

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 import ich_tf
-from ich_tf.conversion.index import Rejection
 from ich_tf.conversion.plan import PlannedShard, PlannedSlice
+from ich_tf.conversion.rejection import Rejection
 from ich_tf.crop import cut
 from ich_tf.dicom import DicomError, Slice, read_slice
 from ich_tf.labels import CLASSES
@@ -62,7 +62,9 @@ def write_shard(task: ShardTask) -> None:
 
 def sources_sha256(shard: PlannedShard, root: Path) -> str:
     """The hash of the stamps of the DICOM files that a shard is made of."""
-    return stamps_sha256(Source(root, name) for name in dict.fromkeys(o.name for o in shard.slices))
+    return stamps_sha256(
+        Source(root, name) for name in dict.fromkeys(o.name for o in shard.slices())
+    )
 
 
 @functools.cache
@@ -78,7 +80,7 @@ def library_versions() -> dict[str, str]:
 def _payloads(task: ShardTask, sidecar: Sidecar) -> Iterator[bytes]:
     """The serialized records; adds to the sidecar's sums as it goes."""
     name, data, sha256 = "", b"", ""
-    for planned in task.shard.slices:
+    for planned in task.shard.slices():
         try:
             if planned.name != name:  # the frames of one file follow each other
                 name, sha256 = "", ""

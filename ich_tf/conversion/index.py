@@ -1,37 +1,32 @@
-"""DICOM files -> headers, and the files that are none."""
+"""DICOM files -> the slices that can be planned, and the files that have none."""
 
 from __future__ import annotations
 
 import functools
 import io
-from collections.abc import Iterable, Sequence
+import pickle
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
+from ich_tf import series
 from ich_tf.conversion.executor import Executor
+from ich_tf.conversion.matching import LabelMatcher, Labels
+from ich_tf.conversion.rejection import Rejection
 from ich_tf.crop import Box, head_box, series_boxes
 from ich_tf.dicom import DicomError, Header, Reason, read_headers, read_slice
 from ich_tf.sources import Source
 
-# Of a header: the same in most slices of a series.
-_SHARED = (
-    "patient_id",
-    "study_id",
-    "series_id",
-    "orientation",
-    "spacing_mm",
-    "transfer_syntax",
-)
-
 
 @dataclass(frozen=True, slots=True)
 class IndexEntry:
-    """A slice that can be planned.
+    """A slice as a worker finds it.
 
     Attributes:
       source: Its file; frames of one file share it.
       header: Where it is in its series.
-      crop: What to cut out of it; empty for all.
+      crop: The box of its own head; empty for none.
     """
 
     source: Source
@@ -39,88 +34,146 @@ class IndexEntry:
     crop: Box = ()
 
 
-@dataclass(frozen=True)
-class Rejection:
-    """An input that is left out; a line of quarantine.jsonl.
+@dataclass(frozen=True, slots=True)
+class IndexedSlice:
+    """A slice that can be planned.
 
     Attributes:
-      path: Its name within the source folder.
-      stage: `index`, `plan` or `execute`.
-      reason: A stable reason code.
-      message: What was found, and what was expected.
-      sha256: Of the file, where it was read whole.
+      name: Of its file, within the source folder.
+      image_id: The id its labels were found under; without labels, the header's.
+      labels: Its row of the label table; None without one.
+      header: Where it is in its series.
+      crop: What to cut out of it; empty for all.
     """
 
-    path: str
-    stage: str
-    reason: str
-    message: str
-    sha256: str = ""
+    name: str
+    image_id: str
+    labels: Labels | None
+    header: Header
+    crop: Box = ()
+
+
+class SliceIndex:
+    """The slices that can be planned, by series.
+
+    They lie in a database on the disk, which goes with this object: in memory, RSNA's 752,803
+    would take most of a gigabyte.
+    """
+
+    def __init__(self) -> None:
+        """Opens an empty index."""
+        # Without a name: SQLite's own temporary file, beyond a cache of 2 MB.
+        self._database = sqlite3.connect("")
+        self._database.executescript(
+            "PRAGMA journal_mode = OFF;"
+            "CREATE TABLE slices (series INTEGER, image_id BLOB UNIQUE, slice BLOB);"
+            "CREATE INDEX by_series ON slices (series);"
+        )
+        self._series: dict[tuple[str, str, str], int] = {}
+        self.transfer_syntaxes: Counter[str] = Counter()
+
+    def add(self, one: IndexedSlice) -> None:
+        """Adds a slice, which `find` does not know yet."""
+        header = one.header
+        key = header.patient_id, header.study_id, header.series_id
+        number = self._series.setdefault(key, len(self._series))
+        self._database.execute(
+            "INSERT INTO slices VALUES (?, ?, ?)",
+            (number, _as_bytes(header.image_id), pickle.dumps(one)),
+        )
+        self.transfer_syntaxes[header.transfer_syntax] += 1
+
+    def find(self, image_id: str) -> IndexedSlice | None:
+        """The slice whose header has that image id."""
+        rows = self._database.execute(
+            "SELECT slice FROM slices WHERE image_id = ?", (_as_bytes(image_id),)
+        )
+        return next((pickle.loads(data) for (data,) in rows), None)
+
+    def by_series(self) -> Iterator[tuple[tuple[str, str, str], list[IndexedSlice]]]:
+        """(patient, study, series) and its slices in the order of the body; sorted by these."""
+        for key in sorted(self._series):
+            rows = self._database.execute(
+                "SELECT slice FROM slices WHERE series = ? ORDER BY rowid", (self._series[key],)
+            )
+            members = series.order([pickle.loads(data) for (data,) in rows])
+            boxes = series_boxes([(one.header, one.crop) for one in members])
+            yield (
+                key,
+                [
+                    replace(one, crop=box) if box else one
+                    for one, box in zip(members, boxes, strict=True)
+                ],
+            )
 
 
 def index(
-    sources: Iterable[Source], executor: Executor, crop: str = "none"
-) -> tuple[list[IndexEntry], list[Rejection]]:
-    """Reads the header of every file; both lists are in the order of `sources`.
+    sources: Sequence[Source],
+    executor: Executor,
+    labels: LabelMatcher | None = None,
+    crop: str = "none",
+) -> tuple[SliceIndex, list[Rejection]]:
+    """Reads the header of every file, and finds its labels.
 
     Of several slices with one image id the first is kept.
 
     Args:
       sources: The files.
       executor: That runs the work.
+      labels: That every slice has to have; None to index all as unlabelled.
       crop: One of `records.CROPS`.
     """
-    entries: list[IndexEntry] = []
+    indexed = SliceIndex()
     rejections: list[Rejection] = []
-    first_of: dict[str, str] = {}
-    for found in read_all(sources, executor, crop):
-        if isinstance(found, Rejection):
-            rejections.append(found)
+    for one in _read_each(sources, executor, crop):
+        if isinstance(one, Rejection):
+            rejections.append(one)
             continue
-        image_id = found.header.image_id
-        if image_id in first_of:
+        first = indexed.find(one.header.image_id)
+        if first is not None:
             rejections.append(
                 Rejection(
-                    found.source.name,
+                    one.source.name,
                     "index",
                     Reason.DUPLICATE_IMAGE.value,
-                    f"has the image id of {first_of[image_id]}, which is kept.",
+                    f"has the image id of {first.name}, which is kept.",
                 )
             )
             continue
-        first_of[image_id] = found.source.name
-        entries.append(found)
-    return entries, rejections
+        image_id, its_labels = one.header.image_id, None
+        if labels is not None:
+            match = labels.take(one.source, one.header)
+            if isinstance(match, Rejection):
+                rejections.append(match)
+                continue
+            image_id, its_labels = match
+        indexed.add(IndexedSlice(one.source.name, image_id, its_labels, one.header, one.crop))
+    return indexed, rejections
 
 
 def read_all(
-    sources: Iterable[Source], executor: Executor, crop: str = "none"
+    sources: Sequence[Source], executor: Executor, crop: str = "none"
 ) -> list[IndexEntry | Rejection]:
     """Every slice of every file, and the files that have none, in the order of `sources`.
 
-    Conversion and prediction both ask here, so that a model sees a series cut as in training.
-    To find its head every file is read whole.
+    A series is cut as in a conversion. To find its head every file is read whole.
     """
-    read = functools.partial(read_entries, find_head=crop == "head")
-    sources = list(sources)
-    found: list[IndexEntry | Rejection] = []
-    once: dict[Any, Any] = {}
-    for source, members in zip(sources, executor.map(read, sources, "index"), strict=True):
-        found += (_lean(one, source, once) for one in members)
-    if crop == "none":
-        return found
+    found = list(_read_each(sources, executor, crop))
     entries = [one for one in found if isinstance(one, IndexEntry)]
     boxes = iter(series_boxes([(one.header, one.crop) for one in entries]))
     return [replace(one, crop=next(boxes)) if isinstance(one, IndexEntry) else one for one in found]
 
 
-def _lean(one: IndexEntry | Rejection, source: Source, once: dict[Any, Any]) -> Any:
-    """The same entry, holding what its series shares only once: 752,803 came from workers."""
-    if isinstance(one, Rejection):
-        return one
-    shared = {name: getattr(one.header, name) for name in _SHARED}
-    shared = {name: once.setdefault(value, value) for name, value in shared.items()}
-    return IndexEntry(source, replace(one.header, **shared), one.crop)
+def _read_each(
+    sources: Sequence[Source], executor: Executor, crop: str
+) -> Iterator[IndexEntry | Rejection]:
+    read = functools.partial(read_entries, find_head=crop == "head")
+    for found in executor.map(read, sources, "index"):
+        yield from found
+
+
+def _as_bytes(image_id: str) -> bytes:
+    return image_id.encode(errors="surrogatepass")
 
 
 def read_entries(source: Source, find_head: bool = False) -> Sequence[IndexEntry | Rejection]:

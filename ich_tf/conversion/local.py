@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from types import TracebackType
 
-from ich_tf.conversion.executor import Item, Result, bundle_size, start_worker
+from ich_tf.conversion.executor import Item, Result, bundled, run_bundle, start_worker
 from ich_tf.errors import InputError
 from ich_tf.progress import track
+
+_BUNDLES_AHEAD = 4
 
 
 class LocalExecutor:
@@ -62,9 +65,8 @@ class LocalExecutor:
                 mp_context=multiprocessing.get_context("spawn"),
                 initializer=start_worker,
             )
-        chunk = bundle_size(len(items), self.num_workers)
         try:
-            found = self._pool.map(function, items, chunksize=chunk)
+            found = self._map_bundles(self._pool, function, items)
             yield from _tracked(found, len(items), name)
         except BrokenProcessPool as error:
             raise InputError(
@@ -72,6 +74,18 @@ class LocalExecutor:
                 "What was finished is kept: run the same command again, with --num_workers=1 to "
                 "see which file it is."
             ) from error
+
+    def _map_bundles(
+        self, pool: ProcessPoolExecutor, function: Callable[[Item], Result], items: Sequence[Item]
+    ) -> Iterator[Result]:
+        # A few bundles ahead, no more: results that nobody takes yet would pile up.
+        waiting: deque[Future[list[Result]]] = deque()
+        for bundle in bundled(items, self.num_workers):
+            waiting.append(pool.submit(run_bundle, bundle, function))
+            if len(waiting) > _BUNDLES_AHEAD * self.num_workers:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
 
 
 def _tracked(found: Iterator[Result], total: int, name: str) -> Iterator[Result]:

@@ -46,7 +46,7 @@ class StoredRecord:
 def written_slices(shard: PlannedShard, sidecar: shards.Sidecar) -> list[PlannedSlice]:
     """The slices of a shard that have a record, in its order: all but the quarantined."""
     left_out = {line["path"] for line in sidecar.quarantine}
-    return [one for one in shard.slices if one.path not in left_out]
+    return [one for one in shard.slices() if one.path not in left_out]
 
 
 def stored_records(folder: Path, shard: PlannedShard) -> Sequence[StoredRecord]:

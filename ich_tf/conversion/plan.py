@@ -7,34 +7,28 @@ input that shows only later leaves a hole and moves nothing.
 from __future__ import annotations
 
 import hashlib
-import hmac
-import itertools
 import json
 import logging
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ich_tf import series, splits
 from ich_tf.conversion.config import ConversionConfig
-from ich_tf.conversion.index import IndexEntry, Rejection
-from ich_tf.dicom import Reason
-from ich_tf.errors import InputError
-from ich_tf.shards import PLAN, DataError, image_shape, read_json, shard_name
-
-if TYPE_CHECKING:
-    import pandas as pd
+from ich_tf.conversion.index import IndexedSlice, SliceIndex
+from ich_tf.conversion.pseudonyms import pseudonym
+from ich_tf.conversion.rejection import Rejection
+from ich_tf.shards import PLAN, DataError, image_shape, shard_name
 
 _LOG = logging.getLogger(__name__)
 # Measured on a real series: a windowed head compresses to a quarter of its raw bytes.
 _BYTES_PER_PIXEL = {"png": 0.25, "raw": 1.0, "hu16": 1.0, "jpeg": 0.17}
-_RSNA_ID = re.compile(r"ID_[0-9a-f]{6,12}")
-_PUBLIC_KEY = b"ich_tf"
+# What plan.json's first line ends with, and its last is.
+_SHARDS, _END = ', "shards": [', "]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,70 +55,93 @@ class PlannedSlice:
         """How quarantine files name it: the file's name, and the frame where there are many."""
         return f"{self.name}#{self.frame}" if self.frame else self.name
 
-    @property
-    def series(self) -> tuple[str, str, str]:
-        """The keys of patient, study and series."""
-        return self.patient_key, self.study_key, self.series_key
+
+@dataclass(frozen=True, slots=True)
+class PlannedSeries:
+    """The records of a series, in order.
+
+    Attributes:
+      keys: Of its patient, its study and itself.
+      num_slices: In it.
+      packed: The rest of its slices, as plan.json has it. As objects, RSNA's 752,803 slices would
+        take six times the memory.
+    """
+
+    keys: tuple[str, str, str]
+    num_slices: int
+    packed: str
+
+    @classmethod
+    def pack(cls, keys: tuple[str, str, str], slices: Iterable[PlannedSlice]) -> PlannedSeries:
+        """The series of some slices, whose own keys, index and number are not looked at."""
+        rows = [
+            (one.name, one.frame, one.source_id, one.z_mm, one.labels, one.crop) for one in slices
+        ]
+        return cls(keys, len(rows), json.dumps(rows, separators=(",", ":")))
+
+    def slices(self) -> Iterator[PlannedSlice]:
+        """Its slices."""
+        patient, study, key = self.keys
+        for position, (name, frame, source_id, z_mm, labels, crop) in enumerate(
+            json.loads(self.packed)
+        ):
+            yield PlannedSlice(
+                name=name,
+                source_id=source_id,
+                patient_key=patient,
+                study_key=study,
+                series_key=key,
+                slice_index=position,
+                num_slices=self.num_slices,
+                z_mm=z_mm,
+                labels=None if labels is None else tuple(labels),
+                frame=frame,
+                crop=tuple(crop),
+            )
 
 
 @dataclass(frozen=True)
 class PlannedShard:
-    """One shard to write: its file's name, its split, its slices in order."""
+    """One shard to write: its file's name, its split, its series in order."""
 
     name: str
     split: str
-    slices: tuple[PlannedSlice, ...]
+    series: tuple[PlannedSeries, ...]
 
-    def series(self) -> Iterator[tuple[PlannedSlice, ...]]:
-        """The slices of each series, in order."""
-        for _, members in itertools.groupby(self.slices, key=lambda one: one.series):
-            yield tuple(members)
+    @property
+    def num_slices(self) -> int:
+        """In all its series."""
+        return sum(one.num_slices for one in self.series)
 
-    def content(self) -> dict[str, Any]:
-        """The shard as JSON values: what a series' slices share stands once."""
-        return {
-            "name": self.name,
-            "split": self.split,
-            "series": [
-                {
-                    "keys": members[0].series,
-                    "slices": [
-                        (one.name, one.frame, one.source_id, one.z_mm, one.labels, one.crop)
-                        for one in members
-                    ],
-                }
-                for members in self.series()
-            ],
-        }
+    def slices(self) -> Iterator[PlannedSlice]:
+        """The slices of all its series, in order."""
+        for one in self.series:
+            yield from one.slices()
+
+    def json_text(self) -> str:
+        """The shard as plan.json has it: what a series' slices share stands once."""
+        head = json.dumps({"name": self.name, "split": self.split})
+        rows = (f'{{"keys":{json.dumps(one.keys)},"slices":{one.packed}}}' for one in self.series)
+        return f'{head[:-1]}, "series":[{",".join(rows)}]}}'
 
     @classmethod
-    def from_content(cls, content: Mapping[str, Any]) -> PlannedShard:
-        """The inverse of `content`."""
-        slices = []
-        for series_content in content["series"]:
-            patient, study, key = series_content["keys"]
-            members = series_content["slices"]
-            for position, (name, frame, source_id, z_mm, labels, crop) in enumerate(members):
-                slices.append(
-                    PlannedSlice(
-                        name=name,
-                        source_id=source_id,
-                        patient_key=patient,
-                        study_key=study,
-                        series_key=key,
-                        slice_index=position,
-                        num_slices=len(members),
-                        z_mm=z_mm,
-                        labels=None if labels is None else tuple(labels),
-                        frame=frame,
-                        crop=tuple(crop),
-                    )
-                )
-        return cls(content["name"], content["split"], tuple(slices))
+    def from_json(cls, text: str) -> PlannedShard:
+        """The inverse of `json_text`.
+
+        Raises:
+          ValueError, KeyError, TypeError: If it is none.
+        """
+        content = json.loads(text)
+        members = []
+        for one in content["series"]:
+            packed = json.dumps(one["slices"], separators=(",", ":"))
+            patient, study, key = one["keys"]
+            members.append(PlannedSeries((patient, study, key), len(one["slices"]), packed))
+        return cls(content["name"], content["split"], tuple(members))
 
     def sha256(self, config: Mapping[str, Any]) -> str:
         """The hash of all that the plan says of this shard."""
-        return _json_sha256([config, self.content()])
+        return _json_sha256([config, self.json_text()])
 
 
 @dataclass(frozen=True)
@@ -178,10 +195,10 @@ class Plan:
             "patients": self.patients,
             "rejections": [asdict(one) for one in self.rejections],
         }
-        yield json.dumps(head, sort_keys=True)[:-1] + ', "shards": ['
+        yield json.dumps(head, sort_keys=True)[:-1] + _SHARDS
         for number, shard in enumerate(self.shards):
-            yield (",\n" if number else "\n") + json.dumps(shard.content(), separators=(",", ":"))
-        yield "\n]}\n"
+            yield (",\n" if number else "\n") + shard.json_text()
+        yield f"\n{_END}\n"
 
 
 def load_plan(data_dir: str | Path) -> tuple[Plan, Path]:
@@ -191,14 +208,15 @@ def load_plan(data_dir: str | Path) -> tuple[Plan, Path]:
       DataError: If there is no plan, or it was changed after it was written.
     """
     path = Path(data_dir) / PLAN
-    content = read_json(path)
     advice = (
         "Run tools.make_tfrecords again with the flags of this conversion: it makes the plan anew."
     )
     try:
+        with open(path, encoding="utf-8") as file:
+            content, shards = _read_plan(file)
         plan = Plan(
             content["config"],
-            tuple(PlannedShard.from_content(shard) for shard in content["shards"]),
+            tuple(shards),
             content["patients"],
             tuple(Rejection(**one) for one in content["rejections"]),
             content["num_inputs"],
@@ -206,11 +224,30 @@ def load_plan(data_dir: str | Path) -> tuple[Plan, Path]:
         source = Path(content["source"])
         expected = content["sha256"]
         found = _json_sha256([plan.sha256, content["source"]])
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}). {advice}") from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path}: not a plan of this version ({error!r}). {advice}") from error
     if found != expected:
         raise DataError(f"{path}: was changed after it was written. {advice}")
     return plan, source
+
+
+def _read_plan(lines: Iterator[str]) -> tuple[dict[str, Any], list[PlannedShard]]:
+    """The first line's content and the shards, line by line: as one value it would fill memory."""
+    first = next(lines, "").rstrip("\n")
+    if not first.endswith(_SHARDS):
+        raise ValueError("its first line is not a plan's")
+    content = json.loads(first[: -len(_SHARDS)] + "}")
+    shards = []
+    for line in lines:
+        text = line.rstrip("\n")
+        if text == _END:
+            break
+        shards.append(PlannedShard.from_json(text.rstrip(",")))
+    else:
+        raise ValueError("its end is missing")
+    return content, shards
 
 
 def _json_sha256(content: Any) -> str:
@@ -219,192 +256,94 @@ def _json_sha256(content: Any) -> str:
 
 
 def make_plan(
-    entries: Sequence[IndexEntry],
-    labels: pd.DataFrame | None,
+    slices: SliceIndex,
     config: ConversionConfig,
     hash_key: bytes = b"",
     previous: Plan | None = None,
-    conflicts: Mapping[str, str] | None = None,
-) -> tuple[Plan, list[Rejection]]:
+) -> Plan:
     """Orders the series, splits the patients, fills the shards.
 
     Args:
-      entries: The readable slices.
-      labels: A label table, or None to plan everything as unlabelled.
+      slices: What can be planned.
       config: The conversion's.
       hash_key: Under which ids other than RSNA's are hashed; empty for the public key.
       previous: The plan of an earlier run with the same config: its patients keep their splits,
         and its series their shards, so that little has to be written again.
-      conflicts: Image id -> why its labels cannot be true.
 
     Returns:
-      The plan, without shards if no image has labels; and the images without good labels.
+      The plan; without shards if there are no slices.
 
     Raises:
       LeakageError: If a patient stood in two splits.
       InputError: If there are too few patients for the folds.
     """
-    labelled, rejections = _match_labels(entries, labels, conflicts or {})
-    if not labelled:
-        return Plan(config.planned(), (), {}), rejections
-    # The key is the id a label was found under, so that records can be joined to the CSV.
-    groups: dict[str, list[list[PlannedSlice]]] = {}
-    for (patient, study, series_id), items in series.group_by_series(labelled).items():
-        normal = series.series_normal([item.header for item in items])
-        patient_key = pseudonym(patient, hash_key)
-        study_key, series_key = pseudonym(study, hash_key), pseudonym(series_id, hash_key)
-        groups.setdefault(patient_key, []).append(
-            [
-                PlannedSlice(
-                    name=item.entry.source.name,
-                    source_id=pseudonym(item.image_id, hash_key),
-                    patient_key=patient_key,
-                    study_key=study_key,
-                    series_key=series_key,
-                    slice_index=position,
-                    num_slices=len(items),
-                    z_mm=series.position_along(item.header, normal),
-                    labels=item.labels,
-                    frame=item.header.frame,
-                    crop=item.entry.crop,
-                )
-                for position, item in enumerate(items)
-            ]
+    groups: dict[str, list[PlannedSeries]] = {}
+    labels: dict[str, list[np.ndarray]] = {}
+    for ids, members in slices.by_series():
+        patient, study, key = (pseudonym(one, hash_key) for one in ids)
+        groups.setdefault(patient, []).append(
+            _plan_series((patient, study, key), members, hash_key)
         )
-    split_of = _split_patients(groups, labels is not None, config, previous)
+        rows = [one.labels for one in members if one.labels is not None]
+        if rows:
+            labels.setdefault(patient, []).append(np.max(rows, axis=0))
+    if not groups:
+        return Plan(config.planned(), (), {})
+    split_of = _split_patients(groups, labels, config, previous)
     patients: dict[str, list[str]] = {}
-    for patient_key, split in split_of.items():
-        patients.setdefault(split, []).append(patient_key)
+    for patient, split in split_of.items():
+        patients.setdefault(split, []).append(patient)
     shards: list[PlannedShard] = []
     for split in sorted(patients):
         patients[split].sort()
-        members = [one for patient_key in patients[split] for one in groups[patient_key]]
+        series_of_split = [one for patient in patients[split] for one in groups[patient]]
         before = [one for one in previous.shards if one.split == split] if previous else []
         if before:
-            shards += _refill_shards(split, members, config, before)
+            shards += _refill_shards(split, series_of_split, config, before)
         else:
-            shards += _fill_shards(split, members, config)
+            shards += _fill_shards(split, series_of_split, config)
     splits.check_leakage(
         {
-            split: {
-                one.patient_key for shard in shards if shard.split == split for one in shard.slices
-            }
+            split: {one.keys[0] for shard in shards if shard.split == split for one in shard.series}
             for split in patients
         }
     )
-    return Plan(config.planned(), tuple(shards), patients), rejections
+    return Plan(config.planned(), tuple(shards), patients)
 
 
-def read_hash_key(path: str) -> bytes:
-    """The secret of a file; empty, the public key, where no file is named.
-
-    Raises:
-      InputError: If there is no such file, or it holds too little.
-    """
-    if not path:
-        return b""
-    if not Path(path).is_file():
-        raise InputError(f"{path}: no such file; --hash_key_file names a file with a secret.")
-    key = Path(path).read_bytes().strip()
-    if len(key) < 16:
-        raise InputError(f"{path}: holds {len(key)} bytes; a secret needs 16 or more.")
-    return key
-
-
-def pseudonym(identifier: str, key: bytes = b"") -> str:
-    """An id as it is stored: RSNA's as is, any other as a keyed hash."""
-    if _RSNA_ID.fullmatch(identifier):
-        return identifier
-    digest = hmac.new(key or _PUBLIC_KEY, identifier.encode(), hashlib.sha256)
-    return f"H{digest.hexdigest()[:24]}"
-
-
-@dataclass(frozen=True, slots=True)
-class _Labelled:
-    entry: IndexEntry
-    image_id: str
-    labels: tuple[int, ...] | None
-
-    @property
-    def header(self) -> Any:
-        return self.entry.header
-
-
-def _match_labels(
-    entries: Sequence[IndexEntry], labels: pd.DataFrame | None, conflicts: Mapping[str, str]
-) -> tuple[list[_Labelled], list[Rejection]]:
-    if labels is None:
-        return [_Labelled(entry, entry.header.image_id, None) for entry in entries], []
-    table = dict(zip(labels.index, map(tuple, labels.to_numpy().tolist()), strict=True))
-    matched: list[_Labelled] = []
-    rejections: list[Rejection] = []
-
-    def reject(entry: IndexEntry, reason: Reason, message: str) -> None:
-        rejections.append(Rejection(entry.source.name, "plan", reason.value, message))
-
-    for entry in entries:
-        # RSNA names a file by its image id; elsewhere the UID is the name in the CSV. A frame's
-        # number follows either.
-        suffix = f"/{entry.header.frame}" if entry.header.frame else ""
-        candidates = dict.fromkeys((entry.source.stem + suffix, entry.header.image_id))
-        found = [name for name in candidates if name in table]
-        wrong = [conflicts[name] for name in candidates if name in conflicts]
-        if wrong:
-            reject(entry, Reason.LABEL_CONFLICT, f"{wrong[0]}.")
-        elif len({table[name] for name in found}) > 1:
-            message = "its file's name and its SOP instance UID have different labels."
-            reject(entry, Reason.LABEL_CONFLICT, message)
-        elif not found:
-            message = "neither its file's name nor its SOP instance UID is in the label CSV."
-            reject(entry, Reason.LABEL_MISSING, message)
-        else:
-            labels_of_it = table[found[0]]
-            # Two files of one name share no labels: the second finds none.
-            for name in found:
-                del table[name]
-            matched.append(_Labelled(entry, found[0], labels_of_it))
-    return matched, rejections
-
-
-def labels_without_images(
-    image_ids: Sequence[str],
-    names: Sequence[str],
-    entries: Sequence[IndexEntry],
-    hash_key: bytes = b"",
-) -> list[Rejection]:
-    """Labels that no file was found for, readable or not.
-
-    Args:
-      image_ids: Of the label CSV, in its order.
-      names: The stems of all files.
-      entries: The readable ones.
-      hash_key: As of `make_plan`.
-    """
-    known = {*names, *(entry.header.image_id for entry in entries)}
-    return [
-        Rejection(
-            pseudonym(image_id, hash_key),
-            "plan",
-            Reason.IMAGE_MISSING.value,
-            f"image {number} of the label CSV has no file.",
+def _plan_series(
+    keys: tuple[str, str, str], members: Sequence[IndexedSlice], hash_key: bytes
+) -> PlannedSeries:
+    normal = series.series_normal([one.header for one in members])
+    rows = [
+        # The id is the one a label was found under, so that records can be joined to the CSV.
+        PlannedSlice(
+            name=one.name,
+            source_id=pseudonym(one.image_id, hash_key),
+            patient_key=keys[0],
+            study_key=keys[1],
+            series_key=keys[2],
+            slice_index=position,
+            num_slices=len(members),
+            z_mm=series.position_along(one.header, normal),
+            labels=one.labels,
+            frame=one.header.frame,
+            crop=one.crop,
         )
-        for number, image_id in enumerate(image_ids, 1)
-        if image_id not in known
+        for position, one in enumerate(members)
     ]
+    return PlannedSeries.pack(keys, rows)
 
 
 def _split_patients(
-    groups: dict[str, list[list[PlannedSlice]]],
-    has_labels: bool,
+    patients: Iterable[str],
+    labels: Mapping[str, Sequence[np.ndarray]],
     config: ConversionConfig,
     previous: Plan | None,
 ) -> dict[str, str]:
-    if not has_labels:
-        return dict.fromkeys(sorted(groups), splits.UNLABELLED)
-    vectors = {
-        patient: np.max([one.labels or () for slices in members for one in slices], axis=0)
-        for patient, members in groups.items()
-    }
+    if not labels:
+        return dict.fromkeys(sorted(patients), splits.UNLABELLED)
+    vectors = {patient: np.max(labels[patient], axis=0) for patient in patients}
     folds, test = config.num_folds, config.test_fraction
     if previous is None:
         return splits.split_patients(vectors, folds, test, config.seed)
@@ -413,40 +352,40 @@ def _split_patients(
 
 
 def _fill_shards(
-    split: str, members: list[list[PlannedSlice]], config: ConversionConfig
+    split: str, members: list[PlannedSeries], config: ConversionConfig
 ) -> list[PlannedShard]:
     """Deals whole series to shards of about equal size, in an order that the seed mixes."""
-    num_slices = sum(map(len, members))
+    num_slices = sum(one.num_slices for one in members)
     count = max(1, round(num_slices * _record_bytes(config) / (config.shard_mb * 2**20)))
     count = min(count, len(members))
-    bins: list[list[PlannedSlice]] = [[] for _ in range(count)]
+    bins: list[list[PlannedSeries]] = [[] for _ in range(count)]
     done = 0
-    for slices in _mixed(members, config.seed):
-        bins[min(done * count // num_slices, count - 1)] += slices
-        done += len(slices)
+    for one in _mixed(members, config.seed):
+        bins[min(done * count // num_slices, count - 1)].append(one)
+        done += one.num_slices
     bins = [one for one in bins if one]
     return [
-        PlannedShard(shard_name(split, i, len(bins)), split, tuple(slices))
-        for i, slices in enumerate(bins)
+        PlannedShard(shard_name(split, i, len(bins)), split, tuple(found))
+        for i, found in enumerate(bins)
     ]
 
 
 def _refill_shards(
     split: str,
-    members: list[list[PlannedSlice]],
+    members: list[PlannedSeries],
     config: ConversionConfig,
     before: Sequence[PlannedShard],
 ) -> list[PlannedShard]:
     """Leaves series where they were; a new one goes to the shard that is smallest by then."""
-    home = {slices[0].series: shard.name for shard in before for slices in shard.series()}
-    bins: dict[str, list[list[PlannedSlice]]] = {shard.name: [] for shard in before}
+    home = {one.keys: shard.name for shard in before for one in shard.series}
+    bins: dict[str, list[PlannedSeries]] = {shard.name: [] for shard in before}
     sizes = dict.fromkeys(bins, 0)
     # Those with a home first, so that all sizes stand before the first newcomer is placed.
     ordered = _mixed(members, config.seed)
-    for slices in sorted(ordered, key=lambda one: one[0].series not in home):
-        name = home.get(slices[0].series) or min(sizes, key=lambda one: (sizes[one], one))
-        bins[name].append(slices)
-        sizes[name] += len(slices)
+    for one in sorted(ordered, key=lambda one: one.keys not in home):
+        name = home.get(one.keys) or min(sizes, key=lambda name: (sizes[name], name))
+        bins[name].append(one)
+        sizes[name] += one.num_slices
     largest = max(sizes.values()) * _record_bytes(config) / 2**20
     if largest > 2 * config.shard_mb:
         _LOG.info(
@@ -455,9 +394,9 @@ def _refill_shards(
             largest,
         )
     return [
-        PlannedShard(name, split, tuple(itertools.chain.from_iterable(_mixed(slices, config.seed))))
-        for name, slices in bins.items()
-        if slices
+        PlannedShard(name, split, tuple(_mixed(found, config.seed)))
+        for name, found in bins.items()
+        if found
     ]
 
 
@@ -466,11 +405,12 @@ def _record_bytes(config: ConversionConfig) -> float:
     return rows * columns * channels * _BYTES_PER_PIXEL[config.encoding]
 
 
-def _mixed(members: Sequence[list[PlannedSlice]], seed: int) -> list[list[PlannedSlice]]:
+def _mixed(members: Sequence[PlannedSeries], seed: int) -> list[PlannedSeries]:
     """The series in the order of a hash, so that each keeps its place when others come or go."""
 
-    def place(one: list[PlannedSlice]) -> str:
-        text = f"{seed}/{one[0].series_key}/{one[0].study_key}"
+    def place(one: PlannedSeries) -> str:
+        _, study, key = one.keys
+        text = f"{seed}/{key}/{study}"
         return hashlib.sha256(text.encode()).hexdigest()
 
     return sorted(members, key=place)

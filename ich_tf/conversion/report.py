@@ -20,9 +20,11 @@ from ich_tf.labels import CLASSES
 from ich_tf.reasons import Reason, Repair
 from ich_tf.records import read_image
 from ich_tf.shards import Sidecar
+from ich_tf.splits import UNLABELLED
 from ich_tf.windows import apply_windows, preset_windows
 
 _PICTURES, _PICTURE_PIXELS = 8, 112
+_NONE = "none of them"
 _EXAMPLES = 5
 _BINS = 24
 # Of `manifest["hu"]["histogram"]`: 32 HU a bin from -1024 on.
@@ -48,11 +50,6 @@ def report_html(
     Raises:
       DataError: If a shard is damaged.
     """
-    written = [
-        (shard, one)
-        for shard, sidecar in zip(plan.shards, sidecars, strict=True)
-        for one in written_slices(shard, sidecar)
-    ]
     config = plan.config
     names = {uid: f"{UID(uid).name} ({uid})" for uid in manifest["transfer_syntaxes"]}
     content = {
@@ -60,7 +57,7 @@ def report_html(
         "num_records": manifest["num_records"],
         "num_inputs": plan.num_inputs,
         "headline": _headline(plan, manifest, len(quarantine)),
-        "thumbnails": list(_thumbnails(folder, written, tuple(config["windows"]))),
+        "thumbnails": list(_thumbnails(folder, plan, sidecars)),
         "classes": list(CLASSES),
         "splits": _splits(plan, manifest),
         "hu": _hounsfield(manifest["hu"]),
@@ -98,31 +95,36 @@ def _headline(plan: Plan, manifest: Mapping[str, Any], left_out: int) -> list[tu
     ]
 
 
-def _thumbnails(
-    folder: Path,
-    written: Sequence[tuple[PlannedShard, PlannedSlice]],
-    windows: tuple[str, ...],
-) -> Iterator[dict[str, Any]]:
+def _thumbnails(folder: Path, plan: Plan, sidecars: Sequence[Sidecar]) -> Iterator[dict[str, Any]]:
     """A row of pictures a class; one row of all where there are no labels."""
-    records = functools.cache(functools.partial(stored_records, folder))
+    windows = tuple(plan.config["windows"])
+    # Class -> patient -> slices, of a few patients at a time: a plan may hold 752,803 slices.
     rows: dict[str, dict[str, list[tuple[PlannedShard, PlannedSlice]]]] = {}
-    if any(one.labels is not None for _, one in written):
-        rows = {name: {} for name in (*CLASSES, "none of them")}
-    for shard, one in written:
-        if one.labels is None:
-            classes = ["unlabelled"]
-        else:
-            classes = [name for name, label in zip(CLASSES, one.labels, strict=True) if label]
-        for name in classes or ["none of them"]:
-            rows.setdefault(name, {}).setdefault(one.patient_key, []).append((shard, one))
+    if UNLABELLED not in plan.patients:
+        rows = {name: {} for name in (*CLASSES, _NONE)}
+    for shard, sidecar in zip(plan.shards, sidecars, strict=True):
+        for one in written_slices(shard, sidecar):
+            for name in _classes(one):
+                patients = rows.setdefault(name, {})
+                patients.setdefault(one.patient_key, []).append((shard, one))
+        for patients in rows.values():
+            # In the order of a hash: neither the first patients nor others tomorrow.
+            for patient in sorted(patients, key=_mixed)[_PICTURES:]:
+                del patients[patient]
+    records = functools.cache(functools.partial(stored_records, folder))
     for name, patients in rows.items():
         pictures = []
-        # In the order of a hash: neither the first patients nor others tomorrow.
-        for patient in sorted(patients, key=_mixed)[:_PICTURES]:
+        for patient in sorted(patients, key=_mixed):
             shard, one = patients[patient][len(patients[patient]) // 2]
             stored = next(found for found in records(shard) if found.planned == one)
             pictures.append(_picture(stored, windows))
         yield {"name": name, "pictures": pictures}
+
+
+def _classes(one: PlannedSlice) -> list[str]:
+    if one.labels is None:
+        return ["unlabelled"]
+    return [name for name, label in zip(CLASSES, one.labels, strict=True) if label] or [_NONE]
 
 
 def _mixed(key: str) -> str:
@@ -177,10 +179,10 @@ def _hounsfield(hu: Mapping[str, Any]) -> dict[str, Any]:
 def _geometry(plan: Plan) -> dict[str, Any]:
     lengths, distances = [], []
     for shard in plan.shards:
-        for members in shard.series():
-            lengths.append(float(len(members)))
-            if len(members) > 1:
-                steps = np.diff([one.z_mm for one in members])
+        for members in shard.series:
+            lengths.append(float(members.num_slices))
+            if members.num_slices > 1:
+                steps = np.diff([one.z_mm for one in members.slices()])
                 distances.append(float(np.median(steps)))
     return {
         "lengths": _histogram(lengths, whole=True),

@@ -121,9 +121,13 @@ def _quarantine(plan: Plan, sidecars: Sequence[shards.Sidecar]) -> list[dict[str
 
 def _manifest(plan: Plan, sidecars: Sequence[shards.Sidecar]) -> dict[str, Any]:
     totals = shards.label_counts([one.shard(Path()) for one in sidecars])
-    positions = [
-        [one.z_mm for one in members] for shard in plan.shards for members in shard.series()
-    ]
+    num_series = gaps = duplicates = 0
+    for shard in plan.shards:
+        for members in shard.series:
+            positions = [one.z_mm for one in members.slices()]
+            num_series += 1
+            gaps += series.count_gaps(positions)
+            duplicates += series.count_duplicates(positions)
     return {
         "schema_version": SCHEMA_VERSION,
         "config": plan.config,
@@ -135,9 +139,9 @@ def _manifest(plan: Plan, sidecars: Sequence[shards.Sidecar]) -> dict[str, Any]:
         "label_counts": dict(zip(CLASSES, totals.tolist(), strict=True)),
         "patients": plan.patients,
         "hu": _hounsfield(sidecars),
-        "num_series": len(positions),
-        "series_gaps": sum(map(series.count_gaps, positions)),
-        "duplicate_positions": sum(map(series.count_duplicates, positions)),
+        "num_series": num_series,
+        "series_gaps": gaps,
+        "duplicate_positions": duplicates,
         "spacings": _summed([one.spacings for one in sidecars]),
         "scanners": _summed([one.scanners for one in sidecars]),
         "transfer_syntaxes": _summed([one.transfer_syntaxes for one in sidecars]),

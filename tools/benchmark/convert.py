@@ -154,7 +154,6 @@ def _floor_rate(sources: Sequence[Source], config: ConversionConfig) -> float:
 def _conversion_rate(config: ConversionConfig, executor: Any) -> float:
     """Slices a second of a whole conversion, by workers that have started."""
     from ich_tf.conversion.convert import plan_conversion, write_shards
-    from ich_tf.conversion.index import index
     from ich_tf.conversion.summary import finish
     from ich_tf.sources import list_sources
 
@@ -162,10 +161,9 @@ def _conversion_rate(config: ConversionConfig, executor: Any) -> float:
         out_dir = Path(folder)
         begun = time.perf_counter()
         sources = list_sources(config.dicom_dir)
-        entries, rejections = index(sources, executor)
         # As many shards as a large data set gives its workers, so that none is idle for long.
         finer = replace(config, shard_mb=_shard_mb(len(sources), config))
-        plan = plan_conversion(finer, sources, entries, rejections)
+        plan, _ = plan_conversion(finer, sources, executor)
         write_shards(plan, plan.shards, sources[0].root, out_dir, executor)
         finish(out_dir, plan, sources[0].root)
         return len(sources) / (time.perf_counter() - begun)

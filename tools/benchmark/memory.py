@@ -17,6 +17,7 @@ from ich_tf import command
 
 _NUM_SLICES = flags.DEFINE_list("num_slices", ["10000", "40000"], "Slices to convert, ascending.")
 _MATRIX = flags.DEFINE_integer("matrix", 64, "Rows and columns of the phantoms.", lower_bound=16)
+_LABELS = flags.DEFINE_bool("labels", False, "Convert with a label CSV, which is held in memory.")
 _NUM_WORKERS = flags.DEFINE_integer("num_workers", 0, "Processes; 0 means one per core.")
 
 
@@ -29,10 +30,14 @@ def main() -> None:
         for count in counts:
             part = Path(folder) / f"first-{count}"
             _write_slices(part, count)
+            labels_csv = ""
+            if _LABELS.value:
+                labels_csv = f"{folder}/first-{count}.csv"
+                _write_labels(Path(labels_csv), count)
             weighed = run_weighed(
                 "tools.make_tfrecords",
                 f"--dicom_dir={part}",
-                "--labels_csv=",
+                f"--labels_csv={labels_csv}",
                 f"--out_dir={Path(folder) / f'out-{count}'}",
                 f"--image_size={_MATRIX.value}",
                 "--shard_mb=4",
@@ -42,6 +47,17 @@ def main() -> None:
                 f"{count} slices: {weighed.main_mib:.0f} MiB the command, "
                 f"{weighed.worker_mib:.0f} MiB its largest worker, {weighed.seconds:.0f} s"
             )
+
+
+def _write_labels(path: Path, count: int) -> None:
+    """Writes labels at random: what they say does not weigh."""
+    import numpy as np
+
+    from ich_tf.labels import ANY, CLASSES, write_long_csv
+
+    values = np.random.default_rng(0).integers(0, 2, (count, len(CLASSES)))
+    values[:, ANY] = 1
+    write_long_csv(path, [f"ID_{number:09x}" for number in range(count)], values)
 
 
 def _write_slices(folder: Path, count: int) -> None:

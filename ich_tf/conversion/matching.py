@@ -1,0 +1,94 @@
+"""Slices <-> the rows of the label CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from ich_tf.conversion.pseudonyms import pseudonym
+from ich_tf.conversion.rejection import Rejection
+from ich_tf.dicom import Header, Reason
+from ich_tf.labels import read_labels_and_conflicts
+from ich_tf.sources import Source
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Labels = tuple[int, ...]
+
+
+class LabelMatcher:
+    """Hands out the rows of a label table, each once."""
+
+    def __init__(self, table: pd.DataFrame, conflicts: dict[str, str] | None = None) -> None:
+        """Takes the labels.
+
+        Args:
+          table: A label table.
+          conflicts: Image id -> why its labels cannot be true.
+        """
+        self._conflicts = conflicts or {}
+        self._conflicting: set[str] = set()
+        # Of 64 possible rows, 752,803 tuples.
+        once: dict[Labels, Labels] = {}
+        rows = map(tuple, table.to_numpy().tolist())
+        self._labels = {
+            image_id: once.setdefault(row, row)
+            for image_id, row in zip(table.index, rows, strict=True)
+        }
+        self._names = [*self._labels, *self._conflicts]
+
+    @classmethod
+    def from_csv(cls, path: str) -> LabelMatcher:
+        """Reads a label CSV.
+
+        Raises:
+          LabelError: If it cannot be read.
+        """
+        return cls(*read_labels_and_conflicts(path))
+
+    def take(self, source: Source, header: Header) -> tuple[str, Labels] | Rejection:
+        """The id under which the CSV knows a slice, and its labels; or why it has none.
+
+        RSNA names a file by its image id; elsewhere the UID is the name in the CSV. A frame's
+        number follows either.
+        """
+        suffix = f"/{header.frame}" if header.frame else ""
+        candidates = dict.fromkeys((source.stem + suffix, header.image_id))
+        wrong = [name for name in candidates if name in self._conflicts]
+        # Two files of one name share no labels: the second finds none.
+        found = {name: self._labels.pop(name) for name in candidates if name in self._labels}
+        if wrong:
+            self._conflicting.update(wrong)
+            return _rejection(source, Reason.LABEL_CONFLICT, f"{self._conflicts[wrong[0]]}.")
+        if len(set(found.values())) > 1:
+            message = "its file's name and its SOP instance UID have different labels."
+            return _rejection(source, Reason.LABEL_CONFLICT, message)
+        for image_id, labels in found.items():
+            return image_id, labels
+        message = "neither its file's name nor its SOP instance UID is in the label CSV."
+        return _rejection(source, Reason.LABEL_MISSING, message)
+
+    def without_images(
+        self, sources: Iterable[Source], hash_key: bytes = b""
+    ) -> Iterator[Rejection]:
+        """The labels that no file was found for, readable or not.
+
+        Args:
+          sources: All files; each slice of them has taken its labels.
+          hash_key: As of `pseudonym`.
+        """
+        left = {*self._labels, *self._conflicts} - self._conflicting
+        left.difference_update(source.stem for source in sources)
+        for number, image_id in enumerate(self._names, 1):
+            if image_id in left:
+                yield Rejection(
+                    pseudonym(image_id, hash_key),
+                    "plan",
+                    Reason.IMAGE_MISSING.value,
+                    f"image {number} of the label CSV has no file.",
+                )
+
+
+def _rejection(source: Source, reason: Reason, message: str) -> Rejection:
+    return Rejection(source.name, "plan", reason.value, message)
