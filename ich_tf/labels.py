@@ -7,7 +7,7 @@ class, `ID_xxxxxxxxx_epidural,0`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +35,7 @@ ANY = CLASSES.index("any")
 WEIGHTS = (1.0, 1.0, 1.0, 1.0, 1.0, 2.0)
 
 HEADER = ("ID", "Label")
+_CHUNK_ROWS = 24_000
 
 
 class LabelError(InputError):
@@ -73,23 +74,18 @@ def read_labels_and_conflicts(path: str | Path) -> tuple[pd.DataFrame, dict[str,
     Raises:
       LabelError: If the file cannot be read, its header differs, or a label is not 0 or 1.
     """
-    import pandas as pd
-
-    long = _read_long(path)
-    values = pd.to_numeric(long["Label"], errors="coerce")
-    bad = ~values.isin((0, 1))
-    if bad.any():
-        row = long[bad].iloc[0]
-        raise LabelError(
-            f"{path}: {int(bad.sum())} labels are neither 0 nor 1, the first {row['ID']!r} with "
-            f"{row['Label']!r}. Labels mark absence (0) or presence (1): correct those rows."
-        )
-    wide, conflicts = _widen(long.assign(Label=values.astype("int64")), path)
-    any_label = wide["any"].to_numpy()
-    subtypes = wide[list(SUBTYPES)].to_numpy().max(axis=1, initial=0)
-    contradictory = wide.index[subtypes > any_label]
+    table, conflicts = _read_wide(
+        path,
+        lambda values: (values == 0) | (values == 1),
+        "labels are neither 0 nor 1",
+        "Labels mark absence (0) or presence (1): correct those rows.",
+    )
+    table = table.astype("int64")
+    any_label = table["any"].to_numpy()
+    subtypes = table[list(SUBTYPES)].to_numpy().max(axis=1, initial=0)
+    contradictory = table.index[subtypes > any_label]
     conflicts.update(dict.fromkeys(contradictory, "a subtype is 1 with any = 0"))
-    return wide.drop(index=contradictory), conflicts
+    return table.drop(index=contradictory), conflicts
 
 
 def read_submission(path: str | Path) -> pd.DataFrame:
@@ -98,20 +94,12 @@ def read_submission(path: str | Path) -> pd.DataFrame:
     Raises:
       LabelError: As `read_labels`; also for values that are NaN or outside [0, 1].
     """
-    long = _read_long(path)
-    try:
-        # Python's float reads every digit; pandas' parser may lose the last.
-        values = long["Label"].map(float)
-    except ValueError as error:
-        raise LabelError(f"{path}: {error}. Every value must be a number in [0, 1].") from error
-    bad = ~values.between(0.0, 1.0)
-    if bad.any():
-        row = long[bad].iloc[0]
-        raise LabelError(
-            f"{path}: {int(bad.sum())} values are no probabilities, the first {row['ID']!r} with "
-            f"{row['Label']!r}. Every value must lie in [0, 1]."
-        )
-    table, conflicts = _widen(long.assign(Label=values), path)
+    table, conflicts = _read_wide(
+        path,
+        lambda values: (values >= 0) & (values <= 1),
+        "values are no probabilities",
+        "Every value must be a number in [0, 1].",
+    )
     _refuse(conflicts, path)
     return table
 
@@ -139,7 +127,8 @@ def write_long_csv(
     frame.to_csv(path, index=False, lineterminator="\n")
 
 
-def _read_long(path: str | Path) -> pd.DataFrame:
+def _read_chunks(path: str | Path) -> Iterator[pd.DataFrame]:
+    """The rows as strings, some at a time: as one table RSNA's take two gigabytes."""
     import pandas as pd
 
     path = Path(path)
@@ -149,19 +138,25 @@ def _read_long(path: str | Path) -> pd.DataFrame:
         )
     try:
         # utf-8-sig: spreadsheets write a byte order mark.
-        long = pd.read_csv(path, dtype=str, encoding="utf-8-sig", keep_default_na=False)
+        with pd.read_csv(
+            path, dtype=str, encoding="utf-8-sig", keep_default_na=False, chunksize=_CHUNK_ROWS
+        ) as chunks:
+            for number, chunk in enumerate(chunks):
+                if tuple(chunk.columns) != HEADER:
+                    raise LabelError(
+                        f"{path}: the header is {','.join(map(str, chunk.columns))!r}; expected "
+                        f"{','.join(HEADER)!r}. Rename or drop columns so that just these two "
+                        "remain."
+                    )
+                if chunk.empty and not number:
+                    raise LabelError(
+                        f"{path}: has no rows below its header; expected six an image."
+                    )
+                yield chunk
     except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
         raise LabelError(
             f"{path}: not readable as CSV ({error}). Expected the header ID,Label."
         ) from error
-    if tuple(long.columns) != HEADER:
-        raise LabelError(
-            f"{path}: the header is {','.join(map(str, long.columns))!r}; expected "
-            f"{','.join(HEADER)!r}. Rename or drop columns so that just these two remain."
-        )
-    if long.empty:
-        raise LabelError(f"{path}: has no rows below its header; expected six an image.")
-    return long
 
 
 def _refuse(conflicts: dict[str, str], path: str | Path) -> None:
@@ -173,31 +168,77 @@ def _refuse(conflicts: dict[str, str], path: str | Path) -> None:
         )
 
 
-def _widen(long: pd.DataFrame, path: str | Path) -> tuple[pd.DataFrame, dict[str, str]]:
-    """A row an image; and image id -> what is wrong, of images that give no whole row."""
+def _read_wide(
+    path: str | Path, is_good: Callable[[np.ndarray], np.ndarray], wrong: str, advice: str
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """A row an image, float64; and image id -> what is wrong, of images that give no whole row.
+
+    Args:
+      path: The CSV.
+      is_good: Which values may stand in it.
+      wrong: What the others are.
+      advice: What to do about them.
+    """
     import pandas as pd
 
-    long = long.drop_duplicates()
-    parts = long["ID"].str.rsplit("_", n=1, expand=True).reindex(columns=[0, 1])
-    unknown = ~parts[1].isin(CLASSES)
-    if unknown.any():
+    numbers: dict[str, int] = {}
+    pieces: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    unknown, bad = _Faults(), _Faults()
+    for chunk in _read_chunks(path):
+        ids, texts = chunk["ID"], chunk["Label"]
+        parts = ids.str.rsplit("_", n=1, expand=True).reindex(columns=[0, 1])
+        columns = pd.Categorical(parts[1], categories=list(CLASSES)).codes
+        values = _as_numbers(texts)
+        unknown.add(ids[columns < 0])
+        bad.add((ids + " with " + texts)[~is_good(values)])
+        codes, images = pd.factorize(parts[0])
+        known = [numbers.setdefault(image, len(numbers)) for image in images]
+        pieces.append((np.asarray(known, np.int32)[codes], columns, values))
+    if bad.count:
+        raise LabelError(f"{path}: {bad.count} {wrong}, the first {bad.first!r}. {advice}")
+    if unknown.count:
         raise LabelError(
-            f"{path}: {int(unknown.sum())} ids do not end in a class, the first "
-            f"{long['ID'][unknown].iloc[0]!r}. Expected <image>_<class> with one of "
-            f"{', '.join(CLASSES)}."
+            f"{path}: {unknown.count} ids do not end in a class, the first {unknown.first!r}. "
+            f"Expected <image>_<class> with one of {', '.join(CLASSES)}."
         )
-    codes, images = pd.factorize(parts[0])
-    columns = pd.Categorical(parts[1], categories=list(CLASSES)).codes
-    present = np.zeros((len(images), len(CLASSES)), dtype=bool)
-    present[codes, columns] = True
-    table = np.zeros(present.shape, long["Label"].to_numpy().dtype)
-    table[codes, columns] = long["Label"].to_numpy()
-    repeated = long["ID"].duplicated().to_numpy()
-    conflicts = {
-        images[i]: f"its rows for {CLASSES[j]} disagree"
-        for i, j in zip(codes[repeated], columns[repeated], strict=True)
-    }
-    for i, j in np.argwhere(~present):
-        conflicts.setdefault(images[i], f"it has no row for {CLASSES[j]}")
-    wide = pd.DataFrame(table, index=pd.Index(images, name="image_id"), columns=list(CLASSES))
-    return wide.drop(index=list(conflicts)), conflicts
+    # An image's rows may repeat, if they agree: stage_2_train.csv has some twice.
+    lowest = np.full((len(numbers), len(CLASSES)), np.inf)
+    highest = -lowest
+    for rows, columns, values in pieces:
+        np.minimum.at(lowest, (rows, columns), values)
+        np.maximum.at(highest, (rows, columns), values)
+    names = np.array(list(numbers), dtype=object)
+    conflicts: dict[str, str] = {}
+    for i, j in np.argwhere(lowest != highest):
+        # Where there is no row, infinities are left.
+        what = "its rows for {} disagree" if np.isfinite(lowest[i, j]) else "it has no row for {}"
+        conflicts.setdefault(names[i], what.format(CLASSES[j]))
+    good = np.all(lowest == highest, axis=1)
+    index = pd.Index(names[good], name="image_id")
+    return pd.DataFrame(lowest[good], index=index, columns=list(CLASSES)), conflicts
+
+
+class _Faults:
+    def __init__(self) -> None:
+        self.count = 0
+        self.first = ""
+
+    def add(self, found: pd.Series) -> None:
+        if len(found) and not self.count:
+            self.first = found.iloc[0]
+        self.count += len(found)
+
+
+def _as_numbers(texts: pd.Series) -> np.ndarray:
+    """Float64, NaN for what is no number. Python reads every digit; pandas may lose the last."""
+    try:
+        return np.asarray(texts.to_numpy(dtype=object).astype(np.float64))
+    except ValueError:
+        return np.array([_as_number(text) for text in texts])
+
+
+def _as_number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")

@@ -1,8 +1,10 @@
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from ich_tf import labels
 from ich_tf.labels import (
     CLASSES,
     LabelError,
@@ -13,7 +15,7 @@ from ich_tf.labels import (
 )
 
 
-def rows(image: str, values: str) -> list[str]:
+def rows(image: str, values: Iterable[object]) -> list[str]:
     return [f"{image}_{name},{value}" for name, value in zip(CLASSES, values, strict=True)]
 
 
@@ -75,6 +77,26 @@ def test_conflicts_cost_their_images_alone(tmp_path: Path) -> None:
         "ID_c": "a subtype is 1 with any = 0",
         "ID_d": "it has no row for epidural",
     }
+
+
+def test_rows_of_an_image_may_lie_far_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(labels, "_CHUNK_ROWS", 7)
+    ids = [f"ID_{i:09x}" for i in range(40)]
+    values = np.random.default_rng(0).integers(0, 2, (40, 6))
+    values[:, 5] = values.max(axis=1)
+    lines = [line for i, row in zip(ids, values.tolist(), strict=True) for line in rows(i, row)]
+    order = np.random.default_rng(1).permutation(len(lines))
+    shuffled = [lines[i] for i in order]
+    table = read_labels(write(tmp_path / "l.csv", shuffled))
+    np.testing.assert_array_equal(table.loc[ids].to_numpy(), values)
+    assert list(table.index) == list(dict.fromkeys(line[:12] for line in shuffled))
+    wrong = [*shuffled, "ID_x_any,3", *rows("ID_y", "000000"), "ID_z_any,4"]
+    with pytest.raises(LabelError, match="2 labels are neither 0 nor 1, the first 'ID_x_any with"):
+        read_labels(write(tmp_path / "w.csv", wrong))
+    with pytest.raises(LabelError, match=f"1 images .* {ids[3]}: its rows for any disagree"):
+        read_labels(write(tmp_path / "d.csv", [*shuffled, f"{ids[3]}_any,{1 - values[3, 5]}"]))
 
 
 def test_missing_and_binary_files(tmp_path: Path) -> None:
