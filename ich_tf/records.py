@@ -106,8 +106,8 @@ FEATURES: dict[str, tuple[str, type, int | None]] = {
 }
 assert set(FEATURES) == {field.name for field in fields(SliceRecord)}
 
-# Least compression with run-length matching: 1.6 ms and 45 KiB a 256 px slice of three
-# windows, where level 6 takes 12 ms to save a fifth.
+# Least compression with run-length matching: 1.6 to 2.9 ms, by machine, and 45 KiB a 256 px slice
+# of three windows, where level 6 takes 12 ms to save a fifth.
 _PNG_OPTIONS = (
     cv2.IMWRITE_PNG_COMPRESSION,
     1,

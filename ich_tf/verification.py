@@ -101,7 +101,8 @@ def _check_sizes(
 
 def _check_summaries(folder: Path, plan: Plan, sidecars: list[shards.Sidecar]) -> Iterator[Problem]:
     """What the files that follow from plan and sidecars tell."""
-    for name, text in summary_files(plan, sidecars).items():
+    summaries = summary_files(plan, sidecars)
+    for name, text in summaries.items():
         if not (folder / name).is_file():
             yield Problem(name, "is missing.")
         elif (folder / name).read_bytes() != text.encode():
@@ -115,7 +116,7 @@ def _check_summaries(folder: Path, plan: Plan, sidecars: list[shards.Sidecar]) -
         yield Problem(shards.SUCCESS, "is missing: the conversion is unfinished.")
         return
     try:
-        expected = success_text(folder, sidecars).encode().splitlines()
+        expected = success_text(folder, sidecars, summaries).encode().splitlines()
     except FileNotFoundError:
         return  # named above
     for line in sorted(set(expected) - set(claimed)):

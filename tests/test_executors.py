@@ -16,6 +16,7 @@ from test_conversion import config_for, files_of
 
 from ich_tf.conversion.config import ConversionConfig
 from ich_tf.conversion.convert import convert
+from ich_tf.conversion.dask import DaskExecutor
 from ich_tf.errors import ConfigError, InputError
 
 ENVIRONMENT = {
@@ -31,6 +32,14 @@ def small(phantom_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("executors") / "local"
     convert(config_for(phantom_dir, folder))
     return folder
+
+
+def wait_or_kill(process: subprocess.Popen) -> None:
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +69,7 @@ def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     for process in reversed(processes):
         process.terminate()
     for process in processes:
-        process.wait(20)
+        wait_or_kill(process)
 
 
 @pytest.mark.parametrize("workers", [2, 3])
@@ -73,6 +82,11 @@ def test_dask(phantom_dir: Path, small: Path, tmp_path: Path, scheduler: str) ->
     changes = {"runner": "dask", "dask_scheduler": scheduler}
     convert(config_for(phantom_dir, tmp_path / "out", **changes))
     assert files_of(tmp_path / "out") == files_of(small)
+
+
+def test_an_error_in_a_dask_worker_is_told_as_it_is(scheduler: str) -> None:
+    with DaskExecutor(scheduler) as executor, pytest.raises(ValueError, match="invalid literal"):
+        list(executor.map(int, ["1", "x"]))
 
 
 def test_a_dask_worker_is_killed(

@@ -46,6 +46,7 @@ ORDER = [
     "conversion.execute",
     "conversion.lookup",
     "conversion.report",
+    "conversion.tfds",
     "conversion.summary",
     "conversion.convert",
     "conversion.dry_run",

@@ -82,7 +82,7 @@ class DaskExecutor:
         except (
             CancelledError,
             self._distributed.KilledWorker,
-            self._distributed.CommClosedError,
+            self._distributed.comm.CommClosedError,
         ) as error:
             raise InputError(
                 f"the Dask cluster at {self._scheduler} lost the work ({type(error).__name__}): "

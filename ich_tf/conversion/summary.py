@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import numpy as np
 from ich_tf import series, shards
 from ich_tf.conversion.plan import Plan
 from ich_tf.conversion.report import report_html
+from ich_tf.conversion.tfds import TFDS_FILES, tfds_files
 from ich_tf.labels import CLASSES
 from ich_tf.records import SCHEMA_VERSION
 from ich_tf.splits import UNLABELLED
@@ -72,11 +73,15 @@ def finish(out_dir: Path, plan: Plan, root: Path, num_kept: int = 0) -> Conversi
     sidecars = [shards.read_sidecar(out_dir / one.name) for one in plan.shards]
     shards.write_parts(out_dir / shards.PLAN, plan.json_lines(root))
     manifest, quarantine = _manifest(plan, sidecars), _quarantine(plan, sidecars)
-    for name, text in summary_files(plan, sidecars).items():
+    summaries = summary_files(plan, sidecars)
+    for name in TFDS_FILES:
+        if name not in summaries:
+            (out_dir / name).unlink(missing_ok=True)
+    for name, text in summaries.items():
         shards.write_text(out_dir / name, text)
     report = report_html(out_dir, plan, sidecars, manifest, quarantine)
     shards.write_text(out_dir / shards.REPORT, report)
-    shards.write_text(out_dir / shards.SUCCESS, success_text(out_dir, sidecars))
+    shards.write_text(out_dir / shards.SUCCESS, success_text(out_dir, sidecars, summaries))
     return ConversionResult(
         out_dir=out_dir,
         num_records=manifest["num_records"],
@@ -90,21 +95,29 @@ def finish(out_dir: Path, plan: Plan, root: Path, num_kept: int = 0) -> Conversi
 
 def summary_files(plan: Plan, sidecars: Sequence[shards.Sidecar]) -> dict[str, str]:
     """Name -> text of the files that follow from plan and sidecars."""
-    quarantine = _quarantine(plan, sidecars)
+    quarantine, manifest = _quarantine(plan, sidecars), _manifest(plan, sidecars)
     return {
         shards.QUARANTINE: "".join(json.dumps(one, sort_keys=True) + "\n" for one in quarantine),
-        shards.MANIFEST: shards.json_text(_manifest(plan, sidecars)),
+        shards.MANIFEST: shards.json_text(manifest),
+        **tfds_files(manifest),
     }
 
 
-def success_text(out_dir: Path, sidecars: Sequence[shards.Sidecar]) -> str:
+def success_text(
+    out_dir: Path, sidecars: Sequence[shards.Sidecar], summaries: Iterable[str]
+) -> str:
     """The text of `_SUCCESS`: the SHA-256 of every file, as `sha256sum` writes them.
 
     The shards' own are taken from their sidecars: nothing large is read.
+
+    Args:
+      out_dir: The folder of shards.
+      sidecars: Of its shards.
+      summaries: Names of `summary_files`.
     """
     hashes = {
         name: shards.file_sha256(out_dir / name)
-        for name in (shards.PLAN, shards.MANIFEST, shards.QUARANTINE, shards.REPORT)
+        for name in (shards.PLAN, *summaries, shards.REPORT)
     }
     for sidecar in sidecars:
         path = out_dir / sidecar.name

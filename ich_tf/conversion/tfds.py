@@ -1,0 +1,97 @@
+"""dataset_info.json and features.json: what tensorflow_datasets knows a folder of shards by.
+
+`tfds.builder_from_directory(folder)` reads it then. tensorflow_datasets is not needed to write
+them. Source of the layout: what `tfds.folder_dataset.write_metadata` of version 4.9 writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ich_tf.records import FEATURES, SCHEMA_VERSION
+from ich_tf.shards import image_shape, json_text, shard_name
+
+TFDS_FILES = ("dataset_info.json", "features.json")
+_PACKAGE = "tensorflow_datasets.core.features"
+_DTYPES = {int: "int64", float: "float32"}
+
+
+def tfds_files(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Name -> text of the two files.
+
+    Empty for a folder whose shards are not numbered through, as one that shards were dropped from:
+    tensorflow_datasets finds shards by their number.
+
+    Args:
+      manifest: What manifest.json holds.
+    """
+    splits: dict[str, list[Mapping[str, Any]]] = {}
+    for shard in manifest["shards"]:
+        splits.setdefault(shard["split"], []).append(shard)
+    for split, members in splits.items():
+        expected = [shard_name(split, number, len(members)) for number in range(len(members))]
+        if [one["name"] for one in members] != expected:
+            return {}
+    info = {
+        "name": "ich_tf",
+        "version": f"{SCHEMA_VERSION}.0.0",
+        "fileFormat": "tfrecord",
+        "splits": [
+            {
+                "name": split,
+                "filepathTemplate": "{SPLIT}-{SHARD_X_OF_Y}.{FILEFORMAT}",
+                "shardLengths": [str(one["num_records"]) for one in members],
+                "numBytes": str(sum(one["num_bytes"] for one in members)),
+            }
+            for split, members in splits.items()
+        ],
+    }
+    features = {
+        name: _image(manifest["config"]) if field == "encoded" else _feature(kind, count)
+        for field, (name, kind, count) in FEATURES.items()
+    }
+    content = {
+        "pythonClassName": f"{_PACKAGE}.features_dict.FeaturesDict",
+        "featuresDict": {"features": features},
+    }
+    return dict(zip(TFDS_FILES, (json_text(info), json_text(content)), strict=True))
+
+
+def _feature(kind: type, count: int | None) -> dict[str, Any]:
+    if count is None:
+        return {
+            "pythonClassName": f"{_PACKAGE}.sequence_feature.Sequence",
+            "sequence": {"feature": _feature(kind, 1), "length": "-1"},
+        }
+    if kind is bytes:
+        return {"pythonClassName": f"{_PACKAGE}.text_feature.Text", "text": {}}
+    return _tensor(() if count == 1 else (count,), _DTYPES[kind], "none")
+
+
+def _tensor(shape: tuple[int, ...], dtype: str, encoding: str) -> dict[str, Any]:
+    return {
+        "pythonClassName": f"{_PACKAGE}.tensor_feature.Tensor",
+        "tensor": {"dtype": dtype, "encoding": encoding, "shape": _shape(shape)},
+    }
+
+
+def _shape(shape: tuple[int, ...]) -> dict[str, Any]:
+    return {"dimensions": [str(size) for size in shape]}
+
+
+def _image(config: Mapping[str, Any]) -> dict[str, Any]:
+    encoding = config["encoding"]
+    rows, columns, channels = image_shape(config["image_size"], config["windows"], encoding)
+    if encoding == "raw":
+        return _tensor((rows, columns, channels), "uint8", "bytes")
+    if channels not in (1, 3):  # laid side by side, as `records.encode_image` does
+        columns, channels = columns * channels, 1
+    return {
+        "pythonClassName": f"{_PACKAGE}.image_feature.Image",
+        "image": {
+            "shape": _shape((rows, columns, channels)),
+            "dtype": "uint16" if encoding == "hu16" else "uint8",
+            "encodingFormat": "jpeg" if encoding == "jpeg" else "png",
+        },
+    }
