@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_conversion import config_for
 
-from ich_tf.conversion.config import ConversionConfig
 from ich_tf.conversion.convert import convert
 from ich_tf.conversion.plan import load_plan
 from ich_tf.conversion.tfds import TFDS_FILES
@@ -21,17 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def convert_small(phantoms: Path, out_dir: Path, **changes: object) -> Path:
-    values = {
-        "dicom_dir": str(phantoms / "stage_2_train"),
-        "labels_csv": str(phantoms / "stage_2_train.csv"),
-        "out_dir": str(out_dir),
-        "image_size": 32,
-        "num_folds": 3,
-        "test_fraction": 0.2,
-        "shard_mb": 1,
-        "num_workers": 1,
-    }
-    convert(ConversionConfig(**{**values, **changes}))
+    convert(config_for(phantoms, out_dir, **changes))
     return out_dir
 
 
