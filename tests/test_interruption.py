@@ -54,7 +54,7 @@ def interrupt(config: ConversionConfig, rng: np.random.Generator) -> None:
         if list(out_dir.glob(".*.tmp")):
             break
         time.sleep(0.001)
-    time.sleep(rng.uniform(0, 0.25))
+    time.sleep(rng.uniform(0, 0.1))
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -70,16 +70,17 @@ def test_killed_at_random_moments(
     rng = np.random.default_rng(kills)
     out_dir = tmp_path / "out"
     config = config_for(phantom_dir, out_dir, image_size=128, encoding="raw", num_workers=workers)
-    unfinished = 0
-    for number in range(kills):
+    struck = rounds = 0
+    while struck < kills:
+        # On a fast machine some runs end before they are killed: they do not count.
+        rounds += 1
+        assert rounds <= 5 * kills, f"{struck} of {rounds} rounds were cut"
         for _ in range(rng.integers(1, 3)):
             interrupt(config, rng)
-        unfinished += not (out_dir / "_SUCCESS").is_file()
+        struck += not (out_dir / "_SUCCESS").is_file()
         subprocess.run(command(config), cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-        assert files_of(out_dir) == files_of(whole), number
+        assert files_of(out_dir) == files_of(whole), rounds
         shutil.rmtree(out_dir)
-    # Not just runs that had ended by themselves.
-    assert unfinished > kills / 2
 
 
 def test_a_full_disk(phantom_dir: Path, whole: Path, tmp_path: Path) -> None:
