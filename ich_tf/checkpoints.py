@@ -1,10 +1,13 @@
 """What a work dir holds: the best model, and the state to continue a run from.
 
     config.json          the run's config
+    run.json             the data's hash; versions, commit and hardware of each start (`run_log`)
     model.json           ModelSpec, and the SHA-256 of best.weights.h5
     best.weights.h5      the weights of the epoch with the least validation loss
     history.csv          a row an epoch
-    checkpoints/         the last epoch: model, optimizer, epoch, best loss
+    training_curves.png  the same as a picture
+    tensorboard/         the same for TensorBoard, and the loss between
+    checkpoints/         the last three: model, optimizer, moving average, place in the data
 
 A model is always built in code, and only then are weights read into it: a Keras model file
 may run code of whoever wrote it.
@@ -14,6 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import math
 import shutil
 from pathlib import Path
@@ -26,12 +30,17 @@ from ich_tf.errors import ConfigError, InputError
 from ich_tf.labels import CLASSES
 from ich_tf.models import build_model, load_own_weights
 from ich_tf.records import CROPS
-from ich_tf.shards import file_sha256, write_json, write_text
+from ich_tf.shards import file_sha256, read_json, write_json, write_text
+
+_LOG = logging.getLogger(__name__)
 
 CONFIG = "config.json"
 MODEL = "model.json"
 BEST_WEIGHTS = "best.weights.h5"
 HISTORY = "history.csv"
+CURVES = "training_curves.png"
+RUN = "run.json"
+TENSORBOARD = "tensorboard"
 CHECKPOINTS = "checkpoints"
 
 SPEC_VERSION = 1
@@ -44,12 +53,12 @@ class ModelSpec:
 
     Attributes:
       backbone: One of `config.BACKBONES`.
-      record_shape: (height, width, channels) of its input.
+      record_shape: H, W, C of a record.
       image_size: What the backbone sees, px.
       windows: The presets of its channels, in order.
       stored_hu: The records hold Hounsfield units, and the model applies the windows.
       crop: What was cut out of a slice before resizing, one of `records.CROPS`.
-      dropout, bn_momentum, freeze_bn: As in `config.TrainConfig`.
+      dropout, bn_momentum, freeze_bn, neighbours, negatives_kept: As in `config.TrainConfig`.
       prior: Each class's share of positives in the training folds: what a constant predictor
         says, and what a slice gets that cannot be read.
       classes: Of its logits, in order.
@@ -65,6 +74,8 @@ class ModelSpec:
     dropout: float = 0.0
     bn_momentum: float = 0.0
     freeze_bn: bool = False
+    neighbours: int = 1
+    negatives_kept: float = 1.0
     prior: tuple[float, ...] = (0.5,) * len(CLASSES)
     classes: tuple[str, ...] = CLASSES
     version: int = SPEC_VERSION
@@ -94,6 +105,8 @@ class ModelSpec:
             dropout=self.dropout,
             bn_momentum=self.bn_momentum,
             freeze_bn=self.freeze_bn,
+            neighbours=self.neighbours,
+            negatives_kept=self.negatives_kept,
             **initial,
         )
 
@@ -181,87 +194,136 @@ def _read_model_json(work_dir: Path) -> tuple[ModelSpec, tuple[str, ...]]:
         ) from error
 
 
+@dataclasses.dataclass
+class Progress:
+    """Where a run stands.
+
+    Attributes:
+      epoch: Finished ones, validation included.
+      step: Steps taken of the next.
+      loss_sum: Of these steps.
+      seconds: That they took.
+      waited: Of these, for input.
+      best_loss: The least validation loss so far.
+      best_epoch: Whose it was, from 1; 0 at first.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    loss_sum: float = 0.0
+    seconds: float = 0.0
+    waited: float = 0.0
+    best_loss: float = math.inf
+    best_epoch: int = 0
+
+    def finish_epoch(self, val_loss: float) -> bool:
+        """Goes on to the next epoch; says whether the finished one is the best so far."""
+        self.epoch += 1
+        self.step, self.loss_sum, self.seconds, self.waited = 0, 0.0, 0.0, 0.0
+        if val_loss >= self.best_loss:
+            return False
+        self.best_loss, self.best_epoch = val_loss, self.epoch
+        return True
+
+
+class _Stored(tf.train.experimental.PythonState):  # type: ignore[misc]
+    """A `Progress` within a checkpoint, as JSON: it keeps floats to the bit."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+
+    def serialize(self) -> str:
+        return json.dumps(dataclasses.asdict(self.progress))
+
+    def deserialize(self, string_value: str | bytes) -> None:
+        for name, value in json.loads(string_value).items():
+            setattr(self.progress, name, value)
+
+
 class TrainingState:
-    """The state of a run at the end of an epoch, in `checkpoints/`."""
+    """The whole state of a run, in `checkpoints/`; the last three are kept.
+
+    Attributes:
+      progress: Saved and restored with it.
+    """
 
     def __init__(
-        self, work_dir: str | Path, model: tf.keras.Model, optimizer: tf.keras.optimizers.Optimizer
+        self,
+        work_dir: str | Path,
+        model: tf.keras.Model,
+        optimizer: Any,
+        more: dict[str, Any] | None = None,
+        *,
+        write_to: str | Path | None = None,
     ) -> None:
-        """Tracks a model and its built optimizer; call it under the strategy's scope."""
-        self._epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
-        self._best_epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
-        self._best_loss = tf.Variable(math.inf, dtype=tf.float64, trainable=False)
+        """Tracks a model and its built optimizer; call it under the strategy's scope.
+
+        Args:
+          work_dir: To restore from.
+          model: As built.
+          optimizer: With its variables.
+          more: Further variables by name, as `TrainingStep.state`.
+          write_to: Another folder to save into: of several workers, each writes, but only the
+            chief into the work dir.
+        """
+        self.progress = Progress()
         self._checkpoint = tf.train.Checkpoint(
-            model=model,
-            optimizer=optimizer,
-            epoch=self._epoch,
-            best_epoch=self._best_epoch,
-            best_loss=self._best_loss,
+            model=model, optimizer=optimizer, progress=_Stored(self.progress), **(more or {})
         )
-        # Two: while one is written, the other stands.
+        self._folder = Path(work_dir) / CHECKPOINTS
         self._manager = tf.train.CheckpointManager(
-            self._checkpoint, str(Path(work_dir) / CHECKPOINTS), max_to_keep=2
+            self._checkpoint, str(Path(write_to or work_dir) / CHECKPOINTS), max_to_keep=3
         )
-
-    @property
-    def epoch(self) -> int:
-        """Finished epochs."""
-        return int(self._epoch.numpy())
-
-    @property
-    def best_epoch(self) -> int:
-        """Whose validation loss is the least, from 1; 0 at first."""
-        return int(self._best_epoch.numpy())
-
-    @property
-    def best_loss(self) -> float:
-        """The least validation loss so far; infinite at first."""
-        return float(self._best_loss.numpy())
 
     def restore(self) -> bool:
-        """Restores the last epoch's state.
+        """Restores the last checkpoint that can be read.
 
         Returns:
           Whether there was one.
 
         Raises:
-          InputError: If it is damaged or of another model.
+          InputError: If all are damaged or of another model.
         """
-        path = self._manager.latest_checkpoint
-        if path is None:
-            return False
-        try:
-            self._checkpoint.restore(path).assert_consumed()
-        # IndexError: how TensorFlow says that a file ends too soon.
-        except (tf.errors.OpError, AssertionError, ValueError, IndexError) as error:
+        known = tf.train.get_checkpoint_state(str(self._folder))
+        paths = list(known.all_model_checkpoint_paths) if known is not None else []
+        problems = []
+        for path in reversed(paths):
+            try:
+                self._checkpoint.restore(path).assert_consumed()
+            # IndexError: how TensorFlow says that a file ends too soon.
+            except (tf.errors.OpError, AssertionError, ValueError, IndexError) as error:
+                problems.append(str(error).strip().splitlines()[0])
+                continue
+            if problems:
+                _LOG.warning("%s: not readable (%s); %s is", paths[-1], problems[0], path)
+            return True
+        if problems:
             raise InputError(
-                f"{path}: this checkpoint is damaged or of another model "
-                f"({str(error).strip().splitlines()[0]}). Give --overwrite to start anew, or "
-                "another --work_dir."
-            ) from error
-        return True
+                f"{paths[-1]}: this checkpoint and those before it are damaged or of another model "
+                f"({problems[0]}). Give --overwrite to start anew, or another --work_dir."
+            )
+        return False
 
-    def improves(self, val_loss: float) -> bool:
-        """Whether a validation loss is the least so far."""
-        return val_loss < self.best_loss
-
-    def save(self, epoch: int, val_loss: float) -> None:
-        """Writes the state after epoch number `epoch`, counted from 1."""
-        if self.improves(val_loss):
-            self._best_loss.assign(val_loss)
-            self._best_epoch.assign(epoch)
-        self._epoch.assign(epoch)
-        self._manager.save(checkpoint_number=epoch)
+    def save(self) -> None:
+        """Writes the state: whole, or not at all."""
+        self._manager.save()
 
 
-def check_work_dir(work_dir: str | Path, config: TrainConfig) -> None:
-    """Checks that a run with this config may continue what the folder holds.
+def check_work_dir(
+    work_dir: str | Path, config: TrainConfig, data: dict[str, Any] | None = None
+) -> None:
+    """Checks that a run with this config on these data may continue what the folder holds.
 
-    A folder without any finished epoch is free to use.
+    A folder without any checkpoint is free to use.
+
+    Args:
+      work_dir: The folder.
+      config: Of the run.
+      data: Of the run, as `run_log.describe_data` gives it; None compares no data.
 
     Raises:
-      InputError: If the folder holds a run with another config, naming what differs, or a
-        model without the state to continue from.
+      InputError: If the folder holds a run with another config or on other data, naming what
+        differs, or a model without the state to continue from.
     """
     work_dir = Path(work_dir)
     if work_dir.exists() and not work_dir.is_dir():
@@ -285,6 +347,18 @@ def check_work_dir(work_dir: str | Path, config: TrainConfig) -> None:
         raise InputError(
             f"{work_dir}: holds a run with another config ({'; '.join(differing)}). {advice}"
         )
+    if data is None:
+        return
+    former = read_json(work_dir / RUN)["data"]
+    differing = [
+        f"{name}: {data[name]!r} here, {former.get(name)!r} there"
+        for name in data
+        if data[name] != former.get(name)
+    ]
+    if differing:
+        raise InputError(
+            f"{work_dir}: holds a run on other data ({'; '.join(differing)}). {advice}"
+        )
 
 
 def start_work_dir(work_dir: str | Path, config: TrainConfig, *, resumed: bool) -> None:
@@ -293,12 +367,16 @@ def start_work_dir(work_dir: str | Path, config: TrainConfig, *, resumed: bool) 
     if not resumed:
         # Checkpoints first: killed in between, what remains is not taken for a run to continue.
         shutil.rmtree(work_dir / CHECKPOINTS, ignore_errors=True)
-        for name in (MODEL, BEST_WEIGHTS, HISTORY, CONFIG):
+        shutil.rmtree(work_dir / TENSORBOARD, ignore_errors=True)
+        for name in (MODEL, BEST_WEIGHTS, HISTORY, CURVES, CONFIG, RUN):
             (work_dir / name).unlink(missing_ok=True)
     work_dir.mkdir(parents=True, exist_ok=True)
+    # Of a run that was killed while it wrote a checkpoint.
+    for unfinished in (work_dir / CHECKPOINTS).glob("*_temp"):
+        shutil.rmtree(unfinished, ignore_errors=True)
     write_text(work_dir / CONFIG, config.to_json())
 
 
 def can_resume(work_dir: str | Path) -> bool:
-    """Whether the folder holds the state after some epoch."""
+    """Whether the folder holds a checkpoint."""
     return tf.train.latest_checkpoint(str(Path(work_dir) / CHECKPOINTS)) is not None

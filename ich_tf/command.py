@@ -1,7 +1,7 @@
 """What every command shares: flags, help, exit codes, log lines. Runnable modules only.
 
 Exit codes: 0 done; 1 the work failed, with one paragraph on stderr; 2 wrong usage;
-130 interrupted. `--debug` adds the traceback.
+130 interrupted; 143 terminated. `--debug` adds the traceback.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from typing import Any, NoReturn, TypeVar
 
 from absl import flags
 
-from ich_tf.errors import InputError, UsageError
+from ich_tf.errors import InputError, Terminated, UsageError
 
 EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
 
 _DEBUG = flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
 
@@ -60,6 +61,9 @@ def run(main: Callable[[], None], doc: str | None) -> NoReturn:
     except KeyboardInterrupt as error:
         print("Interrupted. Run the same command again to continue.", file=sys.stderr)
         raise SystemExit(EXIT_INTERRUPTED) from error
+    except Terminated as error:
+        print(f"{error} Run the same command again to continue.", file=sys.stderr)
+        raise SystemExit(EXIT_TERMINATED) from error
     raise SystemExit(EXIT_OK)
 
 

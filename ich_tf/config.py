@@ -15,14 +15,23 @@ from typing import Any
 from ich_tf.errors import ConfigError
 
 BACKBONES = ("resnet50", "efficientnet_b4", "tiny")
-OPTIMIZERS = ("adam", "adamw", "sgd")
+OPTIMIZERS = ("adam", "adamw", "sgd", "lamb", "radam")
 SCHEDULES = ("constant", "exponential", "cosine")
-STRATEGIES = ("one", "mirrored")
+STRATEGIES = ("one", "mirrored", "multi_worker")
+ALL_FOLDS = "all"
 PRECISIONS = ("auto", "float32", "float16", "bfloat16")
 XLA_CHOICES = ("auto", "on", "off")
 
-# Where a run reads and writes, and whether it may overwrite: no part of what it computes.
-PLACE_FIELDS = ("work_dir", "overwrite")
+# What a run may change when it continues: no part of what it computes. The data are compared by
+# their hash, not their place.
+FREE_FIELDS = (
+    "data_dir",
+    "work_dir",
+    "overwrite",
+    "checkpoint_steps",
+    "self_check",
+    "tensorboard",
+)
 
 
 def _field(default: Any, help_text: str, choices: tuple[str, ...] | None = None) -> Any:
@@ -45,10 +54,15 @@ class TrainConfig:
     overwrite: bool = _field(
         False, "Start anew, deleting the run that work_dir holds, instead of continuing it."
     )
-    validation_fold: int = _field(
-        0, "The fold to validate on; the run trains on all others. From 0."
+    validation_fold: str = _field(
+        "0",
+        "The fold to validate on, from 0; the run trains on all others. all: each fold in turn, in "
+        "work_dir/fold-0, ..., and then oof_predictions.csv, each slice predicted by the model "
+        "that did not see its patient.",
     )
-    seed: int = _field(0, "Of the initial weights, the order of the records and augmentation.")
+    seed: int = _field(
+        0, "Of the initial weights, the order of the records, augmentation and dropout."
+    )
 
     backbone: str = _field("resnet50", "The network below the classifier.", BACKBONES)
     weights: str = _field(
@@ -58,6 +72,11 @@ class TrainConfig:
     )
     image_size: int = _field(
         224, "Input height and width of the network, px. The model resizes records of another size."
+    )
+    neighbours: int = _field(
+        1,
+        "Slices the network sees at once as channels: 1, or 3 or 5, the slice between those beside "
+        "it in its series; at the series' ends the last one again.",
     )
     dropout: float = _field(0.0, "Share of the features dropped before the classifier, in [0, 1).")
     bn_momentum: float = _field(
@@ -69,10 +88,27 @@ class TrainConfig:
         False, "Keep batch normalisation as loaded: neither its statistics nor its scale learn."
     )
 
-    batch_size: int = _field(32, "Slices a step, over all replicas.")
+    batch_size: int = _field(32, "Slices an optimizer step, over all replicas and hosts.")
+    accumulation: int = _field(
+        1,
+        "Parts of each replica's batch that go through the network one after the other, their "
+        "gradients added: a batch then takes the memory of a part.",
+    )
     epochs: int = _field(5, "Passes over the training folds.")
     max_steps_per_epoch: int = _field(0, "Ends each epoch after so many steps; 0 uses all records.")
-    optimizer: str = _field("adam", "adamw and sgd (Nesterov, momentum 0.9) decay.", OPTIMIZERS)
+    patience: int = _field(
+        0, "Stop after so many epochs without a lower validation loss; 0 never stops early."
+    )
+    optimizer: str = _field(
+        "adam",
+        "sgd: Nesterov, momentum 0.9; lamb and radam (rectified Adam) are tensorflow-addons'.",
+        OPTIMIZERS,
+    )
+    lookahead: bool = _field(
+        False,
+        "Every 6 steps, go back half of the way to the weights of 6 steps before (tensorflow-"
+        "addons; not with adamw).",
+    )
     learning_rate: float = _field(5e-4, "At the start, or at the warm-up's end.")
     schedule: str = _field(
         "exponential",
@@ -84,10 +120,27 @@ class TrainConfig:
         0.0, "Epochs, or part of one, over which the rate rises from 0 in a straight line."
     )
     weight_decay: float = _field(
-        0.0, "Decoupled, a step, times the rate; kernels only. For adamw and sgd."
+        0.0, "A step, times the rate; kernels only. For adamw, sgd and lamb."
     )
     clip_norm: float = _field(
         0.0, "The gradient's global norm, over all replicas, is cut down to this; 0 never cuts."
+    )
+
+    ema_decay: float = _field(
+        0.0,
+        "Validate and save an exponential moving average of the weights, with this decay a step, "
+        "in [0, 1), less in the first steps; 0 takes the weights themselves.",
+    )
+    label_smoothing: float = _field(
+        0.0, "Labels move by half of this towards each other, in [0, 1)."
+    )
+    negative_fraction: float = _field(
+        1.0,
+        "Share of the slices without a bleed that an epoch reads, drawn anew each epoch, in "
+        "(0, 1]. What this changes in the probabilities is undone in the model.",
+    )
+    negative_weight: float = _field(
+        1.0, "Weight of a slice without a bleed in the loss, in (0, 1]; undone likewise."
     )
 
     flip: bool = _field(False, "Augmentation: mirror half of the slices left to right.")
@@ -98,9 +151,25 @@ class TrainConfig:
     scale: float = _field(
         0.0, "Augmentation: largest change of size either way, as a share, in [0, 1)."
     )
+    window_jitter: float = _field(
+        0.0,
+        "Augmentation: largest change of the windows' width, as a share, and of their centre, as a "
+        "share of 80 HU, in [0, 1). For records of encoding hu16.",
+    )
+    cutout: float = _field(
+        0.0, "Augmentation: side of a square that is blackened, as a share of the image's, [0, 1)."
+    )
+    mixup: float = _field(
+        0.0,
+        "Augmentation: each slice is blended with another of its batch, its share drawn from "
+        "Beta(mixup, mixup); labels alike. 0 blends none.",
+    )
 
     strategy: str = _field(
-        "one", "one device, or mirrored: a replica on each of the machine's GPUs.", STRATEGIES
+        "one",
+        "one device; mirrored: a replica on each of the machine's GPUs; multi_worker: on each GPU "
+        "of each host that the environment variable TF_CONFIG names.",
+        STRATEGIES,
     )
     cpu_replicas: int = _field(
         0, "With mirrored: so many replicas on the CPU. 0: the GPUs, or one replica without any."
@@ -109,6 +178,21 @@ class TrainConfig:
         "auto", "The arithmetic's type; auto looks at the hardware.", PRECISIONS
     )
     xla: str = _field("auto", "Compile the forward and backward pass; auto: on GPUs.", XLA_CHOICES)
+    steps_per_execution: int = _field(
+        1, "Steps that go to the devices in one call; more than 1 helps fast GPUs."
+    )
+    deterministic: bool = _field(
+        False,
+        "The same bits each time on GPUs, too, by slower kernels. CPUs give the same bits anyway.",
+    )
+    checkpoint_steps: int = _field(
+        1000, "Steps between checkpoints; one more is written at each epoch's end."
+    )
+    self_check: bool = _field(
+        True,
+        "Before the first step, compare replicas with one device, and XLA with none, on a batch.",
+    )
+    tensorboard: bool = _field(True, "Write logs for TensorBoard to work_dir/tensorboard.")
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -126,20 +210,45 @@ class TrainConfig:
                 _require(value in choices, field.name, value, f"one of {', '.join(choices)}")
         for name in ("data_dir", "work_dir", "weights"):
             _require(bool(getattr(self, name)), name, getattr(self, name), "not empty")
-        for name in ("batch_size", "epochs"):
+        for name in (
+            "batch_size",
+            "epochs",
+            "accumulation",
+            "steps_per_execution",
+            "checkpoint_steps",
+        ):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         for name in (
-            "validation_fold",
             "seed",
+            "patience",
             "max_steps_per_epoch",
             "warmup_epochs",
             "weight_decay",
             "clip_norm",
             "cpu_replicas",
+            "mixup",
         ):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
-        for name in ("dropout", "bn_momentum", "shift", "scale"):
+        for name in (
+            "dropout",
+            "bn_momentum",
+            "shift",
+            "scale",
+            "ema_decay",
+            "label_smoothing",
+            "window_jitter",
+            "cutout",
+        ):
             _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "in [0, 1)")
+        for name in ("negative_fraction", "negative_weight"):
+            _require(0 < getattr(self, name) <= 1, name, getattr(self, name), "in (0, 1]")
+        _require(
+            self.validation_fold == ALL_FOLDS or self.validation_fold.isdecimal(),
+            "validation_fold",
+            self.validation_fold,
+            "a fold's number, from 0, or all",
+        )
+        _require(self.neighbours in (1, 3, 5), "neighbours", self.neighbours, "1, 3 or 5")
         _require(self.image_size >= 32, "image_size", self.image_size, "32 or more, in px")
         _require(self.learning_rate > 0, "learning_rate", self.learning_rate, "above 0")
         _require(0 < self.lr_decay <= 1, "lr_decay", self.lr_decay, "in (0, 1]")
@@ -153,9 +262,24 @@ class TrainConfig:
             self.warmup_epochs,
             f"below epochs, which is {self.epochs}",
         )
-        if self.optimizer == "adam":
+        if self.lookahead:
             _require(
-                self.weight_decay == 0, "weight_decay", self.weight_decay, "0 with --optimizer=adam"
+                self.optimizer != "adamw", "optimizer", self.optimizer, "another with --lookahead"
+            )
+        if self.optimizer in ("adam", "radam") or (self.lookahead and self.optimizer != "lamb"):
+            # Rectified Adam's decay would reach biases and batch normalisation as well.
+            _require(
+                self.weight_decay == 0,
+                "weight_decay",
+                self.weight_decay,
+                "0 with adam, radam and, but for lamb, lookahead",
+            )
+        if self.strategy == "multi_worker":
+            _require(
+                self.validation_fold != ALL_FOLDS,
+                "validation_fold",
+                self.validation_fold,
+                "a fold's number with --strategy=multi_worker: train the folds one by one",
             )
         if self.strategy == "one":
             _require(
@@ -171,6 +295,12 @@ class TrainConfig:
                 self.batch_size,
                 f"a multiple of cpu_replicas, which is {self.cpu_replicas}",
             )
+        _require(
+            self.batch_size % self.accumulation == 0,
+            "batch_size",
+            self.batch_size,
+            f"a multiple of accumulation, which is {self.accumulation}",
+        )
         if self.backbone == "tiny":
             _require(
                 self.weights != "imagenet",
@@ -178,6 +308,11 @@ class TrainConfig:
                 self.weights,
                 "none or a path with --backbone=tiny, which has no ImageNet weights",
             )
+
+    @property
+    def negatives_kept(self) -> float:
+        """How much less the training sees of slices without a bleed than there are."""
+        return self.negative_fraction * self.negative_weight
 
     def to_json(self) -> str:
         """The config as a JSON object, one field a line."""
@@ -210,7 +345,7 @@ class TrainConfig:
         return [
             f"{name}: {here[name]!r} here, {there[name]!r} there"
             for name in here
-            if name not in PLACE_FIELDS and here[name] != there[name]
+            if name not in FREE_FIELDS and here[name] != there[name]
         ]
 
 

@@ -16,3 +16,7 @@ class UsageError(ValueError):
 
 class ConfigError(UsageError):
     """A field of a config has a value that it cannot take; the message names the field."""
+
+
+class Terminated(Exception):  # noqa: N818 - no error: it was asked for
+    """The process was told to end, and has saved what it could. Commands exit with 143."""

@@ -92,6 +92,7 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
         manifest.image_shape,
         batch_size=config.batch_size,
         encoding=manifest.encoding,
+        neighbours=spec.neighbours,
     )
     logits_fn = make_logits_fn(model, strategy)
     predictions = predict_records(logits_fn, batches, num_records(shards))

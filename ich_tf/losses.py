@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from ich_tf.labels import WEIGHTS
+from ich_tf.labels import ANY, WEIGHTS
 
 
 def weighted_binary_crossentropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
@@ -27,3 +27,29 @@ def weighted_binary_crossentropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Ten
     )
     weights = tf.constant(WEIGHTS, tf.float32) / sum(WEIGHTS)
     return tf.linalg.matvec(crossentropy, weights)
+
+
+def training_loss(
+    labels: tf.Tensor,
+    logits: tf.Tensor,
+    *,
+    label_smoothing: float = 0.0,
+    negative_weight: float = 1.0,
+) -> tf.Tensor:
+    """`weighted_binary_crossentropy` as a run may change it.
+
+    Args:
+      labels: As there; mixtures of labels are welcome.
+      logits: As there.
+      label_smoothing: s; a label y counts as y * (1 - s) + s / 2.
+      negative_weight: Of an example without a bleed; one with a bleed has the weight 1.
+
+    Returns:
+      float32 [n].
+    """
+    labels = tf.cast(labels, tf.float32)
+    smooth = labels * (1 - label_smoothing) + label_smoothing / 2
+    losses = weighted_binary_crossentropy(smooth, logits)
+    if negative_weight == 1:
+        return losses
+    return losses * (negative_weight + (1 - negative_weight) * labels[:, ANY])

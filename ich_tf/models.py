@@ -19,7 +19,9 @@ import h5py  # type: ignore[import-untyped]
 import numpy as np
 import tensorflow as tf
 
+from ich_tf.class_balance import undo_prior_shift
 from ich_tf.config import BACKBONES
+from ich_tf.dropout import SeededDropout, with_seeded_dropout
 from ich_tf.errors import InputError
 from ich_tf.labels import CLASSES
 from ich_tf.windows import preset_windows, window_table
@@ -47,48 +49,50 @@ def build_model(
     bias: np.ndarray | None = None,
     bn_momentum: float = 0.0,
     freeze_bn: bool = False,
+    neighbours: int = 1,
+    negatives_kept: float = 1.0,
 ) -> tf.keras.Model:
     """Builds a classifier under the current Keras dtype policy.
 
     Args:
       backbone: One of `config.BACKBONES`.
-      record_shape: (height, width, channels) of the records.
+      record_shape: H, W, C of the records.
       image_size: Height and width that the backbone sees, px.
       hu_windows: Presets that the model applies first, to records of stored Hounsfield units
         (`windows.store_hu`); none where the records are windowed.
       weights: `imagenet`, `none`, or the path of a weights file (see `config.TrainConfig`).
       dropout: Share of the features dropped before the head.
-      bias: float [6], the prior probability of each class in the training set; the head
+      bias: float [6], the prior probability of each class as training sees it; the head
         starts with its logit. None starts at 0.
       bn_momentum: Of the moving statistics; 0 keeps the backbone's.
       freeze_bn: Batch normalisation uses and keeps the statistics it was loaded with.
+      neighbours: Slices, one after the other along the channels, the one to classify in the
+        middle. Weights of one slice start as such: they see the middle alone.
+      negatives_kept: Share of the slices without a bleed that training sees; outside of training
+        the logits are those for all slices (`class_balance`).
 
     Returns:
-      A model: uint8 or float [n, H, W, C] in 0..255, or with `hu_windows` uint16 or float
-      [n, H, W, 1] -> float32 logits [n, 6]. The layer
-      `FEATURE_LAYER` gives the pooled features.
+      A model: uint8 or float [n, H, W, neighbours * C] in 0..255, or with `hu_windows` uint16 or
+      float [n, H, W, neighbours] -> float32 logits [n, 6]. The layer `FEATURE_LAYER` gives the
+      pooled features.
 
     Raises:
       InputError: If the weights cannot be had or are another model's.
     """
     if backbone not in BACKBONES:
         raise ValueError(f"backbone is {backbone!r}; expected one of {', '.join(BACKBONES)}.")
-    inputs = tf.keras.Input(record_shape, name="image")
+    height, width, channels = record_shape
+    inputs = tf.keras.Input((height, width, neighbours * channels), name="image")
     x = inputs
     if hu_windows:
         x = _Windows(hu_windows, name="windows", dtype="float32")(x)
     x = _Resize(image_size, name="resize", dtype="float32")(x)
-    if x.shape[-1] != 3:
-        # Starts as the mean of the channels in each of the three, within the 0..255 that
-        # pretrained weights know. In float32: bfloat16 steps by 1 at 255.
-        mean = tf.keras.initializers.Constant(1.0 / x.shape[-1])
-        x = tf.keras.layers.Conv2D(
-            3, 1, use_bias=False, kernel_initializer=mean, dtype="float32", name="channels"
-        )(x)
-    body, load_body = _BUILDERS[backbone](image_size)
-    x = body(_normalization(backbone)(x))
+    if x.shape[-1] != 3 * neighbours:
+        x = _three_channels(x, neighbours)
+    body, load_body = _BUILDERS[backbone](image_size, 3 * neighbours)
+    x = body(_normalization(backbone, neighbours)(x))
     x = tf.keras.layers.GlobalAveragePooling2D(name=FEATURE_LAYER)(x)
-    x = tf.keras.layers.Dropout(dropout, name="dropout")(x)
+    x = SeededDropout(dropout, name="dropout")(x)
     logits = tf.keras.layers.Dense(
         len(CLASSES),
         # Small beside the bias, so that training starts from the prior.
@@ -98,6 +102,8 @@ def build_model(
         dtype="float32",
         name=LOGITS_LAYER,
     )(x)
+    if negatives_kept < 1:
+        logits = _PriorShift(negatives_kept, name="prior_shift", dtype="float32")(logits)
     model = tf.keras.Model(inputs, logits, name=f"ich_{backbone}")
     for layer in batch_normalizations(model):
         if bn_momentum:
@@ -144,8 +150,38 @@ def load_own_weights(model: tf.keras.Model, path: Path) -> None:
         model.load_weights(str(link))
 
 
+def _three_channels(x: tf.Tensor, neighbours: int) -> tf.Tensor:
+    """[n, H, W, neighbours * C] -> [n, H, W, neighbours * 3], each slice alike."""
+    _, height, width, channels = x.shape
+    own = channels // neighbours
+    # Starts as the mean of the channels in each of the three, within the 0..255 that pretrained
+    # weights know. In float32: bfloat16 steps by 1 at 255.
+    common = {
+        "use_bias": False,
+        "kernel_initializer": tf.keras.initializers.Constant(1.0 / own),
+        "dtype": "float32",
+        "name": "channels",
+    }
+    if neighbours == 1:
+        return tf.keras.layers.Conv2D(3, 1, **common)(x)
+    x = tf.keras.layers.Reshape((height, width, neighbours, own), dtype="float32")(x)
+    x = tf.keras.layers.Dense(3, **common)(x)
+    return tf.keras.layers.Reshape((height, width, neighbours * 3), dtype="float32")(x)
+
+
+class _PriorShift(tf.keras.layers.Layer):  # type: ignore[misc]
+    """Outside of training, `class_balance.undo_prior_shift`."""
+
+    def __init__(self, negatives_kept: float, **kwargs: Any) -> None:
+        super().__init__(trainable=False, **kwargs)
+        self.negatives_kept = negatives_kept
+
+    def call(self, logits: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        return logits if training else undo_prior_shift(logits, self.negatives_kept)
+
+
 class _Windows(tf.keras.layers.Layer):  # type: ignore[misc]
-    """Stored Hounsfield units [n, H, W, 1] -> grey values 0..255, float32 [n, H, W, C].
+    """Stored Hounsfield units [n, H, W, N] -> grey values 0..255, float32 [n, H, W, N * C].
 
     Looked up, not computed: exactly `windows.apply_windows`, with XLA or without.
     """
@@ -155,7 +191,9 @@ class _Windows(tf.keras.layers.Layer):  # type: ignore[misc]
         self._table = window_table(preset_windows(windows)).T.astype(np.float32)
 
     def call(self, stored: tf.Tensor) -> tf.Tensor:
-        return tf.gather(tf.constant(self._table), tf.cast(stored[..., 0], tf.int32))
+        grey = tf.gather(tf.constant(self._table), tf.cast(stored, tf.int32))
+        _, height, width, slices = stored.shape
+        return tf.reshape(grey, [-1, height, width, slices * self._table.shape[1]])
 
 
 class _Resize(tf.keras.layers.Layer):  # type: ignore[misc]
@@ -195,13 +233,16 @@ def _resize_matrix(size: int, new_size: int) -> np.ndarray | None:
 
 
 class _CaffeNormalization(tf.keras.layers.Layer):  # type: ignore[misc]
-    """RGB in 0..255 -> BGR less ImageNet's mean, as ResNet50's weights expect."""
+    """RGB in 0..255 -> BGR less ImageNet's mean, as ResNet50's weights expect; slice by slice."""
 
     def call(self, images: tf.Tensor) -> tf.Tensor:
-        return images[..., ::-1] - tf.constant(_CAFFE_MEAN_BGR, images.dtype)
+        slices = images.shape[-1] // 3
+        order = [3 * i + colour for i in range(slices) for colour in (2, 1, 0)]
+        mean = tf.constant(_CAFFE_MEAN_BGR * slices, images.dtype)
+        return tf.gather(images, order, axis=-1) - mean
 
 
-def _normalization(backbone: str) -> tf.keras.layers.Layer:
+def _normalization(backbone: str, neighbours: int) -> tf.keras.layers.Layer:
     name = "normalization"
     if backbone == "resnet50":
         return _CaffeNormalization(name=name, dtype="float32", autocast=False)
@@ -213,17 +254,19 @@ def _normalization(backbone: str) -> tf.keras.layers.Layer:
         ]
     else:
         scale, offset = [1 / 127.5] * 3, [-1.0] * 3
-    return tf.keras.layers.Rescaling(scale, offset, name=name, dtype="float32")
+    return tf.keras.layers.Rescaling(
+        scale * neighbours, offset * neighbours, name=name, dtype="float32"
+    )
 
 
-# A body: normalized [n, size, size, 3] -> [n, h, w, features], and what loads its weights
+# A body: normalized [n, size, size, channels] -> [n, h, w, features], and what loads its weights
 # from `imagenet` or from a file written by keras.applications.
 _Body = tuple[tf.keras.Model, Callable[[str], None]]
 
 
-def _resnet50(size: int) -> _Body:
+def _resnet50(size: int, channels: int) -> _Body:
     application = tf.keras.applications.ResNet50
-    body = application(include_top=False, weights=None, input_shape=(size, size, 3))
+    body = application(include_top=False, weights=None, input_shape=(size, size, channels))
     # Each block starts as the identity (Goyal et al. 2017, arXiv:1706.02677, 5.1): from random
     # weights, three epochs then learn what six did. Weights that are loaded replace this.
     for layer in body.layers:
@@ -232,18 +275,19 @@ def _resnet50(size: int) -> _Body:
     return body, _loader(application, body)
 
 
-def _efficientnet_b4(size: int) -> _Body:
+def _efficientnet_b4(size: int, channels: int) -> _Body:
     application = tf.keras.applications.EfficientNetB4
-    full = application(include_top=False, weights=None, input_shape=(size, size, 3))
+    full = application(include_top=False, weights=None, input_shape=(size, size, channels))
     # Cut off Keras's own Rescaling and Normalization: with `imagenet` there is one layer
     # more, and a Normalization restored by tf.train.Checkpoint gives wrong outputs.
     stem = full.get_layer("stem_conv_pad").input
-    return tf.keras.Model(stem, full.output, name="efficientnet_b4"), _loader(application, full)
+    body = tf.keras.Model(stem, full.output, name="efficientnet_b4")
+    return with_seeded_dropout(body), _loader(application, full)
 
 
-def _tiny(size: int) -> _Body:
+def _tiny(size: int, channels: int) -> _Body:
     layers = tf.keras.layers
-    inputs = tf.keras.Input((size, size, 3))
+    inputs = tf.keras.Input((size, size, channels))
     x = inputs
     for filters in (8, 16, 32):
         x = layers.Conv2D(filters, 3, strides=2, padding="same", use_bias=False)(x)
@@ -252,7 +296,7 @@ def _tiny(size: int) -> _Body:
     return tf.keras.Model(inputs, x, name="tiny"), _no_application
 
 
-_BUILDERS: dict[str, Callable[[int], _Body]] = {
+_BUILDERS: dict[str, Callable[[int, int], _Body]] = {
     "resnet50": _resnet50,
     "efficientnet_b4": _efficientnet_b4,
     "tiny": _tiny,
@@ -260,17 +304,34 @@ _BUILDERS: dict[str, Callable[[int], _Body]] = {
 
 
 def _loader(application: Callable[..., tf.keras.Model], full: tf.keras.Model) -> Any:
+    size, _, channels = full.input_shape[1:]
+
     def load(weights: str) -> None:
-        if weights != "imagenet":
+        if channels == 3 and weights != "imagenet":
             full.load_weights(weights)
             return
-        # Through the application's own loading code, which knows address and checksum.
-        pretrained = application(
-            include_top=False, weights="imagenet", input_shape=full.input_shape[1:]
-        )
-        full.set_weights(pretrained.get_weights())
+        # ImageNet's through the application's own loading code, which knows address and checksum.
+        source = "imagenet" if weights == "imagenet" else None
+        pretrained = application(include_top=False, weights=source, input_shape=(size, size, 3))
+        if source is None:
+            pretrained.load_weights(weights)
+        pairs = zip(pretrained.get_weights(), full.get_weights(), strict=True)
+        full.set_weights([_see_the_middle(loaded, own) for loaded, own in pairs])
 
     return load
+
+
+def _see_the_middle(loaded: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """An array for three channels, made to fit a network of more: it sees the middle three."""
+    if loaded.shape == own.shape:
+        return loaded
+    axis = 2 if loaded.ndim == 4 else 0
+    wide = np.zeros_like(own)
+    middle = [slice(None)] * own.ndim
+    start = (own.shape[axis] - loaded.shape[axis]) // 2
+    middle[axis] = slice(start, start + loaded.shape[axis])
+    wide[tuple(middle)] = loaded
+    return wide
 
 
 def _no_application(weights: str) -> None:

@@ -202,11 +202,12 @@ def decode(payload: bytes) -> SliceRecord:
         raise CorruptRecordError(f"is no record of schema {SCHEMA_VERSION} ({error}).") from error
 
 
-def parse(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
+def parse(serialized: tf.Tensor, fields: Sequence[str] = ()) -> dict[str, tf.Tensor]:
     """Parses a record, or a batch of them, by `SliceRecord`'s field names.
 
     Args:
       serialized: string [] or [n].
+      fields: Those to parse; none parses all.
 
     Returns:
       Tensors by field; int64, float32 or string; `repairs` and `crop` are sparse.
@@ -215,13 +216,14 @@ def parse(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
 
     dtypes = {bytes: tf.string, int: tf.int64, float: tf.float32}
     spec: dict[str, Any] = {}
-    for name, kind, count in FEATURES.values():
+    features = {field: FEATURES[field] for field in fields or FEATURES}
+    for name, kind, count in features.values():
         if count is None:
             spec[name] = tf.io.VarLenFeature(dtypes[kind])
         else:
             spec[name] = tf.io.FixedLenFeature([] if count == 1 else [count], dtypes[kind])
     parsed = tf.io.parse_example(serialized, spec)
-    return {field: parsed[name] for field, (name, _, _) in FEATURES.items()}
+    return {field: parsed[name] for field, (name, _, _) in features.items()}
 
 
 def decode_image(encoded: tf.Tensor, image_format: str, shape: tuple[int, int, int]) -> tf.Tensor:

@@ -1,13 +1,39 @@
-"""Where replicas run: one device, or a replica on each of several."""
+"""Where replicas run: one device, a replica on each of several, on one host or on many."""
 
 from __future__ import annotations
 
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from ich_tf.config import STRATEGIES
 from ich_tf.errors import UsageError
+from ich_tf.shards import DataError, Shard
+
+
+@dataclass(frozen=True)
+class Worker:
+    """One of the processes that train together.
+
+    Attributes:
+      index: From 0; the first is the chief, who writes the work dir.
+      count: Of all workers.
+      replicas: On each of them.
+    """
+
+    index: int
+    count: int
+    replicas: int
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether this one writes."""
+        return self.index == 0
 
 
 def make_strategy(name: str, cpu_replicas: int = 0) -> tf.distribute.Strategy:
@@ -15,16 +41,20 @@ def make_strategy(name: str, cpu_replicas: int = 0) -> tf.distribute.Strategy:
 
     Args:
       name: `one`: the first GPU, or the CPU where there is none. `mirrored`: a replica on
-        each GPU, gradients summed over all.
+        each GPU, gradients summed over all. `multi_worker`: likewise over the hosts that the
+        environment variable TF_CONFIG names, each of which runs the same command.
       cpu_replicas: With `mirrored`, so many replicas on logical devices of the CPU, GPUs
         or not. 0: the GPUs, or one replica on the CPU where there is none.
 
     Raises:
       UsageError: If TensorFlow has started with fewer logical CPU devices; they can be
-        configured only before its first operation.
+        configured only before its first operation. If TF_CONFIG does not name a worker.
     """
     if name not in STRATEGIES:
         raise ValueError(f"strategy is {name!r}; expected one of {', '.join(STRATEGIES)}.")
+    if name == "multi_worker":
+        _check_tf_config(os.environ.get("TF_CONFIG", ""))
+        return tf.distribute.MultiWorkerMirroredStrategy()
     gpus = tf.config.list_physical_devices("GPU")
     if name == "one":
         return tf.distribute.OneDeviceStrategy("GPU:0" if gpus and not cpu_replicas else "CPU:0")
@@ -41,8 +71,46 @@ def make_strategy(name: str, cpu_replicas: int = 0) -> tf.distribute.Strategy:
     )
 
 
+def worker_of(strategy: tf.distribute.Strategy) -> Worker:
+    """This process among those that share a strategy."""
+    resolver = strategy.cluster_resolver
+    cluster = resolver.cluster_spec().as_dict() if resolver is not None else {}
+    chiefs, workers = (len(cluster.get(kind, [])) for kind in ("chief", "worker"))
+    count = max(1, chiefs + workers)
+    index = 0
+    if count > 1:
+        index = int(resolver.task_id) + (chiefs if resolver.task_type == "worker" else 0)
+    return Worker(index, count, strategy.num_replicas_in_sync // count)
+
+
+def deal_shards(shards: Sequence[Shard], workers: int) -> list[list[Shard]]:
+    """Gives each worker shards of its own, of about equal numbers of records.
+
+    Args:
+      shards: To deal.
+      workers: How many there are.
+
+    Raises:
+      DataError: If there are fewer shards than workers.
+    """
+    hands: list[list[Shard]] = [[] for _ in range(workers)]
+    records = [0] * workers
+    filled = [shard for shard in shards if shard.num_records]
+    if len(filled) < workers:
+        raise DataError(
+            f"{len(filled)} shards cannot be dealt to {workers} workers. Convert the data with a "
+            "smaller --shard_mb, or use fewer workers."
+        )
+    # The largest first, each to whoever has the fewest records.
+    for shard in sorted(filled, key=lambda one: (-one.num_records, one.path.name)):
+        poorest = records.index(min(records))
+        hands[poorest].append(shard)
+        records[poorest] += shard.num_records
+    return hands
+
+
 def split_batch(strategy: tf.distribute.Strategy, *batch: tf.Tensor) -> tuple[Any, ...]:
-    """Gives each replica an equal, contiguous part of a batch.
+    """Gives each replica of this process an equal, contiguous part of its batch.
 
     Instead of `experimental_distribute_dataset`: that one fetches to each device through an
     iterator of its own, whose autotuner holds up the end of every epoch for up to a minute
@@ -50,21 +118,62 @@ def split_batch(strategy: tf.distribute.Strategy, *batch: tf.Tensor) -> tuple[An
 
     Args:
       strategy: The replicas.
-      *batch: Eager tensors [n, ...]; the number of replicas divides n.
+      *batch: Eager tensors [n, ...]; the number of this process's replicas divides n.
 
     Returns:
       A distributed value for each tensor, to be given to `strategy.run`.
     """
-    share = len(batch[0]) // strategy.num_replicas_in_sync
+    replicas = worker_of(strategy).replicas
+    share = len(batch[0]) // replicas
 
     def part(tensor: tf.Tensor) -> Any:
         def local_part(context: tf.distribute.experimental.ValueContext) -> tf.Tensor:
-            start = context.replica_id_in_sync_group * share
+            start = context.replica_id_in_sync_group % replicas * share
             return tensor[start : start + share]
 
         return strategy.experimental_distribute_values_from_function(local_part)
 
     return tuple(part(tensor) for tensor in batch)
+
+
+def sum_over_workers(strategy: tf.distribute.Strategy, values: np.ndarray) -> np.ndarray:
+    """Adds up each worker's values, float64 [k]; all of them get the sum."""
+    worker = worker_of(strategy)
+    if worker.count == 1:
+        return values
+
+    @tf.function  # type: ignore[untyped-decorator]
+    def total(share: tf.Tensor) -> Any:
+        def reduce(value: tf.Tensor) -> tf.Tensor:
+            replica = tf.distribute.get_replica_context()
+            # A copy on the replica's device: an argument itself lies on none that is known.
+            return replica.all_reduce(tf.distribute.ReduceOp.SUM, tf.identity(value))
+
+        return strategy.run(reduce, args=(share,))
+
+    # Each of its replicas adds the same share of the worker's values.
+    found = total(tf.constant(values / worker.replicas, tf.float64))
+    return np.asarray(strategy.experimental_local_results(found)[0].numpy())
+
+
+def _check_tf_config(text: str) -> None:
+    example = (
+        '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, '
+        '"task": {"type": "worker", "index": 0}}'
+    )
+    try:
+        content = json.loads(text)
+        cluster, task = content["cluster"], content["task"]
+        known = set(cluster) <= {"chief", "worker"} and task["type"] in cluster
+        if known and 0 <= int(task["index"]) < len(cluster[task["type"]]):
+            return
+        found = f"TF_CONFIG is {text}"
+    except (ValueError, KeyError, TypeError):
+        found = f"TF_CONFIG is {text!r}" if text else "TF_CONFIG is not set"
+    raise UsageError(
+        f"--strategy=multi_worker: {found}. Expected, in the environment of each host, its own "
+        f"place among the workers, as in TF_CONFIG='{example}'."
+    )
 
 
 def _ensure_logical_cpus(count: int) -> None:

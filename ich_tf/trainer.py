@@ -1,38 +1,48 @@
-"""A training run: steps over replicas, validation, the best model, resume by epoch."""
+"""A training run: epochs over replicas, validation, the best model, resume at any step."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
-import math
-import time
+import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from ich_tf import checkpoints, metrics
+from ich_tf import checkpoints, metrics, run_log
 from ich_tf.augment import make_augment
-from ich_tf.config import TrainConfig
-from ich_tf.errors import InputError
-from ich_tf.history import EpochResult, read_history, write_history
+from ich_tf.class_balance import shift_prior
+from ich_tf.config import ALL_FOLDS, TrainConfig
+from ich_tf.epoch import check_skipped, divergence, run_epoch
+from ich_tf.errors import ConfigError, InputError, Terminated
+from ich_tf.history import EpochResult, read_history
 from ich_tf.inference import make_logits_fn, predict_records
-from ich_tf.input_pipeline import eval_batches, read_batches, train_batches
-from ich_tf.optimizers import make_optimizer
+from ich_tf.input_pipeline import epoch_records, eval_batches, train_batches
+from ich_tf.interruption import Interruption
+from ich_tf.losses import training_loss
+from ich_tf.optimizers import make_optimizer, make_schedule
 from ich_tf.precision import choose_precision, choose_xla, devices_of, policy_scope
-from ich_tf.progress import track
-from ich_tf.shards import DataError, Manifest, label_counts, num_records
-from ich_tf.strategies import make_strategy, split_batch
-from ich_tf.training_step import TrainingStep, average_batch_statistics
+from ich_tf.self_check import check_replicas, check_step
+from ich_tf.shards import Manifest, Shard, label_counts, num_records
+from ich_tf.strategies import (
+    deal_shards,
+    make_strategy,
+    split_batch,
+    sum_over_workers,
+    worker_of,
+)
+from ich_tf.training_step import TrainingStep
 
 _LOG = logging.getLogger(__name__)
-
-# A loss that is there sooner than this after a batch was fetched was there before.
-_READY_SECONDS = 1e-3
+_STEPS_BETWEEN_LOGS = 50
 
 
-class DivergenceError(InputError):
-    """The loss is no longer finite."""
+class RetracedError(InputError):
+    """A step was compiled more often than its shapes explain."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,200 +62,364 @@ class TrainResult:
     history: tuple[EpochResult, ...]
 
 
-def train(config: TrainConfig) -> TrainResult:
-    """Trains a classifier, or continues a run after its last finished epoch.
+def train(config: TrainConfig, strategy: tf.distribute.Strategy | None = None) -> TrainResult:
+    """Trains a classifier, or continues a run where its last checkpoint stands.
 
     Before anything of a former run is touched, data, config and weights have been checked.
 
+    Args:
+      config: Of the run; its `validation_fold` is a number (`cross_validation` trains all).
+      strategy: For several runs in one process; None makes the config's.
+
     Raises:
       InputError: If the data, the work dir or the weights cannot be worked with.
-      DivergenceError: If the loss becomes infinite or NaN; the work dir keeps the last epoch.
+      DivergenceError: If the loss becomes infinite or NaN; the work dir keeps the last checkpoint.
+      SelfCheckError: If replicas or compiled code do not compute what they should.
       UsageError: If the strategy cannot be had.
+      Terminated: After SIGTERM, once the state is saved.
     """
-    manifest = Manifest.load(config.data_dir)
-    train_shards = manifest.train_shards(config.validation_fold)
-    val_shards = manifest.fold_shards(config.validation_fold)
-    checkpoints.check_work_dir(config.work_dir, config)
-    strategy = make_strategy(config.strategy, config.cpu_replicas)
-    devices = devices_of(strategy)
-    precision = choose_precision(config.mixed_precision, devices)
-    xla = choose_xla(config.xla, devices)
-    _LOG.info(
-        "%s: %d slices to train on, %d to validate on (fold %d)",
-        *(config.data_dir, num_records(train_shards), num_records(val_shards)),
-        config.validation_fold,
-    )
-    _LOG.info("strategy %s: %d %s replica(s)", config.strategy, len(devices), devices[0].kind)
-    _LOG.info("precision %s: %s", precision.value, precision.reason)
-    _LOG.info("XLA %s: %s", "on" if xla.value else "off", xla.reason)
+    if config.validation_fold == ALL_FOLDS:
+        raise ConfigError("validation_fold is 'all'; it must be a fold's number for one run.")
+    with Interruption() as interruption:
+        run = _Run(config, strategy, interruption)
+        try:
+            return run.train()
+        finally:
+            run.log.close()
 
-    steps = num_records(train_shards) // config.batch_size
-    if not steps:
-        raise InputError(
-            f"{config.data_dir}: {num_records(train_shards)} slices to train on are less than one "
-            f"batch of {config.batch_size}. Lower --batch_size or convert more data."
+
+class _Run:
+    """One run in one process, from the data to the last epoch."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        strategy: tf.distribute.Strategy | None,
+        interruption: Interruption,
+    ) -> None:
+        self.config = config
+        self.interruption = interruption
+        self.manifest = Manifest.load(config.data_dir)
+        fold = int(config.validation_fold)
+        train_shards = self.manifest.train_shards(fold)
+        val_shards = self.manifest.fold_shards(fold)
+        data = run_log.describe_data(self.manifest)
+        checkpoints.check_work_dir(config.work_dir, config, data)
+        if config.window_jitter and self.manifest.encoding != "hu16":
+            raise InputError(
+                f"{config.data_dir}: holds records of encoding {self.manifest.encoding}; "
+                "--window_jitter needs Hounsfield units. Convert with --encoding=hu16."
+            )
+
+        if config.deterministic:
+            tf.config.experimental.enable_op_determinism()
+        self.strategy = strategy or make_strategy(config.strategy, config.cpu_replicas)
+        self.worker = worker_of(self.strategy)
+        choices = self._choose()
+        precision, xla = choices["precision"], choices["xla"] == "on"
+        self.train_shards, self.local_batch, self.steps = self._deal(train_shards)
+        self.val_count = num_records(val_shards)
+        self.val_shards = val_shards
+        if self.worker.count > 1:
+            self.val_shards = deal_shards(val_shards, self.worker.count)[self.worker.index]
+        _LOG.info(
+            "%s: %d slices to train on, %d to validate on (fold %d)",
+            *(config.data_dir, num_records(train_shards), self.val_count, fold),
         )
-    if config.max_steps_per_epoch:
-        steps = min(steps, config.max_steps_per_epoch)
-    tf.keras.utils.set_random_seed(config.seed)
-    prior = label_counts(train_shards) / num_records(train_shards)
-    spec = checkpoints.ModelSpec(
-        backbone=config.backbone,
-        record_shape=manifest.image_shape,
-        image_size=config.image_size,
-        windows=tuple(manifest.windows),
-        stored_hu=manifest.encoding == "hu16",
-        crop=manifest.crop,
-        dropout=config.dropout,
-        bn_momentum=config.bn_momentum,
-        freeze_bn=config.freeze_bn,
-        prior=tuple(prior.tolist()),
-    )
-    with strategy.scope(), policy_scope(precision.value):
-        model = spec.build(weights=config.weights, bias=prior)
-        optimizer = make_optimizer(config, steps, loss_scaling=precision.value == "float16")
-    step = TrainingStep(
-        model,
-        optimizer,
-        strategy,
-        batch_size=config.batch_size,
-        xla=xla.value,
-        clip_norm=config.clip_norm,
-    )
-    resumes = checkpoints.can_resume(config.work_dir) and not config.overwrite
-    checkpoints.start_work_dir(config.work_dir, config, resumed=resumes)
-    with strategy.scope():
-        state = checkpoints.TrainingState(config.work_dir, model, optimizer)
-        state.restore()
-    history_path = Path(config.work_dir) / checkpoints.HISTORY
-    history = [result for result in read_history(history_path) if result.epoch <= state.epoch]
-    if state.epoch >= config.epochs:
-        _LOG.info("%s: finished, %d epochs", config.work_dir, state.epoch)
-    elif state.epoch:
-        _LOG.info("%s: continuing after epoch %d", config.work_dir, state.epoch)
 
-    logits_fn = make_logits_fn(model, strategy)
-    augment = make_augment(config)
-    for epoch in range(state.epoch, config.epochs):
-        batches = train_batches(
-            train_shards,
-            manifest.image_shape,
+        tf.keras.utils.set_random_seed(config.seed)
+        self.prior = label_counts(train_shards) / num_records(train_shards)
+        self.spec = checkpoints.ModelSpec(
+            backbone=config.backbone,
+            record_shape=self.manifest.image_shape,
+            image_size=config.image_size,
+            windows=tuple(self.manifest.windows),
+            stored_hu=self.manifest.encoding == "hu16",
+            crop=self.manifest.crop,
+            dropout=config.dropout,
+            bn_momentum=config.bn_momentum,
+            freeze_bn=config.freeze_bn,
+            neighbours=config.neighbours,
+            negatives_kept=config.negatives_kept,
+            prior=tuple(self.prior.tolist()),
+        )
+        with self.strategy.scope(), policy_scope(precision):
+            bias = shift_prior(self.prior, config.negatives_kept)
+            self.model = self.spec.build(weights=config.weights, bias=bias)
+            self.optimizer = make_optimizer(config, self.steps, loss_scaling=precision == "float16")
+        self.schedule = make_schedule(config, self.steps)
+        self.step = TrainingStep(
+            self.model,
+            self.optimizer,
+            self.strategy,
             batch_size=config.batch_size,
             seed=config.seed,
-            epoch=epoch,
-            encoding=manifest.encoding,
-            augment=augment,
-        )
-        trained = run_epoch(step, strategy, batches.take(steps), steps, epoch + 1)
-        average_batch_statistics(model, strategy)
-        predicted = predict_records(
-            logits_fn,
-            eval_batches(
-                val_shards,
-                manifest.image_shape,
-                batch_size=config.batch_size,
-                encoding=manifest.encoding,
+            xla=xla,
+            clip_norm=config.clip_norm,
+            accumulation=config.accumulation,
+            ema_decay=config.ema_decay,
+            loss=functools.partial(
+                training_loss,
+                label_smoothing=config.label_smoothing,
+                negative_weight=config.negative_weight,
             ),
-            expected=num_records(val_shards),
         )
-        if not np.isfinite(predicted.logits).all():
-            raise _divergence("a validation logit is not finite", epoch + 1)
-        labels, probabilities = predicted.labels, predicted.probabilities
-        val_loss = metrics.weighted_log_loss(labels, probabilities)
-        result = EpochResult(
-            epoch=epoch + 1,
-            learning_rate=float(optimizer.learning_rate.numpy()),
-            train_loss=trained.loss,
-            val_loss=val_loss,
-            val_per_class=tuple(metrics.per_class_log_loss(labels, probabilities).tolist()),
-            seconds=trained.seconds,
-            slices_per_second=steps * config.batch_size / trained.seconds,
-            input_wait=trained.input_wait,
+        self.check = functools.partial(check_step, precision=precision, xla=xla)
+        self.logits_fn = make_logits_fn(self.model, self.strategy)
+        self.augment = make_augment(config)
+
+        # Every worker must save when the chief does, but only the chief's files count.
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        self.out_dir = Path(config.work_dir)
+        resumes = checkpoints.can_resume(config.work_dir) and not config.overwrite
+        if self.worker.is_chief:
+            checkpoints.start_work_dir(config.work_dir, config, resumed=resumes)
+            run_log.write_run(self.out_dir, data, run_log.describe_session(choices))
+        else:
+            self._scratch = tempfile.TemporaryDirectory()
+            self.out_dir = Path(self._scratch.name)
+        with self.strategy.scope():
+            self.state = checkpoints.TrainingState(
+                config.work_dir,
+                self.model,
+                self.optimizer,
+                self.step.state,
+                write_to=self.out_dir,
+            )
+            if resumes:
+                self.state.restore()
+        self.progress = self.state.progress
+        history = read_history(Path(config.work_dir) / checkpoints.HISTORY)
+        self.history = [result for result in history if result.epoch <= self.progress.epoch]
+        self.log = run_log.RunLog(
+            self.out_dir, tensorboard=config.tensorboard and self.worker.is_chief
         )
+
+    def train(self) -> TrainResult:
+        """Trains the epochs that are left."""
+        config, progress = self.config, self.progress
+        if progress.epoch >= config.epochs:
+            _LOG.info("%s: finished, %d epochs", config.work_dir, progress.epoch)
+        elif progress.epoch or progress.step:
+            _LOG.info(
+                "%s: continuing after %d epochs and %d of %d steps",
+                *(config.work_dir, progress.epoch, progress.step, self.steps),
+            )
+        if config.self_check and progress.epoch < config.epochs:
+            self._check_step()
+        while progress.epoch < config.epochs and not self._out_of_patience():
+            self._train_epoch()
+            self._finish_epoch()
+        _LOG.info(
+            "best validation loss %.4f, epoch %d: %s",
+            *(progress.best_loss, progress.best_epoch),
+            Path(config.work_dir) / checkpoints.BEST_WEIGHTS,
+        )
+        return TrainResult(
+            Path(config.work_dir), progress.best_epoch, progress.best_loss, tuple(self.history)
+        )
+
+    def _choose(self) -> dict[str, str]:
+        """Precision and XLA by hardware, and why."""
+        config = self.config
+        devices = devices_of(self.strategy)
+        precision = choose_precision(config.mixed_precision, devices)
+        xla = choose_xla(config.xla, devices)
+        state = "on" if xla.value else "off"
+        replicas = f"{self.strategy.num_replicas_in_sync} {devices[0].kind} replica(s)"
+        if self.worker.count > 1:
+            replicas += f", worker {self.worker.index} of {self.worker.count}"
+        _LOG.info("strategy %s: %s", config.strategy, replicas)
+        _LOG.info("precision %s: %s", precision.value, precision.reason)
+        _LOG.info("XLA %s: %s", state, xla.reason)
+        return {
+            "replicas": replicas,
+            "precision": precision.value,
+            "precision_reason": precision.reason,
+            "xla": state,
+            "xla_reason": xla.reason,
+        }
+
+    def _deal(self, shards: list[Shard]) -> tuple[list[Shard], int, int]:
+        """This worker's shards, its part of a batch, and the steps of an epoch."""
+        config, workers = self.config, self.worker.count
+        if config.batch_size % workers:
+            raise ConfigError(
+                f"batch_size is {config.batch_size}; it must be a multiple of the {workers} "
+                "workers."
+            )
+        hands = deal_shards(shards, workers) if workers > 1 else [shards]
+        batch = config.batch_size // workers
+        fewest = min(epoch_records(hand, config.negative_fraction) for hand in hands)
+        steps = fewest // batch
+        if not steps:
+            raise InputError(
+                f"{config.data_dir}: {fewest} slices to train on are less than one batch of "
+                f"{batch}. Lower --batch_size or convert more data."
+            )
+        if config.max_steps_per_epoch:
+            steps = min(steps, config.max_steps_per_epoch)
+        return hands[self.worker.index], batch, steps
+
+    def _batches(self, epoch: int, first_step: int) -> tf.data.Dataset:
+        config = self.config
+        return train_batches(
+            self.train_shards,
+            self.manifest.image_shape,
+            batch_size=self.local_batch,
+            seed=config.seed,
+            epoch=epoch,
+            encoding=self.manifest.encoding,
+            neighbours=config.neighbours,
+            negative_fraction=config.negative_fraction,
+            augment=self.augment,
+            first_step=first_step,
+            worker=self.worker.index,
+        ).take(self.steps - first_step)
+
+    def _check_step(self) -> None:
+        """Compares replicas with one device and XLA with none, on the epoch's first batch."""
+        if self.worker.count > 1:
+            _LOG.info("self-check: not over several workers")
+            return
+        batch = next(iter(self._batches(self.progress.epoch, 0).take(1)))
+        parts = split_batch(self.strategy, *batch)
+        found = self.check(self.step, self.strategy, *parts)
+        if found is not None:
+            _LOG.info("self-check: gradients differ from one device's by %.1e of their norm", found)
+
+    def _train_epoch(self) -> None:
+        progress = self.progress
+        if progress.step == self.steps:
+            return
+        run_epoch(
+            self.step,
+            self.strategy,
+            self._batches(progress.epoch, progress.step),
+            progress,
+            self.steps,
+            per_execution=self.config.steps_per_execution,
+            pause_every=self.config.checkpoint_steps,
+            pause=self._pause,
+            should_pause=self._must_stop,
+            settled=self._settled,
+        )
+        # One trace for whole executions, and one for the steps that are left over.
+        expected = 1 + (self.config.steps_per_execution > 1)
+        if self.step.traces > expected:
+            raise RetracedError(
+                f"the step was compiled {self.step.traces} times; expected {expected}. Shapes "
+                "change between batches; please report it with config.json."
+            )
+
+    def _must_stop(self) -> bool:
+        if self.interruption.requested and self.worker.count > 1:
+            # The others are not at this step: nobody can save now.
+            raise Terminated("Terminated; the last checkpoint stands.")
+        return self.interruption.requested
+
+    def _pause(self) -> None:
+        """Saves, and ends the run if it was asked to end."""
+        check_skipped(self.step, self.progress.epoch + 1)
+        for variable in [*self.model.trainable_variables, *self.step.statistics]:
+            if not bool(tf.reduce_all(tf.math.is_finite(variable.read_value()))):
+                what = f"{variable.name} holds a value that is not finite"
+                raise divergence(what, self.progress.epoch + 1)
+        check_replicas(self.model, self.strategy)
+        self.state.save()
+        if self._must_stop():
+            raise Terminated(
+                f"Terminated after {self.progress.epoch} epochs and {self.progress.step} steps, "
+                "all of them saved."
+            )
+
+    def _settled(self, number: int, loss: float) -> None:
+        """Logs now and then."""
+        step = self.progress.epoch * self.steps + self.progress.step
+        if step // _STEPS_BETWEEN_LOGS > (step - number) // _STEPS_BETWEEN_LOGS:
+            check_skipped(self.step, self.progress.epoch + 1)
+            values = {"loss": loss, "learning_rate": self._learning_rate()}
+            if self.progress.seconds:
+                values["input_wait"] = self.progress.waited / self.progress.seconds
+            self.log.step(step, values)
+
+    def _finish_epoch(self) -> None:
+        """Validates, logs, keeps the best, and saves."""
+        progress, config = self.progress, self.config
+        with self.step.averaged_weights():
+            val_loss, per_class, constant_loss = self._validate()
+            result = EpochResult(
+                epoch=progress.epoch + 1,
+                learning_rate=self._learning_rate(),
+                train_loss=progress.loss_sum / self.steps,
+                val_loss=val_loss,
+                val_per_class=tuple(per_class),
+                seconds=progress.seconds,
+                slices_per_second=self.steps * config.batch_size / max(progress.seconds, 1e-9),
+                input_wait=progress.waited / max(progress.seconds, 1e-9),
+            )
+            if progress.finish_epoch(val_loss):
+                checkpoints.save_best(
+                    self.out_dir, self.model, self.spec, epoch=progress.epoch, val_loss=val_loss
+                )
         _LOG.info(
             "epoch %d of %d: loss %.4f; validation %.4f, the training prior %.4f; %.1f slices/s, "
             "waited for input %.1f %%",
-            *(epoch + 1, config.epochs, trained.loss, val_loss),
-            metrics.weighted_log_loss(labels, np.broadcast_to(prior, labels.shape)),
+            *(result.epoch, config.epochs, result.train_loss, val_loss, constant_loss),
             *(result.slices_per_second, 100 * result.input_wait),
         )
-        if state.improves(val_loss):
-            checkpoints.save_best(config.work_dir, model, spec, epoch=epoch + 1, val_loss=val_loss)
-        history.append(result)
-        write_history(history_path, history)
-        state.save(epoch + 1, val_loss)
-    _LOG.info(
-        "best validation loss %.4f, epoch %d: %s",
-        *(state.best_loss, state.best_epoch),
-        Path(config.work_dir) / checkpoints.BEST_WEIGHTS,
-    )
-    return TrainResult(Path(config.work_dir), state.best_epoch, state.best_loss, tuple(history))
+        self.history.append(result)
+        if self.worker.is_chief:
+            self.log.epoch(self.history, progress.epoch * self.steps, constant_loss)
+        self.state.save()
+        if self._must_stop():
+            raise Terminated(f"Terminated after {progress.epoch} epochs, all of them saved.")
 
+    def _validate(self) -> tuple[float, list[float], float]:
+        """Losses of the model as it is: weighted, a class, and of the constant training prior."""
+        predicted = predict_records(
+            self.logits_fn,
+            self._until_terminated(
+                eval_batches(
+                    self.val_shards,
+                    self.manifest.image_shape,
+                    batch_size=self.local_batch,
+                    encoding=self.manifest.encoding,
+                    neighbours=self.config.neighbours,
+                )
+            ),
+            expected=num_records(self.val_shards),
+        )
+        if not np.isfinite(predicted.logits).all():
+            raise divergence("a validation logit is not finite", self.progress.epoch + 1)
+        labels, probabilities = predicted.labels, predicted.probabilities
+        constant = np.broadcast_to(self.prior, labels.shape)
+        means = [
+            metrics.weighted_log_loss(labels, probabilities),
+            metrics.weighted_log_loss(labels, constant),
+            *metrics.per_class_log_loss(labels, probabilities),
+        ]
+        share = np.array(means) * len(predicted) / self.val_count
+        loss, constant_loss, *per_class = sum_over_workers(self.strategy, share).tolist()
+        return loss, per_class, constant_loss
 
-@dataclasses.dataclass(frozen=True)
-class TrainedEpoch:
-    """The training half of an epoch; as in `EpochResult`."""
+    def _until_terminated(self, batches: Iterable[Any]) -> Iterator[Any]:
+        for batch in batches:
+            if self._must_stop():
+                raise Terminated(
+                    f"Terminated in the validation of epoch {self.progress.epoch + 1}; its steps "
+                    "are saved."
+                )
+            yield batch
 
-    loss: float
-    seconds: float
-    input_wait: float
+    def _out_of_patience(self) -> bool:
+        progress, patience = self.progress, self.config.patience
+        if not patience or progress.epoch - progress.best_epoch < patience or not progress.epoch:
+            return False
+        _LOG.info("stopping: no lower validation loss in %d epochs", patience)
+        return True
 
-
-def run_epoch(
-    step: TrainingStep,
-    strategy: tf.distribute.Strategy,
-    batches: tf.data.Dataset,
-    steps: int,
-    epoch: int,
-) -> TrainedEpoch:
-    """Takes one step a batch.
-
-    Args:
-      step: The step.
-      strategy: Its strategy.
-      batches: (uint8 [batch_size, H, W, C], float32 [batch_size, 6]), at least `steps`.
-      steps: 1 or more.
-      epoch: Counted from 1, for messages.
-
-    Raises:
-      DivergenceError: If a batch's loss is not finite.
-      DataError: If a batch is missing or cannot be read.
-    """
-    source = read_batches(batches)
-    loss_sum = waited = 0.0
-    pending: tf.Tensor | None = None
-    start = time.perf_counter()
-    for _ in track(range(steps), steps, f"epoch {epoch}", "step"):
-        # A step returns at once on a GPU: the next batch is fetched while it runs, and the
-        # devices waited only if its loss is there by then.
-        asked = time.perf_counter()
-        batch = next(source, None)
-        if batch is None:
-            raise DataError(
-                "the records ended before the epoch did. Run python -m tools.verify_tfrecords "
-                "--full on the data dir."
-            )
-        fetched = time.perf_counter()
-        if pending is not None:
-            loss_sum += _finite(pending, epoch)
-        if time.perf_counter() - fetched < _READY_SECONDS:
-            waited += fetched - asked
-        pending = step(*split_batch(strategy, *batch))
-    loss_sum += _finite(pending, epoch)
-    seconds = time.perf_counter() - start
-    return TrainedEpoch(loss_sum / steps, seconds, waited / seconds)
-
-
-def _finite(loss: tf.Tensor | None, epoch: int) -> float:
-    value = math.nan if loss is None else float(loss)
-    if not math.isfinite(value):
-        raise _divergence(f"the training loss is {value}", epoch)
-    return value
-
-
-def _divergence(what: str, epoch: int) -> DivergenceError:
-    return DivergenceError(
-        f"{what} in epoch {epoch}; the work dir keeps the state after the epoch before, if any. "
-        "Start anew with --overwrite and a lower --learning_rate, a warm-up (--warmup_epochs) or "
-        "clipping (--clip_norm=1)."
-    )
+    def _learning_rate(self) -> float:
+        """Of the last step taken."""
+        taken = max(int(self.optimizer.iterations.numpy()), 1)
+        return float(self.schedule(taken - 1))

@@ -85,11 +85,11 @@ def data_copy(data_dir: Path, tmp_path: Path) -> Path:
 
 
 def pytest_configure() -> None:
-    """Two logical CPUs for the whole session: TensorFlow wants to know before it starts."""
+    """Four logical CPUs for the whole session: TensorFlow wants to know before it starts."""
     import tensorflow as tf
 
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(
-        cpu, [tf.config.LogicalDeviceConfiguration(), tf.config.LogicalDeviceConfiguration()]
+        cpu, [tf.config.LogicalDeviceConfiguration() for _ in range(4)]
     )
     tf.get_logger().setLevel("ERROR")

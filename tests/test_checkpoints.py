@@ -7,11 +7,19 @@ import pytest
 import tensorflow as tf
 
 from ich_tf import checkpoints
-from ich_tf.checkpoints import ModelSpec, TrainingState, check_work_dir, load_best, save_best
+from ich_tf.checkpoints import (
+    ModelSpec,
+    Progress,
+    TrainingState,
+    check_work_dir,
+    load_best,
+    save_best,
+)
 from ich_tf.config import TrainConfig
 from ich_tf.errors import InputError
 from ich_tf.models import build_model
 from ich_tf.optimizers import make_optimizer
+from ich_tf.run_log import write_run
 from ich_tf.strategies import make_strategy
 
 SPEC = ModelSpec("tiny", (32, 32, 3), 32, ("brain", "subdural", "soft"), dropout=0.1)
@@ -55,7 +63,7 @@ def test_both_files_hold_all_of_the_backbones(backbone, tmp_path):
     save_best(tmp_path, model, spec, epoch=1, val_loss=0.5)
     optimizer = make_optimizer(TrainConfig(optimizer="sgd"), 10)
     optimizer.build(model.trainable_variables)
-    TrainingState(tmp_path, model, optimizer).save(1, 0.5)
+    TrainingState(tmp_path, model, optimizer).save()
     batch = rng.integers(0, 256, (2, 40, 40, 1), np.uint8)
     expected = model(batch).numpy()
 
@@ -161,15 +169,19 @@ def make_state(work_dir, optimizer="adam"):
 def test_state_round_trip(tmp_path):
     state, model, optimizer = make_state(tmp_path)
     assert not state.restore()
-    assert (state.epoch, state.best_epoch, state.best_loss) == (0, 0, float("inf"))
+    assert state.progress == Progress() and state.progress.best_loss == float("inf")
     gradients = [tf.ones_like(variable) for variable in model.trainable_variables]
     optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
-    state.save(1, 0.3)
-    state.save(2, 0.4)
+    assert state.progress.finish_epoch(0.1 + 0.2)
+    state.save()
+    assert not state.progress.finish_epoch(0.4)
+    state.progress.step, state.progress.loss_sum = 3, 1 / 3
+    state.save()
 
     again, other_model, other_optimizer = make_state(tmp_path)
     assert again.restore()
-    assert (again.epoch, again.best_epoch, again.best_loss) == (2, 1, 0.3)
+    expected = Progress(epoch=2, step=3, loss_sum=1 / 3, best_loss=0.1 + 0.2, best_epoch=1)
+    assert again.progress == expected
     assert int(other_optimizer.iterations) == 1
     for left, right in zip(
         [*model.weights, *optimizer.variables],
@@ -179,13 +191,38 @@ def test_state_round_trip(tmp_path):
         np.testing.assert_array_equal(left.numpy(), right.numpy())
 
 
+def test_the_last_three_are_kept(tmp_path):
+    state, _, _ = make_state(tmp_path)
+    for step in range(5):
+        state.progress.step = step
+        state.save()
+    names = sorted(path.name for path in (tmp_path / "checkpoints").glob("*.index"))
+    assert names == ["ckpt-3.index", "ckpt-4.index", "ckpt-5.index"]
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, caplog):
+    state, _, _ = make_state(tmp_path)
+    for step in (1, 2, 3):
+        state.progress.step = step
+        state.save()
+    cut(tmp_path / "checkpoints" / "ckpt-3.data-00000-of-00001")
+    (tmp_path / "checkpoints" / "ckpt-2.index").unlink()
+    again, _, _ = make_state(tmp_path)
+    assert again.restore()
+    assert again.progress.step == 1
+    assert "ckpt-3: not readable" in caplog.text
+
+
 def test_state_of_another_model_or_damaged(tmp_path):
     state, _, _ = make_state(tmp_path)
-    state.save(1, 0.3)
+    state.save()
     with pytest.raises(InputError, match=r"damaged or of another model.*--overwrite"):
         make_state(tmp_path, optimizer="sgd")[0].restore()
-    data = next((tmp_path / "checkpoints").glob("*.data-*"))
-    data.write_bytes(data.read_bytes()[:100])
+    cut(next((tmp_path / "checkpoints").glob("*.data-*")))
     with pytest.raises(InputError, match="damaged or of another model"):
         make_state(tmp_path)[0].restore()
 
@@ -196,7 +233,7 @@ def test_work_dir_rules(tmp_path):
     check_work_dir(tmp_path, config)
     checkpoints.start_work_dir(tmp_path, config, resumed=False)
     check_work_dir(tmp_path, other)  # nothing finished: free to use
-    make_state(tmp_path)[0].save(1, 0.3)
+    make_state(tmp_path)[0].save()
     check_work_dir(tmp_path, config)
     check_work_dir(tmp_path, dataclasses.replace(other, overwrite=True))
     with pytest.raises(InputError, match=r"seed: 1 here, 0 there; dropout: 0.5 here, 0.0 there"):
@@ -206,6 +243,30 @@ def test_work_dir_rules(tmp_path):
         check_work_dir(tmp_path, config)
     checkpoints.start_work_dir(tmp_path, other, resumed=False)
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
+def test_other_data_are_refused_by_what_differs(tmp_path):
+    config = TrainConfig(work_dir=str(tmp_path))
+    data = {"sha256": "a", "records": 5}
+    checkpoints.start_work_dir(tmp_path, config, resumed=False)
+    write_run(tmp_path, data, {})
+    make_state(tmp_path)[0].save()
+    check_work_dir(tmp_path, config, data)
+    with pytest.raises(InputError, match=r"other data \(records: 6 here, 5 there\)"):
+        check_work_dir(tmp_path, config, {"sha256": "a", "records": 6})
+    check_work_dir(tmp_path, dataclasses.replace(config, overwrite=True), {"sha256": "b"})
+
+
+def test_what_a_killed_save_left_is_removed(tmp_path):
+    config = TrainConfig(work_dir=str(tmp_path))
+    checkpoints.start_work_dir(tmp_path, config, resumed=False)
+    make_state(tmp_path)[0].save()
+    left = tmp_path / "checkpoints" / "ckpt-2_temp"
+    left.mkdir()
+    (left / "part-00000-of-00001.data").touch()
+    checkpoints.start_work_dir(tmp_path, config, resumed=True)
+    assert not left.exists()
+    assert checkpoints.can_resume(tmp_path)
 
 
 def test_a_model_without_its_state_is_not_overwritten(work_dir):

@@ -5,8 +5,11 @@ import pytest
 import tensorflow as tf
 
 from ich_tf import shards
+from ich_tf.augment import make_augment
+from ich_tf.config import TrainConfig
 from ich_tf.errors import InputError
-from ich_tf.input_pipeline import eval_batches, read_batches, train_batches
+from ich_tf.input_pipeline import epoch_records, eval_batches, read_batches, train_batches
+from ich_tf.labels import ANY
 from ich_tf.records import decode_image, parse
 from ich_tf.shards import Manifest
 from ich_tf.tfrecord import read_records
@@ -79,15 +82,51 @@ def test_shuffling_mixes_patients_within_a_batch(manifest: Manifest) -> None:
     assert np.mean(patients) > 3
 
 
+def seen_seeds(manifest: Manifest, **changes) -> list[int]:
+    def augment(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple:
+        return tf.zeros_like(images) + tf.cast(seed[1] % 256, tf.uint8), labels
+
+    return [int(images[0, 0, 0, 0]) for images, _ in train(manifest, augment=augment, **changes)]
+
+
 def test_augmentation_gets_a_seed_of_its_own_each_batch(manifest: Manifest) -> None:
-    seeds = []
-
-    def augment(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        return tf.zeros_like(images) + tf.cast(seed[1] % 256, tf.uint8)
-
-    for images, _ in train(manifest, augment=augment):
-        seeds.append(int(images[0, 0, 0, 0]))
+    seeds = seen_seeds(manifest)
     assert seeds == list(range(len(seeds)))
+    assert seen_seeds(manifest, first_step=2) == seeds[2:]
+
+
+@pytest.mark.parametrize("first_step", [1, 3])
+def test_an_epoch_can_begin_at_any_step(manifest: Manifest, first_step: int) -> None:
+    config = TrainConfig(flip=True, shift=0.1, mixup=0.3)
+    for changes in ({}, {"negative_fraction": 0.5}, {"neighbours": 3}):
+        settings = {"augment": make_augment(config), **changes}
+        whole = train(manifest, **settings)
+        rest = train(manifest, first_step=first_step, **settings)
+        assert len(rest) == len(whole) - first_step
+        for one, two in zip(whole[first_step:], rest, strict=True):
+            np.testing.assert_array_equal(one[0], two[0])
+            np.testing.assert_array_equal(one[1], two[1])
+
+
+def test_undersampling_keeps_all_bleeds_and_other_negatives_each_epoch(manifest: Manifest) -> None:
+    split = manifest.train_shards(0)
+    positives = sum(shard.label_counts[ANY] for shard in split)
+    negatives = shards.num_records(split) - positives
+    count = epoch_records(split, 0.4)
+    assert count == positives + round(0.4 * negatives)
+    kept = []
+    for epoch in (0, 1):
+        batches = train(manifest, batch_size=1, epoch=epoch, negative_fraction=0.4)
+        labels = np.concatenate([labels for _, labels in batches])
+        assert len(labels) == count and labels[:, ANY].sum() == positives
+        kept.append({x.tobytes() for x, y in batches if not y[0, ANY]})
+        assert len(kept[-1]) == round(0.4 * negatives)
+    assert kept[0] != kept[1]
+
+
+def test_workers_read_their_own_shards_in_their_own_order(manifest: Manifest) -> None:
+    one, two = train(manifest), train(manifest, worker=1)
+    assert not all(np.array_equal(a[0], b[0]) for a, b in zip(one, two, strict=True))
 
 
 def test_a_shard_cut_on_a_boundary_stops_the_reader(data_copy: Path) -> None:

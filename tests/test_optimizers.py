@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ich_tf import optimizers
 from ich_tf.config import TrainConfig
-from ich_tf.optimizers import EpochSchedule, make_optimizer
+from ich_tf.errors import UsageError
+from ich_tf.optimizers import EpochSchedule, apply_gradients, create_variables, make_optimizer
 
 
 def rates(schedule, steps):
@@ -83,6 +85,28 @@ def test_decay_is_for_kernels(name):
     kernel, bias, gamma, beta = (float(variable.numpy().squeeze()) for variable in variables)
     assert kernel == pytest.approx(1 - 0.5 * 0.1)
     assert (bias, gamma, beta) == (1, 1, 0)
+
+
+def test_what_is_addons_is_refused_by_name_without_them(monkeypatch):
+    monkeypatch.setattr(optimizers, "load_addons", lambda: None)
+    for changes, asked in (
+        ({"optimizer": "lamb"}, "--optimizer=lamb"),
+        ({"optimizer": "radam"}, "--optimizer=radam"),
+        ({"lookahead": True}, "--lookahead"),
+    ):
+        with pytest.raises(UsageError, match=f"{asked} is tensorflow-addons'.*--optimizer=adamw"):
+            make_optimizer(TrainConfig(**changes), 10)
+    make_optimizer(TrainConfig(), 10)
+
+
+def test_lamb_decays_kernels_alone():
+    config = TrainConfig(optimizer="lamb", weight_decay=0.1, learning_rate=0.5, schedule="constant")
+    optimizer = make_optimizer(config, 10)
+    kernel = tf.Variable([2.0, 2.0], name="dense/kernel")
+    bias = tf.Variable([2.0, 2.0], name="dense/bias")
+    create_variables(optimizer, [kernel, bias])
+    apply_gradients(optimizer, [tf.zeros([2])] * 2, [kernel, bias])
+    assert (kernel.numpy() < 2).all() and (bias.numpy() == 2).all()
 
 
 def test_loss_scaling():

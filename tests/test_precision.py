@@ -63,7 +63,7 @@ def test_strategies_and_their_devices(name, replicas):
 
 def test_too_many_replicas_for_a_running_tensorflow():
     tf.constant(1) + 1
-    with pytest.raises(UsageError, match=r"cpu_replicas is 7.*2 logical CPU"):
+    with pytest.raises(UsageError, match=r"cpu_replicas is 7.*4 logical CPU"):
         make_strategy("mirrored", 7)
 
 

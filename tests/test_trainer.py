@@ -1,252 +1,25 @@
 import csv
 import dataclasses
 import json
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from steps import BATCH, replicas
 
 from ich_tf import checkpoints, trainer
 from ich_tf.config import TrainConfig
-from ich_tf.errors import ConfigError, InputError
-from ich_tf.history import EpochResult, read_history, write_history
+from ich_tf.epoch import DivergenceError
+from ich_tf.errors import ConfigError, InputError, Terminated
+from ich_tf.history import read_history
 from ich_tf.inference import make_logits_fn, predict_records
-from ich_tf.labels import CLASSES
-from ich_tf.losses import weighted_binary_crossentropy
+from ich_tf.input_pipeline import eval_batches
 from ich_tf.metrics import weighted_log_loss
-from ich_tf.models import batch_normalizations, build_model
-from ich_tf.optimizers import make_optimizer
-from ich_tf.precision import policy_scope
-from ich_tf.strategies import make_strategy, split_batch
-from ich_tf.training_step import TrainingStep, average_batch_statistics
-
-RECORD_SHAPE = (32, 32, 3)
-BATCH = 8
-
-
-def one_device():
-    return make_strategy("one")
-
-
-def two_replicas():
-    return make_strategy("mirrored", cpu_replicas=2)
-
-
-def batch(seed, size=BATCH, shape=RECORD_SHAPE):
-    rng = np.random.default_rng(seed)
-    images = rng.integers(0, 256, (size, *shape), np.uint8)
-    labels = rng.integers(0, 2, (size, len(CLASSES))).astype(np.float32)
-    return images, labels
-
-
-def distribute(strategy, *arrays):
-    return split_batch(strategy, *(tf.constant(array) for array in arrays))
-
-
-class Run:
-    """A model, its optimizer and its step, on some strategy, from the same weights each time."""
-
-    def __init__(
-        self,
-        strategy,
-        *,
-        backbone="tiny",
-        freeze_bn=False,
-        xla=False,
-        precision="float32",
-        optimizer="sgd",
-        learning_rate=0.05,
-        clip_norm=0.0,
-    ):
-        self.strategy = strategy
-        config = TrainConfig(
-            optimizer=optimizer, learning_rate=learning_rate, schedule="constant", epochs=1
-        )
-        tf.keras.utils.set_random_seed(1)
-        with strategy.scope(), policy_scope(precision):
-            self.model = build_model(
-                backbone, RECORD_SHAPE, RECORD_SHAPE[0], freeze_bn=freeze_bn, bn_momentum=0.9
-            )
-            self.optimizer = make_optimizer(config, 100, loss_scaling=precision == "float16")
-        self.step = TrainingStep(
-            self.model, self.optimizer, strategy, batch_size=BATCH, xla=xla, clip_norm=clip_norm
-        )
-
-    def steps(self, batches):
-        return [float(self.step(*distribute(self.strategy, *one))) for one in batches]
-
-
-def assert_same_weights(left, right, atol):
-    for a, b in zip(left.weights, right.weights, strict=True):
-        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=0, atol=atol, err_msg=a.name)
-
-
-@pytest.mark.parametrize("xla", [False, True])
-def test_two_replicas_equal_one_with_frozen_batch_normalization(xla):
-    batches = [batch(seed) for seed in range(5)]
-    one = Run(one_device(), freeze_bn=True)
-    two = Run(two_replicas(), freeze_bn=True, xla=xla)
-    assert_same_weights(one.model, two.model, 0)
-    start = [weight.numpy() for weight in one.model.weights]
-    np.testing.assert_allclose(one.steps(batches), two.steps(batches), rtol=0, atol=1e-5)
-    assert_same_weights(one.model, two.model, 1e-5)
-    moved = [np.abs(w.numpy() - s).max() for w, s in zip(one.model.weights, start, strict=True)]
-    assert max(moved) > 1e-3
-    assert two.step.traces == 1
-
-
-@pytest.mark.parametrize("xla", [False, True])
-def test_two_replicas_equal_the_average_of_two_halves(xla):
-    """Batch normalisation in training mode: its statistics are each replica's own."""
-    batches = [batch(seed) for seed in range(3)]
-    reference, mirrored = Run(one_device()), Run(two_replicas(), xla=xla)
-    losses = [halves_step(reference, *one) for one in batches]
-    np.testing.assert_allclose(mirrored.steps(batches), losses, rtol=0, atol=1e-5)
-    assert_same_weights(reference.model, mirrored.model, 1e-5)
-
-
-def halves_step(run, images, labels):
-    """One device, two half batches: gradients and batch statistics averaged."""
-    model, half = run.model, BATCH // 2
-    statistics = model.non_trainable_variables
-    before = [variable.numpy() for variable in statistics]
-    gradients, after, losses = [], [], []
-    for part in (slice(0, half), slice(half, BATCH)):
-        for variable, value in zip(statistics, before, strict=True):
-            variable.assign(value)
-        with tf.GradientTape() as tape:
-            logits = model(images[part], training=True)
-            loss = tf.reduce_mean(weighted_binary_crossentropy(labels[part], logits))
-        gradients.append(tape.gradient(loss, model.trainable_variables))
-        after.append([variable.numpy() for variable in statistics])
-        losses.append(float(loss))
-    for variable, first, second in zip(statistics, *after, strict=True):
-        variable.assign((first + second) / 2)
-    means = [(a + b) / 2 for a, b in zip(*gradients, strict=True)]
-    run.optimizer.apply_gradients(zip(means, model.trainable_variables, strict=True))
-    return sum(losses) / 2
-
-
-def test_batch_statistics_are_averaged_before_validation():
-    run = Run(two_replicas())
-    run.steps([batch(0)])
-    moving_mean = batch_normalizations(run.model)[0].moving_mean
-
-    def replicas_values():
-        return [value.numpy() for value in run.strategy.experimental_local_results(moving_mean)]
-
-    first, second = replicas_values()
-    assert np.abs(first - second).max() > 1e-6
-    average_batch_statistics(run.model, run.strategy)
-    for value in replicas_values():
-        np.testing.assert_allclose(value, (first + second) / 2, rtol=0, atol=1e-6)
-    # The two replicas now score alike, and as the saved model does.
-    images, _ = batch(1)
-    logits = make_logits_fn(run.model, run.strategy)(images)
-    flipped = make_logits_fn(run.model, run.strategy)(images[::-1])[::-1]
-    np.testing.assert_allclose(logits, flipped, atol=1e-6)
-
-
-@pytest.mark.parametrize("xla", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_resnet50_replicas_equal_one(xla):
-    one = Run(one_device(), backbone="resnet50", freeze_bn=True, learning_rate=1e-3)
-    two = Run(two_replicas(), backbone="resnet50", freeze_bn=True, learning_rate=1e-3, xla=xla)
-    batches = [batch(0)]
-    np.testing.assert_allclose(one.steps(batches), two.steps(batches), rtol=1e-5)
-    assert_same_weights(one.model, two.model, 1e-5)
-
-
-def test_clipping_follows_the_reduction():
-    images, labels = batch(0)
-    clip = 1e-3
-    for strategy in (one_device(), two_replicas()):
-        run = Run(strategy, freeze_bn=True, clip_norm=clip, learning_rate=1.0)
-        run.optimizer.momentum = 0.0
-        before = [variable.numpy() for variable in run.model.trainable_variables]
-        run.steps([(images, labels)])
-        moved = [
-            variable.numpy() - value
-            for variable, value in zip(run.model.trainable_variables, before, strict=True)
-        ]
-        norm = np.sqrt(sum((m.astype(np.float64) ** 2).sum() for m in moved))
-        assert norm == pytest.approx(clip, rel=1e-3)
-
-
-@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
-def test_mixed_precision_step(precision):
-    run = Run(two_replicas(), precision=precision, optimizer="adam", learning_rate=1e-3)
-    losses = run.steps([batch(0)] * 5)
-    assert np.isfinite(losses).all() and losses[-1] < losses[0]
-    assert {variable.dtype for variable in run.model.trainable_variables} == {tf.float32}
-
-
-def test_float16_skips_an_infinite_step_on_every_replica():
-    run = Run(two_replicas(), precision="float16", learning_rate=0.01)
-    before = [variable.numpy() for variable in run.model.trainable_variables]
-    scale = float(run.optimizer.loss_scale)
-    images, labels = batch(0)
-    labels[0] = np.inf  # on the first replica alone
-    run.steps([(images, labels)])
-    for variable, value in zip(run.model.trainable_variables, before, strict=True):
-        for local in run.strategy.experimental_local_results(variable):
-            np.testing.assert_array_equal(local.numpy(), value)
-    assert float(run.optimizer.loss_scale) == scale / 2
-
-
-def test_batch_size_must_suit_the_replicas():
-    strategy = two_replicas()
-    with strategy.scope():
-        model = build_model("tiny", RECORD_SHAPE, 32)
-        optimizer = make_optimizer(TrainConfig(), 10)
-    with pytest.raises(ConfigError, match=r"batch_size is 7.*multiple of the 2"):
-        TrainingStep(model, optimizer, strategy, batch_size=7)
-
-
-def dataset(*batches):
-    return tf.data.Dataset.from_generator(
-        lambda: iter(batches),
-        output_signature=(
-            tf.TensorSpec((BATCH, *RECORD_SHAPE), tf.uint8),
-            tf.TensorSpec((BATCH, len(CLASSES)), tf.float32),
-        ),
-    )
-
-
-def test_run_epoch_gives_the_mean_loss():
-    batches = [batch(seed) for seed in range(3)]
-    losses = Run(two_replicas()).steps(batches)
-    run = Run(two_replicas())
-    trained = trainer.run_epoch(run.step, run.strategy, dataset(*batches), 3, 1)
-    assert trained.loss == pytest.approx(np.mean(losses), rel=1e-6)
-    assert trained.seconds > 0 and 0 <= trained.input_wait <= 1
-
-
-def test_run_epoch_refuses_a_short_data_set():
-    run = Run(one_device())
-    with pytest.raises(InputError, match="records ended before the epoch"):
-        trainer.run_epoch(run.step, run.strategy, dataset(batch(0)), 2, 1)
-
-
-def test_run_epoch_stops_at_a_loss_that_is_not_finite():
-    run = Run(one_device())
-    images, labels = batch(0)
-    labels[0] = np.nan
-    with pytest.raises(trainer.DivergenceError, match="training loss is nan in epoch 4"):
-        trainer.run_epoch(run.step, run.strategy, dataset((images, labels), batch(1)), 2, 4)
-
-
-def test_history_round_trip(tmp_path):
-    rows = [
-        EpochResult(i, 1e-3, 0.3, 0.2 / i, tuple(0.01 * k for k in range(6)), 12.5, 30.0, 0.02)
-        for i in (1, 2)
-    ]
-    write_history(tmp_path / "history.csv", rows)
-    assert read_history(tmp_path / "history.csv") == rows
-    assert read_history(tmp_path / "none.csv") == []
-
-
-# From here on: whole runs on phantoms.
+from ich_tf.shards import Manifest, num_records
+from ich_tf.training_step import TrainingStep
 
 
 def smoke_config(data_dir: Path, work_dir: Path, **changes) -> TrainConfig:
@@ -258,12 +31,43 @@ def smoke_config(data_dir: Path, work_dir: Path, **changes) -> TrainConfig:
         "image_size": 32,
         "batch_size": BATCH,
         "epochs": 2,
-        "max_steps_per_epoch": 4,
+        "max_steps_per_epoch": 5,
         "learning_rate": 1e-3,
         "schedule": "constant",
+        "dropout": 0.2,
         "flip": True,
+        "checkpoint_steps": 2,
     }
     return TrainConfig(**{**values, **changes})
+
+
+def final_state(work_dir) -> dict[str, np.ndarray]:
+    """Every value of the last checkpoint but the clock's, and the best weights' hash."""
+    reader = tf.train.load_checkpoint(str(Path(work_dir) / "checkpoints"))
+    state = {}
+    for name in reader.get_variable_to_shape_map():
+        # The object graph names nodes in an order of its own.
+        if not name.startswith(("_CHECKPOINTABLE", "save_counter", "progress")):
+            state[name] = reader.get_tensor(name)
+    assert any("optimizer" in name for name in state)
+    state["best"] = np.array(checkpoints.file_sha256(Path(work_dir) / "best.weights.h5"))
+    return state
+
+
+def learned(history):
+    """History without what a clock measured."""
+    return [
+        dataclasses.replace(epoch, seconds=0, slices_per_second=0, input_wait=0)
+        for epoch in history
+    ]
+
+
+def assert_same_run(left, right):
+    one, two = final_state(left), final_state(right)
+    assert one.keys() == two.keys()
+    assert [name for name in one if not np.array_equal(one[name], two[name])] == []
+    histories = [learned(read_history(Path(folder) / "history.csv")) for folder in (left, right)]
+    assert histories[0] == histories[1]
 
 
 def test_train_writes_what_evaluation_needs(data_dir, tmp_path):
@@ -271,20 +75,30 @@ def test_train_writes_what_evaluation_needs(data_dir, tmp_path):
     result = trainer.train(config)
     assert [epoch.epoch for epoch in result.history] == [1, 2]
     assert result.best_val_loss == min(epoch.val_loss for epoch in result.history)
-    assert TrainConfig.from_json((result.work_dir / "config.json").read_text()) == config
-    with open(result.work_dir / "history.csv", newline="") as file:
+    work_dir = result.work_dir
+    assert sorted(path.name for path in work_dir.iterdir()) == [
+        "best.weights.h5",
+        "checkpoints",
+        "config.json",
+        "history.csv",
+        "model.json",
+        "run.json",
+        "tensorboard",
+        "training_curves.png",
+    ]
+    assert len(list((work_dir / "checkpoints").glob("*.index"))) == 3
+    assert TrainConfig.from_json((work_dir / "config.json").read_text()) == config
+    with open(work_dir / "history.csv", newline="") as file:
         assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]
-    assert json.loads((result.work_dir / "model.json").read_text())["epoch"] == result.best_epoch
+    assert json.loads((work_dir / "model.json").read_text())["epoch"] == result.best_epoch
+    assert (work_dir / "training_curves.png").read_bytes().startswith(b"\x89PNG")
 
-    from ich_tf.input_pipeline import eval_batches
-    from ich_tf.shards import Manifest, num_records
-
-    model, spec = checkpoints.load_best(result.work_dir)
+    model, spec = checkpoints.load_best(work_dir)
     manifest = Manifest.load(data_dir)
     assert spec.record_shape == manifest.image_shape
     shards = manifest.fold_shards(0)
     found = predict_records(
-        make_logits_fn(model, one_device()),
+        make_logits_fn(model, replicas(1)),
         eval_batches(shards, manifest.image_shape, batch_size=5, encoding=manifest.encoding),
         expected=num_records(shards),
     )
@@ -293,30 +107,103 @@ def test_train_writes_what_evaluation_needs(data_dir, tmp_path):
     assert loss == pytest.approx(result.best_val_loss, abs=1e-6)
 
 
-def test_train_continues_after_the_last_finished_epoch(data_dir, tmp_path, monkeypatch):
-    whole = trainer.train(smoke_config(data_dir, tmp_path / "whole"))
+def test_run_json_tells_where_a_run_came_from(data_dir, tmp_path):
+    config = smoke_config(data_dir, tmp_path, epochs=1)
+    trainer.train(config)
+    trainer.train(config)
+    run = json.loads((tmp_path / "run.json").read_text())
+    manifest = Manifest.load(data_dir)
+    assert run["data"]["records"] == num_records(manifest.shards)
+    assert len(run["data"]["sha256"]) == 64
+    assert len(run["sessions"]) == 2
+    session = run["sessions"][0]
+    assert session["versions"]["tensorflow"] == tf.__version__
+    assert session["precision"] in ("float32", "bfloat16") and session["xla"] == "off"
+    assert session["cpu"] and session["cpus"] == os.cpu_count()
 
-    real_save = checkpoints.TrainingState.save
 
-    def killed_after_first(self, epoch, val_loss):
-        if epoch == 2:
-            raise KeyboardInterrupt
-        real_save(self, epoch, val_loss)
+def test_tensorboard_gets_losses(data_dir, tmp_path):
+    config = smoke_config(data_dir, tmp_path, max_steps_per_epoch=0, epochs=4, batch_size=4)
+    result = trainer.train(config)
+    (path,) = (tmp_path / "tensorboard").iterdir()
+    found = {}
+    for record in tf.data.TFRecordDataset(str(path)):
+        event = tf.compat.v1.Event.FromString(record.numpy())
+        for value in event.summary.value:
+            found.setdefault(value.tag, []).append(float(tf.make_ndarray(value.tensor)))
+    expected = [epoch.val_loss for epoch in result.history]
+    np.testing.assert_allclose(found["epoch/val_loss"], expected, rtol=1e-6)
+    assert len(found["epoch/val_loss"]) == 4
+    assert found["loss"] and found["input_wait"]
+    trainer.train(smoke_config(data_dir, tmp_path / "none", epochs=1, tensorboard=False))
+    assert not (tmp_path / "none" / "tensorboard").exists()
 
+
+RUNS = {
+    "plain": {},
+    "averaged": {"ema_decay": 0.9, "optimizer": "adamw", "weight_decay": 0.01, "patience": 3},
+    "replicas": {
+        "strategy": "mirrored",
+        "cpu_replicas": 2,
+        "accumulation": 2,
+        "mixed_precision": "float16",
+        "negative_fraction": 0.6,
+    },
+    "lookahead": {"optimizer": "radam", "lookahead": True, "mixup": 0.4, "cutout": 0.3},
+    "neighbours": {"neighbours": 3, "steps_per_execution": 2, "optimizer": "sgd"},
+}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_terminated_at_any_step_and_continued_to_the_bit(name, data_dir, tmp_path, monkeypatch):
+    whole = smoke_config(data_dir, tmp_path / "whole", **RUNS[name])
+    trainer.train(whole)
+    config = dataclasses.replace(whole, work_dir=str(tmp_path / "cut"))
+    per_call = config.steps_per_execution
+    real_call = TrainingStep.__call__
+    stops = 0
+    for after in (1, 2, 3):
+        calls = 0
+
+        def call(self, *batches, after=after):
+            nonlocal calls
+            calls += 1
+            if calls == after:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return real_call(self, *batches)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(TrainingStep, "__call__", call)
+            with pytest.raises(Terminated, match="saved"):
+                trainer.train(config)
+        stops += after
+        saved = tf.train.load_checkpoint(str(tmp_path / "cut" / "checkpoints"))
+        progress = json.loads(saved.get_tensor("progress/.ATTRIBUTES/py_state"))
+        steps = progress["epoch"] * 5 + progress["step"]
+        assert steps == stops if per_call == 1 else stops <= steps <= stops * per_call
+    trainer.train(config)
+    assert_same_run(tmp_path / "whole", tmp_path / "cut")
+    # And a finished run trains no more.
+    again = trainer.train(config)
+    assert [epoch.epoch for epoch in again.history] == [1, 2]
+    assert_same_run(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_terminated_in_validation(data_dir, tmp_path, monkeypatch):
+    trainer.train(smoke_config(data_dir, tmp_path / "whole"))
     config = smoke_config(data_dir, tmp_path / "cut")
-    with monkeypatch.context() as patch:
-        patch.setattr(checkpoints.TrainingState, "save", killed_after_first)
-        with pytest.raises(KeyboardInterrupt):
-            trainer.train(config)
-    resumed = trainer.train(config)
-    assert [epoch.epoch for epoch in resumed.history] == [1, 2]
-    for left, right in zip(whole.history, resumed.history, strict=True):
-        assert right.val_loss == pytest.approx(left.val_loss, abs=1e-6)
-        assert right.learning_rate == left.learning_rate
 
-    again = trainer.train(config)  # finished: trains no more
-    assert again.history == resumed.history
-    assert again.best_val_loss == resumed.best_val_loss
+    def validate(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return real_validate(self)
+
+    real_validate = trainer._Run._validate
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer._Run, "_validate", validate)
+        with pytest.raises(Terminated, match="validation of epoch 1; its steps are saved"):
+            trainer.train(config)
+    trainer.train(config)
+    assert_same_run(tmp_path / "whole", tmp_path / "cut")
 
 
 def test_train_refuses_another_config(data_dir, tmp_path):
@@ -333,7 +220,94 @@ def test_train_refuses_another_config(data_dir, tmp_path):
     assert TrainConfig.from_json((tmp_path / "config.json").read_text()).seed == 5
 
 
+def test_train_refuses_other_data_and_follows_the_same_elsewhere(data_dir, data_copy, tmp_path):
+    config = smoke_config(data_dir, tmp_path / "run", epochs=1, max_steps_per_epoch=1)
+    trainer.train(config)
+    moved = dataclasses.replace(config, data_dir=str(data_copy))
+    assert len(trainer.train(moved).history) == 1
+    path = data_copy / "manifest.json"
+    content = json.loads(path.read_text())
+    content["shards"][0]["sha256"] = "0" * 64
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"on other data \(sha256: .* there\)"):
+        trainer.train(moved)
+
+
 def test_train_without_data(tmp_path):
     with pytest.raises(InputError, match="no such folder"):
         trainer.train(smoke_config(tmp_path / "none", tmp_path / "run"))
     assert not (tmp_path / "run").exists()
+
+
+def test_window_jitter_needs_hounsfield_units(data_dir, tmp_path):
+    with pytest.raises(InputError, match=r"encoding png; --window_jitter.*--encoding=hu16"):
+        trainer.train(smoke_config(data_dir, tmp_path / "run", window_jitter=0.1))
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_fold_at_a_time(data_dir, tmp_path):
+    with pytest.raises(ConfigError, match="must be a fold's number"):
+        trainer.train(smoke_config(data_dir, tmp_path / "run", validation_fold="all"))
+
+
+def test_patience(data_dir, tmp_path, monkeypatch):
+    losses = iter([0.5, 0.4, 0.41, 0.42, 0.1])
+    monkeypatch.setattr(trainer._Run, "_validate", lambda self: (next(losses), [0.1] * 6, 0.5))
+    config = smoke_config(data_dir, tmp_path, epochs=5, max_steps_per_epoch=1, patience=2)
+    result = trainer.train(config)
+    assert (len(result.history), result.best_epoch, result.best_val_loss) == (4, 2, 0.4)
+    # It stays so.
+    assert len(trainer.train(config).history) == 4
+
+
+def test_a_divergence_keeps_the_last_good_checkpoint(data_dir, tmp_path, monkeypatch):
+    config = smoke_config(data_dir, tmp_path, self_check=False)
+    real_call = TrainingStep.__call__
+    calls = 0
+
+    def call(self, *batches):
+        nonlocal calls
+        calls += 1
+        loss = real_call(self, *batches)
+        if calls == 4:
+            self._model.layers[-1].bias.assign([np.nan] * 6)
+        return loss
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingStep, "__call__", call)
+        with pytest.raises(DivergenceError, match=r"bias:0 holds .* not finite, in"):
+            trainer.train(config)
+    for value in final_state_of_checkpoint(tmp_path):
+        assert np.isfinite(value).all()
+    trainer.train(config)
+    trainer.train(dataclasses.replace(config, work_dir=str(tmp_path / "whole")))
+    assert_same_run(tmp_path, tmp_path / "whole")
+
+
+def final_state_of_checkpoint(work_dir):
+    reader = tf.train.load_checkpoint(str(work_dir / "checkpoints"))
+    return [
+        reader.get_tensor(name)
+        for name in reader.get_variable_to_shape_map()
+        if name.startswith(("model", "optimizer"))
+    ]
+
+
+def test_one_compilation_too_many_is_an_error(data_dir, tmp_path, monkeypatch):
+    monkeypatch.setattr(TrainingStep, "traces", property(lambda self: 3))
+    with pytest.raises(trainer.RetracedError, match="compiled 3 times; expected 1"):
+        trainer.train(smoke_config(data_dir, tmp_path))
+
+
+def test_a_damaged_last_checkpoint_falls_back_on_the_one_before(data_dir, tmp_path, caplog):
+    trainer.train(smoke_config(data_dir, tmp_path / "whole"))
+    config = smoke_config(data_dir, tmp_path / "cut")
+    trainer.train(config)
+    newest = max(
+        (tmp_path / "cut/checkpoints").glob("*.data-*"), key=lambda p: p.stat().st_mtime_ns
+    )
+    newest.write_bytes(newest.read_bytes()[:1000])
+    with caplog.at_level("WARNING"):
+        trainer.train(config)
+    assert "not readable" in caplog.text
+    assert_same_run(tmp_path / "whole", tmp_path / "cut")

@@ -1,0 +1,56 @@
+"""Training on a part of the slices without a bleed, and what that does to probabilities.
+
+Nine tenths of all slices show no bleed. Reading, or counting, only a share r of them shifts every
+class's prior; by Bayes' rule the shift can be undone exactly.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from ich_tf.labels import ANY
+
+
+def shift_prior(prior: np.ndarray, negatives_kept: float) -> np.ndarray:
+    """What training sees of each class.
+
+    Args:
+      prior: Share of the slices that show a class, float [6].
+      negatives_kept: r, in (0, 1].
+
+    Returns:
+      float64 [6].
+    """
+    prior = np.asarray(prior, np.float64)
+    return np.asarray(prior / (prior[ANY] + negatives_kept * (1 - prior[ANY])))
+
+
+def undo_prior_shift(logits: tf.Tensor, negatives_kept: float) -> tf.Tensor:
+    """The logits for all slices, of a model that was trained on a part of the negatives.
+
+    With a the probability of a bleed and c that of a class, as training saw them, a class has the
+    probability c * r / (1 - (1 - r) * a): for `any` itself, the logit moves by log r.
+
+    Args:
+      logits: [n, 6], columns in the order of `labels.CLASSES`.
+      negatives_kept: r, in (0, 1].
+
+    Returns:
+      float32 [n, 6].
+    """
+    logits = tf.cast(logits, tf.float32)
+    if negatives_kept == 1:
+        return logits
+    # log c' - log(1 - c'), where 1 - c' = ((1 - r) * (1 - a) + r * (1 - c)) / ...: no difference of
+    # nearly equal numbers.
+    log_kept = tf.math.log(tf.constant(negatives_kept, tf.float32))
+    log_lost = tf.math.log(tf.constant(1 - negatives_kept, tf.float32))
+    no_bleed = tf.math.log_sigmoid(-logits[:, ANY : ANY + 1])
+    remainder = tf.reduce_logsumexp(
+        tf.stack(
+            [log_lost + no_bleed + tf.zeros_like(logits), log_kept + tf.math.log_sigmoid(-logits)]
+        ),
+        axis=0,
+    )
+    return log_kept + tf.math.log_sigmoid(logits) - remainder

@@ -1,0 +1,60 @@
+"""A run a fold, one after the other, and what each model says of the fold it did not see."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from ich_tf import metrics
+from ich_tf.config import EvaluateConfig, TrainConfig
+from ich_tf.evaluation import evaluate
+from ich_tf.labels import CLASSES
+from ich_tf.shards import Manifest, write_text
+from ich_tf.splits import fold_name
+from ich_tf.strategies import make_strategy
+from ich_tf.trainer import TrainResult, train
+
+OUT_OF_FOLD = "oof_predictions.csv"
+_LOG = logging.getLogger(__name__)
+
+
+def train_folds(config: TrainConfig) -> list[TrainResult]:
+    """Trains a model for each fold, in `work_dir/fold-0` and so on, and predicts that fold with it.
+
+    Run again, it goes on where it stopped. `work_dir/oof_predictions.csv` then holds each slice
+    of the folds once, as `evaluation.predictions_table`, with a column `fold`.
+
+    Raises:
+      InputError: As `trainer.train`; the folds before stand.
+    """
+    manifest = Manifest.load(config.data_dir)
+    strategy = make_strategy(config.strategy, config.cpu_replicas)
+    results, tables = [], []
+    for fold in range(manifest.num_folds):
+        work_dir = Path(config.work_dir) / fold_name(fold)
+        one = dataclasses.replace(config, validation_fold=str(fold), work_dir=str(work_dir))
+        _LOG.info("fold %d of %d: %s", fold + 1, manifest.num_folds, work_dir)
+        results.append(train(one, strategy))
+        # The models of former folds would stay in memory.
+        tf.keras.backend.clear_session()
+        evaluated = EvaluateConfig(
+            data_dir=config.data_dir, work_dir=str(work_dir), split=fold_name(fold)
+        )
+        evaluate(evaluated)
+        table = pd.read_csv(evaluated.results_dir / "predictions.csv")
+        tables.append(table.assign(fold=fold))
+        tf.keras.backend.clear_session()
+    predictions = pd.concat(tables, ignore_index=True)
+    write_text(Path(config.work_dir) / OUT_OF_FOLD, predictions.to_csv(index=False))
+    labels = predictions[[f"label_{name}" for name in CLASSES]].to_numpy(np.float64)
+    loss = metrics.weighted_log_loss(labels, predictions[list(CLASSES)].to_numpy(np.float64))
+    _LOG.info(
+        "%s: %d slices, each by the model that did not see its patient: loss %.4f",
+        *(Path(config.work_dir) / OUT_OF_FOLD, len(predictions), loss),
+    )
+    return results
