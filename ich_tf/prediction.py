@@ -7,7 +7,7 @@ here what it saw in training.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from ich_tf import labels, metrics, series
-from ich_tf.checkpoints import load_best
+from ich_tf.checkpoints import ModelSpec, load_best
 from ich_tf.config import PredictConfig
 from ich_tf.conversion.index import IndexEntry, read_all
 from ich_tf.conversion.local import LocalExecutor
@@ -26,15 +26,12 @@ from ich_tf.dicom import Header
 from ich_tf.errors import InputError
 from ich_tf.inference import LogitsFn, make_logits_fn
 from ich_tf.labels import CLASSES
-from ich_tf.progress import track
 from ich_tf.reading import ReadSlice, ReadTask, read_task
 from ich_tf.shards import write_text
 from ich_tf.sources import Source, list_sources
 from ich_tf.strategies import make_strategy
 
 _LOG = logging.getLogger(__name__)
-# Files in flight: a bound on memory whatever their number.
-_FILES_AT_ONCE = 512
 
 
 @dataclass(frozen=True)
@@ -44,6 +41,15 @@ class SlicePrediction:
     image_id: str
     header: Header
     probabilities: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class _Placed:
+    """A slice that could be read."""
+
+    header: Header
+    read: ReadSlice
+    image: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -98,12 +104,14 @@ def predict(config: PredictConfig) -> PredictionResult:
     rejected: list[ReadSlice] = []
     windows = () if spec.stored_hu else spec.windows
     with LocalExecutor(config.num_workers) as executor:
-        crops = _crops(sources, executor) if spec.crop == "head" else {}
+        groups, crops = _lay_out(sources, spec, executor)
         tasks = [
             ReadTask(source, spec.record_shape[0], windows, crops.get(source, {}))
-            for source in sources
+            for source in chain.from_iterable(groups)
         ]
-        for found, probabilities in _predict_files(tasks, executor, logits_fn, config.batch_size):
+        read = executor.map(read_task, tasks, "predict")
+        images = _with_neighbours(read, groups, spec.neighbours)
+        for found, probabilities in _predict_each(images, logits_fn, config.batch_size):
             if found.header is None or probabilities is None:
                 rejected.append(found)
                 continue
@@ -121,43 +129,84 @@ def predict(config: PredictConfig) -> PredictionResult:
     return _write(config, predictions, rejected, sample, np.asarray(spec.prior))
 
 
-def _crops(sources: Sequence[Source], executor: LocalExecutor) -> dict[Source, dict[int, Box]]:
-    """What to cut out of each file's frames: every file is read once before the first is seen."""
+def _lay_out(
+    sources: Sequence[Source], spec: ModelSpec, executor: LocalExecutor
+) -> tuple[list[list[Source]], dict[Source, dict[int, Box]]]:
+    """Which files belong together, and what to cut out of each file's frames.
+
+    Where the model sees a slice alone and whole, each file stands for itself; else every file is
+    looked at once before the first is predicted.
+    """
+    if spec.neighbours == 1 and spec.crop == "none":
+        return [[source] for source in sources], {}
+    entries, groups = [], []
     crops: dict[Source, dict[int, Box]] = {}
-    for one in read_all(sources, executor, "head"):
+    for one in read_all(sources, executor, spec.crop):
         if isinstance(one, IndexEntry):
+            entries.append(one)
             crops.setdefault(one.source, {})[one.header.frame] = one.crop
-    return crops
+    known = {one.source for one in entries}
+    groups = [[source] for source in sources if source not in known]
+    for members in series.group_by_series(entries).values():
+        groups.append(list(dict.fromkeys(one.source for one in members)))
+    return groups, crops
 
 
-def _predict_files(
-    tasks: Sequence[ReadTask], executor: LocalExecutor, logits_fn: LogitsFn, batch_size: int
+def _with_neighbours(
+    read: Iterator[list[ReadSlice]], groups: Sequence[Sequence[Source]], neighbours: int
 ) -> Iterator[tuple[ReadSlice, np.ndarray | None]]:
-    """Each file in order, with its probabilities where it could be read."""
-    chunks = range(0, len(tasks), _FILES_AT_ONCE)
-    for start in track(chunks, len(chunks), "predict", "batch"):
-        read = chain.from_iterable(executor.map(read_task, tasks[start : start + _FILES_AT_ONCE]))
-        readable: list[ReadSlice] = []
-        for found in read:
-            if found.image is None:
-                yield found, None
-                continue
-            readable.append(found)
-            if len(readable) == batch_size:
-                yield from _predict_batch(readable, logits_fn, batch_size)
-                readable = []
-        if readable:
-            yield from _predict_batch(readable, logits_fn, batch_size)
+    """Each slice with what the model sees of it: itself between those beside it in its series.
+
+    As in training, at the series' ends the last slice stands again, and a slice that cannot be
+    read is passed over.
+
+    Args:
+      read: What each file gave, in the order of `groups`.
+      groups: Files of one series.
+      neighbours: Slices along the channels; odd.
+    """
+    offsets = np.arange(neighbours) - neighbours // 2
+    for group in groups:
+        found = [one for _ in group for one in next(read)]
+        yield from ((one, None) for one in found if one.image is None)
+        slices = [
+            _Placed(one.header, one, one.image)
+            for one in found
+            if one.header is not None and one.image is not None
+        ]
+        if neighbours > 1:
+            slices = series.order(slices)
+        for i, placed in enumerate(slices):
+            places = np.clip(i + offsets, 0, len(slices) - 1)
+            yield placed.read, np.concatenate([slices[place].image for place in places], axis=-1)
+
+
+def _predict_each(
+    images: Iterable[tuple[ReadSlice, np.ndarray | None]], logits_fn: LogitsFn, batch_size: int
+) -> Iterator[tuple[ReadSlice, np.ndarray | None]]:
+    """Each slice in order, with its probabilities where it could be read."""
+    batch: list[tuple[ReadSlice, np.ndarray]] = []
+    for one, image in images:
+        if image is None:
+            yield one, None
+            continue
+        batch.append((one, image))
+        if len(batch) == batch_size:
+            yield from _predict_batch(batch, logits_fn, batch_size)
+            batch = []
+    if batch:
+        yield from _predict_batch(batch, logits_fn, batch_size)
 
 
 def _predict_batch(
-    slices: Sequence[ReadSlice], logits_fn: LogitsFn, batch_size: int
-) -> Iterator[tuple[ReadSlice, np.ndarray | None]]:
-    images = np.stack([one.image for one in slices if one.image is not None])
+    batch: Sequence[tuple[ReadSlice, np.ndarray]], logits_fn: LogitsFn, batch_size: int
+) -> Iterator[tuple[ReadSlice, np.ndarray]]:
+    images = np.stack([image for _, image in batch])
     # One shape, one trace: the last batch is padded with zeros, and their logits are dropped.
     padding = [(0, batch_size - len(images)), (0, 0), (0, 0), (0, 0)]
     probabilities = metrics.sigmoid(logits_fn(np.pad(images, padding)))
-    yield from zip(slices, probabilities[: len(slices)], strict=True)
+    for (one, _), row in zip(batch, probabilities, strict=False):
+        yield one, row
 
 
 def _image_ids(sources: Sequence[Source]) -> dict[Source, str]:

@@ -285,8 +285,12 @@ class _Run:
         batch = next(iter(self._batches(self.progress.epoch, 0).take(1)))
         parts = split_batch(self.strategy, *batch)
         found = self.check(self.step, self.strategy, *parts)
-        if found is not None:
-            _LOG.info("self-check: gradients differ from one device's by %.1e of their norm", found)
+        other = {"replicas": "one device's", "xla": "those without XLA"}
+        for name, difference in found.items():
+            _LOG.info(
+                "self-check: gradients differ from %s by %.1e of their norm",
+                *(other[name], difference),
+            )
 
     def _train_epoch(self) -> None:
         progress = self.progress

@@ -131,17 +131,20 @@ class TrainingStep:
         """
         return self._execute(batches)
 
-    def gradients(self, images: Any, labels: Any, *, part: int | None = None) -> Gradients:
+    def gradients(
+        self, images: Any, labels: Any, *, part: int | None = None, compiled: bool = True
+    ) -> Gradients:
         """What a step would go by; nothing but the moving statistics is changed.
 
         Args:
           images: As for a step.
           labels: Likewise.
-          part: Every replica is given this replica's batch, and does as it would, uncompiled:
-            then the result is not summed but one device's. None: as a step does it.
+          part: Every replica is given this replica's batch, and does as it would: then the result
+            is not summed but one device's. None: as a step does it.
+          compiled: By XLA, if the step is; only a part may be without.
         """
         number = tf.constant(-1 if part is None else part)
-        return Gradients(*self._measure(images, labels, number, part is None))
+        return Gradients(*self._measure(images, labels, number, part is None, compiled))
 
     @property
     def traces(self) -> int:
@@ -245,12 +248,14 @@ class TrainingStep:
         return loss, gradients
 
     def _measure_gradients(
-        self, images: Any, labels: Any, part: tf.Tensor, together: bool
+        self, images: Any, labels: Any, part: tf.Tensor, together: bool, compiled: bool
     ) -> Gradients:
+        compute = self._forward_backward if compiled else self._part_gradients
+
         def measure(images: tf.Tensor, labels: tf.Tensor) -> Gradients:
             if together:
                 return self._replica_gradients(images, labels)
-            return self._local_gradients(images, labels, part, self._part_gradients)
+            return self._local_gradients(images, labels, part, compute)
 
         found = self._strategy.run(measure, args=(images, labels))
         pick = self._strategy.experimental_local_results

@@ -190,8 +190,15 @@ def test_inputs_that_do_not_match_are_refused_in_words(
     assert not none.exists()
 
 
-def test_records_of_hounsfield_units_all_the_way(
-    run_command, phantom_dir: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("conversion", "training"),
+    [
+        (["--encoding=hu16"], ["--flip", "--window_jitter=0.1"]),
+        (["--crop=head"], ["--neighbours=3", "--negative_fraction=0.5"]),
+    ],
+)
+def test_prediction_sees_what_training_saw(
+    conversion: list[str], training: list[str], run_command, phantom_dir: Path, tmp_path: Path
 ) -> None:
     data, work = tmp_path / "data", tmp_path / "work"
     run_command(
@@ -202,10 +209,10 @@ def test_records_of_hounsfield_units_all_the_way(
         "--image_size=64",
         "--num_folds=3",
         "--test_fraction=0.2",
-        "--encoding=hu16",
+        *conversion,
     )
     flags = (f"--data_dir={data}", f"--work_dir={work}")
-    run_command("ich_tf.train", "--flagfile=configs/smoke.flags", *flags, "--flip")
+    run_command("ich_tf.train", "--flagfile=configs/smoke.flags", *flags, *training)
     run_command("ich_tf.evaluate", *flags, f"--out_dir={tmp_path}")
     evaluated = pd.read_csv(tmp_path / "predictions.csv").set_index("source_id")
     source = tmp_path / "dicom"
@@ -213,14 +220,17 @@ def test_records_of_hounsfield_units_all_the_way(
     for image_id in evaluated.index:
         name = f"{image_id}.dcm"
         shutil.copy(phantom_dir / "stage_2_train" / name, source / name)
+    (source / "broken.dcm").write_bytes(b"no DICOM file")
     run_command(
         "ich_tf.predict",
         f"--dicom_dir={source}",
         f"--work_dir={work}",
-        f"--out_csv={tmp_path / 'hu.csv'}",
+        f"--out_csv={tmp_path / 'found.csv'}",
+        "--batch_size=7",
     )
-    predicted = read_submission(tmp_path / "hu.csv").loc[evaluated.index]
+    predicted = read_submission(tmp_path / "found.csv").loc[evaluated.index]
     np.testing.assert_allclose(predicted[list(CLASSES)], evaluated[list(CLASSES)], atol=1e-5)
+    assert len(pd.read_csv(tmp_path / "found_rejected.csv")) == 1
 
 
 def test_the_hidden_truth_scores_the_submission(

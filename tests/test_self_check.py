@@ -1,8 +1,9 @@
+import numpy as np
 import pytest
 import tensorflow as tf
 from steps import Run, batch, difference, distribute, replicas
 
-from ich_tf.self_check import TOLERANCE, SelfCheckError, check_replicas, check_step
+from ich_tf.self_check import XLA_TOLERANCE, SelfCheckError, check_replicas, check_step
 from ich_tf.training_step import Gradients, TrainingStep
 
 
@@ -18,13 +19,15 @@ def test_a_right_step_passes_and_is_left_as_it_was(number, xla, precision):
     run = Run(replicas(number), xla=xla, precision=precision, dropout=0.3, accumulation=2)
     before = run.weights()
     found = check(run, precision, xla)
-    assert found is not None and found < TOLERANCE[precision] / 2
+    assert ("replicas" in found, "xla" in found) == (number > 1, xla)
+    assert found.get("replicas", 0) < 1e-6
+    assert found.get("xla", 0) < XLA_TOLERANCE[precision] / 2
     assert difference(run.weights(), before) == 0
     assert int(run.step.step.read_value()) == 0 and run.step.traces == 0
 
 
 def test_nothing_to_compare():
-    assert check(Run(replicas(1))) is None
+    assert check(Run(replicas(1))) == {}
 
 
 def without_sum(self, images, labels):
@@ -45,7 +48,7 @@ real_gradients = TrainingStep._replica_gradients
 @pytest.mark.parametrize("wrong", [without_sum, doubled])
 def test_a_wrong_step_is_found(wrong, precision, monkeypatch):
     monkeypatch.setattr(TrainingStep, "_replica_gradients", wrong)
-    with pytest.raises(SelfCheckError, match=r"gradients of 2 replica\(s\) differ.*--xla=off"):
+    with pytest.raises(SelfCheckError, match=r"gradients of 2 replicas differ.*--strategy=one"):
         check(Run(replicas(2), precision=precision), precision)
 
 
@@ -55,11 +58,20 @@ def test_wrong_compiled_code_is_found():
 
     def wrong(images, labels, scale, seed):
         loss, gradients = real(images, labels, scale, seed)
-        return loss, [-gradients[0], *gradients[1:]]
+        return loss, [*gradients[:-2], -gradients[-2], gradients[-1]]
 
     run.step._forward_backward = wrong
-    with pytest.raises(SelfCheckError, match="compiled by XLA"):
+    with pytest.raises(SelfCheckError, match="XLA's gradients differ.*--xla=off"):
         check(run, xla=True)
+
+
+@pytest.mark.parametrize("where", [0, -1])
+def test_an_infinite_gradient_of_the_first_loss_scale_is_no_error(where):
+    run = Run(replicas(2), precision="float16")
+    images, labels = batch(0)
+    labels[where] = np.inf
+    parts = distribute(run.strategy, images, labels)
+    assert check_step(run.step, run.strategy, *parts, precision="float16", xla=False) == {}
 
 
 def test_replicas_that_went_apart_are_found():

@@ -1,0 +1,107 @@
+r"""Trains recipes of configs/ on the same phantoms, at a size that a small machine can train.
+
+    python -m tools.compare_recipes --recipes=resnet50,resnet50_strong --seeds=0,1
+
+Each recipe keeps its own flags but for --weights, --image_size, --batch_size, --epochs and
+--bn_momentum, which are the same for all, so that all see the same number of slices. The loss is
+that of held-out synthetic patients: it ranks recipes on phantoms, and says nothing about real CT.
+Run again, it goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from absl import flags
+
+from ich_tf import command
+
+_RECIPES = flags.DEFINE_list(
+    "recipes",
+    ["resnet50", "resnet50_strong", "efficientnet_b4", "efficientnet_b4_strong"],
+    "Names of files in configs/, without .flags.",
+)
+_SEEDS = flags.DEFINE_list("seeds", ["0", "1"], "A run for each, of each recipe.")
+_OUT_DIR = flags.DEFINE_string("out_dir", "runs/recipes", "Folder of phantoms, records and runs.")
+_NUM_PATIENTS = flags.DEFINE_integer("num_patients", 150, "Synthetic patients.", lower_bound=10)
+_IMAGE_SIZE = flags.DEFINE_integer("image_size", 96, "Input of the networks, px.", lower_bound=32)
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Slices a step.", lower_bound=1)
+_EPOCHS = flags.DEFINE_integer("epochs", 6, "Passes over the training folds.", lower_bound=1)
+_TRAIN_FLAGS = flags.DEFINE_list("train_flags", [], "More flags of ich_tf.train, for all.")
+
+
+def main() -> None:
+    """Data, runs, table."""
+    from ich_tf.evaluation import load_evaluation
+    from ich_tf.shards import write_text
+
+    out_dir = Path(_OUT_DIR.value)
+    records = out_dir / "tfrecords"
+    _make_data(out_dir / "phantoms", records)
+    lines = [
+        "| recipe | " + " | ".join(f"seed {seed}" for seed in _SEEDS.value) + " | constant |",
+        "| --- |" + " ---: |" * (len(_SEEDS.value) + 1),
+    ]
+    for recipe in _RECIPES.value:
+        losses = []
+        for seed in _SEEDS.value:
+            work_dir = out_dir / f"{recipe}-{seed}"
+            _train(recipe, seed, records, work_dir)
+            evaluation = load_evaluation(work_dir / "evaluation" / "test" / "metrics.json")
+            losses.append(f"{evaluation.loss:.4f}")
+        lines.append(f"| {recipe} | {' | '.join(losses)} | {evaluation.constant_loss:.4f} |")
+        # All so far: the rest may take an hour.
+        print("\n".join(lines), flush=True)
+    write_text(out_dir / "recipes.md", "\n".join(lines) + "\n")
+
+
+def _make_data(phantoms: Path, records: Path) -> None:
+    _run(
+        "tools.make_phantoms",
+        "--flagfile=configs/demo_phantoms.flags",
+        f"--num_patients={_NUM_PATIENTS.value}",
+        f"--out_dir={phantoms}",
+        "--overwrite",
+    )
+    _run(
+        "tools.make_tfrecords",
+        f"--dicom_dir={phantoms / 'stage_2_train'}",
+        f"--labels_csv={phantoms / 'stage_2_train.csv'}",
+        f"--out_dir={records}",
+        "--image_size=128",
+        "--test_fraction=0.2",
+        "--shard_mb=8",
+    )
+
+
+def _train(recipe: str, seed: str, records: Path, work_dir: Path) -> None:
+    _run(
+        "ich_tf.train",
+        f"--flagfile=configs/{recipe}.flags",
+        f"--data_dir={records}",
+        f"--work_dir={work_dir}",
+        f"--seed={seed}",
+        "--weights=none",
+        f"--image_size={_IMAGE_SIZE.value}",
+        f"--batch_size={_BATCH_SIZE.value}",
+        f"--epochs={_EPOCHS.value}",
+        # Few steps: the moving statistics must follow sooner than 0.99 lets them.
+        "--bn_momentum=0.9",
+        *_TRAIN_FLAGS.value,
+    )
+    _run("ich_tf.evaluate", f"--data_dir={records}", f"--work_dir={work_dir}")
+
+
+def _run(module: str, *arguments: str) -> None:
+    from ich_tf.errors import InputError
+
+    print(f"\n$ python -m {module} {' '.join(arguments)}", flush=True)
+    done = subprocess.run([sys.executable, "-m", module, *arguments], check=False)
+    if done.returncode:
+        raise InputError(f"python -m {module} ended with exit code {done.returncode}; see above.")
+
+
+if __name__ == "__main__":
+    command.run(main, __doc__)
