@@ -1,5 +1,5 @@
 # make demo and make test set up all they need: Python 3.10 or 3.11 with pip and venv is enough.
-# uv is used where it is present.
+# uv is used where it is present. With PYTHON=python3.12 or 3.13 they use the second stack.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -12,9 +12,15 @@ PYTHON ?= $(shell for p in python3.11 python3.10 python3 python; do \
 	"$$p" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 12))' 2>/dev/null \
 	&& { echo "$$p"; break; }; done)
 
+SECOND_PYTHON ?= python3.13
+# What meets TensorFlow; the rest is the same on both stacks.
+CORE := $(addprefix tests/test_,$(addsuffix .py,metrics losses dropout records windows models optimizers \
+	augment input_pipeline neighbours class_balance precision strategies training_step self_check \
+	epoch checkpoints trainer inference cross_validation end_to_end))
+
 DEMO := data/phantoms data/tfrecords runs/resnet50
 
-.PHONY: help setup setup-dev demo test test-slow bench lock format clean
+.PHONY: help setup setup-dev demo test test-slow test-second bench lock format clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -23,7 +29,7 @@ setup: $(VENV)/.base ## install what commands need into .venv
 setup-dev: $(VENV)/.dev ## and what tests need
 
 $(BIN)/python:
-	@test -n "$(PYTHON)" || { echo "error: no Python 3.10 or 3.11 found; install one, or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.10 or 3.11 found; install one, or name it: make PYTHON=/path/to/python3.11 (3.12 and 3.13 use TensorFlow 2.21)" >&2; exit 1; }
 	"$(PYTHON)" -m venv $(VENV)
 
 define install
@@ -51,9 +57,14 @@ test: $(VENV)/.dev ## lint, types, tests
 test-slow: $(VENV)/.dev ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow
 
-bench: $(VENV)/.dev ## measure conversion and reading
+test-second: ## training, evaluation and prediction on TensorFlow 2.21 (SECOND_PYTHON=python3.13)
+	$(MAKE) setup-dev VENV=.venv-second PYTHON="$(SECOND_PYTHON)"
+	.venv-second/bin/python -m pytest -m "not slow" -p no:cacheprovider $(CORE)
+
+bench: $(VENV)/.dev ## measure conversion, reading and training
 	$(BIN)/python -m tools.benchmark.convert
 	$(BIN)/python -m tools.benchmark.input
+	$(BIN)/python -m tools.benchmark.train
 
 lock: ## compile the lock files from pyproject.toml (needs uv)
 	for extra in "" dev; do uv pip compile pyproject.toml $${extra:+--extra $$extra --extra codecs --extra dask --extra beam} --universal --python-version 3.10 \

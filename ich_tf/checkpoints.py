@@ -31,6 +31,7 @@ from ich_tf.labels import CLASSES
 from ich_tf.models import build_model, load_own_weights
 from ich_tf.records import CROPS
 from ich_tf.shards import file_sha256, read_json, write_json, write_text
+from ich_tf.stack import keras
 
 _LOG = logging.getLogger(__name__)
 
@@ -95,7 +96,7 @@ class ModelSpec:
         if len(self.record_shape) != 3 or self.record_shape[2] != channels:
             raise ValueError(f"record_shape is {self.record_shape} for windows {self.windows}")
 
-    def build(self, **initial: Any) -> tf.keras.Model:
+    def build(self, **initial: Any) -> keras.Model:
         """Builds the model; `initial` are `build_model`'s `weights` and `bias`."""
         return build_model(
             self.backbone,
@@ -112,7 +113,7 @@ class ModelSpec:
 
 
 def save_best(
-    work_dir: str | Path, model: tf.keras.Model, spec: ModelSpec, *, epoch: int, val_loss: float
+    work_dir: str | Path, model: keras.Model, spec: ModelSpec, *, epoch: int, val_loss: float
 ) -> None:
     """Writes `best.weights.h5` and `model.json`.
 
@@ -143,7 +144,7 @@ def save_best(
     temporary.replace(path)
 
 
-def load_best(work_dir: str | Path) -> tuple[tf.keras.Model, ModelSpec]:
+def load_best(work_dir: str | Path) -> tuple[keras.Model, ModelSpec]:
     """Builds the model of `model.json` and reads `best.weights.h5` into it.
 
     Returns:
@@ -250,7 +251,7 @@ class TrainingState:
     def __init__(
         self,
         work_dir: str | Path,
-        model: tf.keras.Model,
+        model: keras.Model,
         optimizer: Any,
         more: dict[str, Any] | None = None,
         *,

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import tensorflow as tf
 
 from ich_tf import metrics
 from ich_tf.config import EvaluateConfig, TrainConfig
@@ -16,6 +15,7 @@ from ich_tf.evaluation import evaluate
 from ich_tf.labels import CLASSES
 from ich_tf.shards import Manifest, write_text
 from ich_tf.splits import fold_name
+from ich_tf.stack import keras
 from ich_tf.strategies import make_strategy
 from ich_tf.trainer import TrainResult, train
 
@@ -41,14 +41,14 @@ def train_folds(config: TrainConfig) -> list[TrainResult]:
         _LOG.info("fold %d of %d: %s", fold + 1, manifest.num_folds, work_dir)
         results.append(train(one, strategy))
         # The models of former folds would stay in memory.
-        tf.keras.backend.clear_session()
+        keras.backend.clear_session()
         evaluated = EvaluateConfig(
             data_dir=config.data_dir, work_dir=str(work_dir), split=fold_name(fold)
         )
         evaluate(evaluated)
         table = pd.read_csv(evaluated.results_dir / "predictions.csv")
         tables.append(table.assign(fold=fold))
-        tf.keras.backend.clear_session()
+        keras.backend.clear_session()
     predictions = pd.concat(tables, ignore_index=True)
     write_text(Path(config.work_dir) / OUT_OF_FOLD, predictions.to_csv(index=False))
     labels = predictions[[f"label_{name}" for name in CLASSES]].to_numpy(np.float64)

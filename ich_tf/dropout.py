@@ -9,6 +9,8 @@ from contextvars import ContextVar
 
 import tensorflow as tf
 
+from ich_tf.stack import keras
+
 _SEED: ContextVar[tf.Tensor | None] = ContextVar("dropout_seed", default=None)
 
 
@@ -26,7 +28,7 @@ def dropout_seed(seed: tf.Tensor) -> Iterator[None]:
         _SEED.reset(token)
 
 
-class SeededDropout(tf.keras.layers.Dropout):  # type: ignore[misc]
+class SeededDropout(keras.layers.Dropout):  # type: ignore[misc]
     """Keras's Dropout; within `dropout_seed` it draws by seed and its own name alone.
 
     Keras's generators keep a state of their own, which no checkpoint holds. The same seed drops
@@ -55,12 +57,12 @@ class SeededDropout(tf.keras.layers.Dropout):  # type: ignore[misc]
         return tf.stack([shape[i] if n is None else n for i, n in enumerate(self.noise_shape)])
 
 
-def with_seeded_dropout(model: tf.keras.Model) -> tf.keras.Model:
+def with_seeded_dropout(model: keras.Model) -> keras.Model:
     """The same layers, sharing their weights, with each Dropout replaced by a seeded one."""
 
-    def replace(layer: tf.keras.layers.Layer) -> tf.keras.layers.Layer:
-        if isinstance(layer, tf.keras.layers.Dropout):
+    def replace(layer: keras.layers.Layer) -> keras.layers.Layer:
+        if isinstance(layer, keras.layers.Dropout):
             return SeededDropout.from_config(layer.get_config())
         return layer
 
-    return tf.keras.models.clone_model(model, clone_function=replace)
+    return keras.models.clone_model(model, clone_function=replace)

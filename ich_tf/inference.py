@@ -12,6 +12,7 @@ from ich_tf.input_pipeline import read_batches
 from ich_tf.labels import CLASSES
 from ich_tf.metrics import sigmoid
 from ich_tf.shards import DataError
+from ich_tf.stack import keras
 from ich_tf.strategies import split_batch
 
 LogitsFn = Callable[[np.ndarray], np.ndarray]
@@ -44,7 +45,7 @@ class SlicePredictions:
         return sigmoid(self.logits)
 
 
-def make_logits_fn(model: tf.keras.Model, strategy: tf.distribute.Strategy) -> LogitsFn:
+def make_logits_fn(model: keras.Model, strategy: tf.distribute.Strategy) -> LogitsFn:
     """Makes the function that validation, evaluation and prediction share.
 
     Each replica takes an equal, contiguous part of a batch. Batches of one size are traced

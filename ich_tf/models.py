@@ -24,6 +24,7 @@ from ich_tf.config import BACKBONES
 from ich_tf.dropout import SeededDropout, with_seeded_dropout
 from ich_tf.errors import InputError
 from ich_tf.labels import CLASSES
+from ich_tf.stack import keras
 from ich_tf.windows import preset_windows, window_table
 
 FEATURE_LAYER = "feature"
@@ -51,7 +52,7 @@ def build_model(
     freeze_bn: bool = False,
     neighbours: int = 1,
     negatives_kept: float = 1.0,
-) -> tf.keras.Model:
+) -> keras.Model:
     """Builds a classifier under the current Keras dtype policy.
 
     Args:
@@ -82,7 +83,7 @@ def build_model(
     if backbone not in BACKBONES:
         raise ValueError(f"backbone is {backbone!r}; expected one of {', '.join(BACKBONES)}.")
     height, width, channels = record_shape
-    inputs = tf.keras.Input((height, width, neighbours * channels), name="image")
+    inputs = keras.Input((height, width, neighbours * channels), name="image")
     x = inputs
     if hu_windows:
         x = _Windows(hu_windows, name="windows", dtype="float32")(x)
@@ -91,12 +92,12 @@ def build_model(
         x = _three_channels(x, neighbours)
     body, load_body = _BUILDERS[backbone](image_size, 3 * neighbours)
     x = body(_normalization(backbone, neighbours)(x))
-    x = tf.keras.layers.GlobalAveragePooling2D(name=FEATURE_LAYER)(x)
+    x = keras.layers.GlobalAveragePooling2D(name=FEATURE_LAYER)(x)
     x = SeededDropout(dropout, name="dropout")(x)
-    logits = tf.keras.layers.Dense(
+    logits = keras.layers.Dense(
         len(CLASSES),
         # Small beside the bias, so that training starts from the prior.
-        kernel_initializer=tf.keras.initializers.TruncatedNormal(stddev=0.01),
+        kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.01),
         bias_initializer=_prior_initializer(bias),
         # float32: half precision has no use for six numbers whose error enters the loss.
         dtype="float32",
@@ -104,7 +105,7 @@ def build_model(
     )(x)
     if negatives_kept < 1:
         logits = _PriorShift(negatives_kept, name="prior_shift", dtype="float32")(logits)
-    model = tf.keras.Model(inputs, logits, name=f"ich_{backbone}")
+    model = keras.Model(inputs, logits, name=f"ich_{backbone}")
     for layer in batch_normalizations(model):
         if bn_momentum:
             layer.momentum = bn_momentum
@@ -114,21 +115,21 @@ def build_model(
     return model
 
 
-def batch_normalizations(model: tf.keras.Model) -> list[tf.keras.layers.Layer]:
+def batch_normalizations(model: keras.Model) -> list[keras.layers.Layer]:
     """The model's batch normalisation layers, in order."""
     return [
         layer
         for layer in model._flatten_layers(include_self=False)
-        if isinstance(layer, tf.keras.layers.BatchNormalization)
+        if isinstance(layer, keras.layers.BatchNormalization)
     ]
 
 
-def feature_model(model: tf.keras.Model) -> tf.keras.Model:
+def feature_model(model: keras.Model) -> keras.Model:
     """The same weights up to the pooled features: [n, H, W, C] -> [n, features]."""
-    return tf.keras.Model(model.input, model.get_layer(FEATURE_LAYER).output)
+    return keras.Model(model.input, model.get_layer(FEATURE_LAYER).output)
 
 
-def load_own_weights(model: tf.keras.Model, path: Path) -> None:
+def load_own_weights(model: keras.Model, path: Path) -> None:
     """Reads a file that `model.save_weights("....weights.h5")` wrote, whatever its name now.
 
     Raises:
@@ -158,18 +159,18 @@ def _three_channels(x: tf.Tensor, neighbours: int) -> tf.Tensor:
     # weights know. In float32: bfloat16 steps by 1 at 255.
     common = {
         "use_bias": False,
-        "kernel_initializer": tf.keras.initializers.Constant(1.0 / own),
+        "kernel_initializer": keras.initializers.Constant(1.0 / own),
         "dtype": "float32",
         "name": "channels",
     }
     if neighbours == 1:
-        return tf.keras.layers.Conv2D(3, 1, **common)(x)
-    x = tf.keras.layers.Reshape((height, width, neighbours, own), dtype="float32")(x)
-    x = tf.keras.layers.Dense(3, **common)(x)
-    return tf.keras.layers.Reshape((height, width, neighbours * 3), dtype="float32")(x)
+        return keras.layers.Conv2D(3, 1, **common)(x)
+    x = keras.layers.Reshape((height, width, neighbours, own), dtype="float32")(x)
+    x = keras.layers.Dense(3, **common)(x)
+    return keras.layers.Reshape((height, width, neighbours * 3), dtype="float32")(x)
 
 
-class _PriorShift(tf.keras.layers.Layer):  # type: ignore[misc]
+class _PriorShift(keras.layers.Layer):  # type: ignore[misc]
     """Outside of training, `class_balance.undo_prior_shift`."""
 
     def __init__(self, negatives_kept: float, **kwargs: Any) -> None:
@@ -180,7 +181,7 @@ class _PriorShift(tf.keras.layers.Layer):  # type: ignore[misc]
         return logits if training else undo_prior_shift(logits, self.negatives_kept)
 
 
-class _Windows(tf.keras.layers.Layer):  # type: ignore[misc]
+class _Windows(keras.layers.Layer):  # type: ignore[misc]
     """Stored Hounsfield units [n, H, W, N] -> grey values 0..255, float32 [n, H, W, N * C].
 
     Looked up, not computed: exactly `windows.apply_windows`, with XLA or without.
@@ -196,7 +197,7 @@ class _Windows(tf.keras.layers.Layer):  # type: ignore[misc]
         return tf.reshape(grey, [-1, height, width, slices * self._table.shape[1]])
 
 
-class _Resize(tf.keras.layers.Layer):  # type: ignore[misc]
+class _Resize(keras.layers.Layer):  # type: ignore[misc]
     """[n, H, W, C] of any real type -> float32 [n, size, size, C], bilinear with antialias.
 
     Two matrix products with the weights of `tf.image.resize(antialias=True)`, whose own
@@ -232,7 +233,7 @@ def _resize_matrix(size: int, new_size: int) -> np.ndarray | None:
     return matrix
 
 
-class _CaffeNormalization(tf.keras.layers.Layer):  # type: ignore[misc]
+class _CaffeNormalization(keras.layers.Layer):  # type: ignore[misc]
     """RGB in 0..255 -> BGR less ImageNet's mean, as ResNet50's weights expect; slice by slice."""
 
     def call(self, images: tf.Tensor) -> tf.Tensor:
@@ -242,7 +243,7 @@ class _CaffeNormalization(tf.keras.layers.Layer):  # type: ignore[misc]
         return tf.gather(images, order, axis=-1) - mean
 
 
-def _normalization(backbone: str, neighbours: int) -> tf.keras.layers.Layer:
+def _normalization(backbone: str, neighbours: int) -> keras.layers.Layer:
     name = "normalization"
     if backbone == "resnet50":
         return _CaffeNormalization(name=name, dtype="float32", autocast=False)
@@ -254,18 +255,18 @@ def _normalization(backbone: str, neighbours: int) -> tf.keras.layers.Layer:
         ]
     else:
         scale, offset = [1 / 127.5] * 3, [-1.0] * 3
-    return tf.keras.layers.Rescaling(
+    return keras.layers.Rescaling(
         scale * neighbours, offset * neighbours, name=name, dtype="float32"
     )
 
 
 # A body: normalized [n, size, size, channels] -> [n, h, w, features], and what loads its weights
 # from `imagenet` or from a file written by keras.applications.
-_Body = tuple[tf.keras.Model, Callable[[str], None]]
+_Body = tuple[keras.Model, Callable[[str], None]]
 
 
 def _resnet50(size: int, channels: int) -> _Body:
-    application = tf.keras.applications.ResNet50
+    application = keras.applications.ResNet50
     body = application(include_top=False, weights=None, input_shape=(size, size, channels))
     # Each block starts as the identity (Goyal et al. 2017, arXiv:1706.02677, 5.1): from random
     # weights, three epochs then learn what six did. Weights that are loaded replace this.
@@ -276,24 +277,24 @@ def _resnet50(size: int, channels: int) -> _Body:
 
 
 def _efficientnet_b4(size: int, channels: int) -> _Body:
-    application = tf.keras.applications.EfficientNetB4
+    application = keras.applications.EfficientNetB4
     full = application(include_top=False, weights=None, input_shape=(size, size, channels))
     # Cut off Keras's own Rescaling and Normalization: with `imagenet` there is one layer
     # more, and a Normalization restored by tf.train.Checkpoint gives wrong outputs.
     stem = full.get_layer("stem_conv_pad").input
-    body = tf.keras.Model(stem, full.output, name="efficientnet_b4")
+    body = keras.Model(stem, full.output, name="efficientnet_b4")
     return with_seeded_dropout(body), _loader(application, full)
 
 
 def _tiny(size: int, channels: int) -> _Body:
-    layers = tf.keras.layers
-    inputs = tf.keras.Input((size, size, channels))
+    layers = keras.layers
+    inputs = keras.Input((size, size, channels))
     x = inputs
     for filters in (8, 16, 32):
         x = layers.Conv2D(filters, 3, strides=2, padding="same", use_bias=False)(x)
         x = layers.BatchNormalization()(x)
         x = layers.ReLU()(x)
-    return tf.keras.Model(inputs, x, name="tiny"), _no_application
+    return keras.Model(inputs, x, name="tiny"), _no_application
 
 
 _BUILDERS: dict[str, Callable[[int, int], _Body]] = {
@@ -303,7 +304,7 @@ _BUILDERS: dict[str, Callable[[int, int], _Body]] = {
 }
 
 
-def _loader(application: Callable[..., tf.keras.Model], full: tf.keras.Model) -> Any:
+def _loader(application: Callable[..., keras.Model], full: keras.Model) -> Any:
     size, _, channels = full.input_shape[1:]
 
     def load(weights: str) -> None:
@@ -339,7 +340,7 @@ def _no_application(weights: str) -> None:
 
 
 def _load_initial_weights(
-    model: tf.keras.Model, backbone: str, weights: str, load_body: Callable[[str], None]
+    model: keras.Model, backbone: str, weights: str, load_body: Callable[[str], None]
 ) -> None:
     if weights == "none":
         return
@@ -402,16 +403,16 @@ def _download_timeout() -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
-def _prior_initializer(prior: np.ndarray | None) -> tf.keras.initializers.Initializer:
+def _prior_initializer(prior: np.ndarray | None) -> keras.initializers.Initializer:
     if prior is None:
-        return tf.keras.initializers.Zeros()
+        return keras.initializers.Zeros()
     prior = np.asarray(prior, np.float64)
     if prior.shape != (len(CLASSES),) or not ((prior >= 0) & (prior <= 1)).all():
         raise ValueError(f"bias is {prior}; expected {len(CLASSES)} probabilities.")
     # A class that the training set lacks starts at one in ten thousand, not at minus infinity.
     prior = prior.clip(1e-4, 1 - 1e-4)
     logits = [math.log(p / (1 - p)) for p in prior]
-    return tf.keras.initializers.Constant(logits)
+    return keras.initializers.Constant(logits)
 
 
 def _first_line(error: Exception) -> str:

@@ -11,13 +11,14 @@ import tensorflow as tf
 from ich_tf.addons import load_addons
 from ich_tf.config import TrainConfig
 from ich_tf.errors import UsageError
+from ich_tf.stack import keras
 
 _SGD_MOMENTUM = 0.9
 # Biases and batch normalisation's scale and shift: pulling them to 0 regularizes nothing.
 _NO_DECAY = ("bias", "gamma", "beta")
 
 
-class EpochSchedule(tf.keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
+class EpochSchedule(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
     """The rate of each step: a straight warm-up, then constant, exponential or cosine.
 
     `exponential` steps down after each whole epoch, as the published ResNet50 recipe does
@@ -112,7 +113,7 @@ def make_optimizer(config: TrainConfig, steps_per_epoch: int, *, loss_scaling: b
     """
     optimizer = _make(config, make_schedule(config, steps_per_epoch))
     if loss_scaling:
-        optimizer = tf.keras.mixed_precision.LossScaleOptimizer(optimizer)
+        optimizer = keras.mixed_precision.LossScaleOptimizer(optimizer)
     return optimizer
 
 
@@ -147,7 +148,7 @@ def _make(config: TrainConfig, schedule: EpochSchedule) -> Any:
         return _make_legacy(config, schedule)
     # jit_compile would compile the update on GPUs, which the mirrored strategy cannot.
     common: dict[str, Any] = {"learning_rate": schedule, "jit_compile": False}
-    optimizers = tf.keras.optimizers
+    optimizers = keras.optimizers
     if config.optimizer == "adam":
         return optimizers.Adam(**common)
     if config.optimizer == "adamw":
@@ -172,7 +173,7 @@ def _make_legacy(config: TrainConfig, schedule: EpochSchedule) -> Any:
             f"{asked} is tensorflow-addons', which TensorFlow {tf.__version__} does not have. Use "
             "--optimizer=adamw, with --warmup_epochs and --ema_decay, or TensorFlow 2.15."
         )
-    legacy = tf.keras.optimizers.legacy
+    legacy = keras.optimizers.legacy
     if config.optimizer == "lamb":
         optimizer = addons.optimizers.LAMB(
             learning_rate=schedule,
@@ -191,4 +192,4 @@ def _make_legacy(config: TrainConfig, schedule: EpochSchedule) -> Any:
 
 def _is_legacy(optimizer: Any) -> bool:
     inner = getattr(optimizer, "inner_optimizer", optimizer)
-    return isinstance(inner, tf.keras.optimizers.legacy.Optimizer)
+    return isinstance(inner, keras.optimizers.legacy.Optimizer)

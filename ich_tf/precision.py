@@ -14,6 +14,8 @@ from typing import Generic, TypeVar
 
 import tensorflow as tf
 
+from ich_tf.stack import keras
+
 T = TypeVar("T")
 
 _CPUINFO = Path("/proc/cpuinfo")
@@ -99,13 +101,13 @@ def choose_xla(requested: str, devices: Sequence[Device]) -> Choice[bool]:
 @contextmanager
 def policy_scope(precision: str) -> Iterator[None]:
     """Layers made within compute in `precision` and keep their variables in float32."""
-    before = tf.keras.mixed_precision.global_policy()
+    before = keras.mixed_precision.global_policy()
     name = precision if precision == "float32" else f"mixed_{precision}"
-    tf.keras.mixed_precision.set_global_policy(name)
+    keras.mixed_precision.set_global_policy(name)
     try:
         yield
     finally:
-        tf.keras.mixed_precision.set_global_policy(before)
+        keras.mixed_precision.set_global_policy(before)
 
 
 @functools.cache

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from ich_tf.errors import InputError
+from ich_tf.stack import keras
 from ich_tf.training_step import Gradients, TrainingStep
 
 # Relative difference of two gradients, L2.
@@ -98,7 +99,7 @@ def check_step(
     return found
 
 
-def check_replicas(model: tf.keras.Model, strategy: tf.distribute.Strategy) -> None:
+def check_replicas(model: keras.Model, strategy: tf.distribute.Strategy) -> None:
     """Checks that every replica holds the same weights and moving statistics.
 
     Raises:

@@ -28,6 +28,7 @@ from ich_tf.optimizers import make_optimizer, make_schedule
 from ich_tf.precision import choose_precision, choose_xla, devices_of, policy_scope
 from ich_tf.self_check import check_replicas, check_step
 from ich_tf.shards import Manifest, Shard, label_counts, num_records
+from ich_tf.stack import keras
 from ich_tf.strategies import (
     deal_shards,
     make_strategy,
@@ -127,7 +128,7 @@ class _Run:
             *(config.data_dir, num_records(train_shards), self.val_count, fold),
         )
 
-        tf.keras.utils.set_random_seed(config.seed)
+        keras.utils.set_random_seed(config.seed)
         self.prior = label_counts(train_shards) / num_records(train_shards)
         self.spec = checkpoints.ModelSpec(
             backbone=config.backbone,

@@ -13,6 +13,7 @@ from ich_tf.errors import ConfigError
 from ich_tf.losses import weighted_binary_crossentropy
 from ich_tf.models import batch_normalizations
 from ich_tf.optimizers import apply_gradients, create_variables, scales_loss
+from ich_tf.stack import keras
 
 Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
@@ -56,7 +57,7 @@ class TrainingStep:
 
     def __init__(
         self,
-        model: tf.keras.Model,
+        model: keras.Model,
         optimizer: Any,
         strategy: tf.distribute.Strategy,
         *,

@@ -1,17 +1,22 @@
 """A model, its optimizer and its step on some strategy: what tests of training share."""
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
+from ich_tf.addons import load_addons
 from ich_tf.config import TrainConfig
 from ich_tf.labels import CLASSES
 from ich_tf.models import build_model
 from ich_tf.optimizers import make_optimizer
 from ich_tf.precision import policy_scope
+from ich_tf.stack import keras
 from ich_tf.strategies import make_strategy, split_batch
 from ich_tf.training_step import TrainingStep
 
 RECORD_SHAPE = (32, 32, 3)
+# TensorFlow 2.16 and later do without it.
+needs_addons = pytest.mark.skipif(load_addons() is None, reason="no tensorflow-addons")
 BATCH = 16
 
 
@@ -55,7 +60,7 @@ class Run:
             schedule="constant",
             epochs=1,
         )
-        tf.keras.utils.set_random_seed(1)
+        keras.utils.set_random_seed(1)
         with strategy.scope(), policy_scope(precision):
             self.model = build_model(
                 backbone,

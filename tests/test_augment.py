@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import tensorflow as tf
+from steps import needs_addons
 
 from ich_tf import augment
 from ich_tf.addons import load_addons
@@ -134,6 +135,7 @@ def test_grey_levels_are_rounded_not_cut():
     assert abs((found - exact).mean()) < 0.05
 
 
+@needs_addons
 def test_the_same_pixels_without_addons():
     batch = tf.constant(images((3, 30, 20, 2)), tf.float32)
     moves = augment._transforms(
@@ -205,6 +207,7 @@ def test_window_jitter_is_another_window():
     assert -20.5 < min(shifts) < -10 and 10 < max(shifts) < 20.5
 
 
+@needs_addons
 def test_addons_load_on_use_without_their_warning():
     code = (
         "import warnings; warnings.simplefilter('error', UserWarning)\n"

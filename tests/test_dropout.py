@@ -3,6 +3,7 @@ import pytest
 import tensorflow as tf
 
 from ich_tf.dropout import SeededDropout, dropout_seed, with_seeded_dropout
+from ich_tf.stack import keras
 
 
 def dropped(layer, seed, x, xla=None):
@@ -41,9 +42,9 @@ def test_evaluation_drops_nothing():
 
 
 def test_replaced_layers_share_the_weights():
-    inputs = tf.keras.Input((4,))
-    x = tf.keras.layers.Dropout(0.5, name="drop")(tf.keras.layers.Dense(3)(inputs))
-    model = tf.keras.Model(inputs, x)
+    inputs = keras.Input((4,))
+    x = keras.layers.Dropout(0.5, name="drop")(keras.layers.Dense(3)(inputs))
+    model = keras.Model(inputs, x)
     seeded = with_seeded_dropout(model)
     assert isinstance(seeded.get_layer("drop"), SeededDropout)
     model.layers[1].bias.assign([1.0, 2.0, 3.0])

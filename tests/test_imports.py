@@ -55,6 +55,7 @@ ORDER = [
     "verification",
     "inspection",
     "config",
+    "stack",
     "addons",
     "neighbours",
     "input_pipeline",

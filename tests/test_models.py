@@ -1,3 +1,4 @@
+import importlib
 import socket
 import time
 
@@ -11,6 +12,7 @@ from ich_tf.labels import CLASSES
 from ich_tf.metrics import sigmoid
 from ich_tf.models import batch_normalizations, build_model, feature_model
 from ich_tf.precision import policy_scope
+from ich_tf.stack import keras
 from ich_tf.windows import apply_windows, preset_windows
 
 
@@ -34,20 +36,20 @@ def test_contract(backbone):
 
 
 def seen_by_body(model):
-    body = next(layer for layer in model.layers if isinstance(layer, tf.keras.Model))
-    return tf.keras.Model(model.input, model.get_layer("normalization").output), body
+    body = next(layer for layer in model.layers if isinstance(layer, keras.Model))
+    return keras.Model(model.input, model.get_layer("normalization").output), body
 
 
 def test_resnet50_gets_caffe_preprocessing():
     model = build_model("resnet50", (32, 32, 3), 32)
     batch = images((32, 32, 3))
     preprocessed, body = seen_by_body(model)
-    expected = tf.keras.applications.resnet50.preprocess_input(batch.astype(np.float32))
+    expected = keras.applications.resnet50.preprocess_input(batch.astype(np.float32))
     np.testing.assert_allclose(preprocessed(batch), expected, atol=1e-4)
     # The whole backbone is keras.applications'.
     for layer in batch_normalizations(body):
         layer.gamma.assign(tf.ones_like(layer.gamma))  # else each block is the identity
-    plain = tf.keras.applications.ResNet50(
+    plain = keras.applications.ResNet50(
         include_top=False, weights=None, input_shape=(32, 32, 3), pooling="avg"
     )
     plain.set_weights(body.get_weights())
@@ -63,11 +65,11 @@ def test_efficientnet_is_keras_with_its_imagenet_normalization(monkeypatch):
     np.testing.assert_allclose(preprocessed(batch), (batch / 255 - mean) / stddev, atol=1e-5)
 
     # Build Keras's imagenet graph without its download.
-    from keras.src.utils import data_utils  # the stack's own Keras
-
+    package = keras.Model.__module__.split(".")[0]
+    data_utils = importlib.import_module(f"{package}.src.utils.data_utils")
     monkeypatch.setattr(data_utils, "get_file", lambda *args, **kwargs: "nowhere")
-    monkeypatch.setattr(tf.keras.Model, "load_weights", lambda self, path: None)
-    keras_model = tf.keras.applications.EfficientNetB4(
+    monkeypatch.setattr(keras.Model, "load_weights", lambda self, path: None)
+    keras_model = keras.applications.EfficientNetB4(
         include_top=False, weights="imagenet", input_shape=(32, 32, 3), pooling="avg"
     )
     # The file's Normalization holds the mean, and as variance the standard deviation.
@@ -117,7 +119,7 @@ def test_resizing_to_the_same_size_is_exact():
 def test_other_numbers_of_channels_start_as_their_mean(channels):
     model = build_model("tiny", (32, 32, channels), 32)
     batch = images((32, 32, channels))
-    found = tf.keras.Model(model.input, model.get_layer("channels").output)(batch)
+    found = keras.Model(model.input, model.get_layer("channels").output)(batch)
     mean = batch.mean(axis=-1, keepdims=True).repeat(3, axis=-1)
     np.testing.assert_allclose(found, mean, rtol=1e-5, atol=1e-3)
     assert any("channels" in variable.name for variable in model.trainable_variables)
@@ -153,7 +155,7 @@ def test_batch_normalization_momentum_and_freezing():
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_half_precision_gives_float32_logits(precision):
-    tf.keras.utils.set_random_seed(0)
+    keras.utils.set_random_seed(0)
     exact = build_model("tiny", (48, 48, 1), 32)
     with policy_scope(precision):
         model = build_model("tiny", (48, 48, 1), 32)
@@ -171,8 +173,8 @@ def test_unknown_backbone():
 @pytest.mark.parametrize("backbone", ["resnet50", "efficientnet_b4"])
 def test_weights_of_keras_applications(backbone, tmp_path):
     application = {
-        "resnet50": tf.keras.applications.ResNet50,
-        "efficientnet_b4": tf.keras.applications.EfficientNetB4,
+        "resnet50": keras.applications.ResNet50,
+        "efficientnet_b4": keras.applications.EfficientNetB4,
     }[backbone]
     donor = application(include_top=False, weights=None, input_shape=(32, 32, 3))
     path = tmp_path / "notop.h5"
@@ -228,7 +230,7 @@ def test_imagenet_offline(monkeypatch, tmp_path):
 
 def test_imagenet_loads_what_keras_downloads(monkeypatch):
     """The real loading code, with the download's file replaced by one made here."""
-    application = tf.keras.applications.ResNet50
+    application = keras.applications.ResNet50
     donor = application(include_top=False, weights=None, input_shape=(32, 32, 3))
 
     def fake(include_top, weights, input_shape):
@@ -239,7 +241,7 @@ def test_imagenet_loads_what_keras_downloads(monkeypatch):
             else application(include_top=False, weights=None, input_shape=input_shape)
         )
 
-    monkeypatch.setattr(tf.keras.applications, "ResNet50", fake)
+    monkeypatch.setattr(keras.applications, "ResNet50", fake)
     model = build_model("resnet50", (32, 32, 3), 32, weights="imagenet")
     _, body = seen_by_body(model)
     for expected, found in zip(donor.get_weights(), body.get_weights(), strict=True):

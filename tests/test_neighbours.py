@@ -6,6 +6,7 @@ from ich_tf.input_pipeline import eval_batches, train_batches
 from ich_tf.models import build_model
 from ich_tf.neighbours import same_series, with_neighbours
 from ich_tf.shards import Manifest
+from ich_tf.stack import keras
 
 
 @pytest.mark.parametrize("count", [3, 5])
@@ -94,8 +95,8 @@ def test_training_reads_the_same_order_with_neighbours(manifest):
 @pytest.mark.parametrize("backbone", ["resnet50", "efficientnet_b4"])
 def test_pretrained_weights_begin_by_seeing_the_middle_alone(backbone, tmp_path):
     application = {
-        "resnet50": tf.keras.applications.ResNet50,
-        "efficientnet_b4": tf.keras.applications.EfficientNetB4,
+        "resnet50": keras.applications.ResNet50,
+        "efficientnet_b4": keras.applications.EfficientNetB4,
     }[backbone]
     path = tmp_path / "notop.h5"
     application(include_top=False, weights=None, input_shape=(32, 32, 3)).save_weights(path)
@@ -121,7 +122,7 @@ def test_records_of_other_channels(hu):
     model.get_layer("channels").set_weights([kernel])
     one.get_layer("channels").set_weights([kernel[None, None]])
     slices = [stored[..., i * shape[2] : (i + 1) * shape[2]] for i in range(3)]
-    seen = tf.keras.Model(one.input, one.get_layer("normalization").input)
-    found = tf.keras.Model(model.input, model.get_layer("normalization").input)(stored)
+    seen = keras.Model(one.input, one.get_layer("normalization").input)
+    found = keras.Model(model.input, model.get_layer("normalization").input)(stored)
     expected = np.concatenate([seen(x) for x in slices], axis=-1)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-3)

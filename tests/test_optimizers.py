@@ -3,11 +3,13 @@ import math
 import numpy as np
 import pytest
 import tensorflow as tf
+from steps import needs_addons
 
 from ich_tf import optimizers
 from ich_tf.config import TrainConfig
 from ich_tf.errors import UsageError
 from ich_tf.optimizers import EpochSchedule, apply_gradients, create_variables, make_optimizer
+from ich_tf.stack import keras
 
 
 def rates(schedule, steps):
@@ -77,8 +79,8 @@ def test_the_schedule_drives_the_optimizer():
 def test_decay_is_for_kernels(name):
     config = TrainConfig(optimizer=name, weight_decay=0.1, learning_rate=0.5, schedule="constant")
     optimizer = make_optimizer(config, 10)
-    layer = tf.keras.layers.Dense(1, kernel_initializer="ones", bias_initializer="ones")
-    norm = tf.keras.layers.BatchNormalization()
+    layer = keras.layers.Dense(1, kernel_initializer="ones", bias_initializer="ones")
+    norm = keras.layers.BatchNormalization()
     norm(layer(np.ones((2, 1), np.float32)))
     variables = layer.trainable_variables + norm.trainable_variables
     optimizer.apply_gradients([(tf.zeros_like(v), v) for v in variables])
@@ -99,6 +101,7 @@ def test_what_is_addons_is_refused_by_name_without_them(monkeypatch):
     make_optimizer(TrainConfig(), 10)
 
 
+@needs_addons
 def test_lamb_decays_kernels_alone():
     config = TrainConfig(optimizer="lamb", weight_decay=0.1, learning_rate=0.5, schedule="constant")
     optimizer = make_optimizer(config, 10)
@@ -111,5 +114,5 @@ def test_lamb_decays_kernels_alone():
 
 def test_loss_scaling():
     optimizer = make_optimizer(TrainConfig(), 10, loss_scaling=True)
-    assert isinstance(optimizer, tf.keras.mixed_precision.LossScaleOptimizer)
+    assert isinstance(optimizer, keras.mixed_precision.LossScaleOptimizer)
     assert optimizer.dynamic

@@ -5,6 +5,7 @@ import tensorflow as tf
 from ich_tf import precision
 from ich_tf.errors import UsageError
 from ich_tf.precision import Device, choose_precision, choose_xla, devices_of, policy_scope
+from ich_tf.stack import keras
 from ich_tf.strategies import make_strategy
 
 CPU = Device("CPU")
@@ -74,10 +75,10 @@ def test_a_strategy_that_does_not_exist():
 
 @pytest.mark.parametrize("name", ["float32", "bfloat16", "float16"])
 def test_policy_scope(name):
-    before = tf.keras.mixed_precision.global_policy().name
+    before = keras.mixed_precision.global_policy().name
     with policy_scope(name):
-        layer = tf.keras.layers.Dense(2)
+        layer = keras.layers.Dense(2)
         output = layer(np.ones((1, 3), np.float32))
     assert output.dtype == name
     assert layer.kernel.dtype == tf.float32
-    assert tf.keras.mixed_precision.global_policy().name == before
+    assert keras.mixed_precision.global_policy().name == before

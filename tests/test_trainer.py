@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from steps import BATCH, replicas
+from steps import BATCH, needs_addons, replicas
 
 from ich_tf import checkpoints, trainer
 from ich_tf.config import TrainConfig
@@ -154,7 +154,10 @@ RUNS = {
 }
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[needs_addons] if name == "lookahead" else []) for name in RUNS],
+)
 def test_terminated_at_any_step_and_continued_to_the_bit(name, data_dir, tmp_path, monkeypatch):
     whole = smoke_config(data_dir, tmp_path / "whole", **RUNS[name])
     trainer.train(whole)

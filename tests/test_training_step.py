@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from steps import BATCH, RECORD_SHAPE, Run, batch, difference, distribute, replicas
+from steps import BATCH, RECORD_SHAPE, Run, batch, difference, distribute, needs_addons, replicas
 
 from ich_tf.config import TrainConfig
 from ich_tf.errors import ConfigError
@@ -176,7 +176,14 @@ def test_moving_average_of_the_weights():
 
 @pytest.mark.parametrize("precision", ["float32", "float16"])
 @pytest.mark.parametrize(
-    ("optimizer", "lookahead"), [("lamb", False), ("radam", True), ("sgd", True), ("adamw", False)]
+    ("optimizer", "lookahead"),
+    [
+        pytest.param("lamb", False, marks=needs_addons),
+        pytest.param("radam", True, marks=needs_addons),
+        pytest.param("sgd", True, marks=needs_addons),
+        ("adamw", False),
+        ("adam", False),
+    ],
 )
 def test_optimizers_on_replicas(optimizer, lookahead, precision):
     settings = {
