@@ -143,8 +143,8 @@ def _define_weighted_log_loss() -> type:
             kwargs.pop("dtype", None)  # of a saved config: the state is float64 always
             super().__init__(name=name, dtype="float64", **kwargs)
             self.from_logits = from_logits
-            self.total = self.add_weight(name="total", initializer="zeros")
-            self.count = self.add_weight(name="count", initializer="zeros")
+            self.total = self.add_weight(name="total", initializer="zeros", dtype="float64")
+            self.count = self.add_weight(name="count", initializer="zeros", dtype="float64")
 
         def update_state(
             self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None = None
