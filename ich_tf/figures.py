@@ -83,6 +83,34 @@ def training_curves(
     plt.close(figure)
 
 
+def picture_grid(
+    path: str | Path, columns: Sequence[Sequence[np.ndarray]], titles: Sequence[str]
+) -> None:
+    """Draws pictures in columns, each under its title, into a PNG.
+
+    Args:
+      path: The file to write.
+      columns: Grey values, uint8 [h, w], from top to bottom; as many in each column.
+      titles: Of the columns.
+    """
+    rows = len(columns[0])
+    figure, axes = plt.subplots(
+        rows,
+        len(columns),
+        figsize=(1.5 * len(columns), 1.5 * rows + 0.3),
+        squeeze=False,
+        facecolor=_DARK,
+        layout="constrained",
+    )
+    for column, images, title in zip(axes.T, columns, titles, strict=True):
+        column[0].set_title(title, color=_LIGHT, fontsize=8)
+        for axis, image in zip(column, images, strict=True):
+            axis.imshow(image, cmap="gray", vmin=0, vmax=255)
+            axis.axis("off")
+    figure.savefig(path, dpi=_DPI, facecolor=_DARK)
+    plt.close(figure)
+
+
 def contact_sheet(path: str | Path, examples: Sequence[Example], columns: int = 6) -> None:
     """Draws slices with their labels and predictions into a PNG.
 

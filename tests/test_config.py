@@ -9,7 +9,15 @@ from ich_tf.command import config_from_flags, define_flags
 from ich_tf.config import TrainConfig
 from ich_tf.errors import ConfigError
 
-RECIPES = ["base", "resnet50", "efficientnet_b4", "smoke", "demo"]
+RECIPES = [
+    "base",
+    "resnet50",
+    "resnet50_strong",
+    "efficientnet_b4",
+    "efficientnet_b4_strong",
+    "smoke",
+    "demo",
+]
 
 
 @pytest.fixture
