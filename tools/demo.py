@@ -30,7 +30,7 @@ _STEPS = (
 
 
 def main() -> None:
-    """Runs the steps, draws the pictures, sums up."""
+    """Runs the steps, draws the slices, sums up."""
     from ich_tf.errors import InputError
 
     if not Path("configs/demo.flags").is_file():
@@ -45,32 +45,21 @@ def main() -> None:
             raise InputError(f"python -m {step} ended with exit code {done.returncode}; see above.")
         seconds[step.split()[0]] = time.monotonic() - begun
     print("\nDrawing.", flush=True)
-    curves, sheet = _draw()
-    print(_summary(seconds, time.monotonic() - start, curves, sheet))
+    sheet = _draw()
+    print(_summary(seconds, time.monotonic() - start, sheet))
 
 
-def _draw() -> tuple[Path, Path]:
-    import pandas as pd
+def _draw() -> Path:
+    from ich_tf.evaluation import pick_examples
+    from ich_tf.figures import contact_sheet
 
-    from ich_tf.evaluation import load_evaluation, pick_examples
-    from ich_tf.figures import contact_sheet, training_curves
-
-    curves, sheet = _RUN / "training_curves.png", _RUN / "contact_sheet.png"
-    evaluation = load_evaluation(_RUN / "evaluation/test/metrics.json")
-    history = pd.read_csv(_RUN / "history.csv")
-    training_curves(
-        curves,
-        history["train_loss"].tolist(),
-        history["val_loss"].tolist(),
-        evaluation.constant_loss,
-        history["learning_rate"].tolist(),
-    )
+    sheet = _RUN / "contact_sheet.png"
     predictions = _RUN / "evaluation/test/predictions.csv"
     contact_sheet(sheet, pick_examples(_RECORDS, "test", predictions, count=24))
-    return curves, sheet
+    return sheet
 
 
-def _summary(seconds: dict[str, float], total: float, curves: Path, sheet: Path) -> str:
+def _summary(seconds: dict[str, float], total: float, sheet: Path) -> str:
     from ich_tf.evaluation import load_evaluation
 
     evaluation = load_evaluation(_RUN / "evaluation/test/metrics.json")
@@ -78,7 +67,7 @@ def _summary(seconds: dict[str, float], total: float, curves: Path, sheet: Path)
         "synthetic DICOMs": _PHANTOMS,
         "TFRecords": _RECORDS,
         "model and checkpoints": _RUN,
-        "training curves": curves,
+        "training curves": _RUN / "training_curves.png",
         "contact sheet": sheet,
         "scores by class": _RUN / "evaluation/test/metrics.json",
         "test predictions": _RUN / "evaluation/test/predictions.csv",
