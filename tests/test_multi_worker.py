@@ -2,21 +2,17 @@
 
 import dataclasses
 import json
-import os
 import signal
 import socket
 import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+import training_run
 from test_trainer import assert_same_run, final_state, smoke_config
 
 from ich_tf.conversion.config import ConversionConfig
 from ich_tf.conversion.convert import convert
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -53,19 +49,17 @@ def start(config, folder, calls=(0, 0)):
     addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
     workers = []
     for index in range(2):
-        path = folder / f"worker-{index}.json"
-        path.write_text(config.to_json())
         task = {"type": "worker", "index": index}
         environment = {
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
             "TF_CONFIG": json.dumps({"cluster": {"worker": addresses}, "task": task}),
             # A lost worker is noticed by its connection; no waiting for lost packets here.
             "GRPC_FAIL_FAST": "use_caller",
         }
-        command = [sys.executable, "tests/training_run.py", str(path), str(calls[index])]
         with open(folder / f"worker-{index}.log", "a") as log:
-            process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+            path = folder / f"worker-{index}.json"
+            process = training_run.start(
+                config, path, calls[index], env=environment, stdout=log, stderr=log
+            )
         workers.append(process)
     return workers
 

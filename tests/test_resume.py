@@ -1,29 +1,21 @@
 """Killed at any step, and continued to the bit: real processes, real SIGKILL."""
 
 import dataclasses
-import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+import training_run
 from test_trainer import assert_same_run, smoke_config
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 def run(config, path, calls, moment="step"):
-    path.write_text(config.to_json())
-    return subprocess.run(
-        [sys.executable, str(ROOT / "tests" / "training_run.py"), str(path), str(calls), moment],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    """Its exit code and what it said."""
+    process = training_run.start(config, path, calls, moment, stderr=subprocess.PIPE, text=True)
+    _, said = process.communicate()
+    return process.returncode, said
 
 
 @pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
@@ -42,22 +34,22 @@ def test_killed_at_random_steps(kills, data_dir, tmp_path):
         checkpoint_steps=3,
         tensorboard=False,
     )
-    done = run(config, tmp_path / "whole.json", 0)
-    assert done.returncode == 0, done.stderr
+    code, said = run(config, tmp_path / "whole.json", 0)
+    assert code == 0, said
     cut = dataclasses.replace(config, work_dir=str(tmp_path / "cut"))
     rng = np.random.default_rng(kills)
     struck = 0
     while struck < kills:
         save = struck % 4 == 3
         calls = 2 if save else int(rng.integers(1, 9))
-        done = run(cut, tmp_path / "cut.json", calls, "save" if save else "step")
-        if done.returncode == 0:
+        code, said = run(cut, tmp_path / "cut.json", calls, "save" if save else "step")
+        if code == 0:
             break
-        assert done.returncode == -signal.SIGKILL, done.stderr
+        assert code == -signal.SIGKILL, said
         struck += 1
     assert struck == kills, "the run ended before it was killed so often"
-    done = run(cut, tmp_path / "cut.json", 0)
-    assert done.returncode == 0, done.stderr
+    code, said = run(cut, tmp_path / "cut.json", 0)
+    assert code == 0, said
     assert_same_run(tmp_path / "whole", tmp_path / "cut")
 
 
@@ -67,7 +59,7 @@ def test_sigterm_is_obeyed_with_its_own_exit_code(data_dir, tmp_path):
             *(sys.executable, "-m", "ich_tf.train", "--flagfile=configs/smoke.flags"),
             *(f"--data_dir={data_dir}", f"--work_dir={tmp_path}", "--epochs=500"),
         ],
-        cwd=ROOT,
+        cwd=training_run.ROOT,
         stderr=subprocess.PIPE,
         text=True,
     )

@@ -8,10 +8,21 @@
 import logging
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parents[1]
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def start(config, path: Path, calls: int = 0, moment: str = "step", **settings) -> subprocess.Popen:
+    """Starts this file; `settings` are Popen's, `env` added to the environment."""
+    path.write_text(config.to_json())
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **settings.pop("env", {})}
+    command = [sys.executable, __file__, str(path), str(calls), moment]
+    return subprocess.Popen(command, cwd=ROOT, env=environment, **settings)
 
 
 def main(path: str, calls: str, moment: str = "step") -> None:

@@ -17,6 +17,7 @@ from typing import Any
 from absl import flags
 
 from ich_tf import command
+from tools.benchmark.records import convert_folder
 
 _DICOM_DIR = flags.DEFINE_string(
     "dicom_dir", "data/phantoms/stage_2_train", "Folder of DICOM files to measure with."
@@ -39,7 +40,9 @@ def main() -> None:
     print(f"DICOM files in a keras.utils.Sequence: {sequence:.0f} slices/s", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         for encoding in _ENCODINGS.value:
-            manifest = _convert(Path(folder) / encoding, encoding)
+            manifest = convert_folder(
+                _DICOM_DIR.value, Path(folder) / encoding, _IMAGE_SIZE.value, encoding
+            )
             copies = -(-_RECORDS // num_records(manifest.shards))
             shards = list(manifest.shards) * copies
             floor = _rate(_bare_loop(manifest, shards), _ROUNDS.value)
@@ -57,24 +60,6 @@ def main() -> None:
                 f"{floor:.0f}, {pipeline / sequence:.1f}x the Sequence",
                 flush=True,
             )
-
-
-def _convert(folder: Path, encoding: str) -> Any:
-    from ich_tf.conversion.config import ConversionConfig
-    from ich_tf.conversion.convert import convert
-    from ich_tf.shards import Manifest
-
-    config = ConversionConfig(
-        dicom_dir=_DICOM_DIR.value,
-        labels_csv="",
-        out_dir=str(folder),
-        image_size=_IMAGE_SIZE.value,
-        encoding=encoding,
-        allow_lossy=True,
-        shard_mb=8,
-    )
-    convert(config)
-    return Manifest.load(config.out_dir)
 
 
 def _bare_loop(manifest: Any, shards: Sequence[Any]) -> Any:

@@ -14,6 +14,7 @@ from typing import Any
 from absl import flags
 
 from ich_tf import command
+from tools.benchmark.records import convert_folder
 
 _DICOM_DIR = flags.DEFINE_string(
     "dicom_dir", "data/phantoms/stage_2_train", "Folder of DICOM files to measure with."
@@ -31,22 +32,10 @@ _STRATEGY = flags.DEFINE_string("strategy", "mirrored", "As of ich_tf.train.")
 
 def main() -> None:
     """Records, then each measurement."""
-    from ich_tf.conversion.config import ConversionConfig
-    from ich_tf.conversion.convert import convert
-    from ich_tf.shards import Manifest
-
     with tempfile.TemporaryDirectory() as folder:
-        config = ConversionConfig(
-            dicom_dir=_DICOM_DIR.value,
-            labels_csv="",
-            out_dir=str(Path(folder) / "records"),
-            image_size=_RECORD_SIZE.value,
-            encoding=_ENCODING.value,
-            allow_lossy=True,
-            shard_mb=8,
+        manifest = convert_folder(
+            _DICOM_DIR.value, Path(folder) / "records", _RECORD_SIZE.value, _ENCODING.value
         )
-        convert(config)
-        manifest = Manifest.load(config.out_dir)
         alone = _measure_step(manifest)
         plain = _measure_fit(manifest)
         print(f"the step is {alone / plain:.2f}x plain fit")
