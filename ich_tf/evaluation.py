@@ -18,7 +18,14 @@ from ich_tf.inference import SlicePredictions, make_logits_fn, predict_records
 from ich_tf.input_pipeline import eval_batches
 from ich_tf.labels import CLASSES
 from ich_tf.metrics import per_class_log_loss, weighted_log_loss
-from ich_tf.shards import Manifest, num_records, read_json, write_json, write_text
+from ich_tf.shards import (
+    Manifest,
+    damage_named,
+    num_records,
+    read_json,
+    write_json,
+    write_text,
+)
 from ich_tf.strategies import make_strategy
 from ich_tf.windows import apply_windows, preset_windows
 
@@ -95,7 +102,8 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
         neighbours=spec.neighbours,
     )
     logits_fn = make_logits_fn(model, strategy)
-    predictions = predict_records(logits_fn, batches, num_records(shards))
+    with damage_named(shards):
+        predictions = predict_records(logits_fn, batches, num_records(shards))
     evaluation = score(config.split, predictions, np.asarray(spec.prior))
     out_dir = config.results_dir
     out_dir.mkdir(parents=True, exist_ok=True)

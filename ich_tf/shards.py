@@ -275,6 +275,29 @@ def num_records(shards: Iterable[Shard]) -> int:
     return sum(shard.num_records for shard in shards)
 
 
+@contextmanager
+def damage_named(shards: Sequence[Shard]) -> Iterator[None]:
+    """Within it, an error of reading shards names the one that is damaged.
+
+    tf.data does not say which file it read, so each is compared with its hash: only then, since it
+    takes as long as reading them all.
+
+    Raises:
+      DataError: As within, with the shard's path.
+    """
+    try:
+        yield
+    except DataError as error:
+        for shard in shards:
+            try:
+                damaged = file_sha256(shard.path) != shard.sha256
+            except OSError:
+                damaged = True
+            if damaged:
+                raise DataError(f"{shard.path}: missing or damaged; {error}") from error
+        raise
+
+
 def label_counts(shards: Sequence[Shard]) -> np.ndarray:
     """Positive records a class, int64 [6]."""
     counts = np.zeros(len(CLASSES), np.int64)

@@ -21,13 +21,13 @@ from ich_tf.epoch import check_skipped, divergence, run_epoch
 from ich_tf.errors import ConfigError, InputError, Terminated
 from ich_tf.history import EpochResult, read_history
 from ich_tf.inference import make_logits_fn, predict_records
-from ich_tf.input_pipeline import epoch_records, eval_batches, train_batches
+from ich_tf.input_pipeline import epoch_records, eval_batches, read_batches, train_batches
 from ich_tf.interruption import Interruption
 from ich_tf.losses import training_loss
 from ich_tf.optimizers import make_optimizer, make_schedule
 from ich_tf.precision import choose_precision, choose_xla, devices_of, policy_scope
 from ich_tf.self_check import check_replicas, check_step
-from ich_tf.shards import Manifest, Shard, label_counts, num_records
+from ich_tf.shards import Manifest, Shard, damage_named, label_counts, num_records
 from ich_tf.stack import keras
 from ich_tf.strategies import (
     deal_shards,
@@ -84,7 +84,8 @@ def train(config: TrainConfig, strategy: tf.distribute.Strategy | None = None) -
     with Interruption() as interruption:
         run = _Run(config, strategy, interruption)
         try:
-            return run.train()
+            with damage_named(run.manifest.shards):
+                return run.train()
         finally:
             run.log.close()
 
@@ -283,7 +284,7 @@ class _Run:
         if self.worker.count > 1:
             _LOG.info("self-check: not over several workers")
             return
-        batch = next(iter(self._batches(self.progress.epoch, 0).take(1)))
+        batch = next(read_batches(self._batches(self.progress.epoch, 0).take(1)))
         parts = split_batch(self.strategy, *batch)
         found = self.check(self.step, self.strategy, *parts)
         other = {"replicas": "one device's", "xla": "those without XLA"}

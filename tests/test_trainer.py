@@ -236,6 +236,19 @@ def test_train_refuses_other_data_and_follows_the_same_elsewhere(data_dir, data_
         trainer.train(moved)
 
 
+@pytest.mark.parametrize("split", ["fold-1", "fold-0"])
+def test_a_damaged_shard_is_named(split, data_copy, tmp_path):
+    """Of the training folds, and of the validation fold."""
+    manifest = Manifest.load(data_copy)
+    (shard,) = manifest.split_shards(split)
+    data = bytearray(shard.path.read_bytes())
+    data[len(data) // 2] ^= 1
+    shard.path.write_bytes(data)
+    config = smoke_config(data_copy, tmp_path / "run", max_steps_per_epoch=0, epochs=1)
+    with pytest.raises(InputError, match=rf"{split}-00000.*damaged.*verify_tfrecords"):
+        trainer.train(config)
+
+
 def test_train_without_data(tmp_path):
     with pytest.raises(InputError, match="no such folder"):
         trainer.train(smoke_config(tmp_path / "none", tmp_path / "run"))
