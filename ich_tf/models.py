@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import socket
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -267,7 +268,7 @@ _Body = tuple[keras.Model, Callable[[str], None]]
 
 def _resnet50(size: int, channels: int) -> _Body:
     application = keras.applications.ResNet50
-    body = application(include_top=False, weights=None, input_shape=(size, size, channels))
+    body = _without_top(application, size, channels)
     # Each block starts as the identity (Goyal et al. 2017, arXiv:1706.02677, 5.1): from random
     # weights, three epochs then learn what six did. Weights that are loaded replace this.
     for layer in body.layers:
@@ -278,12 +279,19 @@ def _resnet50(size: int, channels: int) -> _Body:
 
 def _efficientnet_b4(size: int, channels: int) -> _Body:
     application = keras.applications.EfficientNetB4
-    full = application(include_top=False, weights=None, input_shape=(size, size, channels))
+    full = _without_top(application, size, channels)
     # Cut off Keras's own Rescaling and Normalization: with `imagenet` there is one layer
     # more, and a Normalization restored by tf.train.Checkpoint gives wrong outputs.
     stem = full.get_layer("stem_conv_pad").input
     body = keras.Model(stem, full.output, name="efficientnet_b4")
     return with_seeded_dropout(body), _loader(application, full)
+
+
+def _without_top(application: Callable[..., keras.Model], size: int, channels: int) -> keras.Model:
+    with warnings.catch_warnings():
+        # Of the channels of neighbours, which are meant.
+        warnings.filterwarnings("ignore", message="This model usually expects 1 or 3")
+        return application(include_top=False, weights=None, input_shape=(size, size, channels))
 
 
 def _tiny(size: int, channels: int) -> _Body:

@@ -71,7 +71,8 @@ def finish(workers, folder):
     return logs
 
 
-@pytest.mark.parametrize("killed", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", [0, 1])
 def test_one_is_killed_and_both_go_on_to_the_same_result(killed, sharded, tmp_path):
     config = smoke_config(
         sharded,
