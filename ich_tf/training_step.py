@@ -185,7 +185,8 @@ class TrainingStep:
         return tf.stack([self._replica_step(images, labels) for images, labels in batches])
 
     def _replica_step(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-        before = self._read_statistics()
+        # Only a step that may be left out has to know them: there are a hundred to read.
+        before = self._read_statistics() if self._scales_loss else None
         loss, gradients, statistics = self._replica_gradients(images, labels)
         finite = tf.constant(True)
         if self._scales_loss:

@@ -18,6 +18,10 @@ RECORD_SHAPE = (32, 32, 3)
 # TensorFlow 2.16 and later do without it.
 needs_addons = pytest.mark.skipif(load_addons() is None, reason="no tensorflow-addons")
 BATCH = 16
+APPLICATIONS = {
+    "resnet50": keras.applications.ResNet50,
+    "efficientnet_b4": keras.applications.EfficientNetB4,
+}
 
 
 def replicas(number):

@@ -5,6 +5,7 @@ import time
 import numpy as np
 import pytest
 import tensorflow as tf
+from steps import APPLICATIONS
 
 from ich_tf import models
 from ich_tf.errors import InputError
@@ -172,10 +173,7 @@ def test_unknown_backbone():
 
 @pytest.mark.parametrize("backbone", ["resnet50", "efficientnet_b4"])
 def test_weights_of_keras_applications(backbone, tmp_path):
-    application = {
-        "resnet50": keras.applications.ResNet50,
-        "efficientnet_b4": keras.applications.EfficientNetB4,
-    }[backbone]
+    application = APPLICATIONS[backbone]
     donor = application(include_top=False, weights=None, input_shape=(32, 32, 3))
     path = tmp_path / "notop.h5"
     donor.save_weights(path)

@@ -9,9 +9,9 @@ import subprocess
 import numpy as np
 import pytest
 import training_run
+from test_conversion import config_for
 from test_trainer import assert_same_run, final_state, smoke_config
 
-from ich_tf.conversion.config import ConversionConfig
 from ich_tf.conversion.convert import convert
 
 
@@ -19,18 +19,7 @@ from ich_tf.conversion.convert import convert
 def sharded(phantom_dir, tmp_path_factory):
     """More shards than workers."""
     folder = tmp_path_factory.mktemp("sharded") / "data"
-    config = ConversionConfig(
-        dicom_dir=str(phantom_dir / "stage_2_train"),
-        labels_csv=str(phantom_dir / "stage_2_train.csv"),
-        out_dir=str(folder),
-        image_size=128,
-        encoding="raw",
-        num_folds=3,
-        test_fraction=0.2,
-        shard_mb=1,
-        num_workers=1,
-    )
-    convert(config)
+    convert(config_for(phantom_dir, folder, image_size=128, encoding="raw"))
     return folder
 
 

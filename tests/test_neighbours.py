@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from steps import APPLICATIONS
 
 from ich_tf.input_pipeline import eval_batches, train_batches
 from ich_tf.models import build_model
@@ -94,10 +95,7 @@ def test_training_reads_the_same_order_with_neighbours(manifest):
 
 @pytest.mark.parametrize("backbone", ["resnet50", "efficientnet_b4"])
 def test_pretrained_weights_begin_by_seeing_the_middle_alone(backbone, tmp_path):
-    application = {
-        "resnet50": keras.applications.ResNet50,
-        "efficientnet_b4": keras.applications.EfficientNetB4,
-    }[backbone]
+    application = APPLICATIONS[backbone]
     path = tmp_path / "notop.h5"
     application(include_top=False, weights=None, input_shape=(32, 32, 3)).save_weights(path)
     one = build_model(backbone, (32, 32, 3), 32, weights=str(path))
