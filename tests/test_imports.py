@@ -14,6 +14,13 @@ ROOT = Path(__file__).resolve().parents[1]
 ORDER = [
     "errors",
     "labels",
+    "metrics.binary",
+    "metrics.log_loss",
+    "metrics.ranking",
+    "metrics.operating_points",
+    "metrics.calibration_error",
+    "metrics.bootstrap",
+    "metrics.keras_metric",
     "metrics",
     "reasons",
     "isolation",

@@ -1,4 +1,7 @@
+import doctest
+import importlib
 import pickle
+import pkgutil
 import subprocess
 import sys
 
@@ -187,3 +190,17 @@ def test_import_loads_no_tensorflow():
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "[]"
+
+
+MODULES = [f"ich_tf.metrics.{module.name}" for module in pkgutil.iter_modules(metrics.__path__)]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_in_docstrings_are_true(name):
+    assert doctest.testmod(importlib.import_module(name)).failed == 0
+
+
+def test_logit_is_the_inverse_of_sigmoid():
+    logits = np.linspace(-20, 20, 41)
+    np.testing.assert_allclose(metrics.logit(sigmoid(logits)), logits, atol=1e-6)
+    assert np.isfinite(metrics.logit([0, 1])).all()

@@ -1,23 +1,11 @@
-"""The weighted multi-label log loss of the RSNA 2019 challenge, for any project to import.
-
-`weighted_log_loss` and `per_class_log_loss` are NumPy in float64. `WeightedLogLoss` is the
-same number as a streaming Keras metric; TensorFlow loads when it is first asked for.
-
-Columns are always in the order of `ich_tf.labels.CLASSES`: epidural, intraparenchymal,
-intraventricular, subarachnoid, subdural, any.
-"""
+"""The weighted multi-label log loss of the RSNA 2019 challenge, in float64."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ich_tf.labels import CLASSES, WEIGHTS
-
-if TYPE_CHECKING:
-    import tensorflow as tf
 
 # The challenge's clip. In float32 1 - 1e-15 is 1, so every computation here is in float64.
 EPSILON = 1e-15
@@ -28,7 +16,7 @@ def weighted_log_loss(
 ) -> float:
     """Mean over images of sum_c w_c * logloss_c / sum_c w_c; `any` weighs 2, the rest 1.
 
-    Equals scikit-learn's `log_loss` over all (image, class pairs with the class weights as
+    Equals scikit-learn's `log_loss` over all (image, class) pairs with the class weights as
     `sample_weight`.
 
     Args:
@@ -41,9 +29,14 @@ def weighted_log_loss(
 
     Raises:
       ValueError: If shapes differ, there is no image, or a value is NaN or out of range.
+
+    Example:
+      >>> y_true = [[0, 1, 0, 0, 0, 1], [0, 0, 0, 0, 0, 0]]
+      >>> y_prob = [[0.01, 0.8, 0.05, 0.02, 0.1, 0.9], [0.001, 0.01, 0.01, 0.02, 0.03, 0.05]]
+      >>> round(weighted_log_loss(y_true, y_prob), 6)
+      0.056794
     """
-    truth, prob = _checked(y_true, y_prob)
-    per_image = _log_loss(truth, prob) @ np.asarray(WEIGHTS) / sum(WEIGHTS)
+    per_image = per_image_log_loss(y_true, y_prob)
     if sample_weight is None:
         return float(per_image.mean())
     weight = np.asarray(sample_weight, np.float64)
@@ -81,11 +74,23 @@ def constant_predictor(y_true: ArrayLike) -> np.ndarray:
     return prevalence
 
 
+def per_image_log_loss(y_true: ArrayLike, y_prob: ArrayLike) -> np.ndarray:
+    """`weighted_log_loss` of each image, float64 [n]. Arguments and errors likewise."""
+    truth, prob = _checked(y_true, y_prob)
+    return np.asarray(_log_loss(truth, prob) @ np.asarray(WEIGHTS) / sum(WEIGHTS))
+
+
 def sigmoid(logits: ArrayLike) -> np.ndarray:
     """Logits -> probabilities in float64, without overflow."""
     values = np.asarray(logits, np.float64)
     small = np.exp(-np.abs(values))
     return np.where(values >= 0, 1 / (1 + small), small / (1 + small))
+
+
+def logit(probabilities: ArrayLike) -> np.ndarray:
+    """The inverse of `sigmoid`, float64; probabilities are clipped as in the loss."""
+    prob = np.clip(np.asarray(probabilities, np.float64), EPSILON, 1 - EPSILON)
+    return np.asarray(np.log(prob) - np.log1p(-prob))
 
 
 def _log_loss(truth: np.ndarray, prob: np.ndarray) -> np.ndarray:
@@ -121,68 +126,3 @@ def _checked(y_true: ArrayLike, y_prob: ArrayLike) -> tuple[np.ndarray, np.ndarr
             "Pass logits through `sigmoid` first."
         )
     return truth, prob
-
-
-def _define_weighted_log_loss() -> type:
-    import tensorflow as tf
-
-    class WeightedLogLoss(tf.keras.metrics.Metric):  # type: ignore[misc]
-        """`weighted_log_loss` as a streaming Keras metric.
-
-        Accumulates a sum and a count in float64, so that batches of any sizes give the
-        value of all examples at once. Under a `tf.distribute` strategy the replicas' sums
-        add up.
-
-        Attributes:
-          from_logits: Whether `y_pred` holds logits, not probabilities.
-        """
-
-        def __init__(
-            self, from_logits: bool = False, name: str = "weighted_log_loss", **kwargs: Any
-        ) -> None:
-            kwargs.pop("dtype", None)  # of a saved config: the state is float64 always
-            super().__init__(name=name, dtype="float64", **kwargs)
-            self.from_logits = from_logits
-            self.total = self.add_weight(name="total", initializer="zeros", dtype="float64")
-            self.count = self.add_weight(name="count", initializer="zeros", dtype="float64")
-
-        def update_state(
-            self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None = None
-        ) -> None:
-            """Adds a batch.
-
-            Args:
-              y_true: [n, 6], 0 or 1.
-              y_pred: [n, 6] probabilities, or logits if `from_logits`.
-              sample_weight: [n], for example 0 for padding; None counts all alike.
-            """
-            truth = tf.cast(y_true, tf.float64)
-            prob = tf.cast(y_pred, tf.float64)
-            if self.from_logits:
-                prob = tf.sigmoid(prob)
-            prob = tf.clip_by_value(prob, EPSILON, 1 - EPSILON)
-            loss = -tf.where(truth > 0, tf.math.log(prob), tf.math.log(1 - prob))
-            weights = tf.constant(WEIGHTS, tf.float64) / sum(WEIGHTS)
-            per_image = tf.linalg.matvec(loss, weights)
-            if sample_weight is None:
-                sample_weight = tf.ones_like(per_image)
-            sample_weight = tf.reshape(tf.cast(sample_weight, tf.float64), tf.shape(per_image))
-            self.total.assign_add(tf.reduce_sum(per_image * sample_weight))
-            self.count.assign_add(tf.reduce_sum(sample_weight))
-
-        def result(self) -> tf.Tensor:
-            """The loss so far, float64 []; 0 before the first batch."""
-            return tf.math.divide_no_nan(self.total, self.count)
-
-        def get_config(self) -> dict[str, Any]:
-            """Keras's config."""
-            return {**super().get_config(), "from_logits": self.from_logits}
-
-    WeightedLogLoss.__qualname__ = "WeightedLogLoss"
-    return WeightedLogLoss
-
-
-def __getattr__(name: str) -> Any:
-    if name != "WeightedLogLoss":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return globals().setdefault(name, _define_weighted_log_loss())

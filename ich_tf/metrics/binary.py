@@ -1,0 +1,68 @@
+"""What the metrics of one class share: checked arrays, and weights of many samples at once."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+
+def checked(
+    y_true: ArrayLike, y_score: ArrayLike, sample_weight: ArrayLike | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The labels, scores and weights of one class.
+
+    Args:
+      y_true: [n], 0 or 1.
+      y_score: [n], no NaN.
+      sample_weight: [n] of 0 or more; or [..., n], a sample of weights a row, as of a bootstrap.
+        None counts all alike.
+
+    Returns:
+      bool [n], float64 [n], float64 [..., n].
+
+    Raises:
+      ValueError: If shapes differ, or a value is NaN or out of range.
+    """
+    truth = np.asarray(y_true)
+    score = np.asarray(y_score, np.float64)
+    if truth.ndim != 1 or not len(truth):
+        raise ValueError(f"y_true has shape {truth.shape}; expected (n,) with n of 1 or more.")
+    if score.shape != truth.shape:
+        raise ValueError(f"y_score has shape {score.shape}; y_true has {truth.shape}.")
+    if not ((truth == 0) | (truth == 1)).all():
+        raise ValueError("y_true has values other than 0 and 1.")
+    if np.isnan(score).any():
+        raise ValueError(f"y_score has {int(np.isnan(score).sum())} NaN values.")
+    weight = np.ones(len(truth)) if sample_weight is None else np.asarray(sample_weight, np.float64)
+    if weight.shape[-1:] != truth.shape:
+        raise ValueError(
+            f"sample_weight has shape {weight.shape}; expected (..., {len(truth)}), a weight for "
+            "each of y_true."
+        )
+    if not (np.isfinite(weight).all() and (weight >= 0).all()):
+        raise ValueError("sample_weight must be finite, and 0 or more.")
+    return truth == 1, score, weight
+
+
+def checked_probabilities(
+    y_true: ArrayLike, y_prob: ArrayLike, sample_weight: ArrayLike | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """As `checked`, and the scores lie in [0, 1]."""
+    truth, prob, weight = checked(y_true, y_prob, sample_weight)
+    if prob.min() < 0 or prob.max() > 1:
+        raise ValueError(
+            f"y_prob spans [{prob.min():g}, {prob.max():g}]; probabilities lie in [0, 1]. "
+            "Pass logits through `sigmoid` first."
+        )
+    return truth, prob, weight
+
+
+def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """Their quotient; NaN, without a warning, where the denominator is 0."""
+    defined = denominator != 0
+    return np.where(defined, numerator / np.where(defined, denominator, 1), np.nan)
+
+
+def scalar(value: np.ndarray) -> np.ndarray | float:
+    """A float where there is one value."""
+    return float(value) if np.ndim(value) == 0 else value
