@@ -8,6 +8,9 @@
     training_curves.png  the same as a picture
     tensorboard/         the same for TensorBoard, and the loss between
     checkpoints/         the last three: model, optimizer, moving average, place in the data
+    epochs/              with --keep_epochs each epoch's weights
+    ensemble.json        which epochs to average, if so chosen (`ensemble`)
+    calibration.json     what `calibration` fitted to the weights (`postprocessing`)
 
 A model is always built in code, and only then are weights read into it: a Keras model file
 may run code of whoever wrote it.
@@ -29,6 +32,7 @@ from ich_tf.config import BACKBONES, TrainConfig
 from ich_tf.errors import ConfigError, InputError
 from ich_tf.labels import CLASSES
 from ich_tf.models import build_model, load_own_weights
+from ich_tf.postprocessing import CALIBRATION
 from ich_tf.records import CROPS
 from ich_tf.shards import file_sha256, read_json, write_json, write_text
 from ich_tf.stack import keras
@@ -43,6 +47,8 @@ CURVES = "training_curves.png"
 RUN = "run.json"
 TENSORBOARD = "tensorboard"
 CHECKPOINTS = "checkpoints"
+EPOCHS = "epochs"
+ENSEMBLE = "ensemble.json"
 
 SPEC_VERSION = 1
 _TRAIN = "Run python -m ich_tf.train --work_dir={} to train one."
@@ -144,6 +150,20 @@ def save_best(
     temporary.replace(path)
 
 
+def save_epoch(work_dir: str | Path, model: keras.Model, epoch: int) -> None:
+    """Writes the weights of an epoch, counted from 1, into `epochs/`."""
+    path = Path(work_dir) / EPOCHS / f"epoch-{epoch:03d}.weights.h5"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".tmp.{path.name}")
+    model.save_weights(str(temporary))
+    temporary.replace(path)
+
+
+def epoch_weights(work_dir: str | Path) -> list[str]:
+    """The weights of the epochs that were kept, in order, as paths within the work dir."""
+    return sorted(f"{EPOCHS}/{path.name}" for path in (Path(work_dir) / EPOCHS).glob("epoch-*.h5"))
+
+
 def load_best(work_dir: str | Path) -> tuple[keras.Model, ModelSpec]:
     """Builds the model of `model.json` and reads `best.weights.h5` into it.
 
@@ -153,17 +173,40 @@ def load_best(work_dir: str | Path) -> tuple[keras.Model, ModelSpec]:
     Raises:
       InputError: If the folder holds no model, or a file of it is damaged or of another run.
     """
+    model, spec, _ = load_model(work_dir)
+    return model, spec
+
+
+def load_model(
+    work_dir: str | Path, weights: str = BEST_WEIGHTS, sha256: str = ""
+) -> tuple[keras.Model, ModelSpec, str]:
+    """Builds the model of `model.json` and reads weights of its run into it.
+
+    Args:
+      work_dir: Of the run.
+      weights: Path of the file within it.
+      sha256: That the file must have; empty for that of `model.json`, or for the weights of an
+        epoch any.
+
+    Returns:
+      The model, under the current strategy's scope and dtype policy, its spec, and the SHA-256 of
+      its weights.
+
+    Raises:
+      InputError: As `load_best`.
+    """
     work_dir = Path(work_dir)
     if not work_dir.is_dir():
         raise InputError(f"{work_dir}: no such work dir. {_TRAIN.format(work_dir)}")
     spec, hashes = _read_model_json(work_dir)
-    path = work_dir / BEST_WEIGHTS
+    path = work_dir / weights
     if not path.is_file():
         raise InputError(f"{path}: no such file. {_TRAIN.format(work_dir)}")
-    if file_sha256(path) not in hashes:
+    found = file_sha256(path)
+    if (sha256 and found != sha256) or (weights == BEST_WEIGHTS and found not in hashes):
         raise InputError(
-            f"{path}: its SHA-256 is not the one in {MODEL}; the file is damaged or of another "
-            "run. Copy both files from where they were made, or train again."
+            f"{path}: its SHA-256 is not the one that was noted when it was made; the file is "
+            "damaged or of another run. Copy it from where it was made, or train again."
         )
     model = spec.build()
     try:
@@ -173,7 +216,7 @@ def load_best(work_dir: str | Path) -> tuple[keras.Model, ModelSpec]:
             f"{path}: not weights of the {spec.backbone} that {MODEL} describes ({error}). "
             "Train again, or copy both files from one run."
         ) from error
-    return model, spec
+    return model, spec, found
 
 
 def _read_model_json(work_dir: Path) -> tuple[ModelSpec, tuple[str, ...]]:
@@ -369,7 +412,8 @@ def start_work_dir(work_dir: str | Path, config: TrainConfig, *, resumed: bool) 
         # Checkpoints first: killed in between, what remains is not taken for a run to continue.
         shutil.rmtree(work_dir / CHECKPOINTS, ignore_errors=True)
         shutil.rmtree(work_dir / TENSORBOARD, ignore_errors=True)
-        for name in (MODEL, BEST_WEIGHTS, HISTORY, CURVES, CONFIG, RUN):
+        shutil.rmtree(work_dir / EPOCHS, ignore_errors=True)
+        for name in (MODEL, BEST_WEIGHTS, HISTORY, CURVES, CONFIG, RUN, ENSEMBLE, CALIBRATION):
             (work_dir / name).unlink(missing_ok=True)
     work_dir.mkdir(parents=True, exist_ok=True)
     # Of a run that was killed while it wrote a checkpoint.

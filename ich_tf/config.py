@@ -21,6 +21,7 @@ STRATEGIES = ("one", "mirrored", "multi_worker")
 ALL_FOLDS = "all"
 PRECISIONS = ("auto", "float32", "float16", "bfloat16")
 XLA_CHOICES = ("auto", "on", "off")
+CALIBRATIONS = ("none", "temperature", "platt", "isotonic")
 
 # What a run may change when it continues: no part of what it computes. The data are compared by
 # their hash, not their place.
@@ -29,6 +30,7 @@ FREE_FIELDS = (
     "work_dir",
     "overwrite",
     "checkpoint_steps",
+    "keep_epochs",
     "self_check",
     "tensorboard",
 )
@@ -187,6 +189,10 @@ class TrainConfig:
     )
     checkpoint_steps: int = _field(
         1000, "Steps between checkpoints; one more is written at each epoch's end."
+    )
+    keep_epochs: bool = _field(
+        False,
+        "Keep each epoch's weights in work_dir/epochs/, for ich_tf.calibrate --average_epochs.",
     )
     self_check: bool = _field(
         True,
@@ -355,6 +361,54 @@ def _require(holds: bool, name: str, value: Any, expected: str) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
+class CalibrateConfig:
+    """A calibration. Each field's meaning stands in its `help`.
+
+    Raises:
+      ConfigError: If a field is out of range.
+    """
+
+    data_dir: str = _field("data/tfrecords", "The folder that the models were trained on.")
+    work_dir: str = _field(
+        "runs/resnet50",
+        "Where calibration.json goes: the folder of a run, or of the runs that "
+        "--validation_fold=all made; with --members a new folder, which then stands for all.",
+    )
+    members: tuple[str, ...] = _field(
+        (),
+        "Folders of runs to average, with shares fitted on validation patients. Empty: --work_dir.",
+    )
+    average_epochs: int = _field(
+        0,
+        "Of each run, average the last so many epochs, with fitted shares, instead of taking the "
+        "best (train with --keep_epochs).",
+    )
+    flip: bool = _field(
+        False, "Predict each slice and its mirror image, and take the mean: twice the time."
+    )
+    smoothing_mm: float = _field(
+        -1.0,
+        "Standard deviation of the Gaussian along the series, mm; 0 smooths nothing, -1 chooses "
+        "the width with the least loss.",
+    )
+    method: str = _field(
+        "auto",
+        "How logits become probabilities; auto takes the one with the least loss on validation "
+        "patients that it was not fitted on.",
+        ("auto", *CALIBRATIONS),
+    )
+    batch_size: int = _field(64, "Slices a step.")
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "members", tuple(self.members))
+        _require(bool(self.work_dir), "work_dir", self.work_dir, "not empty")
+        _require(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more")
+        _require(self.average_epochs >= 0, "average_epochs", self.average_epochs, "0 or more")
+        known = self.smoothing_mm == -1 or 0 <= self.smoothing_mm <= 100
+        _require(known, "smoothing_mm", self.smoothing_mm, "-1, or from 0 to 100")
+
+
+@dataclasses.dataclass(frozen=True)
 class EvaluateConfig:
     """An evaluation. Each field's meaning stands in its `help`.
 
@@ -366,9 +420,26 @@ class EvaluateConfig:
     work_dir: str = _field("runs/resnet50", "The folder of the trained model.")
     split: str = _field("test", "test, or fold-0, fold-1, ...")
     out_dir: str = _field("", "Folder for the results. Empty: evaluation/<split> in --work_dir.")
+    calibrated: bool = _field(True, "Apply the calibration.json of --work_dir, if there is one.")
+    bootstrap: int = _field(
+        1000, "Resamples of the patients for 95 % intervals; 0 gives no intervals."
+    )
+    prevalence: float = _field(
+        0.0,
+        "Share of slices, series or patients with a bleed that predictive values are for, in "
+        "[0, 1). 0: that of the evaluated patients.",
+    )
+    masks_dir: str = _field(
+        "",
+        "Folder of masks (<image id>.png, bit k = class k, as of make_phantoms --masks): measures "
+        "heat maps, and scores by the area of the bleed.",
+    )
+    report: bool = _field(True, "Write report.html and model_card.md.")
     batch_size: int = _field(64, "Slices a step.")
 
     def __post_init__(self) -> None:
+        _require(self.bootstrap >= 0, "bootstrap", self.bootstrap, "0 or more")
+        _require(0 <= self.prevalence < 1, "prevalence", self.prevalence, "in [0, 1)")
         known = self.split == "test" or self.split.removeprefix("fold-").isdigit()
         _require(known, "split", self.split, "test, or fold-0, fold-1, ...")
         _require(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more")

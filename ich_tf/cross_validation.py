@@ -11,7 +11,7 @@ import pandas as pd
 
 from ich_tf import metrics
 from ich_tf.config import EvaluateConfig, TrainConfig
-from ich_tf.evaluation import evaluate
+from ich_tf.evaluator import evaluate
 from ich_tf.labels import CLASSES
 from ich_tf.shards import Manifest, write_text
 from ich_tf.splits import fold_name
@@ -43,7 +43,13 @@ def train_folds(config: TrainConfig) -> list[TrainResult]:
         # The models of former folds would stay in memory.
         keras.backend.clear_session()
         evaluated = EvaluateConfig(
-            data_dir=config.data_dir, work_dir=str(work_dir), split=fold_name(fold)
+            data_dir=config.data_dir,
+            work_dir=str(work_dir),
+            split=fold_name(fold),
+            # A calibration is fitted on this very fold.
+            calibrated=False,
+            bootstrap=0,
+            report=False,
         )
         evaluate(evaluated)
         table = pd.read_csv(evaluated.results_dir / "predictions.csv")

@@ -14,7 +14,7 @@ command.define_flags(EvaluateConfig)
 
 def main() -> None:
     """Flags -> config -> evaluation -> table."""
-    from ich_tf.evaluation import evaluate
+    from ich_tf.evaluator import evaluate
 
     print(evaluate(command.config_from_flags(EvaluateConfig)).report())
 

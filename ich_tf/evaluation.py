@@ -1,209 +1,193 @@
-"""How good a trained model is on one split: every record once, the exact metric."""
+"""The scores of one split: by level, class and subgroup, exact and with intervals."""
 
 from __future__ import annotations
 
-import logging
-from dataclasses import dataclass
-from pathlib import Path
+import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ich_tf.checkpoints import load_best
-from ich_tf.config import EvaluateConfig
-from ich_tf.errors import InputError
-from ich_tf.figures import Example
-from ich_tf.inference import SlicePredictions, make_logits_fn, predict_records
-from ich_tf.input_pipeline import eval_batches
-from ich_tf.labels import CLASSES
-from ich_tf.metrics import per_class_log_loss, weighted_log_loss
-from ich_tf.shards import (
-    Manifest,
-    damage_named,
-    num_records,
-    read_json,
-    write_json,
-    write_text,
-)
-from ich_tf.strategies import make_strategy
-from ich_tf.windows import apply_windows, preset_windows
-
-_LOG = logging.getLogger(__name__)
+from ich_tf.calibrators import shift_prevalence
+from ich_tf.inference import SlicePredictions
+from ich_tf.labels import ANY, CLASSES
+from ich_tf.levels import LEVELS, SLICE, Scored, at_level
+from ich_tf.localization import Localization
+from ich_tf.metrics import sigmoid
+from ich_tf.postprocessing import DEFAULT_POINT, Postprocessing
+from ich_tf.scores import Estimate, LevelScores, score_level
+from ich_tf.subgroups import Subgroup, score_subgroups
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """The scores of one split. A class whose labels are all alike still has a log loss.
+    """The scores of one split, as metrics.json holds them.
 
     Attributes:
       split: Its name.
-      num_slices, num_patients: In it.
-      loss: Weighted multi-label log loss.
-      class_losses: Class -> log loss.
+      num_slices, num_series, num_patients: In it.
+      loss: Weighted multi-label log loss, of slices.
       constant_loss: Of a predictor that says the model's training prior for every slice.
-      constant_class_losses: Class -> log loss of that predictor.
+      class_losses, constant_class_losses: Class -> log loss, likewise.
       positives: Class -> slices that show it.
+      model: What was evaluated: `work_dir`, `sha256`, `postprocessing`.
+      loss_before: The loss of the logits as they are, without smoothing and calibration.
+      calibration_error_before: Class -> ECE of these.
+      levels: Level -> scores.
+      subgroups: Scores of slices by what is known of them.
+      localization: Of heat maps, where masks are known.
     """
 
     split: str
     num_slices: int
+    num_series: int
     num_patients: int
     loss: float
-    class_losses: dict[str, float]
     constant_loss: float
+    class_losses: dict[str, float]
     constant_class_losses: dict[str, float]
     positives: dict[str, int]
+    model: dict[str, str]
+    loss_before: Estimate
+    calibration_error_before: dict[str, Estimate]
+    levels: dict[str, LevelScores]
+    subgroups: list[Subgroup]
+    localization: list[Localization]
 
     def report(self) -> str:
         """A table for a person."""
+        slices = self.levels[SLICE]
         lines = [
-            f"{self.split}: {self.num_slices} slices of {self.num_patients} patients",
-            f"{'':<18}{'positive':>9}{'log loss':>10}{'constant':>10}",
+            f"{self.split}: {self.num_slices} slices, {self.num_series} series, "
+            f"{self.num_patients} patients; {self.model['postprocessing']}",
+            f"{'':<18}{'positive':>9}{'log loss':>10}{'constant':>10}   AUC [95 % interval]",
         ]
         lines += [
             f"{name:<18}{self.positives[name]:>9}{self.class_losses[name]:>10.4f}"
-            f"{self.constant_class_losses[name]:>10.4f}"
+            f"{self.constant_class_losses[name]:>10.4f}   {slices.classes[name].roc_auc.text()}"
             for name in CLASSES
         ]
         lines += [
             f"{'weighted':<18}{'':>9}{self.loss:>10.4f}{self.constant_loss:>10.4f}",
-            f"weighted log loss {self.loss:.4f}, {self.loss / self.constant_loss:.2f} of the "
-            "constant predictor's",
+            f"weighted log loss {slices.weighted_log_loss.text(4)}, "
+            f"{self.loss / self.constant_loss:.2f} of the constant predictor's",
+        ]
+        lines += [
+            f"heat maps of {one.name}, {one.method}: pointing {one.pointing:.2f}, IoU "
+            f"{one.iou:.2f}, {one.num_slices} slices"
+            for one in self.localization
+            if one.name == CLASSES[ANY]
         ]
         return "\n".join(lines)
 
 
-def evaluate(config: EvaluateConfig) -> Evaluation:
-    """Scores the best model of a work dir; writes metrics.json and predictions.csv.
-
-    Raises:
-      InputError: If data and model do not match, or either cannot be read.
-    """
-    manifest = Manifest.load(config.data_dir)
-    shards = manifest.split_shards(config.split)
-    strategy = make_strategy("mirrored")
-    with strategy.scope():
-        model, spec = load_best(config.work_dir)
-    trained_on = (spec.record_shape, spec.windows, spec.crop, spec.stored_hu)
-    stored_hu = manifest.encoding == "hu16"
-    if trained_on != (manifest.image_shape, manifest.windows, manifest.crop, stored_hu):
-        raise InputError(
-            f"{config.data_dir}: holds images {manifest.image_shape} of windows "
-            f"{','.join(manifest.windows)}, crop {manifest.crop}; the model in {config.work_dir} "
-            f"was trained on {spec.record_shape} of {','.join(spec.windows)}, crop {spec.crop}. "
-            "Convert the data alike."
-        )
-    batches = eval_batches(
-        shards,
-        manifest.image_shape,
-        batch_size=config.batch_size,
-        encoding=manifest.encoding,
-        neighbours=spec.neighbours,
-    )
-    logits_fn = make_logits_fn(model, strategy)
-    with damage_named(shards):
-        predictions = predict_records(logits_fn, batches, num_records(shards))
-    evaluation = score(config.split, predictions, np.asarray(spec.prior))
-    out_dir = config.results_dir
-    out_dir.mkdir(parents=True, exist_ok=True)
-    write_text(out_dir / "predictions.csv", predictions_table(predictions).to_csv(index=False))
-    write_json(out_dir / "metrics.json", vars(evaluation))
-    _LOG.info("results in %s", out_dir)
-    return evaluation
-
-
-def score(split: str, predictions: SlicePredictions, prior: np.ndarray) -> Evaluation:
+def score(
+    split: str,
+    predictions: SlicePredictions,
+    probabilities: np.ndarray,
+    after: Postprocessing,
+    *,
+    prior: np.ndarray,
+    model: Mapping[str, str],
+    prevalence: float = 0.0,
+    num_resamples: int = 0,
+    areas_mm2: Mapping[str, float] | None = None,
+) -> Evaluation:
     """The scores of a split's predictions.
 
     Args:
       split: Its name.
       predictions: Of all its records.
+      probabilities: float64 [n, 6], what became of their logits.
+      after: What became of them by.
       prior: The training data's share of positives a class, float [6].
+      model: For the result.
+      prevalence: Of any bleed, that predictive values are for; 0 for the split's own.
+      num_resamples: Of the bootstrap.
+      areas_mm2: Slice -> area of its bleeds.
     """
-    labels, probabilities = predictions.labels, predictions.probabilities
-    constant = np.broadcast_to(prior, labels.shape)
+    labels = predictions.labels
+    patients = np.asarray(predictions.patient_key)
+    levels = {}
+    for level in LEVELS:
+        scored = at_level(
+            level, labels, probabilities, predictions.series_key, predictions.patient_key
+        )
+        own = scored.labels.mean(axis=0)
+        levels[level] = score_level(
+            level,
+            scored,
+            # Of series and patients the training data's share is not known; their own is harder.
+            constant=prior if level == SLICE else own,
+            thresholds=after.thresholds.get(level, {}),
+            prevalence=_shifted(own, prevalence),
+            num_resamples=num_resamples,
+        )
+    slices = levels[SLICE]
+    before = score_level(
+        SLICE,
+        Scored(labels, sigmoid(predictions.logits), patients),
+        constant=prior,
+        thresholds={},
+        prevalence=labels.mean(axis=0),
+        num_resamples=num_resamples,
+    )
     return Evaluation(
         split=split,
         num_slices=len(predictions),
+        num_series=len(set(predictions.series_key)),
         num_patients=len(set(predictions.patient_key)),
-        loss=weighted_log_loss(labels, probabilities),
-        class_losses=_by_class(per_class_log_loss(labels, probabilities)),
-        constant_loss=weighted_log_loss(labels, constant),
-        constant_class_losses=_by_class(per_class_log_loss(labels, constant)),
-        positives={name: int(n) for name, n in zip(CLASSES, labels.sum(axis=0), strict=True)},
+        loss=_value(slices.weighted_log_loss),
+        constant_loss=slices.constant_loss,
+        class_losses={name: _value(one.log_loss) for name, one in slices.classes.items()},
+        constant_class_losses={name: one.constant_log_loss for name, one in slices.classes.items()},
+        positives={name: one.positives for name, one in slices.classes.items()},
+        model=dict(model),
+        loss_before=before.weighted_log_loss,
+        calibration_error_before={
+            name: one.calibration_error for name, one in before.classes.items()
+        },
+        levels=levels,
+        subgroups=score_subgroups(
+            predictions,
+            probabilities,
+            after.threshold(SLICE, CLASSES[ANY], DEFAULT_POINT),
+            num_resamples,
+            areas_mm2,
+        ),
+        localization=[],
     )
 
 
-def predictions_table(predictions: SlicePredictions) -> pd.DataFrame:
-    """One row a slice: ids, labels (`label_any`, ...) and probabilities (`any`, ...)."""
+def predictions_table(predictions: SlicePredictions, probabilities: np.ndarray) -> pd.DataFrame:
+    """One row a slice: ids, labels (`label_any`, ...), probabilities (`any`, ...), logits.
+
+    `logit_any` and so on are the model's, before any postprocessing.
+    """
     columns: dict[str, Any] = {
         "source_id": predictions.source_id,
         "patient_key": predictions.patient_key,
         "series_key": predictions.series_key,
         "slice_index": predictions.slice_index,
+        "z_mm": predictions.z_mm,
     }
     for i, name in enumerate(CLASSES):
         columns[f"label_{name}"] = predictions.labels[:, i].astype(np.int64)
     for i, name in enumerate(CLASSES):
-        columns[name] = predictions.probabilities[:, i]
+        columns[name] = probabilities[:, i]
+    for i, name in enumerate(CLASSES):
+        columns[f"logit_{name}"] = predictions.logits[:, i]
     return pd.DataFrame(columns)
 
 
-def _by_class(values: np.ndarray) -> dict[str, float]:
-    return {name: float(value) for name, value in zip(CLASSES, values, strict=True)}
+def _shifted(own: np.ndarray, prevalence: float) -> np.ndarray:
+    """The classes' prevalences where any bleed has another one than here."""
+    if not prevalence or not 0 < own[ANY] < 1:
+        return own
+    return np.asarray(shift_prevalence(own[None], float(own[ANY]), prevalence)[0])
 
 
-def load_evaluation(path: str | Path) -> Evaluation:
-    """Reads metrics.json.
-
-    Raises:
-      InputError: If it is missing or not an evaluation.
-    """
-    try:
-        return Evaluation(**read_json(Path(path)))
-    except TypeError as error:
-        raise InputError(f"{path}: not an evaluation ({error}). Run ich_tf.evaluate.") from error
-
-
-def pick_examples(
-    data_dir: str | Path, split: str, predictions_csv: str | Path, count: int
-) -> list[Example]:
-    """Slices of a split for a contact sheet: half with a bleed, spread over the series.
-
-    Args:
-      data_dir: The folder of shards.
-      split: Which was evaluated.
-      predictions_csv: What `evaluate` wrote for it.
-      count: How many, if there are so many.
-    """
-    manifest = Manifest.load(data_dir)
-    table = pd.read_csv(predictions_csv).set_index("source_id")
-    positive = table["label_any"] == 1
-    chosen: list[str] = []
-    for group in (table[positive], table[~positive]):
-        # Evenly over the file, whose order is by series: many patients and levels.
-        places = np.linspace(0, len(group) - 1, min(count // 2, len(group))).astype(int)
-        chosen += group.index[places].tolist()
-    wanted = set(chosen)
-    images: dict[str, np.ndarray] = {}
-    batches = eval_batches(
-        manifest.split_shards(split),
-        manifest.image_shape,
-        batch_size=64,
-        encoding=manifest.encoding,
-    )
-    for batch in batches:
-        for image, source_id in zip(batch["image"], batch["source_id"].numpy(), strict=True):
-            if source_id.decode() in wanted:
-                found = image.numpy()[..., 0]
-                if manifest.encoding == "hu16":
-                    found = apply_windows(found, preset_windows(manifest.windows[:1]))[..., 0]
-                images[source_id.decode()] = found
-    labels = table[[f"label_{name}" for name in CLASSES]].to_numpy()
-    probabilities = table[list(CLASSES)].to_numpy(np.float64)
-    rows = table.index.get_indexer(pd.Index(chosen))
-    return [
-        Example(images[one], labels[row], probabilities[row])
-        for one, row in zip(chosen, rows, strict=True)
-    ]
+def _value(one: Estimate) -> float:
+    assert one.value is not None, "a loss is always defined"
+    return one.value

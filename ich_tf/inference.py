@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from ich_tf.input_pipeline import read_batches
-from ich_tf.labels import CLASSES
 from ich_tf.metrics import sigmoid
 from ich_tf.shards import DataError
 from ich_tf.stack import keras
@@ -17,14 +17,20 @@ from ich_tf.strategies import split_batch
 
 LogitsFn = Callable[[np.ndarray], np.ndarray]
 
+_TEXTS = ("source_id", "patient_key", "series_key", "scanner")
+_NUMBERS = ("slice_index", "z_mm", "spacing_mm", "gantry_tilt_deg", "labels")
+
 
 @dataclass(frozen=True, eq=False)
 class SlicePredictions:
     """The labels and logits of n labelled records, in the order they were read.
 
     Attributes:
-      source_id, patient_key, series_key: str [n].
+      source_id, patient_key, series_key, scanner: str [n].
       slice_index: int64 [n], within the series.
+      z_mm: float32 [n], along the series' normal.
+      spacing_mm: float32 [n, 2], between rows, between columns, of the original image.
+      gantry_tilt_deg: float32 [n].
       labels: float32 [n, 6], 0 or 1.
       logits: float32 [n, 6].
     """
@@ -32,12 +38,28 @@ class SlicePredictions:
     source_id: list[str]
     patient_key: list[str]
     series_key: list[str]
+    scanner: list[str]
     slice_index: np.ndarray
+    z_mm: np.ndarray
+    spacing_mm: np.ndarray
+    gantry_tilt_deg: np.ndarray
     labels: np.ndarray
     logits: np.ndarray
 
     def __len__(self) -> int:
         return len(self.source_id)
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[SlicePredictions]) -> SlicePredictions:
+        """One after the other."""
+        texts: dict[str, Any] = {
+            name: [one for part in parts for one in getattr(part, name)] for name in _TEXTS
+        }
+        numbers = {
+            name: np.concatenate([getattr(part, name) for part in parts])
+            for name in (*_NUMBERS, "logits")
+        }
+        return cls(**texts, **numbers)
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -96,25 +118,24 @@ def predict_records(
     Raises:
       DataError: If a record cannot be read, is missing or unlabelled.
     """
-    texts: dict[str, list[str]] = {"source_id": [], "patient_key": [], "series_key": []}
-    indices, labels, logits = [], [], []
+    texts: dict[str, Any] = {name: [] for name in _TEXTS}
+    numbers: dict[str, list[np.ndarray]] = {name: [] for name in _NUMBERS}
+    logits = []
     for batch in read_batches(batches):
         keep = (batch["mask"] & batch["label_present"]).numpy()
         for name, values in texts.items():
             values += [text.decode() for text in batch[name].numpy()[keep]]
-        indices.append(batch["slice_index"].numpy()[keep])
-        labels.append(batch["labels"].numpy()[keep])
+        for name, arrays in numbers.items():
+            arrays.append(batch[name].numpy()[keep])
         logits.append(logits_fn(batch["image"])[keep])
-    count = sum(map(len, labels))
+    count = sum(map(len, logits))
     if count != expected or not count:
         raise DataError(
             f"read {count} labelled records; the manifest counts {expected}. Run python -m "
             "tools.verify_tfrecords --full on the data dir."
         )
-    shape = (-1, len(CLASSES))
     return SlicePredictions(
         **texts,
-        slice_index=np.concatenate(indices),
-        labels=np.concatenate(labels).reshape(shape),
-        logits=np.concatenate(logits).reshape(shape),
+        **{name: np.concatenate(arrays) for name, arrays in numbers.items()},
+        logits=np.concatenate(logits),
     )

@@ -30,6 +30,10 @@ _EVAL_FIELDS = (
     "patient_key",
     "series_key",
     "slice_index",
+    "z_mm",
+    "spacing_mm",
+    "gantry_tilt_deg",
+    "scanner",
 )
 
 Augment = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
@@ -139,7 +143,8 @@ def eval_batches(
     Returns:
       A dataset of dicts: `image` uint8, for hu16 uint16, [n, H, W, neighbours * C], `labels`
       float32 [n, 6], `mask` bool [n] (False for padding), `label_present` bool [n]; `source_id`,
-      `patient_key`, `series_key` string [n]; `slice_index` int64 [n].
+      `patient_key`, `series_key`, `scanner` string [n]; `slice_index` int64 [n]; `z_mm`,
+      `gantry_tilt_deg` float32 [n], `spacing_mm` float32 [n, 2].
     """
     dataset = _records([shard for shard in shards if shard.num_records], neighbours)
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(num_records(shards)))

@@ -1,4 +1,4 @@
-"""HTML reports: one file each, without scripts, with nothing fetched; all text is escaped."""
+"""Reports: an HTML file each, without scripts, with nothing fetched, all text escaped; Markdown."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from typing import Any
 
 import cv2
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 # The room that `columns` of charts.html draws in; its right edge is the chart's width.
 _LEFT, _TOP, _BOTTOM = 50.0, 10.0, 172.0
+# And that of `square`.
+_SQUARE_LEFT, _SQUARE_TOP, _SQUARE = 42.0, 8.0, 250.0
+_MOST_POINTS = 300
 
 
 def render(template: str, content: Mapping[str, Any]) -> str:
@@ -72,6 +75,50 @@ def column_chart(
     }
 
 
+def square_chart(
+    lines: Sequence[Mapping[str, Any]], x_name: str, y_name: str, diagonal: bool = False
+) -> dict[str, Any]:
+    """What `square` of charts.html draws: curves in the unit square.
+
+    Args:
+      lines: Each with `name`, `colour` (a name of page.html's), `x` and `y` in [0, 1]; `dots` marks
+        its points, too.
+      x_name: Of the axis.
+      y_name: Likewise.
+      diagonal: Draw it.
+    """
+
+    def place(x: float, y: float) -> str:
+        return f"{_SQUARE_LEFT + x * _SQUARE:.1f},{_SQUARE_TOP + (1 - y) * _SQUARE:.1f}"
+
+    drawn = []
+    for line in lines:
+        x, y = np.asarray(line["x"], np.float64), np.asarray(line["y"], np.float64)
+        keep = np.isfinite(x) & np.isfinite(y)
+        x, y = _thinned(x[keep], y[keep])
+        points = [place(*point) for point in zip(x.tolist(), y.tolist(), strict=True)]
+        dots = [point.split(",") for point in points] if line.get("dots") else []
+        drawn.append(
+            {
+                "name": line["name"],
+                "colour": line["colour"],
+                "points": " ".join(points),
+                "dots": dots,
+            }
+        )
+    return {"lines": drawn, "x_name": x_name, "y_name": y_name, "diagonal": diagonal}
+
+
+def _thinned(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """At most some hundred points of a curve, its corners among them."""
+    if len(x) <= _MOST_POINTS:
+        return x, y
+    length = np.append(0, np.cumsum(np.hypot(np.diff(x), np.diff(y))))
+    wanted = np.linspace(0, length[-1], _MOST_POINTS)
+    places = np.unique(np.append(np.searchsorted(length, wanted), len(x) - 1))
+    return x[places], y[places]
+
+
 def count_rows(
     counts: Mapping[str, int], meanings: Mapping[str, str] | None = None, most: int = 12
 ) -> list[dict[str, Any]]:
@@ -102,8 +149,10 @@ def png_base64(image: np.ndarray) -> str:
     """A picture for a `data:` address.
 
     Args:
-      image: uint8 [h, w].
+      image: uint8 [h, w], or [h, w, 3], red first.
     """
+    if image.ndim == 3:
+        image = image[..., ::-1]
     done, data = cv2.imencode(".png", image)
     if not done:
         raise ValueError(f"OpenCV could not encode an image of shape {image.shape} as PNG.")
@@ -122,7 +171,7 @@ def _short(count: int) -> str:
 def _environment() -> Environment:
     return Environment(
         loader=PackageLoader("ich_tf"),
-        autoescape=True,
+        autoescape=select_autoescape(["html"]),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

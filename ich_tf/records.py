@@ -23,7 +23,8 @@ from ich_tf.labels import CLASSES
 if TYPE_CHECKING:
     import tensorflow as tf
 
-SCHEMA_VERSION = 1
+# 2: ct/scanner came.
+SCHEMA_VERSION = 2
 # png and raw hold windows, hu16 holds `windows.store_hu` as a PNG of 16 bits. jpeg holds windows
 # too, and is the one that loses something.
 ENCODINGS = ("png", "raw", "hu16", "jpeg")
@@ -53,6 +54,7 @@ class SliceRecord:
       z_mm: Position along the series' normal.
       spacing_mm: Between rows, between columns, of the original image.
       gantry_tilt_deg: From the orientation.
+      scanner: Its maker, one of `dicom.SCANNERS`, `other` or `unknown`.
       repairs: The named repairs that were applied.
       crop: What was cut out of the original image before resizing: top, left, rows, columns;
         empty where it is whole.
@@ -76,6 +78,7 @@ class SliceRecord:
     z_mm: float
     spacing_mm: tuple[float, float]
     gantry_tilt_deg: float
+    scanner: str
     repairs: tuple[str, ...]
     crop: tuple[int, ...] = ()
     schema_version: int = SCHEMA_VERSION
@@ -100,6 +103,7 @@ FEATURES: dict[str, tuple[str, type, int | None]] = {
     "z_mm": ("ct/z_mm", float, 1),
     "spacing_mm": ("ct/spacing_mm", float, 2),
     "gantry_tilt_deg": ("ct/gantry_tilt_deg", float, 1),
+    "scanner": ("ct/scanner", bytes, 1),
     "repairs": ("ct/repairs", bytes, None),
     "crop": ("ct/crop", int, None),
     "schema_version": ("ct/schema_version", int, 1),

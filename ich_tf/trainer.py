@@ -368,6 +368,8 @@ class _Run:
                 checkpoints.save_best(
                     self.out_dir, self.model, self.spec, epoch=progress.epoch, val_loss=val_loss
                 )
+            if config.keep_epochs:
+                checkpoints.save_epoch(self.out_dir, self.model, progress.epoch)
         _LOG.info(
             "epoch %d of %d: loss %.4f; validation %.4f, the training prior %.4f; %.1f slices/s, "
             "waited for input %.1f %%",

@@ -18,7 +18,7 @@ from ich_tf.conversion.plan import load_plan
 from ich_tf.crop import cut, head_box, series_boxes
 from ich_tf.dicom import DicomError, Header, Reason, read_slice
 from ich_tf.errors import InputError
-from ich_tf.evaluation import evaluate
+from ich_tf.evaluator import evaluate
 from ich_tf.labels import CLASSES, read_submission
 from ich_tf.prediction import predict
 from ich_tf.records import SliceRecord, decode, read_image

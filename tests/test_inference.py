@@ -71,7 +71,11 @@ def record_batch(first, kept, labels):
         "source_id": tf.constant([f"ID_{first + i}" for i in range(size)]),
         "patient_key": tf.constant(["P"] * size),
         "series_key": tf.constant(["S"] * size),
+        "scanner": tf.constant(["GE"] * size),
         "slice_index": tf.range(first, first + size, dtype=tf.int64),
+        "z_mm": tf.range(size, dtype=tf.float32) * 5,
+        "spacing_mm": tf.ones([size, 2]),
+        "gantry_tilt_deg": tf.zeros([size]),
     }
 
 
@@ -83,6 +87,7 @@ def test_predict_records_leaves_padding_out(model_and_strategy):
     np.testing.assert_array_equal(found.labels, labels[:13])
     assert found.source_id == [f"ID_{i}" for i in range(13)]
     np.testing.assert_array_equal(found.slice_index, np.arange(13))
+    assert found.spacing_mm.shape == (13, 2) and found.scanner == ["GE"] * 13
     pixels = np.concatenate([batch["image"].numpy() for batch in batches])[:13]
     np.testing.assert_allclose(found.logits, model(pixels, training=False), atol=1e-6)
     with pytest.raises(DataError, match=r"13 labelled records; the manifest counts 14"):

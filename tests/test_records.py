@@ -36,6 +36,7 @@ RECORD = SliceRecord(
     z_mm=-12.5,
     spacing_mm=(0.5, 0.25),
     gantry_tilt_deg=-18.5,
+    scanner="GE",
     repairs=("rsna_12bit", "other"),
     crop=(10, 0, 300, 300),
 )

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from ich_tf import command
 
@@ -24,9 +25,12 @@ _STEPS = (
     "tools.make_phantoms --flagfile=configs/demo_phantoms.flags --overwrite",
     "tools.make_tfrecords",
     "ich_tf.train --flagfile=configs/demo.flags --strategy=mirrored",
-    "ich_tf.evaluate",
+    "ich_tf.calibrate",
+    "ich_tf.evaluate --masks_dir=data/phantoms/stage_2_train_masks",
     "ich_tf.predict",
 )
+# Of each kind, with a bleed and without.
+_SHOWN = 12
 
 
 def main() -> None:
@@ -50,26 +54,50 @@ def main() -> None:
 
 
 def _draw() -> Path:
-    from ich_tf.evaluation import pick_examples
-    from ich_tf.figures import contact_sheet
+    import pandas as pd
 
+    from ich_tf.figures import Example, contact_sheet
+    from ich_tf.labels import CLASSES
+    from ich_tf.shards import Manifest
+    from ich_tf.stored_slices import read_stored
+
+    manifest = Manifest.load(_RECORDS)
+    table = pd.read_csv(_RUN / "evaluation/test/predictions.csv").set_index("source_id")
+    chosen = [*_evenly(table[table["label_any"] == 1]), *_evenly(table[table["label_any"] == 0])]
+    stored = read_stored(manifest.split_shards("test"), set(chosen))
+    labels = table[[f"label_{name}" for name in CLASSES]]
+    probabilities = table[list(CLASSES)]
     sheet = _RUN / "contact_sheet.png"
-    predictions = _RUN / "evaluation/test/predictions.csv"
-    contact_sheet(sheet, pick_examples(_RECORDS, "test", predictions, count=24))
+    contact_sheet(
+        sheet,
+        [
+            Example(
+                stored[one].grey(manifest.windows),
+                labels.loc[one].to_numpy(),
+                probabilities.loc[one].to_numpy(),
+            )
+            for one in chosen
+        ],
+    )
     return sheet
 
 
-def _summary(seconds: dict[str, float], total: float, sheet: Path) -> str:
-    from ich_tf.evaluation import load_evaluation
+def _evenly(table: Any) -> list[str]:
+    """Some slices of a table, whose order is by series: of many patients and levels."""
+    count = min(_SHOWN, len(table))
+    return [table.index[len(table) * place // count] for place in range(count)]
 
-    evaluation = load_evaluation(_RUN / "evaluation/test/metrics.json")
+
+def _summary(seconds: dict[str, float], total: float, sheet: Path) -> str:
     paths = {
         "synthetic DICOMs": _PHANTOMS,
         "TFRecords": _RECORDS,
         "model and checkpoints": _RUN,
         "training curves": _RUN / "training_curves.png",
         "contact sheet": sheet,
-        "scores by class": _RUN / "evaluation/test/metrics.json",
+        "report": _RUN / "evaluation/test/report.html",
+        "model card": _RUN / "evaluation/test/model_card.md",
+        "scores": _RUN / "evaluation/test/metrics.json",
         "test predictions": _RUN / "evaluation/test/predictions.csv",
         "submission": _RUN / "submission.csv",
         "series summary": _RUN / "submission_series.csv",
@@ -80,8 +108,7 @@ def _summary(seconds: dict[str, float], total: float, sheet: Path) -> str:
         f"Done in {total / 60:.1f} minutes: "
         + ", ".join(f"{name.split('.')[1]} {value:.0f} s" for name, value in seconds.items()),
         "",
-        evaluation.report(),
-        "",
+        (_RUN / "evaluation/test/summary.txt").read_text("utf-8"),
         *(f"{name:<22} {path}" for name, path in paths.items()),
         "",
         "Synthetic patients: these numbers say that the machinery works, and nothing about "

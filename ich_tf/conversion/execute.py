@@ -131,6 +131,7 @@ def _record(
         z_mm=planned.z_mm,
         spacing_mm=one.header.spacing_mm,
         gantry_tilt_deg=one.header.gantry_tilt_deg,
+        scanner=one.scanner,
         repairs=repairs,
         crop=planned.crop,
     )

@@ -56,7 +56,7 @@ def per_class_log_loss(y_true: ArrayLike, y_prob: ArrayLike) -> np.ndarray:
     Arguments and errors as `weighted_log_loss`.
     """
     truth, prob = _checked(y_true, y_prob)
-    per_class: np.ndarray = _log_loss(truth, prob).mean(axis=0)
+    per_class: np.ndarray = binary_log_loss(truth, prob).mean(axis=0)
     return per_class
 
 
@@ -77,7 +77,7 @@ def constant_predictor(y_true: ArrayLike) -> np.ndarray:
 def per_image_log_loss(y_true: ArrayLike, y_prob: ArrayLike) -> np.ndarray:
     """`weighted_log_loss` of each image, float64 [n]. Arguments and errors likewise."""
     truth, prob = _checked(y_true, y_prob)
-    return np.asarray(_log_loss(truth, prob) @ np.asarray(WEIGHTS) / sum(WEIGHTS))
+    return np.asarray(binary_log_loss(truth, prob) @ np.asarray(WEIGHTS) / sum(WEIGHTS))
 
 
 def sigmoid(logits: ArrayLike) -> np.ndarray:
@@ -93,7 +93,8 @@ def logit(probabilities: ArrayLike) -> np.ndarray:
     return np.asarray(np.log(prob) - np.log1p(-prob))
 
 
-def _log_loss(truth: np.ndarray, prob: np.ndarray) -> np.ndarray:
+def binary_log_loss(truth: np.ndarray, prob: np.ndarray) -> np.ndarray:
+    """The log loss of each probability, of arrays of one shape that are known to be sound."""
     prob = np.clip(prob, EPSILON, 1 - EPSILON)
     # log(1 - p), not log1p(-p): the challenge's, and scikit-learn's, rounding at the clip.
     return -np.where(truth > 0, np.log(prob), np.log(1 - prob))

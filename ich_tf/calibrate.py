@@ -1,0 +1,25 @@
+"""Fits what follows the logits, on validation patients: calibration, smoothing, thresholds, shares.
+
+  python -m ich_tf.calibrate --data_dir=T --work_dir=W
+  python -m ich_tf.calibrate --data_dir=T --members=W1,W2 --work_dir=ENSEMBLE
+
+Writes calibration.json into --work_dir, which evaluate, predict and export then apply. Exit codes:
+0 done; 1 data or a model cannot be used; 2 wrong usage.
+"""
+
+from ich_tf import command
+from ich_tf.config import CalibrateConfig
+
+command.define_flags(CalibrateConfig)
+
+
+def main() -> None:
+    """Flags -> config -> calibration -> a few lines."""
+    config = command.config_from_flags(CalibrateConfig)
+    from ich_tf.calibration import calibrate
+
+    print(calibrate(config).report())
+
+
+if __name__ == "__main__":
+    command.run(main, __doc__)

@@ -1,0 +1,298 @@
+"""Fits what follows the logits on validation patients: shares, smoothing, calibration, thresholds.
+
+Every prediction used here is of a patient that its model did not train on: each model predicts the
+fold that it validated on. Where models validated on several folds, their predictions are joined.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ich_tf import checkpoints, run_log
+from ich_tf.calibrators import METHODS, cross_validated_losses, fit_temperature
+from ich_tf.config import CalibrateConfig
+from ich_tf.ensemble import Member, combined_sha256, runs_of, write_ensemble
+from ich_tf.errors import InputError
+from ich_tf.inference import SlicePredictions
+from ich_tf.labels import ANY, CLASSES
+from ich_tf.levels import LEVELS, at_level
+from ich_tf.metrics import (
+    choose_threshold,
+    expected_calibration_error,
+    logit,
+    sigmoid,
+    weighted_log_loss,
+)
+from ich_tf.mixing import fit_shares, mix
+from ich_tf.postprocessing import POINTS, Postprocessing, Thresholds
+from ich_tf.predictor import Predictor, load_member
+from ich_tf.shards import Manifest
+from ich_tf.smoothing import smooth_series
+from ich_tf.splits import fold_name
+from ich_tf.stack import keras
+from ich_tf.strategies import make_strategy
+
+_LOG = logging.getLogger(__name__)
+# From a millimetre to more than most slices are apart; a head is some 150 mm long.
+WIDTHS_MM = (0.0, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0)
+# A member with less is not worth its time.
+_LEAST_SHARE = 0.01
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """What was fitted, and what it did to the validation patients.
+
+    Attributes:
+      path: Of `calibration.json`.
+      postprocessing: What stands in it.
+      members: Of the ensemble, with their shares; one for a single model.
+    """
+
+    path: Path
+    postprocessing: Postprocessing
+    members: tuple[Member, ...]
+
+    def report(self) -> str:
+        """A few lines for a person."""
+        fitted = self.postprocessing.fitted_on
+        lines = [
+            f"{self.path}: {self.postprocessing.describe()}",
+            f"fitted on {fitted['num_slices']} slices of {fitted['num_patients']} patients, "
+            f"{', '.join(fitted['splits'])}",
+        ]
+        if len(self.members) > 1:
+            lines += [f"{one.share:8.3f}  {one.work_dir}/{one.weights}" for one in self.members]
+        lines.append("weighted log loss on patients that the method was not fitted on:")
+        lines += [f"  {name:<12} {loss:.4f}" for name, loss in fitted["losses"].items()]
+        lines.append(
+            f"expected calibration error of any: {fitted['ece_before']:.4f} before, "
+            f"{fitted['ece_after']:.4f} after (on the patients it was fitted on)"
+        )
+        return "\n".join(lines)
+
+
+def calibrate(config: CalibrateConfig) -> Calibration:
+    """Fits a postprocessing to a model or an ensemble, and writes it beside it.
+
+    Raises:
+      InputError: If a model, its data or its validation fold cannot be had.
+    """
+    manifest = Manifest.load(config.data_dir)
+    groups = _find_groups(config)
+    strategy = make_strategy("mirrored")
+    data_sha256 = run_log.describe_data(manifest)["sha256"]
+    predicted, splits, hashes = [], [], []
+    for group in groups:
+        parts = {}
+        for member in group:
+            if member.data_sha256() != data_sha256:
+                raise InputError(
+                    f"{member.work_dir}: was trained on other data than {config.data_dir} holds, "
+                    "so that its validation patients are not known here. Give --data_dir the "
+                    "folder that it was trained on."
+                )
+            fold = fold_name(member.validation_fold())
+            _LOG.info("%s/%s predicts %s", member.work_dir, member.weights, fold)
+            loaded = load_member(member, strategy)
+            predictor = Predictor([loaded], Postprocessing(flip=config.flip))
+            predictor.check_data(manifest, member.work_dir)
+            if fold in parts:
+                raise InputError(
+                    f"{member.work_dir}: validated on {fold}, as another run beside it did. Name "
+                    "runs to average with --members."
+                )
+            parts[fold] = predictor.predict_split(manifest, fold, config.batch_size)
+            hashes.append(loaded.sha256)
+            keras.backend.clear_session()
+        splits.append(set(parts))
+        predicted.append(list(parts.values()))
+    common = set.intersection(*splits)
+    if not common:
+        raise InputError(
+            "--members: the runs validated on different folds ("
+            f"{'; '.join(','.join(sorted(one)) for one in splits)}), so that no patient is new to "
+            "all of them. Average runs of one validation fold, or of --validation_fold=all."
+        )
+    joined = [_join(parts, one, common) for parts, one in zip(predicted, groups, strict=True)]
+    first = joined[0]
+    probabilities = np.stack([sigmoid(one.logits) for one in joined])
+    shares = fit_shares(first.labels, probabilities)
+    members = _with_shares(groups, shares, hashes)
+    logits = first.logits.astype(np.float64)
+    if len(joined) > 1:
+        kept = np.where(shares >= _LEAST_SHARE, shares, 0)
+        logits = logit(mix(probabilities, kept / kept.sum()))
+    if config.members or config.average_epochs:
+        write_ensemble(config.work_dir, members)
+    else:
+        (Path(config.work_dir) / checkpoints.ENSEMBLE).unlink(missing_ok=True)
+    found = fit_postprocessing(
+        dataclasses.replace(first, logits=logits),
+        model_sha256=combined_sha256(
+            [one.sha256 for one in members], [one.share for one in members]
+        ),
+        flip=config.flip,
+        smoothing_mm=config.smoothing_mm,
+        method=config.method,
+        splits=sorted(common),
+    )
+    return Calibration(found.save(config.work_dir), found, tuple(members))
+
+
+def fit_postprocessing(
+    predictions: SlicePredictions,
+    *,
+    model_sha256: str,
+    flip: bool = False,
+    smoothing_mm: float = -1.0,
+    method: str = "auto",
+    splits: Sequence[str] = (),
+) -> Postprocessing:
+    """Fits smoothing, calibration and thresholds.
+
+    Args:
+      predictions: Of patients that the model did not see.
+      model_sha256: Of the model.
+      flip: Whether the logits are means with mirror images.
+      smoothing_mm: As of `config.CalibrateConfig`.
+      method: Likewise.
+      splits: What the predictions are of, for people.
+    """
+    labels = predictions.labels
+    before = predictions.logits.astype(np.float64)
+    width, by_width = _choose_width(predictions, before, smoothing_mm)
+    logits = smooth_series(before, predictions.z_mm, predictions.series_key, width)
+    losses = cross_validated_losses(labels, logits, predictions.patient_key)
+    chosen = min(losses, key=lambda name: losses[name]) if method == "auto" else method
+    calibrator = METHODS[chosen](labels, logits)
+    probabilities = calibrator(logits)
+    ece = [
+        float(expected_calibration_error(labels[:, ANY], one[:, ANY]))
+        for one in (sigmoid(before), probabilities)
+    ]
+    fitted_on: dict[str, Any] = {
+        "splits": list(splits),
+        "num_slices": len(predictions),
+        "num_patients": len(set(predictions.patient_key)),
+        "losses": {name: round(loss, 6) for name, loss in losses.items()},
+        "losses_by_smoothing_mm": {f"{mm:g}": round(loss, 6) for mm, loss in by_width.items()},
+        "loss_before": weighted_log_loss(labels, sigmoid(before)),
+        "loss_after": weighted_log_loss(labels, probabilities),
+        "ece_before": ece[0],
+        "ece_after": ece[1],
+    }
+    return Postprocessing(
+        model_sha256=model_sha256,
+        flip=flip,
+        smoothing_mm=width,
+        calibrator=calibrator,
+        # Odds of 0 or infinity could not be turned into others.
+        prevalence=float(np.clip(labels[:, ANY].mean(), 1e-4, 1 - 1e-4)),
+        thresholds=choose_thresholds(
+            labels, probabilities, predictions.series_key, predictions.patient_key
+        ),
+        fitted_on=fitted_on,
+    )
+
+
+def choose_thresholds(
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    series: Sequence[str],
+    patients: Sequence[str],
+) -> Thresholds:
+    """The thresholds of `postprocessing.POINTS`, of each class at each level.
+
+    Args:
+      labels: [n, 6], 0 or 1.
+      probabilities: [n, 6].
+      series: [n].
+      patients: [n].
+    """
+    found: Thresholds = {}
+    for level in LEVELS:
+        scored = at_level(level, labels, probabilities, series, patients)
+        found[level] = {
+            rule: {
+                name: _finite(
+                    choose_threshold(scored.labels[:, i], scored.probabilities[:, i], **target)
+                )
+                for i, name in enumerate(CLASSES)
+            }
+            for rule, target in POINTS.items()
+        }
+    return found
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _find_groups(config: CalibrateConfig) -> list[list[Member]]:
+    """Models to be weighed against each other; those of a group share a config, and differ in fold.
+
+    Raises:
+      InputError: If there are fewer epochs than are to be averaged.
+    """
+    groups = []
+    for folder in config.members or (config.work_dir,):
+        runs = runs_of(folder)
+        if not config.average_epochs:
+            groups.append([Member(run) for run in runs])
+            continue
+        epochs = {run: checkpoints.epoch_weights(run) for run in runs}
+        for run, weights in epochs.items():
+            if len(weights) < config.average_epochs:
+                raise InputError(
+                    f"{run}: holds the weights of {len(weights)} epochs; --average_epochs is "
+                    f"{config.average_epochs}. Train with --keep_epochs, or give fewer."
+                )
+        for back in range(config.average_epochs, 0, -1):
+            epoch = [Member(run, epochs[run][-back]) for run in runs]
+            groups.append(epoch)
+    return groups
+
+
+def _join(
+    parts: Sequence[SlicePredictions], group: Sequence[Member], common: set[str]
+) -> SlicePredictions:
+    """The predictions of a group's members for the folds that all groups have."""
+    folds = [fold_name(one.validation_fold()) for one in group]
+    wanted = sorted((fold, part) for fold, part in zip(folds, parts, strict=True) if fold in common)
+    return SlicePredictions.concatenate([part for _, part in wanted])
+
+
+def _with_shares(
+    groups: Sequence[Sequence[Member]], shares: np.ndarray, hashes: Sequence[str]
+) -> list[Member]:
+    """The members of the groups that are worth it; those of a group share alike."""
+    kept = np.where(shares >= _LEAST_SHARE, shares, 0)
+    kept = kept / kept.sum()
+    sha256 = iter(hashes)
+    found = []
+    for group, share in zip(groups, kept, strict=True):
+        for one in group:
+            own = next(sha256)
+            if share:
+                found.append(dataclasses.replace(one, share=float(share) / len(group), sha256=own))
+    return found
+
+
+def _choose_width(
+    predictions: SlicePredictions, logits: np.ndarray, smoothing_mm: float
+) -> tuple[float, dict[float, float]]:
+    """The width, and the loss of each that was tried, after the temperature that suits it."""
+    losses = {}
+    for width in WIDTHS_MM if smoothing_mm < 0 else (smoothing_mm,):
+        smoothed = smooth_series(logits, predictions.z_mm, predictions.series_key, width)
+        calibrator = fit_temperature(predictions.labels, smoothed)
+        losses[width] = weighted_log_loss(predictions.labels, calibrator(smoothed))
+    return min(losses, key=lambda width: losses[width]), losses

@@ -1,0 +1,102 @@
+"""A work dir's model, a split of a data dir -> scores, a table, a report and a model card."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+
+from ich_tf.config import EvaluateConfig
+from ich_tf.evaluation import Evaluation, predictions_table, score
+from ich_tf.evaluation_report import write_report
+from ich_tf.explanation import measure_heat_maps, pick_slices
+from ich_tf.inference import SlicePredictions
+from ich_tf.labels import ANY
+from ich_tf.levels import LEVELS, at_level
+from ich_tf.masks import Masks, area_mm2
+from ich_tf.metrics import sigmoid
+from ich_tf.model_card import write_model_card
+from ich_tf.predictor import load_predictor
+from ich_tf.shards import Manifest, write_json, write_text
+from ich_tf.strategies import make_strategy
+
+_LOG = logging.getLogger(__name__)
+
+
+def evaluate(config: EvaluateConfig) -> Evaluation:
+    """Scores the model of a work dir; writes its results, and says where.
+
+    metrics.json, summary.txt and predictions.csv; report.html and model_card.md unless unwanted.
+
+    Raises:
+      InputError: If data and model do not match, or either cannot be read.
+    """
+    manifest = Manifest.load(config.data_dir)
+    manifest.split_shards(config.split)
+    masks = Masks(config.masks_dir) if config.masks_dir else None
+    strategy = make_strategy("mirrored")
+    predictor = load_predictor(config.work_dir, strategy, calibrated=config.calibrated)
+    predictor.check_data(manifest, config.work_dir)
+    after = predictor.postprocessing
+    if config.calibrated and not after.is_fitted:
+        _LOG.warning(
+            "%s: not calibrated, so that there are no operating points. Run python -m "
+            "ich_tf.calibrate --data_dir=%s --work_dir=%s",
+            *(config.work_dir, config.data_dir, config.work_dir),
+        )
+    predictions = predictor.predict_split(manifest, config.split, config.batch_size)
+    probabilities = after.probabilities(
+        predictions.logits, predictions.z_mm, predictions.series_key
+    )
+    out_dir = config.results_dir
+    out_dir.mkdir(parents=True, exist_ok=True)
+    write_text(
+        out_dir / "predictions.csv",
+        predictions_table(predictions, probabilities).to_csv(index=False),
+    )
+    evaluation = score(
+        config.split,
+        predictions,
+        probabilities,
+        after,
+        prior=predictor.prior,
+        model={
+            "work_dir": str(config.work_dir),
+            "sha256": predictor.sha256,
+            "postprocessing": after.describe(),
+        },
+        prevalence=config.prevalence,
+        num_resamples=config.bootstrap,
+        areas_mm2=_areas(masks, predictions) if masks else None,
+    )
+    if masks:
+        found = measure_heat_maps(predictor, manifest, config.split, predictions, masks)
+        evaluation = dataclasses.replace(evaluation, localization=found)
+    write_json(out_dir / "metrics.json", dataclasses.asdict(evaluation))
+    write_text(out_dir / "summary.txt", evaluation.report() + "\n")
+    if config.report:
+        pictures = pick_slices(predictor, manifest, config.split, predictions, probabilities)
+        scored = {
+            level: at_level(
+                level,
+                predictions.labels,
+                probabilities,
+                predictions.series_key,
+                predictions.patient_key,
+            )
+            for level in LEVELS
+        }
+        write_report(
+            out_dir / "report.html", evaluation, scored, sigmoid(predictions.logits), pictures
+        )
+        write_model_card(out_dir / "model_card.md", evaluation, config.work_dir, predictor)
+    _LOG.info("results in %s", out_dir)
+    return evaluation
+
+
+def _areas(masks: Masks, predictions: SlicePredictions) -> dict[str, float]:
+    found = {}
+    for source_id, spacing in zip(predictions.source_id, predictions.spacing_mm, strict=True):
+        mask = masks.read(source_id)
+        if mask is not None:
+            found[source_id] = area_mm2(mask[ANY], tuple(spacing))
+    return found
