@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ich_tf.errors import ConfigError
+from ich_tf.labels import CLASSES
 
 BACKBONES = ("resnet50", "efficientnet_b4", "tiny")
 OPTIMIZERS = ("adam", "adamw", "sgd", "lamb", "radam")
@@ -460,23 +461,39 @@ class PredictConfig:
 
     dicom_dir: str = _field(
         "data/phantoms/stage_2_test",
-        "Folder (nested, any extension) or zip archive of DICOM files, or one file.",
+        "Folder (nested, any extension) or zip archive of DICOM files, one file, or a text file "
+        "(.txt) with a path a line.",
     )
     work_dir: str = _field("runs/resnet50", "The folder of the trained model.")
     out_csv: str = _field(
         "",
         "The submission to write. Empty: submission.csv in --work_dir. Beside it go "
-        "<name>_series.csv and <name>_rejected.csv.",
+        "<name>_series.csv, <name>_series.json, <name>_rejected.csv and <name>_heatmaps/.",
     )
     sample_csv: str = _field(
         "",
         "Sample submission whose ids and order to follow. Empty: stage_2_sample_submission.csv "
         "beside --dicom_dir if there is one, else the order of the files' names.",
     )
+    calibrated: bool = _field(True, "Apply the calibration.json of --work_dir, if there is one.")
+    prevalence: float = _field(
+        0.0,
+        "Share of slices with a bleed where these files come from, in [0, 1): probabilities are "
+        "moved to it. 0: as in the validation patients.",
+    )
+    heatmaps: tuple[str, ...] = _field(
+        (), "Classes to draw heat maps of: of the slices at or above the operating point."
+    )
+    max_heatmaps: int = _field(100, "Of a class, draw at most the likeliest so many.")
     batch_size: int = _field(32, "Slices a step.")
     num_workers: int = _field(0, "Processes that read DICOM files; 0 means one per core.")
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "heatmaps", tuple(self.heatmaps))
+        for name in self.heatmaps:
+            _require(name in CLASSES, "heatmaps", name, f"of {', '.join(CLASSES)}")
+        _require(self.max_heatmaps >= 1, "max_heatmaps", self.max_heatmaps, "1 or more")
+        _require(0 <= self.prevalence < 1, "prevalence", self.prevalence, "in [0, 1)")
         _require(bool(self.dicom_dir), "dicom_dir", self.dicom_dir, "a folder, archive or file")
         _require(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more")
         _require(self.num_workers >= 0, "num_workers", self.num_workers, "0 or more")

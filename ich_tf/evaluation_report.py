@@ -11,7 +11,7 @@ import numpy as np
 
 from ich_tf import metrics, pages
 from ich_tf.evaluation import Evaluation
-from ich_tf.explanation import Picture
+from ich_tf.explanation import Picture, overlay
 from ich_tf.labels import ANY, CLASSES
 from ich_tf.levels import LEVELS, SLICE, Scored
 from ich_tf.postprocessing import DEFAULT_POINT
@@ -49,21 +49,6 @@ def write_report(
     write_text(
         path, pages.render("evaluation.html", _content(evaluation, scored, before, pictures))
     )
-
-
-def overlay(grey: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """A slice under its heat map.
-
-    Args:
-      grey: uint8 [h, w].
-      heat: float32 [h, w], 0 to 1.
-
-    Returns:
-      uint8 [h, w, 3], red first: the hotter the more of the map's colour.
-    """
-    colour = cv2.applyColorMap(np.asarray(255 * heat, np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
-    share = 0.75 * np.clip(heat, 0, 1)[..., None]
-    return np.asarray((1 - share) * grey[..., None] + share * colour, np.uint8)
 
 
 def _content(

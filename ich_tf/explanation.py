@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from ich_tf.heatmaps import METHODS, HeatMaps
@@ -68,6 +69,21 @@ def normalized(heat: np.ndarray) -> np.ndarray:
     """A map scaled to a greatest value of 1; zeros stay zeros."""
     peak = float(heat.max())
     return np.asarray(heat / peak if peak > 0 else heat, np.float32)
+
+
+def overlay(grey: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """A slice under its heat map.
+
+    Args:
+      grey: uint8 [h, w].
+      heat: float32 [h, w], 0 to 1.
+
+    Returns:
+      uint8 [h, w, 3], red first: the hotter the more of the map's colour.
+    """
+    colour = cv2.applyColorMap(np.asarray(255 * heat, np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
+    share = 0.75 * np.clip(heat, 0, 1)[..., None]
+    return np.asarray((1 - share) * grey[..., None] + share * colour, np.uint8)
 
 
 def pick_slices(

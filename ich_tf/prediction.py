@@ -1,54 +1,74 @@
 """DICOM files -> probabilities: a submission, and a summary of each series.
 
-Files go through the very rooms that conversion uses (dicom, windows), so that a model sees
-here what it saw in training.
+Files go through the very rooms that conversion uses (dicom, crop, windows), so that a model sees
+here what it saw in training. Workers decode while the model computes; what is predicted goes to a
+database on the disk, so that memory does not grow with the files and a killed run goes on.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
+import cv2
 import numpy as np
-import pandas as pd
 
-from ich_tf import labels, metrics, series
-from ich_tf.checkpoints import ModelSpec, load_best
+from ich_tf import series, submission
 from ich_tf.config import PredictConfig
-from ich_tf.conversion.index import IndexEntry, read_all
+from ich_tf.conversion.index import IndexEntry, read_each
 from ich_tf.conversion.local import LocalExecutor
 from ich_tf.crop import Box
 from ich_tf.dicom import Header
 from ich_tf.errors import InputError
-from ich_tf.inference import LogitsFn, make_logits_fn
-from ich_tf.labels import CLASSES
+from ich_tf.explanation import Explainer, normalized, overlay
+from ich_tf.levels import SLICE
+from ich_tf.postprocessing import DEFAULT_POINT
+from ich_tf.prediction_store import PredictionStore, StoredPrediction
+from ich_tf.predictor import Predictor, load_predictor
+from ich_tf.progress import Tracker
 from ich_tf.reading import ReadSlice, ReadTask, read_task
-from ich_tf.shards import write_text
-from ich_tf.sources import Source, list_sources
+from ich_tf.series_summary import csv_line, write_series_csv, write_series_json
+from ich_tf.shards import write_parts
+from ich_tf.sources import Source, list_sources, stamps_sha256
 from ich_tf.strategies import make_strategy
+from ich_tf.windows import apply_windows, preset_windows
 
 _LOG = logging.getLogger(__name__)
+# Files whose tasks are made at once; between two lots the workers stand still for a moment.
+_FILES_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
-class SlicePrediction:
-    """A slice and its probabilities, in the order of `CLASSES`."""
+class Group:
+    """Files that are read together, because a slice is seen between its neighbours.
 
-    image_id: str
-    header: Header
-    probabilities: np.ndarray
+    Attributes:
+      sources: Places in the list of sources.
+      crops: Source -> frame -> what to cut out; nothing for whole images.
+    """
+
+    sources: list[int]
+    crops: dict[int, dict[int, Box]]
 
 
 @dataclass(frozen=True, eq=False)
-class _Placed:
-    """A slice that could be read."""
+class _Seen:
+    """A slice as the model sees it.
 
+    Attributes:
+      source: Its file's place in the list of sources.
+      header: Where it is.
+      image: [H, W, neighbours * C].
+    """
+
+    source: int
     header: Header
-    read: ReadSlice
     image: np.ndarray
 
 
@@ -57,225 +77,366 @@ class PredictionResult:
     """What was predicted, and where it stands.
 
     Attributes:
-      submission, series_summary, rejected: The files that were written.
+      submission, series_csv, series_json, rejected: The files that were written.
+      postprocessing: What was done to the logits.
       num_slices, num_series: Predicted.
       num_rejected: Files that could not be read.
-      num_prior: Rows of the submission that hold the training prior, for want of a slice.
+      num_prior: Images of the submission that hold the training prior, for want of a slice.
+      num_heatmaps: Drawn.
     """
 
     submission: Path
-    series_summary: Path
+    series_csv: Path
+    series_json: Path
     rejected: Path
+    postprocessing: str
     num_slices: int
     num_series: int
     num_rejected: int
     num_prior: int
+    num_heatmaps: int
 
     def report(self) -> str:
         """A few lines for a person."""
         lines = [
-            f"{self.submission}: {self.num_slices} slices predicted",
-            f"{self.series_summary}: {self.num_series} series",
+            f"{self.submission}: {self.num_slices} slices predicted, {self.postprocessing}",
+            f"{self.series_csv}, {self.series_json.name}: {self.num_series} series",
         ]
         if self.num_rejected:
             lines.append(f"{self.rejected}: {self.num_rejected} files could not be read")
         if self.num_prior:
             lines.append(f"{self.num_prior} images without a readable file got the training prior")
+        if self.num_heatmaps:
+            lines.append(f"{heatmaps_dir(self.submission)}: {self.num_heatmaps} heat maps")
         return "\n".join(lines)
 
 
+def heatmaps_dir(submission_path: Path) -> Path:
+    """Where the heat maps of a submission go."""
+    return submission_path.with_name(f"{submission_path.stem}_heatmaps")
+
+
 def predict(config: PredictConfig) -> PredictionResult:
-    """Predicts every readable slice and writes the submission.
+    """Predicts every readable slice and writes the submission. Killed, it goes on where it was.
 
     Raises:
       InputError: If there is no model, no readable slice, or the sample cannot be read.
     """
     sources = list_sources(config.dicom_dir)
-    sample_path = config.sample_path
-    sample = None if sample_path is None else labels.read_submission(sample_path)
-    if sample_path is not None:
-        _LOG.info("ids and order as in %s", sample_path)
-    strategy = make_strategy("mirrored")
-    with strategy.scope():
-        model, spec = load_best(config.work_dir)
-    logits_fn = make_logits_fn(model, strategy)
-    image_ids = _image_ids(sources)
-    predictions: list[SlicePrediction] = []
-    rejected: list[ReadSlice] = []
-    windows = () if spec.stored_hu else spec.windows
-    with LocalExecutor(config.num_workers) as executor:
-        groups, crops = _lay_out(sources, spec, executor)
-        tasks = [
-            ReadTask(source, spec.record_shape[0], windows, crops.get(source, {}))
-            for source in chain.from_iterable(groups)
-        ]
-        read = executor.map(read_task, tasks, "predict")
-        images = _with_neighbours(read, groups, spec.neighbours)
-        for found, probabilities in _predict_each(images, logits_fn, config.batch_size):
-            if found.header is None or probabilities is None:
-                rejected.append(found)
-                continue
-            image_id = image_ids[found.source]
-            if found.header.frame:
-                image_id = f"{image_id}/{found.header.frame}"
-            if sample is not None and image_id not in sample.index:
-                image_id = found.header.image_id
-            predictions.append(SlicePrediction(image_id, found.header, probabilities))
-    if not predictions:
-        raise InputError(
-            f"{config.dicom_dir}: none of {len(sources)} files is an axial head CT slice; the "
-            f"first, {rejected[0].source.name}: {rejected[0].reason}, {rejected[0].message}"
+    if config.sample_path is not None:
+        for _ in submission.sample_ids(config.sample_path):
+            pass  # refused before hours of work, not after
+        _LOG.info("ids and order as in %s", config.sample_path)
+    predictor = load_predictor(
+        config.work_dir, make_strategy("mirrored"), calibrated=config.calibrated
+    )
+    path = config.submission_path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    store = PredictionStore(
+        path.with_name(f".{path.stem}.partial.sqlite"), _fingerprint(sources, predictor)
+    )
+    finished = False
+    try:
+        with LocalExecutor(config.num_workers) as executor:
+            reader = _Reader(sources, predictor, executor, store)
+            predict_files(reader, config.batch_size)
+            result = _write(config, sources, reader, store)
+        finished = True
+    finally:
+        store.close(remove=finished)
+    return result
+
+
+class _Reader:
+    """Files -> what the model sees of them."""
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        predictor: Predictor,
+        executor: LocalExecutor,
+        store: PredictionStore,
+    ) -> None:
+        self.sources = sources
+        self.predictor = predictor
+        self.store = store
+        self.image_ids = _image_ids(sources)
+        self._executor = executor
+        self._windows = () if predictor.stored_hu else predictor.windows
+
+    def groups(self) -> Iterator[Group]:
+        """All files, in the groups in which they are read."""
+        if self.predictor.neighbours == 1 and self.predictor.crop == "none":
+            return (Group([source], {}) for source in range(len(self.sources)))
+        if not self.store.is_laid_out:
+            self.store.add_layout(self._look())
+        return (Group(*found) for found in self.store.layout(len(self.sources)))
+
+    def _look(self) -> Iterator[tuple[int, Header, Box]]:
+        """Every slice of every file, once, before the first is predicted."""
+        places = {source: place for place, source in enumerate(self.sources)}
+        for one in read_each(self.sources, self._executor, self.predictor.crop):
+            if isinstance(one, IndexEntry):
+                yield places[one.source], one.header, one.crop
+
+    def read(self, groups: Iterable[Group]) -> Iterator[tuple[Group, list[ReadSlice], list[_Seen]]]:
+        """Each group with its files that could not be read, and its slices.
+
+        As in training, at a series' ends the last slice stands again, and a slice that cannot be
+        read is passed over.
+        """
+        neighbours = self.predictor.neighbours
+        offsets = np.arange(neighbours) - neighbours // 2
+        for lot in _lots(groups):
+            tasks = [
+                ReadTask(
+                    self.sources[source],
+                    self.predictor.record_shape[0],
+                    self._windows,
+                    group.crops.get(source, {}),
+                )
+                for group in lot
+                for source in group.sources
+            ]
+            found = self._executor.map(read_task, tasks)
+            for group in lot:
+                rejected, slices = [], []
+                for source in group.sources:
+                    for one in next(found):
+                        if one.header is None or one.image is None:
+                            rejected.append((source, one))
+                        else:
+                            slices.append(_Seen(source, one.header, one.image))
+                if neighbours > 1:
+                    slices = [
+                        member
+                        for members in series.group_by_series(slices).values()
+                        for member in _with_neighbours(members, offsets)
+                    ]
+                for source, one in rejected:
+                    self.store.reject(source, one.reason, one.message)
+                yield group, [one for _, one in rejected], slices
+
+
+def predict_files(reader: _Reader, batch_size: int) -> None:
+    """Predicts what the store lacks."""
+    store = reader.store
+    tracker = Tracker(len(reader.sources), "predict", "file", done=store.num_done())
+    waiting: list[_Seen] = []
+    finished: deque[tuple[int, list[int]]] = deque()
+    taken = 0
+
+    def flush() -> None:
+        # One shape, one trace: the last batch is padded with zeros, and their logits are dropped.
+        images = np.stack([one.image for one in waiting])
+        padding = [(0, batch_size - len(images)), (0, 0), (0, 0), (0, 0)]
+        logits = reader.predictor.logits(np.pad(images, padding))
+        store.add(
+            StoredPrediction(
+                one.source, _image_id(reader.image_ids[one.source], one.header), one.header, row
+            )
+            for one, row in zip(waiting, logits, strict=False)
         )
-    return _write(config, predictions, rejected, sample, np.asarray(spec.prior))
+        waiting.clear()
+
+    def settle(predicted: int) -> None:
+        """Marks the groups of which nothing waits any more."""
+        while finished and finished[0][0] <= predicted:
+            _, sources = finished.popleft()
+            store.mark_done(sources)
+            tracker.update(len(sources))
+
+    todo = (group for group in reader.groups() if not store.is_done(group.sources))
+    for group, _, slices in reader.read(todo):
+        for one in slices:
+            waiting.append(one)
+            taken += 1
+            if len(waiting) == batch_size:
+                flush()
+        finished.append((taken, group.sources))
+        settle(taken - len(waiting))
+    if waiting:
+        flush()
+    settle(taken)
+    tracker.close()
 
 
-def _lay_out(
-    sources: Sequence[Source], spec: ModelSpec, executor: LocalExecutor
-) -> tuple[list[list[Source]], dict[Source, dict[int, Box]]]:
-    """Which files belong together, and what to cut out of each file's frames.
-
-    Where the model sees a slice alone and whole, each file stands for itself; else every file is
-    looked at once before the first is predicted.
-    """
-    if spec.neighbours == 1 and spec.crop == "none":
-        return [[source] for source in sources], {}
-    entries, groups = [], []
-    crops: dict[Source, dict[int, Box]] = {}
-    for one in read_all(sources, executor, spec.crop):
-        if isinstance(one, IndexEntry):
-            entries.append(one)
-            crops.setdefault(one.source, {})[one.header.frame] = one.crop
-    known = {one.source for one in entries}
-    groups = [[source] for source in sources if source not in known]
-    for members in series.group_by_series(entries).values():
-        groups.append(list(dict.fromkeys(one.source for one in members)))
-    return groups, crops
+def _with_neighbours(members: Sequence[_Seen], offsets: np.ndarray) -> Iterator[_Seen]:
+    """The slices of a series, in order, each with those beside it."""
+    for place, one in enumerate(members):
+        places = np.clip(place + offsets, 0, len(members) - 1)
+        image = np.concatenate([members[other].image for other in places], axis=-1)
+        yield _Seen(one.source, one.header, image)
 
 
-def _with_neighbours(
-    read: Iterator[list[ReadSlice]], groups: Sequence[Sequence[Source]], neighbours: int
-) -> Iterator[tuple[ReadSlice, np.ndarray | None]]:
-    """Each slice with what the model sees of it: itself between those beside it in its series.
-
-    As in training, at the series' ends the last slice stands again, and a slice that cannot be
-    read is passed over.
-
-    Args:
-      read: What each file gave, in the order of `groups`.
-      groups: Files of one series.
-      neighbours: Slices along the channels; odd.
-    """
-    offsets = np.arange(neighbours) - neighbours // 2
-    for group in groups:
-        found = [one for _ in group for one in next(read)]
-        yield from ((one, None) for one in found if one.image is None)
-        slices = [
-            _Placed(one.header, one, one.image)
-            for one in found
-            if one.header is not None and one.image is not None
-        ]
-        if neighbours > 1:
-            slices = series.order(slices)
-        for i, placed in enumerate(slices):
-            places = np.clip(i + offsets, 0, len(slices) - 1)
-            yield placed.read, np.concatenate([slices[place].image for place in places], axis=-1)
+def _lots(groups: Iterable[Group]) -> Iterator[list[Group]]:
+    """Groups, some thousand files at a time."""
+    groups = iter(groups)
+    for first in groups:
+        lot, count = [first], len(first.sources)
+        for group in groups:
+            lot.append(group)
+            count += len(group.sources)
+            if count >= _FILES_AT_ONCE:
+                break
+        yield lot
 
 
-def _predict_each(
-    images: Iterable[tuple[ReadSlice, np.ndarray | None]], logits_fn: LogitsFn, batch_size: int
-) -> Iterator[tuple[ReadSlice, np.ndarray | None]]:
-    """Each slice in order, with its probabilities where it could be read."""
-    batch: list[tuple[ReadSlice, np.ndarray]] = []
-    for one, image in images:
-        if image is None:
-            yield one, None
-            continue
-        batch.append((one, image))
-        if len(batch) == batch_size:
-            yield from _predict_batch(batch, logits_fn, batch_size)
-            batch = []
-    if batch:
-        yield from _predict_batch(batch, logits_fn, batch_size)
-
-
-def _predict_batch(
-    batch: Sequence[tuple[ReadSlice, np.ndarray]], logits_fn: LogitsFn, batch_size: int
-) -> Iterator[tuple[ReadSlice, np.ndarray]]:
-    images = np.stack([image for _, image in batch])
-    # One shape, one trace: the last batch is padded with zeros, and their logits are dropped.
-    padding = [(0, batch_size - len(images)), (0, 0), (0, 0), (0, 0)]
-    probabilities = metrics.sigmoid(logits_fn(np.pad(images, padding)))
-    for (one, _), row in zip(batch, probabilities, strict=False):
-        yield one, row
-
-
-def _image_ids(sources: Sequence[Source]) -> dict[Source, str]:
+def _image_ids(sources: Sequence[Source]) -> list[str]:
     """RSNA's rule, the file's stem; the path within the source where stems repeat."""
-    stems = [source.stem for source in sources]
-    unique = len(set(stems)) == len(stems)
-    return {source: source.stem if unique else source.name for source in sources}
+    unique = len({source.stem for source in sources}) == len(sources)
+    names = [source.stem if unique else source.name for source in sources]
+    # A name that is not UTF-8 could not be written into a CSV.
+    return [name.encode("utf-8", "backslashreplace").decode() for name in names]
+
+
+def _image_id(name: str, header: Header) -> str:
+    return f"{name}/{header.frame}" if header.frame else name
+
+
+def _fingerprint(sources: Sequence[Source], predictor: Predictor) -> str:
+    """Of all that logits depend on."""
+    about = [predictor.sha256, predictor.postprocessing.flip, stamps_sha256(sources)]
+    return hashlib.sha256(json.dumps(about).encode()).hexdigest()
 
 
 def _write(
-    config: PredictConfig,
-    predictions: Sequence[SlicePrediction],
-    rejected: Sequence[ReadSlice],
-    sample: pd.DataFrame | None,
-    prior: np.ndarray,
+    config: PredictConfig, sources: Sequence[Source], reader: _Reader, store: PredictionStore
 ) -> PredictionResult:
     path = config.submission_path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    summary_path = path.with_name(f"{path.stem}_series.csv")
     rejected_path = path.with_name(f"{path.stem}_rejected.csv")
-    by_id = {one.image_id: one.probabilities for one in predictions}
-    ids = list(by_id) if sample is None else list(sample.index)
-    missing = [image_id for image_id in ids if image_id not in by_id]
+    csv_path = path.with_name(f"{path.stem}_series.csv")
+    json_path = csv_path.with_suffix(".json")
+    if not store.count("slices"):
+        source, reason, message = next(store.rejected())
+        raise InputError(
+            f"{config.dicom_dir}: none of {len(sources)} files is an axial head CT slice; the "
+            f"first, {sources[source].name}: {reason}, {message}"
+        )
+    predictor, after = reader.predictor, reader.predictor.postprocessing
+    _finish(store, predictor, config.prevalence)
+    num_prior = _write_submission(config, store, predictor)
+    num_series = write_series_csv(csv_path, store.by_series("probabilities"), after)
+    write_series_json(
+        json_path,
+        store.by_series("probabilities"),
+        [source.name for source in sources],
+        after,
+        model_sha256=predictor.sha256,
+        prevalence=config.prevalence,
+    )
+    rows = (
+        csv_line((sources[source].name, reason, message))
+        for source, reason, message in store.rejected()
+    )
+    write_parts(rejected_path, chain([csv_line(("path", "reason", "message"))], rows))
+    num_heatmaps = _draw(config, reader) if config.heatmaps else 0
+    return PredictionResult(
+        submission=path,
+        series_csv=csv_path,
+        series_json=json_path,
+        rejected=rejected_path,
+        postprocessing=after.describe(),
+        num_slices=store.count("slices"),
+        num_series=num_series,
+        num_rejected=store.count("rejected"),
+        num_prior=num_prior,
+        num_heatmaps=num_heatmaps,
+    )
+
+
+def _finish(store: PredictionStore, predictor: Predictor, prevalence: float) -> None:
+    """Logits -> probabilities, series by series."""
+    for members in store.by_series():
+        normal = series.series_normal([one.header for one in members])
+        z_mm = np.array([series.position_along(one.header, normal) for one in members])
+        probabilities = predictor.postprocessing.probabilities(
+            np.stack([one.values for one in members]), z_mm, [""] * len(members), prevalence
+        )
+        store.finish(
+            [
+                StoredPrediction(one.source, one.image_id, one.header, row, float(z))
+                for one, row, z in zip(members, probabilities, z_mm, strict=True)
+            ]
+        )
+
+
+def _write_submission(config: PredictConfig, store: PredictionStore, predictor: Predictor) -> int:
+    """Writes it in the sample's order, or the files'; says how many images got the prior."""
+    path, sample = config.submission_path, config.sample_path
+    missing: list[str] = []
+    number = 0
+
+    def find(image_id: str) -> np.ndarray:
+        nonlocal number
+        number += 1
+        found = store.find(image_id)
+        if found is None:
+            missing.append(image_id)
+            return predictor.prior_at(config.prevalence)
+        return found
+
+    if sample is None:
+        submission.write_submission(path, submission.image_row_ids(store.image_ids()), find)
+        return 0
+    written = path.with_name(f".{path.name}.unchecked")
+    submission.write_submission(written, submission.sample_ids(sample), find)
+    try:
+        if len(missing) == number:
+            raise InputError(
+                f"{sample}: none of its {number} images is in {config.dicom_dir}. Give the sample "
+                "that belongs to these files with --sample_csv."
+            )
+        problems = submission.check_submission(written, sample)
+        if problems:
+            raise InputError(f"{path}: not as {sample} asks: {'; '.join(map(str, problems))}.")
+        written.replace(path)
+    finally:
+        written.unlink(missing_ok=True)
     if missing:
         _LOG.warning(
             "%d of %d images of the sample have no readable file and get the training prior; the "
             "first is %s",
-            *(len(missing), len(ids), missing[0]),
+            *(len(missing), number, missing[0]),
         )
-    if sample is not None and len(missing) == len(ids):
-        raise InputError(
-            f"{config.sample_path}: none of its {len(ids)} images is in {config.dicom_dir}. Give "
-            "the sample that belongs to these files with --sample_csv."
-        )
-    labels.write_long_csv(path, ids, np.stack([by_id.get(one, prior) for one in ids]))
-    written = labels.read_submission(path)
-    if list(written.index) != ids:
-        raise InputError(f"{path}: read back other ids than were written. Check the disk.")
-    summary = summarize_series(predictions)
-    write_text(summary_path, summary.to_csv(index=False))
-    rows = [(one.source.name, one.reason, one.message) for one in rejected]
-    table = pd.DataFrame(rows, columns=["path", "reason", "message"])
-    write_text(rejected_path, table.to_csv(index=False))
-    return PredictionResult(
-        submission=path,
-        series_summary=summary_path,
-        rejected=rejected_path,
-        num_slices=len(predictions),
-        num_series=len(summary),
-        num_rejected=len(rejected),
-        num_prior=len(missing),
-    )
+    return len(missing)
 
 
-def summarize_series(predictions: Sequence[SlicePrediction]) -> pd.DataFrame:
-    """One row a series: its length, each class's greatest probability, and the slice of it.
+def _draw(config: PredictConfig, reader: _Reader) -> int:
+    """Draws the likeliest slices of the classes that are asked for, under their heat maps."""
+    store, predictor = reader.store, reader.predictor
+    folder = heatmaps_dir(config.submission_path)
+    folder.mkdir(exist_ok=True)
+    wanted: dict[tuple[int, int], list[str]] = {}
+    names = {}
+    for name in config.heatmaps:
+        threshold = predictor.postprocessing.threshold(SLICE, name, DEFAULT_POINT)
+        for one in store.likeliest(
+            name, 0.5 if threshold is None else threshold, config.max_heatmaps
+        ):
+            wanted.setdefault((one.source, one.header.frame), []).append(name)
+            names[one.source, one.header.frame] = one.image_id
+    files = {source for source, _ in wanted}
+    explainer = Explainer(predictor)
+    number = 0
+    groups = (group for group in reader.groups() if files.intersection(group.sources))
+    for _, _, slices in reader.read(groups):
+        for seen in slices:
+            place = seen.source, seen.header.frame
+            for name in wanted.get(place, ()):
+                heat = explainer(seen.image[None], name)[0]
+                picture = overlay(_grey(predictor, seen.image), normalized(heat))
+                file = f"{names[place].replace('/', '_')}_{name}.png"
+                if not cv2.imwrite(str(folder / file), picture[..., ::-1]):
+                    raise InputError(f"{folder / file}: could not be written. Check the disk.")
+                number += 1
+    return number
 
-    `slice_<class>` counts from 0 along the series' normal.
-    """
-    rows = []
-    for (_, study_id, series_id), members in series.group_by_series(predictions).items():
-        probabilities = np.stack([one.probabilities for one in members])
-        row: dict[str, Any] = {
-            "study_id": study_id,
-            "series_id": series_id,
-            "num_slices": len(members),
-        }
-        for i, name in enumerate(CLASSES):
-            row[name] = probabilities[:, i].max()
-            row[f"slice_{name}"] = int(probabilities[:, i].argmax())
-        rows.append(row)
-    return pd.DataFrame(rows)
+
+def _grey(predictor: Predictor, image: np.ndarray) -> np.ndarray:
+    """A slice without its neighbours in the first of its windows, uint8 [H, W]."""
+    channels = predictor.record_shape[2]
+    own = image[..., predictor.neighbours // 2 * channels]
+    if predictor.stored_hu:
+        return apply_windows(own, preset_windows(predictor.windows[:1]))[..., 0]
+    return own

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from ich_tf.calibrators import shift_prevalence
 from ich_tf.checkpoints import ModelSpec, load_model
 from ich_tf.ensemble import Member, combined_sha256, find_members
 from ich_tf.errors import InputError
@@ -126,6 +127,17 @@ class Predictor:
         if self.postprocessing.flip:
             found = (found + member.logits_fn(images[:, :, ::-1])) / 2
         return found
+
+    def prior_at(self, prevalence: float) -> np.ndarray:
+        """What is said of a slice that cannot be read, float64 [6].
+
+        Args:
+          prevalence: Share of slices with a bleed where it is to be true; 0 for no change.
+        """
+        if not prevalence:
+            return self.prior
+        shifted = shift_prevalence(self.prior[None], float(self.prior[ANY]), prevalence)
+        return np.asarray(shifted[0])
 
     def check_data(self, manifest: Manifest, work_dir: str | Path) -> None:
         """Checks that a conversion's records are what the models read.

@@ -87,7 +87,10 @@ def stamps_sha256(sources: Iterable[Source]) -> str:
 
 
 def list_sources(path: str | Path) -> list[Source]:
-    """All files of a folder (nested), a zip archive, or the one file, sorted by name.
+    """All files of a folder (nested), a zip archive, or a text list, or the one file; by name.
+
+    A text list (`.txt`) holds a path a line, relative to its own folder; lines that are empty or
+    begin with # are passed over.
 
     Hidden files, `__MACOSX` and DICOMDIR are left out; everything else is listed, whatever
     its extension: DICOM files often have none.
@@ -110,17 +113,43 @@ def list_sources(path: str | Path) -> list[Source]:
             raise InputError(f"{path}: not a readable zip archive ({error}).") from error
         names = [info.filename for info in infos if not info.is_dir()]
         root = path
+    elif path.is_file() and path.suffix.lower() == ".txt" and not _is_dicom(path):
+        root, names = _read_list(path)
     elif path.is_file():
         names, root = [path.name], path.parent
     else:
         raise InputError(
             f"{path}: no such file or folder. Expected a folder of DICOM files, a zip archive of "
-            "them, or one DICOM file."
+            "them, one DICOM file, or a text file with a path a line."
         )
     sources = [Source(root, name) for name in sorted(set(names)) if not _is_clutter(name)]
     if not sources:
         raise InputError(f"{path}: holds no files. Expected DICOM files.")
     return sources
+
+
+def _is_dicom(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
+def _read_list(path: Path) -> tuple[Path, list[str]]:
+    """The folder that all files of a list lie in, and their paths within it."""
+    try:
+        lines = path.read_text("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: neither a DICOM file nor a text file ({error}).") from error
+    listed = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    files = [Path(os.path.normpath((path.parent / line).absolute())) for line in listed]
+    for line, file in zip(listed, files, strict=True):
+        if not file.is_file():
+            raise InputError(
+                f"{path}: lists {line!r}, which is no file. Expected a DICOM file's path a line."
+            )
+    if not files:
+        raise InputError(f"{path}: lists no files. Expected a DICOM file's path a line.")
+    root = Path(os.path.commonpath([file.parent for file in files]))
+    return root, [file.relative_to(root).as_posix() for file in files]
 
 
 def _unreadable(error: Exception) -> DicomError:

@@ -104,6 +104,9 @@ ORDER = [
     "model_card",
     "evaluator",
     "cross_validation",
+    "submission",
+    "prediction_store",
+    "series_summary",
     "prediction",
     "command",
 ]

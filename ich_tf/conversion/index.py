@@ -125,7 +125,7 @@ def index(
     """
     indexed = SliceIndex()
     rejections: list[Rejection] = []
-    for one in _read_each(sources, executor, crop):
+    for one in read_each(sources, executor, crop):
         if isinstance(one, Rejection):
             rejections.append(one)
             continue
@@ -151,22 +151,13 @@ def index(
     return indexed, rejections
 
 
-def read_all(
+def read_each(
     sources: Sequence[Source], executor: Executor, crop: str = "none"
-) -> list[IndexEntry | Rejection]:
+) -> Iterator[IndexEntry | Rejection]:
     """Every slice of every file, and the files that have none, in the order of `sources`.
 
-    A series is cut as in a conversion. To find its head every file is read whole.
+    With `crop="head"` every file is read whole, to find its head; the boxes are the slices' own.
     """
-    found = list(_read_each(sources, executor, crop))
-    entries = [one for one in found if isinstance(one, IndexEntry)]
-    boxes = iter(series_boxes([(one.header, one.crop) for one in entries]))
-    return [replace(one, crop=next(boxes)) if isinstance(one, IndexEntry) else one for one in found]
-
-
-def _read_each(
-    sources: Sequence[Source], executor: Executor, crop: str
-) -> Iterator[IndexEntry | Rejection]:
     read = functools.partial(read_entries, find_head=crop == "head")
     for found in executor.map(read, sources, "index"):
         yield from found
