@@ -139,6 +139,7 @@ COMMANDS = [
     "tools.benchmark.input",
     "tools.benchmark.memory",
     "tools.benchmark.train",
+    "tools.compare_postprocessing",
     "tools.compare_recipes",
     "tools.demo",
     "tools.draw_docs",

@@ -1,0 +1,138 @@
+r"""Trains the demo's recipe on more phantoms, and tables what each step after the logits is worth.
+
+    python -m tools.compare_postprocessing
+
+Every step is fitted on the validation fold and measured on held-out synthetic patients: mirror
+images, smoothing along the series, calibration; and heat maps against the phantoms' masks. It says
+that the machinery works, and nothing about real CT. Run again, it goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from ich_tf import command
+
+_OUT_DIR = flags.DEFINE_string(
+    "out_dir", "runs/postprocessing", "Folder of phantoms, records, run and table."
+)
+_NUM_PATIENTS = flags.DEFINE_integer("num_patients", 200, "Synthetic patients.", lower_bound=20)
+_TRAIN_FLAGS = flags.DEFINE_list("train_flags", [], "More flags of ich_tf.train.")
+
+
+def main() -> None:
+    """Data, run, tables."""
+    from ich_tf.shards import Manifest, write_text
+
+    out_dir = Path(_OUT_DIR.value)
+    records, work_dir = out_dir / "tfrecords", out_dir / "run"
+    _make(out_dir / "phantoms", records, work_dir)
+    text = _tables(Manifest.load(records), work_dir, out_dir / "phantoms/stage_2_train_masks")
+    print(text)
+    write_text(out_dir / "postprocessing.md", text + "\n")
+
+
+def _make(phantoms: Path, records: Path, work_dir: Path) -> None:
+    if not (phantoms / "phantoms.json").is_file() or not (records / "_SUCCESS").is_file():
+        _run(
+            "tools.make_phantoms",
+            "--flagfile=configs/demo_phantoms.flags",
+            f"--num_patients={_NUM_PATIENTS.value}",
+            f"--out_dir={phantoms}",
+            "--overwrite",
+        )
+    _run(
+        "tools.make_tfrecords",
+        f"--dicom_dir={phantoms / 'stage_2_train'}",
+        f"--labels_csv={phantoms / 'stage_2_train.csv'}",
+        f"--out_dir={records}",
+        "--image_size=128",
+        "--num_folds=4",
+        "--test_fraction=0.3",
+        "--shard_mb=8",
+    )
+    _run(
+        "ich_tf.train",
+        "--flagfile=configs/demo.flags",
+        f"--data_dir={records}",
+        f"--work_dir={work_dir}",
+        *_TRAIN_FLAGS.value,
+    )
+
+
+def _tables(manifest: Any, work_dir: Path, masks_dir: Path) -> str:
+    from ich_tf.calibration import fit_postprocessing
+    from ich_tf.explanation import measure_heat_maps
+    from ich_tf.masks import Masks
+    from ich_tf.postprocessing import Postprocessing
+    from ich_tf.predictor import Predictor, load_predictor
+    from ich_tf.strategies import make_strategy
+
+    members = load_predictor(work_dir, make_strategy("one"), calibrated=False).members
+    lines = [
+        "| after the logits | weighted log loss | ECE, mean of the classes |",
+        "| --- | ---: | ---: |",
+    ]
+    for flip in (False, True):
+        predictor = Predictor(members, Postprocessing(flip=flip))
+        fitted_on = predictor.predict_split(manifest, "fold-0", 64)
+        held_out = predictor.predict_split(manifest, "test", 64)
+        for smoothing_mm in (0.0, -1.0):
+            for method in ("none", "temperature", "platt", "isotonic", "auto"):
+                fitted = fit_postprocessing(
+                    fitted_on, model_sha256="", smoothing_mm=smoothing_mm, method=method
+                )
+                steps = [
+                    *(["mean with mirror image"] if flip else []),
+                    *([f"smoothed over {fitted.smoothing_mm:g} mm"] if smoothing_mm else []),
+                    method if method != "auto" else f"auto: {fitted.calibrator.method}",
+                ]
+                lines.append(f"| {', '.join(steps)} | {_scores(held_out, fitted)} |")
+    lines += [
+        "",
+        f"{len(held_out)} slices of {len(set(held_out.patient_key))} held-out synthetic patients; "
+        f"fitted on {len(fitted_on)} of {len(set(fitted_on.patient_key))}.",
+        "",
+        "| heat maps of any | pointing game | IoU at the best threshold | slices |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    found = measure_heat_maps(Predictor(members), manifest, "test", held_out, Masks(masks_dir))
+    lines += [
+        f"| {one.method.replace('_', ' ')} | {one.pointing:.2f} | {one.iou:.2f} | "
+        f"{one.num_slices} |"
+        for one in found
+        if one.name == "any"
+    ]
+    return "\n".join(lines)
+
+
+def _scores(held_out: Any, fitted: Any) -> str:
+    import numpy as np
+
+    from ich_tf.metrics import expected_calibration_error, weighted_log_loss
+
+    labels = held_out.labels
+    found = fitted.probabilities(held_out.logits, held_out.z_mm, held_out.series_key)
+    errors = [
+        float(expected_calibration_error(truth, prob))
+        for truth, prob in zip(labels.T, found.T, strict=True)
+    ]
+    return f"{weighted_log_loss(labels, found):.4f} | {np.mean(errors):.4f}"
+
+
+def _run(module: str, *arguments: str) -> None:
+    from ich_tf.errors import InputError
+
+    print(f"\n$ python -m {module} {' '.join(arguments)}", flush=True)
+    done = subprocess.run([sys.executable, "-m", module, *arguments], check=False)
+    if done.returncode:
+        raise InputError(f"python -m {module} ended with exit code {done.returncode}; see above.")
+
+
+if __name__ == "__main__":
+    command.run(main, __doc__)
