@@ -133,8 +133,9 @@ def fit_platt(labels: np.ndarray, logits: np.ndarray) -> Calibrator:
 def fit_isotonic(labels: np.ndarray, logits: np.ndarray) -> Calibrator:
     """A curve a class that never falls (Zadrozny and Elkan 2002), by pooling adjacent violators.
 
-    Its ends are kept from 0 and 1 by Laplace's rule: the k slices of the lowest block, all
-    negative, say no less than 1 / (k + 2). A class without positives or negatives is left alone.
+    Its ends are kept from 0 and 1 by Laplace's rule: a lowest block of k slices, all negative, says
+    1 / (k + 2), or what the next block says if that is less. A class without positives or negatives
+    is left alone.
 
     Args:
       labels: [n, 6], 0 or 1.
@@ -148,12 +149,22 @@ def fit_isotonic(labels: np.ndarray, logits: np.ndarray) -> Calibrator:
             knots.append(((), ()))
             continue
         curve = IsotonicRegression(out_of_bounds="clip").fit(z, truth.astype(np.float64))
-        found = curve.predict(z)
-        low = 1 / (np.sum(found == found.min()) + 2)
-        high = 1 - 1 / (np.sum(found == found.max()) + 2)
-        value = np.clip(curve.y_thresholds_, min(low, high), max(low, high))
+        value = _away_from_certainty(curve.y_thresholds_, curve.predict(z))
         knots.append((tuple(curve.X_thresholds_.tolist()), tuple(value.tolist())))
     return Calibrator("isotonic", knots=tuple(knots))
+
+
+def _away_from_certainty(value: np.ndarray, of_slices: np.ndarray) -> np.ndarray:
+    """The knots of a curve, its blocks of 0 and of 1 moved inwards.
+
+    Args:
+      value: At the knots, ascending.
+      of_slices: What the curve says of each slice that it was fitted on.
+    """
+    between = of_slices[(of_slices > 0) & (of_slices < 1)]
+    low = min(1 / (np.sum(of_slices == 0) + 2), between.min(initial=0.5))
+    high = max(1 - 1 / (np.sum(of_slices == 1) + 2), between.max(initial=0.5))
+    return np.where(value == 0, low, np.where(value == 1, high, value))
 
 
 METHODS: dict[str, Callable[[np.ndarray, np.ndarray], Calibrator]] = {

@@ -452,6 +452,35 @@ class EvaluateConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class ExportConfig:
+    """An export. Each field's meaning stands in its `help`.
+
+    Raises:
+      ConfigError: If a field is out of range.
+    """
+
+    work_dir: str = _field("runs/resnet50", "The folder of the trained model.")
+    out_dir: str = _field(
+        "", "Folder to write <version>/ and manifest.json into. Empty: export in --work_dir."
+    )
+    version: int = _field(1, "Of the model, as TensorFlow Serving counts; 1 or more.")
+    calibrated: bool = _field(True, "Apply the calibration.json of --work_dir, if there is one.")
+    prevalence: float = _field(
+        0.0, "As of ich_tf.predict: share of slices with a bleed where the model will be used."
+    )
+    overwrite: bool = _field(False, "Replace that version, if it is there already.")
+
+    def __post_init__(self) -> None:
+        _require(self.version >= 1, "version", self.version, "1 or more")
+        _require(0 <= self.prevalence < 1, "prevalence", self.prevalence, "in [0, 1)")
+
+    @property
+    def export_dir(self) -> Path:
+        """Where the versions go."""
+        return Path(self.out_dir or Path(self.work_dir) / "export")
+
+
+@dataclasses.dataclass(frozen=True)
 class PredictConfig:
     """A prediction. Each field's meaning stands in its `help`.
 

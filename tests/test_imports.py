@@ -108,9 +108,10 @@ ORDER = [
     "prediction_store",
     "series_summary",
     "prediction",
+    "saved_model",
     "command",
 ]
-RUNNABLE = {"command", "train", "calibrate", "evaluate", "predict"}
+RUNNABLE = {"command", "train", "calibrate", "evaluate", "predict", "export"}
 NO_TENSORFLOW = [
     "ich_tf",
     "ich_tf.labels",
@@ -147,6 +148,7 @@ COMMANDS = [
     "ich_tf.calibrate",
     "ich_tf.evaluate",
     "ich_tf.predict",
+    "ich_tf.export",
 ]
 
 

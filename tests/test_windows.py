@@ -37,7 +37,10 @@ def test_against_the_formula_in_float64() -> None:
 
 def test_the_stored_form_holds_the_whole_range() -> None:
     hu = np.array([[*HU_RANGE, -1023.9375, 40.03125, 40.0625]], np.float32)
-    np.testing.assert_array_equal(quantize_hu(hu), [[0, 65520, 1, 17024, 17025]])
+    np.testing.assert_array_equal(quantize_hu(hu), [[0, 65520, 1, 17025, 17025]])
+    # Halfway goes up, and so does what the last bit of a sum makes of it.
+    for near in (np.nextafter(np.float32(40.03125), np.float32(-np.inf)), np.float32(40.03126)):
+        assert quantize_hu(np.array([[near]], np.float32)) == 17025
     beyond = np.array([[-3024, 5000], [0, 0]], np.float32)
     np.testing.assert_array_equal(store_hu(beyond, 2), [[0, 65520], [16384, 16384]])
 
