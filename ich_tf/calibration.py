@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ich_tf import checkpoints, run_log
-from ich_tf.calibrators import METHODS, cross_validated_losses, fit_temperature
+from ich_tf.calibrators import METHODS, cross_validated_losses
 from ich_tf.config import CalibrateConfig
 from ich_tf.ensemble import Member, combined_sha256, runs_of, write_ensemble
 from ich_tf.errors import InputError
@@ -34,7 +34,7 @@ from ich_tf.mixing import fit_shares, mix
 from ich_tf.postprocessing import POINTS, Postprocessing, Thresholds
 from ich_tf.predictor import Predictor, load_member
 from ich_tf.shards import Manifest
-from ich_tf.smoothing import smooth_series
+from ich_tf.smoothing import smooth_logits
 from ich_tf.splits import fold_name
 from ich_tf.stack import keras
 from ich_tf.strategies import make_strategy
@@ -168,10 +168,9 @@ def fit_postprocessing(
     """
     labels = predictions.labels
     before = predictions.logits.astype(np.float64)
-    width, by_width = _choose_width(predictions, before, smoothing_mm)
-    logits = smooth_series(before, predictions.z_mm, predictions.series_key, width)
-    losses = cross_validated_losses(labels, logits, predictions.patient_key)
-    chosen = min(losses, key=lambda name: losses[name]) if method == "auto" else method
+    tried = _try(predictions, before, smoothing_mm, method)
+    width, chosen = min(tried, key=lambda one: tried[one])
+    logits = smooth_logits(before, predictions.z_mm, predictions.series_key, width)
     calibrator = METHODS[chosen](labels, logits)
     probabilities = calibrator(logits)
     ece = [
@@ -182,8 +181,11 @@ def fit_postprocessing(
         "splits": list(splits),
         "num_slices": len(predictions),
         "num_patients": len(set(predictions.patient_key)),
-        "losses": {name: round(loss, 6) for name, loss in losses.items()},
-        "losses_by_smoothing_mm": {f"{mm:g}": round(loss, 6) for mm, loss in by_width.items()},
+        "losses": {name: round(loss, 6) for (mm, name), loss in tried.items() if mm == width},
+        "losses_by_smoothing_mm": {
+            f"{mm:g}": round(min(loss for (at, _), loss in tried.items() if at == mm), 6)
+            for mm, _ in tried
+        },
         "loss_before": weighted_log_loss(labels, sigmoid(before)),
         "loss_after": weighted_log_loss(labels, probabilities),
         "ece_before": ece[0],
@@ -286,13 +288,18 @@ def _with_shares(
     return found
 
 
-def _choose_width(
-    predictions: SlicePredictions, logits: np.ndarray, smoothing_mm: float
-) -> tuple[float, dict[float, float]]:
-    """The width, and the loss of each that was tried, after the temperature that suits it."""
+def _try(
+    predictions: SlicePredictions, logits: np.ndarray, smoothing_mm: float, method: str
+) -> dict[tuple[float, str], float]:
+    """(width, method) -> loss on patients that the method was not fitted on."""
     losses = {}
     for width in WIDTHS_MM if smoothing_mm < 0 else (smoothing_mm,):
-        smoothed = smooth_series(logits, predictions.z_mm, predictions.series_key, width)
-        calibrator = fit_temperature(predictions.labels, smoothed)
-        losses[width] = weighted_log_loss(predictions.labels, calibrator(smoothed))
-    return min(losses, key=lambda width: losses[width]), losses
+        smoothed = smooth_logits(logits, predictions.z_mm, predictions.series_key, width)
+        found = cross_validated_losses(
+            predictions.labels,
+            smoothed,
+            predictions.patient_key,
+            tuple(METHODS) if method == "auto" else (method,),
+        )
+        losses.update({(width, name): loss for name, loss in found.items()})
+    return losses

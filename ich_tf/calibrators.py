@@ -176,7 +176,11 @@ METHODS: dict[str, Callable[[np.ndarray, np.ndarray], Calibrator]] = {
 
 
 def cross_validated_losses(
-    labels: np.ndarray, logits: np.ndarray, patients: Sequence[str], seed: int = 0
+    labels: np.ndarray,
+    logits: np.ndarray,
+    patients: Sequence[str],
+    methods: Sequence[str] = (),
+    seed: int = 0,
 ) -> dict[str, float]:
     """The weighted log loss of each method on patients that it was not fitted on.
 
@@ -184,18 +188,24 @@ def cross_validated_losses(
       labels: [n, 6], 0 or 1.
       logits: [n, 6].
       patients: [n], whose slice each is.
+      methods: Names of `METHODS`; none tries all.
       seed: Of the five parts of the patients; with fewer patients, each is a part.
 
     Returns:
-      Method -> loss. With a single patient there is none but `none`.
+      Method -> loss. With a single patient there is none to fit on but him: his loss after the
+      fit, and where all are tried that of `none` alone.
     """
     keys, member = np.unique(np.asarray(patients), return_inverse=True)
     parts = min(_FOLDS, len(keys))
     if parts < 2:
-        return {"none": weighted_log_loss(labels, sigmoid(logits))}
+        return {
+            name: weighted_log_loss(labels, METHODS[name](labels, logits)(logits))
+            for name in methods or ("none",)
+        }
     part = (np.random.default_rng(seed).permutation(len(keys)) % parts)[member]
     losses = {}
-    for name, fit in METHODS.items():
+    for name in methods or METHODS:
+        fit = METHODS[name]
         probabilities = np.empty(labels.shape)
         for number in range(parts):
             held_out = part == number

@@ -18,7 +18,7 @@ from ich_tf.calibrators import Calibrator, shift_prevalence
 from ich_tf.errors import InputError
 from ich_tf.labels import CLASSES
 from ich_tf.shards import write_json
-from ich_tf.smoothing import smooth_series
+from ich_tf.smoothing import smooth_logits
 
 CALIBRATION = "calibration.json"
 VERSION = 1
@@ -75,7 +75,7 @@ class Postprocessing:
         Returns:
           float64 [n, 6].
         """
-        logits = smooth_series(logits, z_mm, series, self.smoothing_mm)
+        logits = smooth_logits(logits, z_mm, series, self.smoothing_mm)
         found = self.calibrator(logits)
         return shift_prevalence(found, self.prevalence, prevalence) if prevalence else found
 

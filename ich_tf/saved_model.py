@@ -135,7 +135,8 @@ class ServingModel(tf.Module):  # type: ignore[misc]
         width = self._after.smoothing_mm
         if width:
             weight = tf.exp(-0.5 * ((z_mm[:, None] - z_mm) / width) ** 2)
-            logits = tf.linalg.matmul(weight, logits) / tf.reduce_sum(weight, 1, keepdims=True)
+            weight = weight / tf.reduce_sum(weight, 1, keepdims=True)
+            logits = _logit(tf.linalg.matmul(weight, tf.sigmoid(logits)))
         found = tf.gather(self._finish(logits), tf.argsort(order))
         return {"probabilities": tf.cast(found, tf.float32)}
 
@@ -156,9 +157,8 @@ class ServingModel(tf.Module):  # type: ignore[misc]
         if len(each) == 1:
             return each[0]
         shares = self._predictor.shares.tolist()
-        mixed = tf.add_n([share * tf.sigmoid(one) for share, one in zip(shares, each, strict=True)])
-        mixed = tf.clip_by_value(mixed, EPSILON, 1 - EPSILON)
-        return tf.math.log(mixed) - tf.math.log1p(-mixed)
+        parts = [share * tf.sigmoid(one) for share, one in zip(shares, each, strict=True)]
+        return _logit(tf.add_n(parts))
 
     def _member(self, member: LoadedMember, images: tf.Tensor) -> tf.Tensor:
         images = member.sees(images)
@@ -177,6 +177,12 @@ class ServingModel(tf.Module):  # type: ignore[misc]
         factor = after / (1 - after) * (1 - before) / before
         bleed = tf.maximum(found, found[:, ANY : ANY + 1])
         return factor * found / (1 + (factor - 1) * bleed)
+
+
+def _logit(probabilities: tf.Tensor) -> tf.Tensor:
+    """`metrics.logit`."""
+    clipped = tf.clip_by_value(probabilities, EPSILON, 1 - EPSILON)
+    return tf.math.log(clipped) - tf.math.log1p(-clipped)
 
 
 def _resized(hu: tf.Tensor, size: int) -> tf.Tensor:

@@ -78,6 +78,31 @@ def data_dir(phantom_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return folder
 
 
+@pytest.fixture(scope="session")
+def work_dir(
+    run_command: Command, data_dir: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A run of the smoke recipe on `data_dir`, two epochs kept; shared, so copy before changing."""
+    folder = tmp_path_factory.mktemp("run") / "w"
+    run_command(
+        "ich_tf.train",
+        "--flagfile=configs/smoke.flags",
+        f"--data_dir={data_dir}",
+        f"--work_dir={folder}",
+        "--strategy=mirrored",
+        "--cpu_replicas=2",
+        "--epochs=2",
+        "--keep_epochs",
+    )
+    return folder
+
+
+@pytest.fixture
+def work_copy(work_dir: Path, tmp_path: Path) -> Path:
+    """A copy of `work_dir` that a test may change."""
+    return Path(shutil.copytree(work_dir, tmp_path / "work"))
+
+
 @pytest.fixture
 def data_copy(data_dir: Path, tmp_path: Path) -> Path:
     """A copy of `data_dir` that a test may damage."""

@@ -13,26 +13,14 @@ from ich_tf.labels import CLASSES, read_labels, read_submission, write_long_csv
 from ich_tf.metrics import weighted_log_loss
 
 
-@pytest.fixture(scope="module")
-def work_dir(run_command, data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("run") / "w"
-    run_command(
-        "ich_tf.train",
-        "--flagfile=configs/smoke.flags",
-        f"--data_dir={data_dir}",
-        f"--work_dir={folder}",
-        "--strategy=mirrored",
-        "--cpu_replicas=2",
-    )
-    return folder
-
-
 def test_evaluation_is_exact(run_command, data_dir: Path, work_dir: Path, tmp_path: Path) -> None:
     done = run_command(
         "ich_tf.evaluate",
         f"--data_dir={data_dir}",
         f"--work_dir={work_dir}",
         f"--out_dir={tmp_path}",
+        "--bootstrap=0",
+        "--noreport",
     )
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     table = pd.read_csv(tmp_path / "predictions.csv")
@@ -87,6 +75,8 @@ def test_prediction_equals_evaluation_slice_by_slice(
         f"--data_dir={data_dir}",
         f"--work_dir={work_dir}",
         f"--out_dir={tmp_path}",
+        "--bootstrap=0",
+        "--noreport",
     )
     evaluated = pd.read_csv(tmp_path / "predictions.csv").set_index("source_id")
     archive_path = tmp_path / "test_patients.zip"
@@ -148,6 +138,7 @@ def test_running_the_same_training_again_finds_it_finished(
         f"--work_dir={work_dir}",
         "--strategy=mirrored",
         "--cpu_replicas=2",
+        "--epochs=2",
     )
     assert "finished" in done.stderr
     assert (work_dir / "best.weights.h5").read_bytes() == before
@@ -213,7 +204,7 @@ def test_prediction_sees_what_training_saw(
     )
     flags = (f"--data_dir={data}", f"--work_dir={work}")
     run_command("ich_tf.train", "--flagfile=configs/smoke.flags", *flags, *training)
-    run_command("ich_tf.evaluate", *flags, f"--out_dir={tmp_path}")
+    run_command("ich_tf.evaluate", *flags, f"--out_dir={tmp_path}", "--bootstrap=0", "--noreport")
     evaluated = pd.read_csv(tmp_path / "predictions.csv").set_index("source_id")
     source = tmp_path / "dicom"
     source.mkdir()

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from ich_tf.levels import LEVELS, at_level, noisy_or
-from ich_tf.metrics import weighted_log_loss
+from ich_tf.metrics import logit, sigmoid, weighted_log_loss
 from ich_tf.mixing import fit_shares, mix
-from ich_tf.smoothing import rows_of, smooth, smooth_series
+from ich_tf.smoothing import rows_of, smooth, smooth_logits
 
 
 def test_smoothing_is_a_gaussian_mean_by_distance():
@@ -27,11 +27,13 @@ def test_series_do_not_touch_and_order_does_not_matter():
     z_mm = np.tile(np.arange(10) * 4.0, 2)
     values = rng.normal(size=(20, 6))
     keys = ["a"] * 10 + ["b"] * 10
-    found = smooth_series(values, z_mm, keys, 4.0)
-    np.testing.assert_allclose(found[:10], smooth(values[:10], z_mm[:10], 4.0))
+    found = smooth_logits(values, z_mm, keys, 4.0)
+    expected = logit(smooth(sigmoid(values[:10]), z_mm[:10], 4.0))
+    np.testing.assert_allclose(found[:10], expected)
     order = rng.permutation(20)
-    shuffled = smooth_series(values[order], z_mm[order], [keys[i] for i in order], 4.0)
+    shuffled = smooth_logits(values[order], z_mm[order], [keys[i] for i in order], 4.0)
     np.testing.assert_allclose(shuffled, found[order])
+    np.testing.assert_array_equal(smooth_logits(values, z_mm, keys, 0), values)
     assert list(rows_of(["x", "y", "x"])) == ["x", "y"]
 
 

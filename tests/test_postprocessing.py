@@ -32,8 +32,8 @@ def test_the_steps_in_their_order() -> None:
     z_mm = np.arange(8) * 4.0
     found = FITTED.probabilities(LOGITS, z_mm, ["s"] * 8)
     weight = np.exp(-0.5 * ((z_mm[:, None] - z_mm) / 4) ** 2)
-    smoothed = weight @ LOGITS / weight.sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(found, sigmoid(0.5 * smoothed))
+    smoothed = weight @ sigmoid(LOGITS) / weight.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(found, sigmoid(0.5 * np.log(smoothed / (1 - smoothed))))
     rarer = FITTED.probabilities(LOGITS, z_mm, ["s"] * 8, prevalence=0.05)
     assert (rarer < found).all()
     plain = Postprocessing().probabilities(LOGITS, z_mm, ["s"] * 8)

@@ -24,6 +24,20 @@ _OUT_DIR = flags.DEFINE_string(
 _NUM_PATIENTS = flags.DEFINE_integer("num_patients", 200, "Synthetic patients.", lower_bound=20)
 _TRAIN_FLAGS = flags.DEFINE_list("train_flags", [], "More flags of ich_tf.train.")
 
+# (mm, method); -1 mm: the width that validation patients choose, for that method.
+_STEPS = (
+    (0.0, "none"), (0.0, "temperature"), (0.0, "platt"), (0.0, "isotonic"),
+    (-1.0, "none"), (-1.0, "temperature"), (-1.0, "platt"), (-1.0, "isotonic"), (-1.0, "auto"),
+)  # fmt: skip
+_MIRRORED = ((0.0, "none"), (-1.0, "auto"))
+_METHODS = {
+    "none": "not calibrated",
+    "temperature": "temperature",
+    "platt": "Platt",
+    "isotonic": "isotonic",
+    "auto": "as ich_tf.calibrate chooses: {}",
+}
+
 
 def main() -> None:
     """Data, run, tables."""
@@ -82,17 +96,16 @@ def _tables(manifest: Any, work_dir: Path, masks_dir: Path) -> str:
         predictor = Predictor(members, Postprocessing(flip=flip))
         fitted_on = predictor.predict_split(manifest, "fold-0", 64)
         held_out = predictor.predict_split(manifest, "test", 64)
-        for smoothing_mm in (0.0, -1.0):
-            for method in ("none", "temperature", "platt", "isotonic", "auto"):
-                fitted = fit_postprocessing(
-                    fitted_on, model_sha256="", smoothing_mm=smoothing_mm, method=method
-                )
-                steps = [
-                    *(["mean with mirror image"] if flip else []),
-                    *([f"smoothed over {fitted.smoothing_mm:g} mm"] if smoothing_mm else []),
-                    method if method != "auto" else f"auto: {fitted.calibrator.method}",
-                ]
-                lines.append(f"| {', '.join(steps)} | {_scores(held_out, fitted)} |")
+        for smoothing_mm, method in _MIRRORED if flip else _STEPS:
+            fitted = fit_postprocessing(
+                fitted_on, model_sha256="", smoothing_mm=smoothing_mm, method=method
+            )
+            steps = [
+                *(["mean with mirror image"] if flip else []),
+                *([f"smoothed over {fitted.smoothing_mm:g} mm"] if smoothing_mm else []),
+                _METHODS[method].format(fitted.calibrator.method),
+            ]
+            lines.append(f"| {', '.join(steps)} | {_scores(held_out, fitted)} |")
     lines += [
         "",
         f"{len(held_out)} slices of {len(set(held_out.patient_key))} held-out synthetic patients; "
