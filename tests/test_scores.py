@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import sklearn.metrics
+from made_up import made_up
 
 from ich_tf.calibration import choose_thresholds, fit_postprocessing
 from ich_tf.evaluation import score
@@ -15,29 +16,6 @@ from ich_tf.metrics import sigmoid, weighted_log_loss
 from ich_tf.postprocessing import Postprocessing
 from ich_tf.scores import Estimate
 from ich_tf.subgroups import divide
-
-
-def made_up(seed: int = 0, patients: int = 30) -> SlicePredictions:
-    rng = np.random.default_rng(seed)
-    slices = 12
-    number = patients * slices
-    severity = np.repeat(rng.normal(-1, 1.5, (patients, 6)), slices, axis=0)
-    labels = (rng.uniform(size=severity.shape) < sigmoid(severity)).astype(np.float32)
-    labels[:, ANY] = labels[:, :ANY].max(axis=1)
-    logits = severity + rng.normal(0, 1, severity.shape)
-    logits[:, ANY] = logits[:, :ANY].max(axis=1)
-    return SlicePredictions(
-        source_id=[f"ID_{i}" for i in range(number)],
-        patient_key=[f"P{i // slices}" for i in range(number)],
-        series_key=[f"S{i // 6}" for i in range(number)],
-        scanner=["GE" if i // slices % 2 else "Siemens" for i in range(number)],
-        slice_index=np.tile(np.arange(6), number // 6),
-        z_mm=np.tile(np.arange(6) * 5.0, number // 6).astype(np.float32),
-        spacing_mm=np.full((number, 2), 0.5, np.float32),
-        gantry_tilt_deg=np.repeat(rng.choice([0.0, 15.0], number // 6), 6).astype(np.float32),
-        labels=labels,
-        logits=logits.astype(np.float32),
-    )
 
 
 @pytest.fixture(scope="module")
