@@ -53,7 +53,9 @@ def phantom_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from ich_tf.phantom import PhantomConfig, write_dataset
 
     folder = tmp_path_factory.mktemp("phantoms") / "rsna"
-    write_dataset(folder, PhantomConfig(num_patients=12, seed=3, matrix=64), num_workers=2)
+    write_dataset(
+        folder, PhantomConfig(num_patients=12, seed=3, matrix=64, masks=True), num_workers=2
+    )
     return folder
 
 
