@@ -138,7 +138,7 @@ def predict(config: PredictConfig) -> PredictionResult:
     finished = False
     try:
         with LocalExecutor(config.num_workers) as executor:
-            reader = _Reader(sources, predictor, executor, store)
+            reader = Reader(sources, predictor, executor, store)
             predict_files(reader, config.batch_size)
             result = _write(config, sources, reader, store)
         finished = True
@@ -147,8 +147,15 @@ def predict(config: PredictConfig) -> PredictionResult:
     return result
 
 
-class _Reader:
-    """Files -> what the model sees of them."""
+class Reader:
+    """Files -> what the model sees of them.
+
+    Attributes:
+      sources: The files.
+      predictor: The model.
+      store: Where predictions, and the files that cannot be read, are noted.
+      image_ids: Of the files, as a submission names them.
+    """
 
     def __init__(
         self,
@@ -157,6 +164,7 @@ class _Reader:
         executor: LocalExecutor,
         store: PredictionStore,
     ) -> None:
+        """Reads nothing yet."""
         self.sources = sources
         self.predictor = predictor
         self.store = store
@@ -218,7 +226,7 @@ class _Reader:
                 yield group, [one for _, one in rejected], slices
 
 
-def predict_files(reader: _Reader, batch_size: int) -> None:
+def predict_files(reader: Reader, batch_size: int) -> None:
     """Predicts what the store lacks."""
     store = reader.store
     tracker = Tracker(len(reader.sources), "predict", "file", done=store.num_done())
@@ -301,7 +309,7 @@ def _fingerprint(sources: Sequence[Source], predictor: Predictor) -> str:
 
 
 def _write(
-    config: PredictConfig, sources: Sequence[Source], reader: _Reader, store: PredictionStore
+    config: PredictConfig, sources: Sequence[Source], reader: Reader, store: PredictionStore
 ) -> PredictionResult:
     path = config.submission_path
     rejected_path = path.with_name(f"{path.stem}_rejected.csv")
@@ -402,7 +410,7 @@ def _write_submission(config: PredictConfig, store: PredictionStore, predictor: 
     return len(missing)
 
 
-def _draw(config: PredictConfig, reader: _Reader) -> int:
+def _draw(config: PredictConfig, reader: Reader) -> int:
     """Draws the likeliest slices of the classes that are asked for, under their heat maps."""
     store, predictor = reader.store, reader.predictor
     folder = heatmaps_dir(config.submission_path)

@@ -139,6 +139,7 @@ COMMANDS = [
     "tools.benchmark.convert",
     "tools.benchmark.input",
     "tools.benchmark.memory",
+    "tools.benchmark.predict",
     "tools.benchmark.train",
     "tools.compare_postprocessing",
     "tools.compare_recipes",

@@ -7,7 +7,6 @@ Makes a few small phantoms first, and copies them under new ids, in a temporary 
 
 from __future__ import annotations
 
-import io
 import tempfile
 from pathlib import Path
 
@@ -24,12 +23,13 @@ _NUM_WORKERS = flags.DEFINE_integer("num_workers", 0, "Processes; 0 means one pe
 def main() -> None:
     """Makes phantoms, converts the first so many of them, prints what each process held."""
     from tools.benchmark.processes import run_weighed
+    from tools.benchmark.slices import write_slices
 
     counts = sorted(map(int, _NUM_SLICES.value))
     with tempfile.TemporaryDirectory() as folder:
         for count in counts:
             part = Path(folder) / f"first-{count}"
-            _write_slices(part, count)
+            write_slices(part, count, _MATRIX.value, _NUM_WORKERS.value)
             labels_csv = ""
             if _LABELS.value:
                 labels_csv = f"{folder}/first-{count}.csv"
@@ -58,29 +58,6 @@ def _write_labels(path: Path, count: int) -> None:
     values = np.random.default_rng(0).integers(0, 2, (count, len(CLASSES)))
     values[:, ANY] = 1
     write_long_csv(path, [f"ID_{number:09x}" for number in range(count)], values)
-
-
-def _write_slices(folder: Path, count: int) -> None:
-    """Writes so many slices: phantoms, and copies of them as other patients'."""
-    from ich_tf.dicom import read_headers
-    from ich_tf.phantom import PhantomConfig, write_dataset
-    from ich_tf.sources import list_sources
-
-    with tempfile.TemporaryDirectory() as phantoms:
-        config = PhantomConfig(num_patients=20, seed=0, matrix=_MATRIX.value)
-        write_dataset(phantoms, config, _NUM_WORKERS.value)
-        sources = list_sources(Path(phantoms) / "stage_2_train")
-        files = [source.read() for source in sources]
-    headers = [read_headers(io.BytesIO(data))[0] for data in files]
-    folder.mkdir()
-    for number in range(count):
-        copy, which = divmod(number, len(files))
-        data, header = files[which], headers[which]
-        # Ids of the same length, put in their place.
-        for identifier in (header.patient_id, header.study_id, header.series_id):
-            data = data.replace(identifier.encode(), f"{identifier[:-4]}{copy:04x}".encode())
-        name = f"ID_{number:09x}"
-        (folder / f"{name}.dcm").write_bytes(data.replace(header.image_id.encode(), name.encode()))
 
 
 if __name__ == "__main__":

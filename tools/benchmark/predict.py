@@ -1,0 +1,134 @@
+"""Measures prediction beside its floor, and weighs it with more and more files.
+
+  python -m tools.benchmark.predict --dicom_dir=D/stage_2_test
+
+The floor is the time that decoding takes alone, plus the time that the model takes alone on slices
+in memory. `predict` reads while it computes, so that it may take less.
+"""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from ich_tf import command
+
+_DICOM_DIR = flags.DEFINE_string(
+    "dicom_dir", "data/phantoms/stage_2_test", "Folder of DICOM files to measure with."
+)
+_BACKBONES = flags.DEFINE_list("backbones", ["resnet50", "tiny"], "The networks.")
+_IMAGE_SIZE = flags.DEFINE_integer("image_size", 224, "Input of the network, px.")
+_RECORD_SIZE = flags.DEFINE_integer("record_size", 256, "Rows and columns it was trained on.")
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Slices a step.", lower_bound=1)
+_NUM_FILES = flags.DEFINE_integer("num_files", 600, "At most so many.", lower_bound=1)
+_WEIGHED = flags.DEFINE_list(
+    "weighed", ["1000", "10000"], "Slices to weigh a prediction of, ascending; empty weighs none."
+)
+
+
+def main() -> None:
+    """Each network's floor and prediction; then memory."""
+    from ich_tf.sources import list_sources
+
+    sources = list_sources(_DICOM_DIR.value)[: _NUM_FILES.value]
+    with tempfile.TemporaryDirectory() as folder:
+        for backbone in _BACKBONES.value:
+            work_dir = _make_run(Path(folder) / backbone, backbone)
+            _measure(backbone, work_dir, sources, Path(folder))
+        _weigh(_make_run(Path(folder) / "weighed", "tiny"), Path(folder))
+
+
+def _make_run(work_dir: Path, backbone: str) -> Path:
+    """A work dir with random weights: what they say does not take longer."""
+    from ich_tf.checkpoints import ModelSpec, save_best
+
+    size = _RECORD_SIZE.value
+    windows = ("brain", "subdural", "soft")
+    spec = ModelSpec(backbone, (size, size, 3), _IMAGE_SIZE.value, windows)
+    save_best(work_dir, spec.build(), spec, epoch=1, val_loss=1.0)
+    return work_dir
+
+
+def _measure(backbone: str, work_dir: Path, sources: Sequence[Any], folder: Path) -> None:
+    import numpy as np
+
+    from ich_tf.conversion.local import LocalExecutor
+    from ich_tf.prediction import Reader, predict_files
+    from ich_tf.prediction_store import PredictionStore
+    from ich_tf.predictor import load_predictor
+    from ich_tf.reading import ReadTask, read_task
+    from ich_tf.strategies import make_strategy
+
+    predictor = load_predictor(work_dir, make_strategy("mirrored"))
+    size, batch = _RECORD_SIZE.value, _BATCH_SIZE.value
+    tasks = [ReadTask(source, size, predictor.windows) for source in sources]
+    with LocalExecutor() as executor:
+        # The workers start, and the files come from the disk's cache from here on.
+        images = [one.image for found in executor.map(read_task, tasks) for one in found]
+        batches = [
+            np.stack([one for one in images[start : start + batch] if one is not None])
+            for start in range(0, len(images) - batch + 1, batch)
+        ]
+        predictor.logits(batches[0])
+        begun = time.perf_counter()
+        for _ in itertools.chain.from_iterable(executor.map(read_task, tasks)):
+            pass
+        decoding = time.perf_counter() - begun
+        begun = time.perf_counter()
+        for one in batches:
+            predictor.logits(one)
+        model = (time.perf_counter() - begun) * len(images) / (len(batches) * batch)
+        store = PredictionStore(folder / f"{backbone}.sqlite", "")
+        reader = Reader(sources, predictor, executor, store)
+        inside = 0.0
+        logits = predictor.logits
+
+        def timed(images: Any) -> Any:
+            nonlocal inside
+            begun = time.perf_counter()
+            found = logits(images)
+            inside += time.perf_counter() - begun
+            return found
+
+        predictor.logits = timed  # type: ignore[method-assign]
+        begun = time.perf_counter()
+        predict_files(reader, batch)
+        whole = time.perf_counter() - begun
+        store.close(remove=True)
+    print(
+        f"{backbone}, {len(images)} slices: decoding alone {1000 * decoding / len(images):.2f} "
+        f"ms/slice, the model alone {1000 * model / len(images):.2f}, predict "
+        f"{1000 * whole / len(images):.2f}: {(decoding + model) / whole:.2f} of their sum's rate; "
+        f"{100 * inside / whole:.0f} % of the time in the model",
+        flush=True,
+    )
+
+
+def _weigh(work_dir: Path, folder: Path) -> None:
+    from tools.benchmark.processes import run_weighed
+    from tools.benchmark.slices import write_slices
+
+    for count in sorted(int(text) for text in _WEIGHED.value if text):
+        part = folder / f"first-{count}"
+        write_slices(part, count, 64)
+        weighed = run_weighed(
+            "ich_tf.predict",
+            f"--dicom_dir={part}",
+            f"--work_dir={work_dir}",
+            f"--out_csv={folder / f'{count}.csv'}",
+        )
+        print(
+            f"{count} slices: {weighed.main_mib:.0f} MiB the command, {weighed.worker_mib:.0f} MiB "
+            f"its largest worker, {weighed.seconds:.0f} s",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    command.run(main, __doc__)

@@ -1,0 +1,37 @@
+"""As many DICOM files as a measurement wants, of a few phantoms."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from pathlib import Path
+
+from ich_tf.dicom import read_headers
+from ich_tf.phantom import PhantomConfig, write_dataset
+from ich_tf.sources import list_sources
+
+
+def write_slices(folder: Path, count: int, matrix: int, num_workers: int = 0) -> None:
+    """Writes DICOM files: phantoms, and copies of them as other patients'.
+
+    Args:
+      folder: Made here.
+      count: Of slices.
+      matrix: Rows and columns of each.
+      num_workers: Processes; 0 means one per core.
+    """
+    with tempfile.TemporaryDirectory() as phantoms:
+        config = PhantomConfig(num_patients=20, seed=0, matrix=matrix)
+        write_dataset(phantoms, config, num_workers)
+        sources = list_sources(Path(phantoms) / "stage_2_train")
+        files = [source.read() for source in sources]
+    headers = [read_headers(io.BytesIO(data))[0] for data in files]
+    folder.mkdir()
+    for number in range(count):
+        copy, which = divmod(number, len(files))
+        data, header = files[which], headers[which]
+        # Ids of the same length, put in their place.
+        for identifier in (header.patient_id, header.study_id, header.series_id):
+            data = data.replace(identifier.encode(), f"{identifier[:-4]}{copy:04x}".encode())
+        name = f"ID_{number:09x}"
+        (folder / f"{name}.dcm").write_bytes(data.replace(header.image_id.encode(), name.encode()))
