@@ -16,7 +16,8 @@ SECOND_PYTHON ?= python3.13
 # What meets TensorFlow; the rest is the same on both stacks.
 CORE := $(addprefix tests/test_,$(addsuffix .py,metrics losses dropout records windows models optimizers \
 	augment input_pipeline neighbours class_balance precision strategies training_step self_check \
-	epoch checkpoints trainer inference cross_validation end_to_end))
+	epoch checkpoints trainer inference cross_validation heatmaps calibration saved_model prediction \
+	end_to_end))
 
 DEMO := data/phantoms data/tfrecords runs/resnet50
 
@@ -61,10 +62,12 @@ test-second: ## training, evaluation and prediction on TensorFlow 2.21 (SECOND_P
 	$(MAKE) setup-dev VENV=.venv-second PYTHON="$(SECOND_PYTHON)"
 	.venv-second/bin/python -m pytest -m "not slow" -p no:cacheprovider $(CORE)
 
-bench: $(VENV)/.dev ## measure conversion, reading and training
+bench: $(VENV)/.dev ## measure conversion, reading, training, prediction, intervals
 	$(BIN)/python -m tools.benchmark.convert
 	$(BIN)/python -m tools.benchmark.input
 	$(BIN)/python -m tools.benchmark.train
+	$(BIN)/python -m tools.benchmark.predict
+	$(BIN)/python -m pytest -s tests/test_bootstrap.py -m slow
 
 lock: ## compile the lock files from pyproject.toml (needs uv)
 	for extra in "" dev; do uv pip compile pyproject.toml $${extra:+--extra $$extra --extra codecs --extra dask --extra beam} --universal --python-version 3.10 \

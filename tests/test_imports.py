@@ -141,6 +141,7 @@ COMMANDS = [
     "tools.benchmark.memory",
     "tools.benchmark.predict",
     "tools.benchmark.train",
+    "tools.check_submission",
     "tools.compare_postprocessing",
     "tools.compare_recipes",
     "tools.demo",

@@ -118,6 +118,14 @@ def test_several_problems_are_all_named(sample: Path, sound: Path):
     }
 
 
+def test_the_command_says_sound_or_what_is_not(run_command, sample: Path, sound: Path):
+    flags = (f"--submission_csv={sound}", f"--sample_csv={sample}")
+    assert "sound" in run_command("tools.check_submission", *flags).stdout
+    change(sound, 6, "ID_b_any,1.2")
+    failed = run_command("tools.check_submission", *flags, code=1)
+    assert "out of range: 1 rows, the first ID_b_any with 1.2" in failed.stderr
+
+
 def test_what_cannot_be_read_at_all(sample: Path, sound: Path, tmp_path: Path):
     with pytest.raises(LabelError, match="no such file"):
         check_submission(tmp_path / "none.csv", sample)
