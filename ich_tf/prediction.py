@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -21,10 +21,7 @@ import numpy as np
 
 from ich_tf import series, submission
 from ich_tf.config import PredictConfig
-from ich_tf.conversion.index import IndexEntry, read_each
 from ich_tf.conversion.local import LocalExecutor
-from ich_tf.crop import Box
-from ich_tf.dicom import Header
 from ich_tf.errors import InputError
 from ich_tf.explanation import Explainer, normalized, overlay
 from ich_tf.levels import SLICE
@@ -32,44 +29,14 @@ from ich_tf.postprocessing import DEFAULT_POINT
 from ich_tf.prediction_store import PredictionStore, StoredPrediction
 from ich_tf.predictor import Predictor, load_predictor
 from ich_tf.progress import Tracker
-from ich_tf.reading import ReadSlice, ReadTask, read_task
 from ich_tf.series_summary import csv_line, write_series_csv, write_series_json
 from ich_tf.shards import write_parts
+from ich_tf.slice_reader import Reader, SeenSlice
 from ich_tf.sources import Source, list_sources, stamps_sha256
 from ich_tf.strategies import make_strategy
 from ich_tf.windows import apply_windows, preset_windows
 
 _LOG = logging.getLogger(__name__)
-# Files whose tasks are made at once; between two lots the workers stand still for a moment.
-_FILES_AT_ONCE = 4096
-
-
-@dataclass(frozen=True)
-class Group:
-    """Files that are read together, because a slice is seen between its neighbours.
-
-    Attributes:
-      sources: Places in the list of sources.
-      crops: Source -> frame -> what to cut out; nothing for whole images.
-    """
-
-    sources: list[int]
-    crops: dict[int, dict[int, Box]]
-
-
-@dataclass(frozen=True, eq=False)
-class _Seen:
-    """A slice as the model sees it.
-
-    Attributes:
-      source: Its file's place in the list of sources.
-      header: Where it is.
-      image: [H, W, neighbours * C].
-    """
-
-    source: int
-    header: Header
-    image: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -147,90 +114,11 @@ def predict(config: PredictConfig) -> PredictionResult:
     return result
 
 
-class Reader:
-    """Files -> what the model sees of them.
-
-    Attributes:
-      sources: The files.
-      predictor: The model.
-      store: Where predictions, and the files that cannot be read, are noted.
-      image_ids: Of the files, as a submission names them.
-    """
-
-    def __init__(
-        self,
-        sources: Sequence[Source],
-        predictor: Predictor,
-        executor: LocalExecutor,
-        store: PredictionStore,
-    ) -> None:
-        """Reads nothing yet."""
-        self.sources = sources
-        self.predictor = predictor
-        self.store = store
-        self.image_ids = _image_ids(sources)
-        self._executor = executor
-        self._windows = () if predictor.stored_hu else predictor.windows
-
-    def groups(self) -> Iterator[Group]:
-        """All files, in the groups in which they are read."""
-        if self.predictor.neighbours == 1 and self.predictor.crop == "none":
-            return (Group([source], {}) for source in range(len(self.sources)))
-        if not self.store.is_laid_out:
-            self.store.add_layout(self._look())
-        return (Group(*found) for found in self.store.layout(len(self.sources)))
-
-    def _look(self) -> Iterator[tuple[int, Header, Box]]:
-        """Every slice of every file, once, before the first is predicted."""
-        places = {source: place for place, source in enumerate(self.sources)}
-        for one in read_each(self.sources, self._executor, self.predictor.crop):
-            if isinstance(one, IndexEntry):
-                yield places[one.source], one.header, one.crop
-
-    def read(self, groups: Iterable[Group]) -> Iterator[tuple[Group, list[ReadSlice], list[_Seen]]]:
-        """Each group with its files that could not be read, and its slices.
-
-        As in training, at a series' ends the last slice stands again, and a slice that cannot be
-        read is passed over.
-        """
-        neighbours = self.predictor.neighbours
-        offsets = np.arange(neighbours) - neighbours // 2
-        for lot in _lots(groups):
-            tasks = [
-                ReadTask(
-                    self.sources[source],
-                    self.predictor.record_shape[0],
-                    self._windows,
-                    group.crops.get(source, {}),
-                )
-                for group in lot
-                for source in group.sources
-            ]
-            found = self._executor.map(read_task, tasks)
-            for group in lot:
-                rejected, slices = [], []
-                for source in group.sources:
-                    for one in next(found):
-                        if one.header is None or one.image is None:
-                            rejected.append((source, one))
-                        else:
-                            slices.append(_Seen(source, one.header, one.image))
-                if neighbours > 1:
-                    slices = [
-                        member
-                        for members in series.group_by_series(slices).values()
-                        for member in _with_neighbours(members, offsets)
-                    ]
-                for source, one in rejected:
-                    self.store.reject(source, one.reason, one.message)
-                yield group, [one for _, one in rejected], slices
-
-
 def predict_files(reader: Reader, batch_size: int) -> None:
     """Predicts what the store lacks."""
     store = reader.store
     tracker = Tracker(len(reader.sources), "predict", "file", done=store.num_done())
-    waiting: list[_Seen] = []
+    waiting: list[SeenSlice] = []
     finished: deque[tuple[int, list[int]]] = deque()
     taken = 0
 
@@ -240,9 +128,7 @@ def predict_files(reader: Reader, batch_size: int) -> None:
         padding = [(0, batch_size - len(images)), (0, 0), (0, 0), (0, 0)]
         logits = reader.predictor.logits(np.pad(images, padding))
         store.add(
-            StoredPrediction(
-                one.source, _image_id(reader.image_ids[one.source], one.header), one.header, row
-            )
+            StoredPrediction(one.source, reader.image_id(one), one.header, row)
             for one, row in zip(waiting, logits, strict=False)
         )
         waiting.clear()
@@ -255,7 +141,9 @@ def predict_files(reader: Reader, batch_size: int) -> None:
             tracker.update(len(sources))
 
     todo = (group for group in reader.groups() if not store.is_done(group.sources))
-    for group, _, slices in reader.read(todo):
+    for group, rejected, slices in reader.read(todo):
+        for source, failed in rejected:
+            store.reject(source, failed.reason, failed.message)
         for one in slices:
             waiting.append(one)
             taken += 1
@@ -267,39 +155,6 @@ def predict_files(reader: Reader, batch_size: int) -> None:
         flush()
     settle(taken)
     tracker.close()
-
-
-def _with_neighbours(members: Sequence[_Seen], offsets: np.ndarray) -> Iterator[_Seen]:
-    """The slices of a series, in order, each with those beside it."""
-    for place, one in enumerate(members):
-        places = np.clip(place + offsets, 0, len(members) - 1)
-        image = np.concatenate([members[other].image for other in places], axis=-1)
-        yield _Seen(one.source, one.header, image)
-
-
-def _lots(groups: Iterable[Group]) -> Iterator[list[Group]]:
-    """Groups, some thousand files at a time."""
-    groups = iter(groups)
-    for first in groups:
-        lot, count = [first], len(first.sources)
-        for group in groups:
-            lot.append(group)
-            count += len(group.sources)
-            if count >= _FILES_AT_ONCE:
-                break
-        yield lot
-
-
-def _image_ids(sources: Sequence[Source]) -> list[str]:
-    """RSNA's rule, the file's stem; the path within the source where stems repeat."""
-    unique = len({source.stem for source in sources}) == len(sources)
-    names = [source.stem if unique else source.name for source in sources]
-    # A name that is not UTF-8 could not be written into a CSV.
-    return [name.encode("utf-8", "backslashreplace").decode() for name in names]
-
-
-def _image_id(name: str, header: Header) -> str:
-    return f"{name}/{header.frame}" if header.frame else name
 
 
 def _fingerprint(sources: Sequence[Source], predictor: Predictor) -> str:

@@ -106,6 +106,7 @@ ORDER = [
     "cross_validation",
     "submission",
     "prediction_store",
+    "slice_reader",
     "series_summary",
     "prediction",
     "saved_model",

@@ -176,7 +176,7 @@ def test_killed_it_goes_on_and_says_the_same(
     number = len(read_submission(plain))
     seen = []
 
-    import ich_tf.prediction as room
+    import ich_tf.slice_reader as room
 
     original = room.read_task
     room.read_task = lambda task: seen.append(task.source.name) or original(task)

@@ -9,14 +9,13 @@ that the machinery works, and nothing about real CT. Run again, it goes on where
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from absl import flags
 
 from ich_tf import command
+from tools.steps import make_records, run_step
 
 _OUT_DIR = flags.DEFINE_string(
     "out_dir", "runs/postprocessing", "Folder of phantoms, records, run and table."
@@ -44,39 +43,18 @@ def main() -> None:
     from ich_tf.shards import Manifest, write_text
 
     out_dir = Path(_OUT_DIR.value)
-    records, work_dir = out_dir / "tfrecords", out_dir / "run"
-    _make(out_dir / "phantoms", records, work_dir)
-    text = _tables(Manifest.load(records), work_dir, out_dir / "phantoms/stage_2_train_masks")
-    print(text)
-    write_text(out_dir / "postprocessing.md", text + "\n")
-
-
-def _make(phantoms: Path, records: Path, work_dir: Path) -> None:
-    if not (phantoms / "phantoms.json").is_file() or not (records / "_SUCCESS").is_file():
-        _run(
-            "tools.make_phantoms",
-            "--flagfile=configs/demo_phantoms.flags",
-            f"--num_patients={_NUM_PATIENTS.value}",
-            f"--out_dir={phantoms}",
-            "--overwrite",
-        )
-    _run(
-        "tools.make_tfrecords",
-        f"--dicom_dir={phantoms / 'stage_2_train'}",
-        f"--labels_csv={phantoms / 'stage_2_train.csv'}",
-        f"--out_dir={records}",
-        "--image_size=128",
-        "--num_folds=4",
-        "--test_fraction=0.3",
-        "--shard_mb=8",
-    )
-    _run(
+    work_dir = out_dir / "run"
+    records = make_records(out_dir, _NUM_PATIENTS.value, "--num_folds=4", "--test_fraction=0.3")
+    run_step(
         "ich_tf.train",
         "--flagfile=configs/demo.flags",
         f"--data_dir={records}",
         f"--work_dir={work_dir}",
         *_TRAIN_FLAGS.value,
     )
+    text = _tables(Manifest.load(records), work_dir, out_dir / "phantoms/stage_2_train_masks")
+    print(text)
+    write_text(out_dir / "postprocessing.md", text + "\n")
 
 
 def _tables(manifest: Any, work_dir: Path, masks_dir: Path) -> str:
@@ -136,15 +114,6 @@ def _scores(held_out: Any, fitted: Any) -> str:
         for truth, prob in zip(labels.T, found.T, strict=True)
     ]
     return f"{weighted_log_loss(labels, found):.4f} | {np.mean(errors):.4f}"
-
-
-def _run(module: str, *arguments: str) -> None:
-    from ich_tf.errors import InputError
-
-    print(f"\n$ python -m {module} {' '.join(arguments)}", flush=True)
-    done = subprocess.run([sys.executable, "-m", module, *arguments], check=False)
-    if done.returncode:
-        raise InputError(f"python -m {module} ended with exit code {done.returncode}; see above.")
 
 
 if __name__ == "__main__":

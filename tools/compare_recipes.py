@@ -10,13 +10,12 @@ Run again, it goes on where it stopped.
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 from absl import flags
 
 from ich_tf import command
+from tools.steps import make_records, run_step
 
 _RECIPES = flags.DEFINE_list(
     "recipes",
@@ -37,8 +36,7 @@ def main() -> None:
     from ich_tf.shards import read_json, write_text
 
     out_dir = Path(_OUT_DIR.value)
-    records = out_dir / "tfrecords"
-    _make_data(out_dir / "phantoms", records)
+    records = make_records(out_dir, _NUM_PATIENTS.value, "--test_fraction=0.2")
     lines = [
         "| recipe | " + " | ".join(f"seed {seed}" for seed in _SEEDS.value) + " | constant |",
         "| --- |" + " ---: |" * (len(_SEEDS.value) + 1),
@@ -56,27 +54,8 @@ def main() -> None:
     write_text(out_dir / "recipes.md", "\n".join(lines) + "\n")
 
 
-def _make_data(phantoms: Path, records: Path) -> None:
-    _run(
-        "tools.make_phantoms",
-        "--flagfile=configs/demo_phantoms.flags",
-        f"--num_patients={_NUM_PATIENTS.value}",
-        f"--out_dir={phantoms}",
-        "--overwrite",
-    )
-    _run(
-        "tools.make_tfrecords",
-        f"--dicom_dir={phantoms / 'stage_2_train'}",
-        f"--labels_csv={phantoms / 'stage_2_train.csv'}",
-        f"--out_dir={records}",
-        "--image_size=128",
-        "--test_fraction=0.2",
-        "--shard_mb=8",
-    )
-
-
 def _train(recipe: str, seed: str, records: Path, work_dir: Path) -> None:
-    _run(
+    run_step(
         "ich_tf.train",
         f"--flagfile=configs/{recipe}.flags",
         f"--data_dir={records}",
@@ -90,16 +69,7 @@ def _train(recipe: str, seed: str, records: Path, work_dir: Path) -> None:
         "--bn_momentum=0.9",
         *_TRAIN_FLAGS.value,
     )
-    _run("ich_tf.evaluate", f"--data_dir={records}", f"--work_dir={work_dir}", "--noreport")
-
-
-def _run(module: str, *arguments: str) -> None:
-    from ich_tf.errors import InputError
-
-    print(f"\n$ python -m {module} {' '.join(arguments)}", flush=True)
-    done = subprocess.run([sys.executable, "-m", module, *arguments], check=False)
-    if done.returncode:
-        raise InputError(f"python -m {module} ended with exit code {done.returncode}; see above.")
+    run_step("ich_tf.evaluate", f"--data_dir={records}", f"--work_dir={work_dir}", "--noreport")
 
 
 if __name__ == "__main__":

@@ -8,13 +8,12 @@ done. Everything goes to data/ and runs/, which git ignores.
 from __future__ import annotations
 
 import shlex
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from ich_tf import command
+from tools.steps import run_step
 
 _PHANTOMS = Path("data/phantoms")
 _RECORDS = Path("data/tfrecords")
@@ -42,11 +41,8 @@ def main() -> None:
     start = time.monotonic()
     seconds = {}
     for step in _STEPS:
-        print(f"\n$ python -m {step}", flush=True)
         begun = time.monotonic()
-        done = subprocess.run([sys.executable, "-m", *shlex.split(step)], check=False)
-        if done.returncode:
-            raise InputError(f"python -m {step} ended with exit code {done.returncode}; see above.")
+        run_step(*shlex.split(step))
         seconds[step.split()[0]] = time.monotonic() - begun
     print("\nDrawing.", flush=True)
     sheet = _draw()

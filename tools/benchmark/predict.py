@@ -59,10 +59,11 @@ def _measure(backbone: str, work_dir: Path, sources: Sequence[Any], folder: Path
     import numpy as np
 
     from ich_tf.conversion.local import LocalExecutor
-    from ich_tf.prediction import Reader, predict_files
+    from ich_tf.prediction import predict_files
     from ich_tf.prediction_store import PredictionStore
     from ich_tf.predictor import load_predictor
     from ich_tf.reading import ReadTask, read_task
+    from ich_tf.slice_reader import Reader
     from ich_tf.strategies import make_strategy
 
     predictor = load_predictor(work_dir, make_strategy("mirrored"))
