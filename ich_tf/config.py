@@ -410,6 +410,38 @@ class CalibrateConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class ExtractConfig:
+    """An extraction of features. Each field's meaning stands in its `help`.
+
+    Raises:
+      ConfigError: If a field is out of range.
+    """
+
+    data_dir: str = _field("data/tfrecords", "The folder that the slice models were trained on.")
+    work_dir: str = _field(
+        "runs/resnet50_folds", "The folder of runs that ich_tf.train --validation_fold=all made."
+    )
+    out_dir: str = _field("data/features", "Folder for the records of series.")
+    feature_dim: int = _field(
+        64, "Numbers a slice: so many principal components of the networks' features."
+    )
+    num_aligned: int = _field(
+        2000, "Slices on which each network's features are brought into the first one's axes."
+    )
+    batch_size: int = _field(64, "Slices a step.")
+
+    def __post_init__(self) -> None:
+        for name in ("feature_dim", "batch_size"):
+            _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        _require(
+            self.num_aligned >= 10 * self.feature_dim,
+            "num_aligned",
+            self.num_aligned,
+            f"ten times feature_dim, which is {self.feature_dim}, or more",
+        )
+
+
+@dataclasses.dataclass(frozen=True)
 class EvaluateConfig:
     """An evaluation. Each field's meaning stands in its `help`.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -180,6 +180,30 @@ def encode(record: SliceRecord) -> bytes:
             raise ValueError(f"{name} has {len(values)} values; the schema says {count}.")
         parts += _entry(key, kind, values)
     return b"".join((_FIELD_1, _varint(sum(map(len, parts))), *parts))
+
+
+def encode_example(features: Mapping[str, tuple[type, Sequence[Any]]]) -> bytes:
+    """Serializes any features as a `tf.train.Example`, sorted by name: the same bytes each time.
+
+    Args:
+      features: Name -> bytes, int or float, and its values.
+    """
+    parts: list[bytes] = []
+    for name, (kind, values) in sorted(features.items()):
+        parts += _entry(_FIELD_1 + _varint(len(name)) + name.encode(), kind, values)
+    return b"".join((_FIELD_1, _varint(sum(map(len, parts))), *parts))
+
+
+def decode_example(payload: bytes) -> dict[str, Sequence[Any]]:
+    """The features of an Example as `encode_example` wrote it: name -> values.
+
+    Raises:
+      CorruptRecordError: If the payload is none.
+    """
+    try:
+        return _read_features(payload)
+    except (IndexError, KeyError, ValueError, struct.error) as error:
+        raise CorruptRecordError(f"is no Example ({error}).") from error
 
 
 def decode(payload: bytes) -> SliceRecord:

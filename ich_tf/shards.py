@@ -523,9 +523,14 @@ def write_text(path: Path, text: str) -> None:
 
 def write_parts(path: Path, parts: Iterable[str]) -> None:
     """Writes a text file atomically, part by part."""
+    write_bytes(path, (part.encode("utf-8") for part in parts))
+
+
+def write_bytes(path: Path, parts: Iterable[bytes]) -> None:
+    """Writes a file atomically, part by part."""
     with _atomic_file(path) as file:
         for part in parts:
-            file.write(part.encode("utf-8"))
+            file.write(part)
         file.flush()
         os.fsync(file.fileno())
 

@@ -99,6 +99,23 @@ def work_dir(
     return folder
 
 
+@pytest.fixture(scope="session")
+def folds_dir(
+    run_command: Command, data_dir: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Short runs of all folds of `data_dir`; shared, so copy before changing."""
+    folder = tmp_path_factory.mktemp("folds") / "w"
+    run_command(
+        "ich_tf.train",
+        "--flagfile=configs/smoke.flags",
+        f"--data_dir={data_dir}",
+        f"--work_dir={folder}",
+        "--validation_fold=all",
+        "--max_steps_per_epoch=5",
+    )
+    return folder
+
+
 @pytest.fixture
 def work_copy(work_dir: Path, tmp_path: Path) -> Path:
     """A copy of `work_dir` that a test may change."""

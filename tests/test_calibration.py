@@ -136,16 +136,8 @@ def test_an_ensemble_is_the_mean_of_its_members(
         load_predictor(moved / "together", strategy)
 
 
-def test_folds_are_joined(run_command, data_dir: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "folds"
-    run_command(
-        "ich_tf.train",
-        "--flagfile=configs/smoke.flags",
-        f"--data_dir={data_dir}",
-        f"--work_dir={folder}",
-        "--validation_fold=all",
-        "--max_steps_per_epoch=5",
-    )
+def test_folds_are_joined(run_command, data_dir: Path, folds_dir: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(folds_dir, tmp_path / "folds"))
     done = run_command("ich_tf.calibrate", f"--data_dir={data_dir}", f"--work_dir={folder}")
     assert "fold-0, fold-1, fold-2" in done.stdout
     after = json.loads((folder / "calibration.json").read_text())

@@ -85,6 +85,8 @@ ORDER = [
     "checkpoints",
     "ensemble",
     "predictor",
+    "series_features",
+    "alignment",
     "scores",
     "subgroups",
     "history",
@@ -94,6 +96,7 @@ ORDER = [
     "self_check",
     "interruption",
     "epoch",
+    "feature_extraction",
     "trainer",
     "calibration",
     "localization",
@@ -112,7 +115,7 @@ ORDER = [
     "saved_model",
     "command",
 ]
-RUNNABLE = {"command", "train", "calibrate", "evaluate", "predict", "export"}
+RUNNABLE = {"command", "train", "calibrate", "evaluate", "predict", "export", "extract_features"}
 NO_TENSORFLOW = [
     "ich_tf",
     "ich_tf.labels",
@@ -152,6 +155,7 @@ COMMANDS = [
     "ich_tf.evaluate",
     "ich_tf.predict",
     "ich_tf.export",
+    "ich_tf.extract_features",
 ]
 
 
