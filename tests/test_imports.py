@@ -86,6 +86,7 @@ ORDER = [
     "ensemble",
     "predictor",
     "series_features",
+    "series_model",
     "alignment",
     "scores",
     "subgroups",
