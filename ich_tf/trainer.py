@@ -14,29 +14,26 @@ import numpy as np
 import tensorflow as tf
 
 from ich_tf import checkpoints, metrics, run_log
-from ich_tf.augment import make_augment
-from ich_tf.class_balance import shift_prior
 from ich_tf.config import ALL_FOLDS, TrainConfig
 from ich_tf.epoch import check_skipped, divergence, run_epoch
 from ich_tf.errors import ConfigError, InputError, Terminated
 from ich_tf.history import EpochResult, read_history
-from ich_tf.inference import make_logits_fn, predict_records
-from ich_tf.input_pipeline import epoch_records, eval_batches, read_batches, train_batches
+from ich_tf.inference import make_logits_fn
+from ich_tf.input_pipeline import read_batches
 from ich_tf.interruption import Interruption
-from ich_tf.losses import training_loss
 from ich_tf.optimizers import make_optimizer, make_schedule
 from ich_tf.precision import choose_precision, choose_xla, devices_of, policy_scope
 from ich_tf.self_check import check_replicas, check_step
-from ich_tf.shards import Manifest, Shard, damage_named, label_counts, num_records
+from ich_tf.shards import damage_named
 from ich_tf.stack import keras
 from ich_tf.strategies import (
-    deal_shards,
     make_strategy,
     split_batch,
     sum_over_workers,
     worker_of,
 )
 from ich_tf.training_step import TrainingStep
+from ich_tf.training_task import SliceTask, Task
 
 _LOG = logging.getLogger(__name__)
 _STEPS_BETWEEN_LOGS = 50
@@ -84,10 +81,19 @@ def train(config: TrainConfig, strategy: tf.distribute.Strategy | None = None) -
     with Interruption() as interruption:
         run = _Run(config, strategy, interruption)
         try:
-            with damage_named(run.manifest.shards):
+            with damage_named(run.task.shards):
                 return run.train()
         finally:
             run.log.close()
+
+
+def make_task(config: TrainConfig) -> Task:
+    """What a config asks to be trained.
+
+    Raises:
+      InputError: If its data cannot be trained on.
+    """
+    return SliceTask(config)
 
 
 class _Run:
@@ -101,17 +107,9 @@ class _Run:
     ) -> None:
         self.config = config
         self.interruption = interruption
-        self.manifest = Manifest.load(config.data_dir)
-        fold = int(config.validation_fold)
-        train_shards = self.manifest.train_shards(fold)
-        val_shards = self.manifest.fold_shards(fold)
-        data = run_log.describe_data(self.manifest)
+        self.task = make_task(config)
+        data = self.task.data
         checkpoints.check_work_dir(config.work_dir, config, data)
-        if config.window_jitter and self.manifest.encoding != "hu16":
-            raise InputError(
-                f"{config.data_dir}: holds records of encoding {self.manifest.encoding}; "
-                "--window_jitter needs Hounsfield units. Convert with --encoding=hu16."
-            )
 
         if config.deterministic:
             tf.config.experimental.enable_op_determinism()
@@ -119,35 +117,17 @@ class _Run:
         self.worker = worker_of(self.strategy)
         choices = self._choose()
         precision, xla = choices["precision"], choices["xla"] == "on"
-        self.train_shards, self.local_batch, self.steps = self._deal(train_shards)
-        self.val_count = num_records(val_shards)
-        self.val_shards = val_shards
-        if self.worker.count > 1:
-            self.val_shards = deal_shards(val_shards, self.worker.count)[self.worker.index]
+        self.task.deal(self.worker)
+        self.steps = self.task.steps
         _LOG.info(
-            "%s: %d slices to train on, %d to validate on (fold %d)",
-            *(config.data_dir, num_records(train_shards), self.val_count, fold),
+            "%s: %d slices to train on, %d to validate on (fold %s)",
+            *(config.data_dir, self.task.num_train, self.task.num_validation),
+            config.validation_fold,
         )
 
         keras.utils.set_random_seed(config.seed)
-        self.prior = label_counts(train_shards) / num_records(train_shards)
-        self.spec = checkpoints.ModelSpec(
-            backbone=config.backbone,
-            record_shape=self.manifest.image_shape,
-            image_size=config.image_size,
-            windows=tuple(self.manifest.windows),
-            stored_hu=self.manifest.encoding == "hu16",
-            crop=self.manifest.crop,
-            dropout=config.dropout,
-            bn_momentum=config.bn_momentum,
-            freeze_bn=config.freeze_bn,
-            neighbours=config.neighbours,
-            negatives_kept=config.negatives_kept,
-            prior=tuple(self.prior.tolist()),
-        )
         with self.strategy.scope(), policy_scope(precision):
-            bias = shift_prior(self.prior, config.negatives_kept)
-            self.model = self.spec.build(weights=config.weights, bias=bias)
+            self.model = self.task.build()
             self.optimizer = make_optimizer(config, self.steps, loss_scaling=precision == "float16")
         self.schedule = make_schedule(config, self.steps)
         self.step = TrainingStep(
@@ -160,15 +140,10 @@ class _Run:
             clip_norm=config.clip_norm,
             accumulation=config.accumulation,
             ema_decay=config.ema_decay,
-            loss=functools.partial(
-                training_loss,
-                label_smoothing=config.label_smoothing,
-                negative_weight=config.negative_weight,
-            ),
+            loss=self.task.loss,
         )
         self.check = functools.partial(check_step, precision=precision, xla=xla)
         self.logits_fn = make_logits_fn(self.model, self.strategy)
-        self.augment = make_augment(config)
 
         # Every worker must save when the chief does, but only the chief's files count.
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
@@ -242,49 +217,12 @@ class _Run:
             "xla_reason": xla.reason,
         }
 
-    def _deal(self, shards: list[Shard]) -> tuple[list[Shard], int, int]:
-        """This worker's shards, its part of a batch, and the steps of an epoch."""
-        config, workers = self.config, self.worker.count
-        if config.batch_size % workers:
-            raise ConfigError(
-                f"batch_size is {config.batch_size}; it must be a multiple of the {workers} "
-                "workers."
-            )
-        hands = deal_shards(shards, workers) if workers > 1 else [shards]
-        batch = config.batch_size // workers
-        fewest = min(epoch_records(hand, config.negative_fraction) for hand in hands)
-        steps = fewest // batch
-        if not steps:
-            raise InputError(
-                f"{config.data_dir}: {fewest} slices to train on are less than one batch of "
-                f"{batch}. Lower --batch_size or convert more data."
-            )
-        if config.max_steps_per_epoch:
-            steps = min(steps, config.max_steps_per_epoch)
-        return hands[self.worker.index], batch, steps
-
-    def _batches(self, epoch: int, first_step: int) -> tf.data.Dataset:
-        config = self.config
-        return train_batches(
-            self.train_shards,
-            self.manifest.image_shape,
-            batch_size=self.local_batch,
-            seed=config.seed,
-            epoch=epoch,
-            encoding=self.manifest.encoding,
-            neighbours=config.neighbours,
-            negative_fraction=config.negative_fraction,
-            augment=self.augment,
-            first_step=first_step,
-            worker=self.worker.index,
-        ).take(self.steps - first_step)
-
     def _check_step(self) -> None:
         """Compares replicas with one device and XLA with none, on the epoch's first batch."""
         if self.worker.count > 1:
             _LOG.info("self-check: not over several workers")
             return
-        batch = next(read_batches(self._batches(self.progress.epoch, 0).take(1)))
+        batch = next(read_batches(self.task.batches(self.progress.epoch, 0).take(1)))
         parts = split_batch(self.strategy, *batch)
         found = self.check(self.step, self.strategy, *parts)
         other = {"replicas": "one device's", "xla": "those without XLA"}
@@ -301,7 +239,7 @@ class _Run:
         run_epoch(
             self.step,
             self.strategy,
-            self._batches(progress.epoch, progress.step),
+            self.task.batches(progress.epoch, progress.step),
             progress,
             self.steps,
             per_execution=self.config.steps_per_execution,
@@ -361,12 +299,18 @@ class _Run:
                 val_loss=val_loss,
                 val_per_class=tuple(per_class),
                 seconds=progress.seconds,
-                slices_per_second=self.steps * config.batch_size / max(progress.seconds, 1e-9),
+                slices_per_second=(
+                    self.steps * self.task.slices_per_step / max(progress.seconds, 1e-9)
+                ),
                 input_wait=progress.waited / max(progress.seconds, 1e-9),
             )
             if progress.finish_epoch(val_loss):
                 checkpoints.save_best(
-                    self.out_dir, self.model, self.spec, epoch=progress.epoch, val_loss=val_loss
+                    self.out_dir,
+                    self.model,
+                    self.task.spec,
+                    epoch=progress.epoch,
+                    val_loss=val_loss,
                 )
             if config.keep_epochs:
                 checkpoints.save_epoch(self.out_dir, self.model, progress.epoch)
@@ -385,29 +329,17 @@ class _Run:
 
     def _validate(self) -> tuple[float, list[float], float]:
         """Losses of the model as it is: weighted, a class, and of the constant training prior."""
-        predicted = predict_records(
-            self.logits_fn,
-            self._until_terminated(
-                eval_batches(
-                    self.val_shards,
-                    self.manifest.image_shape,
-                    batch_size=self.local_batch,
-                    encoding=self.manifest.encoding,
-                    neighbours=self.config.neighbours,
-                )
-            ),
-            expected=num_records(self.val_shards),
-        )
-        if not np.isfinite(predicted.logits).all():
+        labels, logits = self.task.validate(self.logits_fn, self._until_terminated)
+        if not np.isfinite(logits).all():
             raise divergence("a validation logit is not finite", self.progress.epoch + 1)
-        labels, probabilities = predicted.labels, predicted.probabilities
-        constant = np.broadcast_to(self.prior, labels.shape)
+        probabilities = metrics.sigmoid(logits)
+        constant = np.broadcast_to(self.task.prior, labels.shape)
         means = [
             metrics.weighted_log_loss(labels, probabilities),
             metrics.weighted_log_loss(labels, constant),
             *metrics.per_class_log_loss(labels, probabilities),
         ]
-        share = np.array(means) * len(predicted) / self.val_count
+        share = np.array(means) * len(labels) / self.task.num_validation
         loss, constant_loss, *per_class = sum_over_workers(self.strategy, share).tolist()
         return loss, per_class, constant_loss
 

@@ -98,6 +98,7 @@ ORDER = [
     "interruption",
     "epoch",
     "feature_extraction",
+    "training_task",
     "trainer",
     "calibration",
     "localization",

@@ -1,0 +1,188 @@
+"""What a run trains on and what it trains; the trainer knows no more of it than this.
+
+`SliceTask` is a network over slices. `series_task.SeriesTask` is a model over the features of a
+series.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from ich_tf import run_log
+from ich_tf.augment import make_augment
+from ich_tf.checkpoints import ModelSpec
+from ich_tf.class_balance import shift_prior
+from ich_tf.config import TrainConfig
+from ich_tf.errors import ConfigError, InputError
+from ich_tf.inference import LogitsFn, predict_records
+from ich_tf.input_pipeline import epoch_records, eval_batches, train_batches
+from ich_tf.losses import training_loss
+from ich_tf.shards import Manifest, Shard, label_counts, num_records
+from ich_tf.stack import keras
+from ich_tf.strategies import Worker, deal_shards
+from ich_tf.training_step import Loss
+
+# Wraps the batches of a validation, so that it can be ended between them.
+Watch = Callable[[Iterable[Any]], Iterator[Any]]
+
+
+class Task(Protocol):
+    """What a run trains on and what it trains.
+
+    Attributes:
+      data: What a run must find unchanged when it continues (`run_log.describe_data`).
+      shards: Files whose damage can be named.
+      prior: Share of positives a class in the training folds, float64 [6].
+      spec: Of the model.
+      loss: (labels, the model's outputs) -> float32 [n].
+      num_train, num_validation: Slices, over all workers.
+      batch_size: This worker's part of a batch.
+      steps: Of an epoch.
+      slices_per_step: Over all workers, on average.
+    """
+
+    data: dict[str, Any]
+    shards: Sequence[Shard]
+    prior: np.ndarray
+    spec: Any
+    loss: Loss
+    num_train: int
+    num_validation: int
+    batch_size: int
+    steps: int
+    slices_per_step: float
+
+    def deal(self, worker: Worker) -> None:
+        """Takes this worker's part; before all that follows.
+
+        Raises:
+          ConfigError: If workers do not divide the batch.
+          InputError: If there is less than a batch.
+        """
+
+    def build(self) -> keras.Model:
+        """The model with its initial weights, under the current scope and dtype policy."""
+
+    def batches(self, epoch: int, first_step: int) -> tf.data.Dataset:
+        """Inputs and labels of an epoch's steps, from one of them on."""
+
+    def validate(self, logits_fn: LogitsFn, watch: Watch) -> tuple[np.ndarray, np.ndarray]:
+        """This worker's validation slices: labels [n, 6] and logits [n, 6].
+
+        Raises:
+          DataError: If a record is missing.
+        """
+
+
+class SliceTask:
+    """A network over slices; see `Task`."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        """Opens the data.
+
+        Raises:
+          InputError: If they cannot be trained on.
+        """
+        self._config = config
+        self._manifest = manifest = Manifest.load(config.data_dir)
+        fold = int(config.validation_fold)
+        self._train_shards = manifest.train_shards(fold)
+        self._validation_shards = manifest.fold_shards(fold)
+        if config.window_jitter and manifest.encoding != "hu16":
+            raise InputError(
+                f"{config.data_dir}: holds records of encoding {manifest.encoding}; "
+                "--window_jitter needs Hounsfield units. Convert with --encoding=hu16."
+            )
+        self.data = run_log.describe_data(manifest)
+        self.shards: Sequence[Shard] = manifest.shards
+        self.num_train = num_records(self._train_shards)
+        self.num_validation = num_records(self._validation_shards)
+        self.prior = label_counts(self._train_shards) / self.num_train
+        self.batch_size, self.steps, self._worker = config.batch_size, 0, 0
+        self.slices_per_step = float(config.batch_size)
+        self.loss: Loss = functools.partial(
+            training_loss,
+            label_smoothing=config.label_smoothing,
+            negative_weight=config.negative_weight,
+        )
+        self.spec = ModelSpec(
+            backbone=config.backbone,
+            record_shape=manifest.image_shape,
+            image_size=config.image_size,
+            windows=tuple(manifest.windows),
+            stored_hu=manifest.encoding == "hu16",
+            crop=manifest.crop,
+            dropout=config.dropout,
+            bn_momentum=config.bn_momentum,
+            freeze_bn=config.freeze_bn,
+            neighbours=config.neighbours,
+            negatives_kept=config.negatives_kept,
+            prior=tuple(self.prior.tolist()),
+        )
+        self._augment = make_augment(config)
+
+    def deal(self, worker: Worker) -> None:
+        """As `Task.deal`."""
+        config = self._config
+        if config.batch_size % worker.count:
+            raise ConfigError(
+                f"batch_size is {config.batch_size}; it must be a multiple of the {worker.count} "
+                "workers."
+            )
+        hands = [self._train_shards]
+        if worker.count > 1:
+            hands = deal_shards(self._train_shards, worker.count)
+            self._validation_shards = deal_shards(self._validation_shards, worker.count)[
+                worker.index
+            ]
+        self.batch_size = config.batch_size // worker.count
+        fewest = min(epoch_records(hand, config.negative_fraction) for hand in hands)
+        steps = fewest // self.batch_size
+        if not steps:
+            raise InputError(
+                f"{config.data_dir}: {fewest} slices to train on are less than one batch of "
+                f"{self.batch_size}. Lower --batch_size or convert more data."
+            )
+        self.steps = min(steps, config.max_steps_per_epoch or steps)
+        self._train_shards, self._worker = hands[worker.index], worker.index
+
+    def build(self) -> keras.Model:
+        """As `Task.build`."""
+        bias = shift_prior(self.prior, self._config.negatives_kept)
+        return self.spec.build(weights=self._config.weights, bias=bias)
+
+    def batches(self, epoch: int, first_step: int) -> tf.data.Dataset:
+        """As `Task.batches`: images and labels."""
+        config = self._config
+        return train_batches(
+            self._train_shards,
+            self._manifest.image_shape,
+            batch_size=self.batch_size,
+            seed=config.seed,
+            epoch=epoch,
+            encoding=self._manifest.encoding,
+            neighbours=config.neighbours,
+            negative_fraction=config.negative_fraction,
+            augment=self._augment,
+            first_step=first_step,
+            worker=self._worker,
+        ).take(self.steps - first_step)
+
+    def validate(self, logits_fn: LogitsFn, watch: Watch) -> tuple[np.ndarray, np.ndarray]:
+        """As `Task.validate`."""
+        batches = eval_batches(
+            self._validation_shards,
+            self._manifest.image_shape,
+            batch_size=self.batch_size,
+            encoding=self._manifest.encoding,
+            neighbours=self._config.neighbours,
+        )
+        found = predict_records(
+            logits_fn, watch(batches), expected=num_records(self._validation_shards)
+        )
+        return found.labels, found.logits
