@@ -34,6 +34,7 @@ from ich_tf.labels import CLASSES
 from ich_tf.models import build_model, load_own_weights
 from ich_tf.postprocessing import CALIBRATION
 from ich_tf.records import CROPS
+from ich_tf.series_model import SeriesSpec
 from ich_tf.shards import file_sha256, read_json, write_json, write_text
 from ich_tf.stack import keras
 
@@ -119,7 +120,12 @@ class ModelSpec:
 
 
 def save_best(
-    work_dir: str | Path, model: keras.Model, spec: ModelSpec, *, epoch: int, val_loss: float
+    work_dir: str | Path,
+    model: keras.Model,
+    spec: ModelSpec | SeriesSpec,
+    *,
+    epoch: int,
+    val_loss: float,
 ) -> None:
     """Writes `best.weights.h5` and `model.json`.
 
@@ -164,7 +170,7 @@ def epoch_weights(work_dir: str | Path) -> list[str]:
     return sorted(f"{EPOCHS}/{path.name}" for path in (Path(work_dir) / EPOCHS).glob("epoch-*.h5"))
 
 
-def load_best(work_dir: str | Path) -> tuple[keras.Model, ModelSpec]:
+def load_best(work_dir: str | Path) -> tuple[keras.Model, ModelSpec | SeriesSpec]:
     """Builds the model of `model.json` and reads `best.weights.h5` into it.
 
     Returns:
@@ -179,7 +185,7 @@ def load_best(work_dir: str | Path) -> tuple[keras.Model, ModelSpec]:
 
 def load_model(
     work_dir: str | Path, weights: str = BEST_WEIGHTS, sha256: str = ""
-) -> tuple[keras.Model, ModelSpec, str]:
+) -> tuple[keras.Model, ModelSpec | SeriesSpec, str]:
     """Builds the model of `model.json` and reads weights of its run into it.
 
     Args:
@@ -219,15 +225,18 @@ def load_model(
     return model, spec, found
 
 
-def _read_model_json(work_dir: Path) -> tuple[ModelSpec, tuple[str, ...]]:
+def _read_model_json(work_dir: Path) -> tuple[ModelSpec | SeriesSpec, tuple[str, ...]]:
     path = work_dir / MODEL
     try:
         content = json.loads(path.read_text("utf-8"))
         values = dict(content["spec"])
-        for name in ("record_shape", "windows", "prior", "classes"):
-            values[name] = tuple(values[name])
+        values = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+        }
         hashes = (content["sha256"], content["previous_sha256"])
-        return ModelSpec(**values), tuple(value for value in hashes if value)
+        spec = SeriesSpec(**values) if values.get("kind") == "series" else ModelSpec(**values)
+        return spec, tuple(value for value in hashes if value)
     except FileNotFoundError as error:
         raise InputError(
             f"{work_dir}: holds no trained model (no {MODEL}). {_TRAIN.format(work_dir)}"

@@ -16,6 +16,8 @@ from ich_tf.errors import ConfigError
 from ich_tf.labels import CLASSES
 
 BACKBONES = ("resnet50", "efficientnet_b4", "tiny")
+# Over the slices of a series, on what ich_tf.extract_features wrote.
+SERIES_BACKBONES = ("bigru", "transformer")
 OPTIMIZERS = ("adam", "adamw", "sgd", "lamb", "radam")
 SCHEDULES = ("constant", "exponential", "cosine")
 STRATEGIES = ("one", "mirrored", "multi_worker")
@@ -34,6 +36,22 @@ FREE_FIELDS = (
     "keep_epochs",
     "self_check",
     "tensorboard",
+)
+
+
+_OF_IMAGES = (
+    "neighbours",
+    "bn_momentum",
+    "freeze_bn",
+    "negative_fraction",
+    "negative_weight",
+    "flip",
+    "shift",
+    "rotate",
+    "scale",
+    "window_jitter",
+    "cutout",
+    "mixup",
 )
 
 
@@ -67,7 +85,12 @@ class TrainConfig:
         0, "Of the initial weights, the order of the records, augmentation and dropout."
     )
 
-    backbone: str = _field("resnet50", "The network below the classifier.", BACKBONES)
+    backbone: str = _field(
+        "resnet50",
+        "The network below the classifier; bigru and transformer read the features of a series, "
+        "and --data_dir is then what ich_tf.extract_features wrote.",
+        (*BACKBONES, *SERIES_BACKBONES),
+    )
     weights: str = _field(
         "imagenet",
         "Initial weights: imagenet (downloaded once by Keras), none (random), or the path of a "
@@ -91,7 +114,21 @@ class TrainConfig:
         False, "Keep batch normalisation as loaded: neither its statistics nor its scale learn."
     )
 
-    batch_size: int = _field(32, "Slices an optimizer step, over all replicas and hosts.")
+    units: int = _field(64, "Of bigru and transformer: width of each direction, of each layer.")
+    layers: int = _field(2, "Of bigru and transformer.")
+    series_weight: float = _field(
+        0.1, "Of bigru and transformer: weight of a series' own loss beside its slices' mean."
+    )
+    reverse: bool = _field(
+        False,
+        "Of bigru and transformer: turn half of the series upside down in training, and take the "
+        "mean of both ways in prediction.",
+    )
+
+    batch_size: int = _field(
+        32,
+        "Slices an optimizer step, over all replicas and hosts; series, for bigru and transformer.",
+    )
     accumulation: int = _field(
         1,
         "Parts of each replica's batch that go through the network one after the other, their "
@@ -223,6 +260,8 @@ class TrainConfig:
             "accumulation",
             "steps_per_execution",
             "checkpoint_steps",
+            "units",
+            "layers",
         ):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         for name in (
@@ -234,6 +273,7 @@ class TrainConfig:
             "clip_norm",
             "cpu_replicas",
             "mixup",
+            "series_weight",
         ):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         for name in (
@@ -308,6 +348,8 @@ class TrainConfig:
             self.batch_size,
             f"a multiple of accumulation, which is {self.accumulation}",
         )
+        if self.backbone in SERIES_BACKBONES:
+            self._check_series()
         if self.backbone == "tiny":
             _require(
                 self.weights != "imagenet",
@@ -315,6 +357,29 @@ class TrainConfig:
                 self.weights,
                 "none or a path with --backbone=tiny, which has no ImageNet weights",
             )
+
+    def _check_series(self) -> None:
+        """What only images have is left as it is by default."""
+        for field in dataclasses.fields(self):
+            if field.name in _OF_IMAGES:
+                _require(
+                    getattr(self, field.name) == field.default,
+                    field.name,
+                    getattr(self, field.name),
+                    f"{field.default!r} with --backbone={self.backbone}, which sees no images",
+                )
+        _require(
+            self.weights == "none",
+            "weights",
+            self.weights,
+            f"none with --backbone={self.backbone}",
+        )
+        _require(
+            self.strategy != "multi_worker",
+            "strategy",
+            self.strategy,
+            f"one or mirrored with --backbone={self.backbone}",
+        )
 
     @property
     def negatives_kept(self) -> float:

@@ -29,6 +29,27 @@ def weighted_binary_crossentropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Ten
     return tf.linalg.matvec(crossentropy, weights)
 
 
+def series_loss(labels: tf.Tensor, logits: tf.Tensor, *, label_smoothing: float = 0.0) -> tf.Tensor:
+    """`training_loss` summed over the rows of series, each row with its weight.
+
+    Args:
+      labels: [n, r, 7], of each row the labels and, last, its weight; 0 for empty slots.
+      logits: [n, r, 6].
+      label_smoothing: As of `training_loss`.
+
+    Returns:
+      float32 [n].
+    """
+    rows, weights = labels[..., :-1], tf.cast(labels[..., -1], tf.float32)
+    shape = tf.shape(weights)
+    losses = training_loss(
+        tf.reshape(rows, [-1, len(WEIGHTS)]),
+        tf.reshape(logits, [-1, len(WEIGHTS)]),
+        label_smoothing=label_smoothing,
+    )
+    return tf.reduce_sum(tf.reshape(losses, shape) * weights, axis=1)
+
+
 def training_loss(
     labels: tf.Tensor,
     logits: tf.Tensor,

@@ -183,6 +183,11 @@ def load_member(member: Member, strategy: tf.distribute.Strategy) -> LoadedMembe
     """
     with strategy.scope():
         model, spec, sha256 = load_model(member.work_dir, member.weights, member.sha256)
+    if not isinstance(spec, ModelSpec):
+        raise InputError(
+            f"{member.work_dir}: holds a model of series ({spec.backbone}), where one of slices is "
+            "asked for."
+        )
     return LoadedMember(model, spec, member.share, sha256, make_logits_fn(model, strategy))
 
 

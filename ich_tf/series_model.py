@@ -8,17 +8,20 @@ model: what it adds to the slices' logits begins at 0.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from ich_tf.config import SERIES_BACKBONES
 from ich_tf.dropout import SeededDropout
 from ich_tf.labels import CLASSES
 from ich_tf.series_features import SeriesFeatures
 from ich_tf.stack import keras
 
 NUM_CLASSES = len(CLASSES)
+VERSION = 1
 # Place and mask.
 _EXTRA = 2
 # Distances between slices come in about this size.
@@ -94,6 +97,53 @@ def build_series_model(
     )(pooled)
     outputs = _Join(name="logits", dtype="float32")(whole, logits, added)
     return keras.Model(packed, outputs, name=f"ich_{backbone}")
+
+
+@dataclasses.dataclass(frozen=True)
+class SeriesSpec:
+    """All that is needed to build a series model again and to feed it.
+
+    Attributes:
+      backbone: One of `config.SERIES_BACKBONES`.
+      feature_dim: Numbers a slice.
+      units, layers, dropout, reverse: As in `config.TrainConfig`.
+      networks: SHA-256 of the weights of each network whose features it reads.
+      prior: Each class's share of positive slices in the training folds.
+      classes: Of its logits, in order.
+      kind: Tells it from a slice model's `checkpoints.ModelSpec`.
+      version: `VERSION`.
+    """
+
+    backbone: str
+    feature_dim: int
+    units: int
+    layers: int
+    dropout: float
+    reverse: bool
+    networks: tuple[str, ...]
+    prior: tuple[float, ...]
+    classes: tuple[str, ...] = CLASSES
+    kind: str = "series"
+    version: int = VERSION
+
+    def __post_init__(self) -> None:
+        if self.version != VERSION:
+            raise ValueError(f"version is {self.version}; this version reads {VERSION}")
+        if tuple(self.classes) != CLASSES or len(self.prior) != len(CLASSES):
+            raise ValueError(f"classes are {', '.join(self.classes)}; expected {CLASSES}")
+        if self.backbone not in SERIES_BACKBONES:
+            raise ValueError(f"backbone is {self.backbone!r}; expected one of {SERIES_BACKBONES}")
+
+    def build(self, bias: np.ndarray | None = None) -> keras.Model:
+        """Builds the model; `bias` as of `build_series_model`."""
+        return build_series_model(
+            self.backbone,
+            self.feature_dim,
+            units=self.units,
+            layers=self.layers,
+            dropout=self.dropout,
+            bias=bias,
+        )
 
 
 class _Unpack(keras.layers.Layer):  # type: ignore[misc]

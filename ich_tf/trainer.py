@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from ich_tf import checkpoints, metrics, run_log
-from ich_tf.config import ALL_FOLDS, TrainConfig
+from ich_tf.config import ALL_FOLDS, SERIES_BACKBONES, TrainConfig
 from ich_tf.epoch import check_skipped, divergence, run_epoch
 from ich_tf.errors import ConfigError, InputError, Terminated
 from ich_tf.history import EpochResult, read_history
@@ -24,6 +24,7 @@ from ich_tf.interruption import Interruption
 from ich_tf.optimizers import make_optimizer, make_schedule
 from ich_tf.precision import choose_precision, choose_xla, devices_of, policy_scope
 from ich_tf.self_check import check_replicas, check_step
+from ich_tf.series_task import SeriesTask
 from ich_tf.shards import damage_named
 from ich_tf.stack import keras
 from ich_tf.strategies import (
@@ -93,7 +94,7 @@ def make_task(config: TrainConfig) -> Task:
     Raises:
       InputError: If its data cannot be trained on.
     """
-    return SliceTask(config)
+    return SeriesTask(config) if config.backbone in SERIES_BACKBONES else SliceTask(config)
 
 
 class _Run:
