@@ -8,9 +8,15 @@ neither. No label is used.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+
+from ich_tf.shards import DataError, file_sha256
+
+AXES = "axes.npz"
 
 # Of the mean variance of a feature.
 _RIDGES = (1e-3, 1e-2, 1e-1, 1.0)
@@ -35,6 +41,33 @@ class Axes:
     def __call__(self, features: np.ndarray) -> np.ndarray:
         """[n, F] -> float32 [n, d], of variance about 1."""
         return np.asarray((features - self.mean) @ self.weights, np.float32)
+
+
+def save_axes(path: Path, axes: Sequence[Axes]) -> None:
+    """Writes the axes of networks, in their order."""
+    np.savez(
+        path,
+        **{f"mean_{i}": one.mean for i, one in enumerate(axes)},
+        **{f"weights_{i}": one.weights for i, one in enumerate(axes)},
+    )
+
+
+def load_axes(path: Path, sha256: str) -> list[Axes]:
+    """The inverse of `save_axes`.
+
+    Args:
+      path: The file.
+      sha256: That it must have.
+
+    Raises:
+      DataError: If it is missing or another.
+    """
+    if not path.is_file() or file_sha256(path) != sha256:
+        raise DataError(f"{path}: missing or damaged. Run python -m ich_tf.extract_features.")
+    with np.load(path) as found:
+        return [
+            Axes(found[f"mean_{i}"], found[f"weights_{i}"]) for i in range(len(found.files) // 2)
+        ]
 
 
 def principal_axes(features: np.ndarray, dim: int) -> Axes:

@@ -32,8 +32,8 @@ from ich_tf.metrics import (
 )
 from ich_tf.mixing import fit_shares, mix
 from ich_tf.postprocessing import POINTS, Postprocessing, Thresholds
-from ich_tf.predictor import Predictor, load_member
-from ich_tf.shards import Manifest
+from ich_tf.series_predictor import predictor_of
+from ich_tf.shards import Manifest, file_sha256
 from ich_tf.smoothing import smooth_logits
 from ich_tf.splits import fold_name
 from ich_tf.stack import keras
@@ -101,8 +101,7 @@ def calibrate(config: CalibrateConfig) -> Calibration:
                 )
             fold = fold_name(member.validation_fold())
             _LOG.info("%s/%s predicts %s", member.work_dir, member.weights, fold)
-            loaded = load_member(member, strategy)
-            predictor = Predictor([loaded], Postprocessing(flip=config.flip))
+            predictor = predictor_of([member], strategy, Postprocessing(flip=config.flip))
             predictor.check_data(manifest, member.work_dir)
             if fold in parts:
                 raise InputError(
@@ -110,7 +109,7 @@ def calibrate(config: CalibrateConfig) -> Calibration:
                     "runs to average with --members."
                 )
             parts[fold] = predictor.predict_split(manifest, fold, config.batch_size)
-            hashes.append(loaded.sha256)
+            hashes.append(file_sha256(member.work_dir / member.weights))
             keras.backend.clear_session()
         splits.append(set(parts))
         predicted.append(list(parts.values()))

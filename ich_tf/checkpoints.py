@@ -225,6 +225,18 @@ def load_model(
     return model, spec, found
 
 
+def read_spec(work_dir: str | Path) -> ModelSpec | SeriesSpec:
+    """What kind of model a folder holds.
+
+    Raises:
+      InputError: If it holds none.
+    """
+    work_dir = Path(work_dir)
+    if not work_dir.is_dir():
+        raise InputError(f"{work_dir}: no such work dir. {_TRAIN.format(work_dir)}")
+    return _read_model_json(work_dir)[0]
+
+
 def _read_model_json(work_dir: Path) -> tuple[ModelSpec | SeriesSpec, tuple[str, ...]]:
     path = work_dir / MODEL
     try:

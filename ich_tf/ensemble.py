@@ -52,8 +52,9 @@ class Member:
             ) from error
 
     def data_sha256(self) -> str:
-        """The hash of the data that it was trained on, as `run_log.describe_data` gives it."""
-        return str(read_json(self.work_dir / checkpoints.RUN)["data"]["sha256"])
+        """The hash of the slices that it was trained on, as `run_log.describe_data` gives it."""
+        data = read_json(self.work_dir / checkpoints.RUN)["data"]
+        return str(data.get("slices_sha256", data["sha256"]))
 
 
 def runs_of(work_dir: str | Path) -> list[Path]:

@@ -15,7 +15,7 @@ from ich_tf.levels import LEVELS, at_level
 from ich_tf.masks import Masks, area_mm2
 from ich_tf.metrics import sigmoid
 from ich_tf.model_card import write_model_card
-from ich_tf.predictor import load_predictor
+from ich_tf.series_predictor import load_predictor
 from ich_tf.shards import Manifest, write_json, write_text
 from ich_tf.strategies import make_strategy
 

@@ -7,25 +7,25 @@ from every network.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from ich_tf import run_log
-from ich_tf.alignment import Axes, fit_axes, principal_axes
+from ich_tf.alignment import AXES, Axes, fit_axes, principal_axes, save_axes
 from ich_tf.config import ExtractConfig
 from ich_tf.ensemble import Member, find_members
 from ich_tf.errors import InputError
 from ich_tf.inference import SlicePredictions, make_logits_fn, predict_records
 from ich_tf.input_pipeline import eval_batches
 from ich_tf.labels import CLASSES
-from ich_tf.models import FEATURE_LAYER
-from ich_tf.predictor import LoadedMember, Predictor, load_member
+from ich_tf.models import with_features
+from ich_tf.predictor import Predictor, load_member
 from ich_tf.series_features import FeatureManifest, SeriesFeatures, write_series
-from ich_tf.shards import Manifest, Shard, damage_named, num_records
+from ich_tf.shards import Manifest, Shard, damage_named, file_sha256, num_records
 from ich_tf.smoothing import rows_of
 from ich_tf.splits import fold_name
 from ich_tf.stack import keras
@@ -53,7 +53,7 @@ def extract(config: ExtractConfig) -> FeatureManifest:
     for number, member in enumerate(members):
         loaded = load_member(member, strategy)
         Predictor([loaded]).check_data(manifest, member.work_dir)
-        outputs_fn = make_logits_fn(_with_features(loaded, strategy), strategy)
+        outputs_fn = make_logits_fn(with_features(loaded.model), strategy)
         fold = member.validation_fold()
         found = sample.outputs(outputs_fn, loaded.spec.neighbours)[:, len(CLASSES) :]
         if reference is None:
@@ -82,22 +82,24 @@ def extract(config: ExtractConfig) -> FeatureManifest:
             path = folder / f"{split}.network-{number}.tfrecord"
             shards.append(write_series(path, series, split, number))
         networks.append(
-            {"sha256": loaded.sha256, "validation_fold": fold, "explained": axes[-1].explained}
+            {
+                "sha256": loaded.sha256,
+                "validation_fold": fold,
+                "work_dir": Path(os.path.relpath(member.work_dir, folder)).as_posix(),
+                "explained": axes[-1].explained,
+            }
         )
         keras.backend.clear_session()
+    save_axes(folder / AXES, axes)
     written = FeatureManifest(
         folder=folder,
+        axes_sha256=file_sha256(folder / AXES),
         feature_dim=axes[0].weights.shape[1],
         data_sha256=run_log.describe_data(manifest)["sha256"],
         networks=tuple(networks),
         shards=tuple(shards),
         patients=manifest.patients,
         num_folds=manifest.num_folds,
-    )
-    np.savez(
-        folder / "axes.npz",
-        **{f"mean_{i}": one.mean for i, one in enumerate(axes)},
-        **{f"weights_{i}": one.weights for i, one in enumerate(axes)},
     )
     written.check_disjoint()
     written.save()
@@ -122,15 +124,6 @@ def _members(config: ExtractConfig, manifest: Manifest) -> list[Member]:
             f"{manifest.num_folds} folds. Train with --validation_fold=all."
         )
     return members
-
-
-def _with_features(loaded: LoadedMember, strategy: tf.distribute.Strategy) -> keras.Model:
-    """The model with logits and, after them, its pooled features: [n, 6 + F]."""
-    with strategy.scope():
-        model = loaded.model
-        features = model.get_layer(FEATURE_LAYER).output
-        both = keras.layers.Concatenate(dtype="float32")([model.output, features])
-        return keras.Model(model.input, both)
 
 
 class _Sample:

@@ -130,6 +130,13 @@ def feature_model(model: keras.Model) -> keras.Model:
     return keras.Model(model.input, model.get_layer(FEATURE_LAYER).output)
 
 
+def with_features(model: keras.Model) -> keras.Model:
+    """The same weights with two answers: [n, H, W, C] -> float32 [n, 6 + F], logits first."""
+    features = model.get_layer(FEATURE_LAYER).output
+    both = keras.layers.Concatenate(dtype="float32", name="logits_and_features")
+    return keras.Model(model.input, both([model.output, features]))
+
+
 def load_own_weights(model: keras.Model, path: Path) -> None:
     """Reads a file that `model.save_weights("....weights.h5")` wrote, whatever its name now.
 

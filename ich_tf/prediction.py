@@ -27,8 +27,9 @@ from ich_tf.explanation import Explainer, normalized, overlay
 from ich_tf.levels import SLICE
 from ich_tf.postprocessing import DEFAULT_POINT
 from ich_tf.prediction_store import PredictionStore, StoredPrediction
-from ich_tf.predictor import Predictor, load_predictor
+from ich_tf.predictor import Predictor
 from ich_tf.progress import Tracker
+from ich_tf.series_predictor import load_predictor
 from ich_tf.series_summary import csv_line, write_series_csv, write_series_json
 from ich_tf.shards import write_parts
 from ich_tf.slice_reader import Reader, SeenSlice
@@ -126,10 +127,10 @@ def predict_files(reader: Reader, batch_size: int) -> None:
         # One shape, one trace: the last batch is padded with zeros, and their logits are dropped.
         images = np.stack([one.image for one in waiting])
         padding = [(0, batch_size - len(images)), (0, 0), (0, 0), (0, 0)]
-        logits = reader.predictor.logits(np.pad(images, padding))
+        outputs = reader.predictor.outputs(np.pad(images, padding))
         store.add(
             StoredPrediction(one.source, reader.image_id(one), one.header, row)
-            for one, row in zip(waiting, logits, strict=False)
+            for one, row in zip(waiting, outputs, strict=False)
         )
         waiting.clear()
 
@@ -213,8 +214,9 @@ def _finish(store: PredictionStore, predictor: Predictor, prevalence: float) -> 
     for members in store.by_series():
         normal = series.series_normal([one.header for one in members])
         z_mm = np.array([series.position_along(one.header, normal) for one in members])
+        logits = predictor.series_logits(np.stack([one.values for one in members]), z_mm)
         probabilities = predictor.postprocessing.probabilities(
-            np.stack([one.values for one in members]), z_mm, [""] * len(members), prevalence
+            logits, z_mm, [""] * len(members), prevalence
         )
         store.finish(
             [

@@ -11,14 +11,14 @@ import tensorflow as tf
 
 from ich_tf.calibrators import shift_prevalence
 from ich_tf.checkpoints import ModelSpec, load_model
-from ich_tf.ensemble import Member, combined_sha256, find_members
+from ich_tf.ensemble import Member, combined_sha256
 from ich_tf.errors import InputError
 from ich_tf.inference import LogitsFn, SlicePredictions, make_logits_fn, predict_records
 from ich_tf.input_pipeline import eval_batches
 from ich_tf.labels import ANY
 from ich_tf.metrics import logit, sigmoid
 from ich_tf.mixing import mix
-from ich_tf.postprocessing import Postprocessing, load_postprocessing
+from ich_tf.postprocessing import Postprocessing
 from ich_tf.shards import Manifest, damage_named, num_records
 from ich_tf.stack import keras
 
@@ -104,12 +104,40 @@ class Predictor:
             return each[0]
         return logit(mix(np.stack([sigmoid(one) for one in each]), self.shares))
 
+    def outputs(self, images: np.ndarray) -> np.ndarray:
+        """What has to be known of each slice before its series is: here its logits.
+
+        Args:
+          images: As of `logits`.
+
+        Returns:
+          float64 [n, w].
+        """
+        return self.logits(images)
+
+    def series_logits(self, outputs: np.ndarray, z_mm: np.ndarray) -> np.ndarray:
+        """The logits of one series' slices.
+
+        Args:
+          outputs: [n, w], of `outputs`, in the order of the body.
+          z_mm: [n], along the series' normal.
+
+        Returns:
+          float64 [n, 6].
+        """
+        return outputs
+
     def predict_split(self, manifest: Manifest, split: str, batch_size: int) -> SlicePredictions:
         """The labelled records of a split, each with its logits.
 
         Raises:
           InputError: If the split is empty, or a record cannot be read.
         """
+        return self._predict_split(manifest, split, batch_size, self.outputs)
+
+    def _predict_split(
+        self, manifest: Manifest, split: str, batch_size: int, outputs_fn: LogitsFn
+    ) -> SlicePredictions:
         shards = manifest.split_shards(split)
         batches = eval_batches(
             shards,
@@ -119,7 +147,7 @@ class Predictor:
             neighbours=self.neighbours,
         )
         with damage_named(shards):
-            return predict_records(self.logits, batches, num_records(shards))
+            return predict_records(outputs_fn, batches, num_records(shards))
 
     def _member_logits(self, member: LoadedMember, images: np.ndarray) -> np.ndarray:
         images = member.sees(images)
@@ -154,25 +182,6 @@ class Predictor:
                 f"trained on {self.record_shape} of {','.join(self.windows)}, crop {self.crop}. "
                 "Convert the data alike."
             )
-
-
-def load_predictor(
-    work_dir: str | Path, strategy: tf.distribute.Strategy, *, calibrated: bool = True
-) -> Predictor:
-    """The model or models of a folder, with its `calibration.json` if there is one.
-
-    Args:
-      work_dir: Of a run, of runs by fold, or of an ensemble (`ensemble.find_members`).
-      strategy: Its replicas share each batch.
-      calibrated: False leaves `calibration.json` aside.
-
-    Raises:
-      InputError: If there is no model, or a file is damaged or belongs to another.
-    """
-    members = [load_member(one, strategy) for one in find_members(work_dir)]
-    predictor = Predictor(members)
-    found = load_postprocessing(work_dir, predictor.sha256) if calibrated else None
-    return Predictor(members, found) if found is not None else predictor
 
 
 def load_member(member: Member, strategy: tf.distribute.Strategy) -> LoadedMember:

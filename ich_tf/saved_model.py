@@ -21,8 +21,11 @@ from ich_tf.config import ExportConfig
 from ich_tf.errors import InputError
 from ich_tf.labels import ANY, CLASSES
 from ich_tf.metrics import EPSILON
-from ich_tf.predictor import LoadedMember, Predictor, load_predictor
+from ich_tf.models import with_features
+from ich_tf.predictor import LoadedMember, Predictor
+from ich_tf.series_predictor import SeriesPredictor, load_predictor
 from ich_tf.shards import file_sha256, temporary_path, write_json
+from ich_tf.stack import keras
 from ich_tf.strategies import make_strategy
 from ich_tf.windows import (
     HU_RANGE,
@@ -105,9 +108,17 @@ class ServingModel(tf.Module):  # type: ignore[misc]
         self._predictor = predictor
         self._after = predictor.postprocessing
         self._prevalence = prevalence
-        self.needs_series = predictor.neighbours > 1 or self._after.smoothing_mm > 0
+        self.needs_series = (
+            predictor.neighbours > 1
+            or self._after.smoothing_mm > 0
+            or isinstance(predictor, SeriesPredictor)
+        )
         # Variables alone: Keras would describe its layers, which no reader of the graph needs.
         self._variables = [list(one.model.variables) for one in predictor.members]
+        self._networks: list[keras.Model] = []
+        if isinstance(predictor, SeriesPredictor):
+            self._variables += [list(one.model.variables) for one in predictor.models]
+            self._networks = [with_features(one.model) for one in predictor.members]
 
     def signature(self) -> Any:
         """The function to serve."""
@@ -131,7 +142,11 @@ class ServingModel(tf.Module):  # type: ignore[misc]
             tf.gather(images, tf.clip_by_value(tf.range(count) + offset, 0, count - 1))
             for offset in range(-half, half + 1)
         ]
-        logits = self._logits(tf.concat(beside, axis=-1))
+        images = tf.concat(beside, axis=-1)
+        if isinstance(self._predictor, SeriesPredictor):
+            logits = self._series_logits(self._predictor, images, tf.cast(z_mm, tf.float32))
+        else:
+            logits = self._logits(images)
         width = self._after.smoothing_mm
         if width:
             weight = tf.exp(-0.5 * ((z_mm[:, None] - z_mm) / width) ** 2)
@@ -161,12 +176,39 @@ class ServingModel(tf.Module):  # type: ignore[misc]
         return _logit(tf.add_n(parts))
 
     def _member(self, member: LoadedMember, images: tf.Tensor) -> tf.Tensor:
-        images = member.sees(images)
-        found = tf.cast(member.model(images, training=False), tf.float64)
+        return tf.cast(self._answer(member.model, member.sees(images)), tf.float64)
+
+    def _answer(self, model: keras.Model, images: tf.Tensor) -> tf.Tensor:
+        """Of a slice, or the mean with its mirror image."""
+        found = model(images, training=False)
         if self._after.flip:
-            mirrored = member.model(images[:, :, ::-1], training=False)
-            found = (found + tf.cast(mirrored, tf.float64)) / 2
+            found = (found + model(images[:, :, ::-1], training=False)) / 2
         return found
+
+    def _series_logits(
+        self, predictor: SeriesPredictor, images: tf.Tensor, z_mm: tf.Tensor
+    ) -> tf.Tensor:
+        """`SeriesPredictor.series_logits` of its `outputs`, float64 [n, 6]."""
+        probabilities, shares = [], []
+        place = (z_mm - z_mm[0])[:, None]
+        for member, network, axes in zip(
+            predictor.members, self._networks, predictor.axes, strict=True
+        ):
+            answer = self._answer(network, member.sees(images))
+            features = tf.cast(answer[:, len(CLASSES) :], tf.float64)
+            aligned = tf.cast(tf.linalg.matmul(features - axes.mean, axes.weights), tf.float32)
+            own = tf.concat([aligned, answer[:, : len(CLASSES)]], axis=1)
+            there = tf.concat([own, place, tf.ones_like(place)], axis=1)
+            turned = tf.concat([own, place[-1] - place, tf.ones_like(place)], axis=1)[::-1]
+            for model, share in zip(predictor.models, predictor.model_shares, strict=True):
+                logits = model.model(there[None], training=False)[0, 1:]
+                if predictor.spec.reverse:
+                    back = model.model(turned[None], training=False)[0, 1:][::-1]
+                    logits = (logits + back) / 2
+                probabilities.append(tf.sigmoid(tf.cast(logits, tf.float64)))
+                shares.append(share / len(predictor.members))
+        mixed = [share * one for share, one in zip(shares, probabilities, strict=True)]
+        return _logit(tf.add_n(mixed))
 
     def _finish(self, logits: tf.Tensor) -> tf.Tensor:
         """Smoothed logits -> probabilities, float64 [n, 6]."""
@@ -316,6 +358,9 @@ def expected_probabilities(
     places = np.clip(np.arange(len(hu))[:, None] + offsets, 0, len(hu) - 1)
     beside = np.concatenate([images[column] for column in places.T], axis=-1)
     found = predictor.postprocessing.probabilities(
-        predictor.logits(beside), z_mm[order], [""] * len(hu), prevalence
+        predictor.series_logits(predictor.outputs(beside), z_mm[order]),
+        z_mm[order],
+        [""] * len(hu),
+        prevalence,
     )
     return np.asarray(found[np.argsort(order)])

@@ -144,7 +144,9 @@ class FeatureManifest:
       folder: Where it lies.
       feature_dim: Numbers a slice.
       data_sha256: Of the slices' records, as `run_log.describe_data` gives it.
-      networks: Of each, `sha256` of its weights and `validation_fold`.
+      networks: Of each, `sha256` of its weights, `validation_fold`, and its run's `work_dir`,
+        relative to the folder.
+      axes_sha256: Of `axes.npz` (`alignment.save_axes`).
       shards: All files.
       patients: Split -> its patients' keys.
       num_folds: Of the data.
@@ -153,6 +155,7 @@ class FeatureManifest:
     folder: Path
     feature_dim: int
     data_sha256: str
+    axes_sha256: str
     networks: tuple[dict[str, Any], ...]
     shards: tuple[FeatureShard, ...]
     patients: dict[str, list[str]]

@@ -44,14 +44,29 @@ def pack(series: SeriesFeatures, slots: int) -> np.ndarray:
     Returns:
       float32 [slots, d + 8].
     """
-    number = len(series)
+    return pack_arrays(series.features, series.logits, series.z_mm, slots)
+
+
+def pack_arrays(
+    features: np.ndarray, logits: np.ndarray, z_mm: np.ndarray, slots: int
+) -> np.ndarray:
+    """`pack` of a series' features [n, d], logits [n, 6] and places [n], which rise."""
+    number = len(features)
     if number > slots:
         raise ValueError(f"a series has {number} slices; there are {slots} slots.")
-    packed = np.zeros((slots, packed_width(series.features.shape[1])), np.float32)
-    packed[:number] = np.concatenate(
-        [series.features, series.logits, series.z_mm[:, None], np.ones((number, 1))], axis=1
-    )
+    packed = np.zeros((slots, packed_width(features.shape[1])), np.float32)
+    # Counted from the first: float32 has no digits to spare for where a table stands.
+    own = [features, logits, (z_mm - z_mm[0])[:, None], np.ones((number, 1))]
+    packed[:number] = np.concatenate(own, axis=1)
     return packed
+
+
+def turned_series(packed: np.ndarray, number: int) -> np.ndarray:
+    """A packed series of so many slices, from its other end; places still rise."""
+    found = packed.copy()
+    found[:number] = packed[:number][::-1]
+    found[:number, -2] = packed[number - 1, -2] - found[:number, -2]
+    return found
 
 
 def build_series_model(
@@ -108,6 +123,9 @@ class SeriesSpec:
       feature_dim: Numbers a slice.
       units, layers, dropout, reverse: As in `config.TrainConfig`.
       networks: SHA-256 of the weights of each network whose features it reads.
+      network_dirs: Their runs' work dirs, relative to this one's.
+      validation_folds: The fold that each of them did not train on.
+      axes_sha256: Of `axes.npz`, which brings their features into one set of axes.
       prior: Each class's share of positive slices in the training folds.
       classes: Of its logits, in order.
       kind: Tells it from a slice model's `checkpoints.ModelSpec`.
@@ -121,6 +139,9 @@ class SeriesSpec:
     dropout: float
     reverse: bool
     networks: tuple[str, ...]
+    network_dirs: tuple[str, ...]
+    validation_folds: tuple[int, ...]
+    axes_sha256: str
     prior: tuple[float, ...]
     classes: tuple[str, ...] = CLASSES
     kind: str = "series"

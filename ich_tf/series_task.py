@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import os
+import shutil
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from ich_tf.alignment import AXES, load_axes
 from ich_tf.config import TrainConfig
 from ich_tf.errors import InputError
 from ich_tf.inference import LogitsFn
 from ich_tf.labels import CLASSES
 from ich_tf.losses import series_loss
 from ich_tf.series_features import FeatureManifest, SeriesFeatures
-from ich_tf.series_model import SeriesSpec, pack, packed_width
+from ich_tf.series_model import SeriesSpec, pack, packed_width, turned_series
 from ich_tf.shards import Shard
 from ich_tf.splits import fold_name
 from ich_tf.stack import keras
@@ -48,6 +52,8 @@ class SeriesTask:
                 f"{config.data_dir}: has features of {manifest.num_folds} folds; validation_fold "
                 f"is {fold}. Expected 0 to {manifest.num_folds - 1}, and two folds or more."
             )
+        self._axes = manifest.folder / AXES
+        load_axes(self._axes, manifest.axes_sha256)
         others = [fold_name(i) for i in range(manifest.num_folds) if i != fold]
         self._train = list(manifest.read(*others))
         self._validation = list(manifest.read(fold_name(fold)))
@@ -82,8 +88,18 @@ class SeriesTask:
             dropout=config.dropout,
             reverse=config.reverse,
             networks=tuple(self.data["networks"]),
+            network_dirs=tuple(
+                Path(os.path.relpath(manifest.folder / one["work_dir"], config.work_dir)).as_posix()
+                for one in manifest.networks
+            ),
+            validation_folds=tuple(int(one["validation_fold"]) for one in manifest.networks),
+            axes_sha256=manifest.axes_sha256,
             prior=tuple(self.prior.tolist()),
         )
+
+    def prepare(self, work_dir: Path) -> None:
+        """As `Task.prepare`: the axes of the features go along."""
+        shutil.copyfile(self._axes, work_dir / AXES)
 
     def deal(self, worker: Worker) -> None:
         """As `Task.deal`; there is one worker."""
@@ -176,11 +192,3 @@ def pack_labels(
     packed[1 : 1 + len(series), :-1] = series.labels
     packed[1 : 1 + len(series), -1] = slice_weight
     return packed
-
-
-def turned_series(packed: np.ndarray, number: int) -> np.ndarray:
-    """A packed series of so many slices, from its other end; places still rise."""
-    found = packed.copy()
-    found[:number] = packed[:number][::-1]
-    found[:number, -2] *= -1
-    return found

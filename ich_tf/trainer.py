@@ -152,6 +152,7 @@ class _Run:
         resumes = checkpoints.can_resume(config.work_dir) and not config.overwrite
         if self.worker.is_chief:
             checkpoints.start_work_dir(config.work_dir, config, resumed=resumes)
+            self.task.prepare(self.out_dir)
             run_log.write_run(self.out_dir, data, run_log.describe_session(choices))
         else:
             self._scratch = tempfile.TemporaryDirectory()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -64,6 +65,9 @@ class Task(Protocol):
           ConfigError: If workers do not divide the batch.
           InputError: If there is less than a batch.
         """
+
+    def prepare(self, work_dir: Path) -> None:
+        """Puts into the work dir what the model will need beside its weights."""
 
     def build(self) -> keras.Model:
         """The model with its initial weights, under the current scope and dtype policy."""
@@ -150,6 +154,9 @@ class SliceTask:
             )
         self.steps = min(steps, config.max_steps_per_epoch or steps)
         self._train_shards, self._worker = hands[worker.index], worker.index
+
+    def prepare(self, work_dir: Path) -> None:
+        """As `Task.prepare`: nothing."""
 
     def build(self) -> keras.Model:
         """As `Task.build`."""

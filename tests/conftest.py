@@ -116,6 +116,27 @@ def folds_dir(
     return folder
 
 
+@pytest.fixture(scope="session")
+def features_dir(
+    run_command: Command,
+    data_dir: Path,
+    folds_dir: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """What `folds_dir` says of `data_dir`, as series; shared, so copy before changing."""
+    folder = tmp_path_factory.mktemp("features") / "f"
+    run_command(
+        "ich_tf.extract_features",
+        f"--data_dir={data_dir}",
+        f"--work_dir={folds_dir}",
+        f"--out_dir={folder}",
+        "--feature_dim=8",
+        "--num_aligned=200",
+        "--batch_size=16",
+    )
+    return folder
+
+
 @pytest.fixture
 def work_copy(work_dir: Path, tmp_path: Path) -> Path:
     """A copy of `work_dir` that a test may change."""

@@ -18,7 +18,7 @@ from ich_tf.labels import ANY, CLASSES
 from ich_tf.metrics import sigmoid, weighted_log_loss
 from ich_tf.mixing import mix
 from ich_tf.postprocessing import load_postprocessing
-from ich_tf.predictor import load_predictor
+from ich_tf.series_predictor import load_predictor
 from ich_tf.shards import Manifest
 from ich_tf.strategies import make_strategy
 

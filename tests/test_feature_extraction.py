@@ -17,21 +17,6 @@ from ich_tf.series_features import FeatureManifest, SeriesFeatures, flat
 from ich_tf.shards import DataError, Manifest, write_json
 
 
-@pytest.fixture(scope="module")
-def features_dir(run_command, data_dir: Path, folds_dir: Path, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("features") / "f"
-    run_command(
-        "ich_tf.extract_features",
-        f"--data_dir={data_dir}",
-        f"--work_dir={folds_dir}",
-        f"--out_dir={folder}",
-        "--feature_dim=8",
-        "--num_aligned=200",
-        "--batch_size=16",
-    )
-    return folder
-
-
 @pytest.fixture
 def features_copy(features_dir: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(features_dir, tmp_path / "f"))

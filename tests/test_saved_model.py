@@ -17,7 +17,7 @@ from ich_tf.dicom import read_slice
 from ich_tf.ensemble import Member, write_ensemble
 from ich_tf.errors import InputError
 from ich_tf.metrics import sigmoid
-from ich_tf.predictor import Predictor, load_predictor
+from ich_tf.predictor import Predictor
 from ich_tf.saved_model import (
     TOLERANCE,
     ServingModel,
@@ -25,6 +25,7 @@ from ich_tf.saved_model import (
     export,
     probabilities_of,
 )
+from ich_tf.series_predictor import load_predictor
 from ich_tf.shards import Manifest, file_sha256
 from ich_tf.strategies import make_strategy
 from ich_tf.windows import store_hu

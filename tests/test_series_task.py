@@ -9,14 +9,16 @@ import pytest
 import tensorflow as tf
 
 from ich_tf import checkpoints, trainer
+from ich_tf.alignment import AXES, Axes, save_axes
 from ich_tf.config import TrainConfig
 from ich_tf.errors import ConfigError, InputError
 from ich_tf.inference import make_logits_fn
 from ich_tf.losses import series_loss, weighted_binary_crossentropy
 from ich_tf.metrics import sigmoid, weighted_log_loss
 from ich_tf.series_features import FeatureManifest, SeriesFeatures, flat, write_series
-from ich_tf.series_model import SeriesSpec, pack
-from ich_tf.series_task import SeriesTask, pack_labels, series_logits, turned_series
+from ich_tf.series_model import SeriesSpec, pack, turned_series
+from ich_tf.series_task import SeriesTask, pack_labels, series_logits
+from ich_tf.shards import file_sha256
 from ich_tf.strategies import make_strategy, worker_of
 
 DIM = 4
@@ -54,9 +56,13 @@ def features(tmp_path_factory) -> Path:
         shards.append(
             write_series(folder / f"{split}.network-{fold}.tfrecord", series, split, fold)
         )
+    save_axes(folder / AXES, [Axes(np.zeros(DIM), np.eye(DIM))] * 2)
     FeatureManifest(
         folder=folder, feature_dim=DIM, data_sha256="x",
-        networks=tuple({"sha256": f"n{i}", "validation_fold": i} for i in range(2)),
+        axes_sha256=file_sha256(folder / AXES),
+        networks=tuple(
+            {"sha256": f"n{i}", "validation_fold": i, "work_dir": f"w{i}"} for i in range(2)
+        ),
         shards=tuple(shards), patients=patients, num_folds=2,
     ).save()  # fmt: skip
     return folder

@@ -62,7 +62,8 @@ def _tables(manifest: Any, work_dir: Path, masks_dir: Path) -> str:
     from ich_tf.explanation import measure_heat_maps
     from ich_tf.masks import Masks
     from ich_tf.postprocessing import Postprocessing
-    from ich_tf.predictor import Predictor, load_predictor
+    from ich_tf.predictor import Predictor
+    from ich_tf.series_predictor import load_predictor
     from ich_tf.strategies import make_strategy
 
     members = load_predictor(work_dir, make_strategy("one"), calibrated=False).members

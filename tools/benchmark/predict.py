@@ -61,8 +61,8 @@ def _measure(backbone: str, work_dir: Path, sources: Sequence[Any], folder: Path
     from ich_tf.conversion.local import LocalExecutor
     from ich_tf.prediction import predict_files
     from ich_tf.prediction_store import PredictionStore
-    from ich_tf.predictor import load_predictor
     from ich_tf.reading import ReadTask, read_task
+    from ich_tf.series_predictor import load_predictor
     from ich_tf.slice_reader import Reader
     from ich_tf.strategies import make_strategy
 

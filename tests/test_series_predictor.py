@@ -1,0 +1,171 @@
+"""A series model from DICOM files to a submission: evaluation and prediction say the same."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ich_tf.config import ExportConfig
+from ich_tf.errors import InputError
+from ich_tf.inference import make_logits_fn
+from ich_tf.labels import CLASSES, read_submission
+from ich_tf.metrics import logit, sigmoid
+from ich_tf.saved_model import TOLERANCE, expected_probabilities, export, probabilities_of
+from ich_tf.series_features import FeatureManifest
+from ich_tf.series_model import turned_series
+from ich_tf.series_predictor import SeriesPredictor, load_predictor
+from ich_tf.series_task import pack
+from ich_tf.shards import Manifest
+from ich_tf.strategies import make_strategy
+
+
+@pytest.fixture(scope="module")
+def series_dir(run_command, features_dir: Path, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("series") / "w"
+    run_command(
+        "ich_tf.train",
+        "--flagfile=configs/series.flags",
+        f"--data_dir={features_dir}",
+        f"--work_dir={folder}",
+        "--units=16",
+        "--batch_size=4",
+        "--epochs=3",
+        "--learning_rate=1e-2",
+    )
+    return folder
+
+
+def test_its_own_fold_comes_from_the_network_that_did_not_see_it(
+    data_dir: Path, features_dir: Path, series_dir: Path
+) -> None:
+    predictor = load_predictor(series_dir, make_strategy("one"))
+    assert isinstance(predictor, SeriesPredictor) and len(predictor.members) == 3
+    found = predictor.predict_split(Manifest.load(data_dir), "fold-0", 16)
+    by_id = dict(zip(found.source_id, found.logits, strict=True))
+    model = predictor.models[0].model
+    logits_fn = make_logits_fn(model, make_strategy("one"))
+    for one in FeatureManifest.load(features_dir).read("fold-0"):
+        assert one.network == 0
+        packed = pack(one, 48)
+        there, back = logits_fn(np.stack([packed, turned_series(packed, len(one))]))
+        expected = (there[1 : 1 + len(one)] + back[1 : 1 + len(one)][::-1]) / 2
+        np.testing.assert_allclose(
+            np.stack([by_id[name] for name in one.source_id]), expected, atol=1e-4
+        )
+
+
+def test_test_patients_are_read_by_all_networks(
+    data_dir: Path, features_dir: Path, series_dir: Path
+) -> None:
+    predictor = load_predictor(series_dir, make_strategy("one"))
+    found = predictor.predict_split(Manifest.load(data_dir), "test", 16)
+    by_id = dict(zip(found.source_id, found.logits, strict=True))
+    by_series: dict[str, list[np.ndarray]] = {}
+    ids = {}
+    for one in FeatureManifest.load(features_dir).read("test"):
+        packed = pack(one, 48)
+        there, back = predictor.models[0].logits_fn(
+            np.stack([packed, turned_series(packed, len(one))])
+        )
+        logits = (there[1 : 1 + len(one)] + back[1 : 1 + len(one)][::-1]) / 2
+        by_series.setdefault(one.series_key, []).append(sigmoid(logits))
+        ids[one.series_key] = one.source_id
+    for key, each in by_series.items():
+        assert len(each) == 3
+        expected = logit(np.mean(each, axis=0))
+        np.testing.assert_allclose(np.stack([by_id[i] for i in ids[key]]), expected, atol=1e-4)
+
+
+def test_prediction_equals_evaluation_whatever_the_batch_and_the_files_order(
+    run_command, phantom_dir: Path, data_dir: Path, series_dir: Path, tmp_path: Path
+) -> None:
+    work_dir = Path(shutil.copytree(series_dir, series_dir.parent / "calibrated"))
+    flags = (f"--data_dir={data_dir}", f"--work_dir={work_dir}")
+    done = run_command("ich_tf.calibrate", *flags, "--flip")
+    assert "fold-0" in done.stdout
+    done = run_command("ich_tf.evaluate", *flags, f"--out_dir={tmp_path}", "--bootstrap=20")
+    assert "weighted log loss" in done.stdout
+    card = (tmp_path / "model_card.md").read_text()
+    assert "backbone=bigru" in card and "slices_sha256" in card
+    evaluated = pd.read_csv(tmp_path / "predictions.csv").set_index("source_id")
+    source = tmp_path / "dicom"
+    source.mkdir()
+    names = list(evaluated.index)
+    # Other names, hence another order.
+    for number, name in enumerate(np.random.default_rng(0).permutation(names)):
+        shutil.copy(phantom_dir / "stage_2_train" / f"{name}.dcm", source / f"{number:05d}.dcm")
+    (source / "broken.dcm").write_bytes(b"none")
+    tables = []
+    for batch_size in (5, 32):
+        out = tmp_path / f"{batch_size}.csv"
+        run_command(
+            "ich_tf.predict", f"--dicom_dir={source}", f"--work_dir={work_dir}",
+            f"--out_csv={out}", f"--batch_size={batch_size}",
+        )  # fmt: skip
+        content = json.loads(out.with_name(f"{batch_size}_series.json").read_text())
+        assert sum(len(one["slices"]) for one in content["series"]) == len(names)
+        tables.append(read_submission(out))
+    np.testing.assert_allclose(tables[0], tables[1], atol=1e-5)
+    shuffled = np.random.default_rng(0).permutation(names)
+    found = tables[1].loc[[f"{number:05d}" for number in range(len(names))]]
+    np.testing.assert_allclose(found, evaluated.loc[shuffled, list(CLASSES)], atol=1e-5)
+
+
+def test_two_series_models_are_averaged(
+    run_command, data_dir: Path, features_dir: Path, series_dir: Path, tmp_path: Path
+) -> None:
+    other = series_dir.parent / "other"
+    run_command(
+        "ich_tf.train", "--flagfile=configs/series.flags", f"--data_dir={features_dir}",
+        f"--work_dir={other}", "--backbone=transformer", "--units=16", "--batch_size=4",
+        "--epochs=2",
+    )  # fmt: skip
+    together = series_dir.parent / "together"
+    done = run_command(
+        "ich_tf.calibrate", f"--data_dir={data_dir}", f"--work_dir={together}",
+        f"--members={series_dir},{other}",
+    )  # fmt: skip
+    predictor = load_predictor(together, make_strategy("one"))
+    assert isinstance(predictor, SeriesPredictor)
+    assert 1 <= len(predictor.models) <= 2 and "weighted log loss" in done.stdout
+
+
+def test_other_networks_and_other_axes_are_refused(
+    folds_dir: Path, series_dir: Path, tmp_path: Path
+) -> None:
+    moved = tmp_path / "moved"
+    shutil.copytree(series_dir, moved / "w")
+    with pytest.raises(InputError, match="no such work dir"):
+        load_predictor(moved / "w", make_strategy("one"))
+    spec = json.loads((series_dir / "model.json").read_text())["spec"]
+    for path in spec["network_dirs"]:
+        target = (moved / "w" / path).resolve()
+        shutil.copytree((series_dir / path).resolve(), target, dirs_exist_ok=True)
+    load_predictor(moved / "w", make_strategy("one"))
+    first = (moved / "w" / spec["network_dirs"][0]).resolve()
+    second = (moved / "w" / spec["network_dirs"][1]).resolve()
+    for name in ("best.weights.h5", "model.json"):
+        shutil.copy(second / name, first / name)
+    with pytest.raises(InputError, match="SHA-256"):
+        load_predictor(moved / "w", make_strategy("one"))
+    copied = Path(shutil.copytree(series_dir, series_dir.parent / "copied"))
+    (copied / "axes.npz").write_bytes(b"none")
+    with pytest.raises(InputError, match="missing or damaged"):
+        load_predictor(copied, make_strategy("one"))
+
+
+def test_it_is_exported(series_dir: Path, tmp_path: Path) -> None:
+    folder = export(ExportConfig(work_dir=str(series_dir), out_dir=str(tmp_path), calibrated=False))
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest["inputs"].keys() == {"hu", "z_mm"}
+    predictor = load_predictor(series_dir, make_strategy("one"), calibrated=False)
+    rng = np.random.default_rng(0)
+    hu = rng.integers(-100, 200, (7, 96, 96)).astype(np.float32)
+    z_mm = np.array([0, 5, 10, 30, 15, 20, 25], np.float32)
+    found = probabilities_of(folder, hu, z_mm)
+    expected = expected_probabilities(predictor, hu, z_mm, 0.0)
+    assert expected.std(axis=0).max() > 1e-4
+    np.testing.assert_allclose(found, expected, atol=TOLERANCE)
