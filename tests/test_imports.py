@@ -150,6 +150,7 @@ COMMANDS = [
     "tools.benchmark.predict",
     "tools.benchmark.train",
     "tools.check_submission",
+    "tools.compare_context",
     "tools.compare_postprocessing",
     "tools.compare_recipes",
     "tools.demo",

@@ -44,7 +44,13 @@ def main() -> None:
 
     out_dir = Path(_OUT_DIR.value)
     work_dir = out_dir / "run"
-    records = make_records(out_dir, _NUM_PATIENTS.value, "--num_folds=4", "--test_fraction=0.3")
+    records = make_records(
+        out_dir,
+        "configs/demo_phantoms.flags",
+        "--num_folds=4",
+        "--test_fraction=0.3",
+        num_patients=_NUM_PATIENTS.value,
+    )
     run_step(
         "ich_tf.train",
         "--flagfile=configs/demo.flags",

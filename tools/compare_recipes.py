@@ -36,7 +36,12 @@ def main() -> None:
     from ich_tf.shards import read_json, write_text
 
     out_dir = Path(_OUT_DIR.value)
-    records = make_records(out_dir, _NUM_PATIENTS.value, "--test_fraction=0.2")
+    records = make_records(
+        out_dir,
+        "configs/demo_phantoms.flags",
+        "--test_fraction=0.2",
+        num_patients=_NUM_PATIENTS.value,
+    )
     lines = [
         "| recipe | " + " | ".join(f"seed {seed}" for seed in _SEEDS.value) + " | constant |",
         "| --- |" + " ---: |" * (len(_SEEDS.value) + 1),

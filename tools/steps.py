@@ -21,13 +21,16 @@ def run_step(module: str, *arguments: str) -> None:
         raise InputError(f"python -m {module} ended with exit code {done.returncode}; see above.")
 
 
-def make_records(folder: Path, num_patients: int, *conversion: str) -> Path:
-    """Writes the demo's phantoms and their records, unless they are there.
+def make_records(
+    folder: Path, flagfile: str, *conversion: str, num_patients: int | None = None
+) -> Path:
+    """Writes phantoms and their records, unless they are there.
 
     Args:
       folder: For `phantoms/` and `tfrecords/`.
-      num_patients: Of the phantoms.
+      flagfile: Of the phantoms.
       conversion: Flags of tools.make_tfrecords.
+      num_patients: Other than the flagfile says.
 
     Returns:
       The folder of records.
@@ -36,10 +39,10 @@ def make_records(folder: Path, num_patients: int, *conversion: str) -> Path:
     if not (records / "_SUCCESS").is_file():
         run_step(
             "tools.make_phantoms",
-            "--flagfile=configs/demo_phantoms.flags",
-            f"--num_patients={num_patients}",
+            f"--flagfile={flagfile}",
             f"--out_dir={phantoms}",
             "--overwrite",
+            *([] if num_patients is None else [f"--num_patients={num_patients}"]),
         )
     run_step(
         "tools.make_tfrecords",

@@ -1,0 +1,109 @@
+r"""What a slice's neighbours are worth: 1 or 3 slices at once, smoothing, a model over the series.
+
+    python -m tools.compare_context --seeds=0,1,2
+
+Trains slice models on all folds of phantoms whose bleeds lie near the noise, extracts features out
+of fold, trains a series model, and tables the loss on held-out synthetic patients. A column has one
+seed; what averages the folds' networks stands beside what does so, too. It says nothing about real
+CT. Run again, it goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from absl import flags
+
+from ich_tf import command
+from tools.steps import make_records, run_step
+
+_SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Of the trainings.")
+_OUT_DIR = flags.DEFINE_string("out_dir", "runs/context", "Folder of phantoms, records and runs.")
+_TRAIN_FLAGS = flags.DEFINE_list("train_flags", [], "More flags of ich_tf.train, for slice models.")
+_SERIES_FLAGS = flags.DEFINE_list("series_flags", [], "More flags of ich_tf.train, for the series.")
+
+_ROWS = (
+    "one slice, one network",
+    "three neighbours, one network",
+    "one slice, mean of the folds' networks",
+    "the same, smoothed and calibrated",
+    "series model",
+    "series model, calibrated",
+)
+
+
+def main() -> None:
+    """Data, runs, table."""
+    from ich_tf.shards import write_text
+
+    out_dir = Path(_OUT_DIR.value)
+    records = make_records(
+        out_dir,
+        "configs/context_phantoms.flags",
+        "--num_folds=3",
+        "--test_fraction=0.3",
+    )
+    columns = []
+    for seed in _SEEDS.value:
+        columns.append(_losses(records, out_dir / f"seed-{seed}", seed))
+        done = _SEEDS.value[: len(columns)]
+        lines = [
+            "| weighted log loss | " + " | ".join(f"seed {one}" for one in done) + " | mean |",
+            "| --- |" + " ---: |" * (len(columns) + 1),
+        ]
+        for number, row in enumerate(_ROWS):
+            values = [column[number] for column in columns]
+            cells = [*values, sum(values) / len(values)]
+            lines.append(f"| {row} | " + " | ".join(f"{one:.4f}" for one in cells) + " |")
+        # All so far: the rest may take an hour.
+        print("\n".join(lines), flush=True)
+        write_text(out_dir / "context.md", "\n".join(lines) + "\n")
+
+
+def _losses(records: Path, folder: Path, seed: str) -> list[float]:
+    """The held-out losses of one seed, in the order of `_ROWS`."""
+    data = f"--data_dir={records}"
+    recipe = ("--flagfile=configs/demo.flags", data, f"--seed={seed}", *_TRAIN_FLAGS.value)
+    folds, wide, features = folder / "folds", folder / "neighbours", folder / "features"
+    run_step("ich_tf.train", *recipe, f"--work_dir={folds}", "--validation_fold=all")
+    run_step("ich_tf.train", *recipe, f"--work_dir={wide}", "--neighbours=3")
+    run_step("ich_tf.extract_features", data, f"--work_dir={folds}", f"--out_dir={features}")
+    series = folder / "series"
+    run_step(
+        "ich_tf.train",
+        "--flagfile=configs/series.flags",
+        f"--data_dir={features}",
+        f"--work_dir={series}",
+        f"--seed={seed}",
+        *_SERIES_FLAGS.value,
+    )
+    for work_dir in (folds, series):
+        run_step("ich_tf.calibrate", data, f"--work_dir={work_dir}")
+    return [
+        _evaluate(records, folds / "fold-0", calibrated=False),
+        _evaluate(records, wide, calibrated=False),
+        _evaluate(records, folds, calibrated=False),
+        _evaluate(records, folds, calibrated=True),
+        _evaluate(records, series, calibrated=False),
+        _evaluate(records, series, calibrated=True),
+    ]
+
+
+def _evaluate(records: Path, work_dir: Path, *, calibrated: bool) -> float:
+    from ich_tf.shards import read_json
+
+    out_dir = work_dir / "evaluation" / ("calibrated" if calibrated else "plain")
+    run_step(
+        "ich_tf.evaluate",
+        f"--data_dir={records}",
+        f"--work_dir={work_dir}",
+        f"--out_dir={out_dir}",
+        f"--calibrated={calibrated}",
+        "--bootstrap=0",
+        "--noreport",
+    )
+    return float(read_json(out_dir / "metrics.json")["loss"])
+
+
+if __name__ == "__main__":
+    command.run(main, __doc__)
