@@ -148,6 +148,7 @@ COMMANDS = [
     "tools.benchmark.input",
     "tools.benchmark.memory",
     "tools.benchmark.predict",
+    "tools.benchmark.series",
     "tools.benchmark.train",
     "tools.check_submission",
     "tools.compare_context",
