@@ -67,6 +67,7 @@ bench: $(VENV)/.dev ## measure conversion, reading, training, prediction, interv
 	$(BIN)/python -m tools.benchmark.input
 	$(BIN)/python -m tools.benchmark.train
 	$(BIN)/python -m tools.benchmark.predict
+	$(BIN)/python -m tools.benchmark.series
 	$(BIN)/python -m pytest -s tests/test_bootstrap.py -m slow
 
 lock: ## compile the lock files from pyproject.toml (needs uv)

@@ -104,6 +104,12 @@ class Predictor:
             return each[0]
         return logit(mix(np.stack([sigmoid(one) for one in each]), self.shares))
 
+    def describe(self) -> str:
+        """What it is made of, in a few words."""
+        names = ", ".join(sorted({one.spec.backbone for one in self.members}))
+        number = len(self.members)
+        return f"{number} network{'s' if number > 1 else ''} over slices ({names})"
+
     def outputs(self, images: np.ndarray) -> np.ndarray:
         """What has to be known of each slice before its series is: here its logits.
 

@@ -92,6 +92,15 @@ class SeriesPredictor(Predictor):
         # The networks' hashes stand in the models' specs.
         self.sha256 = combined_sha256([one.sha256 for one in models], self.model_shares)
 
+    def describe(self) -> str:
+        """As of `Predictor`."""
+        names = ", ".join(sorted({one.spec.backbone for one in self.models}))
+        number = len(self.models)
+        return (
+            f"{super().describe()}, and {number} model{'s' if number > 1 else ''} over their "
+            f"features of a series ({names})"
+        )
+
     def outputs(self, images: np.ndarray) -> np.ndarray:
         """Of each network logits and aligned features, one network after the other."""
         return self._outputs(images, range(len(self.members)))

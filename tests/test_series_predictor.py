@@ -90,6 +90,7 @@ def test_prediction_equals_evaluation_whatever_the_batch_and_the_files_order(
     assert "weighted log loss" in done.stdout
     card = (tmp_path / "model_card.md").read_text()
     assert "backbone=bigru" in card and "slices_sha256" in card
+    assert "3 networks over slices (tiny), and 1 model over their features" in card
     evaluated = pd.read_csv(tmp_path / "predictions.csv").set_index("source_id")
     source = tmp_path / "dicom"
     source.mkdir()
