@@ -105,7 +105,7 @@ def test_two_workers_learn_what_one_does_of_the_same_batches(sharded, tmp_path):
     finish(start(config, tmp_path), tmp_path)
     from steps import replicas
 
-    from ich_tf import input_pipeline, trainer
+    from ich_tf import input_pipeline, trainer, training_task
     from ich_tf.shards import Manifest
     from ich_tf.strategies import deal_shards
 
@@ -133,7 +133,7 @@ def test_two_workers_learn_what_one_does_of_the_same_batches(sharded, tmp_path):
     real = input_pipeline.train_batches
     one = dataclasses.replace(config, strategy="one", work_dir=str(tmp_path / "one"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer, "train_batches", both)
+        patch.setattr(training_task, "train_batches", both)
         result = trainer.train(one, replicas(1))
     left, right = final_state(tmp_path / "two"), final_state(tmp_path / "one")
     names = [name for name in left if name.startswith("model") and "kernel" in name]

@@ -8,11 +8,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ich_tf.config import ExportConfig
+from ich_tf import trainer
+from ich_tf.calibration import calibrate
+from ich_tf.config import (
+    CalibrateConfig,
+    EvaluateConfig,
+    ExportConfig,
+    PredictConfig,
+    TrainConfig,
+)
 from ich_tf.errors import InputError
+from ich_tf.evaluator import evaluate
 from ich_tf.inference import make_logits_fn
 from ich_tf.labels import CLASSES, read_submission
 from ich_tf.metrics import logit, sigmoid
+from ich_tf.prediction import predict
 from ich_tf.saved_model import TOLERANCE, expected_probabilities, export, probabilities_of
 from ich_tf.series_features import FeatureManifest
 from ich_tf.series_model import turned_series
@@ -80,14 +90,12 @@ def test_test_patients_are_read_by_all_networks(
 
 
 def test_prediction_equals_evaluation_whatever_the_batch_and_the_files_order(
-    run_command, phantom_dir: Path, data_dir: Path, series_dir: Path, tmp_path: Path
+    phantom_dir: Path, data_dir: Path, series_dir: Path, tmp_path: Path
 ) -> None:
     work_dir = Path(shutil.copytree(series_dir, series_dir.parent / "calibrated"))
-    flags = (f"--data_dir={data_dir}", f"--work_dir={work_dir}")
-    done = run_command("ich_tf.calibrate", *flags, "--flip")
-    assert "fold-0" in done.stdout
-    done = run_command("ich_tf.evaluate", *flags, f"--out_dir={tmp_path}", "--bootstrap=20")
-    assert "weighted log loss" in done.stdout
+    places = {"data_dir": str(data_dir), "work_dir": str(work_dir)}
+    assert "fold-0" in calibrate(CalibrateConfig(**places, flip=True)).report()
+    evaluate(EvaluateConfig(**places, out_dir=str(tmp_path), bootstrap=20))
     card = (tmp_path / "model_card.md").read_text()
     assert "backbone=bigru" in card and "slices_sha256" in card
     assert "3 networks over slices (tiny), and 1 model over their features" in card
@@ -102,10 +110,15 @@ def test_prediction_equals_evaluation_whatever_the_batch_and_the_files_order(
     tables = []
     for batch_size in (5, 32):
         out = tmp_path / f"{batch_size}.csv"
-        run_command(
-            "ich_tf.predict", f"--dicom_dir={source}", f"--work_dir={work_dir}",
-            f"--out_csv={out}", f"--batch_size={batch_size}",
-        )  # fmt: skip
+        predict(
+            PredictConfig(
+                dicom_dir=str(source),
+                work_dir=str(work_dir),
+                out_csv=str(out),
+                batch_size=batch_size,
+                num_workers=1,
+            )
+        )
         content = json.loads(out.with_name(f"{batch_size}_series.json").read_text())
         assert sum(len(one["slices"]) for one in content["series"]) == len(names)
         tables.append(read_submission(out))
@@ -116,22 +129,31 @@ def test_prediction_equals_evaluation_whatever_the_batch_and_the_files_order(
 
 
 def test_two_series_models_are_averaged(
-    run_command, data_dir: Path, features_dir: Path, series_dir: Path, tmp_path: Path
+    data_dir: Path, features_dir: Path, series_dir: Path
 ) -> None:
-    other = series_dir.parent / "other"
-    run_command(
-        "ich_tf.train", "--flagfile=configs/series.flags", f"--data_dir={features_dir}",
-        f"--work_dir={other}", "--backbone=transformer", "--units=16", "--batch_size=4",
-        "--epochs=2",
-    )  # fmt: skip
-    together = series_dir.parent / "together"
-    done = run_command(
-        "ich_tf.calibrate", f"--data_dir={data_dir}", f"--work_dir={together}",
-        f"--members={series_dir},{other}",
-    )  # fmt: skip
+    other, together = series_dir.parent / "other", series_dir.parent / "together"
+    trainer.train(
+        TrainConfig(
+            data_dir=str(features_dir),
+            work_dir=str(other),
+            backbone="transformer",
+            weights="none",
+            units=16,
+            batch_size=4,
+            epochs=2,
+            mixed_precision="float32",
+        )
+    )
+    found = calibrate(
+        CalibrateConfig(
+            data_dir=str(data_dir), work_dir=str(together), members=(str(series_dir), str(other))
+        )
+    )
     predictor = load_predictor(together, make_strategy("one"))
     assert isinstance(predictor, SeriesPredictor)
-    assert 1 <= len(predictor.models) <= 2 and "weighted log loss" in done.stdout
+    assert len(predictor.models) == len(found.members) >= 1
+    shares = {one.sha256: one.share for one in found.members}
+    assert {one.sha256: one.share for one in predictor.models} == pytest.approx(shares)
 
 
 def test_other_networks_and_other_axes_are_refused(
