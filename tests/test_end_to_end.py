@@ -181,6 +181,7 @@ def test_inputs_that_do_not_match_are_refused_in_words(
     assert not none.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("conversion", "training"),
     [

@@ -180,6 +180,7 @@ def test_other_networks_and_other_axes_are_refused(
         load_predictor(copied, make_strategy("one"))
 
 
+@pytest.mark.slow
 def test_it_is_exported(series_dir: Path, tmp_path: Path) -> None:
     folder = export(ExportConfig(work_dir=str(series_dir), out_dir=str(tmp_path), calibrated=False))
     manifest = json.loads((tmp_path / "manifest.json").read_text())
