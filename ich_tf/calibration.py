@@ -32,7 +32,7 @@ from ich_tf.metrics import (
 )
 from ich_tf.mixing import fit_shares, mix
 from ich_tf.postprocessing import POINTS, Postprocessing, Thresholds
-from ich_tf.series_predictor import predictor_of
+from ich_tf.series_predictor import kind_of, predictor_of
 from ich_tf.shards import Manifest, file_sha256
 from ich_tf.smoothing import smooth_logits
 from ich_tf.splits import fold_name
@@ -87,6 +87,7 @@ def calibrate(config: CalibrateConfig) -> Calibration:
     """
     manifest = Manifest.load(config.data_dir)
     groups = _find_groups(config)
+    kind_of([member for group in groups for member in group])
     strategy = make_strategy("mirrored")
     data_sha256 = run_log.describe_data(manifest)["sha256"]
     predicted, splits, hashes = [], [], []

@@ -2,7 +2,7 @@
 
     config.json          the run's config
     run.json             the data's hash; versions, commit and hardware of each start (`run_log`)
-    model.json           ModelSpec, and the SHA-256 of best.weights.h5
+    model.json           its spec, and the SHA-256 of best.weights.h5
     best.weights.h5      the weights of the epoch with the least validation loss
     history.csv          a row an epoch
     training_curves.png  the same as a picture
@@ -28,12 +28,13 @@ from typing import Any
 
 import tensorflow as tf
 
-from ich_tf.config import BACKBONES, TrainConfig
+from ich_tf import end_to_end
+from ich_tf.config import TrainConfig
+from ich_tf.end_to_end import EndToEndSpec
 from ich_tf.errors import ConfigError, InputError
-from ich_tf.labels import CLASSES
-from ich_tf.models import build_model, load_own_weights
+from ich_tf.model_spec import ModelSpec
+from ich_tf.models import load_own_weights
 from ich_tf.postprocessing import CALIBRATION
-from ich_tf.records import CROPS
 from ich_tf.series_model import SeriesSpec
 from ich_tf.shards import file_sha256, read_json, write_json, write_text
 from ich_tf.stack import keras
@@ -51,78 +52,15 @@ CHECKPOINTS = "checkpoints"
 EPOCHS = "epochs"
 ENSEMBLE = "ensemble.json"
 
-SPEC_VERSION = 1
+# What a model can be.
+Spec = ModelSpec | SeriesSpec | EndToEndSpec
 _TRAIN = "Run python -m ich_tf.train --work_dir={} to train one."
-
-
-@dataclasses.dataclass(frozen=True)
-class ModelSpec:
-    """All that is needed to build a model again and to feed it.
-
-    Attributes:
-      backbone: One of `config.BACKBONES`.
-      record_shape: H, W, C of a record.
-      image_size: What the backbone sees, px.
-      windows: The presets of its channels, in order.
-      stored_hu: The records hold Hounsfield units, and the model applies the windows.
-      crop: What was cut out of a slice before resizing, one of `records.CROPS`.
-      dropout, bn_momentum, freeze_bn, neighbours, negatives_kept: As in `config.TrainConfig`.
-      prior: Each class's share of positives in the training folds: what a constant predictor
-        says, and what a slice gets that cannot be read.
-      classes: Of its logits, in order.
-      version: `SPEC_VERSION`.
-    """
-
-    backbone: str
-    record_shape: tuple[int, int, int]
-    image_size: int
-    windows: tuple[str, ...]
-    stored_hu: bool = False
-    crop: str = "none"
-    dropout: float = 0.0
-    bn_momentum: float = 0.0
-    freeze_bn: bool = False
-    neighbours: int = 1
-    negatives_kept: float = 1.0
-    prior: tuple[float, ...] = (0.5,) * len(CLASSES)
-    classes: tuple[str, ...] = CLASSES
-    version: int = SPEC_VERSION
-
-    def __post_init__(self) -> None:
-        if self.version != SPEC_VERSION:
-            raise ValueError(f"version is {self.version}; this version reads {SPEC_VERSION}")
-        if tuple(self.classes) != CLASSES:
-            raise ValueError(f"classes are {', '.join(self.classes)}; expected {CLASSES}")
-        if len(self.prior) != len(CLASSES) or not all(0 <= p <= 1 for p in self.prior):
-            raise ValueError(f"prior is {self.prior}; expected {len(CLASSES)} probabilities")
-        if self.backbone not in BACKBONES:
-            raise ValueError(f"backbone is {self.backbone!r}; expected one of {BACKBONES}")
-        if self.crop not in CROPS:
-            raise ValueError(f"crop is {self.crop!r}; expected one of {CROPS}")
-        channels = 1 if self.stored_hu else len(self.windows)
-        if len(self.record_shape) != 3 or self.record_shape[2] != channels:
-            raise ValueError(f"record_shape is {self.record_shape} for windows {self.windows}")
-
-    def build(self, **initial: Any) -> keras.Model:
-        """Builds the model; `initial` are `build_model`'s `weights` and `bias`."""
-        return build_model(
-            self.backbone,
-            self.record_shape,
-            self.image_size,
-            hu_windows=self.windows if self.stored_hu else (),
-            dropout=self.dropout,
-            bn_momentum=self.bn_momentum,
-            freeze_bn=self.freeze_bn,
-            neighbours=self.neighbours,
-            negatives_kept=self.negatives_kept,
-            **initial,
-        )
 
 
 def save_best(
     work_dir: str | Path,
     model: keras.Model,
-    spec: ModelSpec | SeriesSpec,
+    spec: Spec,
     *,
     epoch: int,
     val_loss: float,
@@ -170,7 +108,7 @@ def epoch_weights(work_dir: str | Path) -> list[str]:
     return sorted(f"{EPOCHS}/{path.name}" for path in (Path(work_dir) / EPOCHS).glob("epoch-*.h5"))
 
 
-def load_best(work_dir: str | Path) -> tuple[keras.Model, ModelSpec | SeriesSpec]:
+def load_best(work_dir: str | Path) -> tuple[keras.Model, Spec]:
     """Builds the model of `model.json` and reads `best.weights.h5` into it.
 
     Returns:
@@ -185,7 +123,7 @@ def load_best(work_dir: str | Path) -> tuple[keras.Model, ModelSpec | SeriesSpec
 
 def load_model(
     work_dir: str | Path, weights: str = BEST_WEIGHTS, sha256: str = ""
-) -> tuple[keras.Model, ModelSpec | SeriesSpec, str]:
+) -> tuple[keras.Model, Spec, str]:
     """Builds the model of `model.json` and reads weights of its run into it.
 
     Args:
@@ -225,7 +163,7 @@ def load_model(
     return model, spec, found
 
 
-def read_spec(work_dir: str | Path) -> ModelSpec | SeriesSpec:
+def read_spec(work_dir: str | Path) -> Spec:
     """What kind of model a folder holds.
 
     Raises:
@@ -237,18 +175,12 @@ def read_spec(work_dir: str | Path) -> ModelSpec | SeriesSpec:
     return _read_model_json(work_dir)[0]
 
 
-def _read_model_json(work_dir: Path) -> tuple[ModelSpec | SeriesSpec, tuple[str, ...]]:
+def _read_model_json(work_dir: Path) -> tuple[Spec, tuple[str, ...]]:
     path = work_dir / MODEL
     try:
         content = json.loads(path.read_text("utf-8"))
-        values = dict(content["spec"])
-        values = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in values.items()
-        }
         hashes = (content["sha256"], content["previous_sha256"])
-        spec = SeriesSpec(**values) if values.get("kind") == "series" else ModelSpec(**values)
-        return spec, tuple(value for value in hashes if value)
+        return _spec(dict(content["spec"])), tuple(value for value in hashes if value)
     except FileNotFoundError as error:
         raise InputError(
             f"{work_dir}: holds no trained model (no {MODEL}). {_TRAIN.format(work_dir)}"
@@ -257,6 +189,18 @@ def _read_model_json(work_dir: Path) -> tuple[ModelSpec | SeriesSpec, tuple[str,
         raise InputError(
             f"{path}: does not describe a model of this version of ich_tf ({error}). Train again."
         ) from error
+
+
+def _spec(values: dict[str, Any]) -> Spec:
+    """The inverse of `dataclasses.asdict`, by way of JSON."""
+    kind = values.get("kind")
+    if kind == end_to_end.KIND:
+        network, series = _spec(values.pop("network")), _spec(values.pop("series"))
+        return EndToEndSpec(network=network, series=series, **values)  # type: ignore[arg-type]
+    values = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+    }
+    return SeriesSpec(**values) if kind == "series" else ModelSpec(**values)
 
 
 @dataclasses.dataclass

@@ -39,19 +39,19 @@ FREE_FIELDS = (
 )
 
 
+# What only one slice alone has.
+_OF_SLICES = ("neighbours", "negative_fraction", "negative_weight", "mixup")
 _OF_IMAGES = (
-    "neighbours",
+    "sequence",
+    *_OF_SLICES,
     "bn_momentum",
     "freeze_bn",
-    "negative_fraction",
-    "negative_weight",
     "flip",
     "shift",
     "rotate",
     "scale",
     "window_jitter",
     "cutout",
-    "mixup",
 )
 
 
@@ -114,6 +114,15 @@ class TrainConfig:
         False, "Keep batch normalisation as loaded: neither its statistics nor its scale learn."
     )
 
+    sequence: str = _field(
+        "none",
+        "bigru or transformer: train --backbone and a model over its features of consecutive "
+        "slices together, end to end.",
+        ("none", *SERIES_BACKBONES),
+    )
+    slab: int = _field(
+        9, "With --sequence: consecutive slices of a training example; odd, 3 or more."
+    )
     units: int = _field(64, "Of bigru and transformer: width of each direction, of each layer.")
     layers: int = _field(2, "Of bigru and transformer.")
     series_weight: float = _field(
@@ -127,7 +136,8 @@ class TrainConfig:
 
     batch_size: int = _field(
         32,
-        "Slices an optimizer step, over all replicas and hosts; series, for bigru and transformer.",
+        "Slices an optimizer step, over all replicas and hosts; series, for bigru and transformer; "
+        "slabs, with --sequence.",
     )
     accumulation: int = _field(
         1,
@@ -296,6 +306,7 @@ class TrainConfig:
             "a fold's number, from 0, or all",
         )
         _require(self.neighbours in (1, 3, 5), "neighbours", self.neighbours, "1, 3 or 5")
+        _require(self.slab >= 3 and self.slab % 2 == 1, "slab", self.slab, "odd, 3 or more")
         _require(self.image_size >= 32, "image_size", self.image_size, "32 or more, in px")
         _require(self.learning_rate > 0, "learning_rate", self.learning_rate, "above 0")
         _require(0 < self.lr_decay <= 1, "lr_decay", self.lr_decay, "in (0, 1]")
@@ -350,6 +361,8 @@ class TrainConfig:
         )
         if self.backbone in SERIES_BACKBONES:
             self._check_series()
+        if self.sequence != "none":
+            self._require_defaults(_OF_SLICES, f"--sequence={self.sequence}")
         if self.backbone == "tiny":
             _require(
                 self.weights != "imagenet",
@@ -360,14 +373,7 @@ class TrainConfig:
 
     def _check_series(self) -> None:
         """What only images have is left as it is by default."""
-        for field in dataclasses.fields(self):
-            if field.name in _OF_IMAGES:
-                _require(
-                    getattr(self, field.name) == field.default,
-                    field.name,
-                    getattr(self, field.name),
-                    f"{field.default!r} with --backbone={self.backbone}, which sees no images",
-                )
+        self._require_defaults(_OF_IMAGES, f"--backbone={self.backbone}, which sees no images")
         _require(
             self.weights == "none",
             "weights",
@@ -380,6 +386,13 @@ class TrainConfig:
             self.strategy,
             f"one or mirrored with --backbone={self.backbone}",
         )
+
+    def _require_defaults(self, names: tuple[str, ...], beside: str) -> None:
+        for field in dataclasses.fields(self):
+            if field.name in names:
+                value = getattr(self, field.name)
+                expected = f"{field.default!r} with {beside}"
+                _require(value == field.default, field.name, value, expected)
 
     @property
     def negatives_kept(self) -> float:

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from ich_tf.labels import ANY
-from ich_tf.neighbours import decode_window, with_neighbours
+from ich_tf.neighbours import decode_stack, decode_window, slab_of, with_neighbours
 from ich_tf.records import decode_image, parse
 from ich_tf.shards import DataError, Shard, label_counts, num_records
 
@@ -89,21 +89,14 @@ def train_batches(
             f"the training split holds {count} records, less than one batch of {batch_size}. "
             "Lower --batch_size or convert more data."
         )
-    order = np.random.default_rng([seed, epoch, worker])
-    shards = [shard for shard in shards if shard.num_records]
-    order.shuffle(shards)  # type: ignore[arg-type]
-    shuffle_seed = int(order.integers(2**31))
-
+    order, shards, shuffle_seed = _epoch_order(shards, seed, epoch, worker)
     dataset = _records(shards, neighbours)
     if negative_fraction < 1:
         negatives = num_records(shards) - int(label_counts(shards)[ANY])
         kept = np.zeros(negatives, bool)
         kept[: _negatives_read(negatives, negative_fraction)] = True
         dataset = _undersample(dataset, order.permutation(kept))
-    # A file cut on a record's boundary reads without an error: count.
-    dataset = dataset.apply(tf.data.experimental.assert_cardinality(count))
-    dataset = dataset.shuffle(_SHUFFLE_BUFFER, seed=shuffle_seed, reshuffle_each_iteration=False)
-    dataset = dataset.skip(first_step * batch_size)
+    dataset = _shuffled(dataset, count, _SHUFFLE_BUFFER, shuffle_seed).skip(first_step * batch_size)
 
     def decode(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         fields = _parse(serialized, encoding, image_shape, ["labels"])
@@ -121,6 +114,101 @@ def train_batches(
         dataset = dataset.enumerate(start=first_step)
         dataset = dataset.map(augment_step, num_parallel_calls=_THREADS, deterministic=True)
     return dataset.prefetch(2).with_options(_options())
+
+
+def epoch_slabs(shards: Sequence[Shard], slices: int) -> int:
+    """Slabs that an epoch reads of some shards at least, wherever it begins."""
+    return sum(shard.num_records // slices for shard in shards)
+
+
+def slab_batches(
+    shards: Sequence[Shard],
+    image_shape: tuple[int, int, int],
+    *,
+    batch_size: int,
+    slices: int,
+    seed: int,
+    epoch: int,
+    encoding: str = "png",
+    augment: Augment | None = None,
+    reverse: bool = False,
+    first_step: int = 0,
+    worker: int = 0,
+) -> tf.data.Dataset:
+    """One epoch of slabs: consecutive slices of a series, in random order of the slabs.
+
+    An epoch cuts the shards into slabs, from another record on each time. Where a cut spans two
+    series, its slab is of the one that holds its middle: slices near the ends come up to half as
+    often as others.
+
+    Args:
+      shards: What to read.
+      image_shape: H, W, C of every stored image.
+      batch_size: Slabs, of this worker; the last batch is dropped if it is not full.
+      slices: k, of a slab; odd.
+      seed: Of the run.
+      epoch: Counted from 0.
+      encoding: The records' image format.
+      augment: As of `train_batches`; it changes all slices of a slab alike, and no labels.
+      reverse: Whether half of the slabs come from their other end.
+      first_step: Where to begin within the epoch.
+      worker: Of several, each with shards of its own, from 0.
+
+    Returns:
+      A dataset of ((images, places), labels): uint8, for hu16 uint16, [batch_size, k, H, W, C];
+      float32 [batch_size, k, 2], the place along the normal in mm, and 1 for a slice or 0 for
+      none, which come last; float32 [batch_size, k, 6].
+    """
+    order, shards, shuffle_seed = _epoch_order(shards, seed, epoch, worker)
+    phase = int(order.integers(slices))
+    dataset = _records(shards, slices, every=slices, phase=phase)
+    count = sum(len(range(phase, shard.num_records, slices)) for shard in shards)
+    buffer = max(1, _SHUFFLE_BUFFER // slices)
+    dataset = _shuffled(dataset, count, buffer, shuffle_seed).skip(first_step * batch_size)
+    height, width, channels = image_shape
+
+    def decode(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        window, keys, fields = _parse_window(serialized, ["labels", "z_mm"])
+        chosen, there = slab_of(keys)
+        image = decode_stack(tf.gather(window, chosen), encoding, image_shape)
+        z_mm = tf.gather(fields["z_mm"], chosen)
+        places = tf.stack([z_mm - z_mm[0], tf.ones_like(z_mm)], axis=-1)
+        present = tf.cast(there, tf.float32)[:, None]
+        labels = tf.cast(tf.gather(fields["labels"], chosen), tf.float32)
+        return image, places * present, labels * present
+
+    def finish(
+        step: tf.Tensor, batch: tuple[tf.Tensor, tf.Tensor, tf.Tensor]
+    ) -> tuple[tuple[tf.Tensor, tf.Tensor], tf.Tensor]:
+        images, places, labels = batch
+        own_seed = tf.stack([tf.cast(shuffle_seed, tf.int64), step])
+        if augment is not None:
+            # As channels, as neighbours are: one change for all slices of a slab.
+            images, _ = augment(images, labels[:, 0], own_seed)
+        images = tf.reshape(images, [batch_size, height, width, slices, channels])
+        images = tf.transpose(images, [0, 3, 1, 2, 4])
+        if reverse:
+            turned = tf.random.stateless_uniform([batch_size], own_seed + 1) < 0.5
+            images, places, labels = _turned(images, places, labels, turned)
+        return (images, places), labels
+
+    dataset = dataset.map(decode, num_parallel_calls=_THREADS, deterministic=True)
+    dataset = dataset.batch(batch_size, drop_remainder=True).enumerate(start=first_step)
+    dataset = dataset.map(finish, num_parallel_calls=_THREADS, deterministic=True)
+    return dataset.prefetch(2).with_options(_options())
+
+
+def _turned(
+    images: tf.Tensor, places: tf.Tensor, labels: tf.Tensor, turned: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Slabs, those of `turned`, bool [n], from their other end; places still rise."""
+    number = tf.cast(tf.reduce_sum(places[..., 1], axis=1), tf.int32)
+    lengths = tf.where(turned, number, 0)
+    images, labels = (tf.reverse_sequence(x, lengths, seq_axis=1) for x in (images, labels))
+    z_mm, mask = places[..., 0], places[..., 1]
+    back = tf.reverse_sequence(tf.reduce_max(z_mm, axis=1, keepdims=True) - z_mm, lengths, 1)
+    z_mm = tf.where(turned[:, None], back * mask, z_mm)
+    return images, tf.stack([z_mm, mask], axis=-1), labels
 
 
 def eval_batches(
@@ -190,8 +278,32 @@ def read_batches(batches: Iterable[Any]) -> Iterator[Any]:
         ) from error
 
 
-def _records(shards: Sequence[Shard], neighbours: int) -> tf.data.Dataset:
+def _epoch_order(
+    shards: Sequence[Shard], seed: int, epoch: int, worker: int
+) -> tuple[np.random.Generator, list[Shard], int]:
+    """What an epoch draws from, its shards in their order, and the seed of its records' order."""
+    order = np.random.default_rng([seed, epoch, worker])
+    filled = [shard for shard in shards if shard.num_records]
+    order.shuffle(filled)  # type: ignore[arg-type]
+    return order, filled, int(order.integers(2**31))
+
+
+def _shuffled(dataset: tf.data.Dataset, count: int, buffer: int, seed: int) -> tf.data.Dataset:
+    # A file cut on a record's boundary reads without an error: count.
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(count))
+    return dataset.shuffle(buffer, seed=seed, reshuffle_each_iteration=False)
+
+
+def _records(
+    shards: Sequence[Shard], neighbours: int, *, every: int = 1, phase: int = 0
+) -> tf.data.Dataset:
     """The serialized records of some shards, in an order that only the shards determine.
+
+    Args:
+      shards: What to read.
+      neighbours: In a window.
+      every: Of each shard's windows, those of this distance.
+      phase: The first of them.
 
     Returns:
       string [], or with neighbours string [neighbours], the record itself in the middle.
@@ -199,7 +311,8 @@ def _records(shards: Sequence[Shard], neighbours: int) -> tf.data.Dataset:
 
     def read(path: tf.Tensor) -> tf.data.Dataset:
         records = tf.data.TFRecordDataset(path)
-        return records if neighbours == 1 else with_neighbours(records, neighbours)
+        windows = records if neighbours == 1 else with_neighbours(records, neighbours)
+        return windows if every == 1 else windows.shard(every, phase)
 
     dataset = tf.data.Dataset.from_tensor_slices([str(shard.path) for shard in shards])
     return dataset.interleave(
@@ -226,13 +339,21 @@ def _parse(
         parsed = parse(serialized, ["encoded", *fields])
         image = decode_image(parsed.pop("encoded"), encoding, image_shape)
         return {"image": image, **parsed}
-    middle = serialized.shape[0] // 2
-    window = tf.where(serialized == "", serialized[middle], serialized)
-    beside = parse(window, ["encoded", "series_key"])
+    encoded, keys, _ = _parse_window(serialized, [])
+    image = decode_window(encoded, keys, encoding, image_shape)
+    return {"image": image, **parse(serialized[serialized.shape[0] // 2], fields)}
+
+
+def _parse_window(
+    serialized: tf.Tensor, fields: Sequence[str]
+) -> tuple[tf.Tensor, tf.Tensor, dict[str, tf.Tensor]]:
+    """Of each record of a window its encoded image, its series, and fields."""
+    middle = serialized[serialized.shape[0] // 2]
+    window = tf.where(serialized == "", middle, serialized)
+    parsed = parse(window, ["encoded", "series_key", *fields])
     # Beyond the shard's ends: of no series.
-    keys = tf.where(serialized == "", "", beside["series_key"])
-    image = decode_window(beside["encoded"], keys, encoding, image_shape)
-    return {"image": image, **parse(serialized[middle], fields)}
+    keys = tf.where(serialized == "", "", parsed.pop("series_key"))
+    return parsed.pop("encoded"), keys, parsed
 
 
 def _negatives_read(negatives: int, fraction: float) -> int:

@@ -30,6 +30,8 @@ from ich_tf.windows import preset_windows, window_table
 
 FEATURE_LAYER = "feature"
 LOGITS_LAYER = "logits"
+# Numbers that the layer `FEATURE_LAYER` gives a slice.
+FEATURE_WIDTHS = {"resnet50": 2048, "efficientnet_b4": 1792, "tiny": 32}
 
 # ResNet50's weights come from Caffe: BGR, less ImageNet's mean, not divided.
 _CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)

@@ -45,10 +45,27 @@ def same_series(series_keys: tf.Tensor) -> tf.Tensor:
     return tf.clip_by_value(tf.range(count), half - before, half + after)
 
 
+def slab_of(series_keys: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Which records of a window are of its middle's series.
+
+    Args:
+      series_keys: string [count], as of `same_series`.
+
+    Returns:
+      int32 [count], these records one after the other, and then the last of them again; and bool
+      [count], True for the former.
+    """
+    count = series_keys.shape[0]
+    same = tf.cast(series_keys == series_keys[count // 2], tf.int32)
+    first, number = tf.argmax(same, output_type=tf.int32), tf.reduce_sum(same)
+    places = tf.range(count)
+    return first + tf.minimum(places, number - 1), places < number
+
+
 def decode_window(
     encoded: tf.Tensor, series_keys: tf.Tensor, encoding: str, image_shape: tuple[int, int, int]
 ) -> tf.Tensor:
-    """The images of a window, slice after slice along the channels.
+    """The images of a window about its middle, as `decode_stack`.
 
     Args:
       encoded: string [count], the stored images.
@@ -59,7 +76,20 @@ def decode_window(
     Returns:
       uint8 or uint16 [H, W, count * C].
     """
+    return decode_stack(tf.gather(encoded, same_series(series_keys)), encoding, image_shape)
+
+
+def decode_stack(encoded: tf.Tensor, encoding: str, image_shape: tuple[int, int, int]) -> tf.Tensor:
+    """Images slice after slice along the channels.
+
+    Args:
+      encoded: string [count], the stored images.
+      encoding: Of the images.
+      image_shape: H, W, C of each.
+
+    Returns:
+      uint8 or uint16 [H, W, count * C].
+    """
     height, width, channels = image_shape
-    chosen = tf.gather(encoded, same_series(series_keys))
-    slices = [decode_image(chosen[i], encoding, image_shape) for i in range(encoded.shape[0])]
+    slices = [decode_image(encoded[i], encoding, image_shape) for i in range(encoded.shape[0])]
     return tf.ensure_shape(tf.concat(slices, axis=-1), (height, width, len(slices) * channels))

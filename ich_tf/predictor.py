@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from ich_tf.calibrators import shift_prevalence
-from ich_tf.checkpoints import ModelSpec, load_model
+from ich_tf.checkpoints import load_model
 from ich_tf.ensemble import Member, combined_sha256
 from ich_tf.errors import InputError
 from ich_tf.inference import LogitsFn, SlicePredictions, make_logits_fn, predict_records
@@ -18,6 +18,7 @@ from ich_tf.input_pipeline import eval_batches
 from ich_tf.labels import ANY
 from ich_tf.metrics import logit, sigmoid
 from ich_tf.mixing import mix
+from ich_tf.model_spec import ModelSpec
 from ich_tf.postprocessing import Postprocessing
 from ich_tf.shards import Manifest, damage_named, num_records
 from ich_tf.stack import keras

@@ -191,22 +191,26 @@ class ServingModel(tf.Module):  # type: ignore[misc]
         """`SeriesPredictor.series_logits` of its `outputs`, float64 [n, 6]."""
         probabilities, shares = [], []
         place = (z_mm - z_mm[0])[:, None]
-        for member, network, axes in zip(
-            predictor.members, self._networks, predictor.axes, strict=True
+        for number, (member, network, axes) in enumerate(
+            zip(predictor.members, self._networks, predictor.axes, strict=True)
         ):
             answer = self._answer(network, member.sees(images))
-            features = tf.cast(answer[:, len(CLASSES) :], tf.float64)
-            aligned = tf.cast(tf.linalg.matmul(features - axes.mean, axes.weights), tf.float32)
-            own = tf.concat([aligned, answer[:, : len(CLASSES)]], axis=1)
+            features = answer[:, len(CLASSES) :]
+            if axes is not None:
+                centred = tf.cast(features, tf.float64) - axes.mean
+                features = tf.cast(tf.linalg.matmul(centred, axes.weights), tf.float32)
+            own = tf.concat([features, answer[:, : len(CLASSES)]], axis=1)
             there = tf.concat([own, place, tf.ones_like(place)], axis=1)
             turned = tf.concat([own, place[-1] - place, tf.ones_like(place)], axis=1)[::-1]
             for model, share in zip(predictor.models, predictor.model_shares, strict=True):
+                if number not in model.reads:
+                    continue
                 logits = model.model(there[None], training=False)[0, 1:]
-                if predictor.spec.reverse:
+                if model.spec.reverse:
                     back = model.model(turned[None], training=False)[0, 1:][::-1]
                     logits = (logits + back) / 2
                 probabilities.append(tf.sigmoid(tf.cast(logits, tf.float64)))
-                shares.append(share / len(predictor.members))
+                shares.append(share / len(model.reads))
         mixed = [share * one for share, one in zip(shares, probabilities, strict=True)]
         return _logit(tf.add_n(mixed))
 

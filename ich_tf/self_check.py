@@ -31,7 +31,7 @@ class SelfCheckError(InputError):
 def check_step(
     step: TrainingStep,
     strategy: tf.distribute.Strategy,
-    images: Any,
+    inputs: Any,
     labels: Any,
     *,
     precision: str,
@@ -44,7 +44,7 @@ def check_step(
     Args:
       step: Before its first step.
       strategy: Its strategy.
-      images: As a step takes them.
+      inputs: As a step takes them.
       labels: Likewise.
       precision: float32, bfloat16 or float16.
       xla: Whether the step is compiled.
@@ -60,7 +60,7 @@ def check_step(
     before = [variable.numpy() for variable in step.statistics]
 
     def measure(part: int | None, compiled: bool = True) -> Gradients:
-        given = (images, labels)
+        given = (inputs, labels)
         if part is not None:
             given = tuple(_everywhere(strategy, value, part) for value in given)
         measured = step.gradients(*given, part=part, compiled=compiled)

@@ -122,11 +122,12 @@ class SeriesSpec:
       backbone: One of `config.SERIES_BACKBONES`.
       feature_dim: Numbers a slice.
       units, layers, dropout, reverse: As in `config.TrainConfig`.
-      networks: SHA-256 of the weights of each network whose features it reads.
+      prior: Each class's share of positive slices in the training folds.
+      networks: SHA-256 of the weights of each network whose features it reads; none for a model
+        that was trained together with its network (`end_to_end`), as in the next three.
       network_dirs: Their runs' work dirs, relative to this one's.
       validation_folds: The fold that each of them did not train on.
       axes_sha256: Of `axes.npz`, which brings their features into one set of axes.
-      prior: Each class's share of positive slices in the training folds.
       classes: Of its logits, in order.
       kind: Tells it from a slice model's `checkpoints.ModelSpec`.
       version: `VERSION`.
@@ -138,11 +139,11 @@ class SeriesSpec:
     layers: int
     dropout: float
     reverse: bool
-    networks: tuple[str, ...]
-    network_dirs: tuple[str, ...]
-    validation_folds: tuple[int, ...]
-    axes_sha256: str
     prior: tuple[float, ...]
+    networks: tuple[str, ...] = ()
+    network_dirs: tuple[str, ...] = ()
+    validation_folds: tuple[int, ...] = ()
+    axes_sha256: str = ""
     classes: tuple[str, ...] = CLASSES
     kind: str = "series"
     version: int = VERSION

@@ -16,7 +16,7 @@ import tensorflow as tf
 from ich_tf.alignment import AXES, load_axes
 from ich_tf.config import TrainConfig
 from ich_tf.errors import InputError
-from ich_tf.inference import LogitsFn
+from ich_tf.inference import LogitsFn, make_logits_fn
 from ich_tf.labels import CLASSES
 from ich_tf.losses import series_loss
 from ich_tf.series_features import FeatureManifest, SeriesFeatures
@@ -26,7 +26,7 @@ from ich_tf.splits import fold_name
 from ich_tf.stack import keras
 from ich_tf.strategies import Worker
 from ich_tf.training_step import Loss
-from ich_tf.training_task import Watch
+from ich_tf.training_task import Validate, Watch
 
 # One shape for all steps: as many slots as the longest series needs, rounded up to this.
 _SLOTS = 8
@@ -146,19 +146,24 @@ class SeriesTask:
         labels[1 : 1 + slices] = labels[slices:0:-1]
         return turned_series(packed, slices), labels
 
-    def validate(self, logits_fn: LogitsFn, watch: Watch) -> tuple[np.ndarray, np.ndarray]:
-        """As `Task.validate`."""
+    def validator(self, model: keras.Model, strategy: tf.distribute.Strategy) -> Validate:
+        """As `Task.validator`."""
+        logits_fn = make_logits_fn(model, strategy)
         lots = [
             self._validation[start : start + self.batch_size]
             for start in range(0, len(self._validation), self.batch_size)
         ]
-        found = [
-            logits
-            for lot in watch(lots)
-            for logits in series_logits(lot, logits_fn, self._slots, self.batch_size)
-        ]
-        labels = np.concatenate([one.labels for one in self._validation])
-        return labels, np.concatenate(found)
+
+        def validate(watch: Watch) -> tuple[np.ndarray, np.ndarray]:
+            found = [
+                logits
+                for lot in watch(lots)
+                for logits in series_logits(lot, logits_fn, self._slots, self.batch_size)
+            ]
+            labels = np.concatenate([one.labels for one in self._validation])
+            return labels, np.concatenate(found)
+
+        return validate
 
 
 def series_logits(

@@ -109,7 +109,7 @@ def deal_shards(shards: Sequence[Shard], workers: int) -> list[list[Shard]]:
     return hands
 
 
-def split_batch(strategy: tf.distribute.Strategy, *batch: tf.Tensor) -> tuple[Any, ...]:
+def split_batch(strategy: tf.distribute.Strategy, *batch: Any) -> tuple[Any, ...]:
     """Gives each replica of this process an equal, contiguous part of its batch.
 
     Instead of `experimental_distribute_dataset`: that one fetches to each device through an
@@ -118,22 +118,23 @@ def split_batch(strategy: tf.distribute.Strategy, *batch: tf.Tensor) -> tuple[An
 
     Args:
       strategy: The replicas.
-      *batch: Eager tensors [n, ...]; the number of this process's replicas divides n.
+      *batch: Eager tensors [n, ...], or tuples of them; the number of this process's replicas
+        divides n.
 
     Returns:
-      A distributed value for each tensor, to be given to `strategy.run`.
+      A distributed value for each of them, to be given to `strategy.run`.
     """
     replicas = worker_of(strategy).replicas
-    share = len(batch[0]) // replicas
+    share = len(tf.nest.flatten(batch)[0]) // replicas
 
-    def part(tensor: tf.Tensor) -> Any:
-        def local_part(context: tf.distribute.experimental.ValueContext) -> tf.Tensor:
+    def part(value: Any) -> Any:
+        def local_part(context: tf.distribute.experimental.ValueContext) -> Any:
             start = context.replica_id_in_sync_group % replicas * share
-            return tensor[start : start + share]
+            return tf.nest.map_structure(lambda tensor: tensor[start : start + share], value)
 
         return strategy.experimental_distribute_values_from_function(local_part)
 
-    return tuple(part(tensor) for tensor in batch)
+    return tuple(part(value) for value in batch)
 
 
 def sum_over_workers(strategy: tf.distribute.Strategy, values: np.ndarray) -> np.ndarray:

@@ -15,10 +15,10 @@ import tensorflow as tf
 
 from ich_tf import checkpoints, metrics, run_log
 from ich_tf.config import ALL_FOLDS, SERIES_BACKBONES, TrainConfig
+from ich_tf.end_to_end_task import EndToEndTask
 from ich_tf.epoch import check_skipped, divergence, run_epoch
 from ich_tf.errors import ConfigError, InputError, Terminated
 from ich_tf.history import EpochResult, read_history
-from ich_tf.inference import make_logits_fn
 from ich_tf.input_pipeline import read_batches
 from ich_tf.interruption import Interruption
 from ich_tf.optimizers import make_optimizer, make_schedule
@@ -94,7 +94,9 @@ def make_task(config: TrainConfig) -> Task:
     Raises:
       InputError: If its data cannot be trained on.
     """
-    return SeriesTask(config) if config.backbone in SERIES_BACKBONES else SliceTask(config)
+    if config.backbone in SERIES_BACKBONES:
+        return SeriesTask(config)
+    return SliceTask(config) if config.sequence == "none" else EndToEndTask(config)
 
 
 class _Run:
@@ -144,7 +146,7 @@ class _Run:
             loss=self.task.loss,
         )
         self.check = functools.partial(check_step, precision=precision, xla=xla)
-        self.logits_fn = make_logits_fn(self.model, self.strategy)
+        self.validate = self.task.validator(self.model, self.strategy)
 
         # Every worker must save when the chief does, but only the chief's files count.
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
@@ -331,7 +333,7 @@ class _Run:
 
     def _validate(self) -> tuple[float, list[float], float]:
         """Losses of the model as it is: weighted, a class, and of the constant training prior."""
-        labels, logits = self.task.validate(self.logits_fn, self._until_terminated)
+        labels, logits = self.validate(self._until_terminated)
         if not np.isfinite(logits).all():
             raise divergence("a validation logit is not finite", self.progress.epoch + 1)
         probabilities = metrics.sigmoid(logits)

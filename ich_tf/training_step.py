@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -124,8 +125,9 @@ class TrainingStep:
         """Takes a step on each of some batches, in one call to the devices.
 
         Args:
-          *batches: Pairs of distributed values: on each replica images, uint8 or uint16
-            [batch_size / replicas, H, W, C], and labels, float32 [batch_size / replicas, 6].
+          *batches: Pairs of distributed values: on each replica what the model reads, a tensor or a
+            tuple of them, such as images, uint8 or uint16 [batch_size / replicas, H, W, C]; and
+            labels, float32 [batch_size / replicas, 6].
 
         Returns:
           Each batch's loss before its step, mean over the global batch, float32 [len(batches)].
@@ -133,19 +135,19 @@ class TrainingStep:
         return self._execute(batches)
 
     def gradients(
-        self, images: Any, labels: Any, *, part: int | None = None, compiled: bool = True
+        self, inputs: Any, labels: Any, *, part: int | None = None, compiled: bool = True
     ) -> Gradients:
         """What a step would go by; nothing but the moving statistics is changed.
 
         Args:
-          images: As for a step.
+          inputs: As for a step.
           labels: Likewise.
           part: Every replica is given this replica's batch, and does as it would: then the result
             is not summed but one device's. None: as a step does it.
           compiled: By XLA, if the step is; only a part may be without.
         """
         number = tf.constant(-1 if part is None else part)
-        return Gradients(*self._measure(images, labels, number, part is None, compiled))
+        return Gradients(*self._measure(inputs, labels, number, part is None, compiled))
 
     @property
     def traces(self) -> int:
@@ -182,12 +184,12 @@ class TrainingStep:
         return self._strategy.experimental_local_results(losses)[0]
 
     def _replica_steps(self, batches: Sequence[tuple[tf.Tensor, tf.Tensor]]) -> tf.Tensor:
-        return tf.stack([self._replica_step(images, labels) for images, labels in batches])
+        return tf.stack([self._replica_step(inputs, labels) for inputs, labels in batches])
 
-    def _replica_step(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    def _replica_step(self, inputs: Any, labels: tf.Tensor) -> tf.Tensor:
         # Only a step that may be left out has to know them: there are a hundred to read.
         before = self._read_statistics() if self._scales_loss else None
-        loss, gradients, statistics = self._replica_gradients(images, labels)
+        loss, gradients, statistics = self._replica_gradients(inputs, labels)
         finite = tf.constant(True)
         if self._scales_loss:
             gradients = self._optimizer.get_unscaled_gradients(gradients)
@@ -204,10 +206,10 @@ class TrainingStep:
         self._update_averages()
         return loss
 
-    def _replica_gradients(self, images: tf.Tensor, labels: tf.Tensor) -> Gradients:
+    def _replica_gradients(self, inputs: Any, labels: tf.Tensor) -> Gradients:
         replica = tf.distribute.get_replica_context()
         local = self._local_gradients(
-            images, labels, replica.replica_id_in_sync_group, self._forward_backward
+            inputs, labels, replica.replica_id_in_sync_group, self._forward_backward
         )
         shares = [local.statistics / replica.num_replicas_in_sync] if self._statistics else []
         # In one call, which may send them together.
@@ -217,20 +219,21 @@ class TrainingStep:
         return Gradients(loss, gradients, shares[0] if shares else local.statistics)
 
     def _local_gradients(
-        self, images: tf.Tensor, labels: tf.Tensor, replica: tf.Tensor, compute: Callable[..., Any]
+        self, inputs: Any, labels: tf.Tensor, replica: tf.Tensor, compute: Callable[..., Any]
     ) -> Gradients:
         """Sums over the parts of one replica's batch, each after the one before it."""
         scale = self._optimizer.loss_scale if self._scales_loss else tf.ones([])
         first_part = tf.cast(replica, tf.int64) * self._accumulation
         loss: Any = None
         gradients: list[tf.Tensor] = []
-        size = images.shape[0] // self._accumulation
+        size = labels.shape[0] // self._accumulation
         for part in range(self._accumulation):
             place = slice(part * size, (part + 1) * size)
             # The number of the part in the global batch: dropout draws alike however it is cut.
             seed = tf.stack([(self._seed << 32) + self.step.read_value(), first_part + part])
             with tf.control_dependencies([] if loss is None else [loss, *gradients]):
-                part_loss, part_gradients = compute(images[place], labels[place], scale, seed)
+                own = tf.nest.map_structure(operator.itemgetter(place), inputs)
+                part_loss, part_gradients = compute(own, labels[place], scale, seed)
                 if loss is None:
                     loss, gradients = part_loss, list(part_gradients)
                     continue
@@ -240,26 +243,26 @@ class TrainingStep:
             return Gradients(loss, gradients, self._read_statistics())
 
     def _part_gradients(
-        self, images: tf.Tensor, labels: tf.Tensor, scale: tf.Tensor, seed: tf.Tensor
+        self, inputs: Any, labels: tf.Tensor, scale: tf.Tensor, seed: tf.Tensor
     ) -> tuple[tf.Tensor, list[tf.Tensor]]:
         with tf.GradientTape() as tape, dropout_seed(seed):
-            logits = self._model(images, training=True)
+            logits = self._model(inputs, training=True)
             loss = tf.reduce_sum(self._loss(labels, logits)) / self._batch_size
             scaled_loss = loss * scale
         gradients = tape.gradient(scaled_loss, self._model.trainable_variables)
         return loss, gradients
 
     def _measure_gradients(
-        self, images: Any, labels: Any, part: tf.Tensor, together: bool, compiled: bool
+        self, inputs: Any, labels: Any, part: tf.Tensor, together: bool, compiled: bool
     ) -> Gradients:
         compute = self._forward_backward if compiled else self._part_gradients
 
-        def measure(images: tf.Tensor, labels: tf.Tensor) -> Gradients:
+        def measure(inputs: Any, labels: tf.Tensor) -> Gradients:
             if together:
-                return self._replica_gradients(images, labels)
-            return self._local_gradients(images, labels, part, compute)
+                return self._replica_gradients(inputs, labels)
+            return self._local_gradients(inputs, labels, part, compute)
 
-        found = self._strategy.run(measure, args=(images, labels))
+        found = self._strategy.run(measure, args=(inputs, labels))
         pick = self._strategy.experimental_local_results
         return Gradients(*tf.nest.map_structure(lambda value: pick(value)[0], list(found)))
 

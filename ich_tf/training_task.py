@@ -1,7 +1,7 @@
 """What a run trains on and what it trains; the trainer knows no more of it than this.
 
 `SliceTask` is a network over slices. `series_task.SeriesTask` is a model over the features of a
-series.
+series, `end_to_end_task.EndToEndTask` both together.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ import tensorflow as tf
 
 from ich_tf import run_log
 from ich_tf.augment import make_augment
-from ich_tf.checkpoints import ModelSpec
+from ich_tf.checkpoints import Spec
 from ich_tf.class_balance import shift_prior
 from ich_tf.config import TrainConfig
 from ich_tf.errors import ConfigError, InputError
-from ich_tf.inference import LogitsFn, predict_records
+from ich_tf.inference import LogitsFn, SlicePredictions, make_logits_fn, predict_records
 from ich_tf.input_pipeline import epoch_records, eval_batches, train_batches
 from ich_tf.losses import training_loss
+from ich_tf.model_spec import ModelSpec
 from ich_tf.shards import Manifest, Shard, label_counts, num_records
 from ich_tf.stack import keras
 from ich_tf.strategies import Worker, deal_shards
@@ -30,6 +31,8 @@ from ich_tf.training_step import Loss
 
 # Wraps the batches of a validation, so that it can be ended between them.
 Watch = Callable[[Iterable[Any]], Iterator[Any]]
+# Predicts this worker's validation slices: labels [n, 6] and logits [n, 6].
+Validate = Callable[[Watch], tuple[np.ndarray, np.ndarray]]
 
 
 class Task(Protocol):
@@ -75,11 +78,10 @@ class Task(Protocol):
     def batches(self, epoch: int, first_step: int) -> tf.data.Dataset:
         """Inputs and labels of an epoch's steps, from one of them on."""
 
-    def validate(self, logits_fn: LogitsFn, watch: Watch) -> tuple[np.ndarray, np.ndarray]:
-        """This worker's validation slices: labels [n, 6] and logits [n, 6].
+    def validator(self, model: keras.Model, strategy: tf.distribute.Strategy) -> Validate:
+        """What is called after each epoch, with the model's weights of then.
 
-        Raises:
-          DataError: If a record is missing.
+        It raises DataError if a record is missing.
         """
 
 
@@ -114,7 +116,7 @@ class SliceTask:
             label_smoothing=config.label_smoothing,
             negative_weight=config.negative_weight,
         )
-        self.spec = ModelSpec(
+        self._network = ModelSpec(
             backbone=config.backbone,
             record_shape=manifest.image_shape,
             image_size=config.image_size,
@@ -128,6 +130,7 @@ class SliceTask:
             negatives_kept=config.negatives_kept,
             prior=tuple(self.prior.tolist()),
         )
+        self.spec: Spec = self._network
         self._augment = make_augment(config)
 
     def deal(self, worker: Worker) -> None:
@@ -145,15 +148,19 @@ class SliceTask:
                 worker.index
             ]
         self.batch_size = config.batch_size // worker.count
-        fewest = min(epoch_records(hand, config.negative_fraction) for hand in hands)
+        fewest = min(self._epoch_size(hand) for hand in hands)
         steps = fewest // self.batch_size
         if not steps:
             raise InputError(
-                f"{config.data_dir}: {fewest} slices to train on are less than one batch of "
+                f"{config.data_dir}: {fewest} examples to train on are less than one batch of "
                 f"{self.batch_size}. Lower --batch_size or convert more data."
             )
         self.steps = min(steps, config.max_steps_per_epoch or steps)
         self._train_shards, self._worker = hands[worker.index], worker.index
+
+    def _epoch_size(self, shards: Sequence[Shard]) -> int:
+        """Examples that an epoch reads of some shards, at least."""
+        return epoch_records(shards, self._config.negative_fraction)
 
     def prepare(self, work_dir: Path) -> None:
         """As `Task.prepare`: nothing."""
@@ -161,7 +168,7 @@ class SliceTask:
     def build(self) -> keras.Model:
         """As `Task.build`."""
         bias = shift_prior(self.prior, self._config.negatives_kept)
-        return self.spec.build(weights=self._config.weights, bias=bias)
+        return self._network.build(weights=self._config.weights, bias=bias)
 
     def batches(self, epoch: int, first_step: int) -> tf.data.Dataset:
         """As `Task.batches`: images and labels."""
@@ -180,16 +187,25 @@ class SliceTask:
             worker=self._worker,
         ).take(self.steps - first_step)
 
-    def validate(self, logits_fn: LogitsFn, watch: Watch) -> tuple[np.ndarray, np.ndarray]:
-        """As `Task.validate`."""
+    def validator(self, model: keras.Model, strategy: tf.distribute.Strategy) -> Validate:
+        """As `Task.validator`."""
+        logits_fn = make_logits_fn(model, strategy)
+
+        def validate(watch: Watch) -> tuple[np.ndarray, np.ndarray]:
+            found = self._predict(logits_fn, watch, self.batch_size)
+            return found.labels, found.logits
+
+        return validate
+
+    def _predict(self, outputs_fn: LogitsFn, watch: Watch, batch_size: int) -> SlicePredictions:
+        """What a function says of this worker's validation slices."""
         batches = eval_batches(
             self._validation_shards,
             self._manifest.image_shape,
-            batch_size=self.batch_size,
+            batch_size=batch_size,
             encoding=self._manifest.encoding,
             neighbours=self._config.neighbours,
         )
-        found = predict_records(
-            logits_fn, watch(batches), expected=num_records(self._validation_shards)
+        return predict_records(
+            outputs_fn, watch(batches), expected=num_records(self._validation_shards)
         )
-        return found.labels, found.logits

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ich_tf.checkpoints import ModelSpec, save_best
+from ich_tf.checkpoints import save_best
 from ich_tf.inference import SlicePredictions
 from ich_tf.labels import ANY
 from ich_tf.metrics import sigmoid
+from ich_tf.model_spec import ModelSpec
 from ich_tf.stack import keras
 
 WINDOWS = ("brain", "subdural", "soft")

@@ -8,7 +8,6 @@ import tensorflow as tf
 
 from ich_tf import checkpoints
 from ich_tf.checkpoints import (
-    ModelSpec,
     Progress,
     TrainingState,
     check_work_dir,
@@ -17,6 +16,7 @@ from ich_tf.checkpoints import (
 )
 from ich_tf.config import TrainConfig
 from ich_tf.errors import InputError
+from ich_tf.model_spec import ModelSpec
 from ich_tf.models import build_model
 from ich_tf.optimizers import make_optimizer
 from ich_tf.run_log import write_run

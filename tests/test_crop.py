@@ -11,7 +11,7 @@ import pytest
 from test_conversion import config_for, files_of
 
 from ich_tf import tfrecord
-from ich_tf.checkpoints import ModelSpec, save_best
+from ich_tf.checkpoints import save_best
 from ich_tf.config import EvaluateConfig, PredictConfig
 from ich_tf.conversion.convert import convert
 from ich_tf.conversion.plan import load_plan
@@ -20,6 +20,7 @@ from ich_tf.dicom import DicomError, Header, Reason, read_slice
 from ich_tf.errors import InputError
 from ich_tf.evaluator import evaluate
 from ich_tf.labels import CLASSES, read_submission
+from ich_tf.model_spec import ModelSpec
 from ich_tf.prediction import predict
 from ich_tf.records import SliceRecord, decode, read_image
 from ich_tf.shards import Manifest

@@ -46,7 +46,8 @@ def main() -> None:
 
 def _make_run(work_dir: Path, backbone: str) -> Path:
     """A work dir with random weights: what they say does not take longer."""
-    from ich_tf.checkpoints import ModelSpec, save_best
+    from ich_tf.checkpoints import save_best
+    from ich_tf.model_spec import ModelSpec
 
     size = _RECORD_SIZE.value
     windows = ("brain", "subdural", "soft")
