@@ -17,7 +17,7 @@ SECOND_PYTHON ?= python3.13
 CORE := $(addprefix tests/test_,$(addsuffix .py,metrics losses dropout records windows models optimizers \
 	augment input_pipeline neighbours class_balance precision strategies training_step self_check \
 	epoch checkpoints trainer inference cross_validation heatmaps calibration saved_model prediction \
-	series_model series_task series_predictor \
+	series_model series_task series_predictor slabs end_to_end_task \
 	end_to_end))
 
 DEMO := data/phantoms data/tfrecords runs/resnet50

@@ -9,20 +9,20 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ich_tf import checkpoints, run_log
-from ich_tf.calibrators import METHODS, cross_validated_losses
+from ich_tf.calibrators import METHODS, Calibrator, cross_validated_losses
 from ich_tf.config import CalibrateConfig
 from ich_tf.ensemble import Member, combined_sha256, runs_of, write_ensemble
 from ich_tf.errors import InputError
 from ich_tf.inference import SlicePredictions
 from ich_tf.labels import ANY, CLASSES
-from ich_tf.levels import LEVELS, at_level
+from ich_tf.levels import Scored, at_levels
 from ich_tf.metrics import (
     choose_threshold,
     expected_calibration_error,
@@ -34,7 +34,7 @@ from ich_tf.mixing import fit_shares, mix
 from ich_tf.postprocessing import POINTS, Postprocessing, Thresholds
 from ich_tf.series_predictor import kind_of, predictor_of
 from ich_tf.shards import Manifest, file_sha256
-from ich_tf.smoothing import smooth_logits
+from ich_tf.smoothing import rows_of, smooth_logits
 from ich_tf.splits import fold_name
 from ich_tf.stack import keras
 from ich_tf.strategies import make_strategy
@@ -126,16 +126,15 @@ def calibrate(config: CalibrateConfig) -> Calibration:
     probabilities = np.stack([sigmoid(one.logits) for one in joined])
     shares = fit_shares(first.labels, probabilities)
     members = _with_shares(groups, shares, hashes)
-    logits = first.logits.astype(np.float64)
     if len(joined) > 1:
         kept = np.where(shares >= _LEAST_SHARE, shares, 0)
-        logits = logit(mix(probabilities, kept / kept.sum()))
+        first = _mean(joined, kept / kept.sum())
     if config.members or config.average_epochs:
         write_ensemble(config.work_dir, members)
     else:
         (Path(config.work_dir) / checkpoints.ENSEMBLE).unlink(missing_ok=True)
     found = fit_postprocessing(
-        dataclasses.replace(first, logits=logits),
+        first,
         model_sha256=combined_sha256(
             [one.sha256 for one in members], [one.share for one in members]
         ),
@@ -173,6 +172,7 @@ def fit_postprocessing(
     logits = smooth_logits(before, predictions.z_mm, predictions.series_key, width)
     calibrator = METHODS[chosen](labels, logits)
     probabilities = calibrator(logits)
+    series_calibrator = _fit_series(predictions, method)
     ece = [
         float(expected_calibration_error(labels[:, ANY], one[:, ANY]))
         for one in (sigmoid(before), probabilities)
@@ -196,33 +196,30 @@ def fit_postprocessing(
         flip=flip,
         smoothing_mm=width,
         calibrator=calibrator,
+        series_calibrator=series_calibrator,
         # Odds of 0 or infinity could not be turned into others.
         prevalence=float(np.clip(labels[:, ANY].mean(), 1e-4, 1 - 1e-4)),
         thresholds=choose_thresholds(
-            labels, probabilities, predictions.series_key, predictions.patient_key
+            at_levels(
+                labels,
+                probabilities,
+                predictions.series_key,
+                predictions.patient_key,
+                _calibrated(series_calibrator, predictions.series_logits),
+            )
         ),
         fitted_on=fitted_on,
     )
 
 
-def choose_thresholds(
-    labels: np.ndarray,
-    probabilities: np.ndarray,
-    series: Sequence[str],
-    patients: Sequence[str],
-) -> Thresholds:
+def choose_thresholds(levels: Mapping[str, Scored]) -> Thresholds:
     """The thresholds of `postprocessing.POINTS`, of each class at each level.
 
     Args:
-      labels: [n, 6], 0 or 1.
-      probabilities: [n, 6].
-      series: [n].
-      patients: [n].
+      levels: As of `levels.at_levels`.
     """
-    found: Thresholds = {}
-    for level in LEVELS:
-        scored = at_level(level, labels, probabilities, series, patients)
-        found[level] = {
+    return {
+        level: {
             rule: {
                 name: _finite(
                     choose_threshold(scored.labels[:, i], scored.probabilities[:, i], **target)
@@ -231,7 +228,36 @@ def choose_thresholds(
             }
             for rule, target in POINTS.items()
         }
-    return found
+        for level, scored in levels.items()
+    }
+
+
+def _fit_series(predictions: SlicePredictions, method: str) -> Calibrator:
+    """Calibrates what a series model says of whole series; the identity for other models."""
+    if predictions.series_logits is None:
+        return Calibrator()
+    rows = list(rows_of(predictions.series_key).values())
+    labels = np.stack([predictions.labels[row].max(axis=0) for row in rows])
+    logits = np.stack([predictions.series_logits[row[0]] for row in rows])
+    patients = [predictions.patient_key[row[0]] for row in rows]
+    tried = cross_validated_losses(labels, logits, patients, _methods(method))
+    return METHODS[min(tried, key=lambda one: tried[one])](labels, logits)
+
+
+def _calibrated(calibrator: Calibrator, logits: np.ndarray | None) -> np.ndarray | None:
+    return None if logits is None else calibrator(logits)
+
+
+def _methods(method: str) -> tuple[str, ...]:
+    return tuple(METHODS) if method == "auto" else (method,)
+
+
+def _mean(joined: Sequence[SlicePredictions], shares: np.ndarray) -> SlicePredictions:
+    """The logits of the mean probability, of slices and of whole series."""
+    logits = logit(mix(np.stack([one.probabilities for one in joined]), shares))
+    whole = [one.series_logits for one in joined if one.series_logits is not None]
+    series_logits = logit(mix(sigmoid(np.stack(whole)), shares)) if whole else None
+    return dataclasses.replace(joined[0], logits=logits, series_logits=series_logits)
 
 
 def _finite(value: float) -> float | None:
@@ -299,7 +325,7 @@ def _try(
             predictions.labels,
             smoothed,
             predictions.patient_key,
-            tuple(METHODS) if method == "auto" else (method,),
+            _methods(method),
         )
         losses.update({(width, name): loss for name, loss in found.items()})
     return losses

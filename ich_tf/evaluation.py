@@ -12,7 +12,7 @@ import pandas as pd
 from ich_tf.calibrators import shift_prevalence
 from ich_tf.inference import SlicePredictions
 from ich_tf.labels import ANY, CLASSES
-from ich_tf.levels import LEVELS, SLICE, Scored, at_level
+from ich_tf.levels import SLICE, Scored
 from ich_tf.localization import Localization
 from ich_tf.metrics import sigmoid
 from ich_tf.postprocessing import DEFAULT_POINT, Postprocessing
@@ -85,7 +85,7 @@ class Evaluation:
 def score(
     split: str,
     predictions: SlicePredictions,
-    probabilities: np.ndarray,
+    levels: Mapping[str, Scored],
     after: Postprocessing,
     *,
     prior: np.ndarray,
@@ -99,7 +99,7 @@ def score(
     Args:
       split: Its name.
       predictions: Of all its records.
-      probabilities: float64 [n, 6], what became of their logits.
+      levels: What became of their logits, as of `levels.at_levels`.
       after: What became of them by.
       prior: The training data's share of positives a class, float [6].
       model: For the result.
@@ -109,13 +109,10 @@ def score(
     """
     labels = predictions.labels
     patients = np.asarray(predictions.patient_key)
-    levels = {}
-    for level in LEVELS:
-        scored = at_level(
-            level, labels, probabilities, predictions.series_key, predictions.patient_key
-        )
+    scores = {}
+    for level, scored in levels.items():
         own = scored.labels.mean(axis=0)
-        levels[level] = score_level(
+        scores[level] = score_level(
             level,
             scored,
             # Of series and patients the training data's share is not known; their own is harder.
@@ -124,7 +121,7 @@ def score(
             prevalence=_shifted(own, prevalence),
             num_resamples=num_resamples,
         )
-    slices = levels[SLICE]
+    slices = scores[SLICE]
     before = score_level(
         SLICE,
         Scored(labels, sigmoid(predictions.logits), patients),
@@ -148,10 +145,10 @@ def score(
         calibration_error_before={
             name: one.calibration_error for name, one in before.classes.items()
         },
-        levels=levels,
+        levels=scores,
         subgroups=score_subgroups(
             predictions,
-            probabilities,
+            levels[SLICE].probabilities,
             after.threshold(SLICE, CLASSES[ANY], DEFAULT_POINT),
             num_resamples,
             areas_mm2,

@@ -13,7 +13,7 @@ from ich_tf import metrics, pages
 from ich_tf.evaluation import Evaluation
 from ich_tf.explanation import Picture, overlay
 from ich_tf.labels import ANY, CLASSES
-from ich_tf.levels import LEVELS, SLICE, Scored
+from ich_tf.levels import LEVELS, SERIES_MODEL, SLICE, Scored
 from ich_tf.postprocessing import DEFAULT_POINT
 from ich_tf.scores import ClassScores, Estimate
 from ich_tf.shards import write_text
@@ -42,7 +42,7 @@ def write_report(
     Args:
       path: The file to write.
       evaluation: The scores.
-      scored: Level -> labels and probabilities, as of `levels.at_level`.
+      scored: Level -> labels and probabilities, as of `levels.at_levels`.
       before: float64 [n, 6], the slices' probabilities without any postprocessing.
       pictures: The slices to show.
     """
@@ -75,13 +75,19 @@ def _content(
         "classes": _ORDER,
         "headline": headline,
         "losses": _loss_bars(slices.classes),
-        "curves": [_curves(level, scored[level]) for level in (SLICE, "series_max")],
+        "curves": [
+            _curves(level, scored[level])
+            for level in (SLICE, SERIES_MODEL, "series_max")
+            if level in scored
+        ],
         "colours": [{"name": name, "colour": _colour(name)} for name in _ORDER],
         "reliability": [_reliability(scored[SLICE], before, name) for name in _ORDER],
         "histograms": [_histogram(scored[SLICE], name) for name in _ORDER],
         "levels": [(one, LEVELS[one.level]) for one in evaluation.levels.values()],
         "points": [
-            _points(level, evaluation) for level in LEVELS if not level.endswith("noisy_or")
+            _points(level, evaluation)
+            for level in evaluation.levels
+            if not level.endswith("noisy_or")
         ],
         "families": _families(evaluation),
         "localization": _localization(evaluation),

@@ -11,7 +11,7 @@ from ich_tf.evaluation_report import write_report
 from ich_tf.explanation import measure_heat_maps, pick_slices
 from ich_tf.inference import SlicePredictions
 from ich_tf.labels import ANY
-from ich_tf.levels import LEVELS, at_level
+from ich_tf.levels import at_levels
 from ich_tf.masks import Masks, area_mm2
 from ich_tf.metrics import sigmoid
 from ich_tf.model_card import write_model_card
@@ -47,6 +47,13 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     probabilities = after.probabilities(
         predictions.logits, predictions.z_mm, predictions.series_key
     )
+    levels = at_levels(
+        predictions.labels,
+        probabilities,
+        predictions.series_key,
+        predictions.patient_key,
+        after.series_probabilities(predictions.series_logits),
+    )
     out_dir = config.results_dir
     out_dir.mkdir(parents=True, exist_ok=True)
     write_text(
@@ -56,7 +63,7 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     evaluation = score(
         config.split,
         predictions,
-        probabilities,
+        levels,
         after,
         prior=predictor.prior,
         model={
@@ -75,18 +82,8 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     write_text(out_dir / "summary.txt", evaluation.report() + "\n")
     if config.report:
         pictures = pick_slices(predictor, manifest, config.split, predictions, probabilities)
-        scored = {
-            level: at_level(
-                level,
-                predictions.labels,
-                probabilities,
-                predictions.series_key,
-                predictions.patient_key,
-            )
-            for level in LEVELS
-        }
         write_report(
-            out_dir / "report.html", evaluation, scored, sigmoid(predictions.logits), pictures
+            out_dir / "report.html", evaluation, levels, sigmoid(predictions.logits), pictures
         )
         write_model_card(out_dir / "model_card.md", evaluation, config.work_dir, predictor)
     _LOG.info("results in %s", out_dir)

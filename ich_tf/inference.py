@@ -33,6 +33,8 @@ class SlicePredictions:
       gantry_tilt_deg: float32 [n].
       labels: float32 [n, 6], 0 or 1.
       logits: float32 [n, 6].
+      series_logits: float64 [n, 6], what a series model says of each slice's whole series; None of
+        other models.
     """
 
     source_id: list[str]
@@ -45,6 +47,7 @@ class SlicePredictions:
     gantry_tilt_deg: np.ndarray
     labels: np.ndarray
     logits: np.ndarray
+    series_logits: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.source_id)
@@ -59,6 +62,9 @@ class SlicePredictions:
             name: np.concatenate([getattr(part, name) for part in parts])
             for name in (*_NUMBERS, "logits")
         }
+        whole = [part.series_logits for part in parts if part.series_logits is not None]
+        if len(whole) == len(parts):
+            numbers["series_logits"] = np.concatenate(whole)
         return cls(**texts, **numbers)
 
     @property

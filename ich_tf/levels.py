@@ -10,9 +10,11 @@ import numpy as np
 from ich_tf.smoothing import rows_of
 
 SLICE = "slice"
+SERIES_MODEL = "series_model"
 # Level -> what it means. A whole bleeds where a slice of it does.
 LEVELS = {
     SLICE: "each slice for itself",
+    SERIES_MODEL: "a series, by the model that reads it whole",
     "series_max": "a series, by its greatest probability",
     "series_noisy_or": "a series, by 1 - the product of (1 - p)",
     "patient_max": "a patient, by the greatest probability",
@@ -53,29 +55,40 @@ def noisy_or(probabilities: np.ndarray) -> np.ndarray:
     return np.where(certain, 1.0, -np.expm1(np.log1p(-safe).sum(axis=0)))
 
 
-def at_level(
-    level: str,
+def at_levels(
     labels: np.ndarray,
     probabilities: np.ndarray,
     series: Sequence[str],
     patients: Sequence[str],
-) -> Scored:
-    """Slices as things of a level.
+    whole: np.ndarray | None = None,
+) -> dict[str, Scored]:
+    """Slices as things of each level.
 
     Args:
-      level: One of `LEVELS`.
       labels: [n, 6], 0 or 1.
       probabilities: [n, 6].
       series: [n].
       patients: [n].
+      whole: [n, 6], what a series model says of each slice's series; None for other models.
+
+    Returns:
+      One of each of `LEVELS`, of `SERIES_MODEL` only where there is one.
     """
-    if level == SLICE:
-        return Scored(labels, probabilities, np.asarray(patients))
-    unit, _, rule = level.partition("_")
-    pool = max_probability if rule == "max" else noisy_or
-    rows = list(rows_of(series if unit == "series" else patients).values())
-    return Scored(
-        np.stack([labels[row].max(axis=0) for row in rows]),
-        np.stack([pool(probabilities[row]) for row in rows]),
-        np.asarray([patients[row[0]] for row in rows]),
-    )
+    found = {SLICE: Scored(labels, probabilities, np.asarray(patients))}
+    for level in LEVELS:
+        if level == SLICE or (level == SERIES_MODEL and whole is None):
+            continue
+        unit, _, rule = level.partition("_")
+        rows = list(rows_of(series if unit == "series" else patients).values())
+        if level == SERIES_MODEL:
+            assert whole is not None
+            pooled = whole[[row[0] for row in rows]]
+        else:
+            pool = max_probability if rule == "max" else noisy_or
+            pooled = np.stack([pool(probabilities[row]) for row in rows])
+        found[level] = Scored(
+            np.stack([labels[row].max(axis=0) for row in rows]),
+            pooled,
+            np.asarray([patients[row[0]] for row in rows]),
+        )
+    return found

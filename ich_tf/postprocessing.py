@@ -21,7 +21,8 @@ from ich_tf.shards import write_json
 from ich_tf.smoothing import smooth_logits
 
 CALIBRATION = "calibration.json"
-VERSION = 1
+VERSION = 2
+_CALIBRATORS = ("calibrator", "series_calibrator")
 # Rule of an operating point -> `metrics.choose_threshold`'s arguments.
 POINTS: dict[str, dict[str, float]] = {
     "youden": {},
@@ -44,6 +45,7 @@ class Postprocessing:
       flip: Logits are the mean of a slice's and its mirror image's.
       smoothing_mm: Standard deviation of the Gaussian along the series; 0 for none.
       calibrator: Logits -> probabilities.
+      series_calibrator: The same of what a series model says of whole series.
       prevalence: Share of slices with a bleed that the probabilities are true for.
       thresholds: By level, rule and class.
       fitted_on: What it was fitted on, for people; empty if it was not.
@@ -53,6 +55,7 @@ class Postprocessing:
     flip: bool = False
     smoothing_mm: float = 0.0
     calibrator: Calibrator = dataclasses.field(default_factory=Calibrator)
+    series_calibrator: Calibrator = dataclasses.field(default_factory=Calibrator)
     prevalence: float = 0.5
     thresholds: Thresholds = dataclasses.field(default_factory=dict)
     fitted_on: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -79,6 +82,16 @@ class Postprocessing:
         found = self.calibrator(logits)
         return shift_prevalence(found, self.prevalence, prevalence) if prevalence else found
 
+    def series_probabilities(self, logits: np.ndarray | None) -> np.ndarray | None:
+        """Of `SeriesLogits.whole`, [6] or [m, 6]: true for series as the validation patients' were.
+
+        They are not moved to another prevalence: how often series bleed where slices do so more or
+        less often is not known.
+        """
+        if logits is None:
+            return None
+        return self.series_calibrator(np.atleast_2d(logits)).reshape(logits.shape)
+
     def threshold(self, level: str, name: str, rule: str = DEFAULT_POINT) -> float | None:
         """The threshold of a class; None where there is none."""
         return self.thresholds.get(level, {}).get(rule, {}).get(name)
@@ -103,8 +116,10 @@ class Postprocessing:
     def save(self, work_dir: str | Path) -> Path:
         """Writes `calibration.json`, and says where."""
         path = Path(work_dir) / CALIBRATION
-        content = {**vars(self), "calibrator": self.calibrator.to_json(), "version": VERSION}
-        write_json(path, {**content, "classes": list(CLASSES)})
+        content = {**vars(self), "version": VERSION, "classes": list(CLASSES)}
+        for name in _CALIBRATORS:
+            content[name] = content[name].to_json()
+        write_json(path, content)
         return path
 
 
@@ -129,7 +144,8 @@ def load_postprocessing(work_dir: str | Path, model_sha256: str) -> Postprocessi
         content = json.loads(path.read_text("utf-8"))
         if content.pop("version") != VERSION or content.pop("classes") != list(CLASSES):
             raise ValueError("another version")
-        content["calibrator"] = Calibrator.from_json(content["calibrator"])
+        for name in _CALIBRATORS:
+            content[name] = Calibrator.from_json(content[name])
         found = Postprocessing(**content)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(

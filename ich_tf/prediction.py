@@ -214,13 +214,13 @@ def _finish(store: PredictionStore, predictor: Predictor, prevalence: float) -> 
     for members in store.by_series():
         normal = series.series_normal([one.header for one in members])
         z_mm = np.array([series.position_along(one.header, normal) for one in members])
+        after = predictor.postprocessing
         logits = predictor.series_logits(np.stack([one.values for one in members]), z_mm)
-        probabilities = predictor.postprocessing.probabilities(
-            logits, z_mm, [""] * len(members), prevalence
-        )
+        probabilities = after.probabilities(logits.slices, z_mm, [""] * len(members), prevalence)
+        whole = None if prevalence else after.series_probabilities(logits.whole)
         store.finish(
             [
-                StoredPrediction(one.source, one.image_id, one.header, row, float(z))
+                StoredPrediction(one.source, one.image_id, one.header, row, float(z), whole)
                 for one, row, z in zip(members, probabilities, z_mm, strict=True)
             ]
         )

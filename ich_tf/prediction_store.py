@@ -30,7 +30,7 @@ CREATE INDEX layout_by_source ON layout (source);
 CREATE TABLE done (source INTEGER PRIMARY KEY);
 CREATE TABLE slices (
     source INTEGER, frame INTEGER, image_id BLOB, instance_id BLOB, series TEXT, header TEXT,
-    logits BLOB, z_mm REAL, probabilities BLOB, bleed REAL,
+    logits BLOB, z_mm REAL, probabilities BLOB, bleed REAL, whole BLOB,
     PRIMARY KEY (source, frame)
 );
 CREATE INDEX slices_by_image ON slices (image_id);
@@ -50,6 +50,7 @@ class StoredPrediction:
       header: Where it is.
       values: Logits or, once they are known, probabilities, float64 [6].
       z_mm: Along its series' normal; 0 before that is known.
+      whole: Probabilities of its whole series by a series model, float64 [6], or None.
     """
 
     source: int
@@ -57,6 +58,7 @@ class StoredPrediction:
     header: Header
     values: np.ndarray
     z_mm: float = 0.0
+    whole: np.ndarray | None = None
 
 
 class PredictionStore:
@@ -152,7 +154,7 @@ class PredictionStore:
     def add(self, predictions: Iterable[StoredPrediction]) -> None:
         """Notes slices and their logits."""
         self._database.executemany(
-            "INSERT OR REPLACE INTO slices VALUES (?, ?, ?, ?, ?, ?, ?, 0, NULL, NULL)",
+            "INSERT OR REPLACE INTO slices VALUES (?, ?, ?, ?, ?, ?, ?, 0, NULL, NULL, NULL)",
             (
                 (
                     one.source,
@@ -191,8 +193,8 @@ class PredictionStore:
         keys = self._database.execute("SELECT DISTINCT series FROM slices ORDER BY series")
         for (key,) in keys.fetchall():
             rows = self._database.execute(
-                f"SELECT source, image_id, header, {column}, z_mm FROM slices WHERE series = ? "
-                "ORDER BY source, frame",
+                f"SELECT source, image_id, header, {column}, z_mm, whole FROM slices "
+                "WHERE series = ? ORDER BY source, frame",
                 (key,),
             )
             yield series.order([_prediction(row) for row in rows])
@@ -200,13 +202,14 @@ class PredictionStore:
     def finish(self, members: Sequence[StoredPrediction]) -> None:
         """Notes the probabilities of slices whose logits are known, and where they lie."""
         self._database.executemany(
-            "UPDATE slices SET z_mm = ?, probabilities = ?, bleed = ? "
+            "UPDATE slices SET z_mm = ?, probabilities = ?, bleed = ?, whole = ? "
             "WHERE source = ? AND frame = ?",
             (
                 (
                     one.z_mm,
                     one.values.astype(np.float64).tobytes(),
                     float(one.values[ANY]),
+                    None if one.whole is None else one.whole.astype(np.float64).tobytes(),
                     one.source,
                     one.header.frame,
                 )
@@ -245,7 +248,7 @@ class PredictionStore:
         """The slices with the greatest probabilities of a class, at or above a threshold."""
         column = CLASSES.index(name)
         rows = self._database.execute(
-            "SELECT source, image_id, header, probabilities, z_mm FROM slices"
+            "SELECT source, image_id, header, probabilities, z_mm, whole FROM slices"
         )
         found: list[StoredPrediction] = []
         for row in rows:
@@ -260,9 +263,16 @@ def _greatest(found: list[StoredPrediction], column: int, most: int) -> list[Sto
     return sorted(found, key=lambda one: (-one.values[column], one.source, one.header.frame))[:most]
 
 
-def _prediction(row: tuple[int, bytes, str, bytes, float]) -> StoredPrediction:
-    source, image_id, header, values, z_mm = row
-    return StoredPrediction(source, _text(image_id), _header(header), np.frombuffer(values), z_mm)
+def _prediction(row: tuple[int, bytes, str, bytes, float, bytes | None]) -> StoredPrediction:
+    source, image_id, header, values, z_mm, whole = row
+    return StoredPrediction(
+        source,
+        _text(image_id),
+        _header(header),
+        np.frombuffer(values),
+        z_mm,
+        None if whole is None else np.frombuffer(whole),
+    )
 
 
 def _series(header: Header) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -22,6 +23,18 @@ from ich_tf.model_spec import ModelSpec
 from ich_tf.postprocessing import Postprocessing
 from ich_tf.shards import Manifest, damage_named, num_records
 from ich_tf.stack import keras
+
+
+class SeriesLogits(NamedTuple):
+    """What is said of a series of n slices.
+
+    Attributes:
+      slices: float64 [n, 6], in the order of the body.
+      whole: float64 [6], of the series itself; None from networks over slices.
+    """
+
+    slices: np.ndarray
+    whole: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,17 +135,14 @@ class Predictor:
         """
         return self.logits(images)
 
-    def series_logits(self, outputs: np.ndarray, z_mm: np.ndarray) -> np.ndarray:
-        """The logits of one series' slices.
+    def series_logits(self, outputs: np.ndarray, z_mm: np.ndarray) -> SeriesLogits:
+        """The logits of one series and its slices.
 
         Args:
           outputs: [n, w], of `outputs`, in the order of the body.
           z_mm: [n], along the series' normal.
-
-        Returns:
-          float64 [n, 6].
         """
-        return outputs
+        return SeriesLogits(outputs)
 
     def predict_split(self, manifest: Manifest, split: str, batch_size: int) -> SlicePredictions:
         """The labelled records of a split, each with its logits.

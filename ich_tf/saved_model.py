@@ -73,7 +73,10 @@ def export(config: ExportConfig) -> Path:
         "model_sha256": predictor.sha256,
         "classes": list(CLASSES),
         "inputs": _inputs(module.needs_series),
-        "outputs": {"probabilities": "float32 [n, 6], columns as classes"},
+        "outputs": {
+            "probabilities": "float32 [n, 6], columns as classes",
+            **({"series": "float32 [6], of the series as a whole"} if module.says_whole else {}),
+        },
         "crop": predictor.crop,
         "windows": list(predictor.windows),
         "image_size": predictor.record_shape[0],
@@ -95,6 +98,7 @@ class ServingModel(tf.Module):  # type: ignore[misc]
 
     Attributes:
       needs_series: Whether a call takes one whole series, with places, and not any slices.
+      says_whole: Whether it says something of the series itself, too.
     """
 
     def __init__(self, predictor: Predictor, prevalence: float = 0.0) -> None:
@@ -113,6 +117,7 @@ class ServingModel(tf.Module):  # type: ignore[misc]
             or self._after.smoothing_mm > 0
             or isinstance(predictor, SeriesPredictor)
         )
+        self.says_whole = isinstance(predictor, SeriesPredictor) and not prevalence
         # Variables alone: Keras would describe its layers, which no reader of the graph needs.
         self._variables = [list(one.model.variables) for one in predictor.members]
         self._networks: list[keras.Model] = []
@@ -143,8 +148,13 @@ class ServingModel(tf.Module):  # type: ignore[misc]
             for offset in range(-half, half + 1)
         ]
         images = tf.concat(beside, axis=-1)
+        answers = {}
         if isinstance(self._predictor, SeriesPredictor):
-            logits = self._series_logits(self._predictor, images, tf.cast(z_mm, tf.float32))
+            rows = self._series_logits(self._predictor, images, tf.cast(z_mm, tf.float32))
+            logits = rows[1:]
+            if self.says_whole:
+                whole = _calibrated(self._after.series_calibrator, rows[:1])[0]
+                answers["series"] = tf.cast(whole, tf.float32)
         else:
             logits = self._logits(images)
         width = self._after.smoothing_mm
@@ -153,7 +163,7 @@ class ServingModel(tf.Module):  # type: ignore[misc]
             weight = weight / tf.reduce_sum(weight, 1, keepdims=True)
             logits = _logit(tf.linalg.matmul(weight, tf.sigmoid(logits)))
         found = tf.gather(self._finish(logits), tf.argsort(order))
-        return {"probabilities": tf.cast(found, tf.float32)}
+        return {"probabilities": tf.cast(found, tf.float32), **answers}
 
     def _images(self, hu: tf.Tensor) -> tf.Tensor:
         """Hounsfield units [n, h, w] -> what one slice of a record holds, float32 [n, H, W, C]."""
@@ -188,7 +198,7 @@ class ServingModel(tf.Module):  # type: ignore[misc]
     def _series_logits(
         self, predictor: SeriesPredictor, images: tf.Tensor, z_mm: tf.Tensor
     ) -> tf.Tensor:
-        """`SeriesPredictor.series_logits` of its `outputs`, float64 [n, 6]."""
+        """`SeriesPredictor.series_logits` of its `outputs`, whole first, float64 [1 + n, 6]."""
         probabilities, shares = [], []
         place = (z_mm - z_mm[0])[:, None]
         for number, (member, network, axes) in enumerate(
@@ -205,9 +215,10 @@ class ServingModel(tf.Module):  # type: ignore[misc]
             for model, share in zip(predictor.models, predictor.model_shares, strict=True):
                 if number not in model.reads:
                     continue
-                logits = model.model(there[None], training=False)[0, 1:]
+                logits = model.model(there[None], training=False)[0]
                 if model.spec.reverse:
-                    back = model.model(turned[None], training=False)[0, 1:][::-1]
+                    back = model.model(turned[None], training=False)[0]
+                    back = tf.concat([back[:1], back[:0:-1]], axis=0)
                     logits = (logits + back) / 2
                 probabilities.append(tf.sigmoid(tf.cast(logits, tf.float64)))
                 shares.append(share / len(model.reads))
@@ -309,9 +320,9 @@ def _compare(folder: Path, predictor: Predictor, prevalence: float, needs_series
     for number, one in enumerate(hu):
         one[np.hypot(rows, columns) > 120 + 20 * number] = -1000
     z_mm = np.array([10, 0, 5, 20], np.float32)
-    found = probabilities_of(folder, hu, z_mm if needs_series else None)
-    expected = expected_probabilities(predictor, hu, z_mm, prevalence)
-    difference = float(np.abs(found - expected).max())
+    found = answers_of(folder, hu, z_mm if needs_series else None)
+    expected = expected_answers(predictor, hu, z_mm, prevalence)
+    difference = max(float(np.abs(found[name] - one).max()) for name, one in expected.items())
     if not difference <= TOLERANCE:
         shutil.rmtree(folder)
         raise InputError(
@@ -320,9 +331,9 @@ def _compare(folder: Path, predictor: Predictor, prevalence: float, needs_series
         )
 
 
-def probabilities_of(
+def answers_of(
     folder: str | Path, hu: np.ndarray, z_mm: np.ndarray | None = None
-) -> np.ndarray:
+) -> dict[str, np.ndarray]:
     """Runs a SavedModel's `serving_default`, as anyone would, without this package.
 
     Args:
@@ -331,19 +342,21 @@ def probabilities_of(
       z_mm: float32 [n], if it asks for it.
 
     Returns:
-      float32 [n, 6].
+      By name as in `manifest.json`: `probabilities`, float32 [n, 6], and of a series model
+      `series`, float32 [6].
     """
     inputs = {"hu": tf.constant(hu)}
     if z_mm is not None:
         inputs["z_mm"] = tf.constant(z_mm)
     loaded = tf.saved_model.load(str(folder))
-    return np.asarray(loaded.signatures["serving_default"](**inputs)["probabilities"])
+    found = loaded.signatures["serving_default"](**inputs)
+    return {name: one.numpy() for name, one in found.items()}
 
 
-def expected_probabilities(
+def expected_answers(
     predictor: Predictor, hu: np.ndarray, z_mm: np.ndarray, prevalence: float
-) -> np.ndarray:
-    """What `predict` says of the slices of one series, float64 [n, 6].
+) -> dict[str, np.ndarray]:
+    """What `predict` says of one series, by name as `answers_of`, float64.
 
     Args:
       predictor: The model.
@@ -361,10 +374,11 @@ def expected_probabilities(
     offsets = np.arange(predictor.neighbours) - predictor.neighbours // 2
     places = np.clip(np.arange(len(hu))[:, None] + offsets, 0, len(hu) - 1)
     beside = np.concatenate([images[column] for column in places.T], axis=-1)
-    found = predictor.postprocessing.probabilities(
-        predictor.series_logits(predictor.outputs(beside), z_mm[order]),
-        z_mm[order],
-        [""] * len(hu),
-        prevalence,
-    )
-    return np.asarray(found[np.argsort(order)])
+    after, z_mm = predictor.postprocessing, z_mm[order]
+    logits = predictor.series_logits(predictor.outputs(beside), z_mm)
+    found = after.probabilities(logits.slices, z_mm, [""] * len(hu), prevalence)
+    answers = {"probabilities": np.asarray(found[np.argsort(order)])}
+    whole = after.series_probabilities(logits.whole)
+    if whole is not None and not prevalence:
+        answers["series"] = whole
+    return answers

@@ -3,7 +3,8 @@
 A series is read as one tensor [slots, d + 8] (`pack`): features, logits of the slice model, place
 along the normal, and a mask; slots after its last slice are empty. What comes out is
 [1 + slots, 6]: the logits of the series, then those of its slices. The model starts as the slice
-model: what it adds to the slices' logits begins at 0.
+model smoothed along the series: a few hundred series, which is all that a hospital may have, would
+not teach it so much. What it adds to these logits begins at 0.
 """
 
 from __future__ import annotations
@@ -21,12 +22,17 @@ from ich_tf.series_features import SeriesFeatures
 from ich_tf.stack import keras
 
 NUM_CLASSES = len(CLASSES)
-VERSION = 1
+VERSION = 2
 # Place and mask.
 _EXTRA = 2
 # Distances between slices come in about this size.
 _STEP_MM = 5.0
 _HEADS = 4
+# Slices either way that are smoothed over, and the standard deviation that it begins with.
+_REACH = 4
+_SMOOTHING = 1.5
+# float32 holds 1 - 6e-8 at most.
+_EPSILON = 1e-6
 
 
 def packed_width(feature_dim: int) -> int:
@@ -100,7 +106,7 @@ def build_series_model(
     x = dense(2 * units, activation="relu", name="project")(inputs)
     x = SeededDropout(dropout, name="dropout_0")(x)
     x = _BODIES[backbone](x, mask, z_mm, units, layers, dropout)
-    # Zero at first: training starts from the slice model's loss.
+    # Zero at first: training starts from the smoothed slice model's loss.
     added = dense(NUM_CLASSES, kernel_initializer="zeros", dtype="float32", name="slices")(x)
     pooled = _AttentionPooling(name="pool", dtype="float32")(x, mask)
     prior = np.clip(np.full(NUM_CLASSES, 0.5) if bias is None else bias, 1e-4, 1 - 1e-4)
@@ -110,7 +116,8 @@ def build_series_model(
         dtype="float32",
         name="whole",
     )(pooled)
-    outputs = _Join(name="logits", dtype="float32")(whole, logits, added)
+    smoothed = _Smoothing(name="smoothing", dtype="float32")(logits, mask)
+    outputs = _Join(name="logits", dtype="float32")(whole, smoothed, added)
     return keras.Model(packed, outputs, name=f"ich_{backbone}")
 
 
@@ -284,8 +291,41 @@ class _AttentionPooling(keras.layers.Layer):  # type: ignore[misc]
         return tf.einsum("bs,bsk->bk", weight, x)
 
 
+class _Smoothing(keras.layers.Layer):  # type: ignore[misc]
+    """Logits [b, slots, 6] -> those of a mean of probabilities over the slices beside each.
+
+    How much a slice counts follows from how many slices away it is, is learned a class, and is the
+    same both ways. Counted in slices, a gap changes nothing here.
+    """
+
+    def build(self, shape: tf.TensorShape) -> None:
+        def gaussian(shape: Any, dtype: Any = None) -> tf.Tensor:
+            return tf.constant(
+                np.tile(-0.5 * (np.arange(shape[0]) / _SMOOTHING) ** 2, (shape[1], 1)).T, dtype
+            )
+
+        self._weights_of = self.add_weight(
+            name="log_weight", shape=(_REACH + 1, NUM_CLASSES), initializer=gaussian
+        )
+        super().build(shape)
+
+    def call(self, logits: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+        present = tf.cast(mask, tf.float32)[..., None]
+        probability = tf.sigmoid(logits) * present
+        weight = tf.exp(self._weights_of)
+        total, norm = weight[0] * probability, weight[0] * present
+        left, right = (probability, present), (probability, present)
+        for distance in range(1, _REACH + 1):
+            left = _shifted(left[0], 1), _shifted(left[1], 1)
+            right = _shifted(right[0], -1), _shifted(right[1], -1)
+            total += weight[distance] * (left[0] + right[0])
+            norm += weight[distance] * (left[1] + right[1])
+        mean = tf.clip_by_value(total / tf.maximum(norm, 1e-6), _EPSILON, 1 - _EPSILON)
+        return (tf.math.log(mean) - tf.math.log1p(-mean)) * present
+
+
 class _Join(keras.layers.Layer):  # type: ignore[misc]
-    """Logits of the series [b, 6], of the slice model and what is added [b, slots, 6]."""
+    """Logits of the series [b, 6], of the smoothed slice model and what is added [b, slots, 6]."""
 
     def build(self, shape: tf.TensorShape) -> None:
         self._scale = self.add_weight(name="scale", shape=(NUM_CLASSES,), initializer="ones")

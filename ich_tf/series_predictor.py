@@ -24,7 +24,7 @@ from ich_tf.mixing import mix
 from ich_tf.model_spec import ModelSpec
 from ich_tf.models import with_features
 from ich_tf.postprocessing import Postprocessing, load_postprocessing
-from ich_tf.predictor import LoadedMember, Predictor, load_member
+from ich_tf.predictor import LoadedMember, Predictor, SeriesLogits, load_member
 from ich_tf.series_model import NUM_CLASSES, SeriesSpec, pack_arrays, turned_series
 from ich_tf.shards import Manifest
 from ich_tf.smoothing import rows_of
@@ -134,7 +134,7 @@ class SeriesPredictor(Predictor):
         """Of each network logits and aligned features, one network after the other."""
         return self._outputs(images, range(len(self.members)))
 
-    def series_logits(self, outputs: np.ndarray, z_mm: np.ndarray) -> np.ndarray:
+    def series_logits(self, outputs: np.ndarray, z_mm: np.ndarray) -> SeriesLogits:
         """As of `Predictor`."""
         return self._series_logits(outputs, z_mm, range(len(self.members)))
 
@@ -158,15 +158,17 @@ class SeriesPredictor(Predictor):
           networks: Whose outputs they have; none for all.
         """
         networks = networks or range(len(self.members))
-        logits = np.empty((len(found), NUM_CLASSES))
+        logits, whole = np.empty((2, len(found), NUM_CLASSES))
         for rows in rows_of(found.series_key).values():
             rows = rows[np.argsort(found.z_mm[rows], kind="stable")]
-            logits[rows] = self._series_logits(found.logits[rows], found.z_mm[rows], networks)
-        return dataclasses.replace(found, logits=logits)
+            logits[rows], whole[rows] = self._series_logits(
+                found.logits[rows], found.z_mm[rows], networks
+            )
+        return dataclasses.replace(found, logits=logits, series_logits=whole)
 
     def _series_logits(
         self, outputs: np.ndarray, z_mm: np.ndarray, networks: Sequence[int]
-    ) -> np.ndarray:
+    ) -> SeriesLogits:
         number = len(outputs)
         slots = -(-number // _SLOTS) * _SLOTS
         z_mm = np.asarray(z_mm, np.float32)
@@ -179,13 +181,15 @@ class SeriesPredictor(Predictor):
                 if network not in model.reads:
                     continue
                 ways = [packed, turned] if model.spec.reverse else [packed]
-                found = model.logits_fn(np.stack(ways))[:, 1 : 1 + number].astype(np.float64)
-                there = found[0]
-                each.append((there + found[1][::-1]) / 2 if len(ways) > 1 else there)
+                # The series' own row first, then its slices'.
+                found = model.logits_fn(np.stack(ways))[:, : 1 + number].astype(np.float64)
+                found[1:, 1:] = found[1:, :0:-1]
+                each.append(found.mean(axis=0))
                 shares.append(share)
-        if len(each) == 1:
-            return np.asarray(each[0])
-        return np.asarray(logit(mix(sigmoid(np.stack(each)), np.array(shares) / sum(shares))))
+        rows = each[0]
+        if len(each) > 1:
+            rows = logit(mix(sigmoid(np.stack(each)), np.array(shares) / sum(shares)))
+        return SeriesLogits(rows[1:], rows[0])
 
     def _outputs(self, images: np.ndarray, networks: Sequence[int]) -> np.ndarray:
         found = []

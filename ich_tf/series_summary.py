@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ich_tf.labels import CLASSES
-from ich_tf.levels import SLICE, max_probability, noisy_or
+from ich_tf.levels import SERIES_MODEL, SLICE, max_probability, noisy_or
 from ich_tf.postprocessing import DEFAULT_POINT, POINTS, Postprocessing
 from ich_tf.prediction_store import StoredPrediction
 from ich_tf.shards import write_parts
@@ -26,7 +26,8 @@ def write_series_csv(
     """A row a series: its length, each class's greatest probability, the slice of it, a decision.
 
     `slice_<class>` counts from 0 along the series' normal; `<class>_decision` is 1 at or above
-    Youden's point for series, empty where there is none.
+    Youden's point for series, empty where there is none. `<class>_series` is what a series model
+    says of the series as a whole, empty of other models.
 
     Returns:
       The number of series.
@@ -34,20 +35,21 @@ def write_series_csv(
     number = 0
     columns = ["study_id", "series_id", "num_slices"]
     for name in CLASSES:
-        columns += [name, f"slice_{name}", f"{name}_decision"]
+        columns += [name, f"slice_{name}", f"{name}_decision", f"{name}_series"]
 
     def lines() -> Iterator[str]:
         nonlocal number
         yield csv_line(columns)
         for members in members_of_series:
             number += 1
-            header = members[0].header
+            header, whole = members[0].header, members[0].whole
             row: list[Any] = [header.study_id, header.series_id, len(members)]
             probabilities = np.stack([one.values for one in members])
             for i, name in enumerate(CLASSES):
                 greatest = float(probabilities[:, i].max())
                 row += [repr(greatest), int(probabilities[:, i].argmax())]
                 row.append(_decision(greatest, after.threshold(_LEVEL, name)))
+                row.append("" if whole is None else repr(float(whole[i])))
             yield csv_line(row)
 
     write_parts(path, lines())
@@ -79,7 +81,7 @@ def write_series_json(
         "classes": list(CLASSES),
         "operating_points": {
             level: {rule: after.thresholds.get(level, {}).get(rule, {}) for rule in POINTS}
-            for level in (SLICE, _LEVEL)
+            for level in (SLICE, _LEVEL, SERIES_MODEL)
         },
         "note": "Research only. Not for clinical use.",
     }
@@ -105,13 +107,14 @@ def csv_line(row: Sequence[Any]) -> str:
 def _series(
     members: Sequence[StoredPrediction], names: Sequence[str], after: Postprocessing
 ) -> dict[str, Any]:
-    header = members[0].header
+    header, whole = members[0].header, members[0].whole
     probabilities = np.stack([one.values for one in members])
     return {
         "study_id": header.study_id,
         "series_id": header.series_id,
         "max": _by_class(max_probability(probabilities)),
         "noisy_or": _by_class(noisy_or(probabilities)),
+        "series_model": None if whole is None else _by_class(whole),
         "decisions": {
             name: None if threshold is None else bool(probabilities[:, i].max() >= threshold)
             for i, name in enumerate(CLASSES)

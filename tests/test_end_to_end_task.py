@@ -29,7 +29,7 @@ from ich_tf.metrics import logit, sigmoid
 from ich_tf.model_spec import ModelSpec
 from ich_tf.models import with_features
 from ich_tf.prediction import predict
-from ich_tf.saved_model import TOLERANCE, expected_probabilities, export, probabilities_of
+from ich_tf.saved_model import TOLERANCE, answers_of, expected_answers, export
 from ich_tf.series_model import SeriesSpec, pack_arrays
 from ich_tf.series_predictor import SeriesPredictor, load_predictor
 from ich_tf.shards import Manifest
@@ -200,8 +200,10 @@ def test_it_is_exported(run_dir: Path, tmp_path: Path) -> None:
     predictor = load_predictor(run_dir, make_strategy("one"), calibrated=False)
     hu = np.random.default_rng(0).integers(-100, 200, (7, 96, 96)).astype(np.float32)
     z_mm = np.array([0, 5, 10, 30, 15, 20, 25], np.float32)
-    expected = expected_probabilities(predictor, hu, z_mm, 0.0)
-    np.testing.assert_allclose(probabilities_of(folder, hu, z_mm), expected, atol=TOLERANCE)
+    expected = expected_answers(predictor, hu, z_mm, 0.0)["probabilities"]
+    np.testing.assert_allclose(
+        answers_of(folder, hu, z_mm)["probabilities"], expected, atol=TOLERANCE
+    )
 
 
 def test_what_it_cannot_do_is_said(data_dir: Path, run_dir: Path, work_dir, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ich_tf.levels import LEVELS, at_level, noisy_or
+from ich_tf.levels import LEVELS, at_levels, noisy_or
 from ich_tf.metrics import logit, sigmoid, weighted_log_loss
 from ich_tf.mixing import fit_shares, mix
 from ich_tf.smoothing import rows_of, smooth, smooth_logits
@@ -43,8 +43,14 @@ def test_levels_by_hand():
     prob = np.full((4, 6), 0.1)
     prob[2, 5] = 0.5
     series, patients = ["s1", "s1", "s2", "s3"], ["p1", "p1", "p1", "p2"]
-    found = {level: at_level(level, labels, prob, series, patients) for level in LEVELS}
+    found = at_levels(labels, prob, series, patients)
     assert [len(one) for one in found.values()] == [4, 3, 3, 2, 2]
+    assert "series_model" not in found
+    whole = np.repeat([[0.7], [0.7], [0.2], [0.3]], 6, axis=1)
+    found = at_levels(labels, prob, series, patients, whole)
+    assert list(found) == list(LEVELS)
+    np.testing.assert_array_equal(found["series_model"].probabilities[:, 0], [0.7, 0.2, 0.3])
+    assert found["series_model"].labels[:, 2].tolist() == [1, 0, 0]
     assert found["series_max"].labels[:, 5].tolist() == [1, 0, 0]
     assert found["series_max"].patients.tolist() == ["p1", "p1", "p2"]
     np.testing.assert_allclose(found["series_max"].probabilities[:, 5], [0.1, 0.5, 0.1])

@@ -21,9 +21,9 @@ from ich_tf.predictor import Predictor
 from ich_tf.saved_model import (
     TOLERANCE,
     ServingModel,
-    expected_probabilities,
+    answers_of,
+    expected_answers,
     export,
-    probabilities_of,
 )
 from ich_tf.series_predictor import load_predictor
 from ich_tf.shards import Manifest, file_sha256
@@ -73,8 +73,8 @@ def test_it_says_what_predict_says(
     for rows, columns in ((128, 128), (200, 200), (40, 40), (120, 90)):
         hu = heads(5, rows, columns)
         z_mm = np.array([10, 0, 5, 15, 40], np.float32)
-        found = probabilities_of(folder, hu, z_mm if series else None)
-        expected = expected_probabilities(predictor, hu, z_mm, prevalence)
+        found = answers_of(folder, hu, z_mm if series else None)["probabilities"]
+        expected = expected_answers(predictor, hu, z_mm, prevalence)["probabilities"]
         assert found.shape == (5, 6) and expected.std() > 1e-3
         np.testing.assert_allclose(found, expected, atol=TOLERANCE)
 
@@ -87,8 +87,8 @@ def test_several_models_are_one(tmp_path: Path) -> None:
     predictor = load_predictor(together, make_strategy("one"))
     assert len(predictor.members) == 2
     hu = heads(3, 100, 100)
-    expected = expected_probabilities(predictor, hu, np.arange(3, dtype=np.float32), 0.0)
-    np.testing.assert_allclose(probabilities_of(folder, hu), expected, atol=TOLERANCE)
+    expected = expected_answers(predictor, hu, np.arange(3, dtype=np.float32), 0.0)["probabilities"]
+    np.testing.assert_allclose(answers_of(folder, hu)["probabilities"], expected, atol=TOLERANCE)
 
 
 def test_it_needs_nothing_of_this_package_and_its_files_are_hashed(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_it_needs_nothing_of_this_package_and_its_files_are_hashed(tmp_path: Pat
     )
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
     predictor = load_predictor(work_dir, make_strategy("one"))
-    expected = expected_probabilities(predictor, hu, np.arange(2, dtype=np.float32), 0.0)
+    expected = expected_answers(predictor, hu, np.arange(2, dtype=np.float32), 0.0)["probabilities"]
     np.testing.assert_allclose(np.load(tmp_path / "p.npy"), expected, atol=TOLERANCE)
 
 
@@ -139,14 +139,14 @@ def test_the_records_of_a_conversion_get_the_same(
     names = predictions.source_id[:8]
     files = [phantom_dir / "stage_2_train" / f"{name}.dcm" for name in names]
     hu = np.stack([read_slice(file.read_bytes()).hu for file in files])
-    found = probabilities_of(folder, hu)
+    found = answers_of(folder, hu)["probabilities"]
     np.testing.assert_allclose(found, sigmoid(predictions.logits[:8]), atol=TOLERANCE)
 
 
 def test_what_differs_is_not_left_behind(tmp_path: Path, monkeypatch) -> None:
     work_dir = make_run(tmp_path / "run", 64, 5)
     monkeypatch.setattr(
-        "ich_tf.saved_model.expected_probabilities", lambda *_: np.full((4, 6), 2.0)
+        "ich_tf.saved_model.expected_answers", lambda *_: {"probabilities": np.full((4, 6), 2.0)}
     )
     with pytest.raises(InputError, match="differs from the one in the work dir"):
         export(ExportConfig(work_dir=str(work_dir)))

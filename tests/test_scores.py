@@ -12,6 +12,7 @@ from ich_tf.calibration import choose_thresholds, fit_postprocessing
 from ich_tf.evaluation import score
 from ich_tf.inference import SlicePredictions
 from ich_tf.labels import ANY, CLASSES
+from ich_tf.levels import at_levels
 from ich_tf.metrics import sigmoid, weighted_log_loss
 from ich_tf.postprocessing import Postprocessing
 from ich_tf.scores import Estimate
@@ -23,6 +24,10 @@ def predictions() -> SlicePredictions:
     return made_up()
 
 
+def levels_of(predictions, prob):
+    return at_levels(predictions.labels, prob, predictions.series_key, predictions.patient_key)
+
+
 @pytest.fixture(scope="module")
 def evaluation(predictions):
     after = fit_postprocessing(made_up(1), model_sha256="x", method="platt", smoothing_mm=0)
@@ -31,7 +36,7 @@ def evaluation(predictions):
         score(
             "test",
             predictions,
-            prob,
+            levels_of(predictions, prob),
             after,
             prior=np.full(6, 0.2),
             model={},
@@ -120,7 +125,7 @@ def test_what_is_not_defined_is_none_in_json_and_said_so(predictions):
     assert after.thresholds["slice"]["youden"]["epidural"] is None
     prob = after.probabilities(lacking.logits, lacking.z_mm, lacking.series_key)
     found = score(
-        "t", lacking, prob, after, prior=np.full(6, 0.2), num_resamples=20,
+        "t", lacking, levels_of(lacking, prob), after, prior=np.full(6, 0.2), num_resamples=20,
         model={"postprocessing": ""},
     )  # fmt: skip
     epidural = found.levels["slice"].classes["epidural"]
@@ -132,7 +137,8 @@ def test_what_is_not_defined_is_none_in_json_and_said_so(predictions):
 
 def test_without_calibration_there_are_no_points_and_without_resamples_no_intervals(predictions):
     prob = sigmoid(predictions.logits)
-    found = score("t", predictions, prob, Postprocessing(), prior=np.full(6, 0.2), model={})
+    levels = levels_of(predictions, prob)
+    found = score("t", predictions, levels, Postprocessing(), prior=np.full(6, 0.2), model={})
     any_class = found.levels["slice"].classes["any"]
     assert any_class.points == {} and any_class.roc_auc.low is None
     assert all(one.sensitivity.value is None for one in found.subgroups)
@@ -140,9 +146,7 @@ def test_without_calibration_there_are_no_points_and_without_resamples_no_interv
 
 def test_thresholds_are_the_validation_patients(predictions):
     prob = sigmoid(predictions.logits)
-    thresholds = choose_thresholds(
-        predictions.labels, prob, predictions.series_key, predictions.patient_key
-    )
+    thresholds = choose_thresholds(levels_of(predictions, prob))
     truth = predictions.labels[:, ANY] > 0
     positive = prob[:, ANY] >= thresholds["slice"]["sensitivity_95"]["any"]
     assert positive[truth].mean() >= 0.95

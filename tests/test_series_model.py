@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from ich_tf.metrics import logit, sigmoid
 from ich_tf.series_features import SeriesFeatures
 from ich_tf.series_model import build_series_model, pack, packed_width
 from ich_tf.stack import keras
@@ -44,13 +45,26 @@ def outputs(model, series: SeriesFeatures, slots: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("backbone", BODIES)
-def test_it_begins_as_the_slice_model(backbone: str) -> None:
+@pytest.mark.parametrize("number", [1, 3, 25])
+def test_it_begins_as_the_smoothed_slice_model(backbone: str, number: int) -> None:
     prior = np.array([0.1, 0.2, 0.3, 0.1, 0.2, 0.5])
     model = build_series_model(backbone, DIM, units=16, bias=prior)
-    one = made(7)
-    found = outputs(model, one, 12)
-    np.testing.assert_allclose(found[1:], one.logits, atol=1e-6)
+    # A gap: slices are counted, not millimetres.
+    one = made(number, z_mm=np.arange(number) * 5.0 + 30 * (np.arange(number) > number // 2))
+    distance = np.abs(np.subtract.outer(np.arange(number), np.arange(number)))
+    weight = np.where(distance <= 4, np.exp(-0.5 * (distance / 1.5) ** 2), 0)
+    mean = weight @ sigmoid(one.logits) / weight.sum(axis=1, keepdims=True)
+    found = outputs(model, one, number + 5)
+    np.testing.assert_allclose(found[1:], logit(mean), atol=2e-5)
     assert model.count_params() > 1000
+
+
+def test_certain_logits_stay_finite() -> None:
+    model = learned("bigru")
+    one = made(6)
+    one.logits[:] = np.array([[80.0, -80.0] * 3])
+    found = outputs(model, one, 8)
+    assert np.isfinite(found).all() and (np.abs(found[1:]) > 5).all()
 
 
 @pytest.mark.parametrize("backbone", BODIES)

@@ -17,13 +17,15 @@ from ich_tf.config import (
     PredictConfig,
     TrainConfig,
 )
+from ich_tf.dicom import read_slice
 from ich_tf.errors import InputError
 from ich_tf.evaluator import evaluate
 from ich_tf.inference import make_logits_fn
 from ich_tf.labels import CLASSES, read_submission
 from ich_tf.metrics import logit, sigmoid
 from ich_tf.prediction import predict
-from ich_tf.saved_model import TOLERANCE, expected_probabilities, export, probabilities_of
+from ich_tf.saved_model import TOLERANCE, answers_of, expected_answers, export
+from ich_tf.series import position_along, series_normal
 from ich_tf.series_features import FeatureManifest
 from ich_tf.series_model import turned_series
 from ich_tf.series_predictor import SeriesPredictor, load_predictor
@@ -96,6 +98,9 @@ def test_prediction_equals_evaluation_whatever_the_batch_and_the_files_order(
     places = {"data_dir": str(data_dir), "work_dir": str(work_dir)}
     assert "fold-0" in calibrate(CalibrateConfig(**places, flip=True)).report()
     evaluate(EvaluateConfig(**places, out_dir=str(tmp_path), bootstrap=20))
+    levels = json.loads((tmp_path / "metrics.json").read_text())["levels"]
+    assert levels["series_model"]["number"] == levels["series_max"]["number"] > 0
+    assert "by the model that reads it whole" in (tmp_path / "report.html").read_text()
     card = (tmp_path / "model_card.md").read_text()
     assert "backbone=bigru" in card and "slices_sha256" in card
     assert "3 networks over slices (tiny), and 1 model over their features" in card
@@ -107,7 +112,7 @@ def test_prediction_equals_evaluation_whatever_the_batch_and_the_files_order(
     for number, name in enumerate(np.random.default_rng(0).permutation(names)):
         shutil.copy(phantom_dir / "stage_2_train" / f"{name}.dcm", source / f"{number:05d}.dcm")
     (source / "broken.dcm").write_bytes(b"none")
-    tables = []
+    tables, wholes = [], []
     for batch_size in (5, 32):
         out = tmp_path / f"{batch_size}.csv"
         predict(
@@ -122,10 +127,56 @@ def test_prediction_equals_evaluation_whatever_the_batch_and_the_files_order(
         content = json.loads(out.with_name(f"{batch_size}_series.json").read_text())
         assert sum(len(one["slices"]) for one in content["series"]) == len(names)
         tables.append(read_submission(out))
+        series = pd.read_csv(out.with_name(f"{batch_size}_series.csv"))
+        whole = [[one["series_model"][name] for name in CLASSES] for one in content["series"]]
+        columns = [f"{name}_series" for name in CLASSES]
+        np.testing.assert_allclose(series[columns], whole, rtol=1e-12)
+        wholes.append(whole)
+    np.testing.assert_allclose(wholes[0], wholes[1], atol=1e-5)
     np.testing.assert_allclose(tables[0], tables[1], atol=1e-5)
     shuffled = np.random.default_rng(0).permutation(names)
     found = tables[1].loc[[f"{number:05d}" for number in range(len(names))]]
     np.testing.assert_allclose(found, evaluated.loc[shuffled, list(CLASSES)], atol=1e-5)
+
+
+def test_a_slice_that_is_missing_or_broken_is_as_if_it_had_never_been(
+    phantom_dir: Path, series_dir: Path, tmp_path: Path
+) -> None:
+    files = sorted((phantom_dir / "stage_2_train").glob("*.dcm"))
+    slices = [(file, read_slice(file.read_bytes())) for file in files]
+    key = slices[0][1].header.series_id
+    own = [(file, one) for file, one in slices if one.header.series_id == key]
+    normal = series_normal([one.header for _, one in own])
+    own.sort(key=lambda pair: position_along(pair[1].header, normal))
+    # Two from the middle: an uneven gap.
+    lost = {file for file, _ in own[7:9]}
+    tables = []
+    for name in ("missing", "broken"):
+        folder = tmp_path / name
+        folder.mkdir()
+        for file, _ in own:
+            if file not in lost:
+                shutil.copy(file, folder)
+            elif name == "broken":
+                (folder / file.name).write_bytes(file.read_bytes()[:2000])
+        out = tmp_path / f"{name}.csv"
+        found = predict(
+            PredictConfig(
+                dicom_dir=str(folder), work_dir=str(series_dir), out_csv=str(out), num_workers=1
+            )
+        )
+        assert found.num_rejected == (2 if name == "broken" else 0)
+        tables.append(read_submission(out))
+    kept = [(file, one) for file, one in own if file not in lost]
+    predictor = load_predictor(series_dir, make_strategy("one"))
+    expected = expected_answers(
+        predictor,
+        np.stack([one.hu for _, one in kept]),
+        np.array([position_along(one.header, normal) for _, one in kept], np.float32),
+        0.0,
+    )["probabilities"]
+    for table in tables:
+        np.testing.assert_allclose(table.loc[[file.stem for file, _ in kept]], expected, atol=1e-5)
 
 
 def test_two_series_models_are_averaged(
@@ -189,7 +240,9 @@ def test_it_is_exported(series_dir: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     hu = rng.integers(-100, 200, (7, 96, 96)).astype(np.float32)
     z_mm = np.array([0, 5, 10, 30, 15, 20, 25], np.float32)
-    found = probabilities_of(folder, hu, z_mm)
-    expected = expected_probabilities(predictor, hu, z_mm, 0.0)
-    assert expected.std(axis=0).max() > 1e-4
-    np.testing.assert_allclose(found, expected, atol=TOLERANCE)
+    found = answers_of(folder, hu, z_mm)
+    expected = expected_answers(predictor, hu, z_mm, 0.0)
+    assert expected["probabilities"].std(axis=0).max() > 1e-4
+    assert manifest["outputs"].keys() == found.keys() == {"probabilities", "series"}
+    for name, one in expected.items():
+        np.testing.assert_allclose(found[name], one, atol=TOLERANCE)

@@ -71,7 +71,7 @@ def _losses(records: Path, folder: Path, seed: str) -> list[float]:
     series = folder / "series"
     run_step(
         "ich_tf.train",
-        "--flagfile=configs/series.flags",
+        "--flagfile=configs/context_series.flags",
         f"--data_dir={features}",
         f"--work_dir={series}",
         f"--seed={seed}",
