@@ -115,6 +115,7 @@ def test_weights_of_rows() -> None:
     np.testing.assert_allclose(found[:, 1:, 6], present / 4)
 
 
+@pytest.mark.slow
 def test_replicas_parts_and_resume_come_to_the_same_weights(data_dir: Path, tmp_path: Path) -> None:
     options = {"max_steps_per_epoch": 3, "freeze_bn": True, "optimizer": "sgd"}
     losses = {}
@@ -173,6 +174,7 @@ def test_from_files_to_a_submission_whatever_the_batch(
         np.testing.assert_allclose(found, evaluated[list(CLASSES)], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_runs_are_averaged_each_with_its_own_network(data_dir: Path, run_dir: Path) -> None:
     other = run_dir.parent / "other"
     trainer.train(config(data_dir, other, seed=3, epochs=1, units=4))
@@ -195,6 +197,7 @@ def test_runs_are_averaged_each_with_its_own_network(data_dir: Path, run_dir: Pa
     np.testing.assert_allclose(found, expected if len(shares) > 1 else alone[0], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_it_is_exported(run_dir: Path, tmp_path: Path) -> None:
     folder = export(ExportConfig(work_dir=str(run_dir), out_dir=str(tmp_path), calibrated=False))
     predictor = load_predictor(run_dir, make_strategy("one"), calibrated=False)
@@ -231,6 +234,7 @@ def test_what_it_cannot_do_is_said(data_dir: Path, run_dir: Path, work_dir, tmp_
         dataclasses.replace(SPEC, network=dataclasses.replace(SPEC.network, neighbours=3))
 
 
+@pytest.mark.slow
 def test_the_recipe(run_command, data_dir: Path, tmp_path: Path) -> None:
     done = run_command(
         "ich_tf.train",
