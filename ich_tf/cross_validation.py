@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 
 from ich_tf import metrics
-from ich_tf.config import EvaluateConfig, TrainConfig
+from ich_tf.config import SERIES_BACKBONES, EvaluateConfig, TrainConfig
 from ich_tf.evaluator import evaluate
 from ich_tf.labels import CLASSES
+from ich_tf.series_features import FeatureManifest
 from ich_tf.shards import Manifest, write_text
 from ich_tf.splits import fold_name
 from ich_tf.stack import keras
@@ -27,21 +28,25 @@ def train_folds(config: TrainConfig) -> list[TrainResult]:
     """Trains a model for each fold, in `work_dir/fold-0` and so on, and predicts that fold with it.
 
     Run again, it goes on where it stopped. `work_dir/oof_predictions.csv` then holds each slice
-    of the folds once, as `evaluation.predictions_table`, with a column `fold`.
+    of the folds once, as `evaluation.predictions_table`, with a column `fold`; not of models over
+    features, whose slices lie elsewhere.
 
     Raises:
       InputError: As `trainer.train`; the folds before stand.
     """
-    manifest = Manifest.load(config.data_dir)
+    of_series = config.backbone in SERIES_BACKBONES
+    num_folds = (FeatureManifest if of_series else Manifest).load(config.data_dir).num_folds
     strategy = make_strategy(config.strategy, config.cpu_replicas)
     results, tables = [], []
-    for fold in range(manifest.num_folds):
+    for fold in range(num_folds):
         work_dir = Path(config.work_dir) / fold_name(fold)
         one = dataclasses.replace(config, validation_fold=str(fold), work_dir=str(work_dir))
-        _LOG.info("fold %d of %d: %s", fold + 1, manifest.num_folds, work_dir)
+        _LOG.info("fold %d of %d: %s", fold + 1, num_folds, work_dir)
         results.append(train(one, strategy))
         # The models of former folds would stay in memory.
         keras.backend.clear_session()
+        if of_series:
+            continue
         evaluated = EvaluateConfig(
             data_dir=config.data_dir,
             work_dir=str(work_dir),
@@ -55,6 +60,8 @@ def train_folds(config: TrainConfig) -> list[TrainResult]:
         table = pd.read_csv(evaluated.results_dir / "predictions.csv")
         tables.append(table.assign(fold=fold))
         keras.backend.clear_session()
+    if of_series:
+        return results
     predictions = pd.concat(tables, ignore_index=True)
     write_text(Path(config.work_dir) / OUT_OF_FOLD, predictions.to_csv(index=False))
     labels = predictions[[f"label_{name}" for name in CLASSES]].to_numpy(np.float64)

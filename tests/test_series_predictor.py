@@ -17,12 +17,13 @@ from ich_tf.config import (
     PredictConfig,
     TrainConfig,
 )
+from ich_tf.cross_validation import train_folds
 from ich_tf.dicom import read_slice
 from ich_tf.errors import InputError
 from ich_tf.evaluator import evaluate
 from ich_tf.inference import make_logits_fn
 from ich_tf.labels import CLASSES, read_submission
-from ich_tf.metrics import logit, sigmoid
+from ich_tf.metrics import logit, sigmoid, weighted_log_loss
 from ich_tf.prediction import predict
 from ich_tf.saved_model import TOLERANCE, answers_of, expected_answers, export
 from ich_tf.series import position_along, series_normal
@@ -205,6 +206,33 @@ def test_two_series_models_are_averaged(
     assert len(predictor.models) == len(found.members) >= 1
     shares = {one.sha256: one.share for one in found.members}
     assert {one.sha256: one.share for one in predictor.models} == pytest.approx(shares)
+
+
+@pytest.mark.slow
+def test_series_models_of_all_folds(data_dir: Path, features_dir: Path, series_dir: Path) -> None:
+    folder = series_dir.parent / "folds"
+    made = TrainConfig(
+        data_dir=str(features_dir), work_dir=str(folder), validation_fold="all", backbone="bigru",
+        weights="none", units=8, layers=1, batch_size=2, epochs=1, learning_rate=1e-2,
+        mixed_precision="float32", tensorboard=False,
+    )  # fmt: skip
+    results = train_folds(made)
+    assert [one.work_dir.name for one in results] == ["fold-0", "fold-1", "fold-2"]
+    assert [one.history for one in train_folds(made)] == [one.history for one in results]
+    found = calibrate(CalibrateConfig(data_dir=str(data_dir), work_dir=str(folder)))
+    assert found.postprocessing.fitted_on["splits"] == ["fold-0", "fold-1", "fold-2"]
+    strategy, manifest = make_strategy("one"), Manifest.load(data_dir)
+    together = load_predictor(folder, strategy).predict_split(manifest, "test", 16)
+    alone = [
+        load_predictor(one.work_dir, strategy).predict_split(manifest, "test", 16)
+        for one in results
+    ]
+    mean = np.mean([one.probabilities for one in alone], axis=0)
+    np.testing.assert_allclose(together.probabilities, mean, atol=1e-5)
+    # Each was validated on the fold that neither it nor the network it reads was trained on.
+    own = load_predictor(results[1].work_dir, strategy).predict_split(manifest, "fold-1", 16)
+    loss = weighted_log_loss(own.labels, own.probabilities)
+    assert loss == pytest.approx(results[1].best_val_loss, abs=1e-5)
 
 
 def test_other_networks_and_other_axes_are_refused(

@@ -26,9 +26,9 @@ _ROWS = (
     "one slice, one network",
     "three neighbours, one network",
     "one slice, mean of the folds' networks",
-    "the same, smoothed and calibrated",
-    "series model",
-    "series model, calibrated",
+    "these, smoothed and calibrated",
+    "series models, mean of the folds'",
+    "these, calibrated",
 )
 
 
@@ -75,6 +75,7 @@ def _losses(records: Path, folder: Path, seed: str) -> list[float]:
         f"--data_dir={features}",
         f"--work_dir={series}",
         f"--seed={seed}",
+        "--validation_fold=all",
         *_SERIES_FLAGS.value,
     )
     for work_dir in (folds, series):
