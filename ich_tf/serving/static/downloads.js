@@ -1,0 +1,74 @@
+// Results as files. Fetched, not linked to: a link could not carry the token.
+
+import { getBlob, slicePath } from "./api.js";
+import { className } from "./classes.js";
+import { byId, make } from "./dom.js";
+
+async function save(path, name) {
+  const address = URL.createObjectURL(await getBlob(path));
+  const link = make("a", { href: address, download: name });
+  document.body.append(link);
+  link.click();
+  link.remove();
+  // Browsers begin to read after the click returns.
+  setTimeout(() => URL.revokeObjectURL(address), 60_000);
+}
+
+export function makeDownloads(store, onError) {
+  const study = () => `api/studies/${encodeURIComponent(store.get("study").study_id)}`;
+  const number = () => store.get("series") + 1;
+  const choices = [
+    {
+      name: "CSV",
+      what: "A row a slice",
+      start: () => save(`${study()}/results.csv`, "ich_tf_results.csv"),
+    },
+    {
+      name: "JSON",
+      what: "All series, slices and the model",
+      start: () => save(`${study()}/results.json`, "ich_tf_results.json"),
+    },
+    {
+      name: "DICOM report",
+      what: "Structured Report of this series",
+      start: () =>
+        save(`${study()}/series/${store.get("series")}/report.dcm`, `ich_tf_report_${number()}.dcm`),
+    },
+    {
+      name: "DICOM heat map",
+      what: () => `This slice, ${className(store.get("heatClass")).toLowerCase()}`,
+      start: () => {
+        const slice = store.get("slice");
+        const key = store.get("heatClass");
+        return save(
+          `${slicePath(store.get("study").study_id, store.get("series"), slice)}/heatmaps/${key}.dcm`,
+          `ich_tf_heatmap_${number()}_${slice + 1}_${key}.dcm`,
+        );
+      },
+    },
+  ];
+  const texts = [];
+  byId("downloads").replaceChildren(
+    ...choices.map(({ name, what, start }) => {
+      const text = make("span", { class: "hint" });
+      texts.push(() => {
+        text.textContent = typeof what === "string" ? what : what();
+      });
+      const button = make("button", { type: "button" }, make("b", {}, name), text);
+      button.addEventListener("click", async () => {
+        button.disabled = true;
+        try {
+          await start();
+        } catch (error) {
+          onError(error);
+        } finally {
+          button.disabled = false;
+        }
+      });
+      return make("li", {}, button);
+    }),
+  );
+  const write = () => texts.forEach((one) => one());
+  store.on(["heatClass"], write);
+  write();
+}

@@ -1,0 +1,99 @@
+// Mouse, pen and fingers on the stage -> scroll, window, pan, zoom, hover.
+// One pointer does what the tool says; the middle button pans, the right one zooms; two fingers
+// pinch and pan; the wheel scrolls, with Ctrl (or a pinch on a touchpad) it zooms.
+
+// Of a wheel that tells pixels, so many are a slice: a touchpad would otherwise fly through.
+const WHEEL_PIXELS = 50;
+const DRAG_PIXELS_A_SLICE = 8;
+
+export function listenToGestures(element, getTool, on) {
+  const pointers = new Map();
+  let doing = null;
+  let rest = 0;
+
+  const at = (event) => {
+    const box = element.getBoundingClientRect();
+    return { x: event.clientX - box.left, y: event.clientY - box.top };
+  };
+  const fromMiddle = ({ x, y }) => [x - element.clientWidth / 2, y - element.clientHeight / 2];
+  const spread = () => {
+    const [a, b] = [...pointers.values()];
+    return {
+      distance: Math.max(1, Math.hypot(a.x - b.x, a.y - b.y)),
+      middle: { x: (a.x + b.x) / 2, y: (a.y + b.y) / 2 },
+    };
+  };
+
+  element.addEventListener("pointerdown", (event) => {
+    element.setPointerCapture(event.pointerId);
+    pointers.set(event.pointerId, at(event));
+    rest = 0;
+    if (event.button === 1) event.preventDefault();
+    doing = ["tool", "pan", "zoom"][event.button] ?? null;
+    if (event.button === 0 && event.shiftKey) doing = "pan";
+    if (pointers.size === 2) doing = "pinch";
+    on.hover(at(event));
+  });
+
+  element.addEventListener("pointermove", (event) => {
+    const now = at(event);
+    const before = pointers.get(event.pointerId);
+    if (!before) {
+      on.hover(now);
+      return;
+    }
+    if (doing === "pinch" && pointers.size === 2) {
+      const old = spread();
+      pointers.set(event.pointerId, now);
+      const current = spread();
+      on.pan(current.middle.x - old.middle.x, current.middle.y - old.middle.y);
+      on.zoom(current.distance / old.distance, ...fromMiddle(current.middle));
+      return;
+    }
+    pointers.set(event.pointerId, now);
+    const [dx, dy] = [now.x - before.x, now.y - before.y];
+    const what = doing === "tool" ? getTool() : doing;
+    if (what === "window") on.window(dx, dy);
+    else if (what === "pan") on.pan(dx, dy);
+    else if (what === "zoom") on.zoom(Math.exp(-dy / 150), 0, 0);
+    else if (what === "scroll") {
+      rest += dy / DRAG_PIXELS_A_SLICE;
+      const slices = Math.trunc(rest);
+      rest -= slices;
+      if (slices) on.scroll(slices);
+    }
+    on.hover(now);
+  });
+
+  const release = (event) => {
+    pointers.delete(event.pointerId);
+    if (!pointers.size) doing = null;
+    // The finger that stays after a pinch does nothing until it is lifted.
+    else if (doing === "pinch") doing = "none";
+  };
+  element.addEventListener("pointerup", release);
+  element.addEventListener("pointercancel", release);
+  element.addEventListener("pointerleave", () => {
+    if (!pointers.size) on.hover(null);
+  });
+  element.addEventListener("dblclick", () => on.reset());
+  element.addEventListener("contextmenu", (event) => event.preventDefault());
+  element.addEventListener(
+    "wheel",
+    (event) => {
+      event.preventDefault();
+      if (event.ctrlKey) {
+        on.zoom(Math.exp(-event.deltaY / 200), ...fromMiddle(at(event)));
+        return;
+      }
+      // A notch is a slice, whatever the system makes of it.
+      const notch = event.deltaMode !== 0 || Math.abs(event.deltaY) >= 2 * WHEEL_PIXELS;
+      if (Math.sign(event.deltaY) !== Math.sign(rest)) rest = 0;
+      rest += notch ? Math.sign(event.deltaY) : event.deltaY / WHEEL_PIXELS;
+      const slices = Math.trunc(rest);
+      rest -= slices;
+      if (slices) on.scroll(slices);
+    },
+    { passive: false },
+  );
+}

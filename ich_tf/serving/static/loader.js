@@ -1,0 +1,133 @@
+// Arrays of slices from the server: a bounded cache, few requests at a time, the nearest first.
+
+import { getBytes } from "./api.js";
+
+export class Loader {
+  #cache = new Map(); // key -> {value, bytes}, the least lately used first
+  #bytes = 0;
+  #waiting = new Map(); // key -> job that has not begun
+  #running = new Map();
+  #mostBytes;
+  #atOnce;
+  #decode;
+
+  // decode(ArrayBuffer, Headers) -> {value, bytes}.
+  constructor({ mostBytes, atOnce, decode }) {
+    this.#mostBytes = mostBytes;
+    this.#atOnce = atOnce;
+    this.#decode = decode;
+  }
+
+  // The value if it is here, else undefined.
+  peek(key) {
+    const found = this.#cache.get(key);
+    if (!found) return undefined;
+    this.#cache.delete(key);
+    this.#cache.set(key, found);
+    return found.value;
+  }
+
+  // A promise of what stands at a path, which is its key. Lower priorities go first.
+  get(key, priority = 0) {
+    const here = this.peek(key);
+    if (here !== undefined) return Promise.resolve(here);
+    const known = this.#running.get(key) ?? this.#waiting.get(key);
+    if (known) {
+      known.priority = Math.min(known.priority, priority);
+      return known.promise;
+    }
+    const job = { key, priority, abort: new AbortController() };
+    job.promise = new Promise((resolve, reject) => Object.assign(job, { resolve, reject }));
+    job.promise.catch(() => {}); // who prefetches does not wait for it
+    this.#waiting.set(key, job);
+    this.#next();
+    return job.promise;
+  }
+
+  // Drops all that waits, but for these keys: the person has scrolled on.
+  keepOnly(keys) {
+    for (const [key, job] of this.#waiting) {
+      if (keys.has(key)) continue;
+      this.#waiting.delete(key);
+      job.reject(new DOMException("Scrolled on", "AbortError"));
+    }
+  }
+
+  // Forgets everything, and stops what runs.
+  clear() {
+    this.keepOnly(new Set());
+    for (const job of this.#running.values()) job.abort.abort();
+    this.#cache.clear();
+    this.#bytes = 0;
+  }
+
+  #next() {
+    while (this.#running.size < this.#atOnce && this.#waiting.size) {
+      let first = null;
+      for (const job of this.#waiting.values()) {
+        if (!first || job.priority < first.priority) first = job;
+      }
+      this.#waiting.delete(first.key);
+      this.#running.set(first.key, first);
+      this.#run(first);
+    }
+  }
+
+  async #run(job) {
+    try {
+      const { bytes, headers } = await getBytes(job.key, job.abort.signal);
+      const decoded = this.#decode(bytes, headers);
+      if (!job.abort.signal.aborted) this.#keep(job.key, decoded);
+      job.resolve(decoded.value);
+    } catch (error) {
+      job.reject(error);
+    } finally {
+      if (this.#running.get(job.key) === job) this.#running.delete(job.key);
+      this.#next();
+    }
+  }
+
+  #keep(key, { value, bytes }) {
+    this.#cache.set(key, { value, bytes });
+    this.#bytes += bytes;
+    for (const [oldest, { bytes: freed }] of this.#cache) {
+      if (this.#bytes <= this.#mostBytes || oldest === key) break;
+      this.#cache.delete(oldest);
+      this.#bytes -= freed;
+    }
+  }
+}
+
+function sizeOf(headers, length) {
+  const rows = Number(headers.get("X-Rows"));
+  const columns = Number(headers.get("X-Columns"));
+  if (headers.has("X-Rows") && rows * columns !== length) {
+    throw new Error(`A slice of ${rows} x ${columns} came with ${length} pixels.`);
+  }
+}
+
+// Hounsfield units, int16 [rows * columns]; bytes come in little endian, as browsers' arrays are.
+export function pixelLoader() {
+  return new Loader({
+    mostBytes: 256e6,
+    atOnce: 4,
+    decode(buffer, headers) {
+      const value = new Int16Array(buffer);
+      sizeOf(headers, value.length);
+      return { value, bytes: buffer.byteLength };
+    },
+  });
+}
+
+// Heat maps, {heat: uint8 [rows * columns], peak: what 255 stands for, units of the logit}.
+export function heatLoader() {
+  return new Loader({
+    mostBytes: 64e6,
+    atOnce: 1,
+    decode(buffer, headers) {
+      const heat = new Uint8Array(buffer);
+      sizeOf(headers, heat.length);
+      return { value: { heat, peak: Number(headers.get("X-Peak")) }, bytes: buffer.byteLength };
+    },
+  });
+}

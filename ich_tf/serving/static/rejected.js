@@ -1,0 +1,42 @@
+// The files that could not be used, by the names that the person knows them by.
+
+import { byId, make, show } from "./dom.js";
+
+// Names are known to this browser alone; the server speaks of places in the upload.
+export function nameOf({ file, entry }, names) {
+  const name = names?.[file] ?? `File ${file + 1}`;
+  return entry === null || entry === undefined ? name : `${name}, entry ${entry}`;
+}
+
+export function fillRejected(card, rejected, names, total) {
+  show(card, rejected.length > 0);
+  if (!rejected.length) {
+    card.replaceChildren();
+    return;
+  }
+  const title = make("h2", {}, `Not used: ${rejected.length} of ${Math.max(total, rejected.length)} files`);
+  if (card.getAttribute("aria-labelledby")) title.id = card.getAttribute("aria-labelledby");
+  card.replaceChildren(
+    title,
+    make(
+      "ul",
+      { class: "rejected", tabindex: "0", "aria-label": "Files that were not used" },
+      ...rejected.map((one) =>
+        make(
+          "li",
+          {},
+          make("span", { class: "file" }, nameOf(one, names)),
+          make("span", { class: "reason" }, one.reason),
+          make("span", { class: "why" }, one.message),
+        ),
+      ),
+    ),
+  );
+}
+
+export function makeRejected(store) {
+  store.on(["study", "names"], () => {
+    const study = store.get("study");
+    if (study) fillRejected(byId("rejected"), study.rejected, store.get("names"), study.num_files);
+  });
+}

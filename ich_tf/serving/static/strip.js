@@ -1,0 +1,148 @@
+// The probabilities along the series: a row a class, a bar a slice, a dashed line at the class's
+// operating point. A click, a drag or the keyboard goes to a slice.
+
+import { className, isAbove, probabilityText, shownOrder } from "./classes.js";
+import { byId, make, show } from "./dom.js";
+
+const ROW = 24; // CSS pixels; the same as in style.css
+const GAP = 3;
+const COLOURS = {
+  row: "#10161b",
+  chosenRow: "#16202a",
+  below: "#5f7c90",
+  above: "#f0b04a",
+  point: "#8fa1af",
+  cursor: "#e8f4f7",
+  cursorFill: "rgb(99 199 214 / 0.20)",
+};
+
+export function makeStrip(store, viewer) {
+  const strip = byId("strip");
+  const canvas = byId("strip-canvas");
+  const tip = byId("strip-tip");
+
+  const series = () => store.get("study")?.series[store.get("series")] ?? null;
+  const rows = () => shownOrder(store.get("classes"));
+
+  function draw() {
+    const one = series();
+    const width = strip.clientWidth;
+    if (!one || !width) return;
+    const ratio = window.devicePixelRatio || 1;
+    const order = rows();
+    const height = order.length * ROW;
+    canvas.width = Math.round(width * ratio);
+    canvas.height = Math.round(height * ratio);
+    const context = canvas.getContext("2d");
+    context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    context.clearRect(0, 0, width, height);
+    const step = width / one.num_slices;
+    const gap = step > 6 ? 1.5 : step > 3 ? 0.5 : 0;
+    const points = store.get("model")?.thresholds.slice ?? {};
+    order.forEach((key, row) => {
+      const column = store.get("classes").indexOf(key);
+      const bottom = (row + 1) * ROW;
+      const most = ROW - GAP;
+      context.fillStyle = key === store.get("heatClass") ? COLOURS.chosenRow : COLOURS.row;
+      context.fillRect(0, bottom - most, width, most);
+      const point = points[key] ?? null;
+      one.probabilities.forEach((values, i) => {
+        const value = values[column];
+        const high = Math.max(1, value * most);
+        context.fillStyle = isAbove(value, point) ? COLOURS.above : COLOURS.below;
+        context.fillRect(i * step + gap / 2, bottom - high, Math.max(1, step - gap), high);
+      });
+      if (point !== null) {
+        context.strokeStyle = COLOURS.point;
+        context.lineWidth = 1;
+        context.setLineDash([3, 4]);
+        context.beginPath();
+        const y = Math.round(bottom - point * most) + 0.5;
+        context.moveTo(0, y);
+        context.lineTo(width, y);
+        context.stroke();
+        context.setLineDash([]);
+      }
+    });
+    const slice = store.get("slice");
+    const wide = Math.max(step, 3);
+    const left = Math.min(width - wide, slice * step + step / 2 - wide / 2);
+    context.fillStyle = COLOURS.cursorFill;
+    context.fillRect(left, 0, wide, height);
+    context.strokeStyle = COLOURS.cursor;
+    context.strokeRect(left + 0.5, 0.5, Math.max(1, wide - 1), height - 1);
+  }
+
+  function write() {
+    const one = series();
+    if (!one) return;
+    const points = store.get("model")?.thresholds.slice ?? {};
+    const slice = store.get("slice");
+    const values = one.probabilities[slice];
+    const above = rows()
+      .filter((key) => isAbove(values[store.get("classes").indexOf(key)], points[key]))
+      .map((key) => className(key));
+    const any = values[store.get("classes").indexOf("any")];
+    strip.setAttribute("aria-valuemin", "1");
+    strip.setAttribute("aria-valuemax", String(one.num_slices));
+    strip.setAttribute("aria-valuenow", String(slice + 1));
+    const text =
+      `Slice ${slice + 1} of ${one.num_slices}. Any hemorrhage ${probabilityText(any)}. ` +
+      (above.length ? `At or above the operating point: ${above.join(", ")}.` : "");
+    strip.setAttribute("aria-valuetext", text.trim());
+    const slider = byId("slice");
+    slider.max = one.num_slices - 1;
+    slider.value = slice;
+    slider.setAttribute("aria-valuetext", text.trim());
+  }
+
+  function names() {
+    byId("strip-names").replaceChildren(
+      ...rows().map((key) =>
+        make("span", { class: key === store.get("heatClass") ? "chosen" : null }, className(key)),
+      ),
+    );
+  }
+
+  const sliceAt = (event) => {
+    const box = strip.getBoundingClientRect();
+    const share = (event.clientX - box.left) / box.width;
+    return Math.min(series().num_slices - 1, Math.max(0, Math.floor(share * series().num_slices)));
+  };
+  const rowAt = (event) => {
+    const y = event.clientY - strip.getBoundingClientRect().top;
+    return rows()[Math.min(rows().length - 1, Math.max(0, Math.floor(y / ROW)))];
+  };
+
+  function hover(event) {
+    const one = series();
+    if (!one) return;
+    const [slice, key] = [sliceAt(event), rowAt(event)];
+    const value = one.probabilities[slice][store.get("classes").indexOf(key)];
+    tip.textContent = `${className(key)}, slice ${slice + 1}: ${probabilityText(value)}`;
+    show(tip, true);
+    const x = event.clientX - strip.getBoundingClientRect().left;
+    tip.style.left = `${Math.min(strip.clientWidth - tip.offsetWidth, Math.max(0, x + 12))}px`;
+  }
+
+  strip.addEventListener("pointerdown", (event) => {
+    if (!series()) return;
+    strip.setPointerCapture(event.pointerId);
+    viewer.scrollTo(sliceAt(event));
+    store.set({ heatClass: rowAt(event) });
+  });
+  strip.addEventListener("pointermove", (event) => {
+    if (!series()) return;
+    if (event.buttons & 1) viewer.scrollTo(sliceAt(event));
+    hover(event);
+  });
+  strip.addEventListener("pointerleave", () => show(tip, false));
+  byId("slice").addEventListener("input", (event) =>
+    viewer.scrollTo(event.target.valueAsNumber),
+  );
+
+  store.on(["study", "series", "slice", "heatClass", "model"], draw);
+  store.on(["study", "series", "slice", "model"], write);
+  store.on(["study", "heatClass", "classes"], names);
+  new ResizeObserver(draw).observe(strip);
+}

@@ -1,0 +1,67 @@
+// The study: its series to choose from, its size, and when the server forgets it.
+
+import { byId, make } from "./dom.js";
+import { WHOLE } from "./view_transform.js";
+
+function timeText(seconds) {
+  if (seconds >= 5400) return `${Math.round(seconds / 3600)} hours`;
+  if (seconds >= 90) return `${Math.round(seconds / 60)} minutes`;
+  return `${Math.max(0, Math.round(seconds))} seconds`;
+}
+
+export function makeStudyCard(store, onExpired) {
+  let expiresAt = Infinity;
+
+  function write() {
+    const study = store.get("study");
+    if (!study) return;
+    byId("series-list").replaceChildren(
+      ...study.series.map((one, i) => {
+        const [row, column] = one.spacing_mm;
+        const tilt = Math.abs(one.gantry_tilt_deg) >= 0.5 ? `, tilt ${one.gantry_tilt_deg.toFixed(0)}\u00b0` : "";
+        return make(
+          "li",
+          {},
+          make(
+            "button",
+            {
+              type: "button",
+              "aria-pressed": String(i === store.get("series")),
+              onclick: () =>
+                store.set({
+                  series: i,
+                  slice: one.summary.most_suspicious.any,
+                  view: WHOLE,
+                }),
+            },
+            make("b", {}, `Series ${i + 1}`),
+            make("span", {}, `${one.num_slices} slices`),
+            make(
+              "span",
+              { class: "hint" },
+              `${one.columns} \u00d7 ${one.rows}, ${column.toFixed(2)} \u00d7 ${row.toFixed(2)} mm${tilt}`,
+            ),
+          ),
+        );
+      }),
+    );
+  }
+
+  function tick() {
+    const study = store.get("study");
+    if (!study) return;
+    const left = (expiresAt - Date.now()) / 1000;
+    byId("study-note").textContent =
+      `${study.num_files} ${study.num_files === 1 ? "file" : "files"} sent. ` +
+      (left > 0 ? `The server deletes the study in ${timeText(left)}.` : "The study has expired.");
+    if (left <= 0) onExpired();
+  }
+
+  store.on(["study"], () => {
+    const study = store.get("study");
+    expiresAt = study ? Date.now() + 1000 * study.expires_in_seconds : Infinity;
+    tick();
+  });
+  store.on(["study", "series"], write);
+  setInterval(tick, 10_000);
+}

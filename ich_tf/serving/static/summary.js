@@ -1,0 +1,89 @@
+// What is said of the series: a row a class; and all its slices as a table, for who reads tables.
+
+import { className, isAbove, probabilityText, shownOrder } from "./classes.js";
+import { byId, make } from "./dom.js";
+
+function heading(...names) {
+  return make("thead", {}, make("tr", {}, ...names.map((one) => make("th", { scope: "col" }, one))));
+}
+
+export function makeSummary(store, viewer) {
+  const series = () => store.get("study")?.series[store.get("series")] ?? null;
+  const details = byId("all-details");
+
+  function write() {
+    const one = series();
+    if (!one) return;
+    const { max, series_model: whole, decisions, most_suspicious: where } = one.summary;
+    const rows = shownOrder(store.get("classes")).map((key) => {
+      const decided = decisions[key] ?? null;
+      const go = make(
+        "button",
+        {
+          type: "button",
+          class: "link",
+          title: "Go to this slice",
+          "aria-label": `${className(key)}: go to slice ${where[key] + 1}`,
+          onclick: () => {
+            viewer.scrollTo(where[key]);
+            store.set({ heatClass: key });
+          },
+        },
+        String(where[key] + 1),
+      );
+      return make(
+        "tr",
+        { "data-class": key, "data-above": String(decided) },
+        make("th", { scope: "row" }, className(key)),
+        make("td", { class: "number" }, probabilityText(max[key])),
+        make("td", { class: "number" }, go),
+        whole ? make("td", { class: "number" }, probabilityText(whole[key])) : null,
+        make("td", {}, decided === null ? "\u2013" : decided ? "above" : "below"),
+      );
+    });
+    const names = ["Class", "Greatest", "Slice", ...(whole ? ["Series model"] : []), "Point"];
+    byId("summary").replaceChildren(
+      make("caption", { class: "unseen" }, "Greatest probability of each class in this series"),
+      heading(...names),
+      make("tbody", {}, ...rows),
+    );
+    const noisy = one.summary.noisy_or.any;
+    byId("summary-note").textContent =
+      `If slices were independent, some slice would bleed with ${probabilityText(noisy)} ` +
+      "(noisy-or); they are not, so that is too high.";
+    table();
+  }
+
+  // A series can have a thousand slices: the table is made when it is opened.
+  function table() {
+    const one = series();
+    if (!details.open || !one) return;
+    const order = shownOrder(store.get("classes"));
+    const points = store.get("model")?.thresholds.slice ?? {};
+    const rows = one.probabilities.map((values, i) =>
+      make(
+        "tr",
+        {},
+        make(
+          "th",
+          { scope: "row" },
+          make("button", { type: "button", class: "link", onclick: () => viewer.scrollTo(i) }, String(i + 1)),
+        ),
+        ...order.map((key) => {
+          const value = values[store.get("classes").indexOf(key)];
+          const above = isAbove(value, points[key]);
+          return make(
+            "td",
+            { class: "number", "data-above": String(above) },
+            probabilityText(value),
+            above ? make("span", { class: "unseen" }, " above") : null,
+          );
+        }),
+      ),
+    );
+    byId("all-table").replaceChildren(heading("Slice", ...order.map(className)), make("tbody", {}, ...rows));
+  }
+
+  details.addEventListener("toggle", table);
+  store.on(["study", "series", "model", "classes"], write);
+}
