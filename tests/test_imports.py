@@ -120,9 +120,36 @@ ORDER = [
     "series_summary",
     "prediction",
     "saved_model",
+    "serving",
+    "serving.errors",
+    "serving.limits",
+    "serving.config",
+    "serving.archives",
+    "serving.uploads",
+    "serving.decoding",
+    "serving.studies",
+    "serving.samples",
+    "serving.monitoring",
+    "serving.analysis",
+    "serving.results",
+    "serving.model_thread",
+    "serving.pipeline",
+    "serving.answers",
+    "serving.guard",
+    "serving.api",
+    "serving.server",
     "command",
 ]
-RUNNABLE = {"command", "train", "calibrate", "evaluate", "predict", "export", "extract_features"}
+RUNNABLE = {
+    "command",
+    "train",
+    "calibrate",
+    "evaluate",
+    "predict",
+    "export",
+    "extract_features",
+    "serve",
+}
 NO_TENSORFLOW = [
     "ich_tf",
     "ich_tf.labels",
@@ -141,6 +168,9 @@ NO_TENSORFLOW = [
     "ich_tf.postprocessing",
     "ich_tf.mixing",
     "ich_tf.levels",
+    "ich_tf.serving.config",
+    "ich_tf.serving.decoding",
+    "ich_tf.serving.uploads",
 ]
 COMMANDS = [
     "tools.make_phantoms",
@@ -165,6 +195,7 @@ COMMANDS = [
     "ich_tf.predict",
     "ich_tf.export",
     "ich_tf.extract_features",
+    "ich_tf.serve",
 ]
 
 

@@ -1,0 +1,210 @@
+"""Zip archives from strangers: bounded before they are opened, counted while they are unpacked."""
+
+from __future__ import annotations
+
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+# APPNOTE.TXT 4.3.16, 4.3.15 and 4.3.14: the end record, the locator of its 64-bit form, that form.
+_END = struct.Struct("<4s4H2LH")
+_LOCATOR = struct.Struct("<4sLQL")
+_END64 = struct.Struct("<4sQ2H2L4Q")
+_END_MARK, _LOCATOR_MARK, _END64_MARK = b"PK\x05\x06", b"PK\x06\x07", b"PK\x06\x06"
+_STARTS = (b"PK\x03\x04", _END_MARK)
+_MOST_COMMENT = (1 << 16) - 1
+# Bytes that the directory may have for each entry: 46, its name, times and owners.
+_ENTRY_BYTES = 1024
+_PIECE = 1 << 18
+_ENCRYPTED = 1
+
+
+class TooMuch(ValueError):  # noqa: N818 - an upload's, whose code is the caller's
+    """The whole upload is refused: more files or bytes than are taken."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry of an archive: unpacked, or left out for a reason.
+
+    Attributes:
+      index: In the archive's directory, from 0.
+      path: Where its bytes are; None if it was left out.
+      reason, message: Why it was.
+    """
+
+    index: int | None
+    path: Path | None = None
+    reason: str = ""
+    message: str = ""
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a file begins as a zip archive does, and not as a DICOM file."""
+    with open(path, "rb") as file:
+        start = file.read(132)
+    return start.startswith(_STARTS) and start[128:] != b"DICM"
+
+
+def is_clutter(name: str) -> bool:
+    """Whether a file is one that systems leave beside others: hidden, of macOS, a DICOMDIR."""
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    return bool(parts) and (
+        parts[-1].upper() in ("DICOMDIR", "THUMBS.DB", "DESKTOP.INI")
+        or any(part == "__MACOSX" or (part.startswith(".") and part != "..") for part in parts)
+    )
+
+
+def unpack(
+    archive: Path, next_path: Callable[[], Path], take: Callable[[int], None], most_files: int
+) -> list[Entry]:
+    """Unpacks an archive, one entry after the other; folders and clutter are passed over.
+
+    Args:
+      archive: The file.
+      next_path: Gives each entry's place: names of an archive never reach the disk.
+      take: Told of the bytes that are about to be written; raises TooMuch at the bound.
+      most_files: That the archive may hold.
+
+    Returns:
+      An entry each; one without an index says that the archive itself cannot be read.
+
+    Raises:
+      TooMuch: If it claims more entries, or `take` says so.
+    """
+    with open(archive, "rb") as file:
+        problem = _bounded(file, most_files)
+        if problem:
+            return [Entry(None, reason="BAD_ARCHIVE", message=problem)]
+        try:
+            with zipfile.ZipFile(file) as opened:
+                infos = opened.infolist()
+                if len(infos) > 2 * most_files + 1000:
+                    raise TooMuch(_too_many(len(infos), most_files))
+                found = [
+                    _entry(opened, number, info, next_path, take)
+                    for number, info in enumerate(infos)
+                    if not info.is_dir() and not is_clutter(info.filename)
+                ]
+        except (
+            zipfile.BadZipFile,
+            NotImplementedError,
+            ValueError,
+            OSError,
+            struct.error,
+        ) as error:
+            if isinstance(error, TooMuch) or (isinstance(error, OSError) and error.errno):
+                raise
+            return [
+                Entry(
+                    None,
+                    reason="BAD_ARCHIVE",
+                    message=f"its directory cannot be read ({type(error).__name__}).",
+                )
+            ]
+    return found or [Entry(None, reason="EMPTY_ARCHIVE", message="holds no files.")]
+
+
+def _too_many(number: int, most: int) -> str:
+    return f"an archive holds {number} entries; expected {most} files at most."
+
+
+def _bounded(file: BinaryIO, most_files: int) -> str:
+    """Checks what the end record claims, since the directory is read whole; says what is wrong."""
+    size = file.seek(0, 2)
+    start = max(0, size - _END.size - _MOST_COMMENT)
+    file.seek(start)
+    tail = file.read()
+    # The search of zipfile: a record at the very end, else the last one that a comment follows.
+    place = len(tail) - _END.size
+    if place < 0 or not (tail[place:].startswith(_END_MARK) and tail.endswith(b"\0\0")):
+        place = tail.rfind(_END_MARK)
+    if place < 0 or len(tail) - place < _END.size:
+        return "has no end record: it is cut off, or no archive."
+    _, disk, _, _, count, length, _, _ = _END.unpack_from(tail, place)
+    claims = [(count, length)]
+    at = start + place - _LOCATOR.size
+    if at >= 0:
+        file.seek(at)
+        mark, _, offset, _ = _LOCATOR.unpack(file.read(_LOCATOR.size))
+        # Some readers go where the locator points, others take what stands before it.
+        for where in (offset, at - _END64.size) if mark == _LOCATOR_MARK else ():
+            if 0 <= where <= size - _END64.size:
+                file.seek(where)
+                record = _END64.unpack(file.read(_END64.size))
+                if record[0] == _END64_MARK:
+                    claims.append((record[7], record[8]))
+    if len(claims) > 1 and (count == 0xFFFF or length == 0xFFFFFFFF):
+        del claims[0]  # it only says that there is a longer one
+    count, length = (max(numbers) for numbers in zip(*claims, strict=True))
+    if disk:
+        return "is one of several parts; expected a whole archive."
+    # Folders and clutter count as entries, but not as files.
+    if count > 2 * most_files + 1000 or length > (2 * most_files + 1000) * _ENTRY_BYTES:
+        raise TooMuch(_too_many(count, most_files))
+    file.seek(0)
+    return ""
+
+
+def _entry(
+    opened: zipfile.ZipFile,
+    number: int,
+    info: zipfile.ZipInfo,
+    next_path: Callable[[], Path],
+    take: Callable[[int], None],
+) -> Entry:
+    refused = _refused(info)
+    if refused:
+        return Entry(number, reason=refused[0], message=refused[1])
+    path = next_path()
+    try:
+        with opened.open(info) as member, open(path, "xb") as out:
+            while piece := member.read(_PIECE):
+                take(len(piece))
+                out.write(piece)
+    # zipfile raises RuntimeError for what it takes to be encrypted.
+    except (
+        zipfile.BadZipFile,
+        EOFError,
+        RuntimeError,
+        ValueError,
+        struct.error,
+        zlib.error,
+    ) as error:
+        path.unlink(missing_ok=True)
+        if isinstance(error, TooMuch):
+            raise
+        return Entry(
+            number,
+            reason="BAD_ARCHIVE",
+            message="cannot be unpacked: its size, its checksum or its compressed bytes are wrong "
+            f"({type(error).__name__}).",
+        )
+    if is_archive(path):
+        path.unlink()
+        return Entry(
+            number,
+            reason="NESTED_ARCHIVE",
+            message="is an archive within an archive; expected DICOM files. Unpack it first.",
+        )
+    return Entry(number, path)
+
+
+def _refused(info: zipfile.ZipInfo) -> tuple[str, str] | None:
+    """Why an entry is not even opened."""
+    parts = PurePosixPath(info.filename.replace("\\", "/")).parts
+    if not parts or parts[0] == "/" or ".." in parts or ":" in parts[0]:
+        return "UNSAFE_PATH", "its name leads out of the archive's own folder."
+    kind = stat.S_IFMT(info.external_attr >> 16)
+    if kind not in (0, stat.S_IFREG):
+        return "NOT_A_FILE", "is a link or a device; expected a file."
+    if info.flag_bits & _ENCRYPTED:
+        return "ENCRYPTED", "is encrypted. Send it without a password."
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        return "COMPRESSION", "is packed by a method other than deflate. Pack it again."
+    return None

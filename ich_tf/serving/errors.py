@@ -1,0 +1,21 @@
+"""What the server answers instead of what was asked for."""
+
+from __future__ import annotations
+
+
+class Refused(Exception):  # noqa: N818 - an answer to a client
+    """A request that is answered with an error.
+
+    Attributes:
+      status: Of HTTP.
+      code: Stable, for programs.
+      message: What was given, what was expected, what to do; never text of a file or a client.
+      retry_after: Seconds after which to ask again; 0 for never.
+    """
+
+    def __init__(self, status: int, code: str, message: str, retry_after: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.retry_after = retry_after

@@ -1,0 +1,124 @@
+"""What holds for every request: who may ask, what an answer's headers say, what is logged."""
+
+from __future__ import annotations
+
+import hmac
+import time
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ich_tf.serving.errors import Refused
+from ich_tf.serving.monitoring import Monitor, log_failure
+
+# Scripts, styles and requests of this server alone; nothing inline.
+CONTENT_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
+    "connect-src 'self'; font-src 'self'; manifest-src 'self'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'"
+)
+_HEADERS = {
+    "content-security-policy": CONTENT_POLICY,
+    "cache-control": "no-store",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+}
+_METHODS = ("GET", "HEAD", "POST", "DELETE", "OPTIONS", "PUT", "PATCH")
+# Open even with a token: they say nothing of any study.
+_OPEN = ("/healthz", "/api/docs", "/api/docs.css", "/api/openapi.json")
+
+
+def error_response(error: Refused) -> JSONResponse:
+    """The answer that every error has."""
+    headers = {"retry-after": str(error.retry_after)} if error.retry_after else {}
+    if error.status == 401:
+        headers["www-authenticate"] = "Bearer"
+    body = {"error": {"code": error.code, "message": error.message}}
+    return JSONResponse(body, error.status, headers)
+
+
+class Guard:
+    """ASGI middleware around all routes."""
+
+    def __init__(self, app: ASGIApp, monitor: Monitor, token: str, hosts: Sequence[str]) -> None:
+        """Wraps an application.
+
+        Args:
+          app: The application.
+          monitor: Told of every answer.
+          token: That clients must send; empty for none.
+          hosts: Names by which the server may be called; none for any. Without a token a page of
+            another site could otherwise have its own name resolve to this machine and read on.
+        """
+        self._app, self._monitor = app, monitor
+        self._token, self._hosts = token, frozenset(hosts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers, or lets the application do so."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun, status = time.perf_counter(), 0
+
+        async def send_guarded(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers[name] = value
+            await send(message)
+
+        # Whatever fails, the client is told so, and the log says where, not what.
+        try:
+            refused = self._refused(scope)
+            if refused is not None:
+                await error_response(refused)(scope, receive, send_guarded)
+            else:
+                await self._app(scope, receive, send_guarded)
+        except Exception as error:
+            log_failure("a request", error)
+            if not status:
+                failed = Refused(500, "FAILED", "the server failed at this. Tell whoever runs it.")
+                await error_response(failed)(scope, receive, send_guarded)
+        finally:
+            method = scope["method"] if scope["method"] in _METHODS else "OTHER"
+            seconds = time.perf_counter() - begun
+            self._monitor.answered(method, _route(scope), status, seconds)
+
+    def _refused(self, scope: Scope) -> Refused | None:
+        headers = Headers(scope=scope)
+        host = headers.get("host", "")
+        if self._hosts and urlsplit(f"//{host}").hostname not in self._hosts:
+            return Refused(
+                421, "WRONG_HOST", "this server is reached as 127.0.0.1 or localhost alone."
+            )
+        origin = headers.get("origin")
+        foreign = origin is not None and urlsplit(origin).netloc != host
+        if scope["method"] not in ("GET", "HEAD") and (
+            foreign or headers.get("sec-fetch-site") == "cross-site"
+        ):
+            return Refused(403, "FOREIGN_ORIGIN", "pages of other sites may send nothing here.")
+        path = scope["path"]
+        guarded = path == "/metrics" or (path.startswith("/api/") and path not in _OPEN)
+        if self._token and guarded:
+            given = headers.get("authorization", "").encode()
+            if not hmac.compare_digest(given, f"Bearer {self._token}".encode()):
+                return Refused(
+                    401, "NO_TOKEN", "this server wants its token: Authorization: Bearer TOKEN."
+                )
+        return None
+
+
+def _route(scope: Scope) -> str:
+    route = scope.get("route")
+    path = getattr(route, "path", None)
+    if isinstance(path, str) and path:
+        return path
+    return "other"

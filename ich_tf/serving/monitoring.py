@@ -1,0 +1,86 @@
+"""What an operator sees: Prometheus' counters, and log lines that hold no name, id or address."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from pathlib import Path
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+_LOG = logging.getLogger(__name__)
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+_SECONDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
+
+
+class Monitor:
+    """The counters of one server."""
+
+    def __init__(self) -> None:
+        """All at 0."""
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        registry = self.registry
+        self._requests = Counter(
+            "ich_tf_requests", "Answers.", ["method", "route", "status"], registry=registry
+        )
+        self._seconds = Histogram(
+            "ich_tf_request_seconds",
+            "Time to answer.",
+            ["route"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.studies = Counter(
+            "ich_tf_studies", "Studies by how they ended.", ["outcome"], registry=registry
+        )
+        self.slices = Counter("ich_tf_slices", "Slices predicted.", registry=registry)
+        self.rejected = Counter(
+            "ich_tf_rejected_files", "Files without a slice.", ["reason"], registry=registry
+        )
+        self.reading_seconds = Histogram(
+            "ich_tf_reading_seconds", "Decoding a study.", buckets=_SECONDS, registry=registry
+        )
+        self.model_seconds = Histogram(
+            "ich_tf_model_seconds", "Predicting a study.", buckets=_SECONDS, registry=registry
+        )
+        self.heat_map_seconds = Histogram(
+            "ich_tf_heat_map_seconds", "A heat map that was not in the cache.", buckets=_SECONDS,
+            registry=registry,
+        )  # fmt: skip
+        self.unfinished = Gauge(
+            "ich_tf_studies_unfinished", "Received, waiting, worked on.", registry=registry
+        )
+        self.finished = Gauge("ich_tf_studies_kept", "Finished studies kept.", registry=registry)
+
+    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Counts and logs an answer.
+
+        Args:
+          method: Of HTTP.
+          route: Its template, as `/api/studies/{study_id}`: a path would hold the study's key.
+          status: Of the answer.
+          seconds: It took.
+        """
+        self._requests.labels(method, route, status).inc()
+        self._seconds.labels(route).observe(seconds)
+        _LOG.info("%s %s %d %.3f s", method, route, status, seconds)
+
+    def text(self) -> bytes:
+        """All counters, in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+
+def log_failure(what: str, error: BaseException) -> None:
+    """Logs where an error came from, without its text, which may hold what a file says."""
+    frames = traceback.extract_tb(error.__traceback__)
+    places = [f"{Path(one.filename).name}:{one.lineno}" for one in frames[-4:]]
+    _LOG.error("%s failed: %s at %s", what, type(error).__name__, " > ".join(places) or "?")

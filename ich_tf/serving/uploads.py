@@ -1,0 +1,241 @@
+"""A multipart body, as it arrives -> files named by number in a folder of their own.
+
+What a client calls its files is looked at once, to pass over clutter, and then forgotten: it never
+reaches the disk, a log line or an answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from ich_tf.serving.archives import TooMuch, is_archive, is_clutter, unpack
+from ich_tf.serving.errors import Refused
+from ich_tf.serving.limits import MIB, Limits
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
+
+FIELD = "files"
+# Of the headers of one part.
+_HEADER_BYTES = 8192
+
+# The next piece of a body; empty at its end.
+Receive = Callable[[], Awaitable[bytes]]
+
+
+@dataclass(frozen=True)
+class UploadedFile:
+    """A file of an upload.
+
+    Attributes:
+      file: Its place among the files that were sent.
+      entry: Of an archive's file, its place in the archive.
+      path: Where its bytes are; None if it is left out.
+      reason, message: Why it is.
+    """
+
+    file: int
+    entry: int | None = None
+    path: Path | None = None
+    reason: str = ""
+    message: str = ""
+
+
+async def receive_files(
+    receive: Receive, content_type: str, folder: Path, limits: Limits
+) -> list[UploadedFile]:
+    """Receives an upload and unpacks its archives.
+
+    Args:
+      receive: Gives the body.
+      content_type: Of the request.
+      folder: Empty; the caller deletes it when it is done with the files.
+      limits: Of the server.
+
+    Raises:
+      Refused: If it is no such upload, or too large.
+    """
+    kind, options = parse_options_header(content_type)
+    boundary = options.get(b"boundary", b"")
+    if kind != b"multipart/form-data" or not boundary:
+        raise Refused(
+            400,
+            "NOT_MULTIPART",
+            "the body is no multipart/form-data; send the DICOM files as the field `files`, as in "
+            "curl -F files=@one.dcm.",
+        )
+    parts = _Parts(folder, limits)
+    size, end = 0, time.monotonic() + limits.upload_seconds
+    try:
+        parser = MultipartParser(boundary, parts.callbacks())
+        while piece := await asyncio.wait_for(receive(), limits.idle_seconds):
+            size += len(piece)
+            if size > limits.body_mb * MIB:
+                raise too_large(limits)
+            if time.monotonic() > end:
+                raise TimeoutError
+            parser.write(piece)
+        if not parts.is_complete:
+            raise FormParserError("ended within a part")
+    except FormParserError as error:
+        raise Refused(
+            400, "BAD_MULTIPART", "the body is no whole multipart/form-data. Send it again."
+        ) from error
+    except (TimeoutError, asyncio.TimeoutError) as error:  # two until Python 3.11
+        raise Refused(
+            408,
+            "TOO_SLOW",
+            f"nothing came for {limits.idle_seconds:g} s, or not all within "
+            f"{limits.upload_seconds:g} s. Send less at once.",
+        ) from error
+    finally:
+        parts.close()
+    return await asyncio.to_thread(_unpacked, parts.files, folder, limits)
+
+
+def too_large(limits: Limits) -> Refused:
+    """The answer to a body beyond the bound."""
+    return Refused(
+        413,
+        "TOO_LARGE",
+        f"the upload has more than {limits.body_mb} MiB; send fewer files at once, or zipped.",
+    )
+
+
+def copied(sources: list[Path], folder: Path) -> list[UploadedFile]:
+    """Files of this machine as if they had been uploaded."""
+    found = []
+    for number, source in enumerate(sources):
+        path = folder / f"{number}"
+        shutil.copyfile(source, path)
+        found.append(UploadedFile(number, path=path))
+    return found
+
+
+class _Parts:
+    """Writes the parts of a body to files as a parser finds them."""
+
+    def __init__(self, folder: Path, limits: Limits) -> None:
+        self.files: list[tuple[int, Path]] = []
+        self.is_complete = False
+        self._folder, self._limits = folder, limits
+        self._count = 0
+        self._name = b""
+        self._headers: dict[bytes, bytes] = {}
+        self._field = b""
+        self._value = b""
+        self._out: BinaryIO | None = None
+
+    def callbacks(self) -> MultipartCallbacks:
+        return {
+            "on_part_begin": self._begin,
+            "on_header_field": self._on_field,
+            "on_header_value": self._on_value,
+            "on_header_end": self._on_header,
+            "on_headers_finished": self._open,
+            "on_part_data": self._write,
+            "on_part_end": self.close,
+            "on_end": self._end,
+        }
+
+    def close(self) -> None:
+        if self._out is not None:
+            self._out.close()
+            self._out = None
+
+    def _begin(self) -> None:
+        self._headers, self._field, self._value = {}, b"", b""
+
+    def _on_field(self, data: bytes, start: int, end: int) -> None:
+        self._field = self._bounded(self._field + data[start:end])
+
+    def _on_value(self, data: bytes, start: int, end: int) -> None:
+        self._value = self._bounded(self._value + data[start:end])
+
+    def _on_header(self) -> None:
+        self._headers[self._field.lower()] = self._value
+        self._field, self._value = b"", b""
+
+    def _bounded(self, text: bytes) -> bytes:
+        if len(text) > _HEADER_BYTES or len(self._headers) > 16:
+            raise FormParserError("headers without end")
+        return text
+
+    def _open(self) -> None:
+        _, options = parse_options_header(self._headers.get(b"content-disposition", b""))
+        if options.get(b"name") != FIELD.encode():
+            raise Refused(
+                400, "UNKNOWN_FIELD", f"the form has another field than `{FIELD}`; send only files."
+            )
+        name = options.get(b"filename", b"").decode("utf-8", "replace")
+        place = self._count
+        self._count += 1
+        if self._count > self._limits.files:
+            raise too_many(self._limits)
+        # A browser without a file sends a part without a name.
+        if not name or is_clutter(name):
+            return
+        path = self._folder / f"part-{place}"
+        self.files.append((place, path))
+        self._out = open(path, "xb")  # noqa: SIM115 - closed with the part
+
+    def _write(self, data: bytes, start: int, end: int) -> None:
+        if self._out is not None:
+            self._out.write(data[start:end])
+
+    def _end(self) -> None:
+        self.is_complete = True
+
+
+def too_many(limits: Limits) -> Refused:
+    """The answer to more files than are taken."""
+    return Refused(
+        413,
+        "TOO_MANY_FILES",
+        f"the upload has more than {limits.files} files; send one study at a time.",
+    )
+
+
+def _unpacked(parts: list[tuple[int, Path]], folder: Path, limits: Limits) -> list[UploadedFile]:
+    found: list[UploadedFile] = []
+    left = limits.unpacked_mb * MIB
+    number = 0
+
+    def take(size: int) -> None:
+        nonlocal left
+        left -= size
+        if left < 0:
+            raise TooMuch(f"unpacked it has more than {limits.unpacked_mb} MiB.")
+
+    def next_path() -> Path:
+        nonlocal number
+        number += 1
+        if number > limits.files:
+            raise TooMuch(f"unpacked it has more than {limits.files} files.")
+        return folder / f"{number}"
+
+    try:
+        for place, path in parts:
+            if is_archive(path):
+                found += [
+                    UploadedFile(place, one.index, one.path, one.reason, one.message)
+                    for one in unpack(path, next_path, take, limits.files)
+                ]
+                path.unlink()
+            else:
+                take(path.stat().st_size)
+                found.append(UploadedFile(place, path=path.rename(next_path())))
+    except TooMuch as error:
+        raise Refused(413, "TOO_LARGE", f"{error} Send one study at a time.") from error
+    if not found:
+        raise Refused(400, "NO_FILES", f"the form holds no file. Send DICOM files as `{FIELD}`.")
+    return found
