@@ -135,6 +135,8 @@ ORDER = [
     "serving.model_thread",
     "serving.pipeline",
     "serving.answers",
+    "serving.dicom_report",
+    "serving.docs_page",
     "serving.guard",
     "serving.api",
     "serving.server",

@@ -24,6 +24,8 @@ from ich_tf.predictor import Predictor
 from ich_tf.serving import answers, uploads
 from ich_tf.serving.analysis import slice_hu
 from ich_tf.serving.config import ServeConfig
+from ich_tf.serving.dicom_report import heat_map_picture, structured_report
+from ich_tf.serving.docs_page import docs_page
 from ich_tf.serving.errors import Refused
 from ich_tf.serving.guard import Guard, error_response
 from ich_tf.serving.limits import MIB
@@ -41,6 +43,7 @@ _SWEEP_SECONDS = 5.0
 # connection reset instead of the answer.
 _DRAINED_SECONDS = 10.0
 _PIXELS = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+_DICOM = {"application/dicom": {"schema": {"type": "string", "format": "binary"}}}
 _UPLOAD = {
     "requestBody": {
         "required": True,
@@ -238,6 +241,39 @@ def make_app(config: ServeConfig, predictor: Predictor) -> FastAPI:
         return _packed(await _kept(make_large, read), place.rows, place.columns)
 
     @app.get(
+        "/api/studies/{study_id}/series/{series}/report.dcm",
+        response_class=Response,
+        responses={200: {"content": _DICOM, "description": "A structured report, TID 1500"}},
+    )
+    async def get_report(study_id: str, series: Series) -> Response:
+        """The probabilities of a series, as a DICOM structured report with ids of its own."""
+        _, found = find_slice(study_id, series, 0)
+        model = answers.model_answer(predictor)
+        return _download(
+            await make_large(lambda: structured_report(study_id, series, found, model)),
+            f"report-{series}.dcm",
+        )
+
+    @app.get(
+        "/api/studies/{study_id}/series/{series}/slices/{number}/heatmaps/{name}.dcm",
+        response_class=Response,
+        responses={200: {"content": _DICOM, "description": "A secondary capture"}},
+    )
+    async def get_picture(study_id: str, series: Series, number: Number, name: str) -> Response:
+        """A slice under its heat map, as a DICOM secondary capture with ids of its own."""
+        check_class(name)
+        study, found = find_slice(study_id, series, number)
+        place, model = found.slices[number], answers.model_answer(predictor)
+        heat = await anyio.to_thread.run_sync(pipeline.heat_map, study, series, number, name)
+
+        def draw() -> bytes:
+            hu = slice_hu(studies.folder(study), place)
+            values = heat.unpacked()
+            return heat_map_picture(study_id, series, number, place, hu, values, name, model)
+
+        return _download(await _kept(make_large, draw), f"heat-map-{series}-{number}-{name}.dcm")
+
+    @app.get(
         "/api/studies/{study_id}/series/{series}/slices/{number}/heatmaps/{name}",
         response_class=Response,
         responses={200: {"content": _PIXELS, "description": "uint8 [rows, columns]"}},
@@ -288,6 +324,11 @@ def make_app(config: ServeConfig, predictor: Predictor) -> FastAPI:
         """Prometheus' counters."""
         return Response(monitor.text(), media_type=CONTENT_TYPE)
 
+    @app.get("/api/docs", response_class=Response, include_in_schema=False)
+    def get_docs() -> Response:
+        """What the routes are, for people."""
+        return Response(docs_page(app.openapi()), media_type="text/html")
+
     app.mount("/", StaticFiles(directory=STATIC, html=True, check_dir=False), name="page")
     return app
 
@@ -306,6 +347,11 @@ async def _kept(
 def _packed(body: bytes, rows: int, columns: int) -> Response:
     headers = {"content-encoding": "gzip", "x-rows": str(rows), "x-columns": str(columns)}
     return Response(body, media_type="application/octet-stream", headers=headers)
+
+
+def _download(body: bytes, name: str) -> Response:
+    headers = {"content-disposition": f'attachment; filename="{name}"'}
+    return Response(body, media_type="application/dicom", headers=headers)
 
 
 async def _drain(receive: uploads.Receive, most: int) -> None:

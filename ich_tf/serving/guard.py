@@ -31,7 +31,7 @@ _HEADERS = {
 }
 _METHODS = ("GET", "HEAD", "POST", "DELETE", "OPTIONS", "PUT", "PATCH")
 # Open even with a token: they say nothing of any study.
-_OPEN = ("/healthz", "/api/docs", "/api/docs.css", "/api/openapi.json")
+_OPEN = ("/healthz", "/api/docs", "/api/openapi.json")
 
 
 def error_response(error: Refused) -> JSONResponse:
