@@ -1,5 +1,7 @@
 // The server, as functions. Errors come as ApiError (it answered) or ConnectionLost (it did not).
 
+import { isZip } from "./files.js";
+
 const TOKEN_KEY = "ich_tf.token";
 
 export class ApiError extends Error {
@@ -11,7 +13,7 @@ export class ApiError extends Error {
   }
 
   get isGone() {
-    return this.status === 404 || this.status === 410;
+    return this.code === "NO_STUDY";
   }
 
   get isBusy() {
@@ -126,7 +128,7 @@ export async function postFiles(files, onProgress, signal) {
     const used = token();
     const form = new FormData();
     files.forEach((file, index) => {
-      form.append("files", file, /\.zip$/i.test(file.name) ? `${index}.zip` : `${index}.dcm`);
+      form.append("files", file, isZip(file) ? `${index}.zip` : `${index}.dcm`);
     });
     const answer = await send(form, headers(used), onProgress, signal);
     if (answer.status === 401) {

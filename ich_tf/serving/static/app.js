@@ -4,13 +4,13 @@ import { ApiError, deleteStudy, getModel, getSamples, postSample, setTokenAsker 
 import { className, probabilityText } from "./classes.js";
 import { byId, make, show } from "./dom.js";
 import { makeDownloads } from "./downloads.js";
-import { fromDrop, fromInput } from "./files.js";
+import { fromDrop, fromInput, isZip } from "./files.js";
 import { makeHeatControls } from "./heat_controls.js";
 import { listenToKeys } from "./keys.js";
 import { announce, hush, listenToMessages, say, textOf } from "./messages.js";
 import { makeModelCard } from "./model_card.js";
 import { makeProbabilities } from "./probabilities.js";
-import { makeRejected } from "./rejected.js";
+import { fillRejected, makeRejected } from "./rejected.js";
 import { makeStrip } from "./strip.js";
 import { Store } from "./store.js";
 import { makeStudyCard } from "./study_card.js";
@@ -21,6 +21,7 @@ import { sendFiles, waitFor, work } from "./upload.js";
 import { WHOLE } from "./view_transform.js";
 import { Viewer } from "./viewer.js";
 import { PRESETS } from "./windowing.js";
+import { zipNames } from "./zip_names.js";
 
 // A reload of the page comes back to its study; names of files stay in this tab.
 const SESSION_KEY = "ich_tf.study";
@@ -32,7 +33,7 @@ const store = new Store({
   model: null,
   classes: [],
   study: null,
-  names: [], // of the files that were sent, by their place
+  names: [], // {name, entries} of the files that were sent, by their place
   series: 0,
   slice: 0,
   window: { center: PRESETS[0].center, width: PRESETS[0].width },
@@ -101,6 +102,7 @@ async function open(promiseOf, names) {
   abort = new AbortController();
   const { signal } = abort;
   hush();
+  show(byId("start-rejected"), false);
   store.set({ page: "work" });
   try {
     const study = await promiseOf(signal);
@@ -113,35 +115,45 @@ async function open(promiseOf, names) {
     showFailure(study, names);
   } catch (error) {
     if (error.name === "AbortError") return;
+    const id = currentId;
     remember(null);
     store.set({ page: "start" });
-    fail(error);
+    // The study may still be there: one that was sent is not sent twice.
+    const resume = (s) => waitFor(id, names, s);
+    const run = () => {
+      if (id !== null) remember(id, names);
+      open(id === null ? promiseOf : resume, names);
+    };
+    const hopeless = error instanceof ApiError && error.status < 500;
+    say(textOf(error), { actions: hopeless ? [] : [{ name: "Try again", run }] });
   }
 }
 
 function showFailure(study, names) {
   say(study.error?.message ?? "None of the files is an axial head CT slice.");
-  // The list of files stays where it was filled, and is shown on the start page, too.
-  const card = byId("work-rejected");
-  if (study.rejected.length) byId("drop").after(card);
-  store.set({ names });
+  fillRejected(byId("start-rejected"), study.rejected, names, study.num_files);
 }
 
-function openFiles({ files, leftOut }) {
+async function openFiles({ files, leftOut }) {
   if (!files.length) {
     say(leftOut ? "There are only hidden files in it." : "There are no files in it.");
     return;
   }
-  const names = files.map(({ name }) => name);
-  byId("steps").after(byId("work-progress"));
-  byId("work-cancel").after(byId("work-rejected"));
+  const names = await Promise.all(
+    files.map(async ({ file, name }) => ({
+      name,
+      entries: isZip(file) ? await zipNames(file) : [],
+    })),
+  );
   const send = sendFiles(files);
   open((signal) => work(send, names, signal, (id) => remember(id, names)), names);
 }
 
 function openSample({ name, description, num_files: count }) {
-  const names = Array.from({ length: count }, (_, i) => `${name}, file ${i + 1}`);
-  byId("work-cancel").after(byId("work-rejected"));
+  const names = Array.from({ length: count }, (_, i) => ({
+    name: `${name}, file ${i + 1}`,
+    entries: [],
+  }));
   announce(description);
   open((signal) => work((s) => postSample(name, s), names, signal, (id) => remember(id, names)), names);
 }
@@ -188,7 +200,7 @@ function listenToFiles() {
     input.addEventListener("change", () => {
       const found = fromInput(input);
       input.value = "";
-      openFiles(found);
+      openFiles(found).catch(fail);
     });
   }
   const veil = byId("drop-veil");
@@ -206,7 +218,7 @@ function listenToFiles() {
     show(veil, false);
     if (!hasFiles(event)) return;
     try {
-      openFiles(await fromDrop(event.dataTransfer));
+      await openFiles(await fromDrop(event.dataTransfer));
     } catch (error) {
       say(`What was dropped cannot be read: ${error.message}`);
     }

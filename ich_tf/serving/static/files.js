@@ -51,6 +51,10 @@ function tidy(found) {
   return { files: kept, leftOut: found.length - kept.length };
 }
 
+export function isZip(file) {
+  return /\.zip$/i.test(file.name);
+}
+
 export function sizeText(bytes) {
   if (bytes < 1e6) return `${Math.max(1, Math.round(bytes / 1e3))} kB`;
   return `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`;

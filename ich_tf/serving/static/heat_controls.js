@@ -37,7 +37,7 @@ export function makeHeatControls(store) {
       peak === null
         ? "greatest in this slice"
         : peak > 0
-          ? `${peak.toPrecision(2)} logit a place`
+          ? `greatest: ${peak.toPrecision(2)} logit`
           : "nothing speaks for it here";
   }
   store.on(["heatOn", "heatClass", "heatOpacity", "heatPeak"], write);

@@ -101,33 +101,34 @@ export class Loader {
 function sizeOf(headers, length) {
   const rows = Number(headers.get("X-Rows"));
   const columns = Number(headers.get("X-Columns"));
-  if (headers.has("X-Rows") && rows * columns !== length) {
+  if (rows * columns !== length) {
     throw new Error(`A slice of ${rows} x ${columns} came with ${length} pixels.`);
   }
+  return { rows, columns };
 }
 
-// Hounsfield units, int16 [rows * columns]; bytes come in little endian, as browsers' arrays are.
+// {hu: int16 [rows * columns], rows, columns}; bytes come in little endian, as browsers' arrays are.
 export function pixelLoader() {
   return new Loader({
     mostBytes: 256e6,
     atOnce: 4,
     decode(buffer, headers) {
-      const value = new Int16Array(buffer);
-      sizeOf(headers, value.length);
-      return { value, bytes: buffer.byteLength };
+      const hu = new Int16Array(buffer);
+      return { value: { hu, ...sizeOf(headers, hu.length) }, bytes: buffer.byteLength };
     },
   });
 }
 
-// Heat maps, {heat: uint8 [rows * columns], peak: what 255 stands for, units of the logit}.
+// {heat: uint8 [rows * columns], rows, columns, peak: what 255 stands for, units of the logit}.
 export function heatLoader() {
   return new Loader({
     mostBytes: 64e6,
     atOnce: 1,
     decode(buffer, headers) {
       const heat = new Uint8Array(buffer);
-      sizeOf(headers, heat.length);
-      return { value: { heat, peak: Number(headers.get("X-Peak")) }, bytes: buffer.byteLength };
+      const size = sizeOf(headers, heat.length);
+      const peak = Number(headers.get("X-Peak"));
+      return { value: { heat, peak, ...size }, bytes: buffer.byteLength };
     },
   });
 }

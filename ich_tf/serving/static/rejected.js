@@ -2,10 +2,12 @@
 
 import { byId, make, show } from "./dom.js";
 
-// Names are known to this browser alone; the server speaks of places in the upload.
+// names: [{name, entries}] of what was sent; entries are those of a zip. They are known to this
+// browser alone: the server speaks of places in the upload.
 export function nameOf({ file, entry }, names) {
-  const name = names?.[file] ?? `File ${file + 1}`;
-  return entry === null || entry === undefined ? name : `${name}, entry ${entry}`;
+  const { name, entries } = names[file] ?? { name: `File ${file + 1}`, entries: [] };
+  if (entry === null || entry === undefined) return name;
+  return entries[entry] ? `${name}: ${entries[entry]}` : `${name}, entry ${entry + 1}`;
 }
 
 export function fillRejected(card, rejected, names, total) {

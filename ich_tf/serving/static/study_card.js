@@ -11,6 +11,7 @@ function timeText(seconds) {
 
 export function makeStudyCard(store, onExpired) {
   let expiresAt = Infinity;
+  let told = false;
 
   function write() {
     const study = store.get("study");
@@ -36,11 +37,8 @@ export function makeStudyCard(store, onExpired) {
             },
             make("b", {}, `Series ${i + 1}`),
             make("span", {}, `${one.num_slices} slices`),
-            make(
-              "span",
-              { class: "hint" },
-              `${one.columns} \u00d7 ${one.rows}, ${column.toFixed(2)} \u00d7 ${row.toFixed(2)} mm${tilt}`,
-            ),
+            make("span", { class: "hint" }, `${one.columns} \u00d7 ${one.rows} pixels${tilt}`),
+            make("span", { class: "hint" }, `of ${column.toFixed(2)} \u00d7 ${row.toFixed(2)} mm`),
           ),
         );
       }),
@@ -54,11 +52,15 @@ export function makeStudyCard(store, onExpired) {
     byId("study-note").textContent =
       `${study.num_files} ${study.num_files === 1 ? "file" : "files"} sent. ` +
       (left > 0 ? `The server deletes the study in ${timeText(left)}.` : "The study has expired.");
-    if (left <= 0) onExpired();
+    if (left <= 0 && !told) {
+      told = true;
+      onExpired();
+    }
   }
 
   store.on(["study"], () => {
     const study = store.get("study");
+    told = false;
     expiresAt = study ? Date.now() + 1000 * study.expires_in_seconds : Infinity;
     tick();
   });

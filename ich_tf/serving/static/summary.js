@@ -11,6 +11,13 @@ export function makeSummary(store, viewer) {
   const series = () => store.get("study")?.series[store.get("series")] ?? null;
   const details = byId("all-details");
 
+  function pointTitle(key) {
+    const point = store.get("model")?.thresholds.series[key] ?? null;
+    return point === null
+      ? "No operating point for series"
+      : `Operating point for series: ${probabilityText(point)}`;
+  }
+
   function write() {
     const one = series();
     if (!one) return;
@@ -38,10 +45,10 @@ export function makeSummary(store, viewer) {
         make("td", { class: "number" }, probabilityText(max[key])),
         make("td", { class: "number" }, go),
         whole ? make("td", { class: "number" }, probabilityText(whole[key])) : null,
-        make("td", {}, decided === null ? "\u2013" : decided ? "above" : "below"),
+        make("td", { title: pointTitle(key) }, decided === null ? "\u2013" : decided ? "above" : "below"),
       );
     });
-    const names = ["Class", "Greatest", "Slice", ...(whole ? ["Series model"] : []), "Point"];
+    const names = ["Class", "Greatest", "Slice", ...(whole ? ["Series model"] : []), "Decision"];
     byId("summary").replaceChildren(
       make("caption", { class: "unseen" }, "Greatest probability of each class in this series"),
       heading(...names),

@@ -99,7 +99,7 @@ async function untilDone(id, names, signal) {
   }
 }
 
-// What a person waits for. start(signal) posts something and gives its answer with a study_id;
+// What a person waits for. names: as of `rejected`. start(signal) posts something and gives its answer with a study_id;
 // onStudy(id) is told of it before it is done. Gives the finished study.
 export async function work(start, names, signal, onStudy) {
   show(byId("work-rejected"), false);

@@ -35,11 +35,11 @@ export function moved(view, dx, dy, width, height) {
   return { ...view, x: clamp(view.x + dx, limit(width)), y: clamp(view.y + dy, limit(height)) };
 }
 
-// The pixel [column, row] under (x, y) of the stage, or null beside the slice.
-export function pixelAt(series, placed, x, y) {
-  const column = Math.floor(((x - placed.left) / placed.width) * series.columns);
-  const row = Math.floor(((y - placed.top) / placed.height) * series.rows);
-  const inside = column >= 0 && row >= 0 && column < series.columns && row < series.rows;
+// The pixel [column, row] of {rows, columns} under (x, y) of the stage, or null beside the slice.
+export function pixelAt({ rows, columns }, placed, x, y) {
+  const column = Math.floor(((x - placed.left) / placed.width) * columns);
+  const row = Math.floor(((y - placed.top) / placed.height) * rows);
+  const inside = column >= 0 && row >= 0 && column < columns && row < rows;
   return inside ? [column, row] : null;
 }
 

@@ -31,7 +31,7 @@ export class Viewer {
   #tableOf = null;
   #painted = null; // what the picture shows: {key, table}
   #heatPainted = null;
-  #shown = null; // Hounsfield units on the stage, int16
+  #shown = null; // the slice on the stage, as the loader gives it
   #pointer = null;
   #failed = null; // key of a slice that could not be had
   #direction = 1;
@@ -98,10 +98,6 @@ export class Viewer {
     this.#painted = this.#heatPainted = this.#shown = this.#failed = null;
     const series = this.#series;
     if (!series) return;
-    for (const canvas of [this.#picture, this.#heat]) {
-      canvas.width = series.columns;
-      canvas.height = series.rows;
-    }
     for (const side of ["top", "right", "bottom", "left"]) {
       byId(`mark-${side}`).textContent = series.orientation[side];
     }
@@ -193,12 +189,12 @@ export class Viewer {
     this.#shown = this.#pixels.peek(key) ?? null;
     // Another slice's picture under this one's numbers would mislead: better none.
     if (this.#shown) {
-      this.#paint(series, key);
-      context.imageSmoothingEnabled = placed.width / series.columns < SQUARES_FROM;
+      this.#paint(key);
+      context.imageSmoothingEnabled = placed.width / this.#shown.columns < SQUARES_FROM;
       context.imageSmoothingQuality = "high";
       const box = [placed.left, placed.top, placed.width, placed.height];
       context.drawImage(this.#picture, ...box);
-      if (this.#paintHeat(series)) {
+      if (this.#paintHeat()) {
         context.globalAlpha = this.#store.get("heatOpacity");
         context.drawImage(this.#heat, ...box);
         context.globalAlpha = 1;
@@ -209,22 +205,19 @@ export class Viewer {
     this.#writePointer();
   }
 
-  #paint(series, key) {
+  #paint(key) {
     const wanted = this.#store.get("window");
     if (this.#tableOf !== wanted) {
       this.#table = makeTable(wanted);
       this.#tableOf = wanted;
     }
     if (this.#painted?.key === key && this.#painted.table === this.#table) return;
-    const context = this.#picture.getContext("2d");
-    const image = context.createImageData(series.columns, series.rows);
-    paintGrey(this.#shown, this.#table, image);
-    context.putImageData(image, 0, 0);
+    paintOn(this.#picture, this.#shown, (image) => paintGrey(this.#shown.hu, this.#table, image));
     this.#painted = { key, table: this.#table };
   }
 
   // Whether there is a heat map to lay over the slice.
-  #paintHeat(series) {
+  #paintHeat() {
     const on = this.#store.get("heatOn");
     const found = on ? this.#heats.peek(this.#heatKey()) : undefined;
     this.#store.set({ heatPeak: found ? found.peak : null });
@@ -238,10 +231,7 @@ export class Viewer {
     }
     if (!found) return false;
     if (this.#heatPainted !== found) {
-      const context = this.#heat.getContext("2d");
-      const image = context.createImageData(series.columns, series.rows);
-      paintHeat(found.heat, this.#heatTable, image);
-      context.putImageData(image, 0, 0);
+      paintOn(this.#heat, found, (image) => paintHeat(found.heat, this.#heatTable, image));
       this.#heatPainted = found;
     }
     return true;
@@ -255,7 +245,7 @@ export class Viewer {
     byId("note-place").textContent = `z ${series.z_mm[slice].toFixed(1)} mm`;
     byId("note-window").textContent = `${preset ? `${preset.name}  ` : ""}C ${center}  W ${width}`;
     byId("note-zoom").textContent = `${this.#store.get("view").zoom.toFixed(1)}x`;
-    const mm = scaleBarMm(placed.scale, 140);
+    const mm = scaleBarMm(placed.scale, 200);
     byId("note-scale").textContent = mm >= 10 ? `${mm / 10} cm` : `${mm} mm`;
     byId("scale-bar").style.width = `${mm * placed.scale}px`;
     const text = byId("stage-text");
@@ -279,9 +269,19 @@ export class Viewer {
     if (!series || !this.#pointer || !this.#shown) return;
     const { clientWidth, clientHeight } = this.#stage;
     const placed = place(series, this.#store.get("view"), clientWidth, clientHeight);
-    const pixel = pixelAt(series, placed, this.#pointer.x, this.#pointer.y);
+    const pixel = pixelAt(this.#shown, placed, this.#pointer.x, this.#pointer.y);
     if (!pixel) return;
     const [column, row] = pixel;
-    note.textContent = `${this.#shown[row * series.columns + column]} HU   column ${column}, row ${row}`;
+    note.textContent = `${this.#shown.hu[row * this.#shown.columns + column]} HU   column ${column}, row ${row}`;
   }
+}
+
+// Makes a canvas as large as a slice, and has its pixels written.
+function paintOn(canvas, { rows, columns }, write) {
+  canvas.width = columns;
+  canvas.height = rows;
+  const context = canvas.getContext("2d");
+  const image = context.createImageData(columns, rows);
+  write(image);
+  context.putImageData(image, 0, 0);
 }
