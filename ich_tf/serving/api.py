@@ -28,7 +28,7 @@ from ich_tf.serving.dicom_report import heat_map_picture, structured_report
 from ich_tf.serving.docs_page import docs_page
 from ich_tf.serving.errors import Refused
 from ich_tf.serving.guard import Guard, error_response
-from ich_tf.serving.limits import MIB
+from ich_tf.serving.limits import MIB, Limits
 from ich_tf.serving.monitoring import CONTENT_TYPE, Monitor
 from ich_tf.serving.pipeline import GZIP_LEVEL, Pipeline
 from ich_tf.serving.results import results_csv
@@ -69,17 +69,18 @@ Series = Annotated[int, InPath(ge=0, description="Of the study, from 0.")]
 Number = Annotated[int, InPath(ge=0, description="Of the slice, from 0.")]
 
 
-def make_app(config: ServeConfig, predictor: Predictor) -> FastAPI:
+def make_app(config: ServeConfig, predictor: Predictor, limits: Limits | None = None) -> FastAPI:
     """The application, ready to answer.
 
     Args:
       config: Of the server.
       predictor: The model.
+      limits: In the place of the config's.
 
     Raises:
       InputError: If the state folder cannot be used.
     """
-    limits = config.limits
+    limits = limits or config.limits
     monitor = Monitor()
     studies = Studies(config.state_path, limits)
     pipeline = Pipeline(predictor, studies, limits, monitor, config.batch_size)

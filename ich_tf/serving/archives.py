@@ -161,12 +161,14 @@ def _entry(
     refused = _refused(info)
     if refused:
         return Entry(number, reason=refused[0], message=refused[1])
-    path = next_path()
+    path, size = next_path(), 0
     try:
         with opened.open(info) as member, open(path, "xb") as out:
             while piece := member.read(_PIECE):
                 take(len(piece))
-                out.write(piece)
+                size += out.write(piece)
+        if size != info.file_size:
+            raise zipfile.BadZipFile("another size than the directory says")
     # zipfile raises RuntimeError for what it takes to be encrypted.
     except (
         zipfile.BadZipFile,

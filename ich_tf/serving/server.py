@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import logging
 import socket
+from typing import TYPE_CHECKING
 
 from ich_tf.errors import InputError
 from ich_tf.serving.config import ServeConfig
+
+if TYPE_CHECKING:
+    import uvicorn
+    from fastapi import FastAPI
 
 _LOG = logging.getLogger(__name__)
 
@@ -19,8 +24,6 @@ def serve(config: ServeConfig) -> None:
         folder cannot be used.
     """
     try:
-        import uvicorn
-
         from ich_tf.serving.api import make_app
     except ModuleNotFoundError as error:
         raise InputError(
@@ -33,12 +36,18 @@ def serve(config: ServeConfig) -> None:
         config.work_dir, make_strategy("mirrored"), calibrated=config.calibrated
     )
     # Before the model is warmed up: a port that is taken shows at once.
-    with _listen(config) as listening:
+    with listen(config) as listening:
         app = make_app(config, predictor)
-        host, port = listening.getsockname()[:2]
-        shown = f"[{host}]" if ":" in host else host
-        _LOG.info("http://%s:%d - research only, not for clinical use", shown, port)
-        settings = uvicorn.Config(
+        _LOG.info("%s - research only, not for clinical use", address(listening))
+        make_server(app).run(sockets=[listening])
+
+
+def make_server(app: FastAPI) -> uvicorn.Server:
+    """What runs an application on sockets."""
+    import uvicorn
+
+    return uvicorn.Server(
+        uvicorn.Config(
             app,
             # Paths hold the keys of studies; `guard` logs routes.
             access_log=False,
@@ -49,10 +58,21 @@ def serve(config: ServeConfig) -> None:
             timeout_graceful_shutdown=5,
             ws="none",
         )
-        uvicorn.Server(settings).run(sockets=[listening])
+    )
 
 
-def _listen(config: ServeConfig) -> socket.socket:
+def address(listening: socket.socket) -> str:
+    """Where a socket is reached."""
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def listen(config: ServeConfig) -> socket.socket:
+    """A socket at the config's address.
+
+    Raises:
+      InputError: If it is taken, or not this machine's.
+    """
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
