@@ -33,6 +33,7 @@ from ich_tf.serving.limits import MIB, Limits
 
 # Python and its libraries start within a second; on a busy machine within this.
 _START_SECONDS = 60.0
+_CODE = "import sys; from ich_tf.serving.decoding import work; work(*map(int, sys.argv[1:]))"
 _ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR", "VIRTUAL_ENV")
 
 
@@ -156,7 +157,6 @@ class _Worker:
         if self._process is not None:
             return
         ours, theirs = socket.socketpair()
-        code = "import sys; from ich_tf.serving.decoding import work; work(*map(int, sys.argv[1:]))"
         environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
         environment |= {
             "PYTHONPATH": os.pathsep.join(filter(None, [str(Path.cwd()), *sys.path])),
@@ -166,7 +166,7 @@ class _Worker:
         arguments = [str(theirs.fileno()), str(self._limits.decoder_mb)]
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", code, *arguments],
+                [sys.executable, "-c", _CODE, *arguments],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
