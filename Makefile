@@ -20,6 +20,9 @@ CORE := $(addprefix tests/test_,$(addsuffix .py,metrics losses dropout records w
 	series_model series_task series_predictor slabs end_to_end_task \
 	end_to_end))
 
+LOCKED := --universal --python-version 3.10 --generate-hashes --no-emit-index-url \
+	--no-emit-find-links --custom-compile-command "make lock"
+
 DEMO := data/phantoms data/tfrecords runs/resnet50
 
 .PHONY: help setup setup-dev demo test test-slow test-second bench lock format clean
@@ -71,10 +74,11 @@ bench: $(VENV)/.dev ## measure conversion, reading, training, prediction, interv
 	$(BIN)/python -m tools.benchmark.series
 	$(BIN)/python -m pytest -s tests/test_bootstrap.py -m slow
 
+# Those of fewer packages take the versions of the first.
 lock: ## compile the lock files from pyproject.toml (needs uv)
-	for extra in "" dev; do uv pip compile pyproject.toml $${extra:+--extra $$extra --extra codecs --extra dask --extra beam} --universal --python-version 3.10 \
-		--generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
-		-q --upgrade -o requirements$${extra:+-$$extra}.lock; done
+	uv pip compile pyproject.toml $(addprefix --extra ,dev web codecs dask beam) $(LOCKED) -q --upgrade -o requirements-dev.lock
+	uv pip compile pyproject.toml --extra web $(LOCKED) -c requirements-dev.lock -q --upgrade -o requirements-web.lock
+	uv pip compile pyproject.toml $(LOCKED) -c requirements-dev.lock -q --upgrade -o requirements.lock
 
 format: $(VENV)/.dev ## format and fix what can be
 	$(BIN)/ruff check --fix .
