@@ -1,7 +1,6 @@
 """Files from strangers in a sandbox: whatever one does to its decoder, the next one is read."""
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
