@@ -1,5 +1,7 @@
 // Elements: found, and made. Text goes in as text, never as markup.
 
+const SVG = "http://www.w3.org/2000/svg";
+
 export function byId(id) {
   const found = document.getElementById(id);
   if (!found) throw new Error(`The page has no element #${id}.`);
@@ -18,6 +20,21 @@ export function make(tag, attributes = {}, ...children) {
   }
   element.append(...children.filter((child) => child !== null && child !== undefined));
   return element;
+}
+
+// A sign of lines, and of what is filled, in a box of 24 x 24. Words beside it say what it means.
+export function draw(lines, full) {
+  const sign = document.createElementNS(SVG, "svg");
+  sign.setAttribute("viewBox", "0 0 24 24");
+  sign.setAttribute("aria-hidden", "true");
+  for (const [path, kind] of [[full, "full"], [lines, "lines"]]) {
+    if (!path) continue;
+    const element = document.createElementNS(SVG, "path");
+    element.setAttribute("d", path);
+    element.setAttribute("class", kind);
+    sign.append(element);
+  }
+  return sign;
 }
 
 export function show(element, visible) {

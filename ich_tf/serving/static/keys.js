@@ -10,7 +10,7 @@ function bindings(store, viewer) {
   const move = (dx, dy) => () => viewer.panBy(dx, dy);
   const presets = PRESETS.map(({ key, name, center, width }) => ({
     keys: [key],
-    does: `Window ${name}: center ${center}, width ${width}`,
+    does: `${name} window: C ${center}, W ${width}`,
     run: () => store.set({ window: { center, width } }),
   }));
   const opacity = (by) => () =>
@@ -77,7 +77,7 @@ export function listenToKeys(store, viewer) {
     ...MOUSE,
   ];
   byId("help-list").replaceChildren(
-    ...rows.flatMap(([keys, does]) => [make("dt", {}, keys), make("dd", {}, does)]),
+    ...rows.map(([keys, does]) => make("div", {}, make("dt", {}, keys), make("dd", {}, does))),
   );
   byId("help").addEventListener("click", () => byId("help-dialog").showModal());
 }

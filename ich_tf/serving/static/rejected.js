@@ -16,7 +16,7 @@ export function fillRejected(card, rejected, names, total) {
     card.replaceChildren();
     return;
   }
-  const title = make("h2", {}, `Not used: ${rejected.length} of ${Math.max(total, rejected.length)} files`);
+  const title = make("h2", {}, `Not used: ${rejected.length} of ${Math.max(total, rejected.length)}`);
   if (card.getAttribute("aria-labelledby")) title.id = card.getAttribute("aria-labelledby");
   card.replaceChildren(
     title,

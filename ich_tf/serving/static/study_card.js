@@ -18,8 +18,8 @@ export function makeStudyCard(store, onExpired) {
     if (!study) return;
     byId("series-list").replaceChildren(
       ...study.series.map((one, i) => {
-        const [row, column] = one.spacing_mm;
-        const tilt = Math.abs(one.gantry_tilt_deg) >= 0.5 ? `, tilt ${one.gantry_tilt_deg.toFixed(0)}\u00b0` : "";
+        const [row, column] = one.spacing_mm.map((mm) => mm.toFixed(2));
+        const tilt = one.gantry_tilt_deg.toFixed(0).replace("-", "\u2212");
         return make(
           "li",
           {},
@@ -37,8 +37,14 @@ export function makeStudyCard(store, onExpired) {
             },
             make("b", {}, `Series ${i + 1}`),
             make("span", {}, `${one.num_slices} slices`),
-            make("span", { class: "hint" }, `${one.columns} \u00d7 ${one.rows} pixels${tilt}`),
-            make("span", { class: "hint" }, `of ${column.toFixed(2)} \u00d7 ${row.toFixed(2)} mm`),
+            make(
+              "span",
+              { class: "hint" },
+              `${one.columns} \u00d7 ${one.rows}, ${row === column ? row : `${column} \u00d7 ${row}`} mm`,
+            ),
+            Math.abs(one.gantry_tilt_deg) >= 0.5
+              ? make("span", { class: "hint" }, `Gantry tilt ${tilt}\u00b0`)
+              : null,
           ),
         );
       }),

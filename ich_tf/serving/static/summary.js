@@ -48,7 +48,7 @@ export function makeSummary(store, viewer) {
         make("td", { title: pointTitle(key) }, decided === null ? "\u2013" : decided ? "above" : "below"),
       );
     });
-    const names = ["Class", "Greatest", "Slice", ...(whole ? ["Series model"] : []), "Decision"];
+    const names = ["Class", "Max", "Slice", ...(whole ? ["Model"] : []), "Point"];
     byId("summary").replaceChildren(
       make("caption", { class: "unseen" }, "Greatest probability of each class in this series"),
       heading(...names),
@@ -56,7 +56,9 @@ export function makeSummary(store, viewer) {
     );
     const noisy = one.summary.noisy_or.any;
     byId("summary-note").textContent =
-      `If slices were independent, some slice would bleed with ${probabilityText(noisy)} ` +
+      (whole ? "\u201cModel\u201d is the series model's word on the whole. " : "") +
+      "\u201cPoint\u201d: above or below the operating point for series. " +
+      `Were slices independent, the chance of any bleed would be ${probabilityText(noisy)} ` +
       "(noisy-or); they are not, so that is too high.";
     table();
   }

@@ -1,13 +1,30 @@
 // Window presets and fields, what dragging does, zoom.
 
-import { byId, make } from "./dom.js";
+import { byId, draw, make } from "./dom.js";
 import { WHOLE } from "./view_transform.js";
 import { limited, PRESETS, presetOf } from "./windowing.js";
 
+// Signs are paths in a box of 24 x 24: lines, and what is filled.
 const TOOLS = [
-  { tool: "window", name: "Window", title: "Drag: right widens, down raises the center" },
-  { tool: "pan", name: "Move", title: "Drag moves the slice (or Shift and drag, or the middle button)" },
-  { tool: "scroll", name: "Scroll", title: "Drag up and down goes through the slices" },
+  {
+    tool: "window",
+    name: "Window",
+    title: "Window: drag right widens, down raises the center",
+    lines: "M12 3.5a8.5 8.5 0 1 0 0 17 8.5 8.5 0 0 0 0-17z",
+    full: "M12 3.5a8.5 8.5 0 0 1 0 17z",
+  },
+  {
+    tool: "pan",
+    name: "Move",
+    title: "Move: drag moves the slice (or Shift and drag, or the middle button)",
+    lines: "M12 3v18M3 12h18M9 6l3-3 3 3M9 18l3 3 3-3M6 9l-3 3 3 3M18 9l3 3-3 3",
+  },
+  {
+    tool: "scroll",
+    name: "Scroll",
+    title: "Scroll: drag up and down goes through the slices",
+    lines: "M12 4 3 8.5l9 4.5 9-4.5zM3 12.5l9 4.5 9-4.5M3 16.5l9 4.5 9-4.5",
+  },
 ];
 
 export function makeToolbar(store, viewer) {
@@ -24,8 +41,13 @@ export function makeToolbar(store, viewer) {
   );
   byId("presets").replaceChildren(...presets);
 
-  const tools = TOOLS.map(({ tool, name, title }) =>
-    make("button", { type: "button", title, onclick: () => store.set({ tool }) }, name),
+  const tools = TOOLS.map(({ tool, name, title, lines, full }) =>
+    make(
+      "button",
+      { type: "button", title, onclick: () => store.set({ tool }) },
+      draw(lines, full),
+      make("span", {}, name),
+    ),
   );
   byId("tools").replaceChildren(...tools);
 

@@ -226,8 +226,8 @@ export class Viewer {
     if (on) {
       const name = className(this.#store.get("heatClass"));
       byId("note-heat").textContent = found
-        ? `Heat map: ${name} - attention, not segmentation`
-        : `Heat map: ${name} - computing`;
+        ? `Heat map: ${name}\nattention, not segmentation`
+        : `Heat map: ${name}\ncomputing`;
     }
     if (!found) return false;
     if (this.#heatPainted !== found) {
