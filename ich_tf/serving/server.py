@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import socket
 from typing import TYPE_CHECKING
 
@@ -38,8 +39,13 @@ def serve(config: ServeConfig) -> None:
     # Before the model is warmed up: a port that is taken shows at once.
     with listen(config) as listening:
         app = make_app(config, predictor)
+        server = make_server(app)
+        # uvicorn raises the signals that end it once more for whoever was there before it: without
+        # this, to be told to stop would end in a code of failure.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, server.handle_exit)
         _LOG.info("%s - research only, not for clinical use", address(listening))
-        make_server(app).run(sockets=[listening])
+        server.run(sockets=[listening])
 
 
 def make_server(app: FastAPI) -> uvicorn.Server:
