@@ -90,7 +90,11 @@ export function makeSummary(store, viewer) {
         }),
       ),
     );
-    byId("all-table").replaceChildren(heading("Slice", ...order.map(className)), make("tbody", {}, ...rows));
+    byId("all-table").replaceChildren(
+      make("caption", { class: "unseen" }, "Probabilities of each slice of this series"),
+      heading("Slice", ...order.map(className)),
+      make("tbody", {}, ...rows),
+    );
   }
 
   details.addEventListener("toggle", table);

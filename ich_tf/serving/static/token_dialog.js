@@ -11,18 +11,21 @@ export function askForToken(refused) {
     : "This service was started with a token. It is kept in this tab until you close it.";
   field.value = "";
   return new Promise((resolve) => {
-    // Escape must not leave requests waiting for ever without a way to answer.
-    const stay = (event) => event.preventDefault();
-    dialog.addEventListener("cancel", stay);
+    // Escape must not leave requests waiting for ever without a way to answer. A browser lets a page
+    // keep a dialog open once, not twice: then it is opened anew.
+    const open = () => {
+      dialog.showModal();
+      field.focus();
+    };
+    dialog.addEventListener("close", open);
     byId("token-form").addEventListener(
       "submit",
       () => {
-        dialog.removeEventListener("cancel", stay);
+        dialog.removeEventListener("close", open);
         resolve(field.value.trim());
       },
       { once: true },
     );
-    dialog.showModal();
-    field.focus();
+    open();
   });
 }

@@ -44,7 +44,7 @@ export class Viewer {
     this.#onError = onError;
     const draws = ["study", "series", "slice", "window", "view", "heatOn", "heatOpacity", "heatClass"];
     store.on(["study", "series"], () => this.#reset());
-    store.on(["series", "slice"], () => this.#fetchAhead());
+    store.on(["study", "series", "slice"], () => this.#fetchAhead());
     store.on(["study", "series", "slice", "heatOn", "heatClass"], () => this.#fetchHeat());
     store.on(draws, () => this.draw());
     new ResizeObserver(() => this.draw()).observe(this.#stage);
