@@ -23,9 +23,9 @@ CORE := $(addprefix tests/test_,$(addsuffix .py,metrics losses dropout records w
 LOCKED := --universal --python-version 3.10 --generate-hashes --no-emit-index-url \
 	--no-emit-find-links --custom-compile-command "make lock"
 
-DEMO := data/phantoms data/tfrecords runs/resnet50
+DEMO := data/phantoms data/samples data/tfrecords runs/resnet50
 
-.PHONY: help setup setup-dev demo test test-slow test-second bench lock format clean
+.PHONY: help setup setup-dev demo web test test-slow test-second bench lock format clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -48,10 +48,21 @@ $(VENV)/.base: requirements.lock | $(BIN)/python
 
 $(VENV)/.dev: requirements-dev.lock | $(BIN)/python
 	$(call install,requirements-dev.lock)
+	touch $(VENV)/.base $(VENV)/.web
+
+$(VENV)/.web: requirements-web.lock | $(BIN)/python
+	$(call install,requirements-web.lock)
 	touch $(VENV)/.base
 
 demo: $(VENV)/.base ## phantoms -> TFRecords -> training -> evaluation -> submission
 	$(BIN)/python -m tools.demo
+
+# A calibrated model is what a finished demo leaves.
+web: $(VENV)/.web ## the page at http://127.0.0.1:8000: the demo's model, phantoms to click on
+	test -f runs/resnet50/calibration.json || $(BIN)/python -m tools.demo
+	test -d data/phantoms/stage_2_test || $(BIN)/python -m tools.make_phantoms --flagfile=configs/demo_phantoms.flags
+	$(BIN)/python -m tools.make_samples
+	exec $(BIN)/python -m ich_tf.serve --samples_dir=data/samples
 
 test: $(VENV)/.dev ## lint, types, tests
 	$(BIN)/ruff check .
@@ -66,12 +77,14 @@ test-second: ## training, evaluation and prediction on TensorFlow 2.21 (SECOND_P
 	$(MAKE) setup-dev VENV=.venv-second PYTHON="$(SECOND_PYTHON)"
 	.venv-second/bin/python -m pytest -m "not slow" -p no:cacheprovider $(CORE)
 
-bench: $(VENV)/.dev ## measure conversion, reading, training, prediction, intervals
+bench: $(VENV)/.dev ## measure conversion, reading, training, prediction, serving, intervals
 	$(BIN)/python -m tools.benchmark.convert
 	$(BIN)/python -m tools.benchmark.input
 	$(BIN)/python -m tools.benchmark.train
 	$(BIN)/python -m tools.benchmark.predict
 	$(BIN)/python -m tools.benchmark.series
+	$(BIN)/python -m tools.make_samples
+	$(BIN)/python -m tools.benchmark.serve
 	$(BIN)/python -m pytest -s tests/test_bootstrap.py -m slow
 
 # Those of fewer packages take the versions of the first.

@@ -1,21 +1,15 @@
-"""A server in the test's own process or in one of its own, and what tests ask of it."""
+"""A server in the test's own process, and what its tests ask of it again and again."""
 
 import io
-import re
-import signal
-import subprocess
-import sys
 import threading
 import time
 import zipfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 
 from ich_tf.series_predictor import load_predictor
 from ich_tf.serving.api import make_app
@@ -44,72 +38,6 @@ def running(
         finally:
             server.should_exit = True
             thread.join(60)
-
-
-@dataclass
-class Service:
-    """A server in a process of its own.
-
-    Attributes:
-      process: The command.
-      client: Of it.
-      log: What it writes.
-      peak: Greatest memory of all its processes together that was seen, bytes.
-    """
-
-    process: subprocess.Popen[bytes]
-    client: httpx.Client
-    log: Path
-    peak: int = 0
-    _ended: threading.Event = field(default_factory=threading.Event)
-
-    def watch(self) -> None:
-        """Looks at the memory until the end."""
-        server = psutil.Process(self.process.pid)
-        while not self._ended.wait(0.05):
-            with suppress(psutil.NoSuchProcess):
-                members = [server, *server.children(recursive=True)]
-                self.peak = max(self.peak, sum(one.memory_info().rss for one in members))
-
-    def end(self) -> None:
-        """No more looking."""
-        self._ended.set()
-
-
-@contextmanager
-def started(work_dir: Path, state_dir: Path, *flags: str) -> Iterator[Service]:
-    """The command, once it answers; told to stop in the end if it still runs."""
-    log = state_dir.with_suffix(".log")
-    command = [sys.executable, "-m", "ich_tf.serve", f"--work_dir={work_dir}"]
-    command += [f"--state_dir={state_dir}", "--port=0", *flags]
-    with open(log, "ab") as out:
-        begin = out.tell()
-        process = subprocess.Popen(command, stdout=out, stderr=out, cwd=Path(__file__).parents[1])
-    try:
-        end = time.monotonic() + 120
-        while not (found := re.search(r"http://\S+", log.read_bytes()[begin:].decode())):
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < end, log.read_text()
-            time.sleep(0.1)
-        with httpx.Client(base_url=found[0], timeout=60) as client:
-            service = Service(process, client, log)
-            watching = threading.Thread(target=service.watch, daemon=True)
-            watching.start()
-            try:
-                # It listens before the model is warm, and answers then.
-                client.get("/healthz").raise_for_status()
-                yield service
-            finally:
-                service.end()
-                watching.join()
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(30)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
 
 
 def files_of(folder: Path, most: int = 1000) -> list[Upload]:

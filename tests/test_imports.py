@@ -176,6 +176,7 @@ NO_TENSORFLOW = [
 ]
 COMMANDS = [
     "tools.make_phantoms",
+    "tools.make_samples",
     "tools.make_tfrecords",
     "tools.verify_tfrecords",
     "tools.inspect_tfrecords",
@@ -183,6 +184,7 @@ COMMANDS = [
     "tools.benchmark.input",
     "tools.benchmark.memory",
     "tools.benchmark.predict",
+    "tools.benchmark.serve",
     "tools.benchmark.series",
     "tools.benchmark.train",
     "tools.check_submission",

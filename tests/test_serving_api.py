@@ -8,6 +8,7 @@ import re
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -242,6 +243,25 @@ def test_a_full_queue_says_when_to_come_again(
             assert time.monotonic() < end
             time.sleep(0.1)
         assert wait(client, answer.json()["study_id"])["state"] == "done"
+
+
+def test_of_many_clients_none_is_lost(model: Path, tmp_path: Path, uploads: list[Upload]) -> None:
+    """Each is told 503 or served, and both happen; who is served gets the same answer."""
+    with running(model, tmp_path / "state", Limits(queue=3)) as client:
+
+        def send(_: int) -> tuple[int, dict | None]:
+            answer = post(client, uploads)
+            if answer.status_code == 503:
+                assert error_of(answer) == (503, "BUSY") and answer.headers["retry-after"]
+                return 503, None
+            return answer.status_code, wait(client, answer.json()["study_id"])
+
+        with ThreadPoolExecutor(20) as threads:
+            found = list(threads.map(send, range(20)))
+        expected = served(client, uploads)["series"]
+    studies = [study for _, study in found if study is not None]
+    assert len(found) == 20 and {code for code, _ in found} == {202, 503}
+    assert all(study["state"] == "done" and study["series"] == expected for study in studies)
 
 
 def test_an_upload_that_stops_is_told(model: Path, tmp_path: Path) -> None:

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from conftest import Command
 from made_up import make_run
-from serving import Service, files_of, post, served, started, wait
+from serving import files_of, post, served, wait
 from test_serving_uploads import HOSTILE
 
 from ich_tf.dicom import read_headers
+from tools.benchmark.service import Service, started
 
 GIB = 2**30
 

@@ -1,0 +1,46 @@
+"""The examples of docs/api.md run as they stand there."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pydicom
+import pytest
+from conftest import ROOT
+from made_up import make_run
+from serving import running
+
+DOCS = ROOT / "docs/api.md"
+
+
+def test_every_example_runs(phantom_dir: Path, tmp_path: Path) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    source, away = phantom_dir / "stage_2_test", tmp_path / "away"
+    away.mkdir()
+    examples = re.findall(r"^```sh\n(.*?)^```$", DOCS.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    assert len(examples) > 5
+    with running(make_run(tmp_path / "w", 32, 1), tmp_path / "state") as client:
+        done = subprocess.run(
+            ["bash", "-eu", "-o", "pipefail", "-c", "".join(examples)],
+            cwd=away,
+            env={**os.environ, "SERVER": str(client.base_url), "DICOM_DIR": str(source)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert client.get("/metrics").text.count("ich_tf_studies_total{") == 1
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "done None" in done.stdout and '"NO_STUDY"' in done.stdout
+    assert 'ich_tf_studies_total{outcome="done"} 1.0' in done.stdout
+    table = pd.read_csv(away / "results.csv")
+    assert len(table) == len(list(source.glob("*.dcm")))
+    assert len(np.fromfile(away / "pixels.bin", "<i2")) == 64 * 64
+    assert len(np.fromfile(away / "heat.bin", np.uint8)) == 64 * 64
+    for name in ("report.dcm", "heat-map.dcm"):
+        assert pydicom.dcmread(away / name).StudyInstanceUID
