@@ -138,12 +138,33 @@ class Visit:
 
     def point(self, x: float, y: float) -> tuple[int, int, int] | None:
         """HU, column and row that the page tells of a point of the canvas; None beside it."""
-        self.page.hover("#canvas", position={"x": x, "y": y})
+        box = self.page.locator("#canvas").bounding_box()
+        self.page.mouse.move(box["x"] + x, box["y"] + y)
         words = self.text("#note-hu").replace(",", "").split()
         if not words:
             return None
         assert (words[1], words[2], words[4]) == ("HU", "column", "row"), words
         return int(words[0]), int(words[3]), int(words[5])
+
+    def steady_points(self) -> list[tuple[float, float, int, int, int]]:
+        """Points of the canvas and what the page tells of each: x, y, HU, column and row.
+
+        Each lies within a pixel that is shown as a square of 8 or more: the cursor is at a corner
+        of what it points at on the screen.
+        """
+        box = self.page.locator("#canvas").bounding_box()
+        found = []
+        for dx, dy in ((1, 1), (-60, 20), (45, -130), (90, 101), (-120, -77)):
+            x, y = box["width"] // 2 + dx, box["height"] // 2 + dy
+            for _ in range(8):
+                told = self.point(x - 2, y - 2)
+                if told is not None and told == self.point(x + 2, y + 2):
+                    break
+                x, y = x + 1, y + 1
+            else:
+                raise AssertionError(f"no pixel is a square near {x}, {y}")
+            found.append((x, y, *told))
+        return found
 
     def probabilities(self, classes: Sequence[str]) -> list[float]:
         """Of the slice that is shown, with all digits."""

@@ -3,8 +3,12 @@
 import { className, isAbove, probabilityText, shownOrder } from "./classes.js";
 import { byId, make } from "./dom.js";
 
+// All but the first and "Point" stand over numbers.
 function heading(...names) {
-  return make("thead", {}, make("tr", {}, ...names.map((one) => make("th", { scope: "col" }, one))));
+  const cells = names.map((one, i) =>
+    make("th", { scope: "col", class: i && one !== "Point" ? "number" : null }, one),
+  );
+  return make("thead", {}, make("tr", {}, ...cells));
 }
 
 export function makeSummary(store, viewer) {
@@ -22,6 +26,7 @@ export function makeSummary(store, viewer) {
     const one = series();
     if (!one) return;
     const { max, series_model: whole, decisions, most_suspicious: where } = one.summary;
+    const decides = Object.values(decisions).some((one) => one !== null);
     const rows = shownOrder(store.get("classes")).map((key) => {
       const decided = decisions[key] ?? null;
       const go = make(
@@ -45,10 +50,12 @@ export function makeSummary(store, viewer) {
         make("td", { class: "number" }, probabilityText(max[key])),
         make("td", { class: "number" }, go),
         whole ? make("td", { class: "number" }, probabilityText(whole[key])) : null,
-        make("td", { title: pointTitle(key) }, decided === null ? "\u2013" : decided ? "above" : "below"),
+        decides
+          ? make("td", { title: pointTitle(key) }, decided === null ? "\u2013" : decided ? "above" : "below")
+          : null,
       );
     });
-    const names = ["Class", "Max", "Slice", ...(whole ? ["Model"] : []), "Point"];
+    const names = ["Class", "Max", "Slice", ...(whole ? ["Model"] : []), ...(decides ? ["Point"] : [])];
     byId("summary").replaceChildren(
       make("caption", { class: "unseen" }, "Greatest probability of each class in this series"),
       heading(...names),
@@ -57,7 +64,7 @@ export function makeSummary(store, viewer) {
     const noisy = one.summary.noisy_or.any;
     byId("summary-note").textContent =
       (whole ? "\u201cModel\u201d is the series model's word on the whole. " : "") +
-      "\u201cPoint\u201d: above or below the operating point for series. " +
+      (decides ? "\u201cPoint\u201d: above or below the operating point for series. " : "") +
       `Were slices independent, the chance of any bleed would be ${probabilityText(noisy)} ` +
       "(noisy-or); they are not, so that is too high.";
     table();

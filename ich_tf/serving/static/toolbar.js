@@ -55,7 +55,10 @@ export function makeToolbar(store, viewer) {
   const width = byId("window-width");
   const typed = () => {
     if (center.value === "" || width.value === "") return;
-    store.set({ window: limited({ center: center.valueAsNumber, width: width.valueAsNumber }) });
+    const given = limited({ center: center.valueAsNumber, width: width.valueAsNumber });
+    center.value = given.center;
+    width.value = given.width;
+    store.set({ window: given });
   };
   center.addEventListener("change", typed);
   width.addEventListener("change", typed);
@@ -72,8 +75,9 @@ export function makeToolbar(store, viewer) {
       tools[i].setAttribute("aria-pressed", String(tool === store.get("tool"))),
     );
     byId("stage").dataset.tool = store.get("tool");
-    center.value = current.center;
-    width.value = current.width;
+    // Not what is being typed.
+    if (document.activeElement !== center) center.value = current.center;
+    if (document.activeElement !== width) width.value = current.width;
   };
   store.on(["window", "tool"], write);
   write();
