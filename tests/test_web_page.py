@@ -230,7 +230,8 @@ def test_scrolling(visit: Visits) -> None:
         assert page.text("#note-slice") == f"Slice {number + 1} / 6"
         assert page.text("#note-place") == f"z {5 * number:.1f} mm"
         assert page.page.input_value("#slice") == str(number)
-        assert seen.setdefault(number, page.drawn()) == page.drawn()
+        drawn = page.drawn()
+        assert seen.setdefault(number, drawn) == drawn
 
     page.page.keyboard.press("Home")
     arrived(0)
@@ -697,18 +698,71 @@ def test_all_is_named_for_screen_readers(visit: Visits) -> None:
     assert "CT slice 1 of 6" in str(page.page.get_attribute("#canvas", "aria-label"))
 
 
+def with_points(page: Visit, slices: dict[str, float], series: dict[str, float]) -> None:
+    """Lets the server's model have operating points, and its word on the whole series."""
+
+    def model(route: Any) -> None:
+        answer = route.fetch()
+        points = {"slice": slices, "series": series}
+        route.fulfill(response=answer, json={**answer.json(), "thresholds": points})
+
+    def study(route: Any) -> None:
+        answer = route.fetch()
+        if route.request.method != "GET":
+            route.fulfill(response=answer)
+            return
+        found = answer.json()
+        for one in found["series"]:
+            summary = one["summary"]
+            summary["series_model"] = summary["max"]
+            summary["decisions"] = {name: summary["max"][name] >= series[name] for name in CLASSES}
+        route.fulfill(response=answer, json=found)
+
+    page.page.route("**/api/model", model)
+    page.page.route("**/api/studies/*", study)
+
+
+def test_operating_points(visit: Visits) -> None:
+    page = visit()
+    page.upload(MADE)
+    page.go_to(1)
+    assert "no operating points" in page.text("#point-note")
+    assert page.page.locator("#summary tr").first.locator("th").count() == 3
+    values = dict(zip(CLASSES, page.probabilities(CLASSES), strict=True))
+    # At or above: a probability at its point is above.
+    slices = {name: value + i % 3 * 1e-9 for i, (name, value) in enumerate(values.items())}
+    series = {name: 1.0 if name == "epidural" else 0.0 for name in CLASSES}
+    with_points(page, slices, series)
+    page.page.reload()
+    page.page.wait_for_selector("#study:not([hidden])")
+    page.go_to(1)
+    page.settled()
+    for i, name in enumerate(CLASSES):
+        line = page.page.locator(f'.probability[data-class="{name}"]')
+        above = i % 3 == 0
+        assert line.get_attribute("data-above") == str(above).lower()
+        assert (line.locator(".flag").inner_text() == "above") == above
+        said = page.page.locator(f'#summary tr[data-class="{name}"] td').last.inner_text()
+        assert said == ("below" if name == "epidural" else "above")
+    assert "Youden" in page.text("#point-note")
+
+
 # Text that is cut off: its own box is narrower than it.
 CUT_OFF = """() => [...document.querySelectorAll(
     'button, th, td, dt, dd, p, h1, h2, h3, label, span')]
   .filter(one => one.checkVisibility() && !one.matches('.unseen, #tools span, #model-chip')
     && !one.closest('dialog, .unseen, #all-table') && one.clientWidth > 0
     && one.scrollWidth > one.clientWidth + 1)
+  .concat([...document.querySelectorAll('.scroll-x')]
+    .filter(one => one.scrollWidth > one.clientWidth))
   .map(one => one.outerHTML.slice(0, 200))"""
 
 
 @pytest.mark.parametrize("size", SIZES, ids=[f"{one}x{other}" for one, other in SIZES])
 def test_it_fits(visit: Visits, size: tuple[int, int], tmp_path: Path) -> None:
     page = visit(size=size)
+    with_points(page, dict.fromkeys(CLASSES, 0.001), dict.fromkeys(CLASSES, 0.9))
+    page.open()
     measure = "() => [document.documentElement.scrollWidth, document.documentElement.scrollHeight]"
     page.screenshot(f"start_{size[0]}", tmp_path)
     assert page.page.evaluate(measure)[0] <= size[0]
