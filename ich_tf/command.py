@@ -18,6 +18,7 @@ from typing import Any, NoReturn, TypeVar
 from absl import flags
 
 from ich_tf.errors import InputError, Terminated, UsageError
+from ich_tf.flagfiles import expand, recipes
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -111,12 +112,12 @@ def _parse(argv: Sequence[str], doc: str) -> None:
         print(_own_flags_help())
         raise SystemExit(EXIT_OK)
     try:
-        rest = flags.FLAGS(list(argv))
+        rest = flags.FLAGS(expand(argv))
+    except UsageError as error:  # of a flagfile
+        print(error, file=sys.stderr)
+        raise SystemExit(EXIT_USAGE) from error
     except flags.Error as error:
         print(f"{error}\nSee --help for the flags of this command.", file=sys.stderr)
-        raise SystemExit(EXIT_USAGE) from error
-    except OSError as error:  # a flagfile that cannot be opened
-        print(f"{error}\nGive --flagfile the path of a readable file.", file=sys.stderr)
         raise SystemExit(EXIT_USAGE) from error
     if len(rest) > 1:
         print(
@@ -140,7 +141,10 @@ def _own_flags_help() -> str:
             allowed = getattr(flag.parser, "enum_values", None)
             choice = f"<{'|'.join(allowed)}>: " if allowed else ""
             lines.append(f"  --{flag.name} (default {default})\n      {choice}{flag.help}")
-    lines.append("  --flagfile\n      A file of flags, one a line, as configs/*.flags.")
+    lines.append(
+        "  --flagfile\n      A file of flags, one a line; or a recipe that comes with ich_tf: "
+        + ", ".join(f"@{name}" for name in recipes())
+    )
     return "\n".join(lines)
 
 

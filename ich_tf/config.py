@@ -70,7 +70,7 @@ class TrainConfig:
       ConfigError: If a field is out of range, or two contradict each other.
     """
 
-    data_dir: str = _field("data/tfrecords", "The folder that tools.make_tfrecords wrote.")
+    data_dir: str = _field("data/tfrecords", "The folder that ich_tf.make_tfrecords wrote.")
     work_dir: str = _field("runs/resnet50", "The folder of this run: checkpoints, logs, config.")
     overwrite: bool = _field(
         False, "Start anew, deleting the run that work_dir holds, instead of continuing it."
@@ -527,7 +527,7 @@ class EvaluateConfig:
       ConfigError: If a field is out of range.
     """
 
-    data_dir: str = _field("data/tfrecords", "The folder that tools.make_tfrecords wrote.")
+    data_dir: str = _field("data/tfrecords", "The folder that ich_tf.make_tfrecords wrote.")
     work_dir: str = _field("runs/resnet50", "The folder of the trained model.")
     split: str = _field("test", "test, or fold-0, fold-1, ...")
     out_dir: str = _field("", "Folder for the results. Empty: evaluation/<split> in --work_dir.")

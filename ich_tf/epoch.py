@@ -134,7 +134,7 @@ def _next(source: Any) -> Any:
     batch = next(source, None)
     if batch is None:
         raise DataError(
-            "the records ended before the epoch did. Run python -m tools.verify_tfrecords --full "
+            "the records ended before the epoch did. Run python -m ich_tf.verify_tfrecords --full "
             "on the data dir."
         )
     return batch

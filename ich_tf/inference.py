@@ -138,7 +138,7 @@ def predict_records(
     if count != expected or not count:
         raise DataError(
             f"read {count} labelled records; the manifest counts {expected}. Run python -m "
-            "tools.verify_tfrecords --full on the data dir."
+            "ich_tf.verify_tfrecords --full on the data dir."
         )
     return SlicePredictions(
         **texts,

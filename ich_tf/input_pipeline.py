@@ -273,7 +273,7 @@ def read_batches(batches: Iterable[Any]) -> Iterator[Any]:
         yield from batches
     except tf.errors.OpError as error:
         raise DataError(
-            f"a record cannot be read ({error.message}). Run python -m tools.verify_tfrecords "
+            f"a record cannot be read ({error.message}). Run python -m ich_tf.verify_tfrecords "
             "--full --repair on the data dir."
         ) from error
 

@@ -1,4 +1,4 @@
-"""Where the bleeds are, where that is known: PNGs as tools.make_phantoms --masks writes them.
+"""Where the bleeds are, where that is known: PNGs as ich_tf.make_phantoms --masks writes them.
 
 `<image id>.png`, uint8 of the DICOM image's size, in which bit k marks class k of `labels.CLASSES`.
 """
@@ -28,7 +28,7 @@ class Masks:
         if not self.folder.is_dir():
             raise InputError(
                 f"{self.folder}: no such folder of masks. Expected PNGs named <image id>.png, as "
-                "tools.make_phantoms --masks writes them."
+                "ich_tf.make_phantoms --masks writes them."
             )
 
     def read(self, source_id: str) -> np.ndarray | None:

@@ -41,7 +41,7 @@ HISTOGRAM_BINS, _HISTOGRAM_SHIFT = 128, 9
 _TEMPORARY = ".tmp"
 _BLOCK = 1 << 20
 _SEND_BYTES = 8 << 20
-_CONVERT = "Run python -m tools.make_tfrecords to write it; what is done already is kept."
+_CONVERT = "Run python -m ich_tf.make_tfrecords to write it; what is done already is kept."
 
 
 class DataError(InputError):
@@ -181,7 +181,7 @@ class Manifest:
         if not (data_dir / SUCCESS).is_file():
             state = "is unfinished" if (data_dir / PLAN).is_file() else "holds no TFRecords"
             raise DataError(
-                f"{data_dir}: {state} (no {SUCCESS}). Run python -m tools.make_tfrecords "
+                f"{data_dir}: {state} (no {SUCCESS}). Run python -m ich_tf.make_tfrecords "
                 f"--out_dir={data_dir} to finish or write it."
             )
         content = read_json(data_dir / MANIFEST)
@@ -420,7 +420,7 @@ def read_index(shard: Path) -> list[tuple[int, int]]:
 
 def repair_advice(data_dir: Path) -> str:
     """What to do about a damaged file of a finished conversion."""
-    return f"Run python -m tools.verify_tfrecords --data_dir={data_dir} --full --repair."
+    return f"Run python -m ich_tf.verify_tfrecords --data_dir={data_dir} --full --repair."
 
 
 def sidecar_text(sidecar: Sidecar) -> str:

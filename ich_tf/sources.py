@@ -89,6 +89,8 @@ def stamps_sha256(sources: Iterable[Source]) -> str:
 def list_sources(path: str | Path) -> list[Source]:
     """All files of a folder (nested), a zip archive, or a text list, or the one file; by name.
 
+    `archive.zip/folder` means the folder of that name in an archive.
+
     A text list (`.txt`) holds a path a line, relative to its own folder; lines that are empty or
     begin with # are passed over.
 
@@ -98,11 +100,11 @@ def list_sources(path: str | Path) -> list[Source]:
     Raises:
       InputError: If there is no such path, no file in it, or the archive is broken.
     """
-    path = Path(path)
+    path, folder = _in_archive(Path(path))
     if path.is_dir():
         names = [
-            (Path(folder) / file).relative_to(path).as_posix()
-            for folder, _, files in os.walk(path)
+            (Path(parent) / file).relative_to(path).as_posix()
+            for parent, _, files in os.walk(path)
             for file in files
         ]
         root = path
@@ -112,6 +114,7 @@ def list_sources(path: str | Path) -> list[Source]:
         except (OSError, zipfile.BadZipFile) as error:
             raise InputError(f"{path}: not a readable zip archive ({error}).") from error
         names = [info.filename for info in infos if not info.is_dir()]
+        names = [name for name in names if name.startswith(folder)]
         root = path
     elif path.is_file() and path.suffix.lower() == ".txt" and not _is_dicom(path):
         root, names = _read_list(path)
@@ -120,12 +123,23 @@ def list_sources(path: str | Path) -> list[Source]:
     else:
         raise InputError(
             f"{path}: no such file or folder. Expected a folder of DICOM files, a zip archive of "
-            "them, one DICOM file, or a text file with a path a line."
+            "them or a folder in one, one DICOM file, or a text file with a path a line."
         )
     sources = [Source(root, name) for name in sorted(set(names)) if not _is_clutter(name)]
     if not sources:
-        raise InputError(f"{path}: holds no files. Expected DICOM files.")
+        where = path / folder if folder else path
+        raise InputError(f"{where}: holds no files. Expected DICOM files.")
     return sources
+
+
+def _in_archive(path: Path) -> tuple[Path, str]:
+    """`archive.zip/folder` -> the archive and `folder/`; any other path with an empty folder."""
+    for parent in path.parents:
+        if parent.is_file():
+            if not path.exists() and zipfile.is_zipfile(parent):
+                return parent, f"{path.relative_to(parent).as_posix()}/"
+            break
+    return path, ""
 
 
 def _is_dicom(path: Path) -> bool:

@@ -8,6 +8,7 @@ from absl import flags
 from ich_tf.command import config_from_flags, define_flags
 from ich_tf.config import TrainConfig
 from ich_tf.errors import ConfigError
+from ich_tf.flagfiles import expand
 
 RECIPES = [
     "base",
@@ -33,7 +34,7 @@ def parse(monkeypatch):
     define_flags(TrainConfig)
 
     def from_arguments(*arguments):
-        values(["train", *arguments])
+        values(["train", *expand(arguments)])
         return config_from_flags(TrainConfig)
 
     return from_arguments

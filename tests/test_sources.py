@@ -32,6 +32,21 @@ def test_a_zip_is_read_in_place(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["data.zip"]
 
 
+def test_a_folder_within_a_zip(tmp_path: Path) -> None:
+    path = tmp_path / "data.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("r/train/ID_a.dcm", "r/train/b/ID_b.dcm", "r/train2/ID_c.dcm", "r/t.csv"):
+            archive.writestr(name, name)
+    sources = list_sources(path / "r/train")
+    assert [source.name for source in sources] == ["r/train/ID_a.dcm", "r/train/b/ID_b.dcm"]
+    assert sources[0].read() == b"r/train/ID_a.dcm"
+    with pytest.raises(InputError, match=r"data.zip/r/test: holds no files"):
+        list_sources(path / "r/test")
+    (tmp_path / "text").write_text("no archive")
+    with pytest.raises(InputError, match="no such file or folder"):
+        list_sources(tmp_path / "text/train")
+
+
 def test_a_damaged_member_has_a_reason(tmp_path: Path) -> None:
     path = tmp_path / "data.zip"
     with zipfile.ZipFile(path, "w") as archive:

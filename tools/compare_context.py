@@ -26,6 +26,7 @@ _ROWS = (
     "one slice, one network",
     "three neighbours, one network",
     "one slice, mean of the folds' networks",
+    "these, smoothed",
     "these, smoothed and calibrated",
     "series models, mean of the folds'",
     "these, calibrated",
@@ -78,28 +79,30 @@ def _losses(records: Path, folder: Path, seed: str) -> list[float]:
         "--validation_fold=all",
         *_SERIES_FLAGS.value,
     )
-    for work_dir in (folds, series):
-        run_step("ich_tf.calibrate", data, f"--work_dir={work_dir}")
-    return [
-        _evaluate(records, folds / "fold-0", calibrated=False),
-        _evaluate(records, wide, calibrated=False),
-        _evaluate(records, folds, calibrated=False),
-        _evaluate(records, folds, calibrated=True),
-        _evaluate(records, series, calibrated=False),
-        _evaluate(records, series, calibrated=True),
+    losses = [
+        _evaluate(records, folds / "fold-0", "plain"),
+        _evaluate(records, wide, "plain"),
+        _evaluate(records, folds, "plain"),
     ]
+    # By the width that is best for it; then by what is best of all.
+    for name, method in (("smoothed", "none"), ("calibrated", "auto")):
+        run_step("ich_tf.calibrate", data, f"--work_dir={folds}", f"--method={method}")
+        losses.append(_evaluate(records, folds, name))
+    run_step("ich_tf.calibrate", data, f"--work_dir={series}")
+    return [*losses, _evaluate(records, series, "plain"), _evaluate(records, series, "calibrated")]
 
 
-def _evaluate(records: Path, work_dir: Path, *, calibrated: bool) -> float:
+def _evaluate(records: Path, work_dir: Path, name: str) -> float:
+    """The loss of a work dir as it stands; `plain` leaves its calibration aside."""
     from ich_tf.shards import read_json
 
-    out_dir = work_dir / "evaluation" / ("calibrated" if calibrated else "plain")
+    out_dir = work_dir / "evaluation" / name
     run_step(
         "ich_tf.evaluate",
         f"--data_dir={records}",
         f"--work_dir={work_dir}",
         f"--out_dir={out_dir}",
-        f"--calibrated={calibrated}",
+        f"--calibrated={name != 'plain'}",
         "--bootstrap=0",
         "--noreport",
     )

@@ -1,30 +1,6 @@
-r"""Converts head CT DICOMs and their labels into sharded, pre-windowed TFRecords.
+"""The command `ich_tf.make_tfrecords`, by its name in a checkout."""
 
-  python -m tools.make_tfrecords --dicom_dir=D/stage_2_train --labels_csv=D/stage_2_train.csv \
-      --out_dir=T
-
-Stopped at any moment, the same command continues. Exit codes: 0 done; 1 nothing could be
-converted, or more inputs were left out than --max_bad_fraction; 2 wrong usage.
-"""
-
-from ich_tf import command
-from ich_tf.conversion.config import ConversionConfig
-
-command.define_flags(ConversionConfig)
-
-
-def main() -> None:
-    """Flags -> config -> conversion -> summary."""
-    from ich_tf.conversion.convert import convert, too_many_bad
-    from ich_tf.conversion.dry_run import estimate
-    from ich_tf.errors import InputError
-
-    config = command.config_from_flags(ConversionConfig)
-    result = estimate(config) if config.dry_run else convert(config)
-    print(result.report())
-    if complaint := too_many_bad(result.rejections, result.num_inputs, config):
-        raise InputError(complaint)
-
+from ich_tf import command, make_tfrecords
 
 if __name__ == "__main__":
-    command.run(main, __doc__)
+    command.run(make_tfrecords.main, make_tfrecords.__doc__)

@@ -32,7 +32,7 @@ def _flag(default: Any, help_text: str, choices: tuple[str, ...] | None = None) 
 
 @dataclass(frozen=True)
 class ConversionConfig:
-    """One conversion; each field is a flag of tools.make_tfrecords, described there."""
+    """One conversion; each field is a flag of ich_tf.make_tfrecords, described there."""
 
     dicom_dir: str = _flag(
         "data/phantoms/stage_2_train",

@@ -209,7 +209,7 @@ def load_plan(data_dir: str | Path) -> tuple[Plan, Path]:
     """
     path = Path(data_dir) / PLAN
     advice = (
-        "Run tools.make_tfrecords again with the flags of this conversion: it makes the plan anew."
+        "Run ich_tf.make_tfrecords again with the flags of this conversion: it makes the plan anew."
     )
     try:
         with open(path, encoding="utf-8") as file:

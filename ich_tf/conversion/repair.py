@@ -49,7 +49,7 @@ def repair(
         if claimed[one.name] and found not in claimed[one.name]:
             raise InputError(
                 f"{folder / one.name}: was rebuilt with other bytes than it had: the DICOM files, "
-                "or the versions named in manifest.json, have changed. Run tools.make_tfrecords "
+                "or the versions named in manifest.json, have changed. Run ich_tf.make_tfrecords "
                 "with the flags of this conversion."
             )
     finish(folder, plan, source)

@@ -1,0 +1,48 @@
+"""Checks a folder of TFRecords against its plan, and rebuilds what is damaged.
+
+  python -m ich_tf.verify_tfrecords --data_dir=T [--full] [--repair]
+
+Exit codes: 0 all is well, or was repaired; 1 something is wrong; 2 wrong usage.
+"""
+
+from absl import flags
+
+from ich_tf import command
+
+_DATA_DIR = flags.DEFINE_string("data_dir", "data/tfrecords", "Folder of shards.")
+_FULL = flags.DEFINE_bool("full", False, "Read every byte: hashes, CRCs, every record.")
+_REPAIR = flags.DEFINE_bool("repair", False, "Rebuild damaged shards, bit for bit.")
+_DICOM_DIR = flags.DEFINE_string(
+    "dicom_dir", "", "For --repair: where the DICOM files are now, if they were moved."
+)
+_NUM_WORKERS = flags.DEFINE_integer(
+    "num_workers", 0, "Processes of --repair; 0 means one per core.", lower_bound=0
+)
+
+
+def main() -> None:
+    """Flags -> verification -> repair."""
+    from ich_tf.conversion.repair import repair
+    from ich_tf.errors import InputError
+    from ich_tf.shards import shard_of
+    from ich_tf.verification import verify
+
+    problems = verify(_DATA_DIR.value, _FULL.value)
+    for problem in problems:
+        print(f"{problem.file}: {problem.what}")
+    damaged = {shard_of(problem.file) for problem in problems}
+    if problems and _REPAIR.value:
+        rebuilt = repair(_DATA_DIR.value, damaged, _DICOM_DIR.value, _NUM_WORKERS.value)
+        print(f"{_DATA_DIR.value}: rebuilt {', '.join(rebuilt) or 'nothing'}")
+        problems = verify(_DATA_DIR.value, _FULL.value)
+    if problems:
+        raise InputError(
+            f"{_DATA_DIR.value}: {len(problems)} problems, the first {problems[0].file}: "
+            f"{problems[0].what} Run with --repair to rebuild damaged shards; if the conversion "
+            "is unfinished, run ich_tf.make_tfrecords again."
+        )
+    print(f"{_DATA_DIR.value}: {'every byte' if _FULL.value else 'every shard'} is as planned")
+
+
+if __name__ == "__main__":
+    command.run(main, __doc__)

@@ -1,0 +1,35 @@
+"""`ich-tf`: the same commands under one name."""
+
+import re
+
+import pytest
+from conftest import Command
+
+from ich_tf import __version__, cli
+
+
+@pytest.mark.parametrize("flag", ["--help", "help"])
+def test_help_lists_every_command_once(run_command: Command, flag: str) -> None:
+    shown = run_command("ich_tf", flag).stdout
+    listed = re.findall(r"^  ([a-z-]+)  +[A-Z]", shown, re.MULTILINE)
+    expected = [name.replace("_", "-") for names in cli.GROUPS.values() for name in names]
+    assert listed == expected
+    assert all(f"\n{group}:\n" in shown for group in cli.GROUPS)
+
+
+def test_a_command_is_the_module_s(run_command: Command) -> None:
+    assert run_command("ich_tf", "--version").stdout == f"ich_tf {__version__}\n"
+    shown = run_command("ich_tf", "make-phantoms", "--help").stdout
+    assert shown == run_command("ich_tf.make_phantoms", "--help").stdout
+    assert shown == run_command("tools.make_phantoms", "--help").stdout
+    assert run_command("ich_tf", "make_phantoms", "--help").stdout == shown
+    wrong = run_command("ich_tf", "make-phantoms", "--matrix=0", code=2).stderr
+    assert "matrix is 0" in wrong
+
+
+def test_no_such_command(run_command: Command) -> None:
+    said = run_command("ich_tf", "make-tfrecord", code=2).stderr
+    assert (
+        said
+        == "error: make-tfrecord is no command. Did you mean make-tfrecords? See ich-tf --help.\n"
+    )
