@@ -339,7 +339,12 @@ def test_heat_maps(visit: Visits, tmp_path: Path) -> None:
     plain = page.drawn()
     toggle = page.page.get_by_role("switch", name="Show the heat map")
     assert toggle.get_attribute("aria-checked") == "false"
+    colour = "one => getComputedStyle(one).backgroundColor"
+    toggle.hover()
+    off = toggle.evaluate(colour)
     toggle.click()
+    page.settled()
+    assert toggle.evaluate(colour) != off  # under the cursor, too, it is seen to be on
     seen = {}
     for name in CLASSES:
         page.page.select_option("#heat-class", name)
