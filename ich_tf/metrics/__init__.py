@@ -1,7 +1,10 @@
 """Metrics of the RSNA 2019 challenge and of diagnostic tests, for any project to import.
 
-All is NumPy in float64; `WeightedLogLoss`, the challenge's loss as a streaming Keras metric, loads
-TensorFlow when it is first asked for. Where six columns are asked for, they are in the order of
+All is NumPy in float64, and needs NumPy alone. `WeightedLogLoss`, the challenge's loss as a
+streaming Keras metric, loads Keras when it is first asked for: Keras 3 (`metrics.keras3`, on any
+backend) where that is the project's, else Keras 2 (`metrics.keras2`: tf.keras up to TensorFlow
+2.15, or tf-keras with TF_USE_LEGACY_KERAS=1). Both modules also hold `weighted_log_loss` as a
+function for `compile(metrics=[...])`. Where six columns are asked for, they are in the order of
 `ich_tf.labels.CLASSES`: epidural, intraparenchymal, intraventricular, subarachnoid, subdural, any.
 
 What is not defined, such as the area under the curve of a class without positives, is NaN.
@@ -9,35 +12,72 @@ What is not defined, such as the area under the curve of a class without positiv
 
 from __future__ import annotations
 
+import importlib
+import os
+from importlib import metadata
 from typing import Any
 
-from ich_tf.metrics.bootstrap import Interval as Interval
-from ich_tf.metrics.bootstrap import bootstrap_interval as bootstrap_interval
-from ich_tf.metrics.calibration_error import brier_score as brier_score
+from ich_tf.metrics.bootstrap import Interval, bootstrap_interval
 from ich_tf.metrics.calibration_error import (
-    expected_calibration_error as expected_calibration_error,
+    brier_score,
+    expected_calibration_error,
+    reliability_curve,
 )
-from ich_tf.metrics.calibration_error import reliability_curve as reliability_curve
-from ich_tf.metrics.log_loss import EPSILON as EPSILON
-from ich_tf.metrics.log_loss import constant_predictor as constant_predictor
-from ich_tf.metrics.log_loss import logit as logit
-from ich_tf.metrics.log_loss import per_class_log_loss as per_class_log_loss
-from ich_tf.metrics.log_loss import per_image_log_loss as per_image_log_loss
-from ich_tf.metrics.log_loss import sigmoid as sigmoid
-from ich_tf.metrics.log_loss import weighted_log_loss as weighted_log_loss
-from ich_tf.metrics.operating_points import Confusion as Confusion
-from ich_tf.metrics.operating_points import choose_threshold as choose_threshold
-from ich_tf.metrics.operating_points import confusion as confusion
-from ich_tf.metrics.operating_points import predictive_values as predictive_values
-from ich_tf.metrics.ranking import average_precision as average_precision
-from ich_tf.metrics.ranking import precision_recall_curve as precision_recall_curve
-from ich_tf.metrics.ranking import roc_auc as roc_auc
-from ich_tf.metrics.ranking import roc_curve as roc_curve
+from ich_tf.metrics.log_loss import (
+    EPSILON,
+    constant_predictor,
+    logit,
+    per_class_log_loss,
+    per_image_log_loss,
+    sigmoid,
+    weighted_log_loss,
+)
+from ich_tf.metrics.operating_points import (
+    Confusion,
+    choose_threshold,
+    confusion,
+    predictive_values,
+)
+from ich_tf.metrics.ranking import average_precision, precision_recall_curve, roc_auc, roc_curve
+
+__all__ = [
+    "EPSILON",
+    "Confusion",
+    "Interval",
+    "WeightedLogLoss",
+    "average_precision",
+    "bootstrap_interval",
+    "brier_score",
+    "choose_threshold",
+    "confusion",
+    "constant_predictor",
+    "expected_calibration_error",
+    "logit",
+    "per_class_log_loss",
+    "per_image_log_loss",
+    "precision_recall_curve",
+    "predictive_values",
+    "reliability_curve",
+    "roc_auc",
+    "roc_curve",
+    "sigmoid",
+    "weighted_log_loss",
+]
 
 
 def __getattr__(name: str) -> Any:
     if name != "WeightedLogLoss":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from ich_tf.metrics.keras_metric import WeightedLogLoss
+    module = "keras3" if _is_keras_3() else "keras2"
+    return importlib.import_module(f"ich_tf.metrics.{module}").WeightedLogLoss
 
-    return WeightedLogLoss
+
+def _is_keras_3() -> bool:
+    """Whether the Keras of this environment, which `tf.keras` is, too, is Keras 3."""
+    if os.environ.get("TF_USE_LEGACY_KERAS", "").lower() in ("1", "true"):
+        return False
+    try:
+        release = metadata.version("keras")
+    except metadata.PackageNotFoundError:
+        return False
+    return int(release.split(".")[0]) >= 3

@@ -1,4 +1,7 @@
-"""The challenge's loss as a streaming Keras metric. Imports TensorFlow."""
+"""The challenge's loss for Keras 2 (tf.keras up to TensorFlow 2.15, or tf-keras).
+
+Imports TensorFlow. `ich_tf.metrics.WeightedLogLoss` is this one where a project's Keras is Keras 2.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,33 @@ import tensorflow as tf
 
 from ich_tf.labels import WEIGHTS
 from ich_tf.metrics.log_loss import EPSILON
+from ich_tf.stack import keras
 
 
-class WeightedLogLoss(tf.keras.metrics.Metric):  # type: ignore[misc]
-    """`weighted_log_loss` as a streaming Keras metric.
+def weighted_log_loss(y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+    """Each image's part of `metrics.weighted_log_loss`, for `compile(metrics=[...])`.
 
-    Accumulates a sum and a count in float64, so that batches of any sizes give the
-    value of all examples at once. Under a `tf.distribute` strategy the replicas' sums
-    add up.
+    Keras takes the mean over images. In float64, as the challenge does.
+
+    Args:
+      y_true: [n, 6], 0 or 1, columns in the order of `labels.CLASSES`.
+      y_pred: [n, 6] probabilities; clipped to [1e-15, 1 - 1e-15].
+
+    Returns:
+      float64 [n], in nats.
+    """
+    truth = tf.cast(y_true, tf.float64)
+    prob = tf.clip_by_value(tf.cast(y_pred, tf.float64), EPSILON, 1 - EPSILON)
+    loss = -tf.where(truth > 0, tf.math.log(prob), tf.math.log(1 - prob))
+    return tf.linalg.matvec(loss, tf.constant(WEIGHTS, tf.float64) / sum(WEIGHTS))
+
+
+@keras.utils.register_keras_serializable(package="ich_tf")
+class WeightedLogLoss(keras.metrics.Metric):  # type: ignore[misc]
+    """`metrics.weighted_log_loss` as a streaming metric.
+
+    Accumulates a sum and a count in float64, so that batches of any sizes give the value of all
+    examples at once. Under a `tf.distribute` strategy the replicas' sums add up.
 
     Attributes:
       from_logits: Whether `y_pred` holds logits, not probabilities.
@@ -40,14 +62,8 @@ class WeightedLogLoss(tf.keras.metrics.Metric):  # type: ignore[misc]
           y_pred: [n, 6] probabilities, or logits if `from_logits`.
           sample_weight: [n], for example 0 for padding; None counts all alike.
         """
-        truth = tf.cast(y_true, tf.float64)
         prob = tf.cast(y_pred, tf.float64)
-        if self.from_logits:
-            prob = tf.sigmoid(prob)
-        prob = tf.clip_by_value(prob, EPSILON, 1 - EPSILON)
-        loss = -tf.where(truth > 0, tf.math.log(prob), tf.math.log(1 - prob))
-        weights = tf.constant(WEIGHTS, tf.float64) / sum(WEIGHTS)
-        per_image = tf.linalg.matvec(loss, weights)
+        per_image = weighted_log_loss(y_true, tf.sigmoid(prob) if self.from_logits else prob)
         if sample_weight is None:
             sample_weight = tf.ones_like(per_image)
         sample_weight = tf.reshape(tf.cast(sample_weight, tf.float64), tf.shape(per_image))
