@@ -313,7 +313,7 @@ def _parse(file: BinaryIO, **options: Any) -> FileDataset:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the disk's, not pydicom's
         raise DicomError(
-            Reason.NOT_DICOM, f"not readable as DICOM ({type(error).__name__})."
+            Reason.NOT_DICOM, f"no DICOM file, or a broken one ({type(error).__name__})."
         ) from error
 
 

@@ -212,7 +212,7 @@ def model_answer(predictor: Predictor) -> Model:
         sha256=predictor.sha256,
         description=predictor.describe(),
         postprocessing=after.describe(),
-        calibrated=after.is_fitted,
+        calibrated=after.calibrator.method != "none",
         classes=list(CLASSES),
         thresholds=Thresholds(slice=_points(after, SLICE), series=_points(after, SERIES_LEVEL)),
     )
