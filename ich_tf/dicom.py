@@ -29,9 +29,23 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEnd
 
 from ich_tf import decoders
 from ich_tf.plain import PIXEL_DATA, PlainDataset, read_plain
-from ich_tf.reasons import DicomError as DicomError
-from ich_tf.reasons import Reason as Reason
-from ich_tf.reasons import Repair as Repair
+from ich_tf.reasons import DicomError, Reason, Repair
+
+__all__ = [
+    "AIR_HU",
+    "MAX_FRAMES",
+    "MAX_INFLATED_BYTES",
+    "MAX_SIDE",
+    "SCANNERS",
+    "DicomError",
+    "Header",
+    "Reason",
+    "Repair",
+    "Slice",
+    "read_headers",
+    "read_slice",
+    "read_slices",
+]
 
 AIR_HU = -1000.0
 SCANNERS = (
@@ -213,6 +227,13 @@ def read_slice(data: bytes, frame: int = 0) -> Slice:
 
     Raises:
       DicomError: If it is no axial CT slice, or its pixels cannot be read whole.
+
+    Example:
+      >>> try:
+      ...     read_slice(b"no DICOM file")
+      ... except DicomError as error:
+      ...     print(error.reason.value)
+      NOT_DICOM
     """
     for found, view in _frames(_read(data), frame):
         return _slice(view, found)

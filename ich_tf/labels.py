@@ -20,6 +20,19 @@ if TYPE_CHECKING:
     # want no more than the names of the classes.
     import pandas as pd
 
+__all__ = [
+    "ANY",
+    "CLASSES",
+    "HEADER",
+    "LabelError",
+    "SUBTYPES",
+    "WEIGHTS",
+    "read_labels",
+    "read_labels_and_conflicts",
+    "read_submission",
+    "write_long_csv",
+]
+
 # In the order of the CSVs' rows.
 CLASSES = (
     "epidural",
@@ -56,6 +69,13 @@ def read_labels(path: str | Path) -> pd.DataFrame:
     Raises:
       LabelError: If the file cannot be read, its header differs, a label is not 0 or 1,
         two rows for one id disagree, a class is missing, or `any` is 0 beside a subtype 1.
+
+    Example:
+      >>> import tempfile
+      >>> path = f"{tempfile.mkdtemp()}/labels.csv"
+      >>> write_long_csv(path, ["ID_a", "ID_b"], np.array([[0, 1, 0, 0, 0, 1], [0] * 6]))
+      >>> read_labels(path).loc["ID_a"].tolist()
+      [0, 1, 0, 0, 0, 1]
     """
     table, conflicts = read_labels_and_conflicts(path)
     _refuse(conflicts, path)

@@ -6,6 +6,12 @@ import tensorflow as tf
 
 from ich_tf.labels import ANY, WEIGHTS
 
+__all__ = [
+    "series_loss",
+    "training_loss",
+    "weighted_binary_crossentropy",
+]
+
 
 def weighted_binary_crossentropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     """sum_c w_c * crossentropy_c / sum_c w_c for each example, with w = `labels.WEIGHTS`.
@@ -20,6 +26,11 @@ def weighted_binary_crossentropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Ten
 
     Returns:
       float32 [n], in nats. Not reduced: the caller knows the global batch and the mask.
+
+    Example:
+      >>> loss = weighted_binary_crossentropy([[0, 1, 0, 0, 0, 1]], [[0.0] * 6])
+      >>> round(float(loss[0]), 4)
+      0.6931
     """
     logits = tf.cast(logits, tf.float32)
     crossentropy = tf.nn.sigmoid_cross_entropy_with_logits(

@@ -23,6 +23,24 @@ from ich_tf.labels import CLASSES
 if TYPE_CHECKING:
     import tensorflow as tf
 
+__all__ = [
+    "CROPS",
+    "ENCODINGS",
+    "FEATURES",
+    "LOSSY",
+    "SCHEMA_VERSION",
+    "CorruptRecordError",
+    "SliceRecord",
+    "decode",
+    "decode_example",
+    "decode_image",
+    "encode",
+    "encode_example",
+    "encode_image",
+    "parse",
+    "read_image",
+]
+
 # 2: ct/scanner came.
 SCHEMA_VERSION = 2
 # png and raw hold windows, hu16 holds `windows.store_hu` as a PNG of 16 bits. jpeg holds windows
@@ -135,6 +153,10 @@ def encode_image(image: np.ndarray, encoding: str) -> bytes:
 
     Raises:
       ValueError: If the encoding is unknown.
+
+    Example:
+      >>> encode_image(np.zeros((2, 2, 3), np.uint8), "png")[1:4]
+      b'PNG'
     """
     if encoding == "raw":
         return image.tobytes()
@@ -187,6 +209,10 @@ def encode_example(features: Mapping[str, tuple[type, Sequence[Any]]]) -> bytes:
 
     Args:
       features: Name -> bytes, int or float, and its values.
+
+    Example:
+      >>> decode_example(encode_example({"b": (int, [1, -2]), "a": (bytes, ["x"])}))
+      {'a': [b'x'], 'b': [1, -2]}
     """
     parts: list[bytes] = []
     for name, (kind, values) in sorted(features.items()):

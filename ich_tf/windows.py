@@ -16,6 +16,21 @@ import numpy as np
 
 from ich_tf.errors import ConfigError
 
+__all__ = [
+    "HU_RANGE",
+    "PRESETS",
+    "STEPS_PER_HU",
+    "Window",
+    "apply_windows",
+    "preset_windows",
+    "quantize_hu",
+    "resize_hu",
+    "store_hu",
+    "stored_to_hu",
+    "window_slice",
+    "window_table",
+]
+
 # What a 12-bit scanner can say. Padding (-1500, -2000) lies outside and would bleed into the
 # head through an area resize.
 HU_RANGE = (-1024.0, 3071.0)
@@ -122,6 +137,11 @@ def apply_windows(stored: np.ndarray, windows: Sequence[Window]) -> np.ndarray:
 
     Returns:
       uint8 [h, w, C]; 0 at center - width / 2 and below, 255 at center + width / 2 and above.
+
+    Example:
+      >>> hu = np.array([[0, 40], [60, 80]], np.float32)
+      >>> apply_windows(store_hu(hu, 2), preset_windows(["brain"]))[..., 0].tolist()
+      [[0, 128], [191, 255]]
     """
     # No index is out of range; `clip` only spares the check.
     if len(windows) == 3:

@@ -1,0 +1,33 @@
+"""What other projects import: it says what it offers, and its examples are true."""
+
+import doctest
+import importlib
+import inspect
+
+import pytest
+
+PUBLIC = ("metrics", "losses", "windows", "dicom", "labels", "records")
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_a_public_room_names_what_it_offers(name: str) -> None:
+    room = importlib.import_module(f"ich_tf.{name}")
+    assert len(set(room.__all__)) == len(room.__all__)
+    for each in room.__all__:
+        found = getattr(room, each)
+        if inspect.isfunction(found) or inspect.isclass(found):
+            assert found.__doc__, f"{name}.{each} has no docstring"
+    # Nothing public of its own is left out.
+    own = {
+        each
+        for each, found in vars(room).items()
+        if not each.startswith("_") and getattr(found, "__module__", "") == room.__name__
+    }
+    assert own <= set(room.__all__) | {"View"}
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_examples_in_docstrings_are_true(name: str) -> None:
+    found = doctest.testmod(importlib.import_module(f"ich_tf.{name}"))
+    assert found.failed == 0
+    assert found.attempted or name == "metrics", "its modules have them (test_metrics)"
