@@ -38,6 +38,8 @@ _TENSORFLOW_ENVIRONMENT = {
 }
 
 Config = TypeVar("Config")
+# Of the command's flags, by the flag that each stands before.
+_HEADINGS: dict[str, str] = {}
 
 
 def run(main: Callable[[], None], doc: str | None) -> NoReturn:
@@ -72,9 +74,11 @@ def define_flags(config_class: type[Any], exclude: Sequence[str] = ()) -> None:
     """Defines one flag for each field of a config dataclass.
 
     The field's default is the flag's default; `metadata` gives `help` and, for an
-    enumeration, `choices`. Sequences of strings are comma-separated lists.
+    enumeration, `choices`. Sequences of strings are comma-separated lists. A class attribute
+    `HEADINGS` gives what stands in `--help` before some flags: name of the flag -> heading.
     """
     types = typing.get_type_hints(config_class)
+    _HEADINGS.update(getattr(config_class, "HEADINGS", {}))
     for field in dataclasses.fields(config_class):
         if field.name in exclude:
             continue
@@ -137,6 +141,8 @@ def _own_flags_help() -> str:
     lines = []
     for names in own.values():
         for flag in names:
+            if flag.name in _HEADINGS:
+                lines.append(f"\n {_HEADINGS[flag.name]}")
             default = flag.default_as_str or "''"
             allowed = getattr(flag.parser, "enum_values", None)
             choice = f"<{'|'.join(allowed)}>: " if allowed else ""

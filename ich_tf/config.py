@@ -10,7 +10,7 @@ import dataclasses
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ich_tf.errors import ConfigError
 from ich_tf.labels import CLASSES
@@ -69,6 +69,18 @@ class TrainConfig:
     Raises:
       ConfigError: If a field is out of range, or two contradict each other.
     """
+
+    HEADINGS: ClassVar[dict[str, str]] = {
+        "data_dir": "Data and run",
+        "backbone": "Network",
+        "sequence": "Model over series",
+        "batch_size": "Steps and epochs",
+        "optimizer": "Optimizer",
+        "label_smoothing": "Loss and sampling",
+        "flip": "Augmentation",
+        "strategy": "Hardware",
+        "checkpoint_steps": "What a run keeps and checks",
+    }
 
     data_dir: str = _field("data/tfrecords", "The folder that ich_tf.make_tfrecords wrote.")
     work_dir: str = _field("runs/resnet50", "The folder of this run: checkpoints, logs, config.")
@@ -447,6 +459,12 @@ class CalibrateConfig:
       ConfigError: If a field is out of range.
     """
 
+    HEADINGS: ClassVar[dict[str, str]] = {
+        "data_dir": "Data and models",
+        "flip": "What follows the logits",
+        "batch_size": "Speed",
+    }
+
     data_dir: str = _field("data/tfrecords", "The folder that the models were trained on.")
     work_dir: str = _field(
         "runs/resnet50",
@@ -495,6 +513,12 @@ class ExtractConfig:
       ConfigError: If a field is out of range.
     """
 
+    HEADINGS: ClassVar[dict[str, str]] = {
+        "data_dir": "Data and models",
+        "feature_dim": "Features",
+        "batch_size": "Speed",
+    }
+
     data_dir: str = _field("data/tfrecords", "The folder that the slice models were trained on.")
     work_dir: str = _field(
         "runs/resnet50_folds", "The folder of runs that ich_tf.train --validation_fold=all made."
@@ -526,6 +550,13 @@ class EvaluateConfig:
     Raises:
       ConfigError: If a field is out of range.
     """
+
+    HEADINGS: ClassVar[dict[str, str]] = {
+        "data_dir": "Data and model",
+        "calibrated": "Scores",
+        "masks_dir": "Report",
+        "batch_size": "Speed",
+    }
 
     data_dir: str = _field("data/tfrecords", "The folder that ich_tf.make_tfrecords wrote.")
     work_dir: str = _field("runs/resnet50", "The folder of the trained model.")
@@ -569,6 +600,11 @@ class ExportConfig:
       ConfigError: If a field is out of range.
     """
 
+    HEADINGS: ClassVar[dict[str, str]] = {
+        "work_dir": "Model",
+        "out_dir": "Export",
+    }
+
     work_dir: str = _field("runs/resnet50", "The folder of the trained model.")
     out_dir: str = _field(
         "", "Folder to write <version>/ and manifest.json into. Empty: export in --work_dir."
@@ -597,6 +633,13 @@ class PredictConfig:
     Raises:
       ConfigError: If a field is out of range.
     """
+
+    HEADINGS: ClassVar[dict[str, str]] = {
+        "dicom_dir": "Files and model",
+        "calibrated": "Probabilities",
+        "heatmaps": "Heat maps",
+        "batch_size": "Speed",
+    }
 
     dicom_dir: str = _field(
         "data/phantoms/stage_2_test",

@@ -6,6 +6,9 @@ import pytest
 from conftest import Command
 
 from ich_tf import __version__, cli
+from ich_tf.config import PredictConfig, TrainConfig
+from ich_tf.conversion.config import ConversionConfig
+from ich_tf.serving.config import ServeConfig
 
 
 @pytest.mark.parametrize("flag", ["--help", "help"])
@@ -33,3 +36,19 @@ def test_no_such_command(run_command: Command) -> None:
         said
         == "error: make-tfrecord is no command. Did you mean make-tfrecords? See ich-tf --help.\n"
     )
+
+
+@pytest.mark.parametrize("command", ["train", "make-tfrecords", "predict", "serve"])
+def test_help_is_in_groups(run_command: Command, command: str) -> None:
+    """Every heading stands before its flag: no heading names a flag that is gone."""
+    shown = run_command("ich_tf", command, "--help").stdout
+    configs = {
+        "train": TrainConfig,
+        "make-tfrecords": ConversionConfig,
+        "predict": PredictConfig,
+        "serve": ServeConfig,
+    }
+    headings = configs[command].HEADINGS
+    assert len(headings) > 3
+    for flag, heading in headings.items():
+        assert f"\n\n {heading}\n  --{flag} (" in shown

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from ich_tf.errors import ConfigError
 from ich_tf.records import CROPS, ENCODINGS, LOSSY, SCHEMA_VERSION
@@ -33,6 +33,14 @@ def _flag(default: Any, help_text: str, choices: tuple[str, ...] | None = None) 
 @dataclass(frozen=True)
 class ConversionConfig:
     """One conversion; each field is a flag of ich_tf.make_tfrecords, described there."""
+
+    HEADINGS: ClassVar[dict[str, str]] = {
+        "dicom_dir": "Files and folder",
+        "image_size": "Image",
+        "num_folds": "Folds and shards",
+        "num_workers": "Where it runs",
+        "max_bad_fraction": "Safety",
+    }
 
     dicom_dir: str = _flag(
         "data/phantoms/stage_2_train",

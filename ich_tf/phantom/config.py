@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 from ich_tf.errors import ConfigError
 from ich_tf.labels import SUBTYPES
@@ -31,6 +31,13 @@ class PhantomConfig:
     Raises:
       ConfigError: If a field is out of range, or two contradict each other.
     """
+
+    HEADINGS: ClassVar[dict[str, str]] = {
+        "num_patients": "Set",
+        "bleed_fraction": "Bleeds",
+        "noise_hu": "Scanner and patients",
+        "masks": "Output",
+    }
 
     num_patients: int = _field(60, "Patients in all, those of the test set included.")
     test_fraction: float = _field(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ich_tf.errors import ConfigError
 from ich_tf.serving.limits import Limits
@@ -25,6 +25,13 @@ class ServeConfig:
     Raises:
       ConfigError: If a field is out of range, or strangers could reach the server without a token.
     """
+
+    HEADINGS: ClassVar[dict[str, str]] = {
+        "work_dir": "Model and address",
+        "state_dir": "Folders",
+        "calibrated": "Prediction",
+        "body_mb": "Limits",
+    }
 
     work_dir: str = _flag("runs/resnet50", "The folder of the trained model.")
     host: str = _flag("127.0.0.1", "Address to listen on; others than loopback need --token.")
