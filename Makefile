@@ -77,7 +77,10 @@ test-second: ## training, evaluation and prediction on TensorFlow 2.21 (SECOND_P
 	$(MAKE) setup-dev VENV=.venv-second PYTHON="$(SECOND_PYTHON)"
 	.venv-second/bin/python -m pytest -m "not slow" -p no:cacheprovider $(CORE)
 
-bench: $(VENV)/.dev ## measure conversion, reading, training, prediction, serving, intervals
+bench: $(VENV)/.dev ## measure everything; with BASE=REV, this checkout beside another commit
+ifdef BASE
+	$(BIN)/python -m tools.benchmark.commits --base=$(BASE)
+else
 	$(BIN)/python -m tools.benchmark.convert
 	$(BIN)/python -m tools.benchmark.input
 	$(BIN)/python -m tools.benchmark.train
@@ -86,6 +89,7 @@ bench: $(VENV)/.dev ## measure conversion, reading, training, prediction, servin
 	$(BIN)/python -m tools.make_samples
 	$(BIN)/python -m tools.benchmark.serve
 	$(BIN)/python -m pytest -s tests/test_bootstrap.py -m slow
+endif
 
 # Those of fewer packages take the versions of the first.
 lock: ## compile the lock files from pyproject.toml (needs uv)

@@ -190,6 +190,7 @@ COMMANDS = [
     "tools.make_tfrecords",
     "tools.verify_tfrecords",
     "tools.inspect_tfrecords",
+    "tools.benchmark.commits",
     "tools.benchmark.convert",
     "tools.benchmark.input",
     "tools.benchmark.memory",
