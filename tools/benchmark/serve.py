@@ -9,6 +9,7 @@ nothing else. Every client sends the study, asks how far it is, comes again when
 
 from __future__ import annotations
 
+import logging
 import statistics
 import tempfile
 import threading
@@ -56,6 +57,8 @@ def main() -> None:
     """The floor, one client, many clients."""
     from tools.benchmark.service import started
 
+    # A line for each time that a client asks how far its study is.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     files = [
         (path.name, path.read_bytes()) for path in sorted(Path(_DICOM_DIR.value).glob("*.dcm"))
     ]
