@@ -204,6 +204,7 @@ COMMANDS = [
     "tools.compare_recipes",
     "tools.demo",
     "tools.draw_docs",
+    "tools.draw_page",
     "ich_tf.train",
     "ich_tf.calibrate",
     "ich_tf.evaluate",

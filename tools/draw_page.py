@@ -1,0 +1,76 @@
+"""Draws docs/page.jpg and docs/report.jpg: the page and the report as a browser shows them.
+
+python -m tools.draw_page
+
+Needs a finished demo (make demo), samples (ich_tf.make_samples) and Chromium.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from ich_tf import command
+
+_WORK_DIR = flags.DEFINE_string("work_dir", "runs/resnet50", "Folder of a model.")
+_REPORT = flags.DEFINE_string(
+    "report", "runs/resnet50/evaluation/test/report.html", "What ich_tf.evaluate wrote."
+)
+_SAMPLES = flags.DEFINE_string("samples_dir", "data/samples", "Folder of samples.")
+_SAMPLE = flags.DEFINE_string("sample", "subdural", "The sample to show, named by its class.")
+_OUT_DIR = flags.DEFINE_string("out_dir", "docs", "Where the pictures go.")
+_SIZE = {"width": 1440, "height": 900}
+_QUALITY = 80
+
+
+def main() -> None:
+    """A server, a browser, two pictures."""
+    from playwright.sync_api import sync_playwright
+
+    from ich_tf.errors import InputError
+    from tools.benchmark.service import started
+
+    browser_path = shutil.which("chromium") or shutil.which("chromium-browser")
+    report = Path(_REPORT.value).resolve()
+    if browser_path is None:
+        raise InputError("Chromium is not installed; it draws the pictures. Install it.")
+    if not report.is_file():
+        raise InputError(f"{report}: no such file. Run make demo first.")
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
+        page = browser.new_page(viewport=_SIZE)
+        state = Path(folder) / "state"
+        samples = f"--samples_dir={Path(_SAMPLES.value).resolve()}"
+        with started(Path(_WORK_DIR.value).resolve(), state, samples) as service:
+            page.goto(str(service.client.base_url))
+            title = page.get_by_text(_SAMPLE.value, exact=True)
+            page.locator("button.sample", has=title).click()
+            page.locator("#study").wait_for(state="visible", timeout=120_000)
+            _show_most_suspicious(page)
+            _save(page, "page.jpg")
+        page.goto(report.as_uri())
+        _save(page, "report.jpg")
+        browser.close()
+
+
+def _show_most_suspicious(page: Any) -> None:
+    """The slice with the greatest probability, under its heat map."""
+    page.locator(f"#summary tr[data-class={_SAMPLE.value}] button").click()
+    page.locator("#heat-toggle").click()
+    drawn = page.locator("#note-heat").filter(has_not_text="computing")
+    drawn.wait_for(state="visible", timeout=120_000)
+    page.locator(".findings").evaluate("one => one.scrollTo(0, 0)")
+
+
+def _save(page: Any, name: str) -> None:
+    path = Path(_OUT_DIR.value) / name
+    page.screenshot(path=path, type="jpeg", quality=_QUALITY)
+    print(path)
+
+
+if __name__ == "__main__":
+    command.run(main, __doc__)
