@@ -23,7 +23,7 @@ _REPORT = flags.DEFINE_string(
 _SAMPLES = flags.DEFINE_string("samples_dir", "data/samples", "Folder of samples.")
 _SAMPLE = flags.DEFINE_string("sample", "subdural", "The sample to show, named by its class.")
 _OUT_DIR = flags.DEFINE_string("out_dir", "docs", "Where the pictures go.")
-_SIZE = {"width": 1440, "height": 900}
+_WIDTH, _HEIGHT = 1440, 900
 _QUALITY = 80
 
 
@@ -42,7 +42,7 @@ def main() -> None:
         raise InputError(f"{report}: no such file. Run make demo first.")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
-        page = browser.new_page(viewport=_SIZE)
+        page = browser.new_page(viewport={"width": _WIDTH, "height": _HEIGHT})
         state = Path(folder) / "state"
         samples = f"--samples_dir={Path(_SAMPLES.value).resolve()}"
         with started(Path(_WORK_DIR.value).resolve(), state, samples) as service:
