@@ -23,9 +23,12 @@ CORE := $(addprefix tests/test_,$(addsuffix .py,metrics losses dropout records w
 LOCKED := --universal --python-version 3.10 --generate-hashes --no-emit-index-url \
 	--no-emit-find-links --custom-compile-command "make lock"
 
+# A process a core, a file of tests whole in one of them: its fixtures are made once.
+PARALLEL := -n 2 --dist loadfile
+
 DEMO := data/phantoms data/samples data/tfrecords runs/resnet50
 
-.PHONY: help setup setup-dev demo web test test-slow test-second bench lock format clean
+.PHONY: help setup setup-dev demo web test coverage test-slow test-second bench lock format clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -68,14 +71,17 @@ test: $(VENV)/.dev ## lint, types, tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" $(PARALLEL)
+
+coverage: $(VENV)/.dev ## the tests again, and which lines they reach
+	$(BIN)/python -m pytest -q -m "not slow" $(PARALLEL) --cov=ich_tf --cov-report=term:skip-covered
 
 test-slow: $(VENV)/.dev ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow
 
 test-second: ## training, evaluation and prediction on TensorFlow 2.21 (SECOND_PYTHON=python3.13)
 	$(MAKE) setup-dev VENV=.venv-second PYTHON="$(SECOND_PYTHON)"
-	.venv-second/bin/python -m pytest -m "not slow" -p no:cacheprovider $(CORE)
+	.venv-second/bin/python -m pytest -m "not slow" -p no:cacheprovider $(PARALLEL) $(CORE)
 
 bench: $(VENV)/.dev ## measure everything; with BASE=REV, this checkout beside another commit
 ifdef BASE
