@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -48,16 +48,29 @@ class ReadSlice:
     message: str = ""
 
 
+def seen_image(hu: np.ndarray, box: Box, size: int, windows: Sequence[str]) -> np.ndarray:
+    """A slice as a model sees it, without its neighbours.
+
+    Args:
+      hu: Hounsfield units, float32 [H, W].
+      box: What to cut out; empty for all.
+      size: Rows and columns of the result.
+      windows: Names of presets; none where the model applies them itself.
+
+    Returns:
+      uint8 [size, size, C], without windows the stored form, uint16 [size, size, 1].
+    """
+    stored = store_hu(cut(hu, box), size)
+    return apply_windows(stored, preset_windows(windows)) if windows else stored[..., None]
+
+
 def read_task(task: ReadTask) -> list[ReadSlice]:
     """Reads and windows one file: its slice, its frames, or why there are none."""
     try:
         found = []
         for one in read_slices(task.source.read()):
-            image = store_hu(cut(one.hu, task.crops.get(one.header.frame, ())), task.image_size)
-            if task.windows:
-                image = apply_windows(image, preset_windows(task.windows))
-            else:
-                image = image[..., None]
+            box = task.crops.get(one.header.frame, ())
+            image = seen_image(one.hu, box, task.image_size, task.windows)
             found.append(ReadSlice(task.source, one.header, image))
         return found
     except DicomError as error:

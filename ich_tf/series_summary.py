@@ -17,7 +17,7 @@ from ich_tf.postprocessing import DEFAULT_POINT, POINTS, Postprocessing
 from ich_tf.prediction_store import StoredPrediction
 from ich_tf.shards import write_parts
 
-_LEVEL = "series_max"
+SERIES_LEVEL = "series_max"
 
 
 def write_series_csv(
@@ -48,7 +48,7 @@ def write_series_csv(
             for i, name in enumerate(CLASSES):
                 greatest = float(probabilities[:, i].max())
                 row += [repr(greatest), int(probabilities[:, i].argmax())]
-                row.append(_decision(greatest, after.threshold(_LEVEL, name)))
+                row.append(_decision(greatest, after.threshold(SERIES_LEVEL, name)))
                 row.append("" if whole is None else repr(float(whole[i])))
             yield csv_line(row)
 
@@ -81,7 +81,7 @@ def write_series_json(
         "classes": list(CLASSES),
         "operating_points": {
             level: {rule: after.thresholds.get(level, {}).get(rule, {}) for rule in POINTS}
-            for level in (SLICE, _LEVEL, SERIES_MODEL)
+            for level in (SLICE, SERIES_LEVEL, SERIES_MODEL)
         },
         "note": "Research only. Not for clinical use.",
     }
@@ -112,14 +112,7 @@ def _series(
     return {
         "study_id": header.study_id,
         "series_id": header.series_id,
-        "max": _by_class(max_probability(probabilities)),
-        "noisy_or": _by_class(noisy_or(probabilities)),
-        "series_model": None if whole is None else _by_class(whole),
-        "decisions": {
-            name: None if threshold is None else bool(probabilities[:, i].max() >= threshold)
-            for i, name in enumerate(CLASSES)
-            for threshold in (after.threshold(_LEVEL, name, DEFAULT_POINT),)
-        },
+        **summarize(probabilities, whole, after),
         "slices": [
             {
                 "image_id": one.image_id,
@@ -130,6 +123,28 @@ def _series(
             }
             for one in members
         ],
+    }
+
+
+def summarize(
+    probabilities: np.ndarray, whole: np.ndarray | None, after: Postprocessing
+) -> dict[str, dict[str, float] | dict[str, bool | None] | None]:
+    """What is said of a series as a whole, by class.
+
+    Args:
+      probabilities: Of its slices, [n, 6].
+      whole: Of a series model, [6], or None.
+      after: Whose operating point for series decides.
+    """
+    return {
+        "max": _by_class(max_probability(probabilities)),
+        "noisy_or": _by_class(noisy_or(probabilities)),
+        "series_model": None if whole is None else _by_class(whole),
+        "decisions": {
+            name: None if threshold is None else bool(probabilities[:, i].max() >= threshold)
+            for i, name in enumerate(CLASSES)
+            for threshold in (after.threshold(SERIES_LEVEL, name, DEFAULT_POINT),)
+        },
     }
 
 

@@ -14,17 +14,14 @@ import cv2
 import numpy as np
 
 from ich_tf import series
-from ich_tf.crop import Box, cut, series_boxes
+from ich_tf.crop import Box, series_boxes
 from ich_tf.explanation import Explainer
 from ich_tf.labels import CLASSES
-from ich_tf.levels import max_probability, noisy_or
-from ich_tf.postprocessing import Postprocessing
 from ich_tf.predictor import Predictor
+from ich_tf.reading import seen_image
+from ich_tf.series_summary import summarize
 from ich_tf.serving.decoding import DecodedSlice, read_hu
 from ich_tf.serving.studies import FoundSeries, SlicePlace
-from ich_tf.windows import apply_windows, preset_windows, store_hu
-
-SERIES_LEVEL = "series_max"
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +89,12 @@ def _series(
         gantry_tilt_deg=members[0].header.gantry_tilt_deg,
         z_mm=tuple(z_mm.tolist()),
         probabilities=tuple(map(tuple, probabilities.tolist())),
-        summary=summarize(probabilities, whole, after),
+        summary={
+            **summarize(probabilities, whole, after),
+            "most_suspicious": dict(
+                zip(CLASSES, probabilities.argmax(axis=0).tolist(), strict=True)
+            ),
+        },
     )
 
 
@@ -109,41 +111,10 @@ def _place(one: DecodedSlice) -> SlicePlace:
     )
 
 
-def summarize(
-    probabilities: np.ndarray, whole: np.ndarray | None, after: Postprocessing
-) -> dict[str, dict[str, float] | dict[str, bool | None] | dict[str, int] | None]:
-    """What is said of a series as a whole, by class.
-
-    Args:
-      probabilities: Of its slices, [n, 6].
-      whole: Of a series model, [6], or None.
-      after: Whose operating point for series decides.
-    """
-    greatest = max_probability(probabilities)
-    decisions: dict[str, bool | None] = {}
-    for i, name in enumerate(CLASSES):
-        threshold = after.threshold(SERIES_LEVEL, name)
-        decisions[name] = None if threshold is None else bool(greatest[i] >= threshold)
-    places = probabilities.argmax(axis=0)
-    return {
-        "max": _by_class(greatest),
-        "noisy_or": _by_class(noisy_or(probabilities)),
-        "series_model": None if whole is None else _by_class(whole),
-        "decisions": decisions,
-        "most_suspicious": {name: int(place) for name, place in zip(CLASSES, places, strict=True)},
-    }
-
-
-def _by_class(values: np.ndarray) -> dict[str, float]:
-    return {name: float(value) for name, value in zip(CLASSES, values, strict=True)}
-
-
 def model_image(predictor: Predictor, hu: np.ndarray, box: Box) -> np.ndarray:
     """A slice as the model sees it, without its neighbours: uint8 [h, w, C] or uint16 [h, w, 1]."""
-    stored = store_hu(cut(hu, box), predictor.record_shape[0])
-    if predictor.stored_hu:
-        return stored[..., None]
-    return apply_windows(stored, preset_windows(predictor.windows))
+    windows = () if predictor.stored_hu else predictor.windows
+    return seen_image(hu, box, predictor.record_shape[0], windows)
 
 
 def _seen(predictor: Predictor, members: Sequence[DecodedSlice]) -> Iterator[np.ndarray]:

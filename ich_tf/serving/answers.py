@@ -11,7 +11,7 @@ from ich_tf.labels import CLASSES
 from ich_tf.levels import SLICE
 from ich_tf.postprocessing import Postprocessing
 from ich_tf.predictor import Predictor
-from ich_tf.serving.analysis import SERIES_LEVEL
+from ich_tf.series_summary import SERIES_LEVEL
 from ich_tf.serving.studies import FoundSeries, Studies, Study
 
 NOTE = "Research only - not for clinical use"

@@ -62,7 +62,7 @@ class FoundSeries:
       gantry_tilt_deg: Of the first.
       z_mm: Of each, along the series' normal.
       probabilities: Of each, six.
-      summary: Of the whole, as `analysis.summarize` makes it.
+      summary: Of the whole, as `series_summary.summarize` makes it, and the most suspicious slices.
     """
 
     slices: tuple[SlicePlace, ...]

@@ -35,25 +35,15 @@ _WEIGHED = flags.DEFINE_list(
 def main() -> None:
     """Each network's floor and prediction; then memory."""
     from ich_tf.sources import list_sources
+    from tools.benchmark.random_run import make_run
 
+    sizes = _IMAGE_SIZE.value, _RECORD_SIZE.value
     sources = list_sources(_DICOM_DIR.value)[: _NUM_FILES.value]
     with tempfile.TemporaryDirectory() as folder:
         for backbone in _BACKBONES.value:
-            work_dir = _make_run(Path(folder) / backbone, backbone)
+            work_dir = make_run(Path(folder) / backbone, backbone, *sizes)
             _measure(backbone, work_dir, sources, Path(folder))
-        _weigh(_make_run(Path(folder) / "weighed", "tiny"), Path(folder))
-
-
-def _make_run(work_dir: Path, backbone: str) -> Path:
-    """A work dir with random weights: what they say does not take longer."""
-    from ich_tf.checkpoints import save_best
-    from ich_tf.model_spec import ModelSpec
-
-    size = _RECORD_SIZE.value
-    windows = ("brain", "subdural", "soft")
-    spec = ModelSpec(backbone, (size, size, 3), _IMAGE_SIZE.value, windows)
-    save_best(work_dir, spec.build(), spec, epoch=1, val_loss=1.0)
-    return work_dir
+        _weigh(make_run(Path(folder) / "weighed", "tiny", *sizes), Path(folder))
 
 
 def _measure(backbone: str, work_dir: Path, sources: Sequence[Any], folder: Path) -> None:

@@ -55,6 +55,7 @@ class _Served:
 
 def main() -> None:
     """The floor, one client, many clients."""
+    from tools.benchmark.random_run import make_run
     from tools.benchmark.service import started
 
     # A line for each time that a client asks how far its study is.
@@ -63,7 +64,8 @@ def main() -> None:
         (path.name, path.read_bytes()) for path in sorted(Path(_DICOM_DIR.value).glob("*.dcm"))
     ]
     with tempfile.TemporaryDirectory() as folder:
-        work_dir = _make_run(Path(folder) / "w")
+        sizes = _IMAGE_SIZE.value, _RECORD_SIZE.value
+        work_dir = make_run(Path(folder) / "w", _BACKBONE.value, *sizes)
         floor = _floor(work_dir, len(files))
         print(
             f"{_BACKBONE.value} at {_IMAGE_SIZE.value} px, {len(files)} files, "
@@ -99,18 +101,6 @@ def _report(found: list[_Served], whole: float, floor: float, peak: float) -> No
         f"{len(found) * floor / whole:.2f} of the bare model's rate; {peak:.2f} GiB at most in all "
         "its processes"
     )
-
-
-def _make_run(work_dir: Path) -> Path:
-    """A work dir with random weights: what they say does not take longer."""
-    from ich_tf.checkpoints import save_best
-    from ich_tf.model_spec import ModelSpec
-
-    size = _RECORD_SIZE.value
-    windows = ("brain", "subdural", "soft")
-    spec = ModelSpec(_BACKBONE.value, (size, size, 3), _IMAGE_SIZE.value, windows)
-    save_best(work_dir, spec.build(), spec, epoch=1, val_loss=1.0)
-    return work_dir
 
 
 def _floor(work_dir: Path, number: int) -> float:
