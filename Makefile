@@ -28,7 +28,7 @@ PARALLEL := -n 2 --dist loadfile
 
 DEMO := data/phantoms data/samples data/tfrecords runs/resnet50
 
-.PHONY: help setup setup-dev demo web test coverage test-slow test-second bench lock format clean
+.PHONY: help setup setup-dev demo web test coverage test-slow test-second bench dist lock format clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -97,6 +97,11 @@ else
 	$(BIN)/python -m pytest -s tests/test_bootstrap.py -m slow
 endif
 
+dist: $(VENV)/.dev ## wheel and sdist in dist/: the same bytes wherever they are built
+	rm -rf dist
+	$(BIN)/python -m hatchling build -d dist
+	cd dist && sha256sum *
+
 # Those of fewer packages take the versions of the first.
 lock: ## compile the lock files from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml $(addprefix --extra ,dev web codecs dask beam) $(LOCKED) -q --upgrade -o requirements-dev.lock
@@ -108,4 +113,4 @@ format: $(VENV)/.dev ## format and fix what can be
 	$(BIN)/ruff format .
 
 clean: ## remove what demo and tests made (not .venv)
-	rm -rf $(DEMO) .pytest_cache .mypy_cache .ruff_cache build *.egg-info
+	rm -rf $(DEMO) .pytest_cache .mypy_cache .ruff_cache dist

@@ -1,5 +1,6 @@
 """What is built: a wheel and an sdist that hold all that is needed, and nothing else."""
 
+import os
 import re
 import subprocess
 import sys
@@ -13,26 +14,33 @@ from conftest import ROOT
 from ich_tf import __version__
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with both, built of a copy: setuptools leaves folders where it builds."""
-    folder = tmp_path_factory.mktemp("built")
-    source = folder / "source"
+def copy_checkout(target: Path) -> None:
+    """The checkout as git would commit it, written now: other times, another place."""
     files = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT, capture_output=True, check=True,
     ).stdout.decode().split("\0")  # fmt: skip
     for name in filter(None, files):
         if (ROOT / name).is_file():
-            (source / name).parent.mkdir(parents=True, exist_ok=True)
-            (source / name).write_bytes((ROOT / name).read_bytes())
-    code = (
-        "from setuptools import build_meta\n"
-        f"build_meta.build_wheel({str(folder)!r})\n"
-        f"build_meta.build_sdist({str(folder)!r})\n"
-    )
-    subprocess.run([sys.executable, "-c", code], cwd=source, check=True, capture_output=True)
-    return folder
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            (target / name).write_bytes((ROOT / name).read_bytes())
+
+
+def build(source: Path, out: Path, umask: int = 0o022) -> Path:
+    """As `make dist` builds. Returns `out`."""
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-d", str(out)],
+        cwd=source, check=True, capture_output=True, umask=umask,
+    )  # fmt: skip
+    return out
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with wheel and sdist."""
+    folder = tmp_path_factory.mktemp("built")
+    copy_checkout(folder / "source")
+    return build(folder / "source", folder / "dist")
 
 
 def modules() -> set[str]:
@@ -55,11 +63,28 @@ def test_the_wheel_holds_the_package(built: Path) -> None:
     assert "ich_tf/py.typed" in names
 
 
-def test_the_sdist_builds_the_same(built: Path) -> None:
+def test_the_sdist_builds_the_same_wheel(built: Path, tmp_path: Path) -> None:
     (sdist,) = built.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         names = {name.split("/", 1)[1] for name in archive.getnames() if "/" in name}
+        archive.extractall(tmp_path, filter="data")
     assert modules() | {"pyproject.toml", "README.md", "LICENSE", "configs/base.flags"} <= names
+    assert not any(name.startswith(("tests/", "tools/")) for name in names)
+    (source,) = tmp_path.iterdir()
+    again = build(source, tmp_path / "dist")
+    (wheel,) = built.glob("*.whl")
+    assert (again / wheel.name).read_bytes() == wheel.read_bytes()
+
+
+def test_the_same_files_build_the_same_bytes(built: Path, tmp_path: Path) -> None:
+    copy_checkout(tmp_path / "elsewhere")
+    for path in (tmp_path / "elsewhere").rglob("*.py"):
+        path.chmod(0o600)
+        os.utime(path, (1e9, 1e9))
+    again = build(tmp_path / "elsewhere", tmp_path / "dist", umask=0o077)
+    assert {path.name for path in again.iterdir()} == {path.name for path in built.iterdir()}
+    for path in built.iterdir():
+        assert (again / path.name).read_bytes() == path.read_bytes(), path.name
 
 
 def test_versions_follow_the_changelog() -> None:
