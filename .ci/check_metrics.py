@@ -1,6 +1,6 @@
 """ich_tf.metrics as another project uses it: known answers, and compile(metrics=[...]).
 
-  python check_metrics.py numpy|keras2|keras3
+  python check_metrics.py numpy|torch|keras2|keras3
 
 Run by .ci/metrics in one environment after the other, where nothing else of ich_tf may be needed.
 """
@@ -40,6 +40,28 @@ def check_numpy() -> None:
     assert sum(WEIGHTS) == 7
 
 
+def check_torch(torch: object) -> None:
+    """What a PyTorch project scores after an epoch: a network's probabilities, of any dtype."""
+    torch.manual_seed(0)
+    network = torch.nn.Linear(4, 6)
+    x = torch.randn(23, 4)
+    y = torch.randint(0, 2, (23, 6))
+    weight = torch.tensor(WEIGHTS) / sum(WEIGHTS)
+    with torch.no_grad():
+        for dtype in (torch.float32, torch.float64):
+            logits = network(x).to(dtype)
+            found = metrics.weighted_log_loss(y, torch.sigmoid(logits))
+            each = torch.nn.functional.binary_cross_entropy_with_logits(
+                logits, y.to(dtype), reduction="none"
+            )
+            expected = float((each * weight).sum(1).mean())
+            assert abs(found - expected) < 1e-6, (found, expected)
+        interval = metrics.bootstrap_interval(
+            lambda w: metrics.roc_auc(y[:, 5], torch.sigmoid(logits)[:, 5], w), np.arange(23)
+        )
+    assert interval.low < interval.high
+
+
 def check_keras(keras: object) -> None:
     """Class and function in `compile`, over uneven batches; saved and loaded."""
     module = importlib.import_module(metrics.WeightedLogLoss.__module__)
@@ -73,6 +95,13 @@ def main() -> None:
     said = f"numpy {np.__version__}"
     if kind == "numpy":
         assert importlib.util.find_spec("tensorflow") is None, "this environment has TensorFlow"
+    elif kind == "torch":
+        import torch
+
+        assert importlib.util.find_spec("tensorflow") is None, "this environment has TensorFlow"
+        check_torch(torch)
+        assert "keras" not in sys.modules
+        said += f", PyTorch {torch.__version__}"
     elif kind == "keras2":
         from ich_tf.stack import keras
 
