@@ -77,7 +77,7 @@ coverage: $(VENV)/.dev ## the tests again, and which lines they reach
 	$(BIN)/python -m pytest -q -m "not slow" $(PARALLEL) --cov=ich_tf --cov-report=term:skip-covered
 
 test-slow: $(VENV)/.dev ## the tests that take minutes
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow $(PARALLEL)
 
 test-second: ## training, evaluation and prediction on TensorFlow 2.21 (SECOND_PYTHON=python3.13)
 	$(MAKE) setup-dev VENV=.venv-second PYTHON="$(SECOND_PYTHON)"
