@@ -46,6 +46,7 @@ class Reason(_Code):
     UNREADABLE = "UNREADABLE", "the operating system, or an archive, could not give the bytes"
     LABEL_MISSING = "LABEL_MISSING", "an image without labels"
     LABEL_CONFLICT = "LABEL_CONFLICT", "labels that are incomplete or contradict each other"
+    LABEL_AMBIGUOUS = "LABEL_AMBIGUOUS", "labels by a file name that several files have"
     IMAGE_MISSING = "IMAGE_MISSING", "labels without an image"
     DUPLICATE_IMAGE = "DUPLICATE_IMAGE", "a second file of the same image id"
 

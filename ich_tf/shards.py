@@ -255,8 +255,13 @@ class Manifest:
         """The shards of all folds but one.
 
         Raises:
-          DataError: If there is no such fold, or no other.
+          DataError: If there is no such fold, or no other, or no labels.
         """
+        if not self.num_folds:
+            raise DataError(
+                f"{self.data_dir}: was converted without labels; training and scores need them. "
+                "Convert with --labels_csv."
+            )
         if not 0 <= validation_fold < self.num_folds or self.num_folds < 2:
             raise DataError(
                 f"{self.data_dir}: has {self.num_folds} folds; validation_fold is "

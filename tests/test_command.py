@@ -17,7 +17,9 @@ def test_wrong_usage_exits_with_2(run_command, flags: list[str], says: str) -> N
 
 
 def test_a_missing_folder_exits_with_1_and_one_paragraph(run_command, tmp_path) -> None:
-    done = run_command("tools.make_tfrecords", f"--dicom_dir={tmp_path}/none", code=1)
+    done = run_command(
+        "tools.make_tfrecords", f"--dicom_dir={tmp_path}/none", "--labels_csv=", code=1
+    )
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error:")]
     assert "no such file or folder" in line
     assert f"{tmp_path}/none" in line

@@ -248,7 +248,7 @@ def test_nothing_of_a_patient_is_written(tmp_path: Path) -> None:
     source = tmp_path / "dicom"
     source.mkdir()
     (source / "a.dcm").write_bytes(make_dicom(tags={"PatientBirthDate": "19700101"}))
-    convert(
+    result = convert(
         ConversionConfig(
             dicom_dir=str(source),
             labels_csv="",
@@ -257,6 +257,9 @@ def test_nothing_of_a_patient_is_written(tmp_path: Path) -> None:
             image_size=32,
         )
     )
+    assert result.report().endswith("1 records in 1 shards, unlabelled")
+    with pytest.raises(shards.DataError, match="without labels"):
+        shards.Manifest.load(tmp_path / "out").train_shards(0)
     written = b"".join(path.read_bytes() for path in (tmp_path / "out").iterdir())
     for secret in (b"Secret", b"19700101", b"1.2.3", b"1.2.4", b"P1"):
         assert secret not in written
@@ -410,3 +413,48 @@ def test_frames_of_an_enhanced_file_become_records(tmp_path: Path) -> None:
     assert not unmatched
     [(_, slices)] = indexed.by_series()
     assert [one.labels for one in slices] == [tuple(row) for row in labels.tolist()]
+
+
+@pytest.fixture
+def namesakes(tmp_path: Path) -> Path:
+    """Two patients whose scanner named their files alike."""
+    for number, folder in enumerate("ab"):
+        uid = f"1.2.{number}"
+        tags = {"SOPInstanceUID": uid, "PatientID": uid, "StudyInstanceUID": uid + ".1"}
+        (tmp_path / "dicom" / folder).mkdir(parents=True)
+        (tmp_path / "dicom" / folder / "IM1.dcm").write_bytes(make_dicom(tags=tags))
+    return tmp_path / "dicom"
+
+
+def matched(source: Path, ids: list[str]) -> tuple[dict[str, tuple[int, ...]], list[str], list]:
+    """File -> its labels, reasons of files, and the rest of the CSV; image n has subtype n."""
+    labels = np.eye(len(ids), 6, dtype=np.int64)
+    labels[:, -1] = labels[:, :-1].max(axis=1)
+    write_long_csv(source.parent / "labels.csv", ids, labels)
+    matcher = LabelMatcher.from_csv(str(source.parent / "labels.csv"))
+    sources = list_sources(source)
+    indexed, unmatched = index(sources, LocalExecutor(1), matcher)
+    found = {one.name: one.labels for _, members in indexed.by_series() for one in members}
+    return found, [one.reason for one in unmatched], list(matcher.without_images(sources))
+
+
+def test_a_name_that_several_files_have_is_nobodys(namesakes: Path) -> None:
+    found, reasons, left = matched(namesakes, ["IM1"])
+    assert not found
+    assert reasons == ["LABEL_AMBIGUOUS", "LABEL_AMBIGUOUS"]
+    assert not left
+
+
+@pytest.mark.parametrize(
+    "ids", [["a/IM1", "b/IM1"], ["a/IM1.dcm", "b/IM1.dcm"], ["1.2.0", "1.2.1"]]
+)
+def test_paths_and_uids_tell_namesakes_apart(namesakes: Path, ids: list[str]) -> None:
+    found, reasons, left = matched(namesakes, ids)
+    assert found == {"a/IM1.dcm": (1, 0, 0, 0, 0, 1), "b/IM1.dcm": (0, 1, 0, 0, 0, 1)}
+    assert not reasons and not left
+
+
+def test_files_without_labels_of_their_own_do_not_take_the_phantoms(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"--labels_csv=\) to convert without"):
+        ConversionConfig(dicom_dir=str(tmp_path))
+    assert ConversionConfig().labels_csv == "data/phantoms/stage_2_train.csv"

@@ -138,6 +138,7 @@ def test_a_scheduler_that_does_not_answer(run_command: Command, tmp_path: Path) 
     done = run_command(
         "tools.make_tfrecords",
         f"--dicom_dir={tmp_path}",
+        "--labels_csv=",
         f"--out_dir={tmp_path / 'out'}",
         "--runner=dask",
         "--dask_scheduler=tcp://127.0.0.1:1",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, ClassVar
 
 from ich_tf.errors import ConfigError
@@ -10,6 +11,8 @@ from ich_tf.records import CROPS, ENCODINGS, LOSSY, SCHEMA_VERSION
 from ich_tf.windows import preset_windows
 
 RUNNERS = ("local", "dask", "beam")
+# Both have the synthetic patients' as defaults.
+_SYNTHETIC = ("dicom_dir", "labels_csv")
 # A change in any of these is another plan; the others say where and how fast.
 _PLANNED = (
     "image_size",
@@ -128,6 +131,15 @@ class ConversionConfig:
         )
         self._check("max_bad_fraction", 0 <= self.max_bad_fraction <= 1, "0 to 1")
         self._check("verify", self.verify in ("size", "full"), "size or full")
+        # A forgotten flag must not give someone's files the labels of the synthetic patients.
+        synthetic = {one.name: Path(one.default) for one in fields(self) if one.name in _SYNTHETIC}
+        self._check(
+            "labels_csv",
+            Path(self.labels_csv) != synthetic["labels_csv"]
+            or Path(self.dicom_dir) == synthetic["dicom_dir"],
+            f"the label CSV of {self.dicom_dir}, or nothing (--labels_csv=) to convert without "
+            "labels",
+        )
         self._check("dicom_dir", bool(self.dicom_dir), "a folder, a zip archive or a file")
         self._check("out_dir", bool(self.out_dir), "a folder")
 

@@ -125,6 +125,8 @@ def index(
     """
     indexed = SliceIndex()
     rejections: list[Rejection] = []
+    if labels is not None:
+        labels.see(sources)
     for one in read_each(sources, executor, crop):
         if isinstance(one, Rejection):
             rejections.append(one)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from ich_tf.conversion.pseudonyms import pseudonym
@@ -37,6 +38,7 @@ class LabelMatcher:
             for image_id, row in zip(table.index, rows, strict=True)
         }
         self._names = [*self._labels, *self._conflicts]
+        self._shared_stems: set[str] = set()
 
     @classmethod
     def from_csv(cls, path: str) -> LabelMatcher:
@@ -47,16 +49,30 @@ class LabelMatcher:
         """
         return cls(*read_labels_and_conflicts(path))
 
+    def see(self, sources: Iterable[Source]) -> None:
+        """Notes which names several files share, in different folders: these identify none.
+
+        Args:
+          sources: All files, before the first of them takes its labels.
+        """
+        seen: set[str] = set()
+        for source in sources:
+            (self._shared_stems if source.stem in seen else seen).add(source.stem)
+
     def take(self, source: Source, header: Header) -> tuple[str, Labels] | Rejection:
         """The id under which the CSV knows a slice, and its labels; or why it has none.
 
-        RSNA names a file by its image id; elsewhere the UID is the name in the CSV. A frame's
-        number follows either.
+        RSNA names a file by its image id; elsewhere the UID is the name in the CSV, or the file's
+        path within the source, with its extension or without. A frame's number follows any.
         """
         suffix = f"/{header.frame}" if header.frame else ""
-        candidates = dict.fromkeys((source.stem + suffix, header.image_id))
+        path = PurePosixPath(source.name)
+        names = [str(path.with_suffix("")), str(path)]
+        if source.stem not in self._shared_stems:
+            names.insert(0, source.stem)
+        candidates = dict.fromkeys([*(name + suffix for name in names), header.image_id])
         wrong = [name for name in candidates if name in self._conflicts]
-        # Two files of one name share no labels: the second finds none.
+        # What a slice took, no other one finds.
         found = {name: self._labels.pop(name) for name in candidates if name in self._labels}
         if wrong:
             self._conflicting.update(wrong)
@@ -66,6 +82,13 @@ class LabelMatcher:
             return _rejection(source, Reason.LABEL_CONFLICT, message)
         for image_id, labels in found.items():
             return image_id, labels
+        if source.stem not in names and source.stem + suffix in self._labels:
+            message = (
+                f"several files are named {PurePosixPath(source.name).name}, so that the label CSV "
+                "does not say whose labels it holds. Name images there by SOP instance UID, or by "
+                "the file's path within the folder."
+            )
+            return _rejection(source, Reason.LABEL_AMBIGUOUS, message)
         message = "neither its file's name nor its SOP instance UID is in the label CSV."
         return _rejection(source, Reason.LABEL_MISSING, message)
 
@@ -79,7 +102,9 @@ class LabelMatcher:
           hash_key: As of `pseudonym`.
         """
         left = {*self._labels, *self._conflicts} - self._conflicting
-        left.difference_update(source.stem for source in sources)
+        for source in sources:
+            path = PurePosixPath(source.name)
+            left.difference_update((source.stem, str(path), str(path.with_suffix(""))))
         for number, image_id in enumerate(self._names, 1):
             if image_id in left:
                 yield Rejection(

@@ -32,7 +32,7 @@ class ConversionResult:
       out_dir: The folder of shards.
       num_records: In all shards.
       num_shards, num_kept: Shards in all, and those that an earlier run had finished.
-      label_counts: Positive records by class.
+      label_counts: Positive records by class; empty for records without labels.
       rejections: Reason code -> inputs left out.
       num_inputs: Files found, and labels without a file.
     """
@@ -50,6 +50,7 @@ class ConversionResult:
         lines = [
             f"{self.out_dir}: {self.num_records} records in {self.num_shards} shards"
             + (f" ({self.num_kept} kept from before)" if self.num_kept else "")
+            + ("" if self.label_counts else ", unlabelled")
         ]
         for name, count in self.label_counts.items():
             lines.append(f"  {name:<17}{count:>8}  {count / max(1, self.num_records):6.1%}")
@@ -87,7 +88,7 @@ def finish(out_dir: Path, plan: Plan, root: Path, num_kept: int = 0) -> Conversi
         num_records=manifest["num_records"],
         num_shards=len(sidecars),
         num_kept=num_kept,
-        label_counts=manifest["label_counts"],
+        label_counts=manifest["label_counts"] if manifest["num_folds"] else {},
         rejections=dict(Counter(manifest["quarantine"]).most_common()),
         num_inputs=plan.num_inputs,
     )
