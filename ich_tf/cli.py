@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from ich_tf import __version__
+from ich_tf import __version__, command
 
 # By purpose, each in the order in which they are used.
 GROUPS = {
@@ -26,7 +26,7 @@ def main() -> NoReturn:
     """Runs the command that the first argument names, as `python -m ich_tf.<command>` does."""
     name, rest = (sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else ("--help", [])
     if name in ("--help", "-h", "help"):
-        print(_help())
+        command.show(_help())
         raise SystemExit(0)
     if name == "--version":
         print(f"ich_tf {__version__}")
@@ -37,10 +37,8 @@ def main() -> NoReturn:
         hint = f" Did you mean {near[0]}?" if near else ""
         print(f"error: {name} is no command.{hint} See ich-tf --help.", file=sys.stderr)
         raise SystemExit(2)
+    # Defines its flags, and no other command's.
     module = importlib.import_module(_MODULES[known])
-    # Its flags are defined now, and no other command's.
-    from ich_tf import command
-
     sys.argv = [f"ich-tf {known}", *rest]
     command.run(module.main, module.__doc__)
 

@@ -70,6 +70,15 @@ def run(main: Callable[[], None], doc: str | None) -> NoReturn:
     raise SystemExit(EXIT_OK)
 
 
+def show(text: str) -> None:
+    """Prints a text that a reader may turn away from, as `head` does."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # Python would write the rest when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def define_flags(config_class: type[Any], exclude: Sequence[str] = ()) -> None:
     """Defines one flag for each field of a config dataclass.
 
@@ -112,8 +121,7 @@ def config_from_flags(config_class: type[Config], **given: Any) -> Config:
 
 def _parse(argv: Sequence[str], doc: str) -> None:
     if any(argument in ("--help", "-help", "-h", "-?") for argument in argv[1:]):
-        print(doc.strip(), "\n\nflags:")
-        print(_own_flags_help())
+        show(f"{doc.strip()} \n\nflags:\n{_own_flags_help()}")
         raise SystemExit(EXIT_OK)
     try:
         rest = flags.FLAGS(expand(argv))
@@ -144,9 +152,7 @@ def _own_flags_help() -> str:
             if flag.name in _HEADINGS:
                 lines.append(f"\n {_HEADINGS[flag.name]}")
             default = flag.default_as_str or "''"
-            allowed = getattr(flag.parser, "enum_values", None)
-            choice = f"<{'|'.join(allowed)}>: " if allowed else ""
-            lines.append(f"  --{flag.name} (default {default})\n      {choice}{flag.help}")
+            lines.append(f"  --{flag.name} (default {default})\n      {flag.help}")
     lines.append(
         "  --flagfile\n      A file of flags, one a line; or a recipe that comes with ich_tf: "
         + ", ".join(f"@{name}" for name in recipes())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from ich_tf.errors import UsageError
@@ -22,32 +22,39 @@ def recipes() -> dict[str, Path]:
 def expand(arguments: Sequence[str]) -> list[str]:
     """Puts the flags of files in the place of `--flagfile=FILE` and `--flagfile=@NAME`.
 
-    A file may name others; the last value of a flag wins. A line is one flag, as it would stand on
-    the command line without quotes; a comment begins its line with # or //.
+    They come before all other flags, wherever the file is named, so that a flag on the command
+    line wins over the same flag in a file. A file may name others, and wins over them likewise. A
+    line is one flag, as it would stand on the command line without quotes; a comment begins its
+    line with # or //.
+
+    Args:
+      arguments: The program's name and its arguments.
 
     Raises:
       UsageError: If a file cannot be read, names itself, or there is no such recipe.
     """
-    return list(_expanded(arguments, ()))
+    return [*arguments[:1], *_expanded(arguments[1:], ())]
 
 
-def _expanded(arguments: Sequence[str], within: tuple[Path, ...]) -> Iterator[str]:
+def _expanded(arguments: Sequence[str], within: tuple[Path, ...]) -> list[str]:
+    of_files: list[str] = []
+    own: list[str] = []
     rest = iter(arguments)
     for argument in rest:
         if argument == "--":
-            yield argument
-            yield from rest
-            return
+            own += [argument, *rest]
+            break
         name, is_joined, value = argument.partition("=")
         if name not in ("--flagfile", "-flagfile"):
-            yield argument
+            own.append(argument)
             continue
         if not is_joined:
             value = next(rest, "")
         path = _path(value)
         if path.resolve() in within:
             raise UsageError(f"--flagfile={value}: names itself. Remove that line.")
-        yield from _expanded(_lines(path), (*within, path.resolve()))
+        of_files += _expanded(_lines(path), (*within, path.resolve()))
+    return of_files + own
 
 
 def _path(value: str) -> Path:

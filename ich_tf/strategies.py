@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from ich_tf.config import STRATEGIES
 from ich_tf.errors import UsageError
+from ich_tf.rendezvous import wait_for_all
 from ich_tf.shards import DataError, Shard
 
 
@@ -36,7 +37,9 @@ class Worker:
         return self.index == 0
 
 
-def make_strategy(name: str, cpu_replicas: int = 0) -> tf.distribute.Strategy:
+def make_strategy(
+    name: str, cpu_replicas: int = 0, is_stopped: Callable[[], bool] = lambda: False
+) -> tf.distribute.Strategy:
     """Makes the strategy under whose scope a run's variables are created.
 
     Args:
@@ -45,15 +48,19 @@ def make_strategy(name: str, cpu_replicas: int = 0) -> tf.distribute.Strategy:
         environment variable TF_CONFIG names, each of which runs the same command.
       cpu_replicas: With `mirrored`, so many replicas on logical devices of the CPU, GPUs
         or not. 0: the GPUs, or one replica on the CPU where there is none.
+      is_stopped: With `multi_worker`, asked while others have not started yet: whether to give up.
 
     Raises:
+      InputError: If another worker does not start, as `rendezvous.wait_for_all`.
+      Terminated: Likewise.
       UsageError: If TensorFlow has started with fewer logical CPU devices; they can be
         configured only before its first operation. If TF_CONFIG does not name a worker.
     """
     if name not in STRATEGIES:
         raise ValueError(f"strategy is {name!r}; expected one of {', '.join(STRATEGIES)}.")
     if name == "multi_worker":
-        _check_tf_config(os.environ.get("TF_CONFIG", ""))
+        own, others = _addresses(os.environ.get("TF_CONFIG", ""))
+        wait_for_all(own, others, is_stopped)
         return tf.distribute.MultiWorkerMirroredStrategy()
     gpus = tf.config.list_physical_devices("GPU")
     if name == "one":
@@ -157,7 +164,12 @@ def sum_over_workers(strategy: tf.distribute.Strategy, values: np.ndarray) -> np
     return np.asarray(strategy.experimental_local_results(found)[0].numpy())
 
 
-def _check_tf_config(text: str) -> None:
+def _addresses(text: str) -> tuple[str, list[str]]:
+    """This worker's and the others', of a TF_CONFIG.
+
+    Raises:
+      UsageError: If it does not name a worker.
+    """
     example = (
         '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, '
         '"task": {"type": "worker", "index": 0}}'
@@ -167,7 +179,10 @@ def _check_tf_config(text: str) -> None:
         cluster, task = content["cluster"], content["task"]
         known = set(cluster) <= {"chief", "worker"} and task["type"] in cluster
         if known and 0 <= int(task["index"]) < len(cluster[task["type"]]):
-            return
+            addresses = [one for kind in cluster for one in cluster[kind]]
+            own = cluster[task["type"]][int(task["index"])]
+            addresses.remove(own)
+            return own, addresses
         found = f"TF_CONFIG is {text}"
     except (ValueError, KeyError, TypeError):
         found = f"TF_CONFIG is {text!r}" if text else "TF_CONFIG is not set"

@@ -116,7 +116,9 @@ class _Run:
 
         if config.deterministic:
             tf.config.experimental.enable_op_determinism()
-        self.strategy = strategy or make_strategy(config.strategy, config.cpu_replicas)
+        self.strategy = strategy or make_strategy(
+            config.strategy, config.cpu_replicas, lambda: interruption.requested
+        )
         self.worker = worker_of(self.strategy)
         choices = self._choose()
         precision, xla = choices["precision"], choices["xla"] == "on"

@@ -1,6 +1,8 @@
 """`ich-tf`: the same commands under one name."""
 
 import re
+import subprocess
+import sys
 
 import pytest
 from conftest import Command
@@ -52,3 +54,17 @@ def test_help_is_in_groups(run_command: Command, command: str) -> None:
     assert len(headings) > 3
     for flag, heading in headings.items():
         assert f"\n\n {heading}\n  --{flag} (" in shown
+    assert ">: <" not in shown, "choices are listed twice"
+
+
+def test_help_may_be_read_in_part() -> None:
+    """As `ich-tf train --help | head -1` does; its flags fill more than a pipe holds at a time."""
+    code = "import sys; from ich_tf import command; command.show('x' * 10**6); sys.exit(0)"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout and process.stderr
+        process.stdout.read(1)
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0

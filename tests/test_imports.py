@@ -80,6 +80,7 @@ ORDER = [
     "dropout",
     "models",
     "model_spec",
+    "rendezvous",
     "strategies",
     "precision",
     "optimizers",

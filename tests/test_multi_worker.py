@@ -2,13 +2,17 @@
 
 import dataclasses
 import json
+import os
 import signal
 import socket
 import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
 import training_run
+from conftest import ROOT
 from test_conversion import config_for
 from test_trainer import assert_same_run, final_state, smoke_config
 
@@ -58,6 +62,34 @@ def finish(workers, folder):
     logs = [(folder / f"worker-{i}.log").read_text() for i in range(2)]
     assert codes == [0, 0], "\n\n".join(logs)
     return logs
+
+
+def test_one_that_waits_says_so_and_ends_when_told(sharded, tmp_path):
+    addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
+    task = {"type": "worker", "index": 0}
+    with open(tmp_path / "log", "w") as log:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "ich_tf.train", "--flagfile=@smoke"),
+                *("--strategy=multi_worker", f"--data_dir={sharded}", f"--work_dir={tmp_path}/w"),
+            ],
+            cwd=ROOT,
+            env={
+                **os.environ,
+                "TF_CONFIG": json.dumps({"cluster": {"worker": addresses}, "task": task}),
+            },
+            stderr=log,
+        )
+    for _ in range(600):
+        if "waits for" in (tmp_path / "log").read_text():
+            break
+        time.sleep(0.1)
+    process.terminate()
+    code = process.wait(60)
+    said = (tmp_path / "log").read_text()
+    assert f"waits for {addresses[1]}, at most" in said
+    assert f"Terminated while {addresses[1]} had not started. Run the same command again" in said
+    assert code == 143
 
 
 @pytest.mark.slow

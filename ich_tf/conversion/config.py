@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,8 +11,9 @@ from ich_tf.records import CROPS, ENCODINGS, LOSSY, SCHEMA_VERSION
 from ich_tf.windows import preset_windows
 
 RUNNERS = ("local", "dask", "beam")
-# Both have the synthetic patients' as defaults.
-_SYNTHETIC = ("dicom_dir", "labels_csv")
+# The synthetic patients, which the demo makes.
+_DICOM_DIR = "data/phantoms/stage_2_train"
+_LABELS_CSV = "data/phantoms/stage_2_train.csv"
 # A change in any of these is another plan; the others say where and how fast.
 _PLANNED = (
     "image_size",
@@ -46,11 +47,11 @@ class ConversionConfig:
     }
 
     dicom_dir: str = _flag(
-        "data/phantoms/stage_2_train",
+        _DICOM_DIR,
         "Folder (nested, any extension) or zip archive of DICOM files, or one file.",
     )
     labels_csv: str = _flag(
-        "data/phantoms/stage_2_train.csv",
+        _LABELS_CSV,
         "RSNA's label CSV (ID,Label; six rows an image). Empty: convert without labels.",
     )
     out_dir: str = _flag("data/tfrecords", "Folder for the shards.")
@@ -132,11 +133,9 @@ class ConversionConfig:
         self._check("max_bad_fraction", 0 <= self.max_bad_fraction <= 1, "0 to 1")
         self._check("verify", self.verify in ("size", "full"), "size or full")
         # A forgotten flag must not give someone's files the labels of the synthetic patients.
-        synthetic = {one.name: Path(one.default) for one in fields(self) if one.name in _SYNTHETIC}
         self._check(
             "labels_csv",
-            Path(self.labels_csv) != synthetic["labels_csv"]
-            or Path(self.dicom_dir) == synthetic["dicom_dir"],
+            self.labels_csv != _LABELS_CSV or Path(self.dicom_dir) == Path(_DICOM_DIR),
             f"the label CSV of {self.dicom_dir}, or nothing (--labels_csv=) to convert without "
             "labels",
         )
