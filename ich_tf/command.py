@@ -124,7 +124,7 @@ def _parse(argv: Sequence[str], doc: str) -> None:
         show(f"{doc.strip()} \n\nflags:\n{_own_flags_help()}")
         raise SystemExit(EXIT_OK)
     try:
-        rest = flags.FLAGS(expand(argv))
+        rest = flags.FLAGS([argv[0], *expand(argv[1:])])
     except UsageError as error:  # of a flagfile
         print(error, file=sys.stderr)
         raise SystemExit(EXIT_USAGE) from error

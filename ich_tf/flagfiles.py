@@ -28,12 +28,12 @@ def expand(arguments: Sequence[str]) -> list[str]:
     line with # or //.
 
     Args:
-      arguments: The program's name and its arguments.
+      arguments: Of a program, without its name.
 
     Raises:
       UsageError: If a file cannot be read, names itself, or there is no such recipe.
     """
-    return [*arguments[:1], *_expanded(arguments[1:], ())]
+    return _expanded(arguments, ())
 
 
 def _expanded(arguments: Sequence[str], within: tuple[Path, ...]) -> list[str]:
