@@ -31,7 +31,8 @@ class Evaluation:
       constant_loss: Of a predictor that says the model's training prior for every slice.
       class_losses, constant_class_losses: Class -> log loss, likewise.
       positives: Class -> slices that show it.
-      model: What was evaluated: `work_dir`, `sha256`, `postprocessing`.
+      model: What was evaluated: `work_dir`, `sha256`, `postprocessing`, and `seen`,
+        what `provenance.seen_before` says of the patients.
       loss_before: The loss of the logits as they are, without smoothing and calibration.
       calibration_error_before: Class -> ECE of these.
       levels: Level -> scores.
@@ -61,6 +62,7 @@ class Evaluation:
         lines = [
             f"{self.split}: {self.num_slices} slices, {self.num_series} series, "
             f"{self.num_patients} patients; {self.model['postprocessing']}",
+            f"patients: {self.model['seen']}",
             f"{'':<18}{'positive':>9}{'log loss':>10}{'constant':>10}   AUC [95 % interval]",
         ]
         lines += [

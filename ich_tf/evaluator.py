@@ -15,6 +15,8 @@ from ich_tf.levels import at_levels
 from ich_tf.masks import Masks, area_mm2
 from ich_tf.metrics import sigmoid
 from ich_tf.model_card import write_model_card
+from ich_tf.provenance import same_data, seen_before
+from ich_tf.run_log import describe_data
 from ich_tf.series_predictor import load_predictor
 from ich_tf.shards import Manifest, write_json, write_text
 from ich_tf.strategies import make_strategy
@@ -33,6 +35,7 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     manifest = Manifest.load(config.data_dir)
     manifest.split_shards(config.split)
     masks = Masks(config.masks_dir) if config.masks_dir else None
+    seen = seen_before(config.work_dir, manifest, config.split)
     strategy = make_strategy("mirrored")
     predictor = load_predictor(config.work_dir, strategy, calibrated=config.calibrated)
     predictor.check_data(manifest, config.work_dir)
@@ -55,6 +58,10 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
         after.series_probabilities(predictions.series_logits),
     )
     out_dir = config.results_dir
+    if not config.out_dir and not same_data(config.work_dir, manifest):
+        # Beside the results on the run's own data, not over them.
+        sha256 = describe_data(manifest)["sha256"]
+        out_dir = out_dir.with_name(f"{config.split}-{sha256[:8]}")
     out_dir.mkdir(parents=True, exist_ok=True)
     write_text(
         out_dir / "predictions.csv",
@@ -70,6 +77,7 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
             "work_dir": str(config.work_dir),
             "sha256": predictor.sha256,
             "postprocessing": after.describe(),
+            "seen": seen,
         },
         prevalence=config.prevalence,
         num_resamples=config.bootstrap,

@@ -60,6 +60,12 @@ def test_a_statistic_may_be_several_numbers():
     )
 
 
+def test_one_patient_has_no_interval():
+    values = np.random.default_rng(0).normal(size=30)
+    found = bootstrap_interval(mean_of(values), np.zeros(30))
+    assert np.isnan([found.low, found.high]).all()
+
+
 def test_what_most_resamples_lack_has_no_interval():
     scores = np.linspace(0, 1, 40)
     # One positive of 40 is missing from a third of the resamples.

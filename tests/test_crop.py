@@ -138,8 +138,10 @@ def test_prediction_sees_what_evaluation_sees(
     spec = ModelSpec("tiny", manifest.image_shape, 32, manifest.windows, crop=manifest.crop)
     work_dir = tmp_path / "w"
     save_best(work_dir, spec.build(weights="none"), spec, epoch=1, val_loss=1.0)
-    evaluate(EvaluateConfig(data_dir=str(cropped), work_dir=str(work_dir)))
-    by_records = pd.read_csv(work_dir / "evaluation" / "test" / "predictions.csv", index_col=0)
+    evaluate(
+        EvaluateConfig(data_dir=str(cropped), work_dir=str(work_dir), out_dir=str(tmp_path / "e"))
+    )
+    by_records = pd.read_csv(tmp_path / "e" / "predictions.csv", index_col=0)
     # Away from the phantoms' sample submission, which names other images.
     source = shutil.copytree(phantom_dir / "stage_2_train", tmp_path / "dicom")
     predict(

@@ -114,6 +114,7 @@ ORDER = [
     "explanation",
     "evaluation_report",
     "model_card",
+    "provenance",
     "evaluator",
     "cross_validation",
     "submission",

@@ -126,7 +126,7 @@ def test_what_is_not_defined_is_none_in_json_and_said_so(predictions):
     prob = after.probabilities(lacking.logits, lacking.z_mm, lacking.series_key)
     found = score(
         "t", lacking, levels_of(lacking, prob), after, prior=np.full(6, 0.2), num_resamples=20,
-        model={"postprocessing": ""},
+        model={"postprocessing": "", "seen": ""},
     )  # fmt: skip
     epidural = found.levels["slice"].classes["epidural"]
     assert epidural.roc_auc == Estimate(None, None, None) and epidural.points == {}

@@ -51,8 +51,8 @@ def bootstrap_interval(
       seed: Of the draws.
 
     Returns:
-      The interval. NaN where more than 5 % of the resamples leave the statistic undefined; a few
-      of them are passed over.
+      The interval. NaN for a single group, of which nothing can be drawn but itself, and where more
+      than 5 % of the resamples leave the statistic undefined; a few of them are passed over.
 
     Raises:
       ValueError: If there is no group, or a number is out of range.
@@ -85,7 +85,8 @@ def bootstrap_interval(
         found.append(np.asarray(statistic(counts[:, member].astype(np.float64)), np.float64))
     values = np.concatenate(found)
     ends = np.stack([_quantile(values, (1 - level) / 2), _quantile(values, (1 + level) / 2)])
-    ends = np.where(np.isnan(values).mean(axis=0) > _MOST_UNDEFINED, np.nan, ends)
+    undefined = np.isnan(values).mean(axis=0) > _MOST_UNDEFINED
+    ends = np.where(undefined | (number == 1), np.nan, ends)
     low, high = ends if ends.ndim > 1 else ends.tolist()
     return Interval(low, high)
 
