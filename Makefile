@@ -43,6 +43,7 @@ $(BIN)/python:
 define install
 	if command -v uv >/dev/null; then uv pip install -q --python $(BIN)/python --require-hashes -r $(1); \
 	else $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r $(1); fi
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 endef
 
@@ -104,9 +105,9 @@ dist: $(VENV)/.dev ## wheel and sdist in dist/: the same bytes wherever they are
 
 # Those of fewer packages take the versions of the first.
 lock: ## compile the lock files from pyproject.toml (needs uv)
-	uv pip compile pyproject.toml $(addprefix --extra ,dev web codecs dask beam) $(LOCKED) -q --upgrade -o requirements-dev.lock
-	uv pip compile pyproject.toml --extra web $(LOCKED) -c requirements-dev.lock -q --upgrade -o requirements-web.lock
-	uv pip compile pyproject.toml $(LOCKED) -c requirements-dev.lock -q --upgrade -o requirements.lock
+	uv pip compile pyproject.toml $(addprefix --extra ,build dev web codecs dask beam) $(LOCKED) -q --upgrade -o requirements-dev.lock
+	uv pip compile pyproject.toml --extra build --extra web $(LOCKED) -c requirements-dev.lock -q --upgrade -o requirements-web.lock
+	uv pip compile pyproject.toml --extra build $(LOCKED) -c requirements-dev.lock -q --upgrade -o requirements.lock
 
 format: $(VENV)/.dev ## format and fix what can be
 	$(BIN)/ruff check --fix .
