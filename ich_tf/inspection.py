@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -102,7 +103,8 @@ def find_slice(data_dir: str | Path, identifier: str, hash_key: bytes = b"") -> 
     Args:
       data_dir: A finished conversion.
       identifier: An image id of the label CSV, an id as it is stored, a SOP instance UID (with
-        `/frame` for a frame), or the file's path, name, or name without extension.
+        `/frame` for a frame), or the file's path (within the source, from here, or absolute), name, or name
+        without extension.
       hash_key: What the conversion hashed ids with; empty for the public key.
 
     Raises:
@@ -113,6 +115,9 @@ def find_slice(data_dir: str | Path, identifier: str, hash_key: bytes = b"") -> 
     folder = Path(data_dir)
     shards.Manifest.load(folder)
     plan, source = load_plan(folder)
+    with contextlib.suppress(ValueError):
+        # A path from here, or from the root, is one within the source.
+        identifier = Path(identifier).absolute().relative_to(source.absolute()).as_posix()
     found = _matches(plan, identifier, hash_key)
     if len(found) > 1:
         several = ", ".join(one.path for _, one in found[:5])

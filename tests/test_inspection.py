@@ -98,10 +98,17 @@ def test_a_uid_needs_the_secret(strangers: Path) -> None:
         find_slice(strangers / "out", "1.2.1.4")
 
 
-def test_a_name_that_several_files_have(strangers: Path) -> None:
+def test_a_name_that_several_files_have(
+    strangers: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(InputError, match=r"name of 4 slices .*p0/x0.dcm"):
         find_slice(strangers / "out", "x0.dcm")
-    assert find_slice(strangers / "out", "p3/x0.dcm").record.slice_index == 0
+    found = find_slice(strangers / "out", "p3/x0.dcm")
+    assert found.record.slice_index == 0
+    path = strangers / "dicom" / "p3" / "x0.dcm"
+    assert find_slice(strangers / "out", str(path)).stored == found.stored
+    monkeypatch.chdir(strangers / "dicom")
+    assert find_slice(strangers / "out", "./p3/x0.dcm").stored == found.stored
 
 
 def test_what_was_left_out_says_why(strangers: Path, phantom_dir: Path, tmp_path: Path) -> None:

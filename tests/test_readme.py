@@ -12,8 +12,14 @@ from conftest import ROOT
 from ich_tf.labels import read_labels
 
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", (ROOT / "README.md").read_text("utf-8"), re.M | re.S)
-# What stands for what: a recipe for seconds, without weights from afar, and an image that is there.
-SMALL = {"configs/resnet50.flags": "configs/smoke.flags"}
+# A recipe for seconds, without weights from afar, in the place of the real one.
+SMALL = {"@resnet50": "@smoke"}
+# And the synthetic patients in that of the reader's own.
+MINE = {
+    "my_dicoms": "stage_2_train",
+    "my_labels.csv": "stage_2_train.csv",
+    "my_new_dicoms": "stage_2_test",
+}
 
 
 def test_every_block_says_what_it_is() -> None:
@@ -48,6 +54,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "ich_tf.train --flagfile=configs/smoke.flags --work_dir=runs/resnet50",
     ):
         subprocess.run([sys.executable, "-m", *command.split()], cwd=away, check=True)
+    for name, phantoms in MINE.items():
+        (away / name).symlink_to(away / "data/phantoms" / phantoms)
     return away
 
 

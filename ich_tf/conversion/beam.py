@@ -37,7 +37,7 @@ class BeamExecutor:
             import apache_beam  # noqa: F401
         except ImportError as error:
             raise InputError(
-                "--runner=beam needs the package apache-beam; pip install ich_tf[beam]."
+                "--runner=beam needs the package apache-beam; pip install 'ich_tf[beam]'."
             ) from error
         self._args = list(beam_args)
         self._folder = temporary_path(out_dir / "beam")

@@ -31,7 +31,7 @@ class DaskExecutor:
             import distributed
         except ImportError as error:
             raise InputError(
-                "--runner=dask needs the package distributed; pip install ich_tf[dask]."
+                "--runner=dask needs the package distributed; pip install 'ich_tf[dask]'."
             ) from error
         self._distributed: Any = distributed
         self._scheduler = scheduler
