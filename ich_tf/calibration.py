@@ -74,7 +74,8 @@ class Calibration:
         lines += [f"  {name:<12} {loss:.4f}" for name, loss in fitted["losses"].items()]
         lines.append(
             f"expected calibration error of any: {fitted['ece_before']:.4f} before, "
-            f"{fitted['ece_after']:.4f} after (on the patients it was fitted on)"
+            f"{fitted['ece_after']:.4f} after (on the patients it was fitted on; smoothing and "
+            "method are chosen by the loss, not by this)"
         )
         return "\n".join(lines)
 

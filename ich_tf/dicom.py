@@ -342,6 +342,8 @@ def _inflated(file: BinaryIO) -> BinaryIO:
     """The file itself; of a deflated one its content, inflated to a size that is bounded."""
     start = file.read(_META_BYTES)
     file.seek(0)
+    if not start:
+        raise DicomError(Reason.NOT_DICOM, "is empty; expected a DICOM file.")
     deflated = DeflatedExplicitVRLittleEndian.encode()
     if deflated not in start:
         return file

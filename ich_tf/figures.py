@@ -148,7 +148,8 @@ def contact_sheet(path: str | Path, examples: Sequence[Example], columns: int = 
         )
     height = figure.get_figheight()
     figure.suptitle(
-        "held-out slices: label above, prediction below. Research only.",
+        "held-out slices: label above, prediction below, green where any at 0.5 is right, "
+        "red where it is wrong. Research only.",
         color=_LIGHT,
         fontsize=10,
         y=1 - 0.2 / height,

@@ -103,8 +103,8 @@ def find_slice(data_dir: str | Path, identifier: str, hash_key: bytes = b"") -> 
     Args:
       data_dir: A finished conversion.
       identifier: An image id of the label CSV, an id as it is stored, a SOP instance UID (with
-        `/frame` for a frame), or the file's path (within the source, from here, or absolute), name, or name
-        without extension.
+        `/frame` for a frame), or the file's path (within the source, from here, or absolute),
+        name, or name without extension.
       hash_key: What the conversion hashed ids with; empty for the public key.
 
     Raises:

@@ -252,3 +252,10 @@ def test_messages_hold_no_text_of_the_file(keyword: str) -> None:
         read_slice(file.getvalue())
     assert "SMITH" not in str(caught.value)
     assert keyword in str(caught.value)
+
+
+def test_an_empty_file_is_said_to_be_empty():
+    with pytest.raises(DicomError, match="is empty"):
+        read_slice(b"")
+    with pytest.raises(DicomError, match="is empty"):
+        read_headers(io.BytesIO(b""))

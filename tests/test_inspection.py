@@ -98,9 +98,7 @@ def test_a_uid_needs_the_secret(strangers: Path) -> None:
         find_slice(strangers / "out", "1.2.1.4")
 
 
-def test_a_name_that_several_files_have(
-    strangers: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_name_that_several_files_have(strangers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match=r"name of 4 slices .*p0/x0.dcm"):
         find_slice(strangers / "out", "x0.dcm")
     found = find_slice(strangers / "out", "p3/x0.dcm")
