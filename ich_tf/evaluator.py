@@ -35,10 +35,10 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     manifest = Manifest.load(config.data_dir)
     manifest.split_shards(config.split)
     masks = Masks(config.masks_dir) if config.masks_dir else None
-    seen = seen_before(config.work_dir, manifest, config.split)
     strategy = make_strategy("mirrored")
     predictor = load_predictor(config.work_dir, strategy, calibrated=config.calibrated)
     predictor.check_data(manifest, config.work_dir)
+    seen = seen_before(config.work_dir, manifest, config.split)
     after = predictor.postprocessing
     if config.calibrated and not after.is_fitted:
         _LOG.warning(

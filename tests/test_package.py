@@ -92,3 +92,4 @@ def test_versions_follow_the_changelog() -> None:
     text = (ROOT / "CHANGELOG.md").read_text("utf-8")
     released = re.findall(r"^## (\d+\.\d+\.\d+) - \d{4}-\d\d-\d\d$", text, re.MULTILINE)
     assert released[0] == __version__
+    assert f"pip install ich_tf-{__version__}-py3" in (ROOT / "docs/kaggle.md").read_text("utf-8")
