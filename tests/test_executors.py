@@ -175,5 +175,5 @@ def test_a_missing_package_is_named(
     changes = {"runner": "beam"}
     if package == "distributed":
         changes = {"runner": "dask", "dask_scheduler": "tcp://127.0.0.1:1"}
-    with pytest.raises(InputError, match=r"pip install ich_tf\["):
+    with pytest.raises(InputError, match=r"pip install 'ich_tf\["):
         convert(config_for(phantom_dir, tmp_path / "out", **changes))

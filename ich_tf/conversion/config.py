@@ -11,9 +11,6 @@ from ich_tf.records import CROPS, ENCODINGS, LOSSY, SCHEMA_VERSION
 from ich_tf.windows import preset_windows
 
 RUNNERS = ("local", "dask", "beam")
-# The synthetic patients, which the demo makes.
-_DICOM_DIR = "data/phantoms/stage_2_train"
-_LABELS_CSV = "data/phantoms/stage_2_train.csv"
 # A change in any of these is another plan; the others say where and how fast.
 _PLANNED = (
     "image_size",
@@ -25,6 +22,10 @@ _PLANNED = (
     "seed",
     "shard_mb",
 )
+
+# The synthetic patients, which the demo makes.
+_DICOM_DIR = "data/phantoms/stage_2_train"
+_LABELS_CSV = "data/phantoms/stage_2_train.csv"
 
 
 def _flag(default: Any, help_text: str, choices: tuple[str, ...] | None = None) -> Any:
