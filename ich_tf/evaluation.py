@@ -61,8 +61,7 @@ class Evaluation:
         slices = self.levels[SLICE]
         lines = [
             f"{self.split}: {self.num_slices} slices, {self.num_series} series, "
-            f"{self.num_patients} patients; {self.model['postprocessing']}",
-            f"patients: {self.model['seen']}",
+            f"{self.num_patients} patients ({self.model['seen']}); {self.model['postprocessing']}",
             f"{'':<18}{'positive':>9}{'log loss':>10}{'constant':>10}   AUC [95 % interval]",
         ]
         lines += [
