@@ -25,6 +25,8 @@ LOCKED := --universal --python-version 3.10 --generate-hashes --no-emit-index-ur
 
 # A process a core, a file of tests whole in one of them: its fixtures are made once.
 PARALLEL := -n 2 --dist loadfile
+# Begun first, so that no process works on it when the other has nothing left.
+LONGEST := tests/test_resume.py
 
 DEMO := data/phantoms data/samples data/tfrecords runs/resnet50
 
@@ -78,7 +80,8 @@ coverage: $(VENV)/.dev ## the tests again, and which lines they reach
 	$(BIN)/python -m pytest -q -m "not slow" $(PARALLEL) --cov=ich_tf --cov-report=term:skip-covered
 
 test-slow: $(VENV)/.dev ## the tests that take minutes
-	$(BIN)/python -m pytest -m slow $(PARALLEL)
+	$(BIN)/python -m pytest -m slow $(PARALLEL) --no-loadscope-reorder $(LONGEST) \
+		$(filter-out $(LONGEST),$(wildcard tests/test_*.py))
 
 test-second: ## training, evaluation and prediction on TensorFlow 2.21 (SECOND_PYTHON=python3.13)
 	$(MAKE) setup-dev VENV=.venv-second PYTHON="$(SECOND_PYTHON)"
