@@ -443,6 +443,12 @@ def test_a_name_that_several_files_have_is_nobodys(namesakes: Path) -> None:
     assert not found
     assert reasons == ["LABEL_AMBIGUOUS", "LABEL_AMBIGUOUS"]
     assert not left
+    # Nor that of the one that lies in no folder.
+    (namesakes / "a" / "IM1.dcm").rename(namesakes / "IM1.dcm")
+    found, reasons, _ = matched(namesakes, ["IM1"])
+    assert not found and reasons == ["LABEL_AMBIGUOUS", "LABEL_AMBIGUOUS"]
+    found, reasons, _ = matched(namesakes, ["IM1.dcm", "b/IM1"])
+    assert len(found) == 2 and not reasons
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,8 @@ class LabelMatcher:
         """
         seen: set[str] = set()
         for source in sources:
-            (self._shared_stems if source.stem in seen else seen).add(source.stem)
+            stem = source.stem
+            (self._shared_stems if stem in seen else seen).add(stem)
 
     def take(self, source: Source, header: Header) -> tuple[str, Labels] | Rejection:
         """The id under which the CSV knows a slice, and its labels; or why it has none.
@@ -66,11 +67,15 @@ class LabelMatcher:
         path within the source, with its extension or without. A frame's number follows any.
         """
         suffix = f"/{header.frame}" if header.frame else ""
-        path = PurePosixPath(source.name)
-        names = [str(path.with_suffix("")), str(path)]
-        if source.stem not in self._shared_stems:
-            names.insert(0, source.stem)
-        candidates = dict.fromkeys([*(name + suffix for name in names), header.image_id])
+        stem = source.stem
+        is_shared = stem in self._shared_stems
+        candidates = dict.fromkeys(
+            [header.image_id] if is_shared else [stem + suffix, header.image_id]
+        )
+        if not any(name in self._labels or name in self._conflicts for name in candidates):
+            # A shared name does not become a path by lying in no folder.
+            paths = [one for one in _paths(source) if not (is_shared and one == stem)]
+            candidates = dict.fromkeys(path + suffix for path in paths)
         wrong = [name for name in candidates if name in self._conflicts]
         # What a slice took, no other one finds.
         found = {name: self._labels.pop(name) for name in candidates if name in self._labels}
@@ -82,7 +87,7 @@ class LabelMatcher:
             return _rejection(source, Reason.LABEL_CONFLICT, message)
         for image_id, labels in found.items():
             return image_id, labels
-        if source.stem not in names and source.stem + suffix in self._labels:
+        if is_shared and stem + suffix in self._labels:
             message = (
                 f"several files are named {PurePosixPath(source.name).name}, so that the label CSV "
                 "does not say whose labels it holds. Name images there by SOP instance UID, or by "
@@ -103,8 +108,7 @@ class LabelMatcher:
         """
         left = {*self._labels, *self._conflicts} - self._conflicting
         for source in sources:
-            path = PurePosixPath(source.name)
-            left.difference_update((source.stem, str(path), str(path.with_suffix(""))))
+            left.difference_update((source.stem, *_paths(source)))
         for number, image_id in enumerate(self._names, 1):
             if image_id in left:
                 yield Rejection(
@@ -113,6 +117,11 @@ class LabelMatcher:
                     Reason.IMAGE_MISSING.value,
                     f"image {number} of the label CSV has no file.",
                 )
+
+
+def _paths(source: Source) -> tuple[str, str]:
+    """The file's path within the source, with its extension and without."""
+    return source.name, source.name.removesuffix(PurePosixPath(source.name).suffix)
 
 
 def _rejection(source: Source, reason: Reason, message: str) -> Rejection:
