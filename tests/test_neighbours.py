@@ -93,7 +93,9 @@ def test_training_reads_the_same_order_with_neighbours(manifest):
         np.testing.assert_array_equal(three[..., 3:6], one)
 
 
-@pytest.mark.parametrize("backbone", ["resnet50", "efficientnet_b4"])
+@pytest.mark.parametrize(
+    "backbone", ["resnet50", pytest.param("efficientnet_b4", marks=pytest.mark.slow)]
+)
 def test_pretrained_weights_begin_by_seeing_the_middle_alone(backbone, tmp_path):
     application = APPLICATIONS[backbone]
     path = tmp_path / "notop.h5"

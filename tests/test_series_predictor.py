@@ -92,6 +92,7 @@ def test_test_patients_are_read_by_all_networks(
         np.testing.assert_allclose(np.stack([by_id[i] for i in ids[key]]), expected, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_prediction_equals_evaluation_whatever_the_batch_and_the_files_order(
     phantom_dir: Path, data_dir: Path, series_dir: Path, tmp_path: Path
 ) -> None:

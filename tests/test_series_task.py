@@ -98,6 +98,7 @@ def test_it_beats_the_slice_model(features: Path, tmp_path: Path, backbone: str)
     )
 
 
+@pytest.mark.slow
 def test_replicas_share_the_series(features: Path, tmp_path: Path) -> None:
     runs = [
         trainer.train(config(features, tmp_path / name, epochs=1, **changes))
@@ -111,6 +112,7 @@ def test_replicas_share_the_series(features: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(losses, losses[0], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_stopped_between_epochs_it_goes_on_to_the_same_weights(
     features: Path, tmp_path: Path
 ) -> None:
