@@ -12,7 +12,6 @@ import pandas as pd
 from ich_tf import metrics
 from ich_tf.config import SERIES_BACKBONES, EvaluateConfig, TrainConfig
 from ich_tf.evaluator import evaluate
-from ich_tf.interruption import Interruption
 from ich_tf.labels import CLASSES
 from ich_tf.series_features import FeatureManifest
 from ich_tf.shards import Manifest, write_text
@@ -37,10 +36,7 @@ def train_folds(config: TrainConfig) -> list[TrainResult]:
     """
     of_series = config.backbone in SERIES_BACKBONES
     num_folds = (FeatureManifest if of_series else Manifest).load(config.data_dir).num_folds
-    with Interruption() as interruption:
-        strategy = make_strategy(
-            config.strategy, config.cpu_replicas, lambda: interruption.requested
-        )
+    strategy = make_strategy(config.strategy, config.cpu_replicas)
     results, tables = [], []
     for fold in range(num_folds):
         work_dir = Path(config.work_dir) / fold_name(fold)
