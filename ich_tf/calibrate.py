@@ -7,8 +7,8 @@ Writes calibration.json into --work_dir, which evaluate, predict and export then
 0 done; 1 data or a model cannot be used; 2 wrong usage.
 """
 
-from ich_tf import command
-from ich_tf.config import CalibrateConfig
+from ich_tf.inference.config import CalibrateConfig
+from ich_tf.runtime import command
 
 command.define_flags(CalibrateConfig)
 
@@ -16,7 +16,7 @@ command.define_flags(CalibrateConfig)
 def main() -> None:
     """Flags -> config -> calibration -> a few lines."""
     config = command.config_from_flags(CalibrateConfig)
-    from ich_tf.calibration import calibrate
+    from ich_tf.inference.calibration import calibrate
 
     print(calibrate(config).report())
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from absl import flags
 
-from ich_tf import command
+from ich_tf.runtime import command
 
 _SUBMISSION_CSV = flags.DEFINE_string(
     "submission_csv", "runs/resnet50/submission.csv", "What ich_tf.predict wrote."
@@ -23,7 +23,7 @@ _SAMPLE_CSV = flags.DEFINE_string(
 def main() -> None:
     """Reads both, and says what is wrong."""
     from ich_tf.errors import InputError
-    from ich_tf.submission import check_submission
+    from ich_tf.inference.prediction.submission import check_submission
 
     problems = check_submission(_SUBMISSION_CSV.value, _SAMPLE_CSV.value)
     if problems:

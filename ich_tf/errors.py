@@ -20,3 +20,7 @@ class ConfigError(UsageError):
 
 class Terminated(Exception):  # noqa: N818 - no error: it was asked for
     """The process was told to end, and has saved what it could. Commands exit with 143."""
+
+
+class DataError(InputError):
+    """A file or folder of a conversion or run: missing, unfinished, damaged, another version."""

@@ -6,15 +6,15 @@ Writes metrics.json and predictions.csv. Exit codes: 0 done; 1 data or model can
 2 wrong usage.
 """
 
-from ich_tf import command
-from ich_tf.config import EvaluateConfig
+from ich_tf.evaluation.config import EvaluateConfig
+from ich_tf.runtime import command
 
 command.define_flags(EvaluateConfig)
 
 
 def main() -> None:
     """Flags -> config -> evaluation -> table."""
-    from ich_tf.evaluator import evaluate
+    from ich_tf.evaluation.evaluate import evaluate
 
     print(evaluate(command.config_from_flags(EvaluateConfig)).report())
 

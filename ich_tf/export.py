@@ -7,8 +7,8 @@ what it takes and holds the hash of every file. Research only: not for clinical 
 done; 1 no model, or the version is there already; 2 wrong usage.
 """
 
-from ich_tf import command
-from ich_tf.config import ExportConfig
+from ich_tf.inference.config import ExportConfig
+from ich_tf.runtime import command
 
 command.define_flags(ExportConfig)
 
@@ -16,7 +16,7 @@ command.define_flags(ExportConfig)
 def main() -> None:
     """Flags -> config -> export -> path."""
     config = command.config_from_flags(ExportConfig)
-    from ich_tf.saved_model import export
+    from ich_tf.inference.export import export
 
     print(export(config))
 

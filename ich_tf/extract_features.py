@@ -7,8 +7,8 @@ No patient's features come from a network that was trained on him. Exit codes: 0
 runs cannot be used; 2 wrong usage.
 """
 
-from ich_tf import command
-from ich_tf.config import ExtractConfig
+from ich_tf.inference.config import ExtractConfig
+from ich_tf.runtime import command
 
 command.define_flags(ExtractConfig)
 
@@ -16,7 +16,7 @@ command.define_flags(ExtractConfig)
 def main() -> None:
     """Flags -> config -> features -> a few lines."""
     config = command.config_from_flags(ExtractConfig)
-    from ich_tf.feature_extraction import extract, summary
+    from ich_tf.inference.feature_extraction import extract, summary
 
     print(summary(extract(config)))
 

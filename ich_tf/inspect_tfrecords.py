@@ -10,7 +10,7 @@ from pathlib import Path
 
 from absl import flags
 
-from ich_tf import command
+from ich_tf.runtime import command
 
 _DATA_DIR = flags.DEFINE_string("data_dir", "data/tfrecords", "Folder of shards.")
 _ID = flags.DEFINE_string("id", "", "Image id, SOP instance UID, or path or name of a file.")
@@ -34,8 +34,8 @@ def main() -> None:
 
     import cv2
 
+    from ich_tf.conversion.inspection import find_slice
     from ich_tf.conversion.pseudonyms import read_hash_key
-    from ich_tf.inspection import find_slice
 
     found = find_slice(_DATA_DIR.value, _ID.value, read_hash_key(_HASH_KEY_FILE.value))
     out_png = Path(_OUT_PNG.value or f"{found.record.source_id.replace('/', '_')}.png")

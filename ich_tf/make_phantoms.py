@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from ich_tf import command
 from ich_tf.phantom.config import PhantomConfig
+from ich_tf.runtime import command
 
 if TYPE_CHECKING:
     from ich_tf.phantom import Summary
@@ -35,7 +35,7 @@ command.define_flags(PhantomConfig)
 def main() -> None:
     """Flags -> config -> files -> summary."""
     from ich_tf.phantom import write_dataset
-    from ich_tf.progress import track
+    from ich_tf.runtime.progress import track
 
     config = command.config_from_flags(PhantomConfig)
     start = time.monotonic()

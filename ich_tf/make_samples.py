@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from ich_tf import command
+from ich_tf.runtime import command
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def _series(source: Path) -> list[list[Path]]:
-    from ich_tf.dicom import read_headers
+    from ich_tf.dicom.reader import read_headers
 
     found: dict[str, list[Path]] = {}
     for path in sorted(source.glob("*.dcm")):

@@ -7,8 +7,8 @@ Stopped at any moment, the same command continues. Exit codes: 0 done; 1 nothing
 converted, or more inputs were left out than --max_bad_fraction; 2 wrong usage.
 """
 
-from ich_tf import command
 from ich_tf.conversion.config import ConversionConfig
+from ich_tf.runtime import command
 
 command.define_flags(ConversionConfig)
 

@@ -6,8 +6,8 @@ Research only: not for clinical use. Exit codes: 0 done, files that could not be
 listed; 1 no model, or nothing to predict; 2 wrong usage.
 """
 
-from ich_tf import command
-from ich_tf.config import PredictConfig
+from ich_tf.inference.config import PredictConfig
+from ich_tf.runtime import command
 
 command.define_flags(PredictConfig)
 
@@ -15,7 +15,7 @@ command.define_flags(PredictConfig)
 def main() -> None:
     """Flags -> config -> prediction -> paths."""
     config = command.config_from_flags(PredictConfig)
-    from ich_tf.prediction import predict
+    from ich_tf.inference.prediction.predict import predict
 
     print(predict(config).report())
 

@@ -6,7 +6,7 @@ Research only: not for clinical use. Needs the extra `web`. Exit codes: 0 stoppe
 the state folder or port cannot be used; 2 wrong usage.
 """
 
-from ich_tf import command
+from ich_tf.runtime import command
 from ich_tf.serving.config import ServeConfig
 
 command.define_flags(ServeConfig)

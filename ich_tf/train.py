@@ -12,8 +12,8 @@ training_curves.png, config.json, run.json, tensorboard/ and checkpoints/.
 
 from __future__ import annotations
 
-from ich_tf import command
-from ich_tf.config import ALL_FOLDS, TrainConfig
+from ich_tf.runtime import command
+from ich_tf.training.config import ALL_FOLDS, TrainConfig
 
 command.define_flags(TrainConfig)
 
@@ -22,8 +22,8 @@ def main() -> None:
     """Flags -> config -> `trainer.train`, or one run a fold."""
     config = command.config_from_flags(TrainConfig)
     # TensorFlow loads here, so that --help and a wrong flag answer at once.
-    from ich_tf.cross_validation import train_folds
-    from ich_tf.trainer import train
+    from ich_tf.evaluation.cross_validation import train_folds
+    from ich_tf.training.trainer import train
 
     if config.validation_fold == ALL_FOLDS:
         train_folds(config)

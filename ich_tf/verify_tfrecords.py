@@ -7,7 +7,7 @@ Exit codes: 0 all is well, or was repaired; 1 something is wrong; 2 wrong usage.
 
 from absl import flags
 
-from ich_tf import command
+from ich_tf.runtime import command
 
 _DATA_DIR = flags.DEFINE_string("data_dir", "data/tfrecords", "Folder of shards.")
 _FULL = flags.DEFINE_bool("full", False, "Read every byte: hashes, CRCs, every record.")
@@ -23,9 +23,9 @@ _NUM_WORKERS = flags.DEFINE_integer(
 def main() -> None:
     """Flags -> verification -> repair."""
     from ich_tf.conversion.repair import repair
+    from ich_tf.conversion.verification import verify
     from ich_tf.errors import InputError
-    from ich_tf.shards import shard_of
-    from ich_tf.verification import verify
+    from ich_tf.records.data_files import shard_of
 
     problems = verify(_DATA_DIR.value, _FULL.value)
     for problem in problems:

@@ -1,6 +1,6 @@
 import os
 
-# Before anything imports TensorFlow; the commands set the same (ich_tf/command.py).
+# Before anything imports TensorFlow; the commands set the same (ich_tf/runtime/command.py).
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 

@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 import pydicom
 import pytest
-from conftest import ROOT
-from made_up import make_run
-from serving import running
+
+from tests.conftest import ROOT
+from tests.support.made_up import make_run
+from tests.support.serving import running
 
 DOCS = ROOT / "docs/api.md"
 

@@ -9,9 +9,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
 
 from ich_tf import __version__
+from tests.conftest import ROOT
 
 
 def copy_checkout(target: Path) -> None:
@@ -53,11 +53,11 @@ def test_the_wheel_holds_the_package(built: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         (points,) = [name for name in names if name.endswith("entry_points.txt")]
-        assert "ich-tf = ich_tf.cli:main" in archive.read(points).decode()
+        assert "ich-tf = ich_tf.__main__:main" in archive.read(points).decode()
     assert {name.split("/")[0] for name in names} == {"ich_tf", f"ich_tf-{__version__}.dist-info"}
     assert {name for name in names if name.endswith(".py")} == modules()
     assert {f"ich_tf/configs/{path.name}" for path in (ROOT / "configs").iterdir()} <= names
-    for folder in ("serving/static", "templates"):
+    for folder in ("serving/static", "serving/templates", "runtime/templates"):
         files = {path.relative_to(ROOT).as_posix() for path in (ROOT / "ich_tf" / folder).iterdir()}
         assert files <= names
     assert "ich_tf/py.typed" in names

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from absl import flags
 
-from ich_tf import command
+from ich_tf.runtime import command
 from tools.steps import make_records, run_step
 
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Of the trainings.")
@@ -35,7 +35,7 @@ _ROWS = (
 
 def main() -> None:
     """Data, runs, table."""
-    from ich_tf.shards import write_text
+    from ich_tf.runtime.files import write_text
 
     out_dir = Path(_OUT_DIR.value)
     records = make_records(
@@ -94,7 +94,7 @@ def _losses(records: Path, folder: Path, seed: str) -> list[float]:
 
 def _evaluate(records: Path, work_dir: Path, name: str) -> float:
     """The loss of a work dir as it stands; `plain` leaves its calibration aside."""
-    from ich_tf.shards import read_json
+    from ich_tf.runtime.files import read_json
 
     out_dir = work_dir / "evaluation" / name
     run_step(

@@ -14,7 +14,7 @@ from typing import Any
 
 from absl import flags
 
-from ich_tf import command
+from ich_tf.runtime import command
 from tools.steps import make_records, run_step
 
 _OUT_DIR = flags.DEFINE_string(
@@ -40,7 +40,8 @@ _METHODS = {
 
 def main() -> None:
     """Data, run, tables."""
-    from ich_tf.shards import Manifest, write_text
+    from ich_tf.records.manifest import Manifest
+    from ich_tf.runtime.files import write_text
 
     out_dir = Path(_OUT_DIR.value)
     work_dir = out_dir / "run"
@@ -64,13 +65,13 @@ def main() -> None:
 
 
 def _tables(manifest: Any, work_dir: Path, masks_dir: Path) -> str:
-    from ich_tf.calibration import fit_postprocessing
-    from ich_tf.explanation import measure_heat_maps
-    from ich_tf.masks import Masks
-    from ich_tf.postprocessing import Postprocessing
-    from ich_tf.predictor import Predictor
-    from ich_tf.series_predictor import load_predictor
-    from ich_tf.strategies import make_strategy
+    from ich_tf.evaluation.heat_maps import measure_heat_maps
+    from ich_tf.evaluation.masks import Masks
+    from ich_tf.inference.calibration import fit_postprocessing
+    from ich_tf.inference.postprocessing.postprocessing import Postprocessing
+    from ich_tf.inference.series_predictor import load_predictor
+    from ich_tf.inference.slice_predictor import Predictor
+    from ich_tf.runtime.strategies import make_strategy
 
     members = load_predictor(work_dir, make_strategy("one"), calibrated=False).members
     lines = [

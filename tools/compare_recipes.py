@@ -14,7 +14,7 @@ from pathlib import Path
 
 from absl import flags
 
-from ich_tf import command
+from ich_tf.runtime import command
 from tools.steps import make_records, run_step
 
 _RECIPES = flags.DEFINE_list(
@@ -33,7 +33,7 @@ _TRAIN_FLAGS = flags.DEFINE_list("train_flags", [], "More flags of ich_tf.train,
 
 def main() -> None:
     """Data, runs, table."""
-    from ich_tf.shards import read_json, write_text
+    from ich_tf.runtime.files import read_json, write_text
 
     out_dir = Path(_OUT_DIR.value)
     records = make_records(

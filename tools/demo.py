@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ich_tf import command
+from ich_tf.runtime import command
 from tools.steps import run_step
 
 _PHANTOMS = Path("data/phantoms")
@@ -52,10 +52,10 @@ def main() -> None:
 def _draw() -> Path:
     import pandas as pd
 
-    from ich_tf.figures import Example, contact_sheet
     from ich_tf.labels import CLASSES
-    from ich_tf.shards import Manifest
-    from ich_tf.stored_slices import read_stored
+    from ich_tf.records.manifest import Manifest
+    from ich_tf.records.stored_slices import read_stored
+    from tools.figures import Example, contact_sheet
 
     manifest = Manifest.load(_RECORDS)
     table = pd.read_csv(_RUN / "evaluation/test/predictions.csv").set_index("source_id")

@@ -11,7 +11,7 @@ from typing import Any
 
 from absl import flags
 
-from ich_tf import command
+from ich_tf.runtime import command
 
 _OUT_DIR = flags.DEFINE_string("out_dir", "docs", "Where the pictures go.")
 _SLICES = 3
@@ -32,10 +32,10 @@ def main() -> None:
     import numpy as np
     import tensorflow as tf
 
-    from ich_tf.augment import augment_batch
-    from ich_tf.config import TrainConfig
-    from ich_tf.figures import picture_grid
+    from ich_tf.training.augmentation import augment_batch
+    from ich_tf.training.config import TrainConfig
     from ich_tf.windows import apply_windows, preset_windows
+    from tools.figures import picture_grid
 
     stored = _bleeding_slices()
     labels = np.zeros((len(stored), 6), np.float32)
@@ -60,10 +60,10 @@ def _bleeding_slices() -> Any:
 
     from ich_tf.conversion.config import ConversionConfig
     from ich_tf.conversion.convert import convert
-    from ich_tf.input_pipeline import eval_batches
     from ich_tf.labels import ANY
     from ich_tf.phantom import PhantomConfig, write_dataset
-    from ich_tf.shards import Manifest
+    from ich_tf.records.input_pipeline import eval_batches
+    from ich_tf.records.manifest import Manifest
 
     with tempfile.TemporaryDirectory() as folder:
         phantoms, records = Path(folder) / "phantoms", Path(folder) / "records"

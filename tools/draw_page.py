@@ -14,7 +14,7 @@ from typing import Any
 
 from absl import flags
 
-from ich_tf import command
+from ich_tf.runtime import command
 
 _WORK_DIR = flags.DEFINE_string("work_dir", "runs/resnet50", "Folder of a model.")
 _REPORT = flags.DEFINE_string(

@@ -1,6 +1,7 @@
 """The command `ich_tf.inspect_tfrecords`, by its name in a checkout."""
 
-from ich_tf import command, inspect_tfrecords
+from ich_tf import inspect_tfrecords
+from ich_tf.runtime import command
 
 if __name__ == "__main__":
     command.run(inspect_tfrecords.main, inspect_tfrecords.__doc__)

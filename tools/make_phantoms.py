@@ -1,6 +1,7 @@
 """The command `ich_tf.make_phantoms`, by its name in a checkout."""
 
-from ich_tf import command, make_phantoms
+from ich_tf import make_phantoms
+from ich_tf.runtime import command
 
 if __name__ == "__main__":
     command.run(make_phantoms.main, make_phantoms.__doc__)

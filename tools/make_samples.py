@@ -1,6 +1,7 @@
 """The command `ich_tf.make_samples`, by its name in a checkout."""
 
-from ich_tf import command, make_samples
+from ich_tf import make_samples
+from ich_tf.runtime import command
 
 if __name__ == "__main__":
     command.run(make_samples.main, make_samples.__doc__)

@@ -1,1 +1,1 @@
-"""DICOM files and a label CSV -> TFRecord shards: index, plan, execute."""
+"""Conversion: DICOM files and a label CSV become verified TFRecord shards."""

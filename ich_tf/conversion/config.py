@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ich_tf.errors import ConfigError
-from ich_tf.records import CROPS, ENCODINGS, LOSSY, SCHEMA_VERSION
+from ich_tf.records.schema import CROPS, ENCODINGS, LOSSY, SCHEMA_VERSION
 from ich_tf.windows import preset_windows
 
 RUNNERS = ("local", "dask", "beam")

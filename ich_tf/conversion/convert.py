@@ -8,21 +8,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ich_tf import shards
+from ich_tf import errors
 from ich_tf.conversion.config import ConversionConfig
-from ich_tf.conversion.execute import ShardTask, sources_sha256, write_shard
-from ich_tf.conversion.executor import Executor
 from ich_tf.conversion.index import SliceIndex, index
 from ich_tf.conversion.matching import LabelMatcher
 from ich_tf.conversion.plan import Plan, PlannedShard, load_plan, make_plan
 from ich_tf.conversion.pseudonyms import read_hash_key
-from ich_tf.conversion.rejection import Rejection
 from ich_tf.conversion.runners import make_executor
 from ich_tf.conversion.summary import ConversionResult, finish
-from ich_tf.dicom import Reason
+from ich_tf.conversion.write_shard import ShardTask, sources_sha256, write_shard
+from ich_tf.dicom.reasons import Reason, Rejection
+from ich_tf.dicom.sources import Source, list_sources
 from ich_tf.errors import InputError
-from ich_tf.sources import Source, list_sources
-from ich_tf.splits import UNLABELLED
+from ich_tf.records import data_files, shards
+from ich_tf.records.splits import UNLABELLED
+from ich_tf.runtime import files
+from ich_tf.runtime.executors.base import Executor
 
 _LOG = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ def convert(config: ConversionConfig) -> ConversionResult:
     sources = list_sources(config.dicom_dir)
     previous = open_folder(out_dir, config)
     if out_dir.is_dir():
-        shards.remove_temporaries(out_dir)
+        files.remove_temporaries(out_dir)
     with make_executor(config) as executor:
         plan, _ = plan_conversion(config, sources, executor, previous)
         root = sources[0].root
@@ -50,12 +51,12 @@ def convert(config: ConversionConfig) -> ConversionResult:
             _LOG.info("%d of %d shards are done already", kept, len(plan.shards))
         out_dir.mkdir(parents=True, exist_ok=True)
         if unfinished or previous is None or previous.sha256 != plan.sha256:
-            (out_dir / shards.SUCCESS).unlink(missing_ok=True)
-        shards.write_parts(out_dir / shards.PLAN, plan.json_lines(root))
+            (out_dir / data_files.SUCCESS).unlink(missing_ok=True)
+        files.write_parts(out_dir / data_files.PLAN, plan.json_lines(root))
         _remove_others(out_dir, plan)
         write_shards(plan, unfinished, root, out_dir, executor)
     # Of a cluster's workers that were killed, while others finished their work.
-    shards.remove_temporaries(out_dir)
+    files.remove_temporaries(out_dir)
     return finish(out_dir, plan, root, kept)
 
 
@@ -143,9 +144,9 @@ def too_many_bad(
         return None
     commonest = ", ".join(f"{count} {reason}" for reason, count in rejections.items())
     where = (
-        f"Run without --dry_run for each one's reason in {shards.QUARANTINE}"
+        f"Run without --dry_run for each one's reason in {data_files.QUARANTINE}"
         if config.dry_run
-        else f"The rest is converted. See {Path(config.out_dir) / shards.QUARANTINE} for each "
+        else f"The rest is converted. See {Path(config.out_dir) / data_files.QUARANTINE} for each "
         "one's reason"
     )
     return (
@@ -161,9 +162,9 @@ def open_folder(out_dir: Path, config: ConversionConfig) -> Plan | None:
     Raises:
       InputError: If the folder holds another conversion, or something else.
     """
-    if not out_dir.is_dir() or not any(not shards.is_temporary(one) for one in out_dir.iterdir()):
+    if not out_dir.is_dir() or not any(not files.is_temporary(one) for one in out_dir.iterdir()):
         return None
-    if not (out_dir / shards.PLAN).is_file():
+    if not (out_dir / data_files.PLAN).is_file():
         raise InputError(
             f"{out_dir}: is not empty and holds no conversion. Give an empty --out_dir."
         )
@@ -171,7 +172,7 @@ def open_folder(out_dir: Path, config: ConversionConfig) -> Plan | None:
         return None
     try:
         plan, _ = load_plan(out_dir)
-    except shards.DataError as error:
+    except errors.DataError as error:
         _LOG.info("%s Planning anew; shards that fit are kept.", error)
         return None
     was_labelled = UNLABELLED not in plan.patients
@@ -224,8 +225,8 @@ def _remove_others(out_dir: Path, plan: Plan) -> None:
     """Removes the shards of an earlier plan that this one does not have."""
     names = {one.name for one in plan.shards}
     for path in out_dir.glob("*-of-*.tfrecord*"):
-        if shards.shard_of(path.name) not in names:
-            shards.remove_shard(out_dir / shards.shard_of(path.name))
+        if data_files.shard_of(path.name) not in names:
+            shards.remove_shard(out_dir / data_files.shard_of(path.name))
 
 
 def _commonest(rejections: Sequence[Rejection]) -> str:

@@ -16,12 +16,12 @@ from pydicom.uid import UID
 
 from ich_tf.conversion.config import ConversionConfig
 from ich_tf.conversion.convert import open_folder, plan_conversion, shard_tasks, unfinished_shards
-from ich_tf.conversion.execute import ShardTask, write_shard
-from ich_tf.conversion.local import LocalExecutor
 from ich_tf.conversion.plan import PlannedSeries, PlannedShard
-from ich_tf.decoders import can_decode, why_not
-from ich_tf.shards import read_sidecar
-from ich_tf.sources import list_sources
+from ich_tf.conversion.write_shard import ShardTask, write_shard
+from ich_tf.dicom.decoders import can_decode, why_not
+from ich_tf.dicom.sources import list_sources
+from ich_tf.records.shards import read_sidecar
+from ich_tf.runtime.executors.local import LocalExecutor
 
 # Slices that are converted to see how large and how slow they are: half a second's work.
 _SAMPLE = 64

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ich_tf import shards, tfrecord
+from ich_tf import errors
 from ich_tf.conversion.plan import PlannedShard, PlannedSlice
-from ich_tf.records import CorruptRecordError, SliceRecord, decode
+from ich_tf.records import data_files, manifest, shards, tfrecord
+from ich_tf.records.example import decode
+from ich_tf.records.schema import CorruptRecordError, SliceRecord
 
 
 @dataclass(frozen=True)
@@ -37,9 +39,9 @@ class StoredRecord:
         try:
             return decode(tfrecord.read_record(self.shard, self.offset))
         except (tfrecord.CorruptShardError, CorruptRecordError) as error:
-            raise shards.DataError(
+            raise errors.DataError(
                 f"{self.shard}: record {self.number} is damaged ({error}) "
-                f"{shards.repair_advice(self.shard.parent)}"
+                f"{manifest.repair_advice(self.shard.parent)}"
             ) from error
 
 
@@ -59,9 +61,9 @@ def stored_records(folder: Path, shard: PlannedShard) -> Sequence[StoredRecord]:
     written = written_slices(shard, shards.read_sidecar(path))
     places = shards.read_index(path)
     if len(places) != len(written):
-        raise shards.DataError(
-            f"{shards.index_path(path)}: has {len(places)} records; the plan and the sidecar say "
-            f"{len(written)}. {shards.repair_advice(folder)}"
+        raise errors.DataError(
+            f"{data_files.index_path(path)}: has {len(places)} records; the plan and the sidecar "
+            f"say {len(written)}. {manifest.repair_advice(folder)}"
         )
     return [
         StoredRecord(path, planned, number, offset, size)

@@ -7,10 +7,10 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from ich_tf.conversion.pseudonyms import pseudonym
-from ich_tf.conversion.rejection import Rejection
-from ich_tf.dicom import Header, Reason
+from ich_tf.dicom.reader import Header
+from ich_tf.dicom.reasons import Reason, Rejection
+from ich_tf.dicom.sources import Source
 from ich_tf.labels import read_labels_and_conflicts
-from ich_tf.sources import Source
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -17,12 +17,15 @@ from typing import Any
 
 import numpy as np
 
-from ich_tf import series, splits
 from ich_tf.conversion.config import ConversionConfig
 from ich_tf.conversion.index import IndexedSlice, SliceIndex
 from ich_tf.conversion.pseudonyms import pseudonym
-from ich_tf.conversion.rejection import Rejection
-from ich_tf.shards import PLAN, DataError, image_shape, shard_name
+from ich_tf.dicom import series
+from ich_tf.dicom.reasons import Rejection
+from ich_tf.errors import DataError
+from ich_tf.records import splits
+from ich_tf.records.data_files import PLAN, shard_name
+from ich_tf.records.manifest import image_shape
 
 _LOG = logging.getLogger(__name__)
 # Measured on a real series: a windowed head compresses to a quarter of its raw bytes.

@@ -7,11 +7,13 @@ from collections.abc import Collection
 from pathlib import Path
 
 from ich_tf.conversion.convert import write_shards
-from ich_tf.conversion.local import LocalExecutor
 from ich_tf.conversion.plan import load_plan
 from ich_tf.conversion.summary import finish
-from ich_tf.errors import InputError
-from ich_tf.shards import SUCCESS, DataError, Manifest, read_sidecar
+from ich_tf.errors import DataError, InputError
+from ich_tf.records.data_files import SUCCESS
+from ich_tf.records.manifest import Manifest
+from ich_tf.records.shards import read_sidecar
+from ich_tf.runtime.executors.local import LocalExecutor
 
 
 def repair(

@@ -13,14 +13,14 @@ import cv2
 import numpy as np
 from pydicom.uid import UID
 
-from ich_tf import pages
 from ich_tf.conversion.lookup import StoredRecord, stored_records, written_slices
 from ich_tf.conversion.plan import Plan, PlannedShard, PlannedSlice
+from ich_tf.dicom.reasons import Reason, Repair
 from ich_tf.labels import CLASSES
-from ich_tf.reasons import Reason, Repair
-from ich_tf.records import read_image
-from ich_tf.shards import Sidecar
-from ich_tf.splits import UNLABELLED
+from ich_tf.records.images import read_image
+from ich_tf.records.shards import Sidecar
+from ich_tf.records.splits import UNLABELLED
+from ich_tf.runtime import html
 from ich_tf.windows import apply_windows, preset_windows
 
 _PICTURES, _PICTURE_PIXELS = 8, 112
@@ -62,25 +62,23 @@ def report_html(
         "splits": _splits(plan, manifest),
         "hu": _hounsfield(manifest["hu"]),
         **_geometry(plan),
-        "spacings": pages.count_rows(manifest["spacings"]),
+        "spacings": html.count_rows(manifest["spacings"]),
         "oddities": {
             "gaps within series": manifest["series_gaps"],
             "slices at the place of another": manifest["duplicate_positions"],
             "slices of a tilted gantry": manifest["num_tilted"],
         },
-        "scanners": pages.count_rows(manifest["scanners"]),
-        "transfer_syntaxes": pages.count_rows(
+        "scanners": html.count_rows(manifest["scanners"]),
+        "transfer_syntaxes": html.count_rows(
             {names[uid]: count for uid, count in manifest["transfer_syntaxes"].items()}
         ),
-        "decoders": pages.count_rows(manifest["decoders"]),
-        "repairs": pages.count_rows(
-            manifest["repairs"], {one.value: one.meaning for one in Repair}
-        ),
+        "decoders": html.count_rows(manifest["decoders"]),
+        "repairs": html.count_rows(manifest["repairs"], {one.value: one.meaning for one in Repair}),
         "quarantine": _left_out(quarantine),
         "versions": sorted(manifest["versions"].items()),
         "shards": manifest["shards"],
     }
-    return pages.render("conversion.html", content)
+    return html.render("ich_tf.conversion", "conversion.html", content)
 
 
 def _headline(plan: Plan, manifest: Mapping[str, Any], left_out: int) -> list[tuple[str, str]]:
@@ -143,7 +141,7 @@ def _picture(stored: StoredRecord, windows: tuple[str, ...]) -> dict[str, str]:
     labels = [name for name, label in zip(CLASSES, record.labels, strict=True) if label]
     said = ", ".join(labels) or ("no hemorrhage" if record.label_present else "unlabelled")
     return {
-        "data": pages.png_base64(grey),
+        "data": html.png_base64(grey),
         "id": record.source_id,
         "text": f"Slice {record.source_id}: {said}",
     }
@@ -170,7 +168,7 @@ def _splits(plan: Plan, manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _hounsfield(hu: Mapping[str, Any]) -> dict[str, Any]:
     counts = hu["histogram"]
     names = [f"{32 * i - 1024} to {32 * i - 992} HU" for i in range(len(counts))]
-    chart = pages.column_chart(counts, names, _HU_MARKS, width=760, log=True)
+    chart = html.column_chart(counts, names, _HU_MARKS, width=760, log=True)
     units = {name: hu[name] for name in ("mean", "min", "max")}
     said = {name: "-" if value is None else f"{value:.0f}" for name, value in units.items()}
     return {**said, "chart": chart}
@@ -201,7 +199,7 @@ def _histogram(values: Sequence[float], *, whole: bool) -> dict[str, Any]:
     names = [f"{i * width:g}" for i in range(len(counts))]
     every = max(1, round(len(counts) / 8))
     marks = {i + 0.5: names[i] for i in range(0, len(counts), every)}
-    return pages.column_chart(counts, names, marks)
+    return html.column_chart(counts, names, marks)
 
 
 def _left_out(quarantine: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:

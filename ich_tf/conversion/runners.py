@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ich_tf.conversion.config import ConversionConfig
-from ich_tf.conversion.executor import Executor
-from ich_tf.conversion.local import LocalExecutor
+from ich_tf.runtime.executors.base import Executor
+from ich_tf.runtime.executors.local import LocalExecutor
 
 
 def make_executor(config: ConversionConfig) -> Executor:
@@ -17,11 +17,11 @@ def make_executor(config: ConversionConfig) -> Executor:
     """
     # Imported on use: both take seconds, and are optional.
     if config.runner == "dask":
-        from ich_tf.conversion.dask import DaskExecutor
+        from ich_tf.runtime.executors.dask import DaskExecutor
 
         return DaskExecutor(config.dask_scheduler)
     if config.runner == "beam":
-        from ich_tf.conversion.beam import BeamExecutor
+        from ich_tf.runtime.executors.beam import BeamExecutor
 
         return BeamExecutor(config.beam_args, Path(config.out_dir))
     return LocalExecutor(config.num_workers)

@@ -14,13 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from ich_tf import series, shards
 from ich_tf.conversion.plan import Plan
 from ich_tf.conversion.report import report_html
 from ich_tf.conversion.tfds import TFDS_FILES, tfds_files
+from ich_tf.dicom import series
 from ich_tf.labels import CLASSES
-from ich_tf.records import SCHEMA_VERSION
-from ich_tf.splits import UNLABELLED
+from ich_tf.records import data_files, manifest, shards
+from ich_tf.records.schema import SCHEMA_VERSION
+from ich_tf.records.splits import UNLABELLED
+from ich_tf.runtime import files
 from ich_tf.windows import stored_to_hu
 
 
@@ -72,17 +74,17 @@ def finish(out_dir: Path, plan: Plan, root: Path, num_kept: int = 0) -> Conversi
       DataError: If a shard is not there.
     """
     sidecars = [shards.read_sidecar(out_dir / one.name) for one in plan.shards]
-    shards.write_parts(out_dir / shards.PLAN, plan.json_lines(root))
+    files.write_parts(out_dir / data_files.PLAN, plan.json_lines(root))
     manifest, quarantine = _manifest(plan, sidecars), _quarantine(plan, sidecars)
     summaries = summary_files(plan, sidecars)
     for name in TFDS_FILES:
         if name not in summaries:
             (out_dir / name).unlink(missing_ok=True)
     for name, text in summaries.items():
-        shards.write_text(out_dir / name, text)
+        files.write_text(out_dir / name, text)
     report = report_html(out_dir, plan, sidecars, manifest, quarantine)
-    shards.write_text(out_dir / shards.REPORT, report)
-    shards.write_text(out_dir / shards.SUCCESS, success_text(out_dir, sidecars, summaries))
+    files.write_text(out_dir / data_files.REPORT, report)
+    files.write_text(out_dir / data_files.SUCCESS, success_text(out_dir, sidecars, summaries))
     return ConversionResult(
         out_dir=out_dir,
         num_records=manifest["num_records"],
@@ -98,8 +100,10 @@ def summary_files(plan: Plan, sidecars: Sequence[shards.Sidecar]) -> dict[str, s
     """Name -> text of the files that follow from plan and sidecars."""
     quarantine, manifest = _quarantine(plan, sidecars), _manifest(plan, sidecars)
     return {
-        shards.QUARANTINE: "".join(json.dumps(one, sort_keys=True) + "\n" for one in quarantine),
-        shards.MANIFEST: shards.json_text(manifest),
+        data_files.QUARANTINE: "".join(
+            json.dumps(one, sort_keys=True) + "\n" for one in quarantine
+        ),
+        data_files.MANIFEST: files.json_text(manifest),
         **tfds_files(manifest),
     }
 
@@ -117,14 +121,14 @@ def success_text(
       summaries: Names of `summary_files`.
     """
     hashes = {
-        name: shards.file_sha256(out_dir / name)
-        for name in (shards.PLAN, *summaries, shards.REPORT)
+        name: files.file_sha256(out_dir / name)
+        for name in (data_files.PLAN, *summaries, data_files.REPORT)
     }
     for sidecar in sidecars:
         path = out_dir / sidecar.name
         hashes[sidecar.name] = sidecar.sha256
-        for beside in (shards.index_path(path), shards.sidecar_path(path)):
-            hashes[beside.name] = shards.file_sha256(beside)
+        for beside in (data_files.index_path(path), data_files.sidecar_path(path)):
+            hashes[beside.name] = files.file_sha256(beside)
     return "".join(f"{hashes[name]}  {name}\n" for name in sorted(hashes))
 
 
@@ -134,7 +138,7 @@ def _quarantine(plan: Plan, sidecars: Sequence[shards.Sidecar]) -> list[dict[str
 
 
 def _manifest(plan: Plan, sidecars: Sequence[shards.Sidecar]) -> dict[str, Any]:
-    totals = shards.label_counts([one.shard(Path()) for one in sidecars])
+    totals = manifest.label_counts([one.shard(Path()) for one in sidecars])
     num_series = gaps = duplicates = 0
     for shard in plan.shards:
         for members in shard.series:

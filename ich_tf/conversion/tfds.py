@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ich_tf.records import FEATURES, SCHEMA_VERSION
-from ich_tf.shards import image_shape, json_text, shard_name
+from ich_tf.records.data_files import shard_name
+from ich_tf.records.manifest import image_shape
+from ich_tf.records.schema import FEATURES, SCHEMA_VERSION
+from ich_tf.runtime.files import json_text
 
 TFDS_FILES = ("dataset_info.json", "features.json")
 _PACKAGE = "tensorflow_datasets.core.features"

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from ich_tf.labels import WEIGHTS
 from ich_tf.metrics.log_loss import EPSILON
-from ich_tf.stack import keras
+from ich_tf.runtime.keras2 import keras
 
 
 def weighted_log_loss(y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:

@@ -13,13 +13,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ich_tf import series
-from ich_tf.crop import Box, series_boxes
-from ich_tf.explanation import Explainer
+from ich_tf.dicom import series
+from ich_tf.dicom.crop import Box, series_boxes
+from ich_tf.inference.explainer import Explainer
+from ich_tf.inference.prediction.model_image import seen_image
+from ich_tf.inference.prediction.series_summary import summarize
+from ich_tf.inference.slice_predictor import Predictor
 from ich_tf.labels import CLASSES
-from ich_tf.predictor import Predictor
-from ich_tf.reading import seen_image
-from ich_tf.series_summary import summarize
 from ich_tf.serving.decoding import DecodedSlice, read_hu
 from ich_tf.serving.studies import FoundSeries, SlicePlace
 

@@ -7,11 +7,11 @@ from typing import Literal
 from pydantic import BaseModel
 
 from ich_tf import __version__
+from ich_tf.inference.postprocessing.aggregation import SLICE
+from ich_tf.inference.postprocessing.postprocessing import Postprocessing
+from ich_tf.inference.prediction.series_summary import SERIES_LEVEL
+from ich_tf.inference.slice_predictor import Predictor
 from ich_tf.labels import CLASSES
-from ich_tf.levels import SLICE
-from ich_tf.postprocessing import Postprocessing
-from ich_tf.predictor import Predictor
-from ich_tf.series_summary import SERIES_LEVEL
 from ich_tf.serving.studies import FoundSeries, Studies, Study
 
 NOTE = "Research only - not for clinical use"

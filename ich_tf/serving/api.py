@@ -19,8 +19,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from ich_tf import __version__
+from ich_tf.inference.slice_predictor import Predictor
 from ich_tf.labels import CLASSES
-from ich_tf.predictor import Predictor
 from ich_tf.serving import answers, uploads
 from ich_tf.serving.analysis import slice_hu
 from ich_tf.serving.config import ServeConfig

@@ -27,8 +27,9 @@ from typing import Any
 
 import numpy as np
 
-from ich_tf.crop import Box, head_box
-from ich_tf.dicom import MAX_SIDE, DicomError, Header, Reason, read_slices
+from ich_tf.dicom.crop import Box, head_box
+from ich_tf.dicom.reader import MAX_SIDE, Header, read_slices
+from ich_tf.dicom.reasons import DicomError, Reason
 from ich_tf.serving.limits import MIB, Limits
 
 # Python and its libraries start within a second; on a busy machine within this.

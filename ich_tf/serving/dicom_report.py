@@ -23,7 +23,7 @@ from pydicom.sr.coding import Code
 from pydicom.uid import CTImageStorage
 
 from ich_tf import __version__
-from ich_tf.explanation import overlay
+from ich_tf.inference.explainer import overlay
 from ich_tf.labels import CLASSES
 from ich_tf.serving.answers import NOTE, Model, orientation_marks
 from ich_tf.serving.studies import FoundSeries, SlicePlace

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ich_tf.pages import render
+from ich_tf.runtime.html import render
 
 
 def docs_page(openapi: Mapping[str, Any]) -> str:
@@ -32,7 +32,7 @@ def docs_page(openapi: Mapping[str, Any]) -> str:
             for name, schema in schemas.items()
         ],
     }
-    return render("api.html", content)
+    return render("ich_tf.serving", "api.html", content)
 
 
 def _routes(paths: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ich_tf.explanation import Explainer
-from ich_tf.predictor import Predictor
+from ich_tf.inference.explainer import Explainer
+from ich_tf.inference.slice_predictor import Predictor
 from ich_tf.serving import analysis
 from ich_tf.serving.decoding import DecodedSlice, Decoders
 from ich_tf.serving.errors import Refused

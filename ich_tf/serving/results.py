@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ich_tf.inference.prediction.series_summary import csv_line
 from ich_tf.labels import CLASSES
-from ich_tf.series_summary import csv_line
 from ich_tf.serving.studies import Study
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from ich_tf.dicom.sources import list_sources
 from ich_tf.errors import InputError
-from ich_tf.sources import list_sources
 
 _DESCRIPTION = "description.txt"
 

@@ -30,8 +30,8 @@ def serve(config: ServeConfig) -> None:
         raise InputError(
             f"{error.name} is not installed; the server needs it. Run pip install 'ich-tf[web]'."
         ) from error
-    from ich_tf.series_predictor import load_predictor
-    from ich_tf.strategies import make_strategy
+    from ich_tf.inference.series_predictor import load_predictor
+    from ich_tf.runtime.strategies import make_strategy
 
     predictor = load_predictor(
         config.work_dir, make_strategy("mirrored"), calibrated=config.calibrated

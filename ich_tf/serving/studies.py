@@ -19,11 +19,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ich_tf.crop import Box
+from ich_tf.dicom.crop import Box
 from ich_tf.errors import InputError
+from ich_tf.runtime.files import write_json
 from ich_tf.serving.errors import Refused
 from ich_tf.serving.limits import MIB, Limits
-from ich_tf.shards import write_json
 
 _LOG = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from absl import flags
 
-from ich_tf import command
+from ich_tf.runtime import command
 
 _BASE = flags.DEFINE_string("base", "HEAD", "The other commit: whatever git calls a revision.")
 _ROUNDS = flags.DEFINE_integer("rounds", 3, "Times that each runs; medians count.", lower_bound=1)

@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from ich_tf import command
+from ich_tf.runtime import command
 
 if TYPE_CHECKING:
     from ich_tf.conversion.config import ConversionConfig
-    from ich_tf.sources import Source
+    from ich_tf.dicom.sources import Source
 
 _DICOM_DIR = flags.DEFINE_string(
     "dicom_dir", "data/phantoms/stage_2_train", "Folder of DICOM files to measure with."
@@ -42,7 +42,7 @@ def main() -> None:
     import cv2
 
     from ich_tf.conversion.config import ConversionConfig
-    from ich_tf.sources import list_sources
+    from ich_tf.dicom.sources import list_sources
 
     cv2.setNumThreads(1)  # as in a worker
     sources = list_sources(_DICOM_DIR.value)[: _NUM_SLICES.value]
@@ -70,10 +70,10 @@ def main() -> None:
 
 
 def _print_stages(sources: Sequence[Source]) -> None:
-    from ich_tf.conversion.index import read_entries
-    from ich_tf.dicom import read_slice
-    from ich_tf.records import encode_image
-    from ich_tf.tfrecord import frame
+    from ich_tf.dicom.header_scan import read_entries
+    from ich_tf.dicom.reader import read_slice
+    from ich_tf.records.images import encode_image
+    from ich_tf.records.tfrecord import frame
     from ich_tf.windows import apply_windows, preset_windows, quantize_hu, resize_hu
 
     windows = preset_windows(_WINDOWS)
@@ -107,7 +107,7 @@ def _stage(name: str, items: Sequence[Any], work: Callable[[Any], Any]) -> list[
 
 def _print_rates(sources: Sequence[Source], config: ConversionConfig) -> None:
     """A line of the table: floor, one worker, all workers, in turns."""
-    from ich_tf.conversion.local import LocalExecutor
+    from ich_tf.runtime.executors.local import LocalExecutor
     from tools.benchmark.processes import run_weighed
 
     floors, ones, alls = [], [], []
@@ -135,9 +135,9 @@ def _print_rates(sources: Sequence[Source], config: ConversionConfig) -> None:
 
 def _floor_rate(sources: Sequence[Source], config: ConversionConfig) -> float:
     """Slices a second of read, sha256, parse, resize, window, encode, frame, and nothing else."""
-    from ich_tf.dicom import read_slice
-    from ich_tf.records import encode_image
-    from ich_tf.tfrecord import frame
+    from ich_tf.dicom.reader import read_slice
+    from ich_tf.records.images import encode_image
+    from ich_tf.records.tfrecord import frame
     from ich_tf.windows import apply_windows, preset_windows, store_hu
 
     windows = preset_windows(config.windows)
@@ -155,7 +155,7 @@ def _conversion_rate(config: ConversionConfig, executor: Any) -> float:
     """Slices a second of a whole conversion, by workers that have started."""
     from ich_tf.conversion.convert import plan_conversion, write_shards
     from ich_tf.conversion.summary import finish
-    from ich_tf.sources import list_sources
+    from ich_tf.dicom.sources import list_sources
 
     with tempfile.TemporaryDirectory(dir=Path(config.out_dir).parent) as folder:
         out_dir = Path(folder)

@@ -16,7 +16,7 @@ from typing import Any
 
 from absl import flags
 
-from ich_tf import command
+from ich_tf.runtime import command
 from tools.benchmark.records import convert_folder
 
 _DICOM_DIR = flags.DEFINE_string(
@@ -33,8 +33,8 @@ _ROUNDS = flags.DEFINE_integer("rounds", 2, "Passes over the data; the fastest c
 
 def main() -> None:
     """Converts to each encoding, and reads it."""
-    from ich_tf.input_pipeline import train_batches
-    from ich_tf.shards import num_records
+    from ich_tf.records.input_pipeline import train_batches
+    from ich_tf.records.manifest import num_records
 
     sequence = _rate(_sequence(sorted(Path(_DICOM_DIR.value).glob("*.dcm"))), rounds=1)
     print(f"DICOM files in a keras.utils.Sequence: {sequence:.0f} slices/s", flush=True)
@@ -65,7 +65,8 @@ def main() -> None:
 def _bare_loop(manifest: Any, shards: Sequence[Any]) -> Any:
     import tensorflow as tf
 
-    from ich_tf.records import decode_image, parse
+    from ich_tf.records.example import parse
+    from ich_tf.records.images import decode_image
 
     def decode(serialized: Any) -> Any:
         fields = parse(serialized, ["encoded", "labels"])
@@ -85,7 +86,7 @@ def _sequence(paths: list[Path]) -> Any:
     import numpy as np
     import pydicom
 
-    from ich_tf.stack import keras
+    from ich_tf.runtime.keras2 import keras
 
     windows = ((40.0, 80.0), (80.0, 200.0), (40.0, 380.0))
     size, batch_size = _IMAGE_SIZE.value, _BATCH_SIZE.value

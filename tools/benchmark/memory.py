@@ -12,7 +12,7 @@ from pathlib import Path
 
 from absl import flags
 
-from ich_tf import command
+from ich_tf.runtime import command
 
 _NUM_SLICES = flags.DEFINE_list("num_slices", ["10000", "40000"], "Slices to convert, ascending.")
 _MATRIX = flags.DEFINE_integer("matrix", 64, "Rows and columns of the phantoms.", lower_bound=16)

@@ -17,7 +17,7 @@ from typing import Any
 
 from absl import flags
 
-from ich_tf import command
+from ich_tf.runtime import command
 
 _DICOM_DIR = flags.DEFINE_string(
     "dicom_dir", "data/phantoms/stage_2_test", "Folder of DICOM files to measure with."
@@ -34,7 +34,7 @@ _WEIGHED = flags.DEFINE_list(
 
 def main() -> None:
     """Each network's floor and prediction; then memory."""
-    from ich_tf.sources import list_sources
+    from ich_tf.dicom.sources import list_sources
     from tools.benchmark.random_run import make_run
 
     sizes = _IMAGE_SIZE.value, _RECORD_SIZE.value
@@ -49,13 +49,13 @@ def main() -> None:
 def _measure(backbone: str, work_dir: Path, sources: Sequence[Any], folder: Path) -> None:
     import numpy as np
 
-    from ich_tf.conversion.local import LocalExecutor
-    from ich_tf.prediction import predict_files
-    from ich_tf.prediction_store import PredictionStore
-    from ich_tf.reading import ReadTask, read_task
-    from ich_tf.series_predictor import load_predictor
-    from ich_tf.slice_reader import Reader
-    from ich_tf.strategies import make_strategy
+    from ich_tf.inference.prediction.model_image import ReadTask, read_task
+    from ich_tf.inference.prediction.predict import predict_files
+    from ich_tf.inference.prediction.reader import Reader
+    from ich_tf.inference.prediction.store import PredictionStore
+    from ich_tf.inference.series_predictor import load_predictor
+    from ich_tf.runtime.executors.local import LocalExecutor
+    from ich_tf.runtime.strategies import make_strategy
 
     predictor = load_predictor(work_dir, make_strategy("mirrored"))
     size, batch = _RECORD_SIZE.value, _BATCH_SIZE.value

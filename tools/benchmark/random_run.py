@@ -14,8 +14,8 @@ def make_run(work_dir: Path, backbone: str, image_size: int, record_size: int) -
       image_size: Input of the network, px.
       record_size: Rows and columns of the records that it reads.
     """
-    from ich_tf.checkpoints import save_best
-    from ich_tf.model_spec import ModelSpec
+    from ich_tf.models.saved import save_best
+    from ich_tf.models.spec import ModelSpec
 
     windows = ("brain", "subdural", "soft")
     spec = ModelSpec(backbone, (record_size, record_size, 3), image_size, windows)

@@ -10,7 +10,7 @@ def convert_folder(dicom_dir: str, out_dir: Path, image_size: int, encoding: str
     """Converts without labels; returns the manifest."""
     from ich_tf.conversion.config import ConversionConfig
     from ich_tf.conversion.convert import convert
-    from ich_tf.shards import Manifest
+    from ich_tf.records.manifest import Manifest
 
     config = ConversionConfig(
         dicom_dir=dicom_dir,

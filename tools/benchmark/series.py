@@ -13,7 +13,7 @@ from typing import Any
 
 from absl import flags
 
-from ich_tf import command
+from ich_tf.runtime import command
 
 _BACKBONES = flags.DEFINE_list("backbones", ["bigru", "transformer"], "Series models.")
 _SLICE_BACKBONE = flags.DEFINE_string("slice_backbone", "resnet50", "The slice model.")
@@ -41,7 +41,7 @@ def main() -> None:
 def _measure_slices() -> float:
     import numpy as np
 
-    from ich_tf.models import build_model
+    from ich_tf.models.slice_model import build_model
 
     size, batch = _IMAGE_SIZE.value, _BATCH_SIZE.value
     rng = np.random.default_rng(0)
@@ -58,7 +58,7 @@ def _measure_series(backbone: str) -> tuple[float, float]:
     import psutil
 
     from ich_tf.losses import series_loss
-    from ich_tf.series_model import build_series_model, pack_arrays, packed_width
+    from ich_tf.models.series_model import build_series_model, pack_arrays, packed_width
 
     number, batch, dim = _SERIES_LENGTH.value, _BATCH_SIZE.value, _FEATURE_DIM.value
     slots = -(-number // 8) * 8
@@ -82,11 +82,11 @@ def _measure_series(backbone: str) -> tuple[float, float]:
 
 def _seconds(build: Callable[[], Any], inputs: Any, labels: Any, loss: Any) -> float:
     """Of a training step."""
-    from ich_tf.config import TrainConfig
-    from ich_tf.optimizers import make_optimizer
-    from ich_tf.precision import choose_precision, devices_of, policy_scope
-    from ich_tf.strategies import make_strategy, split_batch
-    from ich_tf.training_step import TrainingStep
+    from ich_tf.runtime.precision import choose_precision, devices_of, policy_scope
+    from ich_tf.runtime.strategies import make_strategy, split_batch
+    from ich_tf.training.config import TrainConfig
+    from ich_tf.training.optimizers import make_optimizer
+    from ich_tf.training.step import TrainingStep
 
     strategy = make_strategy("mirrored")
     precision = "float32"

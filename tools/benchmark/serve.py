@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from ich_tf import command
+from ich_tf.runtime import command
 
 if TYPE_CHECKING:
     import httpx
@@ -107,8 +107,8 @@ def _floor(work_dir: Path, number: int) -> float:
     """Seconds that the model takes for so many slices, the median."""
     import numpy as np
 
-    from ich_tf.series_predictor import load_predictor
-    from ich_tf.strategies import make_strategy
+    from ich_tf.inference.series_predictor import load_predictor
+    from ich_tf.runtime.strategies import make_strategy
 
     predictor = load_predictor(work_dir, make_strategy("mirrored"))
     images = np.zeros((number, *predictor.record_shape), np.uint8)

@@ -6,9 +6,9 @@ import io
 import tempfile
 from pathlib import Path
 
-from ich_tf.dicom import read_headers
+from ich_tf.dicom.reader import read_headers
+from ich_tf.dicom.sources import list_sources
 from ich_tf.phantom import PhantomConfig, write_dataset
-from ich_tf.sources import list_sources
 
 
 def write_slices(folder: Path, count: int, matrix: int, num_workers: int = 0) -> None:

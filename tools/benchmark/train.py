@@ -13,7 +13,7 @@ from typing import Any
 
 from absl import flags
 
-from ich_tf import command
+from ich_tf.runtime import command
 from tools.benchmark.records import convert_folder
 
 _DICOM_DIR = flags.DEFINE_string(
@@ -42,14 +42,14 @@ def main() -> None:
 
 
 def _measure_step(manifest: Any) -> float:
-    from ich_tf.augment import make_augment
-    from ich_tf.checkpoints import Progress
-    from ich_tf.config import TrainConfig
-    from ich_tf.epoch import run_epoch
-    from ich_tf.optimizers import make_optimizer
-    from ich_tf.precision import choose_precision, choose_xla, devices_of, policy_scope
-    from ich_tf.strategies import make_strategy, split_batch
-    from ich_tf.training_step import TrainingStep
+    from ich_tf.runtime.precision import choose_precision, choose_xla, devices_of, policy_scope
+    from ich_tf.runtime.strategies import make_strategy, split_batch
+    from ich_tf.training.augmentation import make_augment
+    from ich_tf.training.checkpoints import Progress
+    from ich_tf.training.config import TrainConfig
+    from ich_tf.training.epoch import run_epoch
+    from ich_tf.training.optimizers import make_optimizer
+    from ich_tf.training.step import TrainingStep
 
     config = TrainConfig(flip=True, shift=0.06, rotate=10.0)
     strategy = make_strategy(_STRATEGY.value)
@@ -89,7 +89,7 @@ def _measure_fit(manifest: Any) -> float:
     import tensorflow as tf
 
     from ich_tf.losses import weighted_binary_crossentropy
-    from ich_tf.stack import keras
+    from ich_tf.runtime.keras2 import keras
 
     keras.backend.clear_session()
     model = _model(manifest)
@@ -107,7 +107,7 @@ def _measure_fit(manifest: Any) -> float:
 
 
 def _model(manifest: Any) -> Any:
-    from ich_tf.models import build_model
+    from ich_tf.models.slice_model import build_model
 
     stored_hu = manifest.encoding == "hu16"
     return build_model(
@@ -119,7 +119,7 @@ def _model(manifest: Any) -> Any:
 
 
 def _batches(manifest: Any, augment: Any) -> Any:
-    from ich_tf.input_pipeline import train_batches
+    from ich_tf.records.input_pipeline import train_batches
 
     epochs = (
         train_batches(

@@ -1,0 +1,185 @@
+"""Where DICOM files come from: a folder, a zip archive read in place, or a single file."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import zipfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from ich_tf.dicom.reasons import DicomError, Reason
+from ich_tf.errors import InputError
+
+# A slice has half a megabyte; an archive's directory may lie about what it holds.
+MAX_FILE_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One file, readable from any process.
+
+    Attributes:
+      root: The folder, or the zip archive.
+      name: Path within it, with forward slashes.
+    """
+
+    root: Path
+    name: str
+
+    @property
+    def stem(self) -> str:
+        """The file's name without folders and extension."""
+        return PurePosixPath(self.name).stem
+
+    def stamp(self) -> str:
+        """What changes when the file does: its size, and its time or the archive's CRC.
+
+        Raises:
+          DicomError: UNREADABLE.
+        """
+        try:
+            if self.root.is_dir():
+                status = (self.root / self.name).stat()
+                return f"{status.st_size}-{status.st_mtime_ns}"
+            info = _archive(self.root).getinfo(self.name)
+            return f"{info.file_size}-{info.CRC:08x}"
+        except (OSError, KeyError, zipfile.BadZipFile) as error:
+            raise _unreadable(error) from error
+
+    def read(self) -> bytes:
+        """The file's bytes.
+
+        Raises:
+          DicomError: UNREADABLE or TOO_LARGE.
+        """
+        try:
+            if self.root.is_dir():
+                # Sized by the file: a read of "at most 256 MiB" begins by allocating them.
+                with open(self.root / self.name, "rb", buffering=0) as file:
+                    size = os.fstat(file.fileno()).st_size
+                    data = file.read(min(size, MAX_FILE_BYTES) + 1)
+            else:
+                with _archive(self.root).open(self.name) as member:
+                    data = member.read(MAX_FILE_BYTES + 1)
+        # zipfile raises RuntimeError for encryption, NotImplementedError for exotic methods.
+        except (OSError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
+            raise _unreadable(error) from error
+        if len(data) > MAX_FILE_BYTES:
+            raise DicomError(
+                Reason.TOO_LARGE, f"more than {MAX_FILE_BYTES >> 20} MiB; expected one slice."
+            )
+        return data
+
+
+def stamps_sha256(sources: Iterable[Source]) -> str:
+    """The hash of the stamps of files: whether any of them was changed since."""
+    digest = hashlib.sha256()
+    for source in sources:
+        try:
+            stamp = source.stamp()
+        except DicomError as error:
+            stamp = error.reason.value
+        digest.update(f"{source.name}\0{stamp}\n".encode())
+    return digest.hexdigest()
+
+
+def list_sources(path: str | Path) -> list[Source]:
+    """All files of a folder (nested), a zip archive, or a text list, or the one file; by name.
+
+    `archive.zip/folder` means the folder of that name in an archive.
+
+    A text list (`.txt`) holds a path a line, relative to its own folder; lines that are empty or
+    begin with # are passed over.
+
+    Hidden files, `__MACOSX` and DICOMDIR are left out; everything else is listed, whatever
+    its extension: DICOM files often have none.
+
+    Raises:
+      InputError: If there is no such path, no file in it, or the archive is broken.
+    """
+    path, folder = _in_archive(Path(path))
+    if path.is_dir():
+        names = [
+            (Path(parent) / file).relative_to(path).as_posix()
+            for parent, _, files in os.walk(path)
+            for file in files
+        ]
+        root = path
+    elif path.is_file() and zipfile.is_zipfile(path):
+        try:
+            infos = _archive(path).infolist()
+        except (OSError, zipfile.BadZipFile) as error:
+            raise InputError(f"{path}: not a readable zip archive ({error}).") from error
+        names = [info.filename for info in infos if not info.is_dir()]
+        names = [name for name in names if name.startswith(folder)]
+        root = path
+    elif path.is_file() and path.suffix.lower() == ".txt" and not _is_dicom(path):
+        root, names = _read_list(path)
+    elif path.is_file():
+        names, root = [path.name], path.parent
+    else:
+        raise InputError(
+            f"{path}: no such file or folder. Expected a folder of DICOM files, a zip archive of "
+            "them or a folder in one, one DICOM file, or a text file with a path a line."
+        )
+    sources = [Source(root, name) for name in sorted(set(names)) if not _is_clutter(name)]
+    if not sources:
+        where = path / folder if folder else path
+        raise InputError(f"{where}: holds no files. Expected DICOM files.")
+    return sources
+
+
+def _in_archive(path: Path) -> tuple[Path, str]:
+    """`archive.zip/folder` -> the archive and `folder/`; any other path with an empty folder."""
+    for parent in path.parents:
+        if parent.is_file():
+            if not path.exists() and zipfile.is_zipfile(parent):
+                return parent, f"{path.relative_to(parent).as_posix()}/"
+            break
+    return path, ""
+
+
+def _is_dicom(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
+def _read_list(path: Path) -> tuple[Path, list[str]]:
+    """The folder that all files of a list lie in, and their paths within it."""
+    try:
+        lines = path.read_text("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: neither a DICOM file nor a text file ({error}).") from error
+    listed = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    files = [Path(os.path.normpath((path.parent / line).absolute())) for line in listed]
+    for line, file in zip(listed, files, strict=True):
+        if not file.is_file():
+            raise InputError(
+                f"{path}: lists {line!r}, which is no file. Expected a DICOM file's path a line."
+            )
+    if not files:
+        raise InputError(f"{path}: lists no files. Expected a DICOM file's path a line.")
+    root = Path(os.path.commonpath([file.parent for file in files]))
+    return root, [file.relative_to(root).as_posix() for file in files]
+
+
+def _unreadable(error: Exception) -> DicomError:
+    # The kind of error, not its text, which holds paths.
+    what = getattr(error, "strerror", None) or type(error).__name__
+    return DicomError(Reason.UNREADABLE, f"cannot be read ({what}).")
+
+
+def _is_clutter(name: str) -> bool:
+    parts = PurePosixPath(name).parts
+    return parts[-1] == "DICOMDIR" or any(
+        (part.startswith(".") and part != "..") or part == "__MACOSX" for part in parts
+    )
+
+
+@functools.lru_cache(maxsize=4)
+def _archive(path: Path) -> zipfile.ZipFile:
+    # Kept open: the directory of Kaggle's archive has 874,035 entries to read.
+    return zipfile.ZipFile(path)

@@ -1,0 +1,1 @@
+"""Evaluation: scores with intervals, leakage, heat maps, reports."""

@@ -1,0 +1,70 @@
+"""A model card (Mitchell et al. 2019, arXiv:1810.03993), made from what a run left behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ich_tf.errors import ConfigError, InputError
+from ich_tf.evaluation.result import Evaluation
+from ich_tf.evaluation.scores import Estimate
+from ich_tf.inference.ensemble import find_members
+from ich_tf.inference.postprocessing.aggregation import SLICE
+from ich_tf.inference.postprocessing.postprocessing import DEFAULT_POINT
+from ich_tf.inference.slice_predictor import Predictor
+from ich_tf.labels import CLASSES
+from ich_tf.models import run_files
+from ich_tf.runtime import html
+from ich_tf.runtime.files import read_json, write_text
+from ich_tf.training.config import TrainConfig
+
+# What a reader of a card asks for; all flags stand in config.json.
+_RECIPE = (
+    "backbone", "weights", "image_size", "neighbours", "batch_size", "epochs", "optimizer",
+    "learning_rate", "schedule", "weight_decay", "ema_decay", "negative_fraction", "flip", "shift",
+    "rotate", "scale", "mixup", "cutout", "dropout", "seed", "mixed_precision",
+)  # fmt: skip
+
+
+def write_model_card(
+    path: Path, evaluation: Evaluation, work_dir: str | Path, predictor: Predictor
+) -> None:
+    """Writes the card as Markdown.
+
+    Args:
+      path: The file to write.
+      evaluation: On patients that the model did not see.
+      work_dir: Of the model.
+      predictor: The model.
+    """
+    runs = list(dict.fromkeys(one.work_dir for one in find_members(work_dir)))
+    content = {
+        "evaluation": evaluation,
+        "slices": evaluation.levels[SLICE],
+        "classes": CLASSES,
+        "point": DEFAULT_POINT,
+        "predictor": predictor,
+        "postprocessing": predictor.postprocessing,
+        "runs": [_run(run) for run in runs],
+        "text": Estimate.text,
+    }
+    write_text(path, html.render("ich_tf.evaluation", "model_card.md", content))
+
+
+def _run(work_dir: Path) -> dict[str, Any]:
+    """What a run says of itself; what it does not say is missing."""
+    found: dict[str, Any] = {
+        "name": work_dir.name,
+        "recipe": {},
+        "data": {},
+        "sessions": [],
+        "missing": "",
+    }
+    try:
+        config = TrainConfig.from_json((work_dir / run_files.CONFIG).read_text("utf-8"))
+        found["fold"] = config.validation_fold
+        found["recipe"] = {name: getattr(config, name) for name in _RECIPE}
+        found.update(read_json(work_dir / run_files.RUN))
+    except (OSError, ConfigError, InputError):
+        found["missing"] = "config.json or run.json of this run is missing or of another version."
+    return found

@@ -1,0 +1,232 @@
+"""An evaluation as one HTML page: curves, reliability, tables, and the worst slices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from ich_tf import metrics
+from ich_tf.evaluation.heat_maps import Picture
+from ich_tf.evaluation.result import Evaluation
+from ich_tf.evaluation.scores import ClassScores, Estimate
+from ich_tf.inference.explainer import overlay
+from ich_tf.inference.postprocessing.aggregation import LEVELS, SERIES_MODEL, SLICE, Scored
+from ich_tf.inference.postprocessing.postprocessing import DEFAULT_POINT
+from ich_tf.labels import ANY, CLASSES
+from ich_tf.runtime import html
+from ich_tf.runtime.files import write_text
+
+_PICTURE_PX = 112
+_HISTOGRAM_BINS = 20
+_RELIABILITY_BINS = 10
+_RULES = {
+    "youden": "Youden",
+    "sensitivity_95": "sensitivity 0.95",
+    "specificity_95": "specificity 0.95",
+}
+# Any first: it is what a reader asks for first.
+_ORDER = (CLASSES[ANY], *CLASSES[:ANY])
+
+
+def write_report(
+    path: Path,
+    evaluation: Evaluation,
+    scored: dict[str, Scored],
+    before: np.ndarray,
+    pictures: Sequence[Picture],
+) -> None:
+    """Writes the page.
+
+    Args:
+      path: The file to write.
+      evaluation: The scores.
+      scored: Level -> labels and probabilities, as of `levels.at_levels`.
+      before: float64 [n, 6], the slices' probabilities without any postprocessing.
+      pictures: The slices to show.
+    """
+    write_text(
+        path,
+        html.render(
+            "ich_tf.evaluation", "evaluation.html", _content(evaluation, scored, before, pictures)
+        ),
+    )
+
+
+def _content(
+    evaluation: Evaluation,
+    scored: dict[str, Scored],
+    before: np.ndarray,
+    pictures: Sequence[Picture],
+) -> dict[str, Any]:
+    slices = evaluation.levels[SLICE]
+    bleed = slices.classes[CLASSES[ANY]]
+    point = bleed.points.get(DEFAULT_POINT)
+    headline = [
+        ("weighted log loss", slices.weighted_log_loss.text(4)),
+        ("constant predictor", f"{evaluation.constant_loss:.4f}"),
+        ("of the constant's", f"{evaluation.loss / evaluation.constant_loss:.2f}"),
+        ("AUC, any", bleed.roc_auc.text()),
+        ("sensitivity, any (Youden)", point.sensitivity.text() if point else "undefined"),
+        ("specificity, any (Youden)", point.specificity.text() if point else "undefined"),
+        ("calibration error, any", bleed.calibration_error.text()),
+        ("without calibration", evaluation.calibration_error_before[CLASSES[ANY]].text()),
+    ]
+    return {
+        "evaluation": evaluation,
+        "classes": _ORDER,
+        "headline": headline,
+        "losses": _loss_bars(slices.classes),
+        "curves": [
+            _curves(level, scored[level])
+            for level in (SLICE, SERIES_MODEL, "series_max")
+            if level in scored
+        ],
+        "colours": [{"name": name, "colour": _colour(name)} for name in _ORDER],
+        "reliability": [_reliability(scored[SLICE], before, name) for name in _ORDER],
+        "histograms": [_histogram(scored[SLICE], name) for name in _ORDER],
+        "levels": [(one, LEVELS[one.level]) for one in evaluation.levels.values()],
+        "points": [
+            _points(level, evaluation)
+            for level in evaluation.levels
+            if not level.endswith("noisy_or")
+        ],
+        "families": _families(evaluation),
+        "localization": _localization(evaluation),
+        "pictures": [_picture_rows(name, pictures) for name in _ORDER],
+        "text": Estimate.text,
+    }
+
+
+def _colour(name: str) -> str:
+    return f"c{CLASSES.index(name)}"
+
+
+def _loss_bars(classes: dict[str, ClassScores]) -> dict[str, Any]:
+    """Bars from the left with whiskers, a row a class; a tick where the constant predictor is."""
+    highest = max(
+        max(one.log_loss.high or one.log_loss.value or 0, one.constant_log_loss)
+        for one in classes.values()
+    )
+    left, width, row = 120.0, 560.0, 30.0
+
+    def at(value: float | None) -> float | None:
+        return None if value is None else round(left + width * value / (1.05 * highest), 1)
+
+    rows = []
+    for number, name in enumerate(_ORDER):
+        one = classes[name]
+        rows.append(
+            {
+                "name": name,
+                "y": number * row + 4,
+                "end": at(one.log_loss.value),
+                "low": at(one.log_loss.low),
+                "high": at(one.log_loss.high),
+                "constant": at(one.constant_log_loss),
+                "text": one.log_loss.text(),
+            }
+        )
+    return {"rows": rows, "left": left, "height": row * len(rows) + 8}
+
+
+def _curves(level: str, scored: Scored) -> dict[str, Any]:
+    roc, precision_recall = [], []
+    for name in _ORDER:
+        i = CLASSES.index(name)
+        truth, prob = scored.labels[:, i], scored.probabilities[:, i]
+        line = {"name": name, "colour": _colour(name)}
+        fpr, tpr, _ = metrics.roc_curve(truth, prob)
+        roc.append({**line, "x": fpr, "y": tpr})
+        precision, recall, _ = metrics.precision_recall_curve(truth, prob)
+        precision_recall.append({**line, "x": recall, "y": precision})
+    return {
+        "title": LEVELS[level],
+        "roc": html.square_chart(roc, "1 - specificity", "sensitivity", diagonal=True),
+        "precision_recall": html.square_chart(
+            precision_recall, "recall (sensitivity)", "precision"
+        ),
+    }
+
+
+def _reliability(scored: Scored, before: np.ndarray, name: str) -> dict[str, Any]:
+    i = CLASSES.index(name)
+    truth = scored.labels[:, i]
+    lines = []
+    for title, colour, prob in (
+        ("without", "warm", before[:, i]),
+        ("calibrated", "accent", scored.probabilities[:, i]),
+    ):
+        mean, share, _ = metrics.reliability_curve(truth, prob, num_bins=_RELIABILITY_BINS)
+        lines.append({"name": title, "colour": colour, "x": mean, "y": share, "dots": True})
+    return {
+        "name": name,
+        "chart": html.square_chart(lines, "mean probability", "share of positives", diagonal=True),
+    }
+
+
+def _histogram(scored: Scored, name: str) -> dict[str, Any]:
+    """Two sets of columns, each on its own scale: with the class, and without."""
+    i = CLASSES.index(name)
+    edges = np.linspace(0, 1, _HISTOGRAM_BINS + 1)
+    names = [f"{low:.2f} to {low + 1 / _HISTOGRAM_BINS:.2f}" for low in edges[:-1]]
+    # Inside the chart's edge, where there is room for it.
+    marks = {0.0: "0", _HISTOGRAM_BINS / 2: "0.5", _HISTOGRAM_BINS - 0.3: "1"}
+    charts = []
+    for truth in (0, 1):
+        chosen = scored.probabilities[scored.labels[:, i] == truth, i]
+        counts = np.histogram(chosen, edges)[0].tolist()
+        charts.append(html.column_chart(counts, names, marks, log=True))
+    return {"name": name, "without": charts[0], "with": charts[1]}
+
+
+def _points(level: str, evaluation: Evaluation) -> dict[str, Any]:
+    rows = []
+    for name in _ORDER:
+        one = evaluation.levels[level].classes[name]
+        rows += [
+            (name, _RULES[rule], one, one.points[rule]) for rule in _RULES if rule in one.points
+        ]
+    return {"title": LEVELS[level], "rows": rows}
+
+
+def _families(evaluation: Evaluation) -> list[dict[str, Any]]:
+    families: dict[str, list[Any]] = {}
+    for one in evaluation.subgroups:
+        families.setdefault(one.family, []).append(one)
+    return [{"name": name, "groups": groups} for name, groups in families.items()]
+
+
+def _localization(evaluation: Evaluation) -> list[dict[str, Any]]:
+    """A row a class, the methods side by side."""
+    methods = list(dict.fromkeys(one.method for one in evaluation.localization))
+    rows = []
+    for name in _ORDER:
+        found = {one.method: one for one in evaluation.localization if one.name == name}
+        if found:
+            rows.append({"name": name, "methods": [found[method] for method in methods]})
+    return rows
+
+
+def _picture_rows(name: str, pictures: Sequence[Picture]) -> dict[str, Any]:
+    kinds: dict[str, list[dict[str, Any]]] = {"missed": [], "false alarm": []}
+    i = CLASSES.index(name)
+    for one in pictures:
+        if one.name != name:
+            continue
+        grey = cv2.resize(one.grey, (_PICTURE_PX, _PICTURE_PX), interpolation=cv2.INTER_AREA)
+        heat = cv2.resize(one.heat, (_PICTURE_PX, _PICTURE_PX), interpolation=cv2.INTER_AREA)
+        shown = [other for j, other in enumerate(CLASSES[:ANY]) if one.labels[j]]
+        kinds[one.kind].append(
+            {
+                "id": one.source_id,
+                "probability": f"{one.probabilities[i]:.3f}",
+                "labels": ", ".join(shown) or "no bleed",
+                "plain": html.png_base64(grey),
+                "heat": html.png_base64(overlay(grey, heat)),
+            }
+        )
+    return {"name": name, "kinds": kinds}

@@ -1,0 +1,1 @@
+"""From a work dir to calibrated probabilities."""

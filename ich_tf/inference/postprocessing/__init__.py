@@ -1,0 +1,1 @@
+"""From logits to probabilities and decisions: smoothing, calibration, mixtures, aggregation."""

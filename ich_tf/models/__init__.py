@@ -1,0 +1,1 @@
+"""Networks, the specs that build them again, and the files that hold their weights."""

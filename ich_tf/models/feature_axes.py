@@ -1,0 +1,120 @@
+"""Features of several networks in one set of axes.
+
+Networks that were trained on other folds find much the same features, each in axes of its own. A
+sequence model that is to read them all needs one set: the first network's principal components, and
+for every other network the linear map that predicts them best on slices that both have seen, or
+neither. No label is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ich_tf.errors import DataError
+from ich_tf.runtime.files import file_sha256
+
+AXES = "axes.npz"
+
+# Of the mean variance of a feature.
+_RIDGES = (1e-3, 1e-2, 1e-1, 1.0)
+_HELD_OUT = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Axes:
+    """A linear map of a network's features.
+
+    Attributes:
+      mean: float64 [F], taken off first.
+      weights: float64 [F, d].
+      explained: Share of the variance of the first network's axes that the map predicts on slices
+        that it was not fitted on; 1 for the first network itself.
+    """
+
+    mean: np.ndarray
+    weights: np.ndarray
+    explained: float = 1.0
+
+    def __call__(self, features: np.ndarray) -> np.ndarray:
+        """[n, F] -> float32 [n, d], of variance about 1."""
+        return np.asarray((features - self.mean) @ self.weights, np.float32)
+
+
+def save_axes(path: Path, axes: Sequence[Axes]) -> None:
+    """Writes the axes of networks, in their order."""
+    np.savez(
+        path,
+        **{f"mean_{i}": one.mean for i, one in enumerate(axes)},
+        **{f"weights_{i}": one.weights for i, one in enumerate(axes)},
+    )
+
+
+def load_axes(path: Path, sha256: str) -> list[Axes]:
+    """The inverse of `save_axes`.
+
+    Args:
+      path: The file.
+      sha256: That it must have.
+
+    Raises:
+      DataError: If it is missing or another.
+    """
+    if not path.is_file() or file_sha256(path) != sha256:
+        raise DataError(f"{path}: missing or damaged. Run python -m ich_tf.extract_features.")
+    with np.load(path) as found:
+        return [
+            Axes(found[f"mean_{i}"], found[f"weights_{i}"]) for i in range(len(found.files) // 2)
+        ]
+
+
+def principal_axes(features: np.ndarray, dim: int) -> Axes:
+    """The principal components of features, each scaled to variance 1.
+
+    Args:
+      features: [n, F].
+      dim: d; fewer come back where the features have no more.
+    """
+    features = np.asarray(features, np.float64)
+    mean = features.mean(axis=0)
+    _, scale, rows = np.linalg.svd(features - mean, full_matrices=False)
+    scale = scale / np.sqrt(len(features))
+    kept = min(dim, int(np.sum(scale > 1e-6 * scale[0])))
+    return Axes(mean, rows[:kept].T / scale[:kept])
+
+
+def fit_axes(features: np.ndarray, target: np.ndarray) -> Axes:
+    """The linear map that predicts another network's axes, by ridge regression.
+
+    Args:
+      features: [n, F], of this network.
+      target: [n, d], of the same slices, in the other's axes.
+    """
+    features = np.asarray(features, np.float64)
+    held_out = np.arange(len(features)) % _HELD_OUT == 0
+    fits = [_ridge(features[~held_out], target[~held_out], ridge) for ridge in _RIDGES]
+    scores = [_explained(one(features[held_out]), target[held_out]) for one in fits]
+    best = int(np.argmax(scores))
+    whole = _ridge(features, target, _RIDGES[best])
+    return Axes(whole.mean, whole.weights, scores[best])
+
+
+def _ridge(features: np.ndarray, target: np.ndarray, ridge: float) -> Axes:
+    mean = features.mean(axis=0)
+    centred = features - mean
+    strength = ridge * len(features) * centred.var(axis=0).mean()
+    # In the space of slices or of features, whichever is smaller.
+    if len(features) < features.shape[1]:
+        inner = centred @ centred.T + strength * np.eye(len(features))
+        weights = centred.T @ np.linalg.solve(inner, target)
+    else:
+        inner = centred.T @ centred + strength * np.eye(features.shape[1])
+        weights = np.linalg.solve(inner, centred.T @ target)
+    return Axes(mean, weights)
+
+
+def _explained(found: np.ndarray, target: np.ndarray) -> float:
+    return float(1 - np.mean((found - target) ** 2) / np.mean((target - target.mean(axis=0)) ** 2))

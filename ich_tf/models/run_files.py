@@ -1,0 +1,17 @@
+"""Names of the files in a work dir."""
+
+from __future__ import annotations
+
+CONFIG = "config.json"
+MODEL = "model.json"
+BEST_WEIGHTS = "best.weights.h5"
+HISTORY = "history.csv"
+CURVES = "training_curves.png"
+RUN = "run.json"
+TENSORBOARD = "tensorboard"
+CHECKPOINTS = "checkpoints"
+EPOCHS = "epochs"
+ENSEMBLE = "ensemble.json"
+
+
+CALIBRATION = "calibration.json"

@@ -1,0 +1,168 @@
+"""Saved models: best weights with the spec that they belong to."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from ich_tf.errors import InputError
+from ich_tf.models import end_to_end
+from ich_tf.models.end_to_end import EndToEndSpec
+from ich_tf.models.run_files import BEST_WEIGHTS, EPOCHS, MODEL
+from ich_tf.models.series_model import SeriesSpec
+from ich_tf.models.spec import ModelSpec
+from ich_tf.models.weights import load_own_weights
+from ich_tf.runtime.files import file_sha256, write_json
+from ich_tf.runtime.keras2 import keras
+
+# What a model can be.
+Spec = ModelSpec | SeriesSpec | EndToEndSpec
+_TRAIN = "Run python -m ich_tf.train --work_dir={} to train one."
+
+
+def save_best(
+    work_dir: str | Path,
+    model: keras.Model,
+    spec: Spec,
+    *,
+    epoch: int,
+    val_loss: float,
+) -> None:
+    """Writes `best.weights.h5` and `model.json`.
+
+    Killed at any moment, it leaves a pair that `load_best` reads: the old or the new.
+
+    Args:
+      work_dir: Made if need be.
+      model: As `spec.build()` gives it.
+      spec: Of the model.
+      epoch: Counted from 1.
+      val_loss: Of these weights.
+    """
+    work_dir = Path(work_dir)
+    work_dir.mkdir(parents=True, exist_ok=True)
+    path = work_dir / BEST_WEIGHTS
+    # Keras chooses the format by the name's end.
+    temporary = work_dir / f".tmp.{BEST_WEIGHTS}"
+    model.save_weights(str(temporary))
+    content = {
+        "spec": dataclasses.asdict(spec),
+        "sha256": file_sha256(temporary),
+        # Two files cannot be replaced at once; in between, the old weights still stand.
+        "previous_sha256": file_sha256(path) if path.is_file() else None,
+        "epoch": epoch,
+        "val_loss": val_loss,
+    }
+    write_json(work_dir / MODEL, content)
+    temporary.replace(path)
+
+
+def save_epoch(work_dir: str | Path, model: keras.Model, epoch: int) -> None:
+    """Writes the weights of an epoch, counted from 1, into `epochs/`."""
+    path = Path(work_dir) / EPOCHS / f"epoch-{epoch:03d}.weights.h5"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".tmp.{path.name}")
+    model.save_weights(str(temporary))
+    temporary.replace(path)
+
+
+def epoch_weights(work_dir: str | Path) -> list[str]:
+    """The weights of the epochs that were kept, in order, as paths within the work dir."""
+    return sorted(f"{EPOCHS}/{path.name}" for path in (Path(work_dir) / EPOCHS).glob("epoch-*.h5"))
+
+
+def load_best(work_dir: str | Path) -> tuple[keras.Model, Spec]:
+    """Builds the model of `model.json` and reads `best.weights.h5` into it.
+
+    Returns:
+      The model, under the current strategy's scope and dtype policy, and its spec.
+
+    Raises:
+      InputError: If the folder holds no model, or a file of it is damaged or of another run.
+    """
+    model, spec, _ = load_model(work_dir)
+    return model, spec
+
+
+def load_model(
+    work_dir: str | Path, weights: str = BEST_WEIGHTS, sha256: str = ""
+) -> tuple[keras.Model, Spec, str]:
+    """Builds the model of `model.json` and reads weights of its run into it.
+
+    Args:
+      work_dir: Of the run.
+      weights: Path of the file within it.
+      sha256: That the file must have; empty for that of `model.json`, or for the weights of an
+        epoch any.
+
+    Returns:
+      The model, under the current strategy's scope and dtype policy, its spec, and the SHA-256 of
+      its weights.
+
+    Raises:
+      InputError: As `load_best`.
+    """
+    work_dir = Path(work_dir)
+    if not work_dir.is_dir():
+        raise InputError(f"{work_dir}: no such work dir. {_TRAIN.format(work_dir)}")
+    spec, hashes = _read_model_json(work_dir)
+    path = work_dir / weights
+    if not path.is_file():
+        raise InputError(f"{path}: no such file. {_TRAIN.format(work_dir)}")
+    found = file_sha256(path)
+    if (sha256 and found != sha256) or (weights == BEST_WEIGHTS and found not in hashes):
+        raise InputError(
+            f"{path}: its SHA-256 is not the one that was noted when it was made; the file is "
+            "damaged or of another run. Copy it from where it was made, or train again."
+        )
+    model = spec.build()
+    try:
+        load_own_weights(model, path)
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            f"{path}: not weights of the {spec.backbone} that {MODEL} describes ({error}). "
+            "Train again, or copy both files from one run."
+        ) from error
+    return model, spec, found
+
+
+def read_spec(work_dir: str | Path) -> Spec:
+    """What kind of model a folder holds.
+
+    Raises:
+      InputError: If it holds none.
+    """
+    work_dir = Path(work_dir)
+    if not work_dir.is_dir():
+        raise InputError(f"{work_dir}: no such work dir. {_TRAIN.format(work_dir)}")
+    return _read_model_json(work_dir)[0]
+
+
+def _read_model_json(work_dir: Path) -> tuple[Spec, tuple[str, ...]]:
+    path = work_dir / MODEL
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        hashes = (content["sha256"], content["previous_sha256"])
+        return _spec(dict(content["spec"])), tuple(value for value in hashes if value)
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{work_dir}: holds no trained model (no {MODEL}). {_TRAIN.format(work_dir)}"
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path}: does not describe a model of this version of ich_tf ({error}). Train again."
+        ) from error
+
+
+def _spec(values: dict[str, Any]) -> Spec:
+    """The inverse of `dataclasses.asdict`, by way of JSON."""
+    kind = values.get("kind")
+    if kind == end_to_end.KIND:
+        network, series = _spec(values.pop("network")), _spec(values.pop("series"))
+        return EndToEndSpec(network=network, series=series, **values)  # type: ignore[arg-type]
+    values = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+    }
+    return SeriesSpec(**values) if kind == "series" else ModelSpec(**values)

@@ -1,0 +1,78 @@
+"""What a network over slices is: all that is needed to build it again and to feed it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from ich_tf.labels import CLASSES
+from ich_tf.models.architectures import BACKBONES
+from ich_tf.models.slice_model import build_model
+from ich_tf.records.schema import CROPS
+from ich_tf.runtime.keras2 import keras
+
+VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelSpec:
+    """All that is needed to build a model again and to feed it.
+
+    Attributes:
+      backbone: One of `config.BACKBONES`.
+      record_shape: H, W, C of a record.
+      image_size: What the backbone sees, px.
+      windows: The presets of its channels, in order.
+      stored_hu: The records hold Hounsfield units, and the model applies the windows.
+      crop: What was cut out of a slice before resizing, one of `records.CROPS`.
+      dropout, bn_momentum, freeze_bn, neighbours, negatives_kept: As in `config.TrainConfig`.
+      prior: Each class's share of positives in the training folds: what a constant predictor
+        says, and what a slice gets that cannot be read.
+      classes: Of its logits, in order.
+      version: `VERSION`.
+    """
+
+    backbone: str
+    record_shape: tuple[int, int, int]
+    image_size: int
+    windows: tuple[str, ...]
+    stored_hu: bool = False
+    crop: str = "none"
+    dropout: float = 0.0
+    bn_momentum: float = 0.0
+    freeze_bn: bool = False
+    neighbours: int = 1
+    negatives_kept: float = 1.0
+    prior: tuple[float, ...] = (0.5,) * len(CLASSES)
+    classes: tuple[str, ...] = CLASSES
+    version: int = VERSION
+
+    def __post_init__(self) -> None:
+        if self.version != VERSION:
+            raise ValueError(f"version is {self.version}; this version reads {VERSION}")
+        if tuple(self.classes) != CLASSES:
+            raise ValueError(f"classes are {', '.join(self.classes)}; expected {CLASSES}")
+        if len(self.prior) != len(CLASSES) or not all(0 <= p <= 1 for p in self.prior):
+            raise ValueError(f"prior is {self.prior}; expected {len(CLASSES)} probabilities")
+        if self.backbone not in BACKBONES:
+            raise ValueError(f"backbone is {self.backbone!r}; expected one of {BACKBONES}")
+        if self.crop not in CROPS:
+            raise ValueError(f"crop is {self.crop!r}; expected one of {CROPS}")
+        channels = 1 if self.stored_hu else len(self.windows)
+        if len(self.record_shape) != 3 or self.record_shape[2] != channels:
+            raise ValueError(f"record_shape is {self.record_shape} for windows {self.windows}")
+
+    def build(self, **initial: Any) -> keras.Model:
+        """Builds the model; `initial` are `build_model`'s `weights` and `bias`."""
+        return build_model(
+            self.backbone,
+            self.record_shape,
+            self.image_size,
+            hu_windows=self.windows if self.stored_hu else (),
+            dropout=self.dropout,
+            bn_momentum=self.bn_momentum,
+            freeze_bn=self.freeze_bn,
+            neighbours=self.neighbours,
+            negatives_kept=self.negatives_kept,
+            **initial,
+        )

@@ -1,0 +1,119 @@
+"""Weight files: initial weights of a network, and weights of another run."""
+
+from __future__ import annotations
+
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py  # type: ignore[import-untyped]
+
+from ich_tf.errors import InputError
+from ich_tf.runtime.keras2 import keras
+
+_DOWNLOAD_TIMEOUT_SECONDS = 20.0
+
+
+def load_own_weights(model: keras.Model, path: Path) -> None:
+    """Reads a file that `model.save_weights("....weights.h5")` wrote, whatever its name now.
+
+    Raises:
+      ValueError: If the file is of another model.
+      OSError: If it is no HDF5 file.
+    """
+    arrays = 0
+
+    def count(_: str, item: Any) -> None:
+        nonlocal arrays
+        arrays += isinstance(item, h5py.Dataset)
+
+    with h5py.File(path) as file:
+        file.visititems(count)
+    # Keras itself is silent about weights that a file has and the model does not.
+    if arrays != len(model.weights):
+        raise ValueError(f"it holds {arrays} arrays, the model {len(model.weights)}")
+    with _named(path, "own.weights.h5") as link:
+        model.load_weights(str(link))
+
+
+def load_initial_weights(
+    model: keras.Model, backbone: str, weights: str, load_body: Callable[[str], None]
+) -> None:
+    """Loads the initial weights of a network.
+
+    Args:
+      model: The network.
+      backbone: Its name, one of `architectures.BACKBONES`.
+      weights: `none`, `imagenet`, or the path of a weights file.
+      load_body: Function that loads `imagenet` or a file of keras.applications into the backbone.
+
+    Raises:
+      InputError: If the weights cannot be had or belong to another network.
+    """
+    if weights == "none":
+        return
+    if weights == "imagenet":
+        try:
+            with _download_timeout():
+                load_body(weights)
+        # Keras raises a bare Exception where the download fails.
+        except Exception as error:
+            raise InputError(
+                f"the ImageNet weights of {backbone} could not be had: {error}. This machine "
+                "may be offline. Give --weights=PATH with keras.applications' weights file "
+                "without top, put that file into ~/.keras/models/, or start from random "
+                "weights with --weights=none."
+            ) from error
+        return
+    path = Path(weights)
+    if not path.is_file():
+        raise InputError(
+            f"--weights={weights}: no such file. Expected imagenet, none, or a weights file of "
+            f"{backbone}."
+        )
+    try:
+        if _is_own_format(path):
+            load_own_weights(model, path)
+        else:
+            with _named(path, "application.h5") as link:
+                load_body(str(link))
+    except (OSError, ValueError, KeyError, AttributeError, IndexError) as error:
+        raise InputError(
+            f"{path}: not weights of this {backbone} ({_first_line(error)}). Expected "
+            "keras.applications' weights file without top, or best.weights.h5 of a run with the "
+            "same backbone, record shape and image size."
+        ) from error
+
+
+def _is_own_format(path: Path) -> bool:
+    """Whether the file is Keras's v3 weights format, in which `checkpoints` writes."""
+    with h5py.File(path) as file:
+        return "layers" in file and "layer_names" not in file.attrs
+
+
+@contextmanager
+def _named(path: Path, name: str) -> Iterator[Path]:
+    """The file under another name, by whose end Keras chooses the format."""
+    with tempfile.TemporaryDirectory() as folder:
+        link = Path(folder) / name
+        link.symlink_to(path.resolve())
+        yield link
+
+
+@contextmanager
+def _download_timeout() -> Iterator[None]:
+    # Keras's download has none of its own: behind a silent firewall it would hang.
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT_SECONDS)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__

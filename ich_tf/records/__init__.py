@@ -1,0 +1,35 @@
+"""TFRecords of CT slices: schema, encoding, shards, manifest, splits, batches.
+
+One `tf.train.Example` a slice. `encode` writes and `decode` reads one without TensorFlow; `parse`
+reads batches with it. Importing the package loads no TensorFlow.
+"""
+
+from ich_tf.records.example import decode, decode_example, encode, encode_example, parse
+from ich_tf.records.images import decode_image, encode_image, read_image
+from ich_tf.records.schema import (
+    CROPS,
+    ENCODINGS,
+    FEATURES,
+    LOSSY,
+    SCHEMA_VERSION,
+    CorruptRecordError,
+    SliceRecord,
+)
+
+__all__ = [
+    "CROPS",
+    "ENCODINGS",
+    "FEATURES",
+    "LOSSY",
+    "SCHEMA_VERSION",
+    "CorruptRecordError",
+    "SliceRecord",
+    "decode",
+    "decode_example",
+    "decode_image",
+    "encode",
+    "encode_example",
+    "encode_image",
+    "parse",
+    "read_image",
+]

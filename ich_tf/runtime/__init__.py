@@ -1,0 +1,1 @@
+"""Files, processes, devices, flags: what every command needs, and nothing of CT."""

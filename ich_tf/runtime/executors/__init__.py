@@ -1,0 +1,1 @@
+"""Executors: functions mapped over items by processes of this machine, Dask or Beam."""

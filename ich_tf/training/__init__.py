@@ -1,0 +1,1 @@
+"""Training: tasks, the step, epochs, runs, and what a run leaves."""

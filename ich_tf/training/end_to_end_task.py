@@ -1,0 +1,102 @@
+"""Training a network and a model over its series together: what `training_task.Task` asks for."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from ich_tf.inference.series_predictor import LoadedEndToEnd, end_to_end_predictor
+from ich_tf.losses import series_loss
+from ich_tf.models.architectures import FEATURE_WIDTHS
+from ich_tf.models.end_to_end import EndToEndSpec
+from ich_tf.models.series_model import SeriesSpec
+from ich_tf.records.input_pipeline import epoch_slabs, slab_batches
+from ich_tf.records.manifest import Shard
+from ich_tf.runtime.keras2 import keras
+from ich_tf.training.config import TrainConfig
+from ich_tf.training.slice_task import SliceTask
+from ich_tf.training.task import Validate, Watch
+
+
+class EndToEndTask(SliceTask):
+    """A network and a model over what it says of consecutive slices; see `training_task.Task`.
+
+    It trains on slabs, and is validated as it is used: on whole series.
+    """
+
+    def __init__(self, config: TrainConfig) -> None:
+        """As `SliceTask`."""
+        super().__init__(config)
+        self.slices_per_step = float(config.batch_size * config.slab)
+        self.loss = functools.partial(series_loss, label_smoothing=config.label_smoothing)
+        self.spec = self._both = EndToEndSpec(
+            network=self._network,
+            series=SeriesSpec(
+                backbone=config.sequence,
+                feature_dim=FEATURE_WIDTHS[config.backbone],
+                units=config.units,
+                layers=config.layers,
+                dropout=config.dropout,
+                reverse=config.reverse,
+                prior=tuple(self.prior.tolist()),
+            ),
+        )
+
+    def build(self) -> keras.Model:
+        """As `Task.build`."""
+        return self._both.build(weights=self._config.weights, bias=self.prior)
+
+    def batches(self, epoch: int, first_step: int) -> tf.data.Dataset:
+        """As `Task.batches`: slabs with their places, and labels with weights."""
+        config = self._config
+        slabs = slab_batches(
+            self._train_shards,
+            self._manifest.image_shape,
+            batch_size=self.batch_size,
+            slices=config.slab,
+            seed=config.seed,
+            epoch=epoch,
+            encoding=self._manifest.encoding,
+            augment=self._augment,
+            reverse=config.reverse,
+            first_step=first_step,
+            worker=self._worker,
+        )
+        weigh = functools.partial(weighted_labels, series_weight=config.series_weight)
+        batches = slabs.map(lambda inputs, labels: (inputs, weigh(labels, inputs[1][..., 1])))
+        return batches.take(self.steps - first_step)
+
+    def validator(self, model: keras.Model, strategy: tf.distribute.Strategy) -> Validate:
+        """As `Task.validator`."""
+        predictor = end_to_end_predictor([LoadedEndToEnd(model, self._both)], strategy)
+        batch_size = self.batch_size * self._config.slab
+
+        def validate(watch: Watch) -> tuple[np.ndarray, np.ndarray]:
+            found = predictor.read_series(self._predict(predictor.outputs, watch, batch_size))
+            return found.labels, found.logits
+
+        return validate
+
+    def _epoch_size(self, shards: Sequence[Shard]) -> int:
+        return epoch_slabs(shards, self._config.slab)
+
+
+def weighted_labels(labels: tf.Tensor, present: tf.Tensor, *, series_weight: float) -> tf.Tensor:
+    """Labels and weights of slabs' rows, as `series_task.pack_labels` has them of whole series.
+
+    Args:
+      labels: float32 [b, k, 6].
+      present: float32 [b, k], 1 for a slice, 0 for none.
+      series_weight: Of the slab's own row, which is positive where a slice of it is.
+
+    Returns:
+      float32 [b, 1 + k, 7]: the slab's row, then its slices'. The slices of a whole slab weigh 1
+      together, those of one that is cut short less: each slice weighs the same.
+    """
+    slices = tf.concat([labels, present[..., None] / labels.shape[1]], axis=-1)
+    whole = tf.reduce_max(labels * present[..., None], axis=1, keepdims=True)
+    weight = tf.fill(tf.shape(whole[..., :1]), tf.constant(series_weight, tf.float32))
+    return tf.concat([tf.concat([whole, weight], axis=-1), slices], axis=1)

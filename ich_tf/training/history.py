@@ -1,0 +1,77 @@
+"""What a run measured of each epoch: history.csv in its work dir."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ich_tf.labels import CLASSES
+from ich_tf.runtime.files import write_text
+
+
+@dataclasses.dataclass(frozen=True)
+class EpochResult:
+    """A row of history.csv.
+
+    Attributes:
+      epoch: Counted from 1.
+      learning_rate: Of the epoch's last step.
+      train_loss: Mean over the epoch's batches, each before its step.
+      val_loss: The weighted log loss on the validation fold, every record once.
+      val_per_class: The log loss of each class.
+      seconds: Of the steps; validation comes on top.
+      slices_per_second: Trained.
+      input_wait: The share of `seconds` in which the devices waited for a batch.
+    """
+
+    epoch: int
+    learning_rate: float
+    train_loss: float
+    val_loss: float
+    val_per_class: tuple[float, ...]
+    seconds: float
+    slices_per_second: float
+    input_wait: float
+
+    def row(self) -> dict[str, float]:
+        """The columns of history.csv."""
+        values = dataclasses.asdict(self)
+        values.pop("val_per_class")
+        per_class = zip(CLASSES, self.val_per_class, strict=True)
+        return {**values, **{f"val_{name}": loss for name, loss in per_class}}
+
+    @classmethod
+    def from_row(cls, row: dict[str, str]) -> EpochResult:
+        """The inverse of `row`."""
+        names = [field.name for field in dataclasses.fields(cls)]
+        numbers: dict[str, Any] = {name: float(row[name]) for name in names if name in row}
+        per_class = tuple(float(row[f"val_{name}"]) for name in CLASSES)
+        return cls(**{**numbers, "epoch": int(row["epoch"]), "val_per_class": per_class})
+
+
+def read_history(path: str | Path) -> list[EpochResult]:
+    """The epochs of a run so far; none where the file is missing."""
+    path = Path(path)
+    if not path.is_file():
+        return []
+    with open(path, newline="", encoding="utf-8") as file:
+        return [EpochResult.from_row(row) for row in csv.DictReader(file)]
+
+
+def write_history(path: str | Path, history: Sequence[EpochResult]) -> None:
+    """Writes all epochs, atomically.
+
+    Args:
+      path: The CSV file.
+      history: One epoch or more.
+    """
+    text = io.StringIO()
+    rows = [result.row() for result in history]
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(Path(path), text.getvalue())

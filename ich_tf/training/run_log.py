@@ -1,0 +1,133 @@
+"""What a run leaves for people to read: where it came from, and how it went."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from ich_tf.models import run_files
+from ich_tf.runtime.files import read_json, write_json
+from ich_tf.training.curves import training_curves
+from ich_tf.training.history import EpochResult, write_history
+
+_TRAIN_ANEW = "Give --overwrite to start anew."
+_PACKAGES = (
+    "ich-tf",
+    "tensorflow",
+    "keras",
+    "tf-keras",
+    "tensorflow-addons",
+    "numpy",
+    "pandas",
+    "pydicom",
+)
+
+
+def describe_session(choices: dict[str, str]) -> dict[str, Any]:
+    """What a start of a run was made with.
+
+    Args:
+      choices: What the run chose by itself, and why.
+    """
+    return {
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "python": platform.python_version(),
+        "versions": {name: version for name in _PACKAGES if (version := _version(name))},
+        "git_commit": _git_commit(),
+        "platform": platform.platform(),
+        "cpu": _cpu_name(),
+        "cpus": os.cpu_count(),
+        "gpus": [
+            tf.config.experimental.get_device_details(gpu).get("device_name", "unknown")
+            for gpu in tf.config.list_physical_devices("GPU")
+        ],
+        **choices,
+    }
+
+
+def write_run(work_dir: Path, data: dict[str, Any], session: dict[str, Any]) -> None:
+    """Writes `run.json`; the sessions of a run that continues stand below each other."""
+    path = work_dir / run_files.RUN
+    former = read_json(path, _TRAIN_ANEW)["sessions"] if path.is_file() else []
+    write_json(path, {"data": data, "sessions": [*former, session]})
+
+
+class RunLog:
+    """history.csv, training_curves.png and TensorBoard's logs of a run."""
+
+    def __init__(self, work_dir: Path, *, tensorboard: bool) -> None:
+        self._work_dir = work_dir
+        self._writer = tf.summary.create_noop_writer()
+        if tensorboard:
+            self._writer = tf.summary.create_file_writer(str(work_dir / run_files.TENSORBOARD))
+
+    def step(self, step: int, values: dict[str, float]) -> None:
+        """Logs numbers by name at a step of the run, for TensorBoard."""
+        with self._writer.as_default(step=step):
+            for name, value in values.items():
+                tf.summary.scalar(name, value)
+
+    def epoch(self, history: Sequence[EpochResult], step: int, constant_loss: float) -> None:
+        """Logs the last of the epochs so far, and draws them all.
+
+        Args:
+          history: One or more.
+          step: Of the run, at its end.
+          constant_loss: On the validation fold, of the training prior.
+        """
+        write_history(self._work_dir / run_files.HISTORY, history)
+        training_curves(
+            self._work_dir / run_files.CURVES,
+            [result.train_loss for result in history],
+            [result.val_loss for result in history],
+            constant_loss,
+            [result.learning_rate for result in history],
+        )
+        row = history[-1].row()
+        row.pop("epoch")
+        self.step(step, {f"epoch/{name}": value for name, value in row.items()})
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Writes what TensorBoard's log still holds back."""
+        self._writer.close()
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _git_commit() -> str | None:
+    """Of the checkout that this code runs from, if it is one; `-dirty` where files were changed."""
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _cpu_name() -> str:
+    if sys.platform == "linux":
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

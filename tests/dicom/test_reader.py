@@ -1,0 +1,254 @@
+import io
+import pickle
+import struct
+import zlib
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataelem import RawDataElement
+
+from ich_tf.dicom.reader import MAX_INFLATED_BYTES, read_headers, read_slice, read_slices
+from ich_tf.dicom.reasons import DicomError, Reason, Repair
+from tests.support.dicom_files import make_dicom, make_enhanced, rewrite
+
+# What odd files make pydicom say is no matter of these tests.
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
+
+
+def reason_of(data: bytes, frame: int = 0) -> Reason:
+    with pytest.raises(DicomError) as caught:
+        read_slice(data, frame)
+    return caught.value.reason
+
+
+@pytest.mark.parametrize("syntax", ["explicit", "implicit", "big"])
+def test_signed_and_unsigned_in_every_uncompressed_syntax(syntax: str) -> None:
+    signed = np.arange(-500, -500 + 64 * 48, dtype=np.int16).reshape(64, 48)
+    unsigned = np.arange(64 * 48, dtype=np.uint16).reshape(64, 48)
+    for stored, bits in ((signed, 16), (unsigned, 12)):
+        one = read_slice(make_dicom(stored, bits=bits, syntax=syntax))
+        assert one.hu.dtype == np.float32
+        np.testing.assert_array_equal(one.hu, stored.astype(np.float32) - 1024)
+        assert one.repairs == ()
+
+
+def test_slope_and_intercept() -> None:
+    stored = np.array([[0, 1], [2, 300]], np.int16)
+    one = read_slice(make_dicom(stored, slope="2.5", intercept="-10.25"))
+    np.testing.assert_allclose(one.hu, stored * 2.5 - 10.25)
+
+
+def test_bits_above_bits_stored_are_masked() -> None:
+    stored = np.array([[0xF000 | 5, 0x0FFF]], np.uint16)
+    np.testing.assert_array_equal(
+        read_slice(make_dicom(stored, bits=12)).hu, [[5 - 1024, 4095 - 1024]]
+    )
+    # In a signed file bit 11 is the sign: 0xFFF is -1 whatever stands above it.
+    signed = np.array([[0x0FFF, 0x07FF]], np.int16)
+    np.testing.assert_array_equal(
+        read_slice(make_dicom(signed, bits=12)).hu, [[-1 - 1024, 2047 - 1024]]
+    )
+
+
+def test_rsna_12bit_quirk_is_repaired_and_named() -> None:
+    hu = np.array([[-1000, -1, 0, 40, 3000, 3095]], np.float32)
+    # What the files hold: the value that (px + 1000) mod 4096 - 1000 gives back.
+    stored = np.mod(hu, 4096).astype(np.uint16)
+    one = read_slice(make_dicom(stored, bits=12, intercept="0"))
+    np.testing.assert_array_equal(one.hu, hu)
+    assert one.repairs == (Repair.RSNA_12BIT,)
+
+
+def test_header_geometry() -> None:
+    data = make_dicom(
+        tags={"ImageOrientationPatient": ["1", "0", "0", "0", "0.9483237", "-0.3173047"]}
+    )
+    (header,) = read_headers(io.BytesIO(data))
+    assert header.position_mm == (-120.0, -110.5, 7.25)
+    assert header.spacing_mm == (0.5, 0.5)
+    np.testing.assert_allclose(header.normal, [0, 0.3173047, 0.9483237], atol=1e-6)
+    assert header.gantry_tilt_deg == pytest.approx(-18.5, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"tags": {"Modality": "MR"}}, Reason.NOT_CT),
+        ({"without": ("Modality",)}, Reason.NOT_CT),
+        ({"tags": {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}}, Reason.LOCALIZER),
+        ({"tags": {"ImageOrientationPatient": [*list("010"), "0", "0", "-1"]}}, Reason.NOT_AXIAL),
+        ({"tags": {"PhotometricInterpretation": "RGB"}}, Reason.PHOTOMETRIC),
+        ({"tags": {"SamplesPerPixel": 3}}, Reason.PHOTOMETRIC),
+        ({"tags": {"NumberOfFrames": "12"}}, Reason.MULTI_FRAME),
+        ({"tags": {"BurnedInAnnotation": "YES"}}, Reason.BURNED_IN),
+        ({"tags": {"Rows": 5000}}, Reason.TOO_LARGE),
+        ({"tags": {"Rows": 0}}, Reason.TOO_LARGE),
+        ({"tags": {"Rows": 65}}, Reason.TRUNCATED_PIXELS),
+        ({"tags": {"Columns": 24}}, Reason.BAD_HEADER),
+        ({"without": ("PixelData",)}, Reason.NO_PIXELS),
+        ({"without": ("Rows",)}, Reason.BAD_HEADER),
+        ({"without": ("PatientID",)}, Reason.BAD_HEADER),
+        ({"without": ("BitsStored",)}, Reason.BAD_HEADER),
+        ({"without": ("ImagePositionPatient",)}, Reason.BAD_GEOMETRY),
+        ({"without": ("PixelSpacing",)}, Reason.BAD_GEOMETRY),
+        ({"tags": {"PixelSpacing": ["0", "0.5"]}}, Reason.BAD_GEOMETRY),
+        ({"tags": {"ImageOrientationPatient": list("111111")}}, Reason.BAD_GEOMETRY),
+        ({"without": ("RescaleSlope",)}, Reason.BAD_RESCALE),
+        ({"without": ("RescaleIntercept",)}, Reason.BAD_RESCALE),
+        *(
+            ({"slope": text}, Reason.BAD_RESCALE)
+            for text in ("nan", "0", "-1", "1e400", "", "1\\2", "1,0", "abc")
+        ),
+        ({"intercept": "inf"}, Reason.BAD_RESCALE),
+        ({"intercept": "-99999"}, Reason.BAD_RESCALE),
+        ({"stored": np.zeros((8, 8), np.int16)}, Reason.HU_IMPLAUSIBLE),
+    ],
+)
+def test_reasons(change: dict, reason: Reason) -> None:
+    without = change.get("without", ())
+    if "PixelData" in without:
+        data = make_dicom(
+            tags={"RescaleSlope": "1", "RescaleIntercept": "0"}, syntax="implicit", without=without
+        )
+    else:
+        data = make_dicom(**change)
+    assert reason_of(data) == reason
+
+
+@pytest.mark.parametrize("data", [b"", b"no dicom at all" * 50, b"\0" * 128 + b"DICX" + b"\0" * 64])
+def test_what_is_no_dicom(data: bytes) -> None:
+    assert reason_of(data) == Reason.NOT_DICOM
+
+
+@pytest.mark.parametrize("keep", [0.05, 0.2, 0.5, 0.9, 0.999])
+def test_a_cut_file_never_gives_a_slice(keep: float) -> None:
+    data = make_dicom()
+    with pytest.raises(DicomError):
+        read_slice(data[: int(len(data) * keep)])
+
+
+def test_random_damage_gives_a_slice_or_a_reason() -> None:
+    data = bytearray(make_dicom())
+    header_bytes = len(data) - 64 * 48 * 2
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        damaged = bytearray(data)
+        for at in rng.integers(132, header_bytes, size=3):
+            damaged[at] = rng.integers(256)
+        try:
+            hu = read_slice(bytes(damaged)).hu
+        except DicomError:
+            continue
+        assert np.isfinite(hu).all()
+
+
+def test_an_error_crosses_processes_whole() -> None:
+    error = pickle.loads(pickle.dumps(DicomError(Reason.NO_PIXELS, "PixelData is missing.")))
+    assert error.reason is Reason.NO_PIXELS
+    assert str(error) == "PixelData is missing."
+
+
+def test_inverted_display_leaves_hounsfield_units_alone() -> None:
+    stored = np.full((64, 48), 24, np.int16)
+    stored[20:40, 10:30] = 1064
+    data = make_dicom(stored)
+    inverted = rewrite(data, PhotometricInterpretation="MONOCHROME1")
+    np.testing.assert_array_equal(read_slice(inverted).hu, read_slice(data).hu)
+    pixels = make_dicom(2048 - stored, tags={"PhotometricInterpretation": "MONOCHROME1"})
+    with pytest.raises(DicomError, match="The pixels are inverted") as caught:
+        read_slice(pixels)
+    assert caught.value.reason is Reason.HU_IMPLAUSIBLE
+
+
+def test_bright_padding_becomes_air() -> None:
+    stored = np.full((64, 48), 2500, np.uint16)
+    stored[10:50, 10:40] = 1064
+    stored[30, 20] = 2500
+    data = make_dicom(stored)
+    assert read_slice(data).hu[0, 0] == 1476
+    found = read_slice(rewrite(data, PixelPaddingValue=2500))
+    assert found.hu[0, 0] == -1000 and found.hu[20, 20] == 40
+    assert found.repairs == (Repair.PADDING,)
+    # A value that some corner does not hold is no padding.
+    stored[-1, -1] = 1000
+    unpadded = read_slice(rewrite(make_dicom(stored), PixelPaddingValue=2500))
+    assert unpadded.hu[0, 0] == 1476 and unpadded.repairs == ()
+
+
+def test_what_a_deflated_file_may_grow_to_is_bounded() -> None:
+    data = make_dicom()
+    syntax = b"1.2.840.10008.1.2.1\0"
+    deflated = b"1.2.840.10008.1.2.1.99"
+    at = data.index(syntax)
+    length = struct.pack("<H", len(deflated))
+    group = int.from_bytes(data[140:144], "little") + len(deflated) - len(syntax)
+    start = data[:140] + struct.pack("<I", group) + data[144 : at - 2] + length + deflated
+    meta, content = start + data[at + len(syntax) : 144 + group - 2], data[144 + group - 2 :]
+
+    def deflate(content: bytes) -> bytes:
+        compressor = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+        return meta + compressor.compress(content) + compressor.flush()
+
+    np.testing.assert_array_equal(read_slice(deflate(content)).hu, read_slice(data).hu)
+    assert reason_of(deflate(content + bytes(MAX_INFLATED_BYTES))) == Reason.TOO_LARGE
+
+
+def test_frames_of_an_enhanced_file() -> None:
+    stored = np.random.default_rng(0).integers(0, 2000, (4, 16, 12)).astype(np.int16)
+    data = make_enhanced(stored, slope="2", intercept="-1000")
+    headers = read_headers(io.BytesIO(data))
+    assert [header.frame for header in headers] == [1, 2, 3, 4]
+    assert [header.position_mm[2] for header in headers] == [0, 5, 10, 15]
+    assert [header.image_id for header in headers] == [f"1.2.3/{frame}" for frame in range(1, 5)]
+    for frame, one in enumerate(read_slices(data), 1):
+        np.testing.assert_array_equal(one.hu, 2.0 * stored[frame - 1] - 1000)
+        np.testing.assert_array_equal(one.hu, read_slice(data, frame).hu)
+    with pytest.raises(DicomError, match="has no frame 5"):
+        read_slice(data, 5)
+    with pytest.raises(DicomError, match="has no frame 0"):
+        read_slice(data)
+    assert reason_of(rewrite(data, NumberOfFrames=3), 1) == Reason.BAD_HEADER
+    assert reason_of(rewrite(data, NumberOfFrames=10**6), 1) == Reason.TOO_LARGE
+    assert reason_of(data[:-2], 1) == Reason.TRUNCATED_PIXELS
+
+
+def test_real_bad_files_have_a_reason_or_pydicoms_pixels(real_dicom) -> None:
+    converted = []
+    for path in sorted((real_dicom.parent / "bad_dicom").glob("*.dcm")):
+        try:
+            found = read_slice(path.read_bytes()).hu
+        except DicomError:
+            continue
+        dataset = pydicom.dcmread(path)
+        expected = dataset.pixel_array * float(dataset.RescaleSlope)
+        np.testing.assert_array_equal(found, expected + float(dataset.RescaleIntercept))
+        converted.append(path.name)
+    assert converted == ["mono1.dcm"]
+
+
+@pytest.mark.parametrize(
+    "keyword",
+    ["Modality", "PhotometricInterpretation", "PixelSpacing", "Rows", "RescaleSlope"],
+)
+def test_messages_hold_no_text_of_the_file(keyword: str) -> None:
+    """A name typed into the wrong field must not end in a quarantine file."""
+    data = make_dicom()
+    dataset = pydicom.dcmread(io.BytesIO(data))
+    element = dataset[keyword]
+    name = b"SMITH^JOHN"
+    raw = RawDataElement(element.tag, element.VR, len(name), name, 0, False, True)
+    dataset[element.tag] = raw
+    file = io.BytesIO()
+    pydicom.dcmwrite(file, dataset)
+    with pytest.raises(DicomError) as caught:
+        read_slice(file.getvalue())
+    assert "SMITH" not in str(caught.value)
+    assert keyword in str(caught.value)
+
+
+def test_an_empty_file_is_said_to_be_empty():
+    with pytest.raises(DicomError, match="is empty"):
+        read_slice(b"")
+    with pytest.raises(DicomError, match="is empty"):
+        read_headers(io.BytesIO(b""))

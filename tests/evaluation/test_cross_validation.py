@@ -1,0 +1,61 @@
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ich_tf.evaluation.cross_validation import train_folds
+from ich_tf.labels import CLASSES
+from ich_tf.metrics import weighted_log_loss
+from ich_tf.records.manifest import Manifest, num_records
+from ich_tf.training.config import TrainConfig
+
+
+@pytest.fixture
+def config(data_dir, tmp_path):
+    return TrainConfig(
+        data_dir=str(data_dir),
+        work_dir=str(tmp_path / "run"),
+        validation_fold="all",
+        backbone="tiny",
+        weights="none",
+        image_size=32,
+        batch_size=16,
+        epochs=1,
+        max_steps_per_epoch=2,
+        tensorboard=False,
+    )
+
+
+def test_each_slice_is_predicted_by_the_model_that_did_not_see_its_patient(config, tmp_path):
+    results = train_folds(config)
+    manifest = Manifest.load(config.data_dir)
+    assert [result.work_dir.name for result in results] == ["fold-0", "fold-1", "fold-2"]
+    table = pd.read_csv(tmp_path / "run" / "oof_predictions.csv")
+    folds = [f"fold-{i}" for i in range(3)]
+    trained_on = [s for s in manifest.shards if s.split in folds]
+    assert len(table) == num_records(trained_on)
+    assert not table["source_id"].duplicated().any()
+    assert not table[["patient_key", "fold"]].drop_duplicates()["patient_key"].duplicated().any()
+    for fold, part in table.groupby("fold"):
+        labels = part[[f"label_{name}" for name in CLASSES]].to_numpy()
+        loss = weighted_log_loss(labels, part[list(CLASSES)].to_numpy())
+        assert loss == pytest.approx(results[fold].best_val_loss, abs=1e-5)
+
+    # Run again: nothing is trained, the same comes out.
+    before = (tmp_path / "run" / "oof_predictions.csv").read_bytes()
+    again = train_folds(config)
+    assert [r.history for r in again] == [r.history for r in results]
+    assert (tmp_path / "run" / "oof_predictions.csv").read_bytes() == before
+
+
+def test_a_run_of_it_goes_on_where_a_fold_is_missing(config, tmp_path):
+    train_folds(config)
+    table = pd.read_csv(tmp_path / "run" / "oof_predictions.csv")
+    (tmp_path / "run" / "oof_predictions.csv").unlink()
+    for path in sorted((tmp_path / "run" / "fold-1").rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    train_folds(dataclasses.replace(config, checkpoint_steps=1))
+    again = pd.read_csv(tmp_path / "run" / "oof_predictions.csv")
+    assert again.drop(columns=list(CLASSES)).equals(table.drop(columns=list(CLASSES)))
+    np.testing.assert_allclose(again[list(CLASSES)], table[list(CLASSES)], atol=1e-6)

@@ -1,0 +1,170 @@
+"""The numbers of an evaluation, against scikit-learn and counting by hand."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import sklearn.metrics
+
+from ich_tf.evaluation.result import score
+from ich_tf.evaluation.scores import Estimate
+from ich_tf.evaluation.subgroups import divide
+from ich_tf.inference.calibration import choose_thresholds, fit_postprocessing
+from ich_tf.inference.forward import SlicePredictions
+from ich_tf.inference.postprocessing.aggregation import at_levels
+from ich_tf.inference.postprocessing.postprocessing import Postprocessing
+from ich_tf.labels import ANY, CLASSES
+from ich_tf.metrics import sigmoid, weighted_log_loss
+from tests.support.made_up import made_up
+
+
+@pytest.fixture(scope="module")
+def predictions() -> SlicePredictions:
+    return made_up()
+
+
+def levels_of(predictions, prob):
+    return at_levels(predictions.labels, prob, predictions.series_key, predictions.patient_key)
+
+
+@pytest.fixture(scope="module")
+def evaluation(predictions):
+    after = fit_postprocessing(made_up(1), model_sha256="x", method="platt", smoothing_mm=0)
+    prob = after.probabilities(predictions.logits, predictions.z_mm, predictions.series_key)
+    return (
+        score(
+            "test",
+            predictions,
+            levels_of(predictions, prob),
+            after,
+            prior=np.full(6, 0.2),
+            model={},
+            prevalence=0.1,
+            num_resamples=200,
+            areas_mm2={"ID_0": 50.0, "ID_1": 500.0},
+        ),
+        prob,
+        after,
+    )
+
+
+def test_slices_equal_scikit_learn(predictions, evaluation):
+    found, prob, after = evaluation
+    level = found.levels["slice"]
+    assert found.loss == pytest.approx(weighted_log_loss(predictions.labels, prob), abs=1e-12)
+    for i, name in enumerate(CLASSES):
+        truth, p = predictions.labels[:, i], prob[:, i]
+        one = level.classes[name]
+        assert one.log_loss.value == pytest.approx(sklearn.metrics.log_loss(truth, p), abs=1e-12)
+        assert one.roc_auc.value == pytest.approx(sklearn.metrics.roc_auc_score(truth, p))
+        assert one.average_precision.value == pytest.approx(
+            sklearn.metrics.average_precision_score(truth, p)
+        )
+        assert one.brier_score.value == pytest.approx(sklearn.metrics.brier_score_loss(truth, p))
+        assert one.constant_log_loss == pytest.approx(
+            sklearn.metrics.log_loss(truth, np.full(len(p), 0.2))
+        )
+        assert one.roc_auc.low < one.roc_auc.value < one.roc_auc.high
+        for rule, point in one.points.items():
+            assert point.threshold == after.thresholds["slice"][rule][name]
+            ((tn, fp), (fn, tp)) = sklearn.metrics.confusion_matrix(truth, p >= point.threshold)
+            assert (point.true_positives, point.false_positives) == (tp, fp)
+            assert (point.false_negatives, point.true_negatives) == (fn, tn)
+            assert point.sensitivity.value == pytest.approx(tp / (tp + fn))
+            assert point.specificity.value == pytest.approx(tn / (tn + fp))
+            sick, well = one.prevalence, 1 - one.prevalence
+            positive = sick * tp / (tp + fn), well * fp / (tn + fp)
+            assert point.ppv.value == pytest.approx(positive[0] / sum(positive))
+            negative = sick * fn / (tp + fn), well * tn / (tn + fp)
+            assert point.npv.value == pytest.approx(negative[1] / sum(negative))
+    assert level.classes["any"].prevalence == pytest.approx(0.1)
+
+
+def test_series_and_patients_are_pooled(predictions, evaluation):
+    found, prob, _ = evaluation
+    by_series = prob.reshape(-1, 6, 6)
+    truth = predictions.labels.reshape(-1, 6, 6).max(axis=1)
+    assert found.levels["series_max"].weighted_log_loss.value == pytest.approx(
+        weighted_log_loss(truth, by_series.max(axis=1))
+    )
+    assert found.levels["series_noisy_or"].weighted_log_loss.value == pytest.approx(
+        weighted_log_loss(truth, 1 - np.prod(1 - by_series, axis=1))
+    )
+    assert found.levels["patient_max"].number == found.num_patients == 30
+    assert found.levels["patient_max"].constant_loss <= np.log(2)
+
+
+def test_subgroups_cover_the_slices(predictions, evaluation):
+    found, prob, _ = evaluation
+    families = divide(predictions, {})
+    for family in ("scanner", "gantry", "distance between slices"):
+        assert sum(groups.sum() for groups in families[family].values()) == len(predictions)
+    bleeds = int(predictions.labels[:, ANY].sum())
+    extent = families["extent of the bleed along the series"].values()
+    assert sum(groups.sum() for groups in extent) == bleeds
+    (ge,) = [one for one in found.subgroups if one.name == "GE"]
+    rows = np.array(predictions.scanner) == "GE"
+    assert ge.num_slices == rows.sum() and ge.num_patients == 15
+    assert ge.weighted_log_loss.value == pytest.approx(
+        weighted_log_loss(predictions.labels[rows], prob[rows])
+    )
+    assert ge.roc_auc.value == pytest.approx(
+        sklearn.metrics.roc_auc_score(predictions.labels[rows, ANY], prob[rows, ANY])
+    )
+    areas = [one for one in found.subgroups if one.family.startswith("area")]
+    expected = [int(predictions.labels[i, ANY]) for i in (0, 1)]
+    assert sum(one.num_slices for one in areas) == sum(expected)
+
+
+def test_what_is_not_defined_is_none_in_json_and_said_so(predictions):
+    labels = predictions.labels.copy()
+    labels[:, 0] = 0
+    lacking = dataclasses.replace(predictions, labels=labels)
+    after = fit_postprocessing(lacking, model_sha256="", smoothing_mm=0)
+    assert after.thresholds["slice"]["youden"]["epidural"] is None
+    prob = after.probabilities(lacking.logits, lacking.z_mm, lacking.series_key)
+    found = score(
+        "t", lacking, levels_of(lacking, prob), after, prior=np.full(6, 0.2), num_resamples=20,
+        model={"postprocessing": "", "seen": ""},
+    )  # fmt: skip
+    epidural = found.levels["slice"].classes["epidural"]
+    assert epidural.roc_auc == Estimate(None, None, None) and epidural.points == {}
+    assert epidural.roc_auc.text() == "undefined" and "undefined" in found.report()
+    assert epidural.log_loss.value is not None
+    json.dumps(dataclasses.asdict(found), allow_nan=False)
+
+
+def test_without_calibration_there_are_no_points_and_without_resamples_no_intervals(predictions):
+    prob = sigmoid(predictions.logits)
+    levels = levels_of(predictions, prob)
+    found = score("t", predictions, levels, Postprocessing(), prior=np.full(6, 0.2), model={})
+    any_class = found.levels["slice"].classes["any"]
+    assert any_class.points == {} and any_class.roc_auc.low is None
+    assert all(one.sensitivity.value is None for one in found.subgroups)
+
+
+def test_thresholds_are_the_validation_patients(predictions):
+    prob = sigmoid(predictions.logits)
+    thresholds = choose_thresholds(levels_of(predictions, prob))
+    truth = predictions.labels[:, ANY] > 0
+    positive = prob[:, ANY] >= thresholds["slice"]["sensitivity_95"]["any"]
+    assert positive[truth].mean() >= 0.95
+    positive = prob[:, ANY] >= thresholds["slice"]["specificity_95"]["any"]
+    assert (~positive)[~truth].mean() >= 0.95
+
+
+def test_smoothing_is_chosen_where_it_helps():
+    rng = np.random.default_rng(2)
+    base = made_up(3)
+    clean = np.repeat(rng.normal(0, 2, (60, 6)), 6, axis=0)
+    labels = (rng.uniform(size=clean.shape) < sigmoid(clean)).astype(np.float32)
+    noisy = dataclasses.replace(
+        base, labels=labels, logits=(clean + rng.normal(0, 2, clean.shape)).astype(np.float32)
+    )
+    fitted = fit_postprocessing(noisy, model_sha256="")
+    assert fitted.smoothing_mm > 3
+    assert fitted.fitted_on["loss_after"] < fitted.fitted_on["loss_before"]
+    alone = dataclasses.replace(noisy, logits=clean.astype(np.float32),
+                                z_mm=np.arange(len(clean), dtype=np.float32) * 1000)  # fmt: skip
+    assert fit_postprocessing(alone, model_sha256="").smoothing_mm == 0

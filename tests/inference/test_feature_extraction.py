@@ -1,0 +1,100 @@
+"""Features of series: each patient's by the network that did not see him."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ich_tf.errors import DataError, InputError
+from ich_tf.inference.config import ExtractConfig
+from ich_tf.inference.feature_extraction import extract
+from ich_tf.labels import CLASSES
+from ich_tf.records.manifest import Manifest
+from ich_tf.records.series_features import FeatureManifest, SeriesFeatures, flat
+from ich_tf.runtime.files import write_json
+
+
+@pytest.fixture
+def features_copy(features_dir: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(features_dir, tmp_path / "f"))
+
+
+def test_every_slice_once_by_the_network_that_did_not_see_its_patient(
+    data_dir: Path, folds_dir: Path, features_dir: Path
+) -> None:
+    manifest = Manifest.load(data_dir)
+    found = FeatureManifest.load(features_dir)
+    assert found.num_folds == 3 and len(found.networks) == 3
+    oof = pd.read_csv(folds_dir / "oof_predictions.csv").set_index("source_id")
+    folds = [f"fold-{fold}" for fold in range(3)]
+    series = list(found.read(*folds))
+    ids = [source_id for one in series for source_id in one.source_id]
+    assert sorted(ids) == sorted(oof.index)
+    for one in series:
+        fold = found.networks[one.network]["validation_fold"]
+        assert one.patient_key in manifest.patients[f"fold-{fold}"]
+        assert one.slice_index.tolist() == sorted(one.slice_index)
+        assert (np.diff(one.z_mm) > 0).all()
+        rows = oof.loc[list(one.source_id)]
+        np.testing.assert_allclose(
+            one.logits, rows[[f"logit_{name}" for name in CLASSES]], atol=1e-4
+        )
+        np.testing.assert_array_equal(one.labels, rows[[f"label_{name}" for name in CLASSES]])
+        assert one.features.shape == (len(one), found.feature_dim)
+    test = list(found.read("test"))
+    assert {one.network for one in test} == {0, 1, 2}
+    assert {one.patient_key for one in test} == set(manifest.patients["test"])
+    assert np.isfinite(flat(series, "features")).all()
+
+
+def test_counts_and_hashes_stand_in_the_manifest(features_copy: Path) -> None:
+    found = FeatureManifest.load(features_copy)
+    for shard in found.shards:
+        own = [one for one in found.read(shard.split) if one.network == shard.network]
+        assert (shard.num_series, shard.num_slices) == (len(own), sum(map(len, own)))
+        assert shard.label_counts == tuple(flat(own, "labels").sum(axis=0).astype(int))
+    path = features_copy / found.shards[0].name
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(DataError, match="missing or damaged"):
+        FeatureManifest.load(features_copy)
+
+
+def test_features_of_a_network_that_saw_the_patient_are_refused(features_copy: Path) -> None:
+    content = json.loads((features_copy / "features.json").read_text())
+    swapped = {**content, "networks": content["networks"][::-1]}
+    write_json(features_copy / "features.json", swapped)
+    with pytest.raises(DataError, match="by a network that was trained on it"):
+        FeatureManifest.load(features_copy)
+    patients = {**content["patients"], "test": content["patients"]["fold-1"]}
+    write_json(features_copy / "features.json", {**content, "patients": patients})
+    with pytest.raises(DataError, match="patients stand in two splits"):
+        FeatureManifest.load(features_copy)
+
+
+def test_a_record_survives_the_disk(features_dir: Path) -> None:
+    one = next(FeatureManifest.load(features_dir).read("fold-0"))
+    again = SeriesFeatures.decode(one.encode())
+    for field in dataclasses.fields(one):
+        np.testing.assert_array_equal(getattr(again, field.name), getattr(one, field.name))
+    assert again.encode() == one.encode()
+
+
+def test_runs_that_are_not_one_a_fold_are_refused(
+    data_dir: Path, folds_dir: Path, work_dir: Path, tmp_path: Path
+) -> None:
+    config = ExtractConfig(data_dir=str(data_dir), out_dir=str(tmp_path / "f"))
+    with pytest.raises(InputError, match=r"validated on folds \[0\]"):
+        extract(dataclasses.replace(config, work_dir=str(work_dir)))
+    copied = Path(shutil.copytree(folds_dir, tmp_path / "w"))
+    run = json.loads((copied / "fold-1/run.json").read_text())
+    run["data"]["sha256"] = "0" * 64
+    (copied / "fold-1/run.json").write_text(json.dumps(run))
+    with pytest.raises(InputError, match="trained on other data"):
+        extract(dataclasses.replace(config, work_dir=str(copied)))
+    assert not (tmp_path / "f").exists()

@@ -1,0 +1,144 @@
+"""A submission against its sample: each way of breaking it is named."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ich_tf.inference.prediction.submission import (
+    check_submission,
+    image_row_ids,
+    read_rows,
+    sample_ids,
+    write_submission,
+)
+from ich_tf.labels import CLASSES, LabelError, read_submission, write_long_csv
+
+IMAGES = ["ID_b", "ID_a", "ID_c"]
+VALUES = np.random.default_rng(0).uniform(size=(3, 6))
+
+
+@pytest.fixture
+def sample(tmp_path: Path) -> Path:
+    path = tmp_path / "sample.csv"
+    write_long_csv(path, IMAGES, np.full((3, 6), 0.5))
+    return path
+
+
+@pytest.fixture
+def sound(tmp_path: Path) -> Path:
+    path = tmp_path / "submission.csv"
+    write_long_csv(path, IMAGES, VALUES)
+    return path
+
+
+def test_written_in_the_samples_order_it_is_sound(sample: Path, sound: Path, tmp_path: Path):
+    values = dict(zip(IMAGES, VALUES, strict=True))
+    path = tmp_path / "written.csv"
+    write_submission(path, sample_ids(sample), values.__getitem__)
+    assert path.read_bytes() == sound.read_bytes()
+    assert check_submission(path, sample) == []
+    np.testing.assert_array_equal(read_submission(path).to_numpy(), VALUES)
+    write_submission(path, image_row_ids(IMAGES), values.__getitem__)
+    assert path.read_bytes() == sound.read_bytes()
+
+
+def test_any_order_of_the_samples_rows_is_kept(sample: Path, tmp_path: Path):
+    header, *rows = sample.read_text().splitlines()
+    mixed = [rows[i] for i in np.random.default_rng(1).permutation(len(rows))]
+    sample.write_text("\n".join([header, *mixed]) + "\n")
+    values = dict(zip(IMAGES, VALUES, strict=True))
+    path = tmp_path / "written.csv"
+    write_submission(path, sample_ids(sample), values.__getitem__)
+    assert [row_id for row_id, _ in read_rows(path)] == [row.split(",")[0] for row in mixed]
+    assert check_submission(path, sample) == []
+    np.testing.assert_array_equal(read_submission(path).loc[IMAGES].to_numpy(), VALUES)
+
+
+def change(path: Path, line: int, text: str | None) -> None:
+    lines = path.read_text().splitlines()
+    if text is None:
+        del lines[line]
+    else:
+        lines[line] = text
+    path.write_text("\n".join(lines) + "\n")
+
+
+def test_a_missing_row(sample: Path, sound: Path):
+    change(sound, 4, None)
+    (found,) = check_submission(sound, sample)
+    assert (found.kind, found.count, found.first) == ("missing", 1, f"ID_b_{CLASSES[3]}")
+
+
+def test_an_extra_row(sample: Path, sound: Path):
+    sound.write_text(sound.read_text() + "ID_z_any,0.5\n")
+    (found,) = check_submission(sound, sample)
+    assert (found.kind, found.first) == ("extra", "ID_z_any")
+
+
+def test_a_doubled_row(sample: Path, sound: Path):
+    lines = sound.read_text().splitlines()
+    sound.write_text("\n".join([*lines, lines[-1]]) + "\n")
+    (found,) = check_submission(sound, sample)
+    assert (found.kind, found.first) == ("doubled", "ID_c_any")
+
+
+def test_reordered_rows(sample: Path, sound: Path):
+    lines = sound.read_text().splitlines()
+    lines[1], lines[2] = lines[2], lines[1]
+    sound.write_text("\n".join(lines) + "\n")
+    (found,) = check_submission(sound, sample)
+    assert (found.kind, found.count) == ("reordered", 2)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        ("nan", "not a number"),
+        ("", "not a number"),
+        ("high", "not a number"),
+        ("1.2", "out of range"),
+        ("-0.1", "out of range"),
+        ("inf", "out of range"),
+    ],
+)
+def test_a_value_that_is_no_probability(value: str, kind: str, sample: Path, sound: Path):
+    change(sound, 6, f"ID_b_any,{value}")
+    (found,) = check_submission(sound, sample)
+    assert found.kind == kind and "ID_b_any" in str(found)
+
+
+def test_several_problems_are_all_named(sample: Path, sound: Path):
+    change(sound, 6, "ID_b_any,nan")
+    change(sound, 1, "ID_x_any,0.5")
+    assert {one.kind for one in check_submission(sound, sample)} == {
+        "not a number",
+        "missing",
+        "extra",
+    }
+
+
+def test_the_command_says_sound_or_what_is_not(run_command, sample: Path, sound: Path):
+    flags = (f"--submission_csv={sound}", f"--sample_csv={sample}")
+    assert "sound" in run_command("tools.check_submission", *flags).stdout
+    change(sound, 6, "ID_b_any,1.2")
+    failed = run_command("tools.check_submission", *flags, code=1)
+    assert "out of range: 1 rows, the first ID_b_any with 1.2" in failed.stderr
+
+
+def test_what_cannot_be_read_at_all(sample: Path, sound: Path, tmp_path: Path):
+    with pytest.raises(LabelError, match="no such file"):
+        check_submission(tmp_path / "none.csv", sample)
+    change(sound, 0, "id,label")
+    with pytest.raises(LabelError, match="the header is 'id,label'"):
+        check_submission(sound, sample)
+    change(sound, 0, "ID,Label")
+    change(sound, 3, "ID_b_any")
+    with pytest.raises(LabelError, match="line 4 has 1 values"):
+        check_submission(sound, sample)
+    change(sample, 2, "ID_b,0.5")
+    with pytest.raises(LabelError, match="does not end in a class"):
+        list(sample_ids(sample))
+    sample.write_text("ID,Label\n")
+    with pytest.raises(LabelError, match="no rows"):
+        list(sample_ids(sample))

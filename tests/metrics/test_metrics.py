@@ -1,0 +1,205 @@
+import doctest
+import importlib
+import pickle
+import pkgutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import sklearn.metrics
+import tensorflow as tf
+
+from ich_tf import metrics
+from ich_tf.labels import CLASSES, WEIGHTS
+from ich_tf.metrics import constant_predictor, per_class_log_loss, sigmoid, weighted_log_loss
+
+# The order of the columns in the published examples.
+PUBLISHED = ("any", *CLASSES[:-1])
+TO_CLASSES = [PUBLISHED.index(name) for name in CLASSES]
+
+Y = np.array([[1, 0, 1, 0, 0, 0], [0, 0, 0, 0, 0, 0]])[:, TO_CLASSES]
+P = np.array([[0.9, 0.01, 0.8, 0.05, 0.02, 0.1], [0.05, 0.001, 0.01, 0.01, 0.02, 0.03]])[
+    :, TO_CLASSES
+]
+
+# Stage-2 train, from the published counts of images.
+PREVALENCE = {
+    "any": 0.1434,
+    "subdural": 0.0627,
+    "intraparenchymal": 0.0480,
+    "subarachnoid": 0.0474,
+    "intraventricular": 0.0348,
+    "epidural": 0.0042,
+}
+
+
+def random_data(seed, number=50):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 2, (number, len(CLASSES)))
+    return labels, rng.uniform(size=labels.shape)
+
+
+def sklearn_loss(labels, prob, sample_weight=None):
+    weight = np.ones(len(labels)) if sample_weight is None else sample_weight
+    # scikit-learn clips at the dtype's resolution, the challenge at 1e-15.
+    return sklearn.metrics.log_loss(
+        labels.ravel(),
+        np.clip(prob, 1e-15, 1 - 1e-15).ravel(),
+        sample_weight=np.outer(weight, WEIGHTS).ravel(),
+        labels=[0, 1],
+    )
+
+
+def test_known_answers():
+    assert weighted_log_loss(Y[:1], P[:1]) == pytest.approx(0.088682, abs=1e-6)
+    assert weighted_log_loss(Y[1:], P[1:]) == pytest.approx(0.024907, abs=1e-6)
+    assert weighted_log_loss(Y, P) == pytest.approx(0.056794, abs=1e-6)
+    labels, _ = random_data(0)
+    assert weighted_log_loss(labels, np.full(labels.shape, 0.5)) == pytest.approx(np.log(2))
+
+
+def test_the_training_prior_scores_02311():
+    number = 10_000
+    labels = np.zeros((number, len(CLASSES)), np.int64)
+    for column, name in enumerate(CLASSES):
+        labels[: round(number * PREVALENCE[name]), column] = 1
+    prior = constant_predictor(labels)
+    np.testing.assert_allclose(prior, [PREVALENCE[name] for name in CLASSES], atol=1e-12)
+    loss = weighted_log_loss(labels, np.broadcast_to(prior, labels.shape))
+    # The prevalences are known to 0.01 %.
+    assert loss == pytest.approx(0.2311, abs=1e-4)
+    for other in (prior * 0.9, prior * 1.1):
+        assert weighted_log_loss(labels, np.broadcast_to(other, labels.shape)) > loss
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_equals_scikit_learn(seed):
+    labels, prob = random_data(seed)
+    prob[:3] = [[0.0], [1.0], [1e-20]]
+    weight = np.random.default_rng(seed).uniform(size=len(labels))
+    assert weighted_log_loss(labels, prob) == pytest.approx(sklearn_loss(labels, prob), abs=1e-12)
+    assert weighted_log_loss(labels, prob, weight) == pytest.approx(
+        sklearn_loss(labels, prob, weight), abs=1e-12
+    )
+
+
+def test_certain_and_wrong_is_the_clip():
+    loss = weighted_log_loss(np.ones((1, 6)), np.zeros((1, 6)))
+    assert loss == pytest.approx(-np.log(1e-15), abs=1e-12)
+    assert weighted_log_loss(np.ones((1, 6)), np.ones((1, 6))) == pytest.approx(0, abs=1e-14)
+
+
+def test_a_weight_of_zero_equals_leaving_out():
+    labels, prob = random_data(1)
+    weight = (np.arange(len(labels)) % 3 > 0).astype(float)
+    assert weighted_log_loss(labels, prob, weight) == pytest.approx(
+        weighted_log_loss(labels[weight > 0], prob[weight > 0]), abs=1e-14
+    )
+
+
+def test_per_class_losses_make_up_the_whole():
+    labels, prob = random_data(2)
+    per_class = per_class_log_loss(labels, prob)
+    assert per_class.shape == (6,) and per_class.dtype == np.float64
+    expected = [sklearn.metrics.log_loss(labels[:, i], prob[:, i]) for i in range(6)]
+    np.testing.assert_allclose(per_class, expected, atol=1e-12)
+    assert np.average(per_class, weights=WEIGHTS) == pytest.approx(weighted_log_loss(labels, prob))
+
+
+@pytest.mark.parametrize(
+    ("labels", "prob", "weight", "message"),
+    [
+        (np.zeros((2, 5)), np.zeros((2, 5)), None, r"y_true has shape \(2, 5\); expected"),
+        (np.zeros(6), np.zeros(6), None, r"y_true has shape \(6,\)"),
+        (np.zeros((0, 6)), np.zeros((0, 6)), None, "no images"),
+        (np.full((1, 6), 0.5), np.zeros((1, 6)), None, "other than 0 and 1"),
+        (np.full((1, 6), np.nan), np.zeros((1, 6)), None, "other than 0 and 1"),
+        (np.zeros((2, 6)), np.zeros((1, 6)), None, r"y_prob has shape \(1, 6\)"),
+        (np.zeros((1, 6)), np.full((1, 6), np.nan), None, "6 NaN"),
+        (np.zeros((1, 6)), np.full((1, 6), 1.5), None, r"spans \[1.5, 1.5\]"),
+        (np.zeros((1, 6)), np.full((1, 6), -np.inf), None, "spans"),
+        (np.zeros((1, 6)), np.zeros((1, 6)), [1, 2], r"sample_weight has shape \(2,\)"),
+        (np.zeros((1, 6)), np.zeros((1, 6)), [0], "not all 0"),
+        (np.zeros((2, 6)), np.zeros((2, 6)), [2, -1], "0 or more"),
+    ],
+)
+def test_bad_input_is_refused(labels, prob, weight, message):
+    with pytest.raises(ValueError, match=message):
+        weighted_log_loss(labels, prob, weight)
+
+
+def test_sigmoid_does_not_overflow():
+    values = sigmoid(np.array([-1000, -30, 0, 30, 1000], np.float32))
+    assert values.dtype == np.float64
+    np.testing.assert_allclose(values, [0, np.exp(-30), 0.5, 1 - np.exp(-30), 1], rtol=1e-12)
+
+
+@pytest.mark.parametrize("from_logits", [False, True])
+def test_keras_metric_equals_numpy_over_uneven_batches(from_logits):
+    rng = np.random.default_rng(3)
+    labels = rng.integers(0, 2, (23, 6))
+    logits = rng.normal(scale=8, size=labels.shape).astype(np.float32)
+    prob = sigmoid(logits).astype(np.float32)
+    prob[0], prob[1] = 0, 1
+    weight = rng.uniform(size=len(labels)).astype(np.float32)
+    predictions, exact = (logits, sigmoid(logits)) if from_logits else (prob, prob)
+    metric, weighted = (metrics.WeightedLogLoss(from_logits=from_logits) for _ in range(2))
+    for part in (slice(0, 1), slice(1, 17), slice(17, 23)):
+        metric.update_state(labels[part], predictions[part])
+        weighted.update_state(labels[part], predictions[part], weight[part])
+    assert float(metric.result()) == pytest.approx(weighted_log_loss(labels, exact), abs=1e-8)
+    assert float(weighted.result()) == pytest.approx(
+        weighted_log_loss(labels, exact, weight), abs=1e-8
+    )
+    metric.reset_state()
+    assert float(metric.result()) == 0
+
+
+def test_keras_metric_serves_model_fit():
+    model = tf.keras.Sequential([tf.keras.layers.Dense(6, "sigmoid")])
+    function = importlib.import_module(metrics.WeightedLogLoss.__module__).weighted_log_loss
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(10, 4)).astype(np.float32), rng.integers(0, 2, (10, 6))
+    expected = weighted_log_loss(y, model(x))
+    for metric in (metrics.WeightedLogLoss(), function):
+        model.compile(loss="binary_crossentropy", metrics=[metric])
+        found = model.evaluate(x, y, batch_size=4, verbose=0, return_dict=True)
+        assert found["weighted_log_loss"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_keras_metric_config_and_identity():
+    metric = metrics.WeightedLogLoss(from_logits=True)
+    again = metrics.WeightedLogLoss.from_config(metric.get_config())
+    assert again.from_logits and again.dtype == "float64"
+    assert metrics.WeightedLogLoss is type(metric)
+    assert pickle.loads(pickle.dumps(metrics.WeightedLogLoss)) is type(metric)
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        metrics.Nothing  # noqa: B018
+
+
+def test_import_loads_no_tensorflow():
+    code = (
+        "import sys, ich_tf.metrics as m; m.weighted_log_loss([[0]*6], [[.5]*6]);"
+        "print([n for n in ('tensorflow', 'keras') if n in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"
+
+
+MODULES = [
+    f"ich_tf.metrics.{module.name}"
+    for module in pkgutil.iter_modules(metrics.__path__)
+    if not module.name.startswith("keras")  # no environment has both
+]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_in_docstrings_are_true(name):
+    assert doctest.testmod(importlib.import_module(name)).failed == 0
+
+
+def test_logit_is_the_inverse_of_sigmoid():
+    logits = np.linspace(-20, 20, 41)
+    np.testing.assert_allclose(metrics.logit(sigmoid(logits)), logits, atol=1e-6)
+    assert np.isfinite(metrics.logit([0, 1])).all()

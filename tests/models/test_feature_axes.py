@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+
+from ich_tf.models.feature_axes import fit_axes, principal_axes
+
+
+def two_networks(number: int, width: int, noise: float = 0.05):
+    """Features of two networks that see the same 6 things, each in axes of its own."""
+    rng = np.random.default_rng(0)
+    seen = rng.normal(size=(number, 6)) * [5, 4, 3, 2, 1, 1]
+    return [
+        seen @ rng.normal(size=(6, width)) + noise * rng.normal(size=(number, width)) + offset
+        for offset in (3.0, -1.0)
+    ]
+
+
+def test_principal_axes_are_uncorrelated_and_of_variance_1():
+    first, _ = two_networks(500, 40)
+    axes = principal_axes(first, 6)
+    found = axes(first)
+    np.testing.assert_allclose(found.T @ found / len(found), np.eye(6), atol=1e-3)
+    np.testing.assert_allclose(found.mean(axis=0), 0, atol=1e-4)
+    # The greatest variance comes first.
+    back = first - first.mean(axis=0)
+    shares = [np.linalg.norm(back.T @ column) for column in found.T]
+    assert shares == sorted(shares, reverse=True)
+
+
+def test_fewer_axes_than_asked_where_there_are_no_more():
+    rng = np.random.default_rng(1)
+    flat = rng.normal(size=(50, 3)) @ rng.normal(size=(3, 20))
+    assert principal_axes(flat, 16).weights.shape == (20, 3)
+
+
+@pytest.mark.parametrize(("number", "width"), [(600, 40), (100, 300)])
+def test_one_network_is_brought_into_the_axes_of_another(number: int, width: int):
+    first, second = two_networks(number, width)
+    axes = principal_axes(first, 6)
+    target = axes(first)
+    aligned = fit_axes(second[: number // 2], target[: number // 2])
+    found = aligned(second[number // 2 :])
+    error = np.mean((found - target[number // 2 :]) ** 2)
+    assert error < 0.05
+    assert aligned.explained == pytest.approx(1 - error, abs=0.05)
+
+
+def test_networks_with_nothing_in_common_are_told():
+    first, _ = two_networks(300, 40)
+    other = np.random.default_rng(2).normal(size=(300, 40))
+    axes = fit_axes(other, principal_axes(first, 6)(first))
+    assert axes.explained < 0.1

@@ -1,0 +1,140 @@
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ich_tf.errors import InputError
+from ich_tf.records.example import decode, encode, parse
+from ich_tf.records.images import decode_image, encode_image, read_image
+from ich_tf.records.schema import ENCODINGS, FEATURES, CorruptRecordError, SliceRecord
+
+RECORD = SliceRecord(
+    encoded=b"\x00\xff pixels",
+    format="png",
+    height=300,
+    width=256,
+    channels=3,
+    source_id="ID_00ff",
+    sha256="ab" * 32,
+    labels=(0, 1, 0, 0, 0, 1),
+    label_present=1,
+    patient_key="ID_1",
+    study_key="ID_2",
+    series_key="ID_3",
+    slice_index=0,
+    num_slices=2**40,
+    z_mm=-12.5,
+    spacing_mm=(0.5, 0.25),
+    gantry_tilt_deg=-18.5,
+    scanner="GE",
+    repairs=("rsna_12bit", "other"),
+    crop=(10, 0, 300, 300),
+)
+
+
+def test_tensorflow_reads_what_was_encoded_without_it() -> None:
+    fields = parse(tf.constant(encode(RECORD)))
+    for name, value in asdict(RECORD).items():
+        found = fields[name]
+        if name == "crop":
+            assert found.values.numpy().tolist() == list(value)
+        elif name == "repairs":
+            assert [one.decode() for one in found.values.numpy()] == list(value)
+        elif isinstance(value, str):
+            assert found.numpy().decode() == value
+        elif isinstance(value, bytes):
+            assert found.numpy() == value
+        else:
+            np.testing.assert_allclose(found.numpy(), value)
+
+
+def test_the_bytes_are_a_canonical_example() -> None:
+    """The same features through TensorFlow's own protobuf classes, keys sorted."""
+    example = tf.train.Example.FromString(encode(RECORD))
+    names = {name for name, _, _ in FEATURES.values()}
+    assert set(example.features.feature) == names
+    assert example.features.feature["image/class/multilabel"].int64_list.value == [0, 1, 0, 0, 0, 1]
+    assert example.SerializeToString(deterministic=True) == encode(RECORD)
+
+
+def test_negative_and_empty_values() -> None:
+    record = replace(RECORD, slice_index=-1, repairs=(), source_id="")
+    fields = parse(tf.constant([encode(record), encode(RECORD)]))
+    np.testing.assert_array_equal(fields["slice_index"].numpy(), [-1, 0])
+    assert fields["repairs"].dense_shape.numpy().tolist() == [2, 2]
+    assert len(fields["repairs"].values) == 2
+
+
+def test_a_wrong_number_of_labels_is_refused() -> None:
+    with pytest.raises(ValueError, match="multilabel"):
+        encode(replace(RECORD, labels=(0, 1)))
+
+
+@pytest.mark.parametrize("encoding", ["png", "raw"])
+@pytest.mark.parametrize("channels", [1, 2, 3, 5])
+def test_images_survive_every_encoding(encoding: str, channels: int) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (17, 19, channels), dtype=np.uint8)
+    encoded = encode_image(image, encoding)
+    eager = decode_image(tf.constant(encoded), encoding, image.shape)
+    np.testing.assert_array_equal(eager.numpy(), image)
+    mapped = tf.data.Dataset.from_tensors(encoded).map(
+        lambda one: decode_image(one, encoding, image.shape)
+    )
+    np.testing.assert_array_equal(next(iter(mapped)).numpy(), image)
+
+
+def test_unknown_formats() -> None:
+    with pytest.raises(ValueError, match="gif"):
+        encode_image(np.zeros((2, 2, 3), np.uint8), "gif")
+    with pytest.raises(InputError, match="webp"):
+        decode_image(tf.constant(b""), "webp", (2, 2, 3))
+
+
+def test_decoding_without_tensorflow_gives_the_record_back() -> None:
+    for record in (
+        RECORD,
+        replace(RECORD, slice_index=-(2**62), repairs=(), crop=(), labels=(0,) * 6),
+    ):
+        assert decode(encode(record)) == record
+
+
+def test_what_is_no_record_is_refused() -> None:
+    good = encode(RECORD)
+    example = tf.train.Example.FromString(good)
+    del example.features.feature["ct/z_mm"]
+    more = tf.train.Example.FromString(good)
+    more.features.feature["other"].int64_list.value.append(1)
+    for bad in (
+        b"",
+        good[:-1],
+        good[1:],
+        good + b"\x00",
+        example.SerializeToString(),
+        more.SerializeToString(),
+    ):
+        with pytest.raises(CorruptRecordError):
+            decode(bad)
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_numpy_and_tensorflow_read_the_same_image(encoding: str, channels: int) -> None:
+    dtype = np.uint16 if encoding == "hu16" else np.uint8
+    channels = 1 if encoding == "hu16" else channels
+    y, x = np.mgrid[:24, :32]
+    image = np.stack([(y * 5 + x * (i + 1)) % 200 for i in range(channels)], -1).astype(dtype)
+    encoded = encode_image(image, encoding)
+    record = replace(
+        RECORD, encoded=encoded, format=encoding, height=24, width=32, channels=channels
+    )
+    found = read_image(record)
+    np.testing.assert_array_equal(
+        found, decode_image(tf.constant(encoded), encoding, (24, 32, channels)).numpy()
+    )
+    if encoding == "jpeg":
+        assert np.abs(found.astype(int) - image).mean() < 8
+    else:
+        np.testing.assert_array_equal(found, image)
+    with pytest.raises(CorruptRecordError, match="24 x 33"):
+        read_image(replace(record, width=33))

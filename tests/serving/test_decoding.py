@@ -1,0 +1,188 @@
+"""Files from strangers in a sandbox: whatever one does to its decoder, the next one is read."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from ich_tf.dicom.crop import head_box
+from ich_tf.dicom.reader import read_slice
+from ich_tf.serving import decoding
+from ich_tf.serving.decoding import DecodedFile, Decoders
+from ich_tf.serving.limits import Limits
+
+Decode = Callable[..., list[DecodedFile]]
+
+
+@pytest.fixture(scope="module")
+def good(phantom_dir: Path) -> bytes:
+    return sorted((phantom_dir / "stage_2_test").glob("*.dcm"))[5].read_bytes()
+
+
+@pytest.fixture
+def decode(tmp_path: Path) -> Iterator[Decode]:
+    """Decodes bytes, by two processes unless a test says otherwise."""
+    made: list[Decoders] = []
+    out = tmp_path / "out"
+    out.mkdir()
+
+    def run(files: list[bytes], limits: Limits | None = None, **options: bool) -> list[DecodedFile]:
+        paths = []
+        for number, data in enumerate(files):
+            paths.append(tmp_path / f"{number}")
+            paths[-1].write_bytes(data)
+        if not made or limits is not None:
+            made.append(Decoders(limits or Limits()))
+        found = list(made[-1].decode(paths, out, **options))
+        assert [one.place for one in found] == list(range(len(files)))
+        # What was read is gone, and nothing is left of what failed.
+        assert not any(path.exists() for path in paths)
+        assert {each.path for one in found for each in one.slices} == set(out.iterdir())
+        return found
+
+    yield run
+    for one in made:
+        one.close()
+
+
+def sabotaged(monkeypatch: pytest.MonkeyPatch, act: str) -> None:
+    """Workers that do as told to files that begin with BAD, in the midst of reading them."""
+    code = (
+        "import sys, os, time, signal, numpy as np, subprocess\n"
+        "import ich_tf.serving.decoding as room\n"
+        "read = room.read_slices\n"
+        "def read_slices(data):\n"
+        "    if data.startswith(b'BAD'):\n"
+        f"        {act}\n"
+        "    yield from read(data)\n"
+        "room.read_slices = read_slices\n"
+        "room.work(*map(int, sys.argv[1:]))\n"
+    )
+    monkeypatch.setattr(decoding, "_CODE", code)
+
+
+def test_slices_are_those_of_the_reader(decode: Decode, good: bytes) -> None:
+    (found,) = decode([good], find_head=True)
+    (one,) = found.slices
+    expected = read_slice(good)
+    assert one.header == expected.header
+    np.testing.assert_array_equal(one.read_hu(), expected.hu)
+    assert one.box == head_box(expected.hu, expected.header.spacing_mm) != ()
+    (plain,) = decode([good])[0].slices
+    assert plain.box == ()
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        "os.kill(os.getpid(), signal.SIGSEGV)",
+        "os._exit(0)",
+        "raise ZeroDivisionError('Meier')",
+        "time.sleep(60)",
+        "any(iter(int, 1))",
+        "keep = [np.ones(2**27) for _ in range(99)]",
+    ],
+    ids=["crash", "exit", "error", "stall", "loop", "memory"],
+)
+def test_a_file_costs_itself_alone(
+    monkeypatch: pytest.MonkeyPatch, decode: Decode, good: bytes, act: str
+) -> None:
+    sabotaged(monkeypatch, act)
+    limits = Limits(decoders=1, silent_seconds=1.0, decoder_mb=256)
+    begun = time.monotonic()
+    found = decode([good, b"BAD", good], limits)
+    assert time.monotonic() - begun < 10
+    assert [len(one.slices) for one in found] == [1, 0, 1]
+    expected = "TOO_LARGE" if "ones" in act else "DECODER_DIED"
+    assert found[1].reason == expected and found[1].message
+    assert "Meier" not in found[1].message
+
+
+def test_what_a_worker_started_ends_with_it(
+    monkeypatch: pytest.MonkeyPatch, decode: Decode, good: bytes, tmp_path: Path
+) -> None:
+    note = tmp_path / "child"
+    sabotaged(
+        monkeypatch,
+        "p = subprocess.Popen(['sleep', '99']); "
+        f"open({str(note)!r}, 'w').write(str(p.pid)); time.sleep(60)",
+    )
+    found = decode([b"BAD"], Limits(decoders=1, silent_seconds=1.0))
+    assert found[0].reason == "DECODER_DIED"
+    child = int(note.read_text())
+    end = time.monotonic() + 5
+    while time.monotonic() < end and psutil.pid_exists(child):
+        if psutil.Process(child).status() == psutil.STATUS_ZOMBIE:
+            break
+        time.sleep(0.05)
+    else:
+        assert not psutil.pid_exists(child)
+
+
+def test_workers_know_no_secrets_and_load_no_tensorflow(
+    monkeypatch: pytest.MonkeyPatch, decode: Decode, good: bytes, tmp_path: Path
+) -> None:
+    note = tmp_path / "environment"
+    monkeypatch.setenv("SOME_TOKEN", "secret")
+    sabotaged(
+        monkeypatch,
+        f"import json; open({str(note)!r}, 'w').write(json.dumps([dict(os.environ), "
+        "'tensorflow' in sys.modules]))",
+    )
+    decode([b"BAD"])
+    environment, tensorflow = json.loads(note.read_text())
+    assert "SOME_TOKEN" not in environment and not tensorflow
+
+
+def test_a_worker_that_lies_is_not_believed(
+    monkeypatch: pytest.MonkeyPatch, decode: Decode, good: bytes
+) -> None:
+    code = (
+        "import sys, dataclasses\n"
+        "import ich_tf.serving.decoding as room\n"
+        "read = room.read_slices\n"
+        "def read_slices(data):\n"
+        "    for one in read(data):\n"
+        "        header = dataclasses.replace(one.header, rows=4000)\n"
+        "        yield dataclasses.replace(one, header=header)\n"
+        "room.read_slices = read_slices\n"
+        "room.work(*map(int, sys.argv[1:]))\n"
+    )
+    monkeypatch.setattr(decoding, "_CODE", code)
+    (found,) = decode([good])
+    assert found.reason == "DECODER_DIED" and not found.slices
+
+
+def test_a_study_is_bounded_in_time_and_size(
+    monkeypatch: pytest.MonkeyPatch, decode: Decode, good: bytes
+) -> None:
+    sabotaged(monkeypatch, "time.sleep(60)")
+    limits = Limits(decoders=1, silent_seconds=0.5, reading_seconds=1.0)
+    found = decode([b"BAD"] * 9 + [good], limits)
+    assert {one.reason for one in found} == {"DECODER_DIED", "TIME"}
+    assert found[-1].reason == "TIME"
+    # 70 slices of 64 px fill a MiB.
+    found = decode([good] * 70, Limits(decoders=1, decoded_mb=1))
+    reasons = [one.reason for one in found]
+    assert reasons[:60] == [""] * 60 and reasons[-1] == "TOO_LARGE"
+
+
+def test_bad_files_get_a_reason_in_time(real_dicom: Path, decode: Decode, good: bytes) -> None:
+    """Each file of data/bad_dicom beside a good one: what no reader takes, and what it must not."""
+    folder = real_dicom.parent / "bad_dicom"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not there")
+    paths = sorted(folder.glob("*.dcm"))
+    decode([good])  # the workers start
+    for path in paths:
+        begun = time.monotonic()
+        bad, fine = decode([path.read_bytes(), good])
+        seconds = time.monotonic() - begun
+        print(f"{path.name}: {bad.reason or 'read'}, {bad.message} {seconds:.2f} s")
+        assert seconds < 10, path.name
+        assert fine.slices, path.name
+        assert bad.slices or (bad.reason and bad.message), path.name

@@ -1,0 +1,52 @@
+"""Predictions and models that no training made, for tests of what comes after it."""
+
+from pathlib import Path
+
+import numpy as np
+
+from ich_tf.inference.forward import SlicePredictions
+from ich_tf.labels import ANY
+from ich_tf.metrics import sigmoid
+from ich_tf.models.saved import save_best
+from ich_tf.models.spec import ModelSpec
+from ich_tf.runtime.keras2 import keras
+
+WINDOWS = ("brain", "subdural", "soft")
+
+
+def made_up(seed: int = 0, patients: int = 30) -> SlicePredictions:
+    """Patients of two series with six slices each, some ill, and a model that notices."""
+    rng = np.random.default_rng(seed)
+    slices = 12
+    number = patients * slices
+    severity = np.repeat(rng.normal(-1, 1.5, (patients, 6)), slices, axis=0)
+    labels = (rng.uniform(size=severity.shape) < sigmoid(severity)).astype(np.float32)
+    labels[:, ANY] = labels[:, :ANY].max(axis=1)
+    logits = severity + rng.normal(0, 1, severity.shape)
+    logits[:, ANY] = logits[:, :ANY].max(axis=1)
+    return SlicePredictions(
+        source_id=[f"ID_{i}" for i in range(number)],
+        patient_key=[f"P{i // slices}" for i in range(number)],
+        series_key=[f"S{i // 6}" for i in range(number)],
+        scanner=["GE" if i // slices % 2 else "Siemens" for i in range(number)],
+        slice_index=np.tile(np.arange(6), number // 6),
+        z_mm=np.tile(np.arange(6) * 5.0, number // 6).astype(np.float32),
+        spacing_mm=np.full((number, 2), 0.5, np.float32),
+        gantry_tilt_deg=np.repeat(rng.choice([0.0, 15.0], number // 6), 6).astype(np.float32),
+        labels=labels,
+        logits=logits.astype(np.float32),
+    )
+
+
+def make_run(folder: Path, size: int, seed: int, **spec) -> Path:
+    """A work dir with a network that answers more than a constant."""
+    keras.utils.set_random_seed(seed)
+    channels = 1 if spec.get("stored_hu") else 3
+    built = ModelSpec(
+        "tiny", (size, size, channels), 32, WINDOWS, prior=(0.1, 0.2, 0.1, 0.2, 0.2, 0.4), **spec
+    )
+    model = built.build(bias=np.asarray(built.prior))
+    kernel = model.get_layer("logits").kernel
+    kernel.assign(np.random.default_rng(seed).normal(size=kernel.shape).astype(np.float32) * 3)
+    save_best(folder, model, built, epoch=1, val_loss=0.3)
+    return folder

@@ -1,0 +1,164 @@
+import dataclasses
+import subprocess
+import sys
+
+import pytest
+from absl import flags
+
+from ich_tf.errors import ConfigError
+from ich_tf.runtime.command import config_from_flags, define_flags
+from ich_tf.runtime.flagfiles import expand
+from ich_tf.training.config import TrainConfig
+
+RECIPES = [
+    "base",
+    "resnet50",
+    "resnet50_strong",
+    "efficientnet_b4",
+    "efficientnet_b4_strong",
+    "smoke",
+    "demo",
+]
+
+
+@pytest.fixture
+def parse(monkeypatch):
+    """Parses flags as a command would, into flags of its own."""
+    values = flags.FlagValues()
+    for name in ("DEFINE_bool", "DEFINE_integer", "DEFINE_float", "DEFINE_string"):
+        define = getattr(flags, name)
+        monkeypatch.setattr(flags, name, lambda *args, d=define: d(*args, flag_values=values))
+    define_enum = flags.DEFINE_enum
+    monkeypatch.setattr(flags, "DEFINE_enum", lambda *args: define_enum(*args, flag_values=values))
+    monkeypatch.setattr(flags, "FLAGS", values)
+    define_flags(TrainConfig)
+
+    def from_arguments(*arguments):
+        values(["train", *expand(arguments)])
+        return config_from_flags(TrainConfig)
+
+    return from_arguments
+
+
+def test_every_field_has_help():
+    assert all(field.metadata["help"] for field in dataclasses.fields(TrainConfig))
+
+
+def test_defaults_are_the_resnet50_recipe(parse, monkeypatch, request):
+    monkeypatch.chdir(request.config.rootpath)
+    assert parse("--flagfile=configs/resnet50.flags") == TrainConfig()
+    config = TrainConfig()
+    assert (config.backbone, config.image_size, config.batch_size) == ("resnet50", 224, 32)
+    assert (config.epochs, config.learning_rate, config.lr_decay) == (5, 5e-4, 0.8)
+    assert (config.data_dir, config.work_dir) == ("data/tfrecords", "runs/resnet50")
+
+
+def test_efficientnet_recipe(parse, monkeypatch, request):
+    monkeypatch.chdir(request.config.rootpath)
+    config = parse("--flagfile=configs/efficientnet_b4.flags", "--epochs=1")
+    assert (config.backbone, config.image_size, config.batch_size) == ("efficientnet_b4", 256, 16)
+    assert (config.learning_rate, config.dropout, config.schedule) == (1e-4, 0.2, "constant")
+    assert config.epochs == 1  # the last value wins
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_are_valid(name, parse, monkeypatch, request):
+    monkeypatch.chdir(request.config.rootpath)
+    assert isinstance(parse(f"--flagfile=configs/{name}.flags"), TrainConfig)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("backbone", "vgg"),
+        ("weights", ""),
+        ("image_size", 16),
+        ("image_size", 64.0),
+        ("batch_size", 0),
+        ("epochs", -1),
+        ("dropout", 1.0),
+        ("bn_momentum", -0.1),
+        ("learning_rate", 0.0),
+        ("learning_rate", float("nan")),
+        ("learning_rate", float("inf")),
+        ("lr_decay", 1.5),
+        ("warmup_epochs", 5.0),
+        ("weight_decay", 0.1),
+        ("weight_decay", -0.1),
+        ("clip_norm", -1.0),
+        ("shift", 1.0),
+        ("rotate", 181.0),
+        ("rotate", -1.0),
+        ("scale", -0.1),
+        ("seed", -1),
+        ("seed", True),
+        ("flip", 1),
+        ("validation_fold", -1),
+        ("strategy", "tpu"),
+        ("cpu_replicas", 2),
+        ("mixed_precision", "half"),
+        ("xla", "yes"),
+        ("max_steps_per_epoch", -5),
+    ],
+)
+def test_a_bad_value_is_named(field, value):
+    with pytest.raises(ConfigError, match=rf"^{field} is .*; it must be"):
+        TrainConfig(**{field: value})
+
+
+def test_fields_that_contradict():
+    with pytest.raises(ConfigError, match=r"weights is 'imagenet'.*tiny"):
+        TrainConfig(backbone="tiny")
+    with pytest.raises(ConfigError, match="batch_size is 32; it must be a multiple of cpu_rep"):
+        TrainConfig(strategy="mirrored", cpu_replicas=3)
+
+
+def test_an_integer_is_a_fine_float():
+    assert TrainConfig(rotate=15).rotate == 15.0
+    assert type(TrainConfig(rotate=15).rotate) is float
+
+
+def test_json_round_trip():
+    config = TrainConfig(seed=3, flip=True, shift=0.1, weights="some/file.h5")
+    assert TrainConfig.from_json(config.to_json()) == config
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "must be JSON"),
+        ("[]", "JSON object"),
+        ('{"sede": 1}', "do not exist: sede"),
+        ('{"seed": "1"}', "seed is '1'"),
+    ],
+)
+def test_from_json_refuses(text, message):
+    with pytest.raises(ConfigError, match=message):
+        TrainConfig.from_json(text)
+
+
+def test_differences_leave_places_out():
+    left = TrainConfig(work_dir="a", seed=1)
+    right = TrainConfig(work_dir="b", overwrite=True, seed=2)
+    assert left.differences(right) == ["seed: 1 here, 2 there"]
+
+
+def test_help_and_config_load_no_tensorflow():
+    code = (
+        "import sys, ich_tf.training.config, ich_tf.train; assert 'tensorflow' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--dropout=1.5", "dropout is 1.5; it must be in"),
+        ("--backbone=vgg", "resnet50|efficientnet_b4|tiny"),
+        ("--flagfile=configs/none.flags", "none.flags"),
+        ("epochs=3", "Not a flag: epochs=3"),
+    ],
+)
+def test_train_exits_with_2_on_wrong_usage(flag, message, run_command):
+    done = run_command("ich_tf.train", flag, code=2)
+    assert message in done.stderr

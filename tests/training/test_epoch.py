@@ -1,0 +1,129 @@
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ich_tf.errors import DataError, Terminated
+from ich_tf.labels import CLASSES
+from ich_tf.training.checkpoints import Progress
+from ich_tf.training.epoch import DivergenceError, check_skipped, run_epoch
+from tests.support.steps import BATCH, RECORD_SHAPE, Run, batch, replicas
+
+BATCHES = [batch(seed) for seed in range(5)]
+
+
+def dataset(batches):
+    return tf.data.Dataset.from_generator(
+        lambda: iter(batches),
+        output_signature=(
+            tf.TensorSpec((BATCH, *RECORD_SHAPE), tf.uint8),
+            tf.TensorSpec((BATCH, len(CLASSES)), tf.float32),
+        ),
+    )
+
+
+def take(run, batches, progress=None, steps=5, **settings):
+    progress = progress or Progress()
+    run_epoch(run.step, run.strategy, dataset(batches), progress, steps, **settings)
+    return progress
+
+
+@pytest.mark.parametrize("per_execution", [1, 2, 5, 9])
+def test_an_epoch_sums_its_losses(per_execution):
+    losses = Run(replicas(2)).steps(BATCHES)
+    run = Run(replicas(2))
+    settled = []
+    progress = take(
+        run,
+        BATCHES,
+        per_execution=per_execution,
+        settled=lambda number, loss: settled.append((number, loss)),
+    )
+    assert progress.step == 5 and progress.loss_sum == pytest.approx(sum(losses), rel=1e-6)
+    assert progress.seconds > 0 and 0 <= progress.waited <= progress.seconds
+    assert [number for number, _ in settled] == {
+        1: [1] * 5,
+        2: [2, 2, 1],
+        5: [5],
+        9: [1] * 5,
+    }[per_execution]
+    mean = sum(number * loss for number, loss in settled) / 5
+    assert mean == pytest.approx(np.mean(losses), rel=1e-6)
+
+
+def test_it_goes_on_where_it_stands():
+    whole, run = Run(replicas(1)), Run(replicas(1))
+    expected = take(whole, BATCHES)
+    progress = Progress()
+
+    def pause():
+        raise Terminated
+
+    with pytest.raises(Terminated):
+        take(run, BATCHES, progress, pause=pause, pause_every=2)
+    assert progress.step == 2
+    take(run, BATCHES[2:], progress)
+    assert progress.loss_sum == expected.loss_sum
+    for left, right in zip(whole.weights(), run.weights(), strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+@pytest.mark.parametrize(
+    ("pause_every", "per_execution", "expected"),
+    [(0, 1, [5]), (2, 1, [2, 4, 5]), (2, 3, [3, 4, 5]), (5, 1, [5]), (1, 4, [4, 5])],
+)
+def test_pauses(pause_every, per_execution, expected):
+    progress, seen = Progress(), []
+
+    def pause():
+        # Whole: the losses of all steps so far are in.
+        assert len(losses) == progress.step
+        seen.append(progress.step)
+
+    losses = []
+    take(
+        Run(replicas(1)),
+        BATCHES,
+        progress,
+        pause=pause,
+        pause_every=pause_every,
+        per_execution=per_execution,
+        settled=lambda number, loss: losses.extend([loss] * number),
+    )
+    assert seen == expected
+
+
+def test_it_pauses_when_asked():
+    progress, seen = Progress(), []
+    take(
+        Run(replicas(1)),
+        BATCHES,
+        progress,
+        pause=lambda: seen.append(progress.step),
+        should_pause=lambda: progress.step == 3,
+    )
+    assert seen == [3, 5]
+
+
+def test_records_that_end_too_soon():
+    with pytest.raises(DataError, match="records ended before the epoch"):
+        take(Run(replicas(1)), BATCHES[:3])
+
+
+def test_a_loss_that_is_not_finite():
+    images, labels = batch(0)
+    labels[0] = math.nan
+    progress = Progress(epoch=3)
+    with pytest.raises(DivergenceError, match=r"training loss is nan, in epoch 4.*learning_rate"):
+        take(Run(replicas(1)), [(images, labels), *BATCHES[1:]], progress)
+    # Not one step more than had to be under way.
+    assert progress.step <= 2
+
+
+def test_many_skipped_steps_are_taken_for_divergence():
+    run = Run(replicas(2), precision="float16")
+    check_skipped(run.step, 1)
+    run.step.skipped.assign(50)
+    with pytest.raises(DivergenceError, match="last 50 steps had gradients that are not finite"):
+        check_skipped(run.step, 1)

@@ -1,0 +1,86 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ich_tf.training.self_check import XLA_TOLERANCE, SelfCheckError, check_replicas, check_step
+from ich_tf.training.step import Gradients, TrainingStep
+from tests.support.steps import Run, batch, difference, distribute, replicas
+
+
+def check(run, precision="float32", xla=False):
+    return check_step(
+        run.step, run.strategy, *distribute(run.strategy, *batch(0)), precision=precision, xla=xla
+    )
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize(("number", "xla"), [(1, True), (2, False), (2, True), (4, False)])
+def test_a_right_step_passes_and_is_left_as_it_was(number, xla, precision):
+    run = Run(replicas(number), xla=xla, precision=precision, dropout=0.3, accumulation=2)
+    before = run.weights()
+    found = check(run, precision, xla)
+    assert ("replicas" in found, "xla" in found) == (number > 1, xla)
+    assert found.get("replicas", 0) < 1e-6
+    assert found.get("xla", 0) < XLA_TOLERANCE[precision] / 2
+    assert difference(run.weights(), before) == 0
+    assert int(run.step.step.read_value()) == 0 and run.step.traces == 0
+
+
+def test_nothing_to_compare():
+    assert check(Run(replicas(1))) == {}
+
+
+def without_sum(self, images, labels):
+    """Each replica goes by its own gradient, as if the reduction were forgotten."""
+    replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+    return self._local_gradients(images, labels, replica, self._forward_backward)
+
+
+def doubled(self, images, labels):
+    found = real_gradients(self, images, labels)
+    return Gradients(found.loss, [2 * g for g in found.gradients], found.statistics)
+
+
+real_gradients = TrainingStep._replica_gradients
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("wrong", [without_sum, doubled])
+def test_a_wrong_step_is_found(wrong, precision, monkeypatch):
+    monkeypatch.setattr(TrainingStep, "_replica_gradients", wrong)
+    with pytest.raises(SelfCheckError, match=r"gradients of 2 replicas differ.*--strategy=one"):
+        check(Run(replicas(2), precision=precision), precision)
+
+
+def test_wrong_compiled_code_is_found():
+    run = Run(replicas(1), xla=True)
+    real = run.step._forward_backward
+
+    def wrong(images, labels, scale, seed):
+        loss, gradients = real(images, labels, scale, seed)
+        return loss, [*gradients[:-2], -gradients[-2], gradients[-1]]
+
+    run.step._forward_backward = wrong
+    with pytest.raises(SelfCheckError, match="XLA's gradients differ.*--xla=off"):
+        check(run, xla=True)
+
+
+@pytest.mark.parametrize("where", [0, -1])
+def test_an_infinite_gradient_of_the_first_loss_scale_is_no_error(where):
+    run = Run(replicas(2), precision="float16")
+    images, labels = batch(0)
+    labels[where] = np.inf
+    parts = distribute(run.strategy, images, labels)
+    assert check_step(run.step, run.strategy, *parts, precision="float16", xla=False) == {}
+
+
+def test_replicas_that_went_apart_are_found():
+    run = Run(replicas(2))
+    run.steps([batch(0)])
+    check_replicas(run.model, run.strategy)
+    variable = run.model.trainable_variables[0]
+    one = run.strategy.experimental_local_results(variable)[1]
+    one.assign(one + 1e-6)
+    with pytest.raises(SelfCheckError, match="differs between the replicas"):
+        check_replicas(run.model, run.strategy)
+    check_replicas(Run(replicas(1)).model, replicas(1))

@@ -1,0 +1,224 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ich_tf.errors import ConfigError
+from ich_tf.inference.forward import make_logits_fn
+from ich_tf.losses import weighted_binary_crossentropy
+from ich_tf.models.slice_model import batch_normalizations, build_model
+from ich_tf.training.config import TrainConfig
+from ich_tf.training.optimizers import make_optimizer
+from ich_tf.training.step import TrainingStep
+from tests.support.steps import (
+    BATCH,
+    RECORD_SHAPE,
+    Run,
+    batch,
+    difference,
+    distribute,
+    needs_addons,
+    replicas,
+)
+
+STEPS = 20
+BATCHES = [batch(seed) for seed in range(STEPS)]
+
+
+@pytest.fixture(scope="module")
+def one_device():
+    """Start, losses and end of a run on one device, batch normalisation frozen."""
+    run = Run(replicas(1), freeze_bn=True)
+    start = run.weights()
+    return start, run.steps(BATCHES), run.weights()
+
+
+@pytest.mark.parametrize("accumulation", [1, 4])
+@pytest.mark.parametrize("xla", [False, True])
+@pytest.mark.parametrize("number", [1, 2, 4])
+def test_replicas_xla_and_accumulation_give_the_same_weights(number, xla, accumulation, one_device):
+    start, losses, expected = one_device
+    run = Run(replicas(number), freeze_bn=True, xla=xla, accumulation=accumulation)
+    assert difference(run.weights(), start) == 0
+    np.testing.assert_allclose(run.steps(BATCHES), losses, rtol=0, atol=1e-5)
+    assert difference(run.weights(), expected) < 1e-5
+    assert difference(expected, start) > 1e-2
+    assert run.step.traces == 1
+    assert int(run.step.step.read_value()) == STEPS
+
+
+@pytest.mark.parametrize("number", [2, 4])
+def test_replicas_equal_the_average_of_their_parts(number):
+    """Batch normalisation in training mode, whose statistics are each replica's own."""
+    reference, mirrored = Run(replicas(1)), Run(replicas(number), xla=number == 2)
+    losses = [parts_step(reference, number, *one) for one in BATCHES]
+    np.testing.assert_allclose(mirrored.steps(BATCHES), losses, rtol=0, atol=1e-5)
+    assert difference(reference.weights(), mirrored.weights()) < 1e-5
+
+
+def parts_step(run, number, images, labels):
+    """One device, the batch in parts: gradients and batch statistics averaged."""
+    model = run.model
+    statistics = model.non_trainable_variables
+    before = [variable.numpy() for variable in statistics]
+    gradients, after, losses = [], [], []
+    parts = zip(np.split(images, number), np.split(labels, number), strict=True)
+    for part_images, part_labels in parts:
+        for variable, value in zip(statistics, before, strict=True):
+            variable.assign(value)
+        with tf.GradientTape() as tape:
+            logits = model(part_images, training=True)
+            loss = tf.reduce_mean(weighted_binary_crossentropy(part_labels, logits))
+        gradients.append(tape.gradient(loss, model.trainable_variables))
+        after.append([variable.numpy() for variable in statistics])
+        losses.append(float(loss))
+    for variable, *values in zip(statistics, *after, strict=True):
+        variable.assign(np.mean(values, axis=0))
+    means = [tf.add_n(values) / number for values in zip(*gradients, strict=True)]
+    run.optimizer.apply_gradients(zip(means, model.trainable_variables, strict=True))
+    return sum(losses) / number
+
+
+def test_parts_on_one_device_draw_dropout_as_replicas_do():
+    one = Run(replicas(1), freeze_bn=True, dropout=0.5, accumulation=2)
+    two = Run(replicas(2), freeze_bn=True, dropout=0.5, xla=True)
+    other = Run(replicas(2), freeze_bn=True, dropout=0.5, seed=1)
+    for run in (one, two, other):
+        run.steps(BATCHES[:5])
+    assert difference(one.weights(), two.weights()) < 1e-5
+    assert difference(one.weights(), other.weights()) > 1e-3
+
+
+def test_several_steps_in_one_execution():
+    one_by_one, together = (Run(replicas(2), ema_decay=0.9) for _ in range(2))
+    losses = one_by_one.steps(BATCHES[:5])
+    pairs = [distribute(together.strategy, *one) for one in BATCHES[:5]]
+    found = [*together.step(*pairs[:2]), *together.step(*pairs[2:4]), *together.step(pairs[4])]
+    np.testing.assert_allclose(np.array(found), losses, rtol=0, atol=1e-6)
+    assert difference(one_by_one.weights(), together.weights()) < 1e-6
+    assert together.step.traces == 2
+
+
+def test_moving_statistics_are_the_replicas_mean():
+    run = Run(replicas(2))
+    run.steps(BATCHES[:1])
+    for layer in batch_normalizations(run.model):
+        for variable in (layer.moving_mean, layer.moving_variance):
+            first, second = (
+                one.numpy() for one in run.strategy.experimental_local_results(variable)
+            )
+            np.testing.assert_array_equal(first, second)
+    # Any replica scores alike, and as the saved model does.
+    images, _ = batch(1)
+    logits = make_logits_fn(run.model, run.strategy)(images)
+    flipped = make_logits_fn(run.model, run.strategy)(images[::-1])[::-1]
+    np.testing.assert_allclose(logits, flipped, atol=1e-6)
+
+
+@pytest.mark.parametrize("xla", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_resnet50_replicas_equal_one(xla):
+    one = Run(replicas(1), backbone="resnet50", freeze_bn=True, learning_rate=1e-3)
+    two = Run(replicas(2), backbone="resnet50", freeze_bn=True, learning_rate=1e-3, xla=xla)
+    np.testing.assert_allclose(one.steps(BATCHES[:1]), two.steps(BATCHES[:1]), rtol=1e-5)
+    assert difference(one.weights(), two.weights()) < 1e-5
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_clipping_follows_the_reduction(number):
+    clip = 1e-3
+    run = Run(replicas(number), freeze_bn=True, clip_norm=clip, learning_rate=1.0)
+    run.optimizer.momentum = 0.0
+    before = run.weights()
+    run.steps(BATCHES[:1])
+    norm = np.sqrt(
+        sum(
+            ((after.astype(np.float64) - value) ** 2).sum()
+            for after, value in zip(run.weights(), before, strict=True)
+        )
+    )
+    assert norm == pytest.approx(clip, rel=1e-3)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_mixed_precision_step(precision):
+    run = Run(replicas(2), precision=precision, optimizer="adam", learning_rate=1e-3)
+    losses = run.steps([batch(0)] * 5)
+    assert np.isfinite(losses).all() and losses[-1] < losses[0]
+    assert {variable.dtype for variable in run.model.trainable_variables} == {tf.float32}
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_float16_skips_an_infinite_step_on_every_replica(accumulation):
+    run = Run(replicas(2), precision="float16", learning_rate=0.01, accumulation=accumulation)
+    before = run.weights()
+    scale = float(run.optimizer.loss_scale)
+    images, labels = batch(0)
+    labels[-1] = np.inf  # on the last replica alone
+    run.steps([(images, labels)] * 2)
+    assert difference(run.weights(), before) == 0
+    for variable, value in zip(run.model.weights, before, strict=True):
+        for local in run.strategy.experimental_local_results(variable):
+            np.testing.assert_array_equal(local.numpy(), value)
+    assert float(run.optimizer.loss_scale) == scale / 4
+    assert int(run.step.skipped.read_value()) == 2
+    run.steps([batch(0)])
+    assert int(run.step.skipped.read_value()) == 0
+    assert difference(run.weights(), before) > 0
+
+
+def test_moving_average_of_the_weights():
+    run = Run(replicas(2), ema_decay=0.5, learning_rate=0.2)
+    expected = run.weights()
+    for number, one in enumerate(BATCHES[:6], 1):
+        run.steps([one])
+        # Shorter at first: (1 + n) / (10 + n), until it is the decay's turn.
+        decay = min(0.5, (1 + number) / (10 + number))
+        expected = [
+            average * decay + value * (1 - decay)
+            for average, value in zip(expected, run.weights(), strict=True)
+        ]
+    own = run.weights()
+    with run.step.averaged_weights():
+        assert difference(run.weights(), expected) < 1e-6
+    assert difference(run.weights(), own) == 0
+    assert difference(own, expected) > 1e-3
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+@pytest.mark.parametrize(
+    ("optimizer", "lookahead"),
+    [
+        pytest.param("lamb", False, marks=needs_addons),
+        pytest.param("radam", True, marks=needs_addons),
+        pytest.param("sgd", True, marks=needs_addons),
+        ("adamw", False),
+        ("adam", False),
+    ],
+)
+def test_optimizers_on_replicas(optimizer, lookahead, precision):
+    settings = {
+        "optimizer": optimizer,
+        "lookahead": lookahead,
+        "precision": precision,
+        "freeze_bn": True,
+        "learning_rate": 1e-3,
+    }
+    batches = [batch(0)] * 8
+    one, two = Run(replicas(1), **settings), Run(replicas(2), **settings)
+    start = one.weights()
+    losses = one.steps(batches)
+    np.testing.assert_allclose(two.steps(batches), losses, rtol=0, atol=1e-3)
+    assert losses[-1] < losses[0]
+    tolerance = 1e-5 if precision == "float32" else 2e-3
+    assert difference(one.weights(), two.weights()) < tolerance
+    assert difference(one.weights(), start) > 1e-4
+
+
+def test_batch_size_must_suit_replicas_and_parts():
+    strategy = replicas(2)
+    with strategy.scope():
+        model = build_model("tiny", RECORD_SHAPE, 32)
+        optimizer = make_optimizer(TrainConfig(), 10)
+    with pytest.raises(ConfigError, match=r"batch_size is 7.*multiple of the 2 replicas\."):
+        TrainingStep(model, optimizer, strategy, batch_size=7)
+    with pytest.raises(ConfigError, match=r"multiple of the 2 replicas times 3 parts\."):
+        TrainingStep(model, optimizer, strategy, batch_size=BATCH, accumulation=3)
