@@ -13,6 +13,7 @@ from ich_tf.records import tfrecord
 from ich_tf.records.example import decode
 from ich_tf.records.images import read_image
 from ich_tf.records.manifest import Shard, repair_advice
+from ich_tf.records.neighbours import neighbour_places
 from ich_tf.records.schema import CorruptRecordError, SliceRecord
 from ich_tf.windows import apply_windows, preset_windows
 
@@ -54,14 +55,13 @@ def read_stored(
       DataError: If a shard is damaged.
     """
     found: dict[str, StoredSlice] = {}
-    offsets = np.arange(neighbours) - neighbours // 2
     for shard in shards:
         for _, group in groupby(_records(shard), key=lambda record: record.series_key):
             series = list(group)
-            for place, record in enumerate(series):
+            windows = neighbour_places(len(series), neighbours)
+            for record, places in zip(series, windows, strict=True):
                 if record.source_id in wanted:
-                    places = np.clip(place + offsets, 0, len(series) - 1)
-                    images = [read_image(series[one]) for one in places]
+                    images = [read_image(series[place]) for place in places]
                     image = np.concatenate(images, axis=-1)
                     found[record.source_id] = StoredSlice(record, image)
     return found

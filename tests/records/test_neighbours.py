@@ -5,7 +5,12 @@ import tensorflow as tf
 from ich_tf.models.slice_model import build_model
 from ich_tf.records.input_pipeline import eval_batches, train_batches
 from ich_tf.records.manifest import Manifest
-from ich_tf.records.neighbours import same_series, with_neighbours
+from ich_tf.records.neighbours import (
+    neighbour_places,
+    neighbour_places_graph,
+    same_series,
+    with_neighbours,
+)
 from ich_tf.runtime.keras2 import keras
 from tests.support.steps import APPLICATIONS
 
@@ -126,3 +131,24 @@ def test_records_of_other_channels(hu):
     found = keras.Model(model.input, model.get_layer("normalization").input)(stored)
     expected = np.concatenate([seen(x) for x in slices], axis=-1)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("count", [1, 3, 5])
+@pytest.mark.parametrize("num_slices", [1, 2, 4, 9])
+def test_numpy_and_graphs_agree_on_neighbours(num_slices: int, count: int) -> None:
+    expected = [
+        [
+            min(max(place + offset, 0), num_slices - 1)
+            for offset in range(-(count // 2), count // 2 + 1)
+        ]
+        for place in range(num_slices)
+    ]
+    np.testing.assert_array_equal(neighbour_places(num_slices, count), expected)
+    graph = tf.function(neighbour_places_graph)(tf.constant(num_slices), count)
+    np.testing.assert_array_equal(graph, expected)
+    # A window of a stream of records, in which other series stand before and after.
+    half = count // 2
+    keys = ["before"] * half + ["series"] * num_slices + ["after"] * half
+    for place in range(num_slices):
+        window = tf.constant(keys[place : place + count])
+        np.testing.assert_array_equal(same_series(window) + place - half, expected[place])
