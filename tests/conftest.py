@@ -5,36 +5,16 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
-
-Command = Callable[..., subprocess.CompletedProcess[str]]
+from tests.support.commands import Command, run
 
 
 @pytest.fixture(scope="session")
 def run_command() -> Command:
-    """Runs `python -m <module> <flags>` from the project's root, as a user would."""
-
-    def run(module: str, *flags: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "-m", module, *flags],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
-        )
-        assert done.returncode == code, f"{done.args}\n{done.stdout}\n{done.stderr}"
-        if code:
-            assert "Traceback" not in done.stderr, done.stderr
-        return done
-
+    """`tests.support.commands.run`."""
     return run
 
 

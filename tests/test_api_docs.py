@@ -11,7 +11,7 @@ import pandas as pd
 import pydicom
 import pytest
 
-from tests.conftest import ROOT
+from tests.support.commands import ROOT
 from tests.support.made_up import make_run
 from tests.support.serving import running
 

@@ -12,7 +12,7 @@ from ich_tf.records.example import decode
 from ich_tf.records.images import read_image
 from ich_tf.records.tfrecord import read_records
 from ich_tf.runtime.files import read_json
-from tests.conftest import ROOT
+from tests.support.commands import ROOT
 
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", (ROOT / "BUILD.md").read_text("utf-8"), re.M | re.S)
 

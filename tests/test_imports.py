@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.support.commands import ROOT
 
 PACKAGE = ROOT / "ich_tf"
 # A room imports those before it. What stands beside them at the top of the package is a command.

@@ -19,7 +19,7 @@ def reference_gradient(labels, logits):
 
 
 @pytest.mark.parametrize("scale", [0.1, 5.0, 100.0, 1e4])
-def test_value_and_gradient(scale):
+def test_value_and_gradient(scale: float) -> None:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, (9, 6)).astype(np.float32)
     logits = tf.constant(rng.normal(scale=scale, size=labels.shape).astype(np.float32))
@@ -32,7 +32,7 @@ def test_value_and_gradient(scale):
     np.testing.assert_allclose(gradient, reference_gradient(labels, logits), atol=1e-7)
 
 
-def test_certain_logits():
+def test_certain_logits() -> None:
     logits = np.array([[1e4] * 6, [-1e4] * 6], np.float32)
     right = weighted_binary_crossentropy(np.array([[1.0] * 6, [0.0] * 6]), logits)
     wrong = weighted_binary_crossentropy(np.array([[0.0] * 6, [1.0] * 6]), logits)
@@ -40,7 +40,7 @@ def test_certain_logits():
     np.testing.assert_allclose(wrong, [1e4, 1e4], rtol=1e-6)
 
 
-def test_its_mean_is_the_metric():
+def test_its_mean_is_the_metric() -> None:
     rng = np.random.default_rng(1)
     labels = rng.integers(0, 2, (40, 6))
     logits = rng.normal(scale=3, size=labels.shape).astype(np.float32)
@@ -48,7 +48,7 @@ def test_its_mean_is_the_metric():
     assert loss == pytest.approx(weighted_log_loss(labels, sigmoid(logits)), abs=1e-6)
 
 
-def test_any_counts_twice():
+def test_any_counts_twice() -> None:
     logits = np.full((1, 6), 3.0, np.float32)
     gradient_of = []
     for column in range(6):
@@ -61,14 +61,14 @@ def test_any_counts_twice():
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_half_precision_logits_give_a_float32_loss(dtype):
+def test_half_precision_logits_give_a_float32_loss(dtype: str) -> None:
     logits = tf.cast([[-2.0] * 6], dtype)
     loss = weighted_binary_crossentropy(np.zeros((1, 6)), logits)
     assert loss.dtype == tf.float32
     np.testing.assert_allclose(loss, [np.log1p(np.exp(-2))], rtol=1e-6)
 
 
-def test_soft_labels():
+def test_soft_labels() -> None:
     labels = np.full((1, 6), 0.3, np.float32)
     logits = np.full((1, 6), 0.7, np.float32)
     np.testing.assert_allclose(

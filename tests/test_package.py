@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ich_tf import __version__
-from tests.conftest import ROOT
+from tests.support.commands import ROOT
 
 
 def copy_checkout(target: Path) -> None:

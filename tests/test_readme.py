@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ich_tf.labels import read_labels
-from tests.conftest import ROOT
+from tests.support.commands import ROOT
 
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", (ROOT / "README.md").read_text("utf-8"), re.M | re.S)
 # A recipe for seconds, without weights from afar, in the place of the real one.

@@ -29,25 +29,8 @@ from ich_tf.records.images import decode_image
 from ich_tf.records.tfrecord import read_records
 from ich_tf.runtime.executors.local import LocalExecutor
 from ich_tf.windows import apply_windows, preset_windows, window_slice
+from tests.support.conversions import config_for, files_of, records_of
 from tests.support.dicom_files import make_dicom, make_enhanced
-
-
-def config_for(phantom_dir: Path, out_dir: Path, **changes: object) -> ConversionConfig:
-    values = {
-        "dicom_dir": str(phantom_dir / "stage_2_train"),
-        "labels_csv": str(phantom_dir / "stage_2_train.csv"),
-        "out_dir": str(out_dir),
-        "image_size": 32,
-        "num_folds": 3,
-        "test_fraction": 0.2,
-        "shard_mb": 1,
-        "num_workers": 1,
-    }
-    return ConversionConfig(**{**values, **changes})
-
-
-def files_of(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
 @pytest.fixture(scope="module")
@@ -55,14 +38,6 @@ def small(phantom_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("small")
     convert(config_for(phantom_dir, folder))
     return folder
-
-
-def records_of(folder: Path) -> list[dict]:
-    return [
-        {name: value for name, value in parse(payload).items() if name != "repairs"}
-        for path in sorted(folder.glob("*.tfrecord"))
-        for payload in read_records(path)
-    ]
 
 
 def test_one_and_two_workers_give_the_same_bytes(

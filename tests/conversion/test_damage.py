@@ -12,7 +12,7 @@ from ich_tf.conversion.repair import repair
 from ich_tf.conversion.verification import verify
 from ich_tf.phantom import PhantomConfig, write_dataset
 from ich_tf.records import data_files, tfrecord
-from tests.conversion.test_conversion import config_for, files_of
+from tests.support.conversions import config_for, files_of
 
 DAMAGES = 360
 KINDS = (

@@ -11,7 +11,8 @@ from ich_tf.dicom import decoders
 from ich_tf.errors import InputError
 from ich_tf.records.data_files import sidecar_path
 from ich_tf.records.manifest import Manifest
-from tests.conversion.test_conversion import config_for, files_of
+from tests.support.commands import Command
+from tests.support.conversions import config_for, files_of
 
 
 def test_it_says_what_the_conversion_does(phantom_dir: Path, tmp_path: Path) -> None:
@@ -82,7 +83,7 @@ def test_missing_decoders_are_named(
     assert "not decodable here" in without.report()
 
 
-def test_the_command(run_command, phantom_dir: Path, tmp_path: Path) -> None:
+def test_the_command(run_command: Command, phantom_dir: Path, tmp_path: Path) -> None:
     flags = (
         f"--dicom_dir={phantom_dir / 'stage_2_train'}",
         f"--out_dir={tmp_path / 'out'}",
@@ -101,7 +102,7 @@ def test_the_command(run_command, phantom_dir: Path, tmp_path: Path) -> None:
 
 
 def test_too_many_bad_inputs_fail_a_dry_run_too(
-    run_command, phantom_dir: Path, tmp_path: Path
+    run_command: Command, phantom_dir: Path, tmp_path: Path
 ) -> None:
     source = Path(shutil.copytree(phantom_dir / "stage_2_train", tmp_path / "dicom"))
     for path in sorted(source.glob("*.dcm"))[:20]:

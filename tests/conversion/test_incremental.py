@@ -14,7 +14,7 @@ from ich_tf.errors import InputError
 from ich_tf.labels import CLASSES
 from ich_tf.phantom import PhantomConfig, write_dataset
 from ich_tf.records.splits import place_patients
-from tests.conversion.test_conversion import config_for, files_of, records_of
+from tests.support.conversions import config_for, files_of, records_of
 from tests.support.dicom_files import rewrite
 
 # RSNA's ids are no valid UIDs.

@@ -17,7 +17,8 @@ from ich_tf.dicom.reader import read_slice
 from ich_tf.errors import InputError
 from ich_tf.labels import CLASSES
 from ich_tf.windows import preset_windows, window_slice
-from tests.conversion.test_conversion import config_for
+from tests.support.commands import Command
+from tests.support.conversions import config_for
 from tests.support.dicom_files import make_dicom
 
 
@@ -131,7 +132,7 @@ def test_a_typing_error_is_told_what_is_near(data_dir: Path) -> None:
         find_slice(data_dir, typo)
 
 
-def test_the_command(run_command, data_dir: Path, tmp_path: Path) -> None:
+def test_the_command(run_command: Command, data_dir: Path, tmp_path: Path) -> None:
     expected = some_record(data_dir)
     identifier = expected.planned.source_id
     picture = tmp_path / "one.png"

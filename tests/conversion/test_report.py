@@ -17,7 +17,7 @@ from ich_tf.labels import CLASSES
 from ich_tf.records.data_files import MANIFEST, REPORT
 from ich_tf.runtime.files import read_json
 from ich_tf.runtime.html import column_chart, count_rows
-from tests.conversion.test_conversion import config_for
+from tests.support.conversions import config_for
 
 
 class Page(HTMLParser):

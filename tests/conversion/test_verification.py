@@ -2,6 +2,7 @@ import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,7 +54,7 @@ def test_a_good_folder_has_no_problems(data_dir: Path) -> None:
 @pytest.mark.parametrize(
     "damage", [flip_payload, cut_on_a_boundary, foreign_shard, remove, remove_index]
 )
-def test_damage_is_named_and_mended_bit_for_bit(data_copy: Path, damage) -> None:
+def test_damage_is_named_and_mended_bit_for_bit(data_copy: Path, damage: Any) -> None:
     before = {path.name: path.read_bytes() for path in data_copy.iterdir()}
     damage(data_copy)
     damaged = {data_files.shard_of(problem.file) for problem in verify(data_copy, full=True)} - {""}

@@ -29,7 +29,7 @@ from ich_tf.records.images import read_image
 from ich_tf.records.manifest import Manifest
 from ich_tf.records.schema import SliceRecord
 from ich_tf.windows import apply_windows, preset_windows, store_hu
-from tests.conversion.test_conversion import config_for, files_of
+from tests.support.conversions import config_for, files_of
 
 
 def head(center: tuple[int, int], radii: tuple[int, int], matrix: int = 256) -> np.ndarray:

@@ -6,6 +6,7 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import imagecodecs
 import numpy as np
@@ -17,9 +18,9 @@ from ich_tf.dicom import decoder_process, decoders
 from ich_tf.dicom.decoder_process import DecoderProcess
 from ich_tf.dicom.reader import read_slice
 from ich_tf.dicom.reasons import DicomError, Reason
+from tests.support.commands import ROOT
 from tests.support.dicom_files import encapsulated, make_dicom
 
-ROOT = Path(__file__).resolve().parents[2]
 PREFIX = "1.2.840.10008.1.2.4."
 
 
@@ -48,7 +49,7 @@ CODECS = {
 
 @pytest.mark.parametrize("signed", [True, False])
 @pytest.mark.parametrize("name", CODECS)
-def test_lossless_codecs_give_the_uncompressed_pixels(name, signed):
+def test_lossless_codecs_give_the_uncompressed_pixels(name: Any, signed: bool) -> None:
     stored = head() if signed else head(np.uint16, 0, 2500)
     syntax, encode = CODECS[name]
     plain = make_dicom(stored)
@@ -58,7 +59,7 @@ def test_lossless_codecs_give_the_uncompressed_pixels(name, signed):
     assert read_slice(plain).decoder == ""
 
 
-def test_rle():
+def test_rle() -> None:
     stored = head()
     plain = make_dicom(stored)
     dataset = pydicom.dcmread(io.BytesIO(plain))
@@ -68,7 +69,7 @@ def test_rle():
     assert found.decoder == f"pydicom {pydicom.__version__} rle"
 
 
-def test_12_bit_jpeg_is_read_within_its_loss():
+def test_12_bit_jpeg_is_read_within_its_loss() -> None:
     stored = head(np.uint16, 0, 2500)
     stream = imagecodecs.jpeg8_encode(stored, level=98, bitspersample=12)
     plain = make_dicom(stored, bits=12, intercept="-1024")
@@ -77,7 +78,9 @@ def test_12_bit_jpeg_is_read_within_its_loss():
 
 
 @pytest.mark.parametrize("name", CODECS)
-def test_a_codestream_of_another_size_is_not_decoded(name, monkeypatch):
+def test_a_codestream_of_another_size_is_not_decoded(
+    name: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     syntax, encode = CODECS[name]
     stored = head()
     data = encapsulated(make_dicom(stored), encode(stored[:40]), syntax)
@@ -86,7 +89,7 @@ def test_a_codestream_of_another_size_is_not_decoded(name, monkeypatch):
         read_slice(data)
 
 
-def test_a_codestream_that_claims_gigabytes_is_not_decoded():
+def test_a_codestream_that_claims_gigabytes_is_not_decoded() -> None:
     stored = head()
     stream = bytearray(imagecodecs.jpegls_encode(bits(stored)))
     at = stream.index(b"\xff\xf7") + 5
@@ -97,14 +100,16 @@ def test_a_codestream_that_claims_gigabytes_is_not_decoded():
 
 
 @pytest.mark.parametrize("syntax", ["53", "55"])
-def test_retired_syntaxes_are_named(syntax):
+def test_retired_syntaxes_are_named(syntax: str) -> None:
     data = encapsulated(make_dicom(), b"\xff\xd8", PREFIX + syntax)
     with pytest.raises(DicomError, match=r"\(Process .* is retired") as caught:
         read_slice(data)
     assert caught.value.reason is Reason.NO_DECODER
 
 
-def test_without_imagecodecs_the_message_says_what_to_install(monkeypatch):
+def test_without_imagecodecs_the_message_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(decoders, "_has_imagecodecs", lambda: False)
     assert not decoders.can_decode(f"{PREFIX}80") and decoders.can_decode("1.2.840.10008.1.2.5")
     data = encapsulated(make_dicom(), b"\xff\xd8", f"{PREFIX}80")
@@ -113,7 +118,7 @@ def test_without_imagecodecs_the_message_says_what_to_install(monkeypatch):
 
 
 @pytest.mark.parametrize("name", CODECS)
-def test_damaged_codestreams_give_a_slice_or_a_reason(name):
+def test_damaged_codestreams_give_a_slice_or_a_reason(name: Any) -> None:
     syntax, encode = CODECS[name]
     stored = head()
     stream, plain = encode(stored), make_dicom(stored)
@@ -140,7 +145,7 @@ def process():
     found.close()
 
 
-def test_a_decoder_that_dies_costs_one_codestream(process):
+def test_a_decoder_that_dies_costs_one_codestream(process: Any) -> None:
     stream = imagecodecs.jpegls_encode(bits(head()))
     expected = process.decode("jpegls", stream)
     os.kill(process._process.pid, signal.SIGSEGV)
@@ -150,7 +155,7 @@ def test_a_decoder_that_dies_costs_one_codestream(process):
     np.testing.assert_array_equal(process.decode("jpegls", stream), expected)
 
 
-def test_a_decoder_that_hangs_is_ended(process, monkeypatch):
+def test_a_decoder_that_hangs_is_ended(process: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     stream = imagecodecs.jpegls_encode(bits(head()))
     process.decode("jpegls", stream)
     pid = process._process.pid
@@ -165,7 +170,7 @@ def test_a_decoder_that_hangs_is_ended(process, monkeypatch):
     process.decode("jpegls", stream)
 
 
-def test_a_decoder_cannot_take_all_memory(process):
+def test_a_decoder_cannot_take_all_memory(process: Any) -> None:
     """30,000 x 30,000 pixels of 16 bits: 1.8 GB."""
     stream = bytearray(imagecodecs.jpegls_encode(bits(head())))
     at = stream.index(b"\xff\xf7") + 5
@@ -175,7 +180,7 @@ def test_a_decoder_cannot_take_all_memory(process):
     assert caught.value.reason in (Reason.DECODE_FAILED, Reason.DECODER_DIED)
 
 
-def test_real_transfer_syntaxes(real_dicom):
+def test_real_transfer_syntaxes(real_dicom: Path) -> None:
     folder = real_dicom / "transfer_syntaxes"
     reference = read_slice((folder / "CTImage.dcm").read_bytes()).hu
     losses = {"91": 5, "81": 1, "51": 40, "50": 70}
@@ -192,7 +197,7 @@ def test_real_transfer_syntaxes(real_dicom):
     assert decoded == 13
 
 
-def test_damaged_files_of_every_kind():
+def test_damaged_files_of_every_kind() -> None:
     """900 of them: no crash, no hang, no flood of memory, a reason or pydicom's pixels."""
     done = subprocess.run(
         [sys.executable, ROOT / "tests/fuzz_dicom.py", "0", "900"],

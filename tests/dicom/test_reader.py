@@ -2,6 +2,7 @@ import io
 import pickle
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pydicom
@@ -213,7 +214,7 @@ def test_frames_of_an_enhanced_file() -> None:
     assert reason_of(data[:-2], 1) == Reason.TRUNCATED_PIXELS
 
 
-def test_real_bad_files_have_a_reason_or_pydicoms_pixels(real_dicom) -> None:
+def test_real_bad_files_have_a_reason_or_pydicoms_pixels(real_dicom: Path) -> None:
     converted = []
     for path in sorted((real_dicom.parent / "bad_dicom").glob("*.dcm")):
         try:
@@ -247,7 +248,7 @@ def test_messages_hold_no_text_of_the_file(keyword: str) -> None:
     assert keyword in str(caught.value)
 
 
-def test_an_empty_file_is_said_to_be_empty():
+def test_an_empty_file_is_said_to_be_empty() -> None:
     with pytest.raises(DicomError, match="is empty"):
         read_slice(b"")
     with pytest.raises(DicomError, match="is empty"):

@@ -1,4 +1,5 @@
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -63,7 +64,7 @@ def test_series_are_kept_apart() -> None:
     assert [item.header.image_id for item in groups["P", "T", "S0"]] == ["4", "2", "0"]
 
 
-def test_ge_head_is_ordered_along_its_tilted_normal(real_dicom) -> None:
+def test_ge_head_is_ordered_along_its_tilted_normal(real_dicom: Path) -> None:
     items = []
     for path in sorted((real_dicom / "ge_head").glob("*.dcm")):
         with open(path, "rb") as file:

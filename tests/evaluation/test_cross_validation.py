@@ -1,4 +1,6 @@
 import dataclasses
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,7 +29,9 @@ def config(data_dir, tmp_path):
     )
 
 
-def test_each_slice_is_predicted_by_the_model_that_did_not_see_its_patient(config, tmp_path):
+def test_each_slice_is_predicted_by_the_model_that_did_not_see_its_patient(
+    config: Any, tmp_path: Path
+) -> None:
     results = train_folds(config)
     manifest = Manifest.load(config.data_dir)
     assert [result.work_dir.name for result in results] == ["fold-0", "fold-1", "fold-2"]
@@ -49,7 +53,7 @@ def test_each_slice_is_predicted_by_the_model_that_did_not_see_its_patient(confi
     assert (tmp_path / "run" / "oof_predictions.csv").read_bytes() == before
 
 
-def test_a_run_of_it_goes_on_where_a_fold_is_missing(config, tmp_path):
+def test_a_run_of_it_goes_on_where_a_fold_is_missing(config: Any, tmp_path: Path) -> None:
     train_folds(config)
     table = pd.read_csv(tmp_path / "run" / "oof_predictions.csv")
     (tmp_path / "run" / "oof_predictions.csv").unlink()

@@ -13,8 +13,8 @@ from ich_tf.evaluation.leakage import seen_before
 from ich_tf.models import run_files
 from ich_tf.records.manifest import Manifest
 from ich_tf.training.config import TrainConfig
-from tests.conversion.test_conversion import config_for
-from tests.inference.test_calibration import evaluation
+from tests.support.conversions import config_for
+from tests.support.evaluations import evaluation
 
 
 @pytest.fixture(scope="module")

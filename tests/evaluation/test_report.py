@@ -14,6 +14,7 @@ import pytest
 from ich_tf.inference.postprocessing.aggregation import LEVELS
 from ich_tf.inference.postprocessing.postprocessing import POINTS
 from ich_tf.labels import CLASSES
+from tests.support.commands import Command
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
@@ -159,7 +160,7 @@ def test_a_browser_shows_it_without_an_error(results: Path, tmp_path: Path) -> N
 
 
 def test_without_masks_report_and_calibration(
-    run_command, data_dir: Path, work_dir: Path, tmp_path: Path
+    run_command: Command, data_dir: Path, work_dir: Path, tmp_path: Path
 ) -> None:
     done = run_command(
         "ich_tf.evaluate",

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,7 +50,7 @@ def evaluation(predictions):
     )
 
 
-def test_slices_equal_scikit_learn(predictions, evaluation):
+def test_slices_equal_scikit_learn(predictions: Any, evaluation: Any) -> None:
     found, prob, after = evaluation
     level = found.levels["slice"]
     assert found.loss == pytest.approx(weighted_log_loss(predictions.labels, prob), abs=1e-12)
@@ -81,7 +82,7 @@ def test_slices_equal_scikit_learn(predictions, evaluation):
     assert level.classes["any"].prevalence == pytest.approx(0.1)
 
 
-def test_series_and_patients_are_pooled(predictions, evaluation):
+def test_series_and_patients_are_pooled(predictions: Any, evaluation: Any) -> None:
     found, prob, _ = evaluation
     by_series = prob.reshape(-1, 6, 6)
     truth = predictions.labels.reshape(-1, 6, 6).max(axis=1)
@@ -95,7 +96,7 @@ def test_series_and_patients_are_pooled(predictions, evaluation):
     assert found.levels["patient_max"].constant_loss <= np.log(2)
 
 
-def test_subgroups_cover_the_slices(predictions, evaluation):
+def test_subgroups_cover_the_slices(predictions: Any, evaluation: Any) -> None:
     found, prob, _ = evaluation
     families = divide(predictions, {})
     for family in ("scanner", "gantry", "distance between slices"):
@@ -117,7 +118,7 @@ def test_subgroups_cover_the_slices(predictions, evaluation):
     assert sum(one.num_slices for one in areas) == sum(expected)
 
 
-def test_what_is_not_defined_is_none_in_json_and_said_so(predictions):
+def test_what_is_not_defined_is_none_in_json_and_said_so(predictions: Any) -> None:
     labels = predictions.labels.copy()
     labels[:, 0] = 0
     lacking = dataclasses.replace(predictions, labels=labels)
@@ -135,7 +136,9 @@ def test_what_is_not_defined_is_none_in_json_and_said_so(predictions):
     json.dumps(dataclasses.asdict(found), allow_nan=False)
 
 
-def test_without_calibration_there_are_no_points_and_without_resamples_no_intervals(predictions):
+def test_without_calibration_there_are_no_points_and_without_resamples_no_intervals(
+    predictions: Any,
+) -> None:
     prob = sigmoid(predictions.logits)
     levels = levels_of(predictions, prob)
     found = score("t", predictions, levels, Postprocessing(), prior=np.full(6, 0.2), model={})
@@ -144,7 +147,7 @@ def test_without_calibration_there_are_no_points_and_without_resamples_no_interv
     assert all(one.sensitivity.value is None for one in found.subgroups)
 
 
-def test_thresholds_are_the_validation_patients(predictions):
+def test_thresholds_are_the_validation_patients(predictions: Any) -> None:
     prob = sigmoid(predictions.logits)
     thresholds = choose_thresholds(levels_of(predictions, prob))
     truth = predictions.labels[:, ANY] > 0
@@ -154,7 +157,7 @@ def test_thresholds_are_the_validation_patients(predictions):
     assert (~positive)[~truth].mean() >= 0.95
 
 
-def test_smoothing_is_chosen_where_it_helps():
+def test_smoothing_is_chosen_where_it_helps() -> None:
     rng = np.random.default_rng(2)
     base = made_up(3)
     clean = np.repeat(rng.normal(0, 2, (60, 6)), 6, axis=0)

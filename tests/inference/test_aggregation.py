@@ -9,7 +9,7 @@ from ich_tf.inference.postprocessing.smoothing import rows_of, smooth, smooth_lo
 from ich_tf.metrics import logit, sigmoid, weighted_log_loss
 
 
-def test_smoothing_is_a_gaussian_mean_by_distance():
+def test_smoothing_is_a_gaussian_mean_by_distance() -> None:
     z_mm = np.array([0.0, 5.0, 10.0, 40.0])
     values = np.array([[0.0], [1.0], [0.0], [7.0]])
     found = smooth(values, z_mm, 5.0)
@@ -22,7 +22,7 @@ def test_smoothing_is_a_gaussian_mean_by_distance():
     np.testing.assert_array_equal(smooth(values[:1], z_mm[:1], 5.0), values[:1])
 
 
-def test_series_do_not_touch_and_order_does_not_matter():
+def test_series_do_not_touch_and_order_does_not_matter() -> None:
     rng = np.random.default_rng(0)
     z_mm = np.tile(np.arange(10) * 4.0, 2)
     values = rng.normal(size=(20, 6))
@@ -37,7 +37,7 @@ def test_series_do_not_touch_and_order_does_not_matter():
     assert list(rows_of(["x", "y", "x"])) == ["x", "y"]
 
 
-def test_levels_by_hand():
+def test_levels_by_hand() -> None:
     labels = np.zeros((4, 6))
     labels[1, 2] = labels[1, 5] = 1
     prob = np.full((4, 6), 0.1)
@@ -59,12 +59,12 @@ def test_levels_by_hand():
     assert found["patient_max"].labels[:, 2].tolist() == [1, 0]
 
 
-def test_noisy_or_keeps_small_numbers_and_certainty():
+def test_noisy_or_keeps_small_numbers_and_certainty() -> None:
     np.testing.assert_allclose(noisy_or(np.full((3, 1), 1e-18)), [3e-18], rtol=1e-9)
     np.testing.assert_array_equal(noisy_or(np.array([[1.0], [0.2]])), [1.0])
 
 
-def test_shares_find_the_better_model_and_beat_each():
+def test_shares_find_the_better_model_and_beat_each() -> None:
     rng = np.random.default_rng(1)
     true = rng.uniform(size=(4000, 6))
     labels = (rng.uniform(size=true.shape) < true).astype(int)
@@ -82,7 +82,7 @@ def test_shares_find_the_better_model_and_beat_each():
             assert weighted_log_loss(labels, other) > best - 1e-6
 
 
-def test_shares_of_one_and_of_equals():
+def test_shares_of_one_and_of_equals() -> None:
     labels = np.eye(6, dtype=int)
     one = np.full((1, 6, 6), 0.3)
     np.testing.assert_allclose(fit_shares(labels, one), [1])

@@ -10,8 +10,6 @@ import pandas as pd
 import pytest
 
 from ich_tf.errors import InputError
-from ich_tf.evaluation.config import EvaluateConfig
-from ich_tf.evaluation.evaluate import evaluate
 from ich_tf.inference.calibration import calibrate
 from ich_tf.inference.config import CalibrateConfig
 from ich_tf.inference.ensemble import find_members
@@ -22,23 +20,12 @@ from ich_tf.labels import ANY, CLASSES
 from ich_tf.metrics import sigmoid, weighted_log_loss
 from ich_tf.records.manifest import Manifest
 from ich_tf.runtime.strategies import make_strategy
+from tests.support.commands import Command
+from tests.support.evaluations import evaluation
 
 
 def config(data_dir: Path, work_dir: Path, **changes) -> CalibrateConfig:
     return CalibrateConfig(data_dir=str(data_dir), work_dir=str(work_dir), **changes)
-
-
-def evaluation(data_dir: Path, work_dir: Path, split: str = "test", **changes):
-    return evaluate(
-        EvaluateConfig(
-            data_dir=str(data_dir),
-            work_dir=str(work_dir),
-            split=split,
-            bootstrap=0,
-            report=False,
-            **changes,
-        )
-    )
 
 
 def test_a_run_is_fitted_on_the_fold_it_did_not_train_on(data_dir: Path, work_copy: Path) -> None:
@@ -137,7 +124,9 @@ def test_an_ensemble_is_the_mean_of_its_members(
         load_predictor(moved / "together", strategy)
 
 
-def test_folds_are_joined(run_command, data_dir: Path, folds_dir: Path, tmp_path: Path) -> None:
+def test_folds_are_joined(
+    run_command: Command, data_dir: Path, folds_dir: Path, tmp_path: Path
+) -> None:
     folder = Path(shutil.copytree(folds_dir, tmp_path / "folds"))
     done = run_command("ich_tf.calibrate", f"--data_dir={data_dir}", f"--work_dir={folder}")
     assert "fold-0, fold-1, fold-2" in done.stdout

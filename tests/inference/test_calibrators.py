@@ -1,6 +1,7 @@
 """Temperature, Platt, isotonic, prevalence: against scikit-learn, bare formulas and edge cases."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ def overconfident(seed: int, number: int = 3000, factor: float = 2.5):
     return labels, factor * true
 
 
-def test_temperature_finds_what_was_done_and_is_the_minimum():
+def test_temperature_finds_what_was_done_and_is_the_minimum() -> None:
     labels, logits = overconfident(0, 20_000)
     fitted = fit_temperature(labels, logits)
     assert fitted.scale[0] == pytest.approx(1 / 2.5, rel=0.03)
@@ -39,7 +40,7 @@ def test_temperature_finds_what_was_done_and_is_the_minimum():
         assert weighted_log_loss(labels, sigmoid(scale * logits)) > best
 
 
-def test_platt_equals_logistic_regression_where_targets_do_not_matter():
+def test_platt_equals_logistic_regression_where_targets_do_not_matter() -> None:
     labels, logits = overconfident(1, 20_000)
     fitted = fit_platt(labels, logits + 0.7)
     for i in range(6):
@@ -50,7 +51,7 @@ def test_platt_equals_logistic_regression_where_targets_do_not_matter():
         assert fitted.offset[i] == pytest.approx(reference.intercept_[0], abs=0.01)
 
 
-def test_platt_keeps_its_doubts_and_its_direction():
+def test_platt_keeps_its_doubts_and_its_direction() -> None:
     labels = np.zeros((40, 6), int)
     labels[20:] = 1
     logits = np.where(labels > 0, 3.0, -3.0)
@@ -60,7 +61,7 @@ def test_platt_keeps_its_doubts_and_its_direction():
     assert min(fit_platt(labels, -logits).scale) >= 0
 
 
-def test_isotonic_equals_scikit_learn_between_its_ends():
+def test_isotonic_equals_scikit_learn_between_its_ends() -> None:
     labels, logits = overconfident(2, 400)
     fitted = fit_isotonic(labels, logits)
     found = fitted(logits)
@@ -79,7 +80,7 @@ def test_isotonic_equals_scikit_learn_between_its_ends():
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_a_class_that_is_missing_is_left_alone_and_nothing_is_nan(name):
+def test_a_class_that_is_missing_is_left_alone_and_nothing_is_nan(name: Any) -> None:
     labels, logits = overconfident(3, 60)
     labels[:, 0], labels[:, 1] = 0, 1
     fitted = METHODS[name](labels, logits)
@@ -92,7 +93,7 @@ def test_a_class_that_is_missing_is_left_alone_and_nothing_is_nan(name):
     np.testing.assert_array_equal(again(logits), found)
 
 
-def test_cross_validation_prefers_what_helps_on_other_patients():
+def test_cross_validation_prefers_what_helps_on_other_patients() -> None:
     labels, logits = overconfident(4)
     patients = [f"P{i // 30}" for i in range(len(labels))]
     losses = cross_validated_losses(labels, logits, patients)
@@ -102,7 +103,7 @@ def test_cross_validation_prefers_what_helps_on_other_patients():
     assert list(cross_validated_losses(labels, logits, ["P"] * len(labels))) == ["none"]
 
 
-def test_a_patient_is_never_on_both_sides():
+def test_a_patient_is_never_on_both_sides() -> None:
     """Labels that only the patient tells: whoever sees him can learn them, nobody else."""
     rng = np.random.default_rng(5)
     patients = np.repeat(np.arange(40), 25)
@@ -114,7 +115,7 @@ def test_a_patient_is_never_on_both_sides():
     assert losses["isotonic"] > seen
 
 
-def test_prevalence_by_bayes_on_counts():
+def test_prevalence_by_bayes_on_counts() -> None:
     """A population of which bleeds are then taken three times: shares of each kind are counted."""
     probabilities = np.array([[0.1, 0.05, 0.0, 0.02, 0.2, 0.25]])
     before = 0.3
@@ -129,7 +130,7 @@ def test_prevalence_by_bayes_on_counts():
     np.testing.assert_allclose(shift_prevalence(probabilities, 0.3, 0.3), probabilities)
 
 
-def test_prevalence_turns_round_what_class_balance_undoes():
+def test_prevalence_turns_round_what_class_balance_undoes() -> None:
     rng = np.random.default_rng(6)
     any_prob = rng.uniform(0.05, 0.95, 50)
     prob = np.column_stack([any_prob[:, None] * rng.uniform(size=(50, 5)), any_prob])
@@ -139,7 +140,7 @@ def test_prevalence_turns_round_what_class_balance_undoes():
     np.testing.assert_allclose(shift_prevalence(prob, before, odds / (1 + odds)), undone, atol=1e-5)
 
 
-def test_an_incoherent_model_stays_within_bounds():
+def test_an_incoherent_model_stays_within_bounds() -> None:
     probabilities = np.array([[0.9, 0.1, 0.1, 0.1, 0.1, 0.2], [1, 0, 0, 0, 0, 0]])
     found = shift_prevalence(probabilities, 0.05, 0.9)
     assert (found >= 0).all() and (found <= 1).all()

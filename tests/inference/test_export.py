@@ -23,6 +23,7 @@ from ich_tf.records.manifest import Manifest
 from ich_tf.runtime.files import file_sha256
 from ich_tf.runtime.strategies import make_strategy
 from ich_tf.windows import store_hu
+from tests.support.commands import Command
 from tests.support.made_up import WINDOWS, made_up, make_run
 
 
@@ -112,7 +113,7 @@ def test_it_needs_nothing_of_this_package_and_its_files_are_hashed(tmp_path: Pat
     np.testing.assert_allclose(np.load(tmp_path / "p.npy"), expected, atol=TOLERANCE)
 
 
-def test_a_version_is_not_written_over(run_command, tmp_path: Path) -> None:
+def test_a_version_is_not_written_over(run_command: Command, tmp_path: Path) -> None:
     work_dir = make_run(tmp_path / "run", 64, 4)
     done = run_command("ich_tf.export", f"--work_dir={work_dir}")
     folder = work_dir / "export" / "1"
@@ -138,7 +139,7 @@ def test_the_records_of_a_conversion_get_the_same(
     np.testing.assert_allclose(found, sigmoid(predictions.logits[:8]), atol=TOLERANCE)
 
 
-def test_what_differs_is_not_left_behind(tmp_path: Path, monkeypatch) -> None:
+def test_what_differs_is_not_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     work_dir = make_run(tmp_path / "run", 64, 5)
     monkeypatch.setattr(
         "ich_tf.inference.export.expected_answers",

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -23,7 +25,7 @@ def model_and_strategy(request):
 
 
 @pytest.mark.parametrize("number", [1, 2, 7, 8])
-def test_logits_are_the_models(number, model_and_strategy):
+def test_logits_are_the_models(number: int, model_and_strategy: Any) -> None:
     model, strategy = model_and_strategy
     batch = images(number)
     logits = make_logits_fn(model, strategy)(batch)
@@ -31,7 +33,7 @@ def test_logits_are_the_models(number, model_and_strategy):
     np.testing.assert_allclose(logits, model(batch, training=False), atol=1e-6)
 
 
-def test_weights_that_change_are_seen(model_and_strategy):
+def test_weights_that_change_are_seen(model_and_strategy: Any) -> None:
     model, strategy = model_and_strategy
     logits_fn = make_logits_fn(model, strategy)
     before = logits_fn(images(4))
@@ -40,7 +42,7 @@ def test_weights_that_change_are_seen(model_and_strategy):
     np.testing.assert_allclose(logits_fn(images(4)), before + 1, atol=1e-5)
 
 
-def test_one_batch_size_is_traced_once(model_and_strategy):
+def test_one_batch_size_is_traced_once(model_and_strategy: Any) -> None:
     model, strategy = model_and_strategy
     traces = []
 
@@ -55,7 +57,7 @@ def test_one_batch_size_is_traced_once(model_and_strategy):
     assert len(traces) == strategy.num_replicas_in_sync
 
 
-def test_no_slices(model_and_strategy):
+def test_no_slices(model_and_strategy: Any) -> None:
     with pytest.raises(ValueError, match="images is empty"):
         make_logits_fn(*model_and_strategy)(images(0))
 
@@ -79,7 +81,7 @@ def record_batch(first, kept, labels):
     }
 
 
-def test_predict_records_leaves_padding_out(model_and_strategy):
+def test_predict_records_leaves_padding_out(model_and_strategy: Any) -> None:
     model, strategy = model_and_strategy
     labels = np.random.default_rng(1).integers(0, 2, (16, 6)).astype(np.float32)
     batches = [record_batch(0, 8, labels[:8]), record_batch(8, 5, labels[8:])]

@@ -21,7 +21,7 @@ from ich_tf.inference.prediction.predict import predict
 from ich_tf.inference.prediction.store import PredictionStore, StoredPrediction
 from ich_tf.inference.prediction.submission import check_submission
 from ich_tf.labels import CLASSES, read_submission
-from tests.conftest import ROOT
+from tests.support.commands import ROOT, Command
 
 
 def config(phantom_dir: Path, work_dir: Path, out: Path, **changes) -> PredictConfig:
@@ -240,7 +240,7 @@ def test_the_store_keeps_names_and_numbers(tmp_path: Path) -> None:
     store.close(remove=True)
 
 
-def test_bad_lists_are_refused(run_command, work_dir: Path, tmp_path: Path) -> None:
+def test_bad_lists_are_refused(run_command: Command, work_dir: Path, tmp_path: Path) -> None:
     listed = tmp_path / "list.txt"
     flags = (f"--work_dir={work_dir}", f"--dicom_dir={listed}", f"--out_csv={tmp_path / 'o.csv'}")
     listed.write_text("none.dcm\n")
@@ -250,7 +250,7 @@ def test_bad_lists_are_refused(run_command, work_dir: Path, tmp_path: Path) -> N
 
 
 def test_a_sample_that_is_no_sample_is_refused_before_the_work(
-    run_command, phantom_dir: Path, work_dir: Path, tmp_path: Path
+    run_command: Command, phantom_dir: Path, work_dir: Path, tmp_path: Path
 ) -> None:
     sample = tmp_path / "sample.csv"
     sample.write_text("ID,Label\nID_x_nonsense,0.5\n")

@@ -13,6 +13,7 @@ from ich_tf.inference.prediction.submission import (
     write_submission,
 )
 from ich_tf.labels import CLASSES, LabelError, read_submission, write_long_csv
+from tests.support.commands import Command
 
 IMAGES = ["ID_b", "ID_a", "ID_c"]
 VALUES = np.random.default_rng(0).uniform(size=(3, 6))
@@ -32,7 +33,9 @@ def sound(tmp_path: Path) -> Path:
     return path
 
 
-def test_written_in_the_samples_order_it_is_sound(sample: Path, sound: Path, tmp_path: Path):
+def test_written_in_the_samples_order_it_is_sound(
+    sample: Path, sound: Path, tmp_path: Path
+) -> None:
     values = dict(zip(IMAGES, VALUES, strict=True))
     path = tmp_path / "written.csv"
     write_submission(path, sample_ids(sample), values.__getitem__)
@@ -43,7 +46,7 @@ def test_written_in_the_samples_order_it_is_sound(sample: Path, sound: Path, tmp
     assert path.read_bytes() == sound.read_bytes()
 
 
-def test_any_order_of_the_samples_rows_is_kept(sample: Path, tmp_path: Path):
+def test_any_order_of_the_samples_rows_is_kept(sample: Path, tmp_path: Path) -> None:
     header, *rows = sample.read_text().splitlines()
     mixed = [rows[i] for i in np.random.default_rng(1).permutation(len(rows))]
     sample.write_text("\n".join([header, *mixed]) + "\n")
@@ -64,26 +67,26 @@ def change(path: Path, line: int, text: str | None) -> None:
     path.write_text("\n".join(lines) + "\n")
 
 
-def test_a_missing_row(sample: Path, sound: Path):
+def test_a_missing_row(sample: Path, sound: Path) -> None:
     change(sound, 4, None)
     (found,) = check_submission(sound, sample)
     assert (found.kind, found.count, found.first) == ("missing", 1, f"ID_b_{CLASSES[3]}")
 
 
-def test_an_extra_row(sample: Path, sound: Path):
+def test_an_extra_row(sample: Path, sound: Path) -> None:
     sound.write_text(sound.read_text() + "ID_z_any,0.5\n")
     (found,) = check_submission(sound, sample)
     assert (found.kind, found.first) == ("extra", "ID_z_any")
 
 
-def test_a_doubled_row(sample: Path, sound: Path):
+def test_a_doubled_row(sample: Path, sound: Path) -> None:
     lines = sound.read_text().splitlines()
     sound.write_text("\n".join([*lines, lines[-1]]) + "\n")
     (found,) = check_submission(sound, sample)
     assert (found.kind, found.first) == ("doubled", "ID_c_any")
 
 
-def test_reordered_rows(sample: Path, sound: Path):
+def test_reordered_rows(sample: Path, sound: Path) -> None:
     lines = sound.read_text().splitlines()
     lines[1], lines[2] = lines[2], lines[1]
     sound.write_text("\n".join(lines) + "\n")
@@ -102,13 +105,13 @@ def test_reordered_rows(sample: Path, sound: Path):
         ("inf", "out of range"),
     ],
 )
-def test_a_value_that_is_no_probability(value: str, kind: str, sample: Path, sound: Path):
+def test_a_value_that_is_no_probability(value: str, kind: str, sample: Path, sound: Path) -> None:
     change(sound, 6, f"ID_b_any,{value}")
     (found,) = check_submission(sound, sample)
     assert found.kind == kind and "ID_b_any" in str(found)
 
 
-def test_several_problems_are_all_named(sample: Path, sound: Path):
+def test_several_problems_are_all_named(sample: Path, sound: Path) -> None:
     change(sound, 6, "ID_b_any,nan")
     change(sound, 1, "ID_x_any,0.5")
     assert {one.kind for one in check_submission(sound, sample)} == {
@@ -118,7 +121,9 @@ def test_several_problems_are_all_named(sample: Path, sound: Path):
     }
 
 
-def test_the_command_says_sound_or_what_is_not(run_command, sample: Path, sound: Path):
+def test_the_command_says_sound_or_what_is_not(
+    run_command: Command, sample: Path, sound: Path
+) -> None:
     flags = (f"--submission_csv={sound}", f"--sample_csv={sample}")
     assert "sound" in run_command("tools.check_submission", *flags).stdout
     change(sound, 6, "ID_b_any,1.2")
@@ -126,7 +131,7 @@ def test_the_command_says_sound_or_what_is_not(run_command, sample: Path, sound:
     assert "out of range: 1 rows, the first ID_b_any with 1.2" in failed.stderr
 
 
-def test_what_cannot_be_read_at_all(sample: Path, sound: Path, tmp_path: Path):
+def test_what_cannot_be_read_at_all(sample: Path, sound: Path, tmp_path: Path) -> None:
     with pytest.raises(LabelError, match="no such file"):
         check_submission(tmp_path / "none.csv", sample)
     change(sound, 0, "id,label")

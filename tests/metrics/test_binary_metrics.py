@@ -1,5 +1,7 @@
 """The metrics of one class, against scikit-learn and against plain counting."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import sklearn.calibration
@@ -17,7 +19,7 @@ def random_data(seed: int, number: int = 200, ties: bool = True):
 
 @pytest.mark.parametrize("ties", [True, False])
 @pytest.mark.parametrize("seed", range(5))
-def test_equals_scikit_learn(seed, ties):
+def test_equals_scikit_learn(seed: Any, ties: bool) -> None:
     labels, scores, weight = random_data(seed, ties=ties)
     for one in (None, weight):
         assert metrics.roc_auc(labels, scores, one) == pytest.approx(
@@ -49,7 +51,7 @@ def test_equals_scikit_learn(seed, ties):
         np.testing.assert_allclose(found.specificity, table[0, 0] / table[0].sum())
 
 
-def test_precision_recall_curve_equals_scikit_learn():
+def test_precision_recall_curve_equals_scikit_learn() -> None:
     labels, scores, _ = random_data(7)
     precision, recall, thresholds = metrics.precision_recall_curve(labels, scores)
     theirs = sklearn.metrics.precision_recall_curve(labels, scores)
@@ -68,7 +70,7 @@ def test_precision_recall_curve_equals_scikit_learn():
         lambda *data: metrics.confusion(*data[:2], 0.4, data[2]).sensitivity,
     ],
 )
-def test_many_samples_at_once_equal_one_after_the_other(metric):
+def test_many_samples_at_once_equal_one_after_the_other(metric: Any) -> None:
     labels, scores, _ = random_data(8)
     weights = np.random.default_rng(8).integers(0, 3, (6, len(labels))).astype(float)
     together = metric(labels, scores, weights)
@@ -81,7 +83,7 @@ def test_many_samples_at_once_equal_one_after_the_other(metric):
         assert value == pytest.approx(metric(labels[copies], scores[copies], ones), abs=1e-12)
 
 
-def test_ece_by_hand():
+def test_ece_by_hand() -> None:
     rng = np.random.default_rng(0)
     prob = np.append(rng.uniform(size=300), [0.0, 1.0, 0.21])
     labels = (rng.uniform(size=303) < prob**2).astype(int)
@@ -98,14 +100,14 @@ def test_ece_by_hand():
     np.testing.assert_allclose(share[weight > 0], theirs_share, atol=1e-12)
 
 
-def test_a_perfectly_calibrated_forecast_has_no_error():
+def test_a_perfectly_calibrated_forecast_has_no_error() -> None:
     prob = np.repeat([0.25, 0.75], 4)
     labels = np.array([1, 0, 0, 0, 1, 1, 1, 0])
     assert metrics.expected_calibration_error(labels, prob) == 0
     assert metrics.expected_calibration_error([1, 0], [0.0, 1.0]) == 1
 
 
-def test_what_is_not_defined_is_nan_and_nothing_warns():
+def test_what_is_not_defined_is_nan_and_nothing_warns() -> None:
     scores = [0.2, 0.7]
     for labels in ([0, 0], [1, 1]):
         assert np.isnan(metrics.roc_auc(labels, scores))
@@ -121,7 +123,7 @@ def test_what_is_not_defined_is_nan_and_nothing_warns():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_thresholds_meet_their_targets_and_no_other_does_better(seed):
+def test_thresholds_meet_their_targets_and_no_other_does_better(seed: Any) -> None:
     labels, scores, _ = random_data(seed)
 
     def rates(threshold: float) -> tuple[float, float]:
@@ -139,18 +141,18 @@ def test_thresholds_meet_their_targets_and_no_other_does_better(seed):
     assert found[0] == max(a for a, b in every if b >= 0.95)
 
 
-def test_19_of_20_is_95_percent():
+def test_19_of_20_is_95_percent() -> None:
     labels = np.array([1] * 20 + [0] * 20)
     scores = np.arange(40)[::-1] / 40
     assert metrics.choose_threshold(labels, scores, sensitivity=0.95) == scores[18]
     assert metrics.choose_threshold(labels, scores, specificity=0.95) == scores[20]
 
 
-def test_no_threshold_reaches_the_specificity():
+def test_no_threshold_reaches_the_specificity() -> None:
     assert metrics.choose_threshold([1, 0], [0.5, 0.5], specificity=0.9) == np.inf
 
 
-def test_predictive_values_by_bayes():
+def test_predictive_values_by_bayes() -> None:
     ppv, npv = metrics.predictive_values(np.array([0.9, np.nan]), 0.8, 0.3)
     np.testing.assert_allclose(ppv, [0.27 / (0.27 + 0.14), np.nan])
     np.testing.assert_allclose(npv, [0.56 / (0.56 + 0.03), np.nan])
@@ -176,6 +178,6 @@ def test_predictive_values_by_bayes():
         (lambda: metrics.predictive_values(0.5, 0.5, 1.5), "prevalence is 1.5"),
     ],
 )
-def test_bad_input_is_refused(call, message):
+def test_bad_input_is_refused(call: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()

@@ -1,5 +1,7 @@
 """Intervals by resampling patients."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -11,7 +13,7 @@ def mean_of(values):
     return lambda weight: weight @ values / weight.sum(axis=-1)
 
 
-def test_equals_plain_resampling_of_whole_groups():
+def test_equals_plain_resampling_of_whole_groups() -> None:
     rng = np.random.default_rng(0)
     groups = np.repeat(np.arange(40), rng.integers(1, 6, 40))
     values = rng.normal(size=len(groups)) + 0.05 * groups
@@ -26,7 +28,7 @@ def test_equals_plain_resampling_of_whole_groups():
     assert found.high == pytest.approx(high, abs=0.05 * (high - low))
 
 
-def test_slices_of_a_patient_are_not_independent():
+def test_slices_of_a_patient_are_not_independent() -> None:
     rng = np.random.default_rng(1)
     patients = rng.normal(size=50)
     groups = np.repeat(np.arange(50), 30)
@@ -37,7 +39,7 @@ def test_slices_of_a_patient_are_not_independent():
     assert ratio == pytest.approx(np.sqrt(30), rel=0.1)
 
 
-def test_follows_from_the_seed_and_not_from_the_pieces(monkeypatch):
+def test_follows_from_the_seed_and_not_from_the_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     values, groups = np.arange(20.0), list("abcdefghijklmnopqrst")
     first = bootstrap_interval(mean_of(values), groups, seed=3)
     assert bootstrap_interval(mean_of(values), groups, seed=3) == first
@@ -46,7 +48,7 @@ def test_follows_from_the_seed_and_not_from_the_pieces(monkeypatch):
     assert bootstrap_interval(mean_of(values), groups, seed=3) == first
 
 
-def test_a_statistic_may_be_several_numbers():
+def test_a_statistic_may_be_several_numbers() -> None:
     rng = np.random.default_rng(2)
     labels, scores = rng.integers(0, 2, 60), rng.uniform(size=60)
 
@@ -60,13 +62,13 @@ def test_a_statistic_may_be_several_numbers():
     )
 
 
-def test_one_patient_has_no_interval():
+def test_one_patient_has_no_interval() -> None:
     values = np.random.default_rng(0).normal(size=30)
     found = bootstrap_interval(mean_of(values), np.zeros(30))
     assert np.isnan([found.low, found.high]).all()
 
 
-def test_what_most_resamples_lack_has_no_interval():
+def test_what_most_resamples_lack_has_no_interval() -> None:
     scores = np.linspace(0, 1, 40)
     # One positive of 40 is missing from a third of the resamples.
     found = bootstrap_interval(
@@ -87,7 +89,7 @@ def test_what_most_resamples_lack_has_no_interval():
         (lambda: bootstrap_interval(mean_of(np.ones(1)), [1], level=95), "level is 95"),
     ],
 )
-def test_bad_input_is_refused(call, message):
+def test_bad_input_is_refused(call: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
 
@@ -103,7 +105,7 @@ def simulate(rng, patients: int):
 
 
 @pytest.mark.slow
-def test_the_interval_covers_the_truth_95_times_in_100():
+def test_the_interval_covers_the_truth_95_times_in_100() -> None:
     rng = np.random.default_rng(5)
     _, labels, prob = simulate(rng, 20_000)
     truth = weighted_log_loss(labels, prob), roc_auc(labels[:, 5], prob[:, 5])

@@ -4,6 +4,7 @@ import pickle
 import pkgutil
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,7 +52,7 @@ def sklearn_loss(labels, prob, sample_weight=None):
     )
 
 
-def test_known_answers():
+def test_known_answers() -> None:
     assert weighted_log_loss(Y[:1], P[:1]) == pytest.approx(0.088682, abs=1e-6)
     assert weighted_log_loss(Y[1:], P[1:]) == pytest.approx(0.024907, abs=1e-6)
     assert weighted_log_loss(Y, P) == pytest.approx(0.056794, abs=1e-6)
@@ -59,7 +60,7 @@ def test_known_answers():
     assert weighted_log_loss(labels, np.full(labels.shape, 0.5)) == pytest.approx(np.log(2))
 
 
-def test_the_training_prior_scores_02311():
+def test_the_training_prior_scores_02311() -> None:
     number = 10_000
     labels = np.zeros((number, len(CLASSES)), np.int64)
     for column, name in enumerate(CLASSES):
@@ -74,7 +75,7 @@ def test_the_training_prior_scores_02311():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_equals_scikit_learn(seed):
+def test_equals_scikit_learn(seed: Any) -> None:
     labels, prob = random_data(seed)
     prob[:3] = [[0.0], [1.0], [1e-20]]
     weight = np.random.default_rng(seed).uniform(size=len(labels))
@@ -84,13 +85,13 @@ def test_equals_scikit_learn(seed):
     )
 
 
-def test_certain_and_wrong_is_the_clip():
+def test_certain_and_wrong_is_the_clip() -> None:
     loss = weighted_log_loss(np.ones((1, 6)), np.zeros((1, 6)))
     assert loss == pytest.approx(-np.log(1e-15), abs=1e-12)
     assert weighted_log_loss(np.ones((1, 6)), np.ones((1, 6))) == pytest.approx(0, abs=1e-14)
 
 
-def test_a_weight_of_zero_equals_leaving_out():
+def test_a_weight_of_zero_equals_leaving_out() -> None:
     labels, prob = random_data(1)
     weight = (np.arange(len(labels)) % 3 > 0).astype(float)
     assert weighted_log_loss(labels, prob, weight) == pytest.approx(
@@ -98,7 +99,7 @@ def test_a_weight_of_zero_equals_leaving_out():
     )
 
 
-def test_per_class_losses_make_up_the_whole():
+def test_per_class_losses_make_up_the_whole() -> None:
     labels, prob = random_data(2)
     per_class = per_class_log_loss(labels, prob)
     assert per_class.shape == (6,) and per_class.dtype == np.float64
@@ -124,19 +125,19 @@ def test_per_class_losses_make_up_the_whole():
         (np.zeros((2, 6)), np.zeros((2, 6)), [2, -1], "0 or more"),
     ],
 )
-def test_bad_input_is_refused(labels, prob, weight, message):
+def test_bad_input_is_refused(labels: Any, prob: Any, weight: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         weighted_log_loss(labels, prob, weight)
 
 
-def test_sigmoid_does_not_overflow():
+def test_sigmoid_does_not_overflow() -> None:
     values = sigmoid(np.array([-1000, -30, 0, 30, 1000], np.float32))
     assert values.dtype == np.float64
     np.testing.assert_allclose(values, [0, np.exp(-30), 0.5, 1 - np.exp(-30), 1], rtol=1e-12)
 
 
 @pytest.mark.parametrize("from_logits", [False, True])
-def test_keras_metric_equals_numpy_over_uneven_batches(from_logits):
+def test_keras_metric_equals_numpy_over_uneven_batches(from_logits: bool) -> None:
     rng = np.random.default_rng(3)
     labels = rng.integers(0, 2, (23, 6))
     logits = rng.normal(scale=8, size=labels.shape).astype(np.float32)
@@ -156,7 +157,7 @@ def test_keras_metric_equals_numpy_over_uneven_batches(from_logits):
     assert float(metric.result()) == 0
 
 
-def test_keras_metric_serves_model_fit():
+def test_keras_metric_serves_model_fit() -> None:
     model = tf.keras.Sequential([tf.keras.layers.Dense(6, "sigmoid")])
     function = importlib.import_module(metrics.WeightedLogLoss.__module__).weighted_log_loss
     rng = np.random.default_rng(0)
@@ -168,7 +169,7 @@ def test_keras_metric_serves_model_fit():
         assert found["weighted_log_loss"] == pytest.approx(expected, abs=1e-6)
 
 
-def test_keras_metric_config_and_identity():
+def test_keras_metric_config_and_identity() -> None:
     metric = metrics.WeightedLogLoss(from_logits=True)
     again = metrics.WeightedLogLoss.from_config(metric.get_config())
     assert again.from_logits and again.dtype == "float64"
@@ -178,7 +179,7 @@ def test_keras_metric_config_and_identity():
         metrics.Nothing  # noqa: B018
 
 
-def test_import_loads_no_tensorflow():
+def test_import_loads_no_tensorflow() -> None:
     code = (
         "import sys, ich_tf.metrics as m; m.weighted_log_loss([[0]*6], [[.5]*6]);"
         "print([n for n in ('tensorflow', 'keras') if n in sys.modules])"
@@ -195,11 +196,11 @@ MODULES = [
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_examples_in_docstrings_are_true(name):
+def test_examples_in_docstrings_are_true(name: Any) -> None:
     assert doctest.testmod(importlib.import_module(name)).failed == 0
 
 
-def test_logit_is_the_inverse_of_sigmoid():
+def test_logit_is_the_inverse_of_sigmoid() -> None:
     logits = np.linspace(-20, 20, 41)
     np.testing.assert_allclose(metrics.logit(sigmoid(logits)), logits, atol=1e-6)
     assert np.isfinite(metrics.logit([0, 1])).all()

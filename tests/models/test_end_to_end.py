@@ -11,9 +11,12 @@ import pytest
 
 from ich_tf.labels import CLASSES, read_labels, read_submission, write_long_csv
 from ich_tf.metrics import weighted_log_loss
+from tests.support.commands import Command
 
 
-def test_evaluation_is_exact(run_command, data_dir: Path, work_dir: Path, tmp_path: Path) -> None:
+def test_evaluation_is_exact(
+    run_command: Command, data_dir: Path, work_dir: Path, tmp_path: Path
+) -> None:
     done = run_command(
         "ich_tf.evaluate",
         f"--data_dir={data_dir}",
@@ -46,7 +49,7 @@ def test_evaluation_is_exact(run_command, data_dir: Path, work_dir: Path, tmp_pa
 
 
 def test_a_submission_has_the_samples_ids_in_their_order(
-    run_command, phantom_dir: Path, work_dir: Path, tmp_path: Path
+    run_command: Command, phantom_dir: Path, work_dir: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "submission.csv"
     run_command(
@@ -67,7 +70,7 @@ def test_a_submission_has_the_samples_ids_in_their_order(
 
 
 def test_prediction_equals_evaluation_slice_by_slice(
-    run_command, phantom_dir: Path, data_dir: Path, work_dir: Path, tmp_path: Path
+    run_command: Command, phantom_dir: Path, data_dir: Path, work_dir: Path, tmp_path: Path
 ) -> None:
     """Conversion and prediction share their rooms: the same file, the same probabilities."""
     run_command(
@@ -96,7 +99,7 @@ def test_prediction_equals_evaluation_slice_by_slice(
 
 
 def test_unreadable_and_missing_images_get_the_prior_and_are_named(
-    run_command, phantom_dir: Path, work_dir: Path, tmp_path: Path
+    run_command: Command, phantom_dir: Path, work_dir: Path, tmp_path: Path
 ) -> None:
     source = Path(shutil.copytree(phantom_dir / "stage_2_test", tmp_path / "dicom"))
     broken, gone = sorted(source.glob("*.dcm"))[:2]
@@ -118,7 +121,9 @@ def test_unreadable_and_missing_images_get_the_prior_and_are_named(
     assert (row["path"], row["reason"]) == (broken.name, "TRUNCATED_PIXELS")
 
 
-def test_a_single_file(run_command, phantom_dir: Path, work_dir: Path, tmp_path: Path) -> None:
+def test_a_single_file(
+    run_command: Command, phantom_dir: Path, work_dir: Path, tmp_path: Path
+) -> None:
     path = sorted((phantom_dir / "stage_2_train").glob("*.dcm"))[0]
     out = tmp_path / "one.csv"
     run_command(
@@ -128,7 +133,7 @@ def test_a_single_file(run_command, phantom_dir: Path, work_dir: Path, tmp_path:
 
 
 def test_running_the_same_training_again_finds_it_finished(
-    run_command, data_dir: Path, work_dir: Path
+    run_command: Command, data_dir: Path, work_dir: Path
 ) -> None:
     before = (work_dir / "best.weights.h5").read_bytes()
     done = run_command(
@@ -145,7 +150,7 @@ def test_running_the_same_training_again_finds_it_finished(
 
 
 def test_inputs_that_do_not_match_are_refused_in_words(
-    run_command, phantom_dir: Path, data_dir: Path, work_dir: Path, tmp_path: Path
+    run_command: Command, phantom_dir: Path, data_dir: Path, work_dir: Path, tmp_path: Path
 ) -> None:
     data, work = f"--data_dir={data_dir}", f"--work_dir={work_dir}"
     smoke = "--flagfile=configs/smoke.flags"
@@ -190,7 +195,11 @@ def test_inputs_that_do_not_match_are_refused_in_words(
     ],
 )
 def test_prediction_sees_what_training_saw(
-    conversion: list[str], training: list[str], run_command, phantom_dir: Path, tmp_path: Path
+    conversion: list[str],
+    training: list[str],
+    run_command: Command,
+    phantom_dir: Path,
+    tmp_path: Path,
 ) -> None:
     data, work = tmp_path / "data", tmp_path / "work"
     run_command(
@@ -226,7 +235,7 @@ def test_prediction_sees_what_training_saw(
 
 
 def test_the_hidden_truth_scores_the_submission(
-    run_command, phantom_dir: Path, work_dir: Path, tmp_path: Path
+    run_command: Command, phantom_dir: Path, work_dir: Path, tmp_path: Path
 ) -> None:
     """The whole circle: what predict wrote can be scored against the phantoms' own labels."""
     truth = read_labels(phantom_dir / "stage_2_test_labels.csv")
@@ -241,7 +250,7 @@ def test_the_hidden_truth_scores_the_submission(
 
 
 def test_predict_runs_on_a_real_series(
-    run_command, real_dicom: Path, work_dir: Path, tmp_path
+    run_command: Command, real_dicom: Path, work_dir: Path, tmp_path: Path
 ) -> None:
     run_command(
         "ich_tf.predict",

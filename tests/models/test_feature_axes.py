@@ -14,7 +14,7 @@ def two_networks(number: int, width: int, noise: float = 0.05):
     ]
 
 
-def test_principal_axes_are_uncorrelated_and_of_variance_1():
+def test_principal_axes_are_uncorrelated_and_of_variance_1() -> None:
     first, _ = two_networks(500, 40)
     axes = principal_axes(first, 6)
     found = axes(first)
@@ -26,14 +26,14 @@ def test_principal_axes_are_uncorrelated_and_of_variance_1():
     assert shares == sorted(shares, reverse=True)
 
 
-def test_fewer_axes_than_asked_where_there_are_no_more():
+def test_fewer_axes_than_asked_where_there_are_no_more() -> None:
     rng = np.random.default_rng(1)
     flat = rng.normal(size=(50, 3)) @ rng.normal(size=(3, 20))
     assert principal_axes(flat, 16).weights.shape == (20, 3)
 
 
 @pytest.mark.parametrize(("number", "width"), [(600, 40), (100, 300)])
-def test_one_network_is_brought_into_the_axes_of_another(number: int, width: int):
+def test_one_network_is_brought_into_the_axes_of_another(number: int, width: int) -> None:
     first, second = two_networks(number, width)
     axes = principal_axes(first, 6)
     target = axes(first)
@@ -44,7 +44,7 @@ def test_one_network_is_brought_into_the_axes_of_another(number: int, width: int
     assert aligned.explained == pytest.approx(1 - error, abs=0.05)
 
 
-def test_networks_with_nothing_in_common_are_told():
+def test_networks_with_nothing_in_common_are_told() -> None:
     first, _ = two_networks(300, 40)
     other = np.random.default_rng(2).normal(size=(300, 40))
     axes = fit_axes(other, principal_axes(first, 6)(first))

@@ -22,7 +22,7 @@ def drawn_probabilities(number=20, seed=0):
 
 
 @pytest.mark.parametrize("kept", [1.0, 0.5, 0.1, 0.01])
-def test_the_shift_is_undone_exactly(kept):
+def test_the_shift_is_undone_exactly(kept: float) -> None:
     true = drawn_probabilities()
     a = true[:, ANY:]
     # Of a crowd of such slices, those without a bleed are thinned out: Bayes, by counting.
@@ -31,21 +31,21 @@ def test_the_shift_is_undone_exactly(kept):
     np.testing.assert_allclose(sigmoid(found), true, rtol=1e-4)
 
 
-def test_shifted_prior():
+def test_shifted_prior() -> None:
     prior = np.array([0.1, 0.1, 0.1, 0.1, 0.2, 0.4])
     # 40 with and 60 without a bleed; a third of the latter is kept: 40 of 60.
     np.testing.assert_allclose(shift_prior(prior, 1 / 3), prior * 100 / 60)
     np.testing.assert_array_equal(shift_prior(prior, 1.0), prior)
 
 
-def test_certain_logits_stay_finite():
+def test_certain_logits_stay_finite() -> None:
     logits = tf.constant([[100.0] * 6, [-100.0] * 6, [90.0] * 5 + [-90.0]])
     found = undo_prior_shift(logits, 0.1).numpy()
     assert np.isfinite(found).all()
     assert (found[0] > 50).all() and (found[1] < -50).all()
 
 
-def test_weights_of_the_negatives_have_the_same_optimum_as_thinning():
+def test_weights_of_the_negatives_have_the_same_optimum_as_thinning() -> None:
     """The loss' minimum over constant logits, weighted, is the shifted prior."""
     rng = np.random.default_rng(1)
     labels = np.zeros((2000, 6), np.float32)
@@ -61,7 +61,7 @@ def test_weights_of_the_negatives_have_the_same_optimum_as_thinning():
     np.testing.assert_allclose(tape.gradient(loss, logits), 0, atol=1e-6)
 
 
-def test_training_loss_without_changes_is_the_loss():
+def test_training_loss_without_changes_is_the_loss() -> None:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, (9, 6)).astype(np.float32)
     logits = rng.normal(size=(9, 6)).astype(np.float32)
@@ -73,7 +73,7 @@ def test_training_loss_without_changes_is_the_loss():
     )
 
 
-def test_the_model_undoes_it_outside_of_training():
+def test_the_model_undoes_it_outside_of_training() -> None:
     plain = build_model("tiny", (32, 32, 3), 32)
     model = build_model("tiny", (32, 32, 3), 32, negatives_kept=0.2)
     model.set_weights(plain.get_weights())

@@ -1,6 +1,8 @@
 import importlib
 import socket
 import time
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +24,7 @@ def images(shape, number=2, seed=0):
 
 
 @pytest.mark.parametrize("backbone", ["tiny", "resnet50", "efficientnet_b4"])
-def test_contract(backbone):
+def test_contract(backbone: str) -> None:
     model = build_model(backbone, (40, 40, 3), 32)
     batch = images((40, 40, 3))
     logits = model(batch)
@@ -41,7 +43,7 @@ def seen_by_body(model):
     return keras.Model(model.input, model.get_layer("normalization").output), body
 
 
-def test_resnet50_gets_caffe_preprocessing():
+def test_resnet50_gets_caffe_preprocessing() -> None:
     model = build_model("resnet50", (32, 32, 3), 32)
     batch = images((32, 32, 3))
     preprocessed, body = seen_by_body(model)
@@ -57,7 +59,9 @@ def test_resnet50_gets_caffe_preprocessing():
     np.testing.assert_allclose(feature_model(model)(batch), plain(expected), atol=1e-4)
 
 
-def test_efficientnet_is_keras_with_its_imagenet_normalization(monkeypatch):
+def test_efficientnet_is_keras_with_its_imagenet_normalization(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Against the graph that weights='imagenet' builds, its normalization set as in the file."""
     batch = images((32, 32, 3))
     model = build_model("efficientnet_b4", (32, 32, 3), 32)
@@ -81,7 +85,7 @@ def test_efficientnet_is_keras_with_its_imagenet_normalization(monkeypatch):
 
 @pytest.mark.parametrize(("shape", "size"), [((64, 48), 32), ((20, 20), 40)])
 @pytest.mark.parametrize("xla", [False, True])
-def test_resizing_is_tensorflows(shape, size, xla):
+def test_resizing_is_tensorflows(shape: Any, size: int, xla: bool) -> None:
     layer = slice_model._Resize(size, dtype="float32")
     batch = images((*shape, 4))
     resize = tf.function(layer, jit_compile=xla)
@@ -90,7 +94,7 @@ def test_resizing_is_tensorflows(shape, size, xla):
 
 
 @pytest.mark.parametrize("xla", [False, True])
-def test_windows_on_the_device_are_those_of_conversion(xla):
+def test_windows_on_the_device_are_those_of_conversion(xla: bool) -> None:
     names = ("brain", "stroke", "bone", "soft")
     stored = np.arange(1 << 16, dtype=np.uint16).reshape(1, 256, 256, 1)
     layer = tf.function(slice_model._Windows(names, dtype="float32"), jit_compile=xla)
@@ -100,7 +104,7 @@ def test_windows_on_the_device_are_those_of_conversion(xla):
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_records_of_hounsfield_units_give_the_logits_of_windowed_ones(precision):
+def test_records_of_hounsfield_units_give_the_logits_of_windowed_ones(precision: str) -> None:
     names = ("brain", "subdural", "soft")
     stored = np.random.default_rng(0).integers(15000, 19000, (3, 40, 40, 1)).astype(np.uint16)
     windowed = np.stack([apply_windows(one[..., 0], preset_windows(names)) for one in stored])
@@ -111,13 +115,13 @@ def test_records_of_hounsfield_units_give_the_logits_of_windowed_ones(precision)
     np.testing.assert_array_equal(of_hu(stored), of_windows(windowed))
 
 
-def test_resizing_to_the_same_size_is_exact():
+def test_resizing_to_the_same_size_is_exact() -> None:
     batch = images((32, 32, 3))
     np.testing.assert_array_equal(slice_model._Resize(32, dtype="float32")(batch), batch)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 9])
-def test_other_numbers_of_channels_start_as_their_mean(channels):
+def test_other_numbers_of_channels_start_as_their_mean(channels: int) -> None:
     model = build_model("tiny", (32, 32, channels), 32)
     batch = images((32, 32, channels))
     found = keras.Model(model.input, model.get_layer("channels").output)(batch)
@@ -126,7 +130,7 @@ def test_other_numbers_of_channels_start_as_their_mean(channels):
     assert any("channels" in variable.name for variable in model.trainable_variables)
 
 
-def test_the_head_starts_at_the_prior():
+def test_the_head_starts_at_the_prior() -> None:
     prior = np.array([0.004, 0.05, 0.03, 0.05, 0.06, 0.14])
     model = build_model("tiny", (32, 32, 3), 32, bias=prior)
     np.testing.assert_allclose(sigmoid(model.get_layer("logits").bias), prior, rtol=1e-5)
@@ -137,7 +141,7 @@ def test_the_head_starts_at_the_prior():
         build_model("tiny", (32, 32, 3), 32, bias=np.full(6, 1.5))
 
 
-def test_batch_normalization_momentum_and_freezing():
+def test_batch_normalization_momentum_and_freezing() -> None:
     plain = build_model("tiny", (32, 32, 3), 32)
     quick = build_model("tiny", (32, 32, 3), 32, bn_momentum=0.5)
     assert {layer.momentum for layer in batch_normalizations(plain)} == {0.99}
@@ -155,7 +159,7 @@ def test_batch_normalization_momentum_and_freezing():
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
-def test_half_precision_gives_float32_logits(precision):
+def test_half_precision_gives_float32_logits(precision: str) -> None:
     keras.utils.set_random_seed(0)
     exact = build_model("tiny", (48, 48, 1), 32)
     with policy_scope(precision):
@@ -166,13 +170,13 @@ def test_half_precision_gives_float32_logits(precision):
     np.testing.assert_allclose(model(batch), exact(batch), atol=2e-2)
 
 
-def test_unknown_backbone():
+def test_unknown_backbone() -> None:
     with pytest.raises(ValueError, match="backbone is 'vgg'; expected one of resnet50"):
         build_model("vgg", (32, 32, 3), 32)
 
 
 @pytest.mark.parametrize("backbone", ["resnet50", "efficientnet_b4"])
-def test_weights_of_keras_applications(backbone, tmp_path):
+def test_weights_of_keras_applications(backbone: str, tmp_path: Path) -> None:
     application = APPLICATIONS[backbone]
     donor = application(include_top=False, weights=None, input_shape=(32, 32, 3))
     path = tmp_path / "notop.h5"
@@ -191,7 +195,7 @@ def test_weights_of_keras_applications(backbone, tmp_path):
         build_model(other, (32, 32, 3), 32, weights=str(path))
 
 
-def test_weights_of_another_run(tmp_path):
+def test_weights_of_another_run(tmp_path: Path) -> None:
     donor = build_model("tiny", (32, 32, 3), 32)
     path = tmp_path / "best.weights.h5"
     donor.save_weights(path)
@@ -203,7 +207,7 @@ def test_weights_of_another_run(tmp_path):
         build_model("resnet50", (32, 32, 3), 32, weights=str(renamed))
 
 
-def test_a_file_that_is_no_weights_file(tmp_path):
+def test_a_file_that_is_no_weights_file(tmp_path: Path) -> None:
     path = tmp_path / "text.h5"
     path.write_text("no weights")
     with pytest.raises(InputError, match=r"text\.h5: not weights of this tiny"):
@@ -212,7 +216,7 @@ def test_a_file_that_is_no_weights_file(tmp_path):
         build_model("tiny", (32, 32, 3), 32, weights=str(tmp_path / "none.h5"))
 
 
-def test_imagenet_offline(monkeypatch, tmp_path):
+def test_imagenet_offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
 
     def no_network(*args, **kwargs):
@@ -226,7 +230,7 @@ def test_imagenet_offline(monkeypatch, tmp_path):
     assert socket.getdefaulttimeout() is None
 
 
-def test_imagenet_loads_what_keras_downloads(monkeypatch):
+def test_imagenet_loads_what_keras_downloads(monkeypatch: pytest.MonkeyPatch) -> None:
     """The real loading code, with the download's file replaced by one made here."""
     application = keras.applications.ResNet50
     donor = application(include_top=False, weights=None, input_shape=(32, 32, 3))

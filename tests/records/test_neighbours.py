@@ -1,3 +1,6 @@
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -16,7 +19,7 @@ from tests.support.steps import APPLICATIONS
 
 
 @pytest.mark.parametrize("count", [3, 5])
-def test_windows_of_a_shard(count):
+def test_windows_of_a_shard(count: int) -> None:
     records = tf.data.Dataset.from_tensor_slices([f"{i}" for i in range(6)])
     found = [w.numpy().tolist() for w in with_neighbours(records, count)]
     half = count // 2
@@ -25,7 +28,7 @@ def test_windows_of_a_shard(count):
 
 
 @pytest.mark.parametrize("length", [1, 2])
-def test_windows_of_a_shard_shorter_than_they(length):
+def test_windows_of_a_shard_shorter_than_they(length: int) -> None:
     records = tf.data.Dataset.from_tensor_slices([f"{i}" for i in range(length)])
     found = [w.numpy().tolist() for w in with_neighbours(records, 5)]
     assert [w[2] for w in found] == [f"{i}".encode() for i in range(length)]
@@ -46,7 +49,7 @@ def test_windows_of_a_shard_shorter_than_they(length):
         ("aaab_", [0, 1, 2, 2, 2]),
     ],
 )
-def test_beyond_the_series_its_last_slice_stands_again(keys, expected):
+def test_beyond_the_series_its_last_slice_stands_again(keys: str, expected: Any) -> None:
     assert same_series(tf.constant(list(keys))).numpy().tolist() == expected
 
 
@@ -67,7 +70,7 @@ def single_slices(manifest, shards):
 
 
 @pytest.mark.parametrize("count", [3, 5])
-def test_each_slice_stands_between_its_neighbours(manifest, count):
+def test_each_slice_stands_between_its_neighbours(manifest: Any, count: int) -> None:
     shards = manifest.shards
     single = single_slices(manifest, shards)
     half = count // 2
@@ -88,7 +91,7 @@ def test_each_slice_stands_between_its_neighbours(manifest, count):
     assert seen == len(single)
 
 
-def test_training_reads_the_same_order_with_neighbours(manifest):
+def test_training_reads_the_same_order_with_neighbours(manifest: Any) -> None:
     shards = manifest.train_shards(0)
     settings = {"batch_size": 16, "seed": 5, "epoch": 1}
     alone = train_batches(shards, manifest.image_shape, **settings)
@@ -101,7 +104,7 @@ def test_training_reads_the_same_order_with_neighbours(manifest):
 @pytest.mark.parametrize(
     "backbone", ["resnet50", pytest.param("efficientnet_b4", marks=pytest.mark.slow)]
 )
-def test_pretrained_weights_begin_by_seeing_the_middle_alone(backbone, tmp_path):
+def test_pretrained_weights_begin_by_seeing_the_middle_alone(backbone: str, tmp_path: Path) -> None:
     application = APPLICATIONS[backbone]
     path = tmp_path / "notop.h5"
     application(include_top=False, weights=None, input_shape=(32, 32, 3)).save_weights(path)
@@ -113,7 +116,7 @@ def test_pretrained_weights_begin_by_seeing_the_middle_alone(backbone, tmp_path)
 
 
 @pytest.mark.parametrize("hu", [False, True])
-def test_records_of_other_channels(hu):
+def test_records_of_other_channels(hu: bool) -> None:
     """Each slice goes through the same windows and the same 1x1 convolution."""
     windows = ("brain", "subdural") if hu else ()
     shape = (32, 32, 1) if hu else (32, 32, 2)

@@ -15,9 +15,8 @@ from ich_tf.conversion.verification import verify
 from ich_tf.records.example import decode as decode_record
 from ich_tf.records.images import read_image
 from ich_tf.records.tfrecord import read_records
-from tests.conversion.test_conversion import config_for
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.commands import ROOT
+from tests.support.conversions import config_for
 
 
 def convert_small(phantoms: Path, out_dir: Path, **changes: object) -> Path:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,7 +54,9 @@ def read(manifest: Manifest, **changes) -> list[tuple[np.ndarray, np.ndarray, np
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-def test_slabs_are_consecutive_slices_of_a_series(manifest, slices, reverse: bool) -> None:
+def test_slabs_are_consecutive_slices_of_a_series(
+    manifest: Any, slices: Any, reverse: bool
+) -> None:
     directions, lengths = Counter(), Counter()
     for images, places, labels in read(manifest, reverse=reverse):
         for image, place, label in zip(images, places, labels, strict=True):
@@ -76,7 +79,7 @@ def test_slabs_are_consecutive_slices_of_a_series(manifest, slices, reverse: boo
 
 
 def test_an_epoch_reads_each_slice_about_once_and_another_one_cuts_elsewhere(
-    manifest, slices
+    manifest: Any, slices: Any
 ) -> None:
     shards = manifest.train_shards(0)
     seen = [Counter(), Counter()]
@@ -92,7 +95,7 @@ def test_an_epoch_reads_each_slice_about_once_and_another_one_cuts_elsewhere(
     assert seen[0].keys() != seen[1].keys()
 
 
-def test_from_any_step_on_the_same_slabs(manifest) -> None:
+def test_from_any_step_on_the_same_slabs(manifest: Any) -> None:
     def augment(images, labels, seed):
         return images + tf.cast(seed[1] % 7, tf.uint8), labels
 
@@ -105,7 +108,7 @@ def test_from_any_step_on_the_same_slabs(manifest) -> None:
     assert not np.array_equal(read(manifest, seed=6)[0][0], read(manifest)[0][0])
 
 
-def test_augmentation_changes_all_slices_of_a_slab_alike(manifest) -> None:
+def test_augmentation_changes_all_slices_of_a_slab_alike(manifest: Any) -> None:
     def darken(images, labels, seed):
         assert images.shape[1:] == (*manifest.image_shape[:2], K * manifest.image_shape[2])
         amount = tf.range(1, images.shape[0] + 1, dtype=tf.int32)[:, None, None, None]

@@ -6,12 +6,13 @@ import sys
 
 import pytest
 
-from ich_tf import __version__, cli
+from ich_tf import __main__ as cli
+from ich_tf import __version__
 from ich_tf.conversion.config import ConversionConfig
 from ich_tf.inference.config import PredictConfig
 from ich_tf.serving.config import ServeConfig
 from ich_tf.training.config import TrainConfig
-from tests.conftest import Command
+from tests.support.commands import Command
 
 
 @pytest.mark.parametrize("flag", ["--help", "help"])

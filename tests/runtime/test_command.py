@@ -1,4 +1,8 @@
+from pathlib import Path
+
 import pytest
+
+from tests.support.commands import Command
 
 
 @pytest.mark.parametrize(
@@ -12,11 +16,13 @@ import pytest
         (["--flagfile=/none.flags"], "none.flags"),
     ],
 )
-def test_wrong_usage_exits_with_2(run_command, flags: list[str], says: str) -> None:
+def test_wrong_usage_exits_with_2(run_command: Command, flags: list[str], says: str) -> None:
     assert says in run_command("tools.make_tfrecords", *flags, code=2).stderr
 
 
-def test_a_missing_folder_exits_with_1_and_one_paragraph(run_command, tmp_path) -> None:
+def test_a_missing_folder_exits_with_1_and_one_paragraph(
+    run_command: Command, tmp_path: Path
+) -> None:
     done = run_command(
         "tools.make_tfrecords", f"--dicom_dir={tmp_path}/none", "--labels_csv=", code=1
     )
@@ -25,7 +31,7 @@ def test_a_missing_folder_exits_with_1_and_one_paragraph(run_command, tmp_path) 
     assert f"{tmp_path}/none" in line
 
 
-def test_debug_shows_the_traceback(run_command, tmp_path) -> None:
+def test_debug_shows_the_traceback(run_command: Command, tmp_path: Path) -> None:
     import subprocess
     import sys
 

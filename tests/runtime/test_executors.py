@@ -16,8 +16,8 @@ from ich_tf.conversion.config import ConversionConfig
 from ich_tf.conversion.convert import convert
 from ich_tf.errors import ConfigError, InputError
 from ich_tf.runtime.executors.dask import DaskExecutor
-from tests.conftest import ROOT, Command
-from tests.conversion.test_conversion import config_for, files_of
+from tests.support.commands import ROOT, Command
+from tests.support.conversions import config_for, files_of
 
 ENVIRONMENT = {
     **os.environ,

@@ -1,3 +1,6 @@
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -26,25 +29,25 @@ UNKNOWN = Device("GPU")
         ([UNKNOWN], "float32"),
     ],
 )
-def test_auto_precision(devices, expected):
+def test_auto_precision(devices: Any, expected: str) -> None:
     choice = choose_precision("auto", devices)
     assert choice.value == expected
     assert choice.reason
 
 
 @pytest.mark.parametrize("requested", ["float32", "float16", "bfloat16"])
-def test_a_request_is_granted(requested):
+def test_a_request_is_granted(requested: str) -> None:
     assert choose_precision(requested, [CPU]).value == requested
 
 
-def test_xla():
+def test_xla() -> None:
     assert choose_xla("auto", [VOLTA]).value is True
     assert choose_xla("auto", [CPU]).value is False
     assert choose_xla("on", [CPU]).value is True
     assert choose_xla("off", [VOLTA]).value is False
 
 
-def test_cpu_flags(tmp_path):
+def test_cpu_flags(tmp_path: Path) -> None:
     path = tmp_path / "cpuinfo"
     path.write_text("processor\t: 0\nflags\t\t: fpu avx2 avx512_bf16\n\nprocessor\t: 1\n")
     assert precision._cpu_flags(path) == {"fpu", "avx2", "avx512_bf16"}
@@ -54,7 +57,7 @@ def test_cpu_flags(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "replicas"), [("one", 0), ("mirrored", 0), ("mirrored", 2)])
-def test_strategies_and_their_devices(name, replicas):
+def test_strategies_and_their_devices(name: str, replicas: int) -> None:
     strategy = make_strategy(name, replicas)
     devices = devices_of(strategy)
     assert len(devices) == strategy.num_replicas_in_sync
@@ -62,19 +65,19 @@ def test_strategies_and_their_devices(name, replicas):
         assert [device.kind for device in devices] == ["CPU"] * replicas
 
 
-def test_too_many_replicas_for_a_running_tensorflow():
+def test_too_many_replicas_for_a_running_tensorflow() -> None:
     tf.constant(1) + 1
     with pytest.raises(UsageError, match=r"cpu_replicas is 7.*4 logical CPU"):
         make_strategy("mirrored", 7)
 
 
-def test_a_strategy_that_does_not_exist():
+def test_a_strategy_that_does_not_exist() -> None:
     with pytest.raises(ValueError, match="expected one of one, mirrored"):
         make_strategy("tpu")
 
 
 @pytest.mark.parametrize("name", ["float32", "bfloat16", "float16"])
-def test_policy_scope(name):
+def test_policy_scope(name: str) -> None:
     before = keras.mixed_precision.global_policy().name
     with policy_scope(name):
         layer = keras.layers.Dense(2)

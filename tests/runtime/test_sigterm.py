@@ -14,8 +14,8 @@ import pytest
 
 from ich_tf.conversion.config import ConversionConfig
 from ich_tf.conversion.convert import convert
-from tests.conftest import ROOT
-from tests.conversion.test_conversion import config_for, files_of
+from tests.support.commands import ROOT
+from tests.support.conversions import config_for, files_of
 
 FLAGS = (
     "dicom_dir", "labels_csv", "out_dir", "image_size", "num_folds", "test_fraction", "shard_mb",

@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ def shard(number, records):
     return Shard(Path(f"fold-0-{number:05}"), "fold-0", records, 1, "", (0,) * 6)
 
 
-def test_shards_are_dealt_evenly_and_each_once():
+def test_shards_are_dealt_evenly_and_each_once() -> None:
     rng = np.random.default_rng(0)
     shards = [shard(i, int(n)) for i, n in enumerate(rng.integers(300, 400, 50))]
     hands = deal_shards(shards, 4)
@@ -25,7 +26,7 @@ def test_shards_are_dealt_evenly_and_each_once():
     assert deal_shards(shards[::-1], 4) == hands
 
 
-def test_too_few_shards():
+def test_too_few_shards() -> None:
     with pytest.raises(InputError, match=r"1 shards cannot be dealt to 2.*--shard_mb"):
         deal_shards([shard(0, 5), shard(1, 0)], 2)
 
@@ -47,7 +48,9 @@ def test_too_few_shards():
         ),
     ],
 )
-def test_tf_config_that_names_no_worker(text, found, monkeypatch):
+def test_tf_config_that_names_no_worker(
+    text: Any, found: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TF_CONFIG", text)
     with pytest.raises(
         UsageError, match=rf"TF_CONFIG {found.removeprefix('TF_CONFIG ')}.*Expected"
@@ -56,7 +59,7 @@ def test_tf_config_that_names_no_worker(text, found, monkeypatch):
 
 
 @pytest.mark.parametrize(("name", "replicas"), [("one", 0), ("mirrored", 2)])
-def test_a_process_of_its_own_is_the_chief(name, replicas):
+def test_a_process_of_its_own_is_the_chief(name: str, replicas: int) -> None:
     strategy = make_strategy(name, replicas)
     worker = worker_of(strategy)
     assert (worker.index, worker.count, worker.replicas) == (0, 1, replicas or 1)

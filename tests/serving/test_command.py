@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from ich_tf.dicom.reader import read_headers
-from tests.conftest import Command
-from tests.serving.test_uploads import HOSTILE
+from tests.support.commands import Command
+from tests.support.hostile_archives import HOSTILE
 from tests.support.made_up import make_run
 from tests.support.serving import files_of, post, served, wait
 from tools.benchmark.service import Service, started

@@ -14,11 +14,11 @@ import pydicom
 import pytest
 
 from ich_tf.labels import CLASSES
-from tests.serving.test_analysis import as_predicted
 from tests.support.browser import GREY, Visit, chromium
 from tests.support.dicom_files import make_dicom
 from tests.support.made_up import make_run
 from tests.support.serving import files_of, running, zipped
+from tests.support.studies import as_predicted
 
 PRESETS = {
     "Brain": (40, 80),

@@ -1,6 +1,7 @@
 import subprocess
 import sys
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ def augmented(batch, seed=SEED, **changes):
     return found.numpy()
 
 
-def test_identity_changes_nothing():
+def test_identity_changes_nothing() -> None:
     batch = images()
     assert make_augment(TrainConfig()) is None
     np.testing.assert_array_equal(augmented(batch), batch)
@@ -59,7 +60,7 @@ CONFIGS = [
         if dtype == np.uint16 or "window_jitter" not in changes
     ],
 )
-def test_eager_equals_map_and_seed_decides(changes, dtype):
+def test_eager_equals_map_and_seed_decides(changes: Any, dtype: Any) -> None:
     batch = images((8, 24, 32, 3)).astype(dtype)
     if dtype == np.uint16:
         batch = batch * 4 + 16384  # 0 to 255 HU, as `windows.store_hu` keeps them
@@ -77,7 +78,7 @@ def test_eager_equals_map_and_seed_decides(changes, dtype):
     assert (eager.numpy() != augmented(batch, tf.constant([3, 5], tf.int64), **changes)).any()
 
 
-def test_flip_mirrors_about_half():
+def test_flip_mirrors_about_half() -> None:
     batch = images((200, 4, 6, 3))
     found = augmented(batch, flip=True)
     mirrored = (found == batch[:, :, ::-1]).all(axis=(1, 2, 3))
@@ -97,7 +98,7 @@ def transform(image, **changes):
     return augmentation._transformer()(batch, transforms(**changes))[0, ..., 0].numpy()
 
 
-def test_each_transform_goes_where_it_says():
+def test_each_transform_goes_where_it_says() -> None:
     image = np.zeros((9, 9))
     image[2, 3] = 100
     assert transform(image, right=2.0, down=1.0)[3, 5] == 100
@@ -110,12 +111,12 @@ def test_each_transform_goes_where_it_says():
     assert transform(image, mirror=-1.0, right=1.0)[2, 6] == 100
 
 
-def test_outside_is_zero():
+def test_outside_is_zero() -> None:
     found = transform(np.full((9, 9), 50.0), right=3.0)
     assert (found[:, :3] == 0).all() and (found[:, 3:] == 50).all()
 
 
-def test_the_draws_keep_their_bounds():
+def test_the_draws_keep_their_bounds() -> None:
     """A white centre pixel cannot move further than the shift, nor a disc change more."""
     batch = np.zeros((100, 21, 21, 1), np.uint8)
     batch[:, 10, 10] = 255
@@ -125,7 +126,7 @@ def test_the_draws_keep_their_bounds():
     assert rows.min() >= 10 - 5 and rows.max() <= 10 + 5
 
 
-def test_grey_levels_are_rounded_not_cut():
+def test_grey_levels_are_rounded_not_cut() -> None:
     """Turned noise keeps its mean; cutting off loses half a grey level."""
     batch = images((1, 101, 101, 1))
     config = TrainConfig(rotate=45.0)
@@ -136,7 +137,7 @@ def test_grey_levels_are_rounded_not_cut():
 
 
 @needs_addons
-def test_the_same_pixels_without_addons():
+def test_the_same_pixels_without_addons() -> None:
     batch = tf.constant(images((3, 30, 20, 2)), tf.float32)
     moves = augmentation._transforms(
         mirror=tf.constant([1.0, -1, 1]),
@@ -152,7 +153,7 @@ def test_the_same_pixels_without_addons():
     )
 
 
-def test_cutout_blackens_one_square_a_slice():
+def test_cutout_blackens_one_square_a_slice() -> None:
     batch = np.full((200, 40, 40, 2), 7, np.uint8)
     found = augmented(batch, cutout=0.25)
     np.testing.assert_array_equal(found[..., 0], found[..., 1])
@@ -164,7 +165,7 @@ def test_cutout_blackens_one_square_a_slice():
     assert set(np.nonzero(found[..., 0] == 0)[1]) == set(range(40))
 
 
-def test_mixup_blends_a_slice_with_the_one_before():
+def test_mixup_blends_a_slice_with_the_one_before() -> None:
     batch, given = images((300, 4, 4, 1)), labels(300)
     mixed, mixed_labels = augment_batch(
         tf.constant(batch), tf.constant(given), SEED, TrainConfig(mixup=0.4)
@@ -186,7 +187,7 @@ def test_mixup_blends_a_slice_with_the_one_before():
     assert np.abs(mixed.numpy() - expected).max() <= 0.5 + 1e-3
 
 
-def test_window_jitter_is_another_window():
+def test_window_jitter_is_another_window() -> None:
     """Of a jittered slice the brain window shows what a wider or narrower one shows of it."""
     hu = np.linspace(-200, 300, 64 * 64, dtype=np.float32).reshape(1, 64, 64)
     stored = store_hu(hu[0], 64)[None, ..., None]
@@ -208,7 +209,7 @@ def test_window_jitter_is_another_window():
 
 
 @needs_addons
-def test_addons_load_on_use_without_their_warning():
+def test_addons_load_on_use_without_their_warning() -> None:
     code = (
         "import warnings; warnings.simplefilter('error', UserWarning)\n"
         "import sys, tensorflow as tf, ich_tf.training.augmentation as a\n"
@@ -222,7 +223,7 @@ def test_addons_load_on_use_without_their_warning():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_other_warnings_are_not_silenced():
+def test_other_warnings_are_not_silenced() -> None:
     load_addons()
     with pytest.warns(UserWarning, match="mine"):
         warnings.warn("mine", UserWarning, stacklevel=1)

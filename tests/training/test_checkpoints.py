@@ -1,6 +1,8 @@
 import dataclasses
 import json
 import shutil
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,7 +44,7 @@ def work_dir(saved, tmp_path):
 
 
 @pytest.mark.parametrize("strategy", [("one", 0), ("mirrored", 2)])
-def test_round_trip(saved, strategy):
+def test_round_trip(saved: Any, strategy: Any) -> None:
     with make_strategy(*strategy).scope():
         model, spec = load_best(saved[0])
     assert spec == SPEC
@@ -53,7 +55,7 @@ def test_round_trip(saved, strategy):
 @pytest.mark.parametrize(
     "backbone", ["resnet50", pytest.param("efficientnet_b4", marks=pytest.mark.slow)]
 )
-def test_both_files_hold_all_of_the_backbones(backbone, tmp_path):
+def test_both_files_hold_all_of_the_backbones(backbone: str, tmp_path: Path) -> None:
     """Also that Keras's Normalization, which tf.train.Checkpoint restores wrongly, is not there."""
     spec = ModelSpec(backbone, (40, 40, 1), 32, ("brain",))
     model = spec.build()
@@ -78,7 +80,7 @@ def test_both_files_hold_all_of_the_backbones(backbone, tmp_path):
     np.testing.assert_allclose(loaded(batch), expected, rtol=1e-5)
 
 
-def test_model_saved_from_replicas(tmp_path):
+def test_model_saved_from_replicas(tmp_path: Path) -> None:
     with make_strategy("mirrored", 2).scope():
         model = SPEC.build()
     save_best(tmp_path, model, SPEC, epoch=1, val_loss=0.5)
@@ -86,7 +88,9 @@ def test_model_saved_from_replicas(tmp_path):
     np.testing.assert_allclose(loaded(images()), model(images()), atol=1e-6)
 
 
-def test_killed_between_the_two_files_the_old_weights_stand(work_dir, saved, monkeypatch):
+def test_killed_between_the_two_files_the_old_weights_stand(
+    work_dir: Path, saved: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = SPEC.build()
     with monkeypatch.context() as patch:
         patch.setattr("pathlib.Path.replace", replace_all_but_weights)
@@ -152,7 +156,7 @@ def other_model(work_dir):
         (other_model, "not weights of the tiny"),
     ],
 )
-def test_each_damage_is_one_clear_error(damage, message, work_dir):
+def test_each_damage_is_one_clear_error(damage: Any, message: str, work_dir: Path) -> None:
     damage(work_dir)
     with pytest.raises(InputError, match=message):
         load_best(work_dir)
@@ -165,7 +169,7 @@ def make_state(work_dir, optimizer="adam"):
     return TrainingState(work_dir, model, made), model, made
 
 
-def test_state_round_trip(tmp_path):
+def test_state_round_trip(tmp_path: Path) -> None:
     state, model, optimizer = make_state(tmp_path)
     assert not state.restore()
     assert state.progress == Progress() and state.progress.best_loss == float("inf")
@@ -190,7 +194,7 @@ def test_state_round_trip(tmp_path):
         np.testing.assert_array_equal(left.numpy(), right.numpy())
 
 
-def test_the_last_three_are_kept(tmp_path):
+def test_the_last_three_are_kept(tmp_path: Path) -> None:
     state, _, _ = make_state(tmp_path)
     for step in range(5):
         state.progress.step = step
@@ -203,7 +207,9 @@ def cut(path):
     path.write_bytes(path.read_bytes()[:100])
 
 
-def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, caplog):
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     state, _, _ = make_state(tmp_path)
     for step in (1, 2, 3):
         state.progress.step = step
@@ -216,7 +222,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, caplog):
     assert "ckpt-3: not readable" in caplog.text
 
 
-def test_state_of_another_model_or_damaged(tmp_path):
+def test_state_of_another_model_or_damaged(tmp_path: Path) -> None:
     state, _, _ = make_state(tmp_path)
     state.save()
     with pytest.raises(InputError, match=r"damaged or of another model.*--overwrite"):
@@ -226,7 +232,7 @@ def test_state_of_another_model_or_damaged(tmp_path):
         make_state(tmp_path)[0].restore()
 
 
-def test_work_dir_rules(tmp_path):
+def test_work_dir_rules(tmp_path: Path) -> None:
     config = TrainConfig(work_dir=str(tmp_path))
     other = dataclasses.replace(config, seed=1, dropout=0.5)
     check_work_dir(tmp_path, config)
@@ -244,7 +250,7 @@ def test_work_dir_rules(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
 
 
-def test_other_data_are_refused_by_what_differs(tmp_path):
+def test_other_data_are_refused_by_what_differs(tmp_path: Path) -> None:
     config = TrainConfig(work_dir=str(tmp_path))
     data = {"sha256": "a", "records": 5}
     checkpoints.start_work_dir(tmp_path, config, resumed=False)
@@ -256,7 +262,7 @@ def test_other_data_are_refused_by_what_differs(tmp_path):
     check_work_dir(tmp_path, dataclasses.replace(config, overwrite=True), {"sha256": "b"})
 
 
-def test_what_a_killed_save_left_is_removed(tmp_path):
+def test_what_a_killed_save_left_is_removed(tmp_path: Path) -> None:
     config = TrainConfig(work_dir=str(tmp_path))
     checkpoints.start_work_dir(tmp_path, config, resumed=False)
     make_state(tmp_path)[0].save()
@@ -268,14 +274,14 @@ def test_what_a_killed_save_left_is_removed(tmp_path):
     assert checkpoints.can_resume(tmp_path)
 
 
-def test_a_model_without_its_state_is_not_overwritten(work_dir):
+def test_a_model_without_its_state_is_not_overwritten(work_dir: Path) -> None:
     config = TrainConfig(work_dir=str(work_dir))
     with pytest.raises(InputError, match="no checkpoint to continue from"):
         check_work_dir(work_dir, config)
     check_work_dir(work_dir, dataclasses.replace(config, overwrite=True))
 
 
-def test_a_work_dir_that_is_a_file(tmp_path):
+def test_a_work_dir_that_is_a_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.touch()
     with pytest.raises(InputError, match="is a file"):

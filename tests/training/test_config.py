@@ -1,6 +1,7 @@
 import dataclasses
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from absl import flags
@@ -9,6 +10,7 @@ from ich_tf.errors import ConfigError
 from ich_tf.runtime.command import config_from_flags, define_flags
 from ich_tf.runtime.flagfiles import expand
 from ich_tf.training.config import TrainConfig
+from tests.support.commands import Command
 
 RECIPES = [
     "base",
@@ -40,11 +42,13 @@ def parse(monkeypatch):
     return from_arguments
 
 
-def test_every_field_has_help():
+def test_every_field_has_help() -> None:
     assert all(field.metadata["help"] for field in dataclasses.fields(TrainConfig))
 
 
-def test_defaults_are_the_resnet50_recipe(parse, monkeypatch, request):
+def test_defaults_are_the_resnet50_recipe(
+    parse: Any, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
     monkeypatch.chdir(request.config.rootpath)
     assert parse("--flagfile=configs/resnet50.flags") == TrainConfig()
     config = TrainConfig()
@@ -53,7 +57,9 @@ def test_defaults_are_the_resnet50_recipe(parse, monkeypatch, request):
     assert (config.data_dir, config.work_dir) == ("data/tfrecords", "runs/resnet50")
 
 
-def test_efficientnet_recipe(parse, monkeypatch, request):
+def test_efficientnet_recipe(
+    parse: Any, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
     monkeypatch.chdir(request.config.rootpath)
     config = parse("--flagfile=configs/efficientnet_b4.flags", "--epochs=1")
     assert (config.backbone, config.image_size, config.batch_size) == ("efficientnet_b4", 256, 16)
@@ -62,7 +68,9 @@ def test_efficientnet_recipe(parse, monkeypatch, request):
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_recipes_are_valid(name, parse, monkeypatch, request):
+def test_recipes_are_valid(
+    name: Any, parse: Any, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
     monkeypatch.chdir(request.config.rootpath)
     assert isinstance(parse(f"--flagfile=configs/{name}.flags"), TrainConfig)
 
@@ -101,24 +109,24 @@ def test_recipes_are_valid(name, parse, monkeypatch, request):
         ("max_steps_per_epoch", -5),
     ],
 )
-def test_a_bad_value_is_named(field, value):
+def test_a_bad_value_is_named(field: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=rf"^{field} is .*; it must be"):
         TrainConfig(**{field: value})
 
 
-def test_fields_that_contradict():
+def test_fields_that_contradict() -> None:
     with pytest.raises(ConfigError, match=r"weights is 'imagenet'.*tiny"):
         TrainConfig(backbone="tiny")
     with pytest.raises(ConfigError, match="batch_size is 32; it must be a multiple of cpu_rep"):
         TrainConfig(strategy="mirrored", cpu_replicas=3)
 
 
-def test_an_integer_is_a_fine_float():
+def test_an_integer_is_a_fine_float() -> None:
     assert TrainConfig(rotate=15).rotate == 15.0
     assert type(TrainConfig(rotate=15).rotate) is float
 
 
-def test_json_round_trip():
+def test_json_round_trip() -> None:
     config = TrainConfig(seed=3, flip=True, shift=0.1, weights="some/file.h5")
     assert TrainConfig.from_json(config.to_json()) == config
 
@@ -132,18 +140,18 @@ def test_json_round_trip():
         ('{"seed": "1"}', "seed is '1'"),
     ],
 )
-def test_from_json_refuses(text, message):
+def test_from_json_refuses(text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         TrainConfig.from_json(text)
 
 
-def test_differences_leave_places_out():
+def test_differences_leave_places_out() -> None:
     left = TrainConfig(work_dir="a", seed=1)
     right = TrainConfig(work_dir="b", overwrite=True, seed=2)
     assert left.differences(right) == ["seed: 1 here, 2 there"]
 
 
-def test_help_and_config_load_no_tensorflow():
+def test_help_and_config_load_no_tensorflow() -> None:
     code = (
         "import sys, ich_tf.training.config, ich_tf.train; assert 'tensorflow' not in sys.modules"
     )
@@ -159,6 +167,6 @@ def test_help_and_config_load_no_tensorflow():
         ("epochs=3", "Not a flag: epochs=3"),
     ],
 )
-def test_train_exits_with_2_on_wrong_usage(flag, message, run_command):
+def test_train_exits_with_2_on_wrong_usage(flag: str, message: str, run_command: Command) -> None:
     done = run_command("ich_tf.train", flag, code=2)
     assert message in done.stderr

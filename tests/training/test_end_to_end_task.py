@@ -31,6 +31,7 @@ from ich_tf.runtime.strategies import make_strategy
 from ich_tf.training import trainer
 from ich_tf.training.config import TrainConfig
 from ich_tf.training.end_to_end_task import weighted_labels
+from tests.support.commands import Command
 
 WINDOWS = ("brain", "subdural", "soft")
 SPEC = EndToEndSpec(
@@ -205,7 +206,9 @@ def test_it_is_exported(run_dir: Path, tmp_path: Path) -> None:
     )
 
 
-def test_what_it_cannot_do_is_said(data_dir: Path, run_dir: Path, work_dir, tmp_path: Path) -> None:
+def test_what_it_cannot_do_is_said(
+    data_dir: Path, run_dir: Path, work_dir: Path, tmp_path: Path
+) -> None:
     for changes, name in (
         ({"slab": 4}, "slab is 4; it must be odd"),
         ({"neighbours": 3}, "neighbours is 3"),
@@ -231,7 +234,7 @@ def test_what_it_cannot_do_is_said(data_dir: Path, run_dir: Path, work_dir, tmp_
 
 
 @pytest.mark.slow
-def test_the_recipe(run_command, data_dir: Path, tmp_path: Path) -> None:
+def test_the_recipe(run_command: Command, data_dir: Path, tmp_path: Path) -> None:
     done = run_command(
         "ich_tf.train",
         "--flagfile=configs/series_end_to_end.flags",

@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ def take(run, batches, progress=None, steps=5, **settings):
 
 
 @pytest.mark.parametrize("per_execution", [1, 2, 5, 9])
-def test_an_epoch_sums_its_losses(per_execution):
+def test_an_epoch_sums_its_losses(per_execution: int) -> None:
     losses = Run(replicas(2)).steps(BATCHES)
     run = Run(replicas(2))
     settled = []
@@ -52,7 +53,7 @@ def test_an_epoch_sums_its_losses(per_execution):
     assert mean == pytest.approx(np.mean(losses), rel=1e-6)
 
 
-def test_it_goes_on_where_it_stands():
+def test_it_goes_on_where_it_stands() -> None:
     whole, run = Run(replicas(1)), Run(replicas(1))
     expected = take(whole, BATCHES)
     progress = Progress()
@@ -73,7 +74,7 @@ def test_it_goes_on_where_it_stands():
     ("pause_every", "per_execution", "expected"),
     [(0, 1, [5]), (2, 1, [2, 4, 5]), (2, 3, [3, 4, 5]), (5, 1, [5]), (1, 4, [4, 5])],
 )
-def test_pauses(pause_every, per_execution, expected):
+def test_pauses(pause_every: int, per_execution: int, expected: Any) -> None:
     progress, seen = Progress(), []
 
     def pause():
@@ -94,7 +95,7 @@ def test_pauses(pause_every, per_execution, expected):
     assert seen == expected
 
 
-def test_it_pauses_when_asked():
+def test_it_pauses_when_asked() -> None:
     progress, seen = Progress(), []
     take(
         Run(replicas(1)),
@@ -106,12 +107,12 @@ def test_it_pauses_when_asked():
     assert seen == [3, 5]
 
 
-def test_records_that_end_too_soon():
+def test_records_that_end_too_soon() -> None:
     with pytest.raises(DataError, match="records ended before the epoch"):
         take(Run(replicas(1)), BATCHES[:3])
 
 
-def test_a_loss_that_is_not_finite():
+def test_a_loss_that_is_not_finite() -> None:
     images, labels = batch(0)
     labels[0] = math.nan
     progress = Progress(epoch=3)
@@ -121,7 +122,7 @@ def test_a_loss_that_is_not_finite():
     assert progress.step <= 2
 
 
-def test_many_skipped_steps_are_taken_for_divergence():
+def test_many_skipped_steps_are_taken_for_divergence() -> None:
     run = Run(replicas(2), precision="float16")
     check_skipped(run.step, 1)
     run.step.skipped.assign(50)

@@ -8,15 +8,16 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ich_tf.conversion.convert import convert
-from tests.conftest import ROOT
-from tests.conversion.test_conversion import config_for
 from tests.support import training_run
-from tests.training.test_trainer import assert_same_run, final_state, smoke_config
+from tests.support.commands import ROOT
+from tests.support.conversions import config_for
+from tests.support.runs import assert_same_run, final_state, smoke_config
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +65,7 @@ def finish(workers, folder):
     return logs
 
 
-def test_one_that_waits_says_so_and_ends_when_told(sharded, tmp_path):
+def test_one_that_waits_says_so_and_ends_when_told(sharded: Path, tmp_path: Path) -> None:
     addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
     task = {"type": "worker", "index": 0}
     with open(tmp_path / "log", "w") as log:
@@ -94,7 +95,9 @@ def test_one_that_waits_says_so_and_ends_when_told(sharded, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("killed", [0, 1])
-def test_one_is_killed_and_both_go_on_to_the_same_result(killed, sharded, tmp_path):
+def test_one_is_killed_and_both_go_on_to_the_same_result(
+    killed: int, sharded: Path, tmp_path: Path
+) -> None:
     config = smoke_config(
         sharded,
         tmp_path / "whole",
@@ -119,7 +122,7 @@ def test_one_is_killed_and_both_go_on_to_the_same_result(killed, sharded, tmp_pa
     assert_same_run(tmp_path / "whole", tmp_path / "cut")
 
 
-def test_two_workers_learn_what_one_does_of_the_same_batches(sharded, tmp_path):
+def test_two_workers_learn_what_one_does_of_the_same_batches(sharded: Path, tmp_path: Path) -> None:
     """Frozen statistics, the same records in each batch: the same weights."""
     config = smoke_config(
         sharded,

@@ -4,12 +4,13 @@ import dataclasses
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.support import training_run
-from tests.training.test_trainer import assert_same_run, smoke_config
+from tests.support.runs import assert_same_run, smoke_config
 
 
 def run(config, path, calls, moment="step"):
@@ -20,7 +21,7 @@ def run(config, path, calls, moment="step"):
 
 
 @pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
-def test_killed_at_random_steps(kills, data_dir, tmp_path):
+def test_killed_at_random_steps(kills: int, data_dir: Path, tmp_path: Path) -> None:
     """Of replicas, augmentation, dropout and a moving average, in the middle of epochs."""
     config = smoke_config(
         data_dir,
@@ -54,7 +55,7 @@ def test_killed_at_random_steps(kills, data_dir, tmp_path):
     assert_same_run(tmp_path / "whole", tmp_path / "cut")
 
 
-def test_sigterm_is_obeyed_with_its_own_exit_code(data_dir, tmp_path):
+def test_sigterm_is_obeyed_with_its_own_exit_code(data_dir: Path, tmp_path: Path) -> None:
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "ich_tf.train", "--flagfile=configs/smoke.flags"),

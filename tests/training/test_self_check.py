@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -15,7 +17,7 @@ def check(run, precision="float32", xla=False):
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
 @pytest.mark.parametrize(("number", "xla"), [(1, True), (2, False), (2, True), (4, False)])
-def test_a_right_step_passes_and_is_left_as_it_was(number, xla, precision):
+def test_a_right_step_passes_and_is_left_as_it_was(number: int, xla: bool, precision: str) -> None:
     run = Run(replicas(number), xla=xla, precision=precision, dropout=0.3, accumulation=2)
     before = run.weights()
     found = check(run, precision, xla)
@@ -26,7 +28,7 @@ def test_a_right_step_passes_and_is_left_as_it_was(number, xla, precision):
     assert int(run.step.step.read_value()) == 0 and run.step.traces == 0
 
 
-def test_nothing_to_compare():
+def test_nothing_to_compare() -> None:
     assert check(Run(replicas(1))) == {}
 
 
@@ -46,13 +48,13 @@ real_gradients = TrainingStep._replica_gradients
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("wrong", [without_sum, doubled])
-def test_a_wrong_step_is_found(wrong, precision, monkeypatch):
+def test_a_wrong_step_is_found(wrong: Any, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(TrainingStep, "_replica_gradients", wrong)
     with pytest.raises(SelfCheckError, match=r"gradients of 2 replicas differ.*--strategy=one"):
         check(Run(replicas(2), precision=precision), precision)
 
 
-def test_wrong_compiled_code_is_found():
+def test_wrong_compiled_code_is_found() -> None:
     run = Run(replicas(1), xla=True)
     real = run.step._forward_backward
 
@@ -66,7 +68,7 @@ def test_wrong_compiled_code_is_found():
 
 
 @pytest.mark.parametrize("where", [0, -1])
-def test_an_infinite_gradient_of_the_first_loss_scale_is_no_error(where):
+def test_an_infinite_gradient_of_the_first_loss_scale_is_no_error(where: Any) -> None:
     run = Run(replicas(2), precision="float16")
     images, labels = batch(0)
     labels[where] = np.inf
@@ -74,7 +76,7 @@ def test_an_infinite_gradient_of_the_first_loss_scale_is_no_error(where):
     assert check_step(run.step, run.strategy, *parts, precision="float16", xla=False) == {}
 
 
-def test_replicas_that_went_apart_are_found():
+def test_replicas_that_went_apart_are_found() -> None:
     run = Run(replicas(2))
     run.steps([batch(0)])
     check_replicas(run.model, run.strategy)

@@ -21,6 +21,7 @@ from ich_tf.runtime.strategies import make_strategy, worker_of
 from ich_tf.training import trainer
 from ich_tf.training.config import TrainConfig
 from ich_tf.training.series_task import SeriesTask, pack_labels, series_logits
+from tests.support.commands import Command
 
 DIM = 4
 
@@ -202,7 +203,7 @@ def test_a_run_on_other_features_is_not_continued(features: Path, tmp_path: Path
         trainer.train(dataclasses.replace(made, data_dir=str(other)))
 
 
-def test_the_recipe(run_command, features: Path, tmp_path: Path) -> None:
+def test_the_recipe(run_command: Command, features: Path, tmp_path: Path) -> None:
     done = run_command(
         "ich_tf.train",
         "--flagfile=configs/series.flags",

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -35,7 +37,9 @@ def one_device():
 @pytest.mark.parametrize("accumulation", [1, 4])
 @pytest.mark.parametrize("xla", [False, True])
 @pytest.mark.parametrize("number", [1, 2, 4])
-def test_replicas_xla_and_accumulation_give_the_same_weights(number, xla, accumulation, one_device):
+def test_replicas_xla_and_accumulation_give_the_same_weights(
+    number: int, xla: bool, accumulation: int, one_device: Any
+) -> None:
     start, losses, expected = one_device
     run = Run(replicas(number), freeze_bn=True, xla=xla, accumulation=accumulation)
     assert difference(run.weights(), start) == 0
@@ -47,7 +51,7 @@ def test_replicas_xla_and_accumulation_give_the_same_weights(number, xla, accumu
 
 
 @pytest.mark.parametrize("number", [2, 4])
-def test_replicas_equal_the_average_of_their_parts(number):
+def test_replicas_equal_the_average_of_their_parts(number: int) -> None:
     """Batch normalisation in training mode, whose statistics are each replica's own."""
     reference, mirrored = Run(replicas(1)), Run(replicas(number), xla=number == 2)
     losses = [parts_step(reference, number, *one) for one in BATCHES]
@@ -78,7 +82,7 @@ def parts_step(run, number, images, labels):
     return sum(losses) / number
 
 
-def test_parts_on_one_device_draw_dropout_as_replicas_do():
+def test_parts_on_one_device_draw_dropout_as_replicas_do() -> None:
     one = Run(replicas(1), freeze_bn=True, dropout=0.5, accumulation=2)
     two = Run(replicas(2), freeze_bn=True, dropout=0.5, xla=True)
     other = Run(replicas(2), freeze_bn=True, dropout=0.5, seed=1)
@@ -88,7 +92,7 @@ def test_parts_on_one_device_draw_dropout_as_replicas_do():
     assert difference(one.weights(), other.weights()) > 1e-3
 
 
-def test_several_steps_in_one_execution():
+def test_several_steps_in_one_execution() -> None:
     one_by_one, together = (Run(replicas(2), ema_decay=0.9) for _ in range(2))
     losses = one_by_one.steps(BATCHES[:5])
     pairs = [distribute(together.strategy, *one) for one in BATCHES[:5]]
@@ -98,7 +102,7 @@ def test_several_steps_in_one_execution():
     assert together.step.traces == 2
 
 
-def test_moving_statistics_are_the_replicas_mean():
+def test_moving_statistics_are_the_replicas_mean() -> None:
     run = Run(replicas(2))
     run.steps(BATCHES[:1])
     for layer in batch_normalizations(run.model):
@@ -115,7 +119,7 @@ def test_moving_statistics_are_the_replicas_mean():
 
 
 @pytest.mark.parametrize("xla", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_resnet50_replicas_equal_one(xla):
+def test_resnet50_replicas_equal_one(xla: bool) -> None:
     one = Run(replicas(1), backbone="resnet50", freeze_bn=True, learning_rate=1e-3)
     two = Run(replicas(2), backbone="resnet50", freeze_bn=True, learning_rate=1e-3, xla=xla)
     np.testing.assert_allclose(one.steps(BATCHES[:1]), two.steps(BATCHES[:1]), rtol=1e-5)
@@ -123,7 +127,7 @@ def test_resnet50_replicas_equal_one(xla):
 
 
 @pytest.mark.parametrize("number", [1, 2])
-def test_clipping_follows_the_reduction(number):
+def test_clipping_follows_the_reduction(number: int) -> None:
     clip = 1e-3
     run = Run(replicas(number), freeze_bn=True, clip_norm=clip, learning_rate=1.0)
     run.optimizer.momentum = 0.0
@@ -139,7 +143,7 @@ def test_clipping_follows_the_reduction(number):
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
-def test_mixed_precision_step(precision):
+def test_mixed_precision_step(precision: str) -> None:
     run = Run(replicas(2), precision=precision, optimizer="adam", learning_rate=1e-3)
     losses = run.steps([batch(0)] * 5)
     assert np.isfinite(losses).all() and losses[-1] < losses[0]
@@ -147,7 +151,7 @@ def test_mixed_precision_step(precision):
 
 
 @pytest.mark.parametrize("accumulation", [1, 2])
-def test_float16_skips_an_infinite_step_on_every_replica(accumulation):
+def test_float16_skips_an_infinite_step_on_every_replica(accumulation: int) -> None:
     run = Run(replicas(2), precision="float16", learning_rate=0.01, accumulation=accumulation)
     before = run.weights()
     scale = float(run.optimizer.loss_scale)
@@ -165,7 +169,7 @@ def test_float16_skips_an_infinite_step_on_every_replica(accumulation):
     assert difference(run.weights(), before) > 0
 
 
-def test_moving_average_of_the_weights():
+def test_moving_average_of_the_weights() -> None:
     run = Run(replicas(2), ema_decay=0.5, learning_rate=0.2)
     expected = run.weights()
     for number, one in enumerate(BATCHES[:6], 1):
@@ -194,7 +198,7 @@ def test_moving_average_of_the_weights():
         ("adam", False),
     ],
 )
-def test_optimizers_on_replicas(optimizer, lookahead, precision):
+def test_optimizers_on_replicas(optimizer: str, lookahead: bool, precision: str) -> None:
     settings = {
         "optimizer": optimizer,
         "lookahead": lookahead,
@@ -213,7 +217,7 @@ def test_optimizers_on_replicas(optimizer, lookahead, precision):
     assert difference(one.weights(), start) > 1e-4
 
 
-def test_batch_size_must_suit_replicas_and_parts():
+def test_batch_size_must_suit_replicas_and_parts() -> None:
     strategy = replicas(2)
     with strategy.scope():
         model = build_model("tiny", RECORD_SHAPE, 32)

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,64 +16,15 @@ from ich_tf.metrics import weighted_log_loss
 from ich_tf.models import saved
 from ich_tf.records.input_pipeline import eval_batches
 from ich_tf.records.manifest import Manifest, num_records
-from ich_tf.runtime import files
 from ich_tf.training import trainer
 from ich_tf.training.config import TrainConfig
 from ich_tf.training.epoch import DivergenceError
-from ich_tf.training.history import read_history
 from ich_tf.training.step import TrainingStep
-from tests.support.steps import BATCH, needs_addons, replicas
+from tests.support.runs import assert_same_run, smoke_config
+from tests.support.steps import needs_addons, replicas
 
 
-def smoke_config(data_dir: Path, work_dir: Path, **changes) -> TrainConfig:
-    values = {
-        "data_dir": str(data_dir),
-        "work_dir": str(work_dir),
-        "backbone": "tiny",
-        "weights": "none",
-        "image_size": 32,
-        "batch_size": BATCH,
-        "epochs": 2,
-        "max_steps_per_epoch": 5,
-        "learning_rate": 1e-3,
-        "schedule": "constant",
-        "dropout": 0.2,
-        "flip": True,
-        "checkpoint_steps": 2,
-    }
-    return TrainConfig(**{**values, **changes})
-
-
-def final_state(work_dir) -> dict[str, np.ndarray]:
-    """Every value of the last checkpoint but the clock's, and the best weights' hash."""
-    reader = tf.train.load_checkpoint(str(Path(work_dir) / "checkpoints"))
-    state = {}
-    for name in reader.get_variable_to_shape_map():
-        # The object graph names nodes in an order of its own.
-        if not name.startswith(("_CHECKPOINTABLE", "save_counter", "progress")):
-            state[name] = reader.get_tensor(name)
-    assert any("optimizer" in name for name in state)
-    state["best"] = np.array(files.file_sha256(Path(work_dir) / "best.weights.h5"))
-    return state
-
-
-def learned(history):
-    """History without what a clock measured."""
-    return [
-        dataclasses.replace(epoch, seconds=0, slices_per_second=0, input_wait=0)
-        for epoch in history
-    ]
-
-
-def assert_same_run(left, right):
-    one, two = final_state(left), final_state(right)
-    assert one.keys() == two.keys()
-    assert [name for name in one if not np.array_equal(one[name], two[name])] == []
-    histories = [learned(read_history(Path(folder) / "history.csv")) for folder in (left, right)]
-    assert histories[0] == histories[1]
-
-
-def test_train_writes_what_evaluation_needs(data_dir, tmp_path):
+def test_train_writes_what_evaluation_needs(data_dir: Path, tmp_path: Path) -> None:
     config = smoke_config(data_dir, tmp_path / "run", strategy="mirrored", cpu_replicas=2)
     result = trainer.train(config)
     assert [epoch.epoch for epoch in result.history] == [1, 2]
@@ -109,7 +61,7 @@ def test_train_writes_what_evaluation_needs(data_dir, tmp_path):
     assert loss == pytest.approx(result.best_val_loss, abs=1e-6)
 
 
-def test_run_json_tells_where_a_run_came_from(data_dir, tmp_path):
+def test_run_json_tells_where_a_run_came_from(data_dir: Path, tmp_path: Path) -> None:
     config = smoke_config(data_dir, tmp_path, epochs=1)
     trainer.train(config)
     trainer.train(config)
@@ -124,7 +76,7 @@ def test_run_json_tells_where_a_run_came_from(data_dir, tmp_path):
     assert session["cpu"] and session["cpus"] == os.cpu_count()
 
 
-def test_tensorboard_gets_losses(data_dir, tmp_path):
+def test_tensorboard_gets_losses(data_dir: Path, tmp_path: Path) -> None:
     config = smoke_config(data_dir, tmp_path, max_steps_per_epoch=0, epochs=4, batch_size=4)
     result = trainer.train(config)
     (path,) = (tmp_path / "tensorboard").iterdir()
@@ -160,7 +112,9 @@ RUNS = {
     "name",
     [pytest.param(name, marks=[needs_addons] if name == "lookahead" else []) for name in RUNS],
 )
-def test_terminated_at_any_step_and_continued_to_the_bit(name, data_dir, tmp_path, monkeypatch):
+def test_terminated_at_any_step_and_continued_to_the_bit(
+    name: Any, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = smoke_config(data_dir, tmp_path / "whole", **RUNS[name])
     trainer.train(whole)
     config = dataclasses.replace(whole, work_dir=str(tmp_path / "cut"))
@@ -194,7 +148,9 @@ def test_terminated_at_any_step_and_continued_to_the_bit(name, data_dir, tmp_pat
     assert_same_run(tmp_path / "whole", tmp_path / "cut")
 
 
-def test_terminated_in_validation(data_dir, tmp_path, monkeypatch):
+def test_terminated_in_validation(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     trainer.train(smoke_config(data_dir, tmp_path / "whole"))
     config = smoke_config(data_dir, tmp_path / "cut")
 
@@ -211,7 +167,7 @@ def test_terminated_in_validation(data_dir, tmp_path, monkeypatch):
     assert_same_run(tmp_path / "whole", tmp_path / "cut")
 
 
-def test_train_refuses_another_config(data_dir, tmp_path):
+def test_train_refuses_another_config(data_dir: Path, tmp_path: Path) -> None:
     config = smoke_config(data_dir, tmp_path, epochs=1, max_steps_per_epoch=1)
     trainer.train(config)
     kept = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
@@ -225,7 +181,9 @@ def test_train_refuses_another_config(data_dir, tmp_path):
     assert TrainConfig.from_json((tmp_path / "config.json").read_text()).seed == 5
 
 
-def test_train_refuses_other_data_and_follows_the_same_elsewhere(data_dir, data_copy, tmp_path):
+def test_train_refuses_other_data_and_follows_the_same_elsewhere(
+    data_dir: Path, data_copy: Path, tmp_path: Path
+) -> None:
     config = smoke_config(data_dir, tmp_path / "run", epochs=1, max_steps_per_epoch=1)
     trainer.train(config)
     moved = dataclasses.replace(config, data_dir=str(data_copy))
@@ -239,7 +197,7 @@ def test_train_refuses_other_data_and_follows_the_same_elsewhere(data_dir, data_
 
 
 @pytest.mark.parametrize("split", ["fold-1", "fold-0"])
-def test_a_damaged_shard_is_named(split, data_copy, tmp_path):
+def test_a_damaged_shard_is_named(split: str, data_copy: Path, tmp_path: Path) -> None:
     """Of the training folds, and of the validation fold."""
     manifest = Manifest.load(data_copy)
     (shard,) = manifest.split_shards(split)
@@ -251,24 +209,24 @@ def test_a_damaged_shard_is_named(split, data_copy, tmp_path):
         trainer.train(config)
 
 
-def test_train_without_data(tmp_path):
+def test_train_without_data(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such folder"):
         trainer.train(smoke_config(tmp_path / "none", tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 
 
-def test_window_jitter_needs_hounsfield_units(data_dir, tmp_path):
+def test_window_jitter_needs_hounsfield_units(data_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"encoding png; --window_jitter.*--encoding=hu16"):
         trainer.train(smoke_config(data_dir, tmp_path / "run", window_jitter=0.1))
     assert not (tmp_path / "run").exists()
 
 
-def test_one_fold_at_a_time(data_dir, tmp_path):
+def test_one_fold_at_a_time(data_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="must be a fold's number"):
         trainer.train(smoke_config(data_dir, tmp_path / "run", validation_fold="all"))
 
 
-def test_patience(data_dir, tmp_path, monkeypatch):
+def test_patience(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     losses = iter([0.5, 0.4, 0.41, 0.42, 0.1])
     monkeypatch.setattr(trainer._Run, "_validate", lambda self: (next(losses), [0.1] * 6, 0.5))
     config = smoke_config(data_dir, tmp_path, epochs=5, max_steps_per_epoch=1, patience=2)
@@ -278,7 +236,9 @@ def test_patience(data_dir, tmp_path, monkeypatch):
     assert len(trainer.train(config).history) == 4
 
 
-def test_a_divergence_keeps_the_last_good_checkpoint(data_dir, tmp_path, monkeypatch):
+def test_a_divergence_keeps_the_last_good_checkpoint(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = smoke_config(data_dir, tmp_path, self_check=False)
     real_call = TrainingStep.__call__
     calls = 0
@@ -311,13 +271,17 @@ def final_state_of_checkpoint(work_dir):
     ]
 
 
-def test_one_compilation_too_many_is_an_error(data_dir, tmp_path, monkeypatch):
+def test_one_compilation_too_many_is_an_error(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(TrainingStep, "traces", property(lambda self: 3))
     with pytest.raises(trainer.RetracedError, match="compiled 3 times; expected 1"):
         trainer.train(smoke_config(data_dir, tmp_path))
 
 
-def test_a_damaged_last_checkpoint_falls_back_on_the_one_before(data_dir, tmp_path, caplog):
+def test_a_damaged_last_checkpoint_falls_back_on_the_one_before(
+    data_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     trainer.train(smoke_config(data_dir, tmp_path / "whole"))
     config = smoke_config(data_dir, tmp_path / "cut")
     trainer.train(config)

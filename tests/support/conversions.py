@@ -1,0 +1,33 @@
+"""Conversions of phantoms, and what they leave on the disk."""
+
+from pathlib import Path
+
+from ich_tf.conversion.config import ConversionConfig
+from ich_tf.records.example import parse
+from ich_tf.records.tfrecord import read_records
+
+
+def config_for(phantom_dir: Path, out_dir: Path, **changes: object) -> ConversionConfig:
+    values = {
+        "dicom_dir": str(phantom_dir / "stage_2_train"),
+        "labels_csv": str(phantom_dir / "stage_2_train.csv"),
+        "out_dir": str(out_dir),
+        "image_size": 32,
+        "num_folds": 3,
+        "test_fraction": 0.2,
+        "shard_mb": 1,
+        "num_workers": 1,
+    }
+    return ConversionConfig(**{**values, **changes})
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def records_of(folder: Path) -> list[dict]:
+    return [
+        {name: value for name, value in parse(payload).items() if name != "repairs"}
+        for path in sorted(folder.glob("*.tfrecord"))
+        for payload in read_records(path)
+    ]
