@@ -1,4 +1,4 @@
-"""What every command shares: flags, help, exit codes, log lines. Runnable modules only.
+"""Flags, help, exit codes and log lines, which every command shares. For commands only.
 
 Exit codes: 0 done; 1 the work failed, with one paragraph on stderr; 2 wrong usage;
 130 interrupted; 143 terminated. `--debug` adds the traceback.
@@ -12,13 +12,14 @@ import os
 import sys
 import traceback
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from absl import flags
 
 from ich_tf.errors import InputError, Terminated, UsageError
 from ich_tf.runtime.flagfiles import expand, recipes
+from ich_tf.runtime.help_page import FlagHelp, describe_flags
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -26,7 +27,8 @@ EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
 
-_DEBUG = flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
+_DEBUG = flags.DEFINE_bool("debug", False, "Print the traceback of an error.")
+_EVERY_COMMAND = "Every command"
 
 # TensorFlow 2.15 turns oneDNN on by itself only for CPUs with AVX-512 and later. On an AVX2
 # CPU it trained ResNet50 at 64 px 2.9 times as fast (36.5 against 12.6 slices/s, 2 cores).
@@ -38,8 +40,10 @@ _TENSORFLOW_ENVIRONMENT = {
 }
 
 Config = TypeVar("Config")
-# Of the command's flags, by the flag that each stands before.
+# First flag of a group -> the group's heading in --help.
 _HEADINGS: dict[str, str] = {}
+# Flag -> its range, as --help shows it.
+_RANGES: dict[str, str] = {}
 
 
 def run(main: Callable[[], None], doc: str | None) -> NoReturn:
@@ -71,7 +75,7 @@ def run(main: Callable[[], None], doc: str | None) -> NoReturn:
 
 
 def show(text: str) -> None:
-    """Prints a text that a reader may turn away from, as `head` does."""
+    """Prints a text; a reader that stops early, as `head` does, is no error."""
     try:
         print(text, flush=True)
     except BrokenPipeError:
@@ -79,20 +83,35 @@ def show(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def add_headings(headings: Mapping[str, str]) -> None:
+    """Groups flags in `--help`.
+
+    Args:
+      headings: Name of the first flag of a group -> heading of the group.
+    """
+    _HEADINGS.update(headings)
+
+
 def define_flags(config_class: type[Any], exclude: Sequence[str] = ()) -> None:
     """Defines one flag for each field of a config dataclass.
 
-    The field's default is the flag's default; `metadata` gives `help` and, for an
-    enumeration, `choices`. Sequences of strings are comma-separated lists. A class attribute
-    `HEADINGS` gives what stands in `--help` before some flags: name of the flag -> heading.
+    A field's default is the flag's default, and a sequence of strings is a comma-separated list.
+    Help, choices and range come from `option`. The class attribute `HEADINGS`, as for
+    `add_headings`, groups the flags.
+
+    Args:
+      config_class: Dataclass whose fields were made by `option`.
+      exclude: Names of fields that get no flag.
     """
     types = typing.get_type_hints(config_class)
-    _HEADINGS.update(getattr(config_class, "HEADINGS", {}))
+    add_headings(getattr(config_class, "HEADINGS", {}))
     for field in dataclasses.fields(config_class):
         if field.name in exclude:
             continue
         name, help_text = field.name, field.metadata["help"]
         kind = types[field.name]
+        if "within" in field.metadata:
+            _RANGES[name] = str(field.metadata["within"])
         if "choices" in field.metadata:
             choices = list(field.metadata["choices"])
             flags.DEFINE_enum(name, field.default, choices, help_text)  # type: ignore[arg-type]
@@ -109,7 +128,12 @@ def define_flags(config_class: type[Any], exclude: Sequence[str] = ()) -> None:
 
 
 def config_from_flags(config_class: type[Config], **given: Any) -> Config:
-    """The config that the parsed flags describe; `given` wins over flags."""
+    """Makes a config from the parsed flags.
+
+    Args:
+      config_class: The class that `define_flags` was called with.
+      **given: Values of fields that take the place of their flags.
+    """
     values = dict(given)
     for field in dataclasses.fields(config_class):  # type: ignore[arg-type]
         if field.name in values:
@@ -121,11 +145,11 @@ def config_from_flags(config_class: type[Config], **given: Any) -> Config:
 
 def _parse(argv: Sequence[str], doc: str) -> None:
     if any(argument in ("--help", "-help", "-h", "-?") for argument in argv[1:]):
-        show(f"{doc.strip()} \n\nflags:\n{_own_flags_help()}")
+        show(f"{doc.strip()}\n\nflags:\n{_describe_own_flags()}")
         raise SystemExit(EXIT_OK)
     try:
         rest = flags.FLAGS([argv[0], *expand(argv[1:])])
-    except UsageError as error:  # of a flagfile
+    except UsageError as error:  # raised by `expand`
         print(error, file=sys.stderr)
         raise SystemExit(EXIT_USAGE) from error
     except flags.Error as error:
@@ -140,24 +164,38 @@ def _parse(argv: Sequence[str], doc: str) -> None:
         raise SystemExit(EXIT_USAGE)
 
 
-def _own_flags_help() -> str:
-    own = {
-        module: names
-        for module, names in flags.FLAGS.flags_by_module_dict().items()
+def _describe_own_flags() -> str:
+    """The flags of the command, then those of every command, without absl's own."""
+    defined = {
+        flag.name: flag
+        # The command's own flags first: those of this module are the config's.
+        for module, members in sorted(
+            flags.FLAGS.flags_by_module_dict().items(), key=lambda item: item[0] == __name__
+        )
         if not module.startswith("absl")
+        for flag in members
     }
-    lines = []
-    for names in own.values():
-        for flag in names:
-            if flag.name in _HEADINGS:
-                lines.append(f"\n {_HEADINGS[flag.name]}")
-            default = flag.default_as_str or "''"
-            lines.append(f"  --{flag.name} (default {default})\n      {flag.help}")
-    lines.append(
-        "  --flagfile\n      A file of flags, one a line; or a recipe that comes with ich_tf: "
-        + ", ".join(f"@{name}" for name in recipes())
+    debug = defined.pop(_DEBUG.name)
+    flagfile = FlagHelp(
+        "flagfile",
+        "File of flags, one a line, or a recipe of ich_tf by name: "
+        f"{', '.join(f'@{name}' for name in recipes())}. A flag on the command line wins over the "
+        "same flag of a file.",
+        "",
     )
-    return "\n".join(lines)
+    shown = [*map(_flag_help, defined.values()), flagfile, _flag_help(debug)]
+    return describe_flags(shown, {**_HEADINGS, flagfile.name: _EVERY_COMMAND})
+
+
+def _flag_help(flag: flags.Flag) -> FlagHelp:
+    choices = getattr(flag.parser, "enum_values", None) or ()
+    # absl puts the choices of an enumeration before its help.
+    meaning = flag.help.removeprefix(f"<{'|'.join(choices)}>: ")
+    valid_range = _RANGES.get(flag.name, "")
+    lower = getattr(flag.parser, "lower_bound", None)
+    if not valid_range and lower is not None:
+        valid_range = f"{lower} or more"
+    return FlagHelp(flag.name, meaning, flag.default, choices, valid_range)
 
 
 def _fail(error: Exception, code: int) -> NoReturn:

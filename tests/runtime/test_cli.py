@@ -6,22 +6,22 @@ import sys
 
 import pytest
 
-from ich_tf import __main__ as cli
 from ich_tf import __version__
+from ich_tf.__main__ import GROUPS
 from ich_tf.conversion.config import ConversionConfig
 from ich_tf.inference.config import PredictConfig
 from ich_tf.serving.config import ServeConfig
 from ich_tf.training.config import TrainConfig
-from tests.support.commands import Command
+from tests.conftest import Command
 
 
 @pytest.mark.parametrize("flag", ["--help", "help"])
 def test_help_lists_every_command_once(run_command: Command, flag: str) -> None:
     shown = run_command("ich_tf", flag).stdout
     listed = re.findall(r"^  ([a-z-]+)  +[A-Z]", shown, re.MULTILINE)
-    expected = [name.replace("_", "-") for names in cli.GROUPS.values() for name in names]
+    expected = [name.replace("_", "-") for names in GROUPS.values() for name in names]
     assert listed == expected
-    assert all(f"\n{group}:\n" in shown for group in cli.GROUPS)
+    assert all(f"\n{group}:\n" in shown for group in GROUPS)
 
 
 def test_a_command_is_the_module_s(run_command: Command) -> None:
@@ -55,13 +55,13 @@ def test_help_is_in_groups(run_command: Command, command: str) -> None:
     headings = configs[command].HEADINGS
     assert len(headings) > 3
     for flag, heading in headings.items():
-        assert f"\n\n {heading}\n  --{flag} (" in shown
-    assert ">: <" not in shown, "choices are listed twice"
+        assert re.search(rf"\n\n {heading}\n  --{flag}[=,]", shown)
+    assert "|" not in shown.partition("flags:")[2], "choices are listed twice"
 
 
 def test_help_may_be_read_in_part() -> None:
     """As `ich-tf train --help | head -1` does; its flags fill more than a pipe holds at a time."""
-    code = "import sys; from ich_tf import command; command.show('x' * 10**6); sys.exit(0)"
+    code = "import sys; from ich_tf.runtime import command; command.show('x' * 10**6); sys.exit(0)"
     with subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
