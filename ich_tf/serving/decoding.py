@@ -1,51 +1,42 @@
-"""Uploaded files -> slices on the disk, read by processes that may crash, stall or eat memory.
+"""Uploaded files -> slices on the disk, decoded in processes that may crash, stall or eat memory.
 
-Workers load no TensorFlow, know no token, and live in a session of their own, so that whatever
-they started dies with them. They answer in JSON and leave Hounsfield units as bare float32: nothing
-that they say is unpickled or executed.
+The processes load no TensorFlow and get no token. They answer in JSON and write Hounsfield units
+as bare float32: nothing that they send is unpickled or executed.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
-import os
 import queue
-import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from ich_tf.dicom.crop import Box, head_box
 from ich_tf.dicom.reader import MAX_SIDE, Header, read_slices
 from ich_tf.dicom.reasons import DicomError, Reason
+from ich_tf.runtime.sandbox import Handler, Sandbox, SandboxDied
 from ich_tf.serving.limits import MIB, Limits
 
-# Python and its libraries start within a second; on a busy machine within this.
-_START_SECONDS = 60.0
-_CODE = "import sys; from ich_tf.serving.decoding import work; work(*map(int, sys.argv[1:]))"
-_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR", "VIRTUAL_ENV")
+_TARGET = "ich_tf.serving.decoding:make_handler"
 
 
 @dataclass(frozen=True, eq=False)
 class DecodedSlice:
-    """A slice on the disk.
+    """A slice whose Hounsfield units are on the disk.
 
     Attributes:
-      header: Where it is, with the ids of the file: in memory alone.
-      path: Hounsfield units, bare float32 [rows, columns], little endian.
-      box: Of its head, if that was asked for.
+      header: Geometry, and the ids of the file, which are kept in memory alone.
+      path: File of the Hounsfield units, bare float32 [rows, columns], little endian.
+      box: Part of the slice that shows the head, if that was asked for; else empty.
     """
 
     header: Header
@@ -53,18 +44,18 @@ class DecodedSlice:
     box: Box = ()
 
     def read_hu(self) -> np.ndarray:
-        """Hounsfield units, float32 [rows, columns]."""
+        """Reads the Hounsfield units, float32 [rows, columns]."""
         return read_hu(self.path, self.header.rows, self.header.columns)
 
 
 @dataclass(frozen=True, eq=False)
 class DecodedFile:
-    """What a file gave: slices, or a reason why not.
+    """The slices of a file, or the reason why there are none.
 
     Attributes:
-      place: Of the file in the list of files.
-      slices: One; of an enhanced file its frames.
-      reason, message: Why there are none, or no more.
+      place: Index of the file in the list of files.
+      slices: One slice, or the frames of an enhanced file; empty if the file is rejected.
+      reason, message: Code and text of the rejection; empty if there are slices.
     """
 
     place: int
@@ -74,37 +65,40 @@ class DecodedFile:
 
 
 def read_hu(path: Path, rows: int, columns: int) -> np.ndarray:
-    """Hounsfield units as a worker left them, float32 [rows, columns]."""
+    """Reads Hounsfield units as a decoder wrote them, float32 [rows, columns]."""
     return np.fromfile(path, "<f4", rows * columns).reshape(rows, columns)
 
 
 class Decoders:
-    """A pool of sandboxed processes; a file that ends one costs that file alone."""
+    """A pool of sandboxed processes; a file that ends a process costs that file alone."""
 
     def __init__(self, limits: Limits) -> None:
-        """Starts no process before there is a file."""
+        """Starts no process: `start` does, or the first file."""
         self._limits = limits
-        self._workers: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+        self._decoders: queue.SimpleQueue[_Decoder] = queue.SimpleQueue()
         for _ in range(limits.decoders):
-            self._workers.put(_Worker(limits))
+            self._decoders.put(_Decoder(limits))
         self._threads = ThreadPoolExecutor(limits.decoders, "decoding")
 
     def decode(
         self, files: Sequence[Path], folder: Path, find_head: bool = False
     ) -> Iterator[DecodedFile]:
-        """Decodes files, several at a time, in their order; each is deleted once it is read.
+        """Decodes files, several at a time, and deletes each once it is read.
 
         Args:
-          files: Named by nothing that a client chose.
-          folder: For the Hounsfield units.
-          find_head: Look for each slice's head, too.
+          files: Paths; no client may have chosen any part of them.
+          folder: Folder for the Hounsfield units.
+          find_head: Whether to look for each slice's head, too.
+
+        Yields:
+          A result for each file, in their order.
         """
         limits, end = self._limits, time.monotonic() + self._limits.reading_seconds
         budget = _Budget(limits.decoded_mb * MIB)
 
-        def one(place: int) -> DecodedFile:
+        def decode_one(place: int) -> DecodedFile:
             file = files[place]
-            worker = self._workers.get()
+            decoder = self._decoders.get()
             try:
                 if time.monotonic() > end:
                     return DecodedFile(
@@ -112,137 +106,133 @@ class Decoders:
                         reason="TIME",
                         message=f"not read: the files before it took {limits.reading_seconds:g} s.",
                     )
-                return worker.decode(place, file, folder, find_head, budget)
+                return decoder.decode(place, file, folder, find_head, budget)
             finally:
-                self._workers.put(worker)
+                self._decoders.put(decoder)
                 file.unlink(missing_ok=True)
 
-        yield from self._threads.map(one, range(len(files)))
+        yield from self._threads.map(decode_one, range(len(files)))
 
     def start(self) -> None:
         """Starts the processes, so that the first study does not wait for them."""
-        workers = [self._workers.get() for _ in range(self._limits.decoders)]
-        for worker in workers:
-            worker.start()
-            self._workers.put(worker)
+        decoders = [self._decoders.get() for _ in range(self._limits.decoders)]
+        for decoder in decoders:
+            decoder.start()
+            self._decoders.put(decoder)
 
     def close(self) -> None:
-        """Ends all processes; what they were reading is lost."""
+        """Ends all processes; the files that they were reading are lost."""
         self._threads.shutdown(wait=True, cancel_futures=True)
         for _ in range(self._limits.decoders):
-            self._workers.get().kill()
+            self._decoders.get().close()
 
 
 class _Budget:
-    """Bytes that a study may still write."""
+    """Bytes that a study may still write; shared by threads."""
 
     def __init__(self, left: int) -> None:
         self._left = left
         self._lock = threading.Lock()
 
     def take(self, size: int) -> bool:
+        """Takes bytes; False if there were not that many left."""
         with self._lock:
             self._left -= size
             return self._left >= 0
 
 
-class _Worker:
-    """One process and the line to it; used by one thread at a time."""
+class _Decoder:
+    """One process and the protocol with it; used by one thread at a time."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._process: subprocess.Popen[bytes] | None = None
-        self._line: Connection | None = None
+        self._sandbox = Sandbox(_TARGET, added_bytes=limits.decoder_mb * MIB)
 
     def start(self) -> None:
-        if self._process is not None:
-            return
-        ours, theirs = socket.socketpair()
-        environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
-        environment |= {
-            "PYTHONPATH": os.pathsep.join(filter(None, [str(Path.cwd()), *sys.path])),
-            "OPENBLAS_NUM_THREADS": "1",
-            "OMP_NUM_THREADS": "1",
-        }
-        arguments = [str(theirs.fileno()), str(self._limits.decoder_mb)]
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", _CODE, *arguments],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                env=environment,
-                start_new_session=True,
-            )
-        self._line = Connection(ours.detach())
-        if not self._line.poll(_START_SECONDS):
-            self.kill()
-            raise OSError(f"a decoder did not start within {_START_SECONDS:g} s")
-        self._line.recv_bytes()
+        self._sandbox.start()
+
+    def close(self) -> None:
+        self._sandbox.close()
 
     def decode(
         self, place: int, file: Path, folder: Path, find_head: bool, budget: _Budget
     ) -> DecodedFile:
-        limits = self._limits
-        slices: list[DecodedSlice] = []
-        end = time.monotonic() + limits.file_seconds
-
-        def failed(reason: str, message: str) -> DecodedFile:
-            for left in folder.glob(f"{place}-*"):
-                left.unlink()
-            return DecodedFile(place, reason=reason, message=message)
-
         try:
-            self.start()
-            assert self._line is not None
-            question = {"file": str(file), "out": str(folder / f"{place}"), "find_head": find_head}
-            self._line.send_bytes(json.dumps(question).encode())
-            while True:
-                silent = min(limits.silent_seconds, end - time.monotonic())
-                if silent <= 0 or not self._line.poll(silent):
-                    self.kill()
-                    return failed(
-                        Reason.DECODER_DIED.value,
-                        f"gave no slice for {limits.silent_seconds:g} s, or took more than "
-                        f"{limits.file_seconds:g} s; its decoder was ended.",
-                    )
-                answer = json.loads(self._line.recv_bytes(MIB))
-                if "reason" in answer:
-                    return failed(str(answer["reason"]), str(answer["message"]))
-                if answer.get("end"):
-                    return DecodedFile(place, tuple(slices))
-                slices.append(_checked(answer, folder / f"{place}-{len(slices)}"))
-                if not budget.take(4 * slices[-1].header.rows * slices[-1].header.columns):
-                    self.kill()
-                    return failed(
-                        Reason.TOO_LARGE.value,
-                        f"the study has more than {limits.decoded_mb} MiB of Hounsfield units.",
-                    )
-        except (EOFError, OSError, KeyError, TypeError, ValueError):
-            code = self.kill()
-            return failed(
-                Reason.DECODER_DIED.value, f"ended the process that was to read it (code {code})."
+            return DecodedFile(
+                place, tuple(self._slices(file, folder / f"{place}", find_head, budget))
+            )
+        except _RejectedFileError as error:
+            for path in folder.glob(f"{place}-*"):
+                path.unlink()
+            return DecodedFile(place, reason=error.reason, message=error.message)
+
+    def _slices(
+        self, file: Path, out: Path, find_head: bool, budget: _Budget
+    ) -> Iterator[DecodedSlice]:
+        """The slices of a file, as the process reports them.
+
+        Raises:
+          _RejectedFileError: If it reports a reason, dies, exceeds a limit, or cannot be believed.
+        """
+        question = {"file": str(file), "out": str(out), "find_head": find_head}
+        end = time.monotonic() + self._limits.file_seconds
+        try:
+            self._sandbox.send(json.dumps(question).encode())
+            number = 0
+            while not (answer := self._answer(end)).get("end"):
+                slice_ = _checked(answer, out.with_name(f"{out.name}-{number}"))
+                self._charge(slice_, budget)
+                yield slice_
+                number += 1
+        except SandboxDied as error:
+            raise _died(error.code) from error
+        # Whatever a process sends that is no answer.
+        except (AttributeError, OSError, KeyError, RecursionError, TypeError, ValueError) as error:
+            raise _died(self._sandbox.close()) from error
+
+    def _answer(self, end: float) -> dict[str, Any]:
+        """The next answer of the process, until a time."""
+        limits = self._limits
+        seconds = min(limits.silent_seconds, end - time.monotonic())
+        message = self._sandbox.receive(seconds, MIB) if seconds > 0 else None
+        if message is None:
+            self._sandbox.close()
+            raise _RejectedFileError(
+                Reason.DECODER_DIED.value,
+                f"gave no slice for {limits.silent_seconds:g} s, or took more than "
+                f"{limits.file_seconds:g} s; its decoder was ended.",
+            )
+        answer: dict[str, Any] = json.loads(message)
+        if "reason" in answer:
+            raise _RejectedFileError(str(answer["reason"]), str(answer["message"]))
+        return answer
+
+    def _charge(self, slice_: DecodedSlice, budget: _Budget) -> None:
+        if not budget.take(4 * slice_.header.rows * slice_.header.columns):
+            self._sandbox.close()
+            raise _RejectedFileError(
+                Reason.TOO_LARGE.value,
+                f"the study has more than {self._limits.decoded_mb} MiB of Hounsfield units.",
             )
 
-    def kill(self) -> int | None:
-        """Ends the process and what it started; returns its exit code."""
-        process, self._process = self._process, None
-        if self._line is not None:
-            self._line.close()
-            self._line = None
-        if process is None:
-            return None
-        # One that died says why in its code, if it is given the time.
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(0.2)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        return process.wait()
+
+class _RejectedFileError(Exception):
+    """A file that gives no slice, with the code and the text of the reason."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
+def _died(code: int | None) -> _RejectedFileError:
+    return _RejectedFileError(
+        Reason.DECODER_DIED.value, f"ended the process that was to read it (code {code})."
+    )
 
 
 def _checked(answer: dict[str, Any], path: Path) -> DecodedSlice:
-    """A slice as a worker describes it; ValueError, KeyError or TypeError if it cannot be."""
+    """A slice as a process describes it; ValueError, KeyError or TypeError if it cannot be."""
     values: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in answer["header"].items()
@@ -251,44 +241,31 @@ def _checked(answer: dict[str, Any], path: Path) -> DecodedSlice:
     numbers = (*header.position_mm, *header.orientation, *header.spacing_mm)
     sides_fit = 0 < header.rows <= MAX_SIDE and 0 < header.columns <= MAX_SIDE
     if not sides_fit or not all(map(math.isfinite, numbers)) or len(numbers) != 11:
-        raise ValueError("no header of a slice")
+        raise ValueError("not the header of a slice")
     if path.stat().st_size != 4 * header.rows * header.columns:
-        raise ValueError("a file of another size than its header says")
-    box = tuple(int(one) for one in answer["box"])
-    return DecodedSlice(header, path, box)
+        raise ValueError("the file's size is not that of its header")
+    return DecodedSlice(header, path, tuple(map(int, answer["box"])))
 
 
-def work(descriptor: int, memory_mb: int) -> None:
-    """Answers a `_Worker` until it hangs up. Runs in the process that it starts."""
-    import resource
-
-    import cv2
-
+def make_handler() -> Handler:
+    """Returns the function that reads a file. Runs in the sandbox."""
     cv2.setNumThreads(1)
-    # Numbers of the kernel: libraries map far more than they use, so the bound begins above them.
-    with open("/proc/self/statm") as file:
-        mapped = int(file.read().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (mapped + memory_mb * MIB,) * 2)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    line = Connection(descriptor)
-    line.send_bytes(b"ready")
-    while True:
-        try:
-            question = json.loads(line.recv_bytes())
-        except EOFError:
-            return
-        for answer in _answers(**question):
-            line.send_bytes(json.dumps(answer).encode())
+
+    def handler(message: bytes) -> Iterator[bytes]:
+        for answer in _answers(**json.loads(message)):
+            yield json.dumps(answer).encode()
+
+    return handler
 
 
 def _answers(file: str, out: str, find_head: bool) -> Iterator[dict[str, Any]]:
-    """One a slice, then the end or a reason."""
+    """An answer for each slice of a file, then the end or a reason."""
     try:
         data = Path(file).read_bytes()
-        for number, one in enumerate(read_slices(data)):
-            one.hu.astype("<f4", copy=False).tofile(f"{out}-{number}")
-            header = {name: getattr(one.header, name) for name in Header.__dataclass_fields__}
-            box = head_box(one.hu, one.header.spacing_mm) if find_head else ()
+        for number, slice_ in enumerate(read_slices(data)):
+            slice_.hu.astype("<f4", copy=False).tofile(f"{out}-{number}")
+            header = {name: getattr(slice_.header, name) for name in Header.__dataclass_fields__}
+            box = head_box(slice_.hu, slice_.header.spacing_mm) if find_head else ()
             yield {"header": header, "box": box}
         yield {"end": True}
     except DicomError as error:

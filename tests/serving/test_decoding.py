@@ -49,20 +49,30 @@ def decode(tmp_path: Path) -> Iterator[Decode]:
         one.close()
 
 
-def sabotaged(monkeypatch: pytest.MonkeyPatch, act: str) -> None:
-    """Workers that do as told to files that begin with BAD, in the midst of reading them."""
+def sabotaged(monkeypatch: pytest.MonkeyPatch, folder: Path, act: str) -> None:
+    """Processes that do as told to files that begin with BAD, in the midst of reading them."""
     code = (
-        "import sys, os, time, signal, numpy as np, subprocess\n"
-        "import ich_tf.serving.decoding as room\n"
-        "read = room.read_slices\n"
+        "import json, os, signal, subprocess, sys, time\n"
+        "import numpy as np\n"
+        "from ich_tf.serving import decoding\n"
+        "from ich_tf.serving.decoding import make_handler\n"
+        "read = decoding.read_slices\n"
         "def read_slices(data):\n"
         "    if data.startswith(b'BAD'):\n"
         f"        {act}\n"
         "    yield from read(data)\n"
-        "room.read_slices = read_slices\n"
-        "room.work(*map(int, sys.argv[1:]))\n"
+        "decoding.read_slices = read_slices\n"
     )
-    monkeypatch.setattr(decoding, "_CODE", code)
+    replace_target(monkeypatch, folder, code)
+
+
+def replace_target(monkeypatch: pytest.MonkeyPatch, folder: Path, code: str) -> None:
+    """Lets processes run other code, which defines `make_handler`."""
+    path = folder / "code"
+    path.mkdir()
+    (path / "replaced_decoding.py").write_text(code)
+    monkeypatch.syspath_prepend(path)
+    monkeypatch.setattr(decoding, "_TARGET", "replaced_decoding:make_handler")
 
 
 def test_slices_are_those_of_the_reader(decode: Decode, good: bytes) -> None:
@@ -89,9 +99,9 @@ def test_slices_are_those_of_the_reader(decode: Decode, good: bytes) -> None:
     ids=["crash", "exit", "error", "stall", "loop", "memory"],
 )
 def test_a_file_costs_itself_alone(
-    monkeypatch: pytest.MonkeyPatch, decode: Decode, good: bytes, act: str
+    monkeypatch: pytest.MonkeyPatch, decode: Decode, good: bytes, tmp_path: Path, act: str
 ) -> None:
-    sabotaged(monkeypatch, act)
+    sabotaged(monkeypatch, tmp_path, act)
     limits = Limits(decoders=1, silent_seconds=1.0, decoder_mb=256)
     begun = time.monotonic()
     found = decode([good, b"BAD", good], limits)
@@ -108,6 +118,7 @@ def test_what_a_worker_started_ends_with_it(
     note = tmp_path / "child"
     sabotaged(
         monkeypatch,
+        tmp_path,
         "p = subprocess.Popen(['sleep', '99']); "
         f"open({str(note)!r}, 'w').write(str(p.pid)); time.sleep(60)",
     )
@@ -130,7 +141,8 @@ def test_workers_know_no_secrets_and_load_no_tensorflow(
     monkeypatch.setenv("SOME_TOKEN", "secret")
     sabotaged(
         monkeypatch,
-        f"import json; open({str(note)!r}, 'w').write(json.dumps([dict(os.environ), "
+        tmp_path,
+        f"open({str(note)!r}, 'w').write(json.dumps([dict(os.environ), "
         "'tensorflow' in sys.modules]))",
     )
     decode([b"BAD"])
@@ -138,29 +150,41 @@ def test_workers_know_no_secrets_and_load_no_tensorflow(
     assert "SOME_TOKEN" not in environment and not tensorflow
 
 
-def test_a_worker_that_lies_is_not_believed(
-    monkeypatch: pytest.MonkeyPatch, decode: Decode, good: bytes
+def test_a_process_that_lies_is_not_believed(
+    monkeypatch: pytest.MonkeyPatch, decode: Decode, good: bytes, tmp_path: Path
 ) -> None:
     code = (
-        "import sys, dataclasses\n"
-        "import ich_tf.serving.decoding as room\n"
-        "read = room.read_slices\n"
+        "import dataclasses\n"
+        "from ich_tf.serving import decoding\n"
+        "from ich_tf.serving.decoding import make_handler\n"
+        "read = decoding.read_slices\n"
         "def read_slices(data):\n"
-        "    for one in read(data):\n"
-        "        header = dataclasses.replace(one.header, rows=4000)\n"
-        "        yield dataclasses.replace(one, header=header)\n"
-        "room.read_slices = read_slices\n"
-        "room.work(*map(int, sys.argv[1:]))\n"
+        "    for slice_ in read(data):\n"
+        "        header = dataclasses.replace(slice_.header, rows=4000)\n"
+        "        yield dataclasses.replace(slice_, header=header)\n"
+        "decoding.read_slices = read_slices\n"
     )
-    monkeypatch.setattr(decoding, "_CODE", code)
-    (found,) = decode([good])
-    assert found.reason == "DECODER_DIED" and not found.slices
+    replace_target(monkeypatch, tmp_path, code)
+    (decoded,) = decode([good])
+    assert decoded.reason == "DECODER_DIED" and not decoded.slices
+
+
+@pytest.mark.parametrize(
+    "answer", [b"[]", b"7", b"{", b"[" * 100_000, b'{"header": 3}', b'{"header": {}}', b"\xff"]
+)
+def test_answers_of_another_form_are_not_believed(
+    monkeypatch: pytest.MonkeyPatch, decode: Decode, good: bytes, tmp_path: Path, answer: bytes
+) -> None:
+    code = f"def make_handler():\n    return lambda message: [{answer!r}]\n"
+    replace_target(monkeypatch, tmp_path, code)
+    (decoded,) = decode([good])
+    assert decoded.reason == "DECODER_DIED" and not decoded.slices
 
 
 def test_a_study_is_bounded_in_time_and_size(
-    monkeypatch: pytest.MonkeyPatch, decode: Decode, good: bytes
+    monkeypatch: pytest.MonkeyPatch, decode: Decode, good: bytes, tmp_path: Path
 ) -> None:
-    sabotaged(monkeypatch, "time.sleep(60)")
+    sabotaged(monkeypatch, tmp_path, "time.sleep(60)")
     limits = Limits(decoders=1, silent_seconds=0.5, reading_seconds=1.0)
     found = decode([b"BAD"] * 9 + [good], limits)
     assert {one.reason for one in found} == {"DECODER_DIED", "TIME"}

@@ -1,0 +1,207 @@
+"""Sandbox: a child process for code that reads bytes from strangers.
+
+A crash, an endless loop or an allocation without bounds ends the child alone, and the next message
+starts a new one. Messages are bytes, framed by their length; nothing is unpickled on either side.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import importlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from multiprocessing.connection import Connection
+
+# Message -> the messages that answer it.
+Handler = Callable[[bytes], Iterable[bytes]]
+
+# Python and its libraries start within a second; on a busy machine within this.
+_START_SECONDS = 60.0
+# A process that crashed reports the reason in its exit code, if it is not killed at once.
+_EXIT_SECONDS = 0.2
+_CODE = "from ich_tf.runtime.sandbox import run_child; run_child()"
+_READY = b"ready"
+# No other variable reaches the child: tokens and passwords are often kept in the environment.
+_ENVIRONMENT = (
+    "PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONHOME", "TMPDIR", "VIRTUAL_ENV",
+)  # fmt: skip
+
+
+class SandboxDied(Exception):  # noqa: N818 - the child's end, which callers expect
+    """The child process ended before it answered.
+
+    Attributes:
+      code: Exit code; the negative number of the signal that killed the child; None if unknown.
+    """
+
+    def __init__(self, code: int | None) -> None:
+        super().__init__(f"the process ended (code {code})")
+        self.code = code
+
+
+class Sandbox:
+    """A child process that answers messages, started on demand; used by one thread at a time.
+
+    Example:
+      sandbox = Sandbox("my_module:make_handler", private_bytes=2**30)
+      sandbox.send(b"question")
+      answer = sandbox.receive(timeout_seconds=8.0)
+    """
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        private_bytes: int | None = None,
+        added_bytes: int | None = None,
+        own_session: bool = True,
+    ) -> None:
+        """Stores the description of the process, and starts nothing.
+
+        Args:
+          target: `module:function` to call in the child. The function takes no arguments, loads
+            what it needs, and returns a `Handler`. Memory is limited once it has returned.
+          private_bytes: Limit of private memory, with that of libraries (RLIMIT_DATA).
+          added_bytes: Limit of address space beyond what is mapped once `target` has returned
+            (RLIMIT_AS): libraries map far more than they use.
+          own_session: Whether the child leads a session and a process group, so that processes
+            that it starts are killed with it. False for a sandbox within a sandbox, which has to
+            stay in the group of the outer one.
+        """
+        self._target = target
+        self._limits = {"private_bytes": private_bytes, "added_bytes": added_bytes}
+        self._own_session = own_session
+        self._process: subprocess.Popen[bytes] | None = None
+        self._connection: Connection | None = None
+        self._owner = 0
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the child; None if it does not run."""
+        return None if self._process is None else self._process.pid
+
+    def start(self) -> None:
+        """Starts the child if it does not run, and waits until it is ready.
+
+        Raises:
+          OSError: If it cannot be started, or is not ready within a minute.
+          SandboxDied: If it ended before it was ready.
+        """
+        # A forked copy of this process must not talk on its parent's connection.
+        if self._process is not None and self._owner == os.getpid():
+            return
+        ours, theirs = socket.socketpair()
+        environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+        environment |= {
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+            "OPENBLAS_NUM_THREADS": "1",
+            "OMP_NUM_THREADS": "1",
+        }
+        arguments = [str(theirs.fileno()), self._target, json.dumps(self._limits)]
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _CODE, *arguments],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env=environment,
+                start_new_session=self._own_session,
+            )
+        self._connection = Connection(ours.detach())
+        self._owner = os.getpid()
+        if self.receive(_START_SECONDS) is None:
+            text = f"{self._target} was not ready within {_START_SECONDS:g} s"
+            raise TimeoutError(errno.ETIMEDOUT, text)
+
+    def send(self, message: bytes) -> None:
+        """Sends a message to the child, which is started if it does not run.
+
+        Raises:
+          OSError: As `start`.
+          SandboxDied: If the child has ended.
+        """
+        self.start()
+        assert self._connection is not None
+        try:
+            self._connection.send_bytes(message)
+        except OSError as error:
+            raise SandboxDied(self.close()) from error
+
+    def receive(self, timeout_seconds: float, max_bytes: int | None = None) -> bytes | None:
+        """Waits for a message of the child.
+
+        Args:
+          timeout_seconds: Longest time to wait.
+          max_bytes: Longest message to accept; None for any length.
+
+        Returns:
+          The message; None if none came in time, in which case the child was killed.
+
+        Raises:
+          SandboxDied: If the child ended, or sent a message that is too long.
+        """
+        assert self._connection is not None, "a message was sent before"
+        try:
+            if self._connection.poll(timeout_seconds):
+                return self._connection.recv_bytes(max_bytes)
+        except (EOFError, OSError) as error:
+            raise SandboxDied(self.close()) from error
+        self.close()
+        return None
+
+    def close(self) -> int | None:
+        """Kills the child, and with a session of its own all that it started.
+
+        Returns:
+          Its exit code; None if no child was running.
+        """
+        if self._connection is not None:
+            self._connection.close()
+        process, self._process, self._connection = self._process, None, None
+        if process is None:
+            return None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_EXIT_SECONDS)
+        if self._own_session:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
+        return process.wait()
+
+
+def run_child() -> None:
+    """Answers the messages of a `Sandbox` until it hangs up. Runs in the child process."""
+    descriptor, target, limits = sys.argv[1:]
+    module, _, function = target.partition(":")
+    handler: Handler = getattr(importlib.import_module(module), function)()
+    _limit_memory(**json.loads(limits))
+    connection = Connection(int(descriptor))
+    connection.send_bytes(_READY)
+    while True:
+        try:
+            message = connection.recv_bytes()
+        except EOFError:
+            return
+        for answer in handler(message):
+            connection.send_bytes(answer)
+
+
+def _limit_memory(private_bytes: int | None, added_bytes: int | None) -> None:
+    import resource
+
+    if private_bytes is not None:
+        resource.setrlimit(resource.RLIMIT_DATA, (private_bytes, private_bytes))
+    if added_bytes is not None:
+        # The kernel's count, in pages (proc(5)).
+        with open("/proc/self/statm") as file:
+            mapped = int(file.read().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (mapped + added_bytes, mapped + added_bytes))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
