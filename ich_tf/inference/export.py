@@ -24,6 +24,7 @@ from ich_tf.inference.slice_predictor import LoadedMember, Predictor
 from ich_tf.labels import ANY, CLASSES
 from ich_tf.metrics import EPSILON
 from ich_tf.models.slice_model import with_features
+from ich_tf.records.neighbours import neighbour_places, neighbour_places_graph
 from ich_tf.runtime.files import file_sha256, temporary_path, write_json
 from ich_tf.runtime.keras2 import keras
 from ich_tf.runtime.strategies import make_strategy
@@ -141,13 +142,9 @@ class ServingModel(tf.Module):  # type: ignore[misc]
         order = tf.argsort(z_mm, stable=True)
         hu, z_mm = tf.gather(hu, order), tf.gather(tf.cast(z_mm, tf.float64), order)
         images = self._images(hu)
-        count = tf.shape(images)[0]
-        half = self._predictor.neighbours // 2
-        beside = [
-            tf.gather(images, tf.clip_by_value(tf.range(count) + offset, 0, count - 1))
-            for offset in range(-half, half + 1)
-        ]
-        images = tf.concat(beside, axis=-1)
+        count = self._predictor.neighbours
+        places = neighbour_places_graph(tf.shape(images)[0], count)
+        images = tf.concat([tf.gather(images, places[:, i]) for i in range(count)], axis=-1)
         answers = {}
         if isinstance(self._predictor, SeriesPredictor):
             rows = self._series_logits(self._predictor, images, tf.cast(z_mm, tf.float32))
@@ -371,14 +368,9 @@ def expected_answers(
     else:
         windows = preset_windows(predictor.windows)
         images = np.stack([apply_windows(one, windows) for one in stored])
-    offsets = np.arange(predictor.neighbours) - predictor.neighbours // 2
-    places = np.clip(np.arange(len(hu))[:, None] + offsets, 0, len(hu) - 1)
-    beside = np.concatenate([images[column] for column in places.T], axis=-1)
-    after, z_mm = predictor.postprocessing, z_mm[order]
-    logits = predictor.series_logits(predictor.outputs(beside), z_mm)
-    found = after.probabilities(logits.slices, z_mm, [""] * len(hu), prevalence)
-    answers = {"probabilities": np.asarray(found[np.argsort(order)])}
-    whole = after.series_probabilities(logits.whole)
-    if whole is not None and not prevalence:
-        answers["series"] = whole
-    return answers
+    places = neighbour_places(len(hu), predictor.neighbours)
+    images = np.concatenate([images[column] for column in places.T], axis=-1)
+    outputs = predictor.outputs(images)
+    slices, whole = predictor.series_probabilities(outputs, z_mm[order], prevalence)
+    answers = {"probabilities": np.asarray(slices[np.argsort(order)])}
+    return answers if whole is None else {**answers, "series": whole}

@@ -26,11 +26,24 @@ from ich_tf.runtime.keras2 import keras
 
 
 class SeriesLogits(NamedTuple):
-    """What is said of a series of n slices.
+    """Logits of a series of n slices.
 
     Attributes:
-      slices: float64 [n, 6], in the order of the body.
-      whole: float64 [6], of the series itself; None from networks over slices.
+      slices: Logits of each slice, float64 [n, 6], in the order of `z_mm`.
+      whole: Logits of the series as a whole, float64 [6]; None without a series model.
+    """
+
+    slices: np.ndarray
+    whole: np.ndarray | None = None
+
+
+class SeriesProbabilities(NamedTuple):
+    """Probabilities of a series of n slices.
+
+    Attributes:
+      slices: Probabilities of each slice, float64 [n, 6], in the order of `z_mm`.
+      whole: Probabilities of the series as a whole, float64 [6]; None without a series model, and
+        at another prevalence, which holds for slices and not for series.
     """
 
     slices: np.ndarray
@@ -143,6 +156,24 @@ class Predictor:
           z_mm: [n], along the series' normal.
         """
         return SeriesLogits(outputs)
+
+    def series_probabilities(
+        self, outputs: np.ndarray, z_mm: np.ndarray, prevalence: float = 0.0
+    ) -> SeriesProbabilities:
+        """Predicts one series: its logits, then the postprocessing.
+
+        Args:
+          outputs: Result of `outputs` for the n slices of the series, float64 [n, w], sorted by
+            `z_mm`.
+          z_mm: Positions of the slices along the normal of the series, mm, [n].
+          prevalence: Share of slices with a bleed that the probabilities are to hold for, in
+            (0, 1); 0 keeps that of the validation patients.
+        """
+        postprocessing = self.postprocessing
+        logits = self.series_logits(outputs, z_mm)
+        slices = postprocessing.probabilities(logits.slices, z_mm, [""] * len(outputs), prevalence)
+        whole = None if prevalence else postprocessing.series_probabilities(logits.whole)
+        return SeriesProbabilities(slices, whole)
 
     def predict_split(self, manifest: Manifest, split: str, batch_size: int) -> SlicePredictions:
         """The labelled records of a split, each with its logits.

@@ -161,7 +161,7 @@ def test_killed_it_goes_on_and_says_the_same(
         "logits = r.Predictor.logits\n"
         "def slow(self, images): time.sleep(0.3); return logits(self, images)\n"
         "r.Predictor.logits = slow\n"
-        "from ich_tf.training.config import PredictConfig\n"
+        "from ich_tf.inference.config import PredictConfig\n"
         f"p.predict(PredictConfig(dicom_dir={str(phantom_dir / 'stage_2_test')!r},"
         f" work_dir={str(work_dir)!r}, out_csv={str(out)!r}, batch_size=4, num_workers=1))\n"
     )

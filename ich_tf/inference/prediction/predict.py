@@ -215,10 +215,8 @@ def _finish(store: PredictionStore, predictor: Predictor, prevalence: float) -> 
     for members in store.by_series():
         normal = series.series_normal([one.header for one in members])
         z_mm = np.array([series.position_along(one.header, normal) for one in members])
-        after = predictor.postprocessing
-        logits = predictor.series_logits(np.stack([one.values for one in members]), z_mm)
-        probabilities = after.probabilities(logits.slices, z_mm, [""] * len(members), prevalence)
-        whole = None if prevalence else after.series_probabilities(logits.whole)
+        outputs = np.stack([one.values for one in members])
+        probabilities, whole = predictor.series_probabilities(outputs, z_mm, prevalence)
         store.finish(
             [
                 StoredPrediction(one.source, one.image_id, one.header, row, float(z), whole)

@@ -15,6 +15,7 @@ from ich_tf.dicom.sources import Source
 from ich_tf.inference.prediction.model_image import ReadSlice, ReadTask, read_task
 from ich_tf.inference.prediction.store import PredictionStore
 from ich_tf.inference.slice_predictor import Predictor
+from ich_tf.records.neighbours import neighbour_places
 from ich_tf.runtime.executors.local import LocalExecutor
 
 # Files whose tasks are made at once; between two lots the workers stand still for a moment.
@@ -103,7 +104,6 @@ class Reader:
         read is passed over.
         """
         neighbours = self.predictor.neighbours
-        offsets = np.arange(neighbours) - neighbours // 2
         for lot in _lots(groups):
             tasks = [
                 ReadTask(
@@ -128,17 +128,17 @@ class Reader:
                     slices = [
                         member
                         for members in series.group_by_series(slices).values()
-                        for member in _with_neighbours(members, offsets)
+                        for member in _with_neighbours(members, neighbours)
                     ]
                 yield group, rejected, slices
 
 
-def _with_neighbours(members: Sequence[SeenSlice], offsets: np.ndarray) -> Iterator[SeenSlice]:
+def _with_neighbours(members: Sequence[SeenSlice], count: int) -> Iterator[SeenSlice]:
     """The slices of a series, in order, each with those beside it."""
-    for place, one in enumerate(members):
-        places = np.clip(place + offsets, 0, len(members) - 1)
-        image = np.concatenate([members[other].image for other in places], axis=-1)
-        yield SeenSlice(one.source, one.header, image)
+    places = neighbour_places(len(members), count).tolist()
+    for slice_, row in zip(members, places, strict=True):
+        image = np.concatenate([members[place].image for place in row], axis=-1)
+        yield SeenSlice(slice_.source, slice_.header, image)
 
 
 def _lots(groups: Iterable[Group]) -> Iterator[list[Group]]:
