@@ -12,7 +12,7 @@ from ich_tf import errors
 from ich_tf.conversion.config import ConversionConfig
 from ich_tf.conversion.index import SliceIndex, index
 from ich_tf.conversion.matching import LabelMatcher
-from ich_tf.conversion.plan import Plan, PlannedShard, load_plan, make_plan
+from ich_tf.conversion.plan import Plan, PlannedShard, load_plan, make_plan, save_plan
 from ich_tf.conversion.pseudonyms import read_hash_key
 from ich_tf.conversion.runners import make_executor
 from ich_tf.conversion.summary import ConversionResult, finish
@@ -52,12 +52,12 @@ def convert(config: ConversionConfig) -> ConversionResult:
         out_dir.mkdir(parents=True, exist_ok=True)
         if unfinished or previous is None or previous.sha256 != plan.sha256:
             (out_dir / data_files.SUCCESS).unlink(missing_ok=True)
-        files.write_parts(out_dir / data_files.PLAN, plan.json_lines(root))
+        save_plan(out_dir, plan, root)
         _remove_others(out_dir, plan)
         write_shards(plan, unfinished, root, out_dir, executor)
     # Of a cluster's workers that were killed, while others finished their work.
     files.remove_temporaries(out_dir)
-    return finish(out_dir, plan, root, kept)
+    return finish(out_dir, plan, kept)
 
 
 def plan_conversion(

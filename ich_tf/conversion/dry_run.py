@@ -20,7 +20,7 @@ from ich_tf.conversion.plan import PlannedSeries, PlannedShard
 from ich_tf.conversion.write_shard import ShardTask, write_shard
 from ich_tf.dicom.decoders import can_decode, why_not
 from ich_tf.dicom.sources import list_sources
-from ich_tf.records.shards import read_sidecar
+from ich_tf.records.sidecar import read_sidecar
 from ich_tf.runtime.executors.local import LocalExecutor
 
 # Slices that are converted to see how large and how slow they are: half a second's work.
@@ -157,7 +157,7 @@ def _sample(tasks: Sequence[ShardTask]) -> _Sample:
         write("warm-up", 1)
         seconds = write("sample", len(chosen))
         sidecar = read_sidecar(Path(folder) / "sample")
-    reasons = Counter(line["reason"] for line in sidecar.quarantine)
+    reasons = Counter(rejection.reason for rejection in sidecar.quarantine)
     return _Sample(
         size=len(chosen),
         bytes_per_slice=sidecar.num_bytes / len(chosen),

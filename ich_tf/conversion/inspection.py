@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -15,12 +15,14 @@ import numpy as np
 from ich_tf.conversion.lookup import StoredRecord, stored_records
 from ich_tf.conversion.plan import Plan, PlannedShard, PlannedSlice, load_plan
 from ich_tf.conversion.pseudonyms import pseudonym
-from ich_tf.dicom.reasons import Reason, Repair
+from ich_tf.conversion.summary import quarantined
+from ich_tf.dicom.reasons import Reason, Rejection, Repair
 from ich_tf.errors import InputError
 from ich_tf.labels import CLASSES
-from ich_tf.records import manifest, shards
+from ich_tf.records import manifest
 from ich_tf.records.images import read_image
 from ich_tf.records.schema import SliceRecord
+from ich_tf.records.sidecar import read_sidecar
 from ich_tf.windows import apply_windows, preset_windows
 
 _CAPTION_ROWS = 20
@@ -44,7 +46,7 @@ class FoundSlice:
     split: str
     source: Path
     windows: tuple[str, ...]
-    versions: dict[str, str]
+    versions: Mapping[str, str]
 
     def describe(self) -> dict[str, Any]:
         """All that is known of it but its pixels, as JSON values by name."""
@@ -130,7 +132,7 @@ def find_slice(data_dir: str | Path, identifier: str, hash_key: bytes = b"") -> 
         line = _left_out(_quarantine(folder, plan), (identifier, pseudonym(identifier, hash_key)))
         raise InputError(line or _unknown(plan, identifier))
     ((shard, planned),) = found
-    sidecar = shards.read_sidecar(folder / shard.name)
+    sidecar = read_sidecar(folder / shard.name)
     for stored in stored_records(folder, shard):
         if stored.planned == planned:
             return FoundSlice(
@@ -165,19 +167,18 @@ def _names(path: str) -> tuple[str, str, str]:
     return path, name, name.rsplit(".", 1)[0]
 
 
-def _quarantine(folder: Path, plan: Plan) -> Iterable[dict[str, str]]:
-    """The lines of quarantine.jsonl, from where they are made."""
-    lines = [shards.read_sidecar(folder / shard.name).quarantine for shard in plan.shards]
-    return chain((vars(one) for one in plan.rejections), *lines)
+def _quarantine(folder: Path, plan: Plan) -> tuple[Rejection, ...]:
+    """Inputs that were left out, from where quarantine.jsonl is made."""
+    return quarantined(plan, [read_sidecar(folder / shard.name) for shard in plan.shards])
 
 
-def _left_out(quarantine: Iterable[dict[str, str]], names: Sequence[str]) -> str:
+def _left_out(quarantine: Iterable[Rejection], names: Sequence[str]) -> str:
     """Why an input was left out; empty if it was not."""
-    for line in quarantine:
-        if any(name in _names(line["path"]) for name in names):
+    for rejection in quarantine:
+        if any(name in _names(rejection.path) for name in names):
             return (
-                f"{line['path']}: was left out at stage {line['stage']}: {line['reason']}, "
-                f"{line['message']} ({Reason(line['reason']).meaning})"
+                f"{rejection.path}: was left out at stage {rejection.stage}: {rejection.reason}, "
+                f"{rejection.message} ({Reason(rejection.reason).meaning})"
             )
     return ""
 

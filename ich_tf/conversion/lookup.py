@@ -8,9 +8,11 @@ from pathlib import Path
 
 from ich_tf import errors
 from ich_tf.conversion.plan import PlannedShard, PlannedSlice
-from ich_tf.records import data_files, manifest, shards, tfrecord
+from ich_tf.records import data_files, manifest, tfrecord
 from ich_tf.records.example import decode
 from ich_tf.records.schema import CorruptRecordError, SliceRecord
+from ich_tf.records.shards import read_index
+from ich_tf.records.sidecar import Sidecar, read_sidecar
 
 
 @dataclass(frozen=True)
@@ -45,9 +47,9 @@ class StoredRecord:
             ) from error
 
 
-def written_slices(shard: PlannedShard, sidecar: shards.Sidecar) -> list[PlannedSlice]:
+def written_slices(shard: PlannedShard, sidecar: Sidecar) -> list[PlannedSlice]:
     """The slices of a shard that have a record, in its order: all but the quarantined."""
-    left_out = {line["path"] for line in sidecar.quarantine}
+    left_out = {rejection.path for rejection in sidecar.quarantine}
     return [one for one in shard.slices() if one.path not in left_out]
 
 
@@ -58,8 +60,8 @@ def stored_records(folder: Path, shard: PlannedShard) -> Sequence[StoredRecord]:
       DataError: If sidecar or index is missing, or they are not of one shard.
     """
     path = folder / shard.name
-    written = written_slices(shard, shards.read_sidecar(path))
-    places = shards.read_index(path)
+    written = written_slices(shard, read_sidecar(path))
+    places = read_index(path)
     if len(places) != len(written):
         raise errors.DataError(
             f"{data_files.index_path(path)}: has {len(places)} records; the plan and the sidecar "

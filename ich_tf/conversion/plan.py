@@ -26,6 +26,7 @@ from ich_tf.errors import DataError
 from ich_tf.records import splits
 from ich_tf.records.data_files import PLAN, shard_name
 from ich_tf.records.manifest import image_shape
+from ich_tf.runtime.files import write_parts
 
 _LOG = logging.getLogger(__name__)
 # Measured on a real series: a windowed head compresses to a quarter of its raw bytes.
@@ -202,6 +203,17 @@ class Plan:
         for number, shard in enumerate(self.shards):
             yield (",\n" if number else "\n") + shard.json_text()
         yield f"\n{_END}\n"
+
+
+def save_plan(data_dir: Path, plan: Plan, source: Path) -> None:
+    """Writes plan.json atomically.
+
+    Args:
+      data_dir: Folder of the shards.
+      plan: Plan to write.
+      source: Folder or archive of the DICOM files.
+    """
+    write_parts(data_dir / PLAN, plan.json_lines(source))
 
 
 def load_plan(data_dir: str | Path) -> tuple[Plan, Path]:

@@ -7,12 +7,12 @@ from collections.abc import Collection
 from pathlib import Path
 
 from ich_tf.conversion.convert import write_shards
-from ich_tf.conversion.plan import load_plan
+from ich_tf.conversion.plan import load_plan, save_plan
 from ich_tf.conversion.summary import finish
 from ich_tf.errors import DataError, InputError
 from ich_tf.records.data_files import SUCCESS
 from ich_tf.records.manifest import Manifest
-from ich_tf.records.shards import read_sidecar
+from ich_tf.records.sidecar import read_sidecar
 from ich_tf.runtime.executors.local import LocalExecutor
 
 
@@ -54,7 +54,8 @@ def repair(
                 "or the versions named in manifest.json, have changed. Run ich_tf.make_tfrecords "
                 "with the flags of this conversion."
             )
-    finish(folder, plan, source)
+    save_plan(folder, plan, source)
+    finish(folder, plan)
     return [one.name for one in planned]
 
 

@@ -15,10 +15,10 @@ from pydicom.uid import UID
 
 from ich_tf.conversion.lookup import StoredRecord, stored_records, written_slices
 from ich_tf.conversion.plan import Plan, PlannedShard, PlannedSlice
-from ich_tf.dicom.reasons import Reason, Repair
+from ich_tf.dicom.reasons import Reason, Rejection, Repair
 from ich_tf.labels import CLASSES
 from ich_tf.records.images import read_image
-from ich_tf.records.shards import Sidecar
+from ich_tf.records.sidecar import Sidecar
 from ich_tf.records.splits import UNLABELLED
 from ich_tf.runtime import html
 from ich_tf.windows import apply_windows, preset_windows
@@ -36,7 +36,7 @@ def report_html(
     plan: Plan,
     sidecars: Sequence[Sidecar],
     manifest: Mapping[str, Any],
-    quarantine: Sequence[Mapping[str, str]],
+    quarantine: Sequence[Rejection],
 ) -> str:
     """The page. It follows from its arguments and the shards: it holds no date and no path.
 
@@ -202,14 +202,14 @@ def _histogram(values: Sequence[float], *, whole: bool) -> dict[str, Any]:
     return html.column_chart(counts, names, marks)
 
 
-def _left_out(quarantine: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
-    counts = Counter(line["reason"] for line in quarantine)
+def _left_out(quarantine: Sequence[Rejection]) -> list[dict[str, Any]]:
+    counts = Counter(rejection.reason for rejection in quarantine)
     return [
         {
             "reason": reason,
             "meaning": Reason(reason).meaning,
             "count": count,
-            "examples": [line for line in quarantine if line["reason"] == reason][:_EXAMPLES],
+            "examples": [line for line in quarantine if line.reason == reason][:_EXAMPLES],
         }
         for reason, count in counts.most_common()
     ]

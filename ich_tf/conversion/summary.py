@@ -9,21 +9,22 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from ich_tf.conversion.plan import Plan
 from ich_tf.conversion.report import report_html
 from ich_tf.conversion.tfds import TFDS_FILES, tfds_files
 from ich_tf.dicom import series
+from ich_tf.dicom.reasons import Rejection
 from ich_tf.labels import CLASSES
-from ich_tf.records import data_files, manifest, shards
+from ich_tf.records import data_files
 from ich_tf.records.schema import SCHEMA_VERSION
+from ich_tf.records.sidecar import Sidecar, read_sidecar
 from ich_tf.records.splits import UNLABELLED
+from ich_tf.records.statistics import SliceStatistics
 from ich_tf.runtime import files
-from ich_tf.windows import stored_to_hu
 
 
 @dataclass(frozen=True)
@@ -61,30 +62,29 @@ class ConversionResult:
         return "\n".join(lines)
 
 
-def finish(out_dir: Path, plan: Plan, root: Path, num_kept: int = 0) -> ConversionResult:
-    """Writes the plan and what sums up the shards that stand, `_SUCCESS` last.
+def finish(out_dir: Path, plan: Plan, num_kept: int = 0) -> ConversionResult:
+    """Writes all files that sum the committed shards up, `_SUCCESS` last.
 
     Args:
-      out_dir: The folder of shards.
-      plan: What they were made by.
-      root: Where the DICOM files are.
-      num_kept: Shards that an earlier run had finished.
+      out_dir: Folder of the shards and of plan.json.
+      plan: Plan of the shards.
+      num_kept: Number of shards that an earlier run had finished.
 
     Raises:
-      DataError: If a shard is not there.
+      DataError: If a shard is missing.
     """
-    sidecars = [shards.read_sidecar(out_dir / one.name) for one in plan.shards]
-    files.write_parts(out_dir / data_files.PLAN, plan.json_lines(root))
-    manifest, quarantine = _manifest(plan, sidecars), _quarantine(plan, sidecars)
-    summaries = summary_files(plan, sidecars)
+    sidecars = [read_sidecar(out_dir / shard.name) for shard in plan.shards]
+    summary = summarize(plan, sidecars)
+    texts = summary.files()
     for name in TFDS_FILES:
-        if name not in summaries:
+        if name not in texts:
             (out_dir / name).unlink(missing_ok=True)
-    for name, text in summaries.items():
+    for name, text in texts.items():
         files.write_text(out_dir / name, text)
-    report = report_html(out_dir, plan, sidecars, manifest, quarantine)
+    report = report_html(out_dir, plan, sidecars, summary.manifest, summary.quarantine)
     files.write_text(out_dir / data_files.REPORT, report)
-    files.write_text(out_dir / data_files.SUCCESS, success_text(out_dir, sidecars, summaries))
+    files.write_text(out_dir / data_files.SUCCESS, success_text(out_dir, sidecars, texts))
+    manifest = summary.manifest
     return ConversionResult(
         out_dir=out_dir,
         num_records=manifest["num_records"],
@@ -96,29 +96,53 @@ def finish(out_dir: Path, plan: Plan, root: Path, num_kept: int = 0) -> Conversi
     )
 
 
-def summary_files(plan: Plan, sidecars: Sequence[shards.Sidecar]) -> dict[str, str]:
-    """Name -> text of the files that follow from plan and sidecars."""
-    quarantine, manifest = _quarantine(plan, sidecars), _manifest(plan, sidecars)
-    return {
-        data_files.QUARANTINE: "".join(
-            json.dumps(one, sort_keys=True) + "\n" for one in quarantine
-        ),
-        data_files.MANIFEST: files.json_text(manifest),
-        **tfds_files(manifest),
-    }
+@dataclass(frozen=True)
+class ConversionSummary:
+    """Summary of a conversion; it follows from the plan and the sidecars.
+
+    Attributes:
+      manifest: Content of manifest.json.
+      quarantine: Inputs that were left out, as quarantine.jsonl lists them.
+    """
+
+    manifest: dict[str, Any]
+    quarantine: tuple[Rejection, ...]
+
+    def files(self) -> dict[str, str]:
+        """Text of each file that holds the summary, by the file's name."""
+        lines = (json.dumps(asdict(line), sort_keys=True) + "\n" for line in self.quarantine)
+        return {
+            data_files.QUARANTINE: "".join(lines),
+            data_files.MANIFEST: files.json_text(self.manifest),
+            **tfds_files(self.manifest),
+        }
 
 
-def success_text(
-    out_dir: Path, sidecars: Sequence[shards.Sidecar], summaries: Iterable[str]
-) -> str:
-    """The text of `_SUCCESS`: the SHA-256 of every file, as `sha256sum` writes them.
-
-    The shards' own are taken from their sidecars: nothing large is read.
+def summarize(plan: Plan, sidecars: Sequence[Sidecar]) -> ConversionSummary:
+    """Sums a conversion up.
 
     Args:
-      out_dir: The folder of shards.
-      sidecars: Of its shards.
-      summaries: Names of `summary_files`.
+      plan: Plan of the conversion.
+      sidecars: Sidecars of all shards, in the plan's order.
+    """
+    quarantine = quarantined(plan, sidecars)
+    return ConversionSummary(_manifest(plan, sidecars, quarantine), quarantine)
+
+
+def quarantined(plan: Plan, sidecars: Iterable[Sidecar]) -> tuple[Rejection, ...]:
+    """Inputs that were left out: those that the plan rejected, then those of each shard."""
+    return tuple(chain(plan.rejections, *(sidecar.quarantine for sidecar in sidecars)))
+
+
+def success_text(out_dir: Path, sidecars: Sequence[Sidecar], summaries: Iterable[str]) -> str:
+    """Text of `_SUCCESS`: SHA-256 and name of every file, as `sha256sum` prints them.
+
+    Hashes of the shards are taken from their sidecars: no large file is read.
+
+    Args:
+      out_dir: Folder of the shards.
+      sidecars: Sidecars of all shards.
+      summaries: Names of `ConversionSummary.files`.
     """
     hashes = {
         name: files.file_sha256(out_dir / name)
@@ -127,84 +151,75 @@ def success_text(
     for sidecar in sidecars:
         path = out_dir / sidecar.name
         hashes[sidecar.name] = sidecar.sha256
-        for beside in (data_files.index_path(path), data_files.sidecar_path(path)):
-            hashes[beside.name] = files.file_sha256(beside)
+        for companion in (data_files.index_path(path), data_files.sidecar_path(path)):
+            hashes[companion.name] = files.file_sha256(companion)
     return "".join(f"{hashes[name]}  {name}\n" for name in sorted(hashes))
 
 
-def _quarantine(plan: Plan, sidecars: Sequence[shards.Sidecar]) -> list[dict[str, str]]:
-    lines = [asdict(one) for one in plan.rejections]
-    return lines + [line for one in sidecars for line in one.quarantine]
-
-
-def _manifest(plan: Plan, sidecars: Sequence[shards.Sidecar]) -> dict[str, Any]:
-    totals = manifest.label_counts([one.shard(Path()) for one in sidecars])
-    num_series = gaps = duplicates = 0
-    for shard in plan.shards:
-        for members in shard.series:
-            positions = [one.z_mm for one in members.slices()]
-            num_series += 1
-            gaps += series.count_gaps(positions)
-            duplicates += series.count_duplicates(positions)
+def _manifest(
+    plan: Plan, sidecars: Sequence[Sidecar], quarantine: Sequence[Rejection]
+) -> dict[str, Any]:
+    """Content of manifest.json."""
+    totals = SliceStatistics.total(sidecar.statistics for sidecar in sidecars)
+    reasons = Counter(rejection.reason for rejection in quarantine)
     return {
         "schema_version": SCHEMA_VERSION,
         "config": plan.config,
         "plan_sha256": plan.sha256,
-        "versions": _joined([one.versions for one in sidecars]),
+        "versions": _joined([sidecar.versions for sidecar in sidecars]),
         "classes": list(CLASSES),
-        "num_records": sum(one.num_records for one in sidecars),
+        "num_records": sum(sidecar.num_records for sidecar in sidecars),
         "num_folds": 0 if UNLABELLED in plan.patients else plan.config["num_folds"],
-        "label_counts": dict(zip(CLASSES, totals.tolist(), strict=True)),
+        "label_counts": dict(zip(CLASSES, totals.label_counts, strict=True)),
         "patients": plan.patients,
-        "hu": _hounsfield(sidecars),
-        "num_series": num_series,
-        "series_gaps": gaps,
-        "duplicate_positions": duplicates,
-        "spacings": _summed([one.spacings for one in sidecars]),
-        "scanners": _summed([one.scanners for one in sidecars]),
-        "transfer_syntaxes": _summed([one.transfer_syntaxes for one in sidecars]),
-        "decoders": _summed([one.decoders for one in sidecars]),
-        "repairs": _summed([one.repairs for one in sidecars]),
-        "num_tilted": sum(one.num_tilted for one in sidecars),
-        "quarantine": dict(
-            sorted(Counter(line["reason"] for line in _quarantine(plan, sidecars)).items())
-        ),
+        "hu": {
+            "mean": totals.hu_mean,
+            "min": totals.hu_min,
+            "max": totals.hu_max,
+            "histogram": list(totals.hu_histogram),
+        },
+        **_geometry(plan),
+        "spacings": _sorted(totals.spacings),
+        "scanners": _sorted(totals.scanners),
+        "transfer_syntaxes": _sorted(totals.transfer_syntaxes),
+        "decoders": _sorted(totals.decoders),
+        "repairs": _sorted(totals.repairs),
+        "num_tilted": totals.num_tilted,
+        "quarantine": _sorted(reasons),
         "shards": [
             {
-                "name": one.name,
-                "split": one.split,
-                "num_records": one.num_records,
-                "num_bytes": one.num_bytes,
-                "sha256": one.sha256,
-                "label_counts": one.label_counts,
+                "name": sidecar.name,
+                "split": sidecar.split,
+                "num_records": sidecar.num_records,
+                "num_bytes": sidecar.num_bytes,
+                "sha256": sidecar.sha256,
+                "label_counts": list(sidecar.statistics.label_counts),
             }
-            for one in sidecars
+            for sidecar in sidecars
         ],
     }
 
 
-def _hounsfield(sidecars: Sequence[shards.Sidecar]) -> dict[str, Any]:
-    pixels = sum(one.num_pixels for one in sidecars)
-    total = sum(one.stored_sum for one in sidecars)
-    return {
-        "mean": stored_to_hu(total / pixels) if pixels else None,
-        "min": min((one.hu_min for one in sidecars if one.hu_min is not None), default=None),
-        "max": max((one.hu_max for one in sidecars if one.hu_max is not None), default=None),
-        "histogram": np.sum([one.hu_histogram for one in sidecars], axis=0).tolist(),
-    }
+def _geometry(plan: Plan) -> dict[str, int]:
+    """Number of series, of gaps within them, and of slices at the position of another."""
+    num_series = gaps = duplicates = 0
+    for shard in plan.shards:
+        for planned in shard.series:
+            positions = [slice_.z_mm for slice_ in planned.slices()]
+            num_series += 1
+            gaps += series.count_gaps(positions)
+            duplicates += series.count_duplicates(positions)
+    return {"num_series": num_series, "series_gaps": gaps, "duplicate_positions": duplicates}
 
 
-def _summed(counts: Sequence[Mapping[str, int]]) -> dict[str, int]:
-    total: Counter[str] = Counter()
-    for one in counts:
-        total.update(one)
-    return dict(sorted(total.items()))
+def _sorted(counts: Mapping[str, int]) -> dict[str, int]:
+    return dict(sorted(counts.items()))
 
 
 def _joined(versions: Sequence[Mapping[str, str]]) -> dict[str, str]:
-    """Every version that wrote a shard: one, unless a conversion outlived an upgrade."""
-    found: dict[str, set[str]] = {}
-    for one in versions:
-        for name, version in one.items():
-            found.setdefault(name, set()).add(version)
-    return {name: ", ".join(sorted(found[name])) for name in sorted(found)}
+    """Versions that wrote a shard, by package: several if packages were upgraded in between."""
+    versions_by_name: dict[str, set[str]] = {}
+    for versions_of_shard in versions:
+        for name, version in versions_of_shard.items():
+            versions_by_name.setdefault(name, set()).add(version)
+    return {name: ", ".join(sorted(versions_by_name[name])) for name in sorted(versions_by_name)}

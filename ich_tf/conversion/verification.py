@@ -12,12 +12,13 @@ import numpy as np
 from ich_tf import errors
 from ich_tf.conversion.lookup import written_slices
 from ich_tf.conversion.plan import Plan, PlannedShard, PlannedSlice, load_plan
-from ich_tf.conversion.summary import success_text, summary_files
+from ich_tf.conversion.summary import success_text, summarize
 from ich_tf.labels import CLASSES
 from ich_tf.records import data_files, manifest, shards, splits, tfrecord
 from ich_tf.records.example import decode
 from ich_tf.records.images import read_image
 from ich_tf.records.schema import CorruptRecordError, SliceRecord
+from ich_tf.records.sidecar import Sidecar, read_sidecar
 from ich_tf.runtime import files
 from ich_tf.runtime.progress import track
 
@@ -51,11 +52,11 @@ def verify(data_dir: str | Path, full: bool = False) -> list[Problem]:
     folder = Path(data_dir)
     plan, _ = load_plan(folder)
     problems: list[Problem] = []
-    sidecars: list[shards.Sidecar] = []
+    sidecars: list[Sidecar] = []
     patients: dict[str, set[str]] = {}
     for shard in track(plan.shards, len(plan.shards), "verify", "shard"):
         try:
-            sidecar = shards.read_sidecar(folder / shard.name)
+            sidecar = read_sidecar(folder / shard.name)
         except errors.DataError as error:
             path = data_files.sidecar_path(folder / shard.name)
             problems.append(Problem(path.name, f"{error}"))
@@ -86,7 +87,7 @@ def _check_leakage(where: str, patients: Mapping[str, Iterable[str]]) -> Iterato
 
 
 def _check_sizes(
-    folder: Path, plan: Plan, shard: PlannedShard, sidecar: shards.Sidecar
+    folder: Path, plan: Plan, shard: PlannedShard, sidecar: Sidecar
 ) -> Iterator[Problem]:
     """What sizes and commit marks tell."""
     path = folder / shard.name
@@ -103,9 +104,9 @@ def _check_sizes(
         yield Problem(data_files.sidecar_path(path).name, "belongs to another shard or plan.")
 
 
-def _check_summaries(folder: Path, plan: Plan, sidecars: list[shards.Sidecar]) -> Iterator[Problem]:
+def _check_summaries(folder: Path, plan: Plan, sidecars: list[Sidecar]) -> Iterator[Problem]:
     """What the files that follow from plan and sidecars tell."""
-    summaries = summary_files(plan, sidecars)
+    summaries = summarize(plan, sidecars).files()
     for name, text in summaries.items():
         if not (folder / name).is_file():
             yield Problem(name, "is missing.")
@@ -131,7 +132,7 @@ def _check_summaries(folder: Path, plan: Plan, sidecars: list[shards.Sidecar]) -
 
 
 def _check_content(
-    path: Path, plan: Plan, shard: PlannedShard, sidecar: shards.Sidecar, patients: set[str]
+    path: Path, plan: Plan, shard: PlannedShard, sidecar: Sidecar, patients: set[str]
 ) -> Iterator[Problem]:
     """What reading every byte tells; adds the records' patients to `patients`."""
     if files.file_sha256(path) != sidecar.sha256:
@@ -166,10 +167,11 @@ def _check_content(
             f"holds {len(sizes)} records; expected {len(expected)}, and its sidecar says "
             f"{sidecar.num_records}.",
         )
-    if counts.tolist() != sidecar.label_counts:
+    expected_counts = sidecar.statistics.label_counts
+    if tuple(counts.tolist()) != expected_counts:
         yield Problem(
             data_files.sidecar_path(path).name,
-            f"counts {sidecar.label_counts} positive records; there are {counts.tolist()}.",
+            f"counts {list(expected_counts)} positive records; there are {counts.tolist()}.",
         )
     index = data_files.index_path(path)
     if index.is_file() and index.read_bytes() != shards.index_lines(sizes).encode():

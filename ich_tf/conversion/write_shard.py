@@ -1,4 +1,4 @@
-"""One planned shard -> one committed shard. What every executor runs, in a worker."""
+"""A planned shard becomes a committed shard: the work of one task of an executor."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import functools
 import hashlib
 import platform
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -22,23 +22,26 @@ from ich_tf.labels import CLASSES
 from ich_tf.records.example import encode
 from ich_tf.records.images import encode_image
 from ich_tf.records.schema import SliceRecord
-from ich_tf.records.shards import Sidecar, commit_shard
+from ich_tf.records.shards import commit_shard
+from ich_tf.records.statistics import SliceStatistics
 from ich_tf.windows import apply_windows, preset_windows, store_hu
 
-# Where a user looks when bytes differ between two machines.
+# Packages to look at when bytes differ between two machines.
 _VERSIONED = ("numpy", "opencv-python-headless", "pydicom", "google-crc32c")
 
 
 @dataclass(frozen=True)
 class ShardTask:
-    """A shard to write, with all that the worker needs to know.
+    """All that a worker needs to write a shard.
 
     Attributes:
-      shard: What goes in.
-      plan_sha256: Of what the plan says of it.
-      root: The folder or archive of the DICOM files.
-      out_dir: Where the shard goes.
-      image_size, windows, encoding: As in the config.
+      shard: Slices of the shard, in order.
+      plan_sha256: SHA-256 of the shard's part of the plan.
+      root: Folder or archive of the DICOM files.
+      out_dir: Folder to write the shard to.
+      image_size: Rows and columns of the stored images, px.
+      windows: Names of the window presets, one per channel.
+      encoding: Image format of the records, one of `records.ENCODINGS`.
     """
 
     shard: PlannedShard
@@ -51,27 +54,35 @@ class ShardTask:
 
 
 def write_shard(task: ShardTask) -> None:
-    """Reads, windows, encodes and writes a shard's slices.
+    """Reads, windows, encodes and writes the slices of a shard.
 
-    A slice that cannot be read is left out and stands, with its reason, in the sidecar.
+    A slice that cannot be read is left out; the sidecar lists it with the reason.
     """
-    sidecar = Sidecar(task.shard.name, task.shard.split, task.plan_sha256)
-    # Before the first file is read: one that changes later is found to have changed.
-    sidecar.sources_sha256 = sources_sha256(task.shard, task.root)
-    sidecar.versions = library_versions()
-    commit_shard(task.out_dir, sidecar, _payloads(task, sidecar))
+    commit_shard(
+        task.out_dir / task.shard.name,
+        _encoded_slices(task),
+        split=task.shard.split,
+        plan_sha256=task.plan_sha256,
+        # Taken before the first file is read: a file that changes later is noticed.
+        sources_sha256=sources_sha256(task.shard, task.root),
+        versions=library_versions(),
+    )
 
 
 def sources_sha256(shard: PlannedShard, root: Path) -> str:
-    """The hash of the stamps of the DICOM files that a shard is made of."""
-    return stamps_sha256(
-        Source(root, name) for name in dict.fromkeys(o.name for o in shard.slices())
-    )
+    """SHA-256 of the stamps of a shard's DICOM files.
+
+    Args:
+      shard: Planned shard.
+      root: Folder or archive of the DICOM files.
+    """
+    names = dict.fromkeys(slice_.name for slice_ in shard.slices())
+    return stamps_sha256(Source(root, name) for name in names)
 
 
 @functools.cache
 def library_versions() -> dict[str, str]:
-    """The versions that a shard's bytes depend on."""
+    """Version of each library that a shard's bytes depend on, by package."""
     return {
         "ich_tf": ich_tf.__version__,
         "python": platform.python_version(),
@@ -79,8 +90,8 @@ def library_versions() -> dict[str, str]:
     }
 
 
-def _payloads(task: ShardTask, sidecar: Sidecar) -> Iterator[bytes]:
-    """The serialized records; adds to the sidecar's sums as it goes."""
+def _encoded_slices(task: ShardTask) -> Iterator[tuple[bytes, SliceStatistics] | Rejection]:
+    """Serialized record and statistics of each slice of a shard, or why it is left out."""
     name, data, sha256 = "", b"", ""
     for planned in task.shard.slices():
         try:
@@ -89,32 +100,23 @@ def _payloads(task: ShardTask, sidecar: Sidecar) -> Iterator[bytes]:
                 data = Source(task.root, planned.name).read()
                 sha256 = hashlib.sha256(data).hexdigest()
                 name = planned.name
-            one = read_slice(data, planned.frame)
-            hu = cut(one.hu, planned.crop)
+            slice_ = read_slice(data, planned.frame)
+            hu = cut(slice_.hu, planned.crop)
         except DicomError as error:
-            rejection = Rejection(planned.path, "execute", error.reason.value, str(error), sha256)
-            sidecar.quarantine.append(asdict(rejection))
+            yield Rejection(planned.path, "execute", error.reason.value, str(error), sha256)
             continue
-        yield encode(_record(task, planned, one, hu, sha256, sidecar))
+        stored = store_hu(hu, task.image_size)
+        record = _record(task, planned, slice_, stored, sha256)
+        yield encode(record), _statistics(record, slice_, stored)
 
 
 def _record(
-    task: ShardTask,
-    planned: PlannedSlice,
-    one: Slice,
-    hu: np.ndarray,
-    sha256: str,
-    sidecar: Sidecar,
+    task: ShardTask, planned: PlannedSlice, slice_: Slice, stored: np.ndarray, sha256: str
 ) -> SliceRecord:
-    stored = store_hu(hu, task.image_size)
     if task.encoding == "hu16":
         image = stored[..., None]
     else:
         image = apply_windows(stored, preset_windows(task.windows))
-    labels = planned.labels or (0,) * len(CLASSES)
-    repairs = tuple(repair.value for repair in one.repairs)
-    _count(sidecar, one, labels, repairs)
-    sidecar.add_statistics(stored)
     return SliceRecord(
         encoded=encode_image(image, task.encoding),
         format=task.encoding,
@@ -123,7 +125,7 @@ def _record(
         channels=image.shape[2],
         source_id=planned.source_id,
         sha256=sha256,
-        labels=labels,
+        labels=planned.labels or (0,) * len(CLASSES),
         label_present=int(planned.labels is not None),
         patient_key=planned.patient_key,
         study_key=planned.study_key,
@@ -131,24 +133,22 @@ def _record(
         slice_index=planned.slice_index,
         num_slices=planned.num_slices,
         z_mm=planned.z_mm,
-        spacing_mm=one.header.spacing_mm,
-        gantry_tilt_deg=one.header.gantry_tilt_deg,
-        scanner=one.scanner,
-        repairs=repairs,
+        spacing_mm=slice_.header.spacing_mm,
+        gantry_tilt_deg=slice_.header.gantry_tilt_deg,
+        scanner=slice_.scanner,
+        repairs=tuple(repair.value for repair in slice_.repairs),
         crop=planned.crop,
     )
 
 
-def _count(sidecar: Sidecar, one: Slice, labels: tuple[int, ...], repairs: tuple[str, ...]) -> None:
-    for counts, key in (
-        *((sidecar.repairs, repair) for repair in repairs),
-        (sidecar.decoders, one.decoder),
-        (sidecar.transfer_syntaxes, one.header.transfer_syntax),
-        (sidecar.scanners, one.scanner),
-        (sidecar.spacings, f"{one.header.spacing_mm[0]:.3f}"),
-    ):
-        if key:
-            counts[key] = counts.get(key, 0) + 1
-    sidecar.num_tilted += abs(one.header.gantry_tilt_deg) > 0.5
-    for i, label in enumerate(labels):
-        sidecar.label_counts[i] += label
+def _statistics(record: SliceRecord, slice_: Slice, stored: np.ndarray) -> SliceStatistics:
+    return SliceStatistics.of_slice(
+        stored,
+        labels=record.labels,
+        repairs=record.repairs,
+        decoder=slice_.decoder,
+        transfer_syntax=slice_.header.transfer_syntax,
+        scanner=record.scanner,
+        row_spacing_mm=record.spacing_mm[0],
+        gantry_tilt_deg=record.gantry_tilt_deg,
+    )

@@ -9,129 +9,74 @@ every other file, as `sha256sum -c _SUCCESS` checks them.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-import cv2
 import google_crc32c
-import numpy as np
 
+from ich_tf.dicom.reasons import Rejection
 from ich_tf.errors import DataError
-from ich_tf.labels import CLASSES
 from ich_tf.records import tfrecord
 from ich_tf.records.data_files import index_path, sidecar_path
-from ich_tf.records.manifest import Shard, repair_advice
-from ich_tf.runtime.files import atomic_file, file_crc32c, file_sha256, read_json, write_text
-from ich_tf.windows import stored_to_hu
+from ich_tf.records.manifest import repair_advice
+from ich_tf.records.sidecar import Sidecar, read_sidecar
+from ich_tf.records.statistics import SliceStatistics
+from ich_tf.runtime.files import atomic_file, file_crc32c, file_sha256, write_text
 
-# Histograms of Hounsfield units: counts of 32 HU from -1024 on, as the high bits of stored values.
-HISTOGRAM_BINS, _HISTOGRAM_SHIFT = 128, 9
+# Written bytes after which the next part of a file is sent to the disk.
 _SEND_BYTES = 8 << 20
 
 
-@dataclass
-class Sidecar:
-    """What is known of a shard once it is written; the JSON file beside it.
-
-    Attributes:
-      name: The TFRecord file's name.
-      split, num_records, num_bytes, sha256, label_counts: As in `Shard`.
-      plan_sha256: Of what the plan says of this shard.
-      sources_sha256: Of the stamps of the DICOM files it was made of (`sources.stamps_sha256`).
-      versions: Of the libraries that wrote it.
-      repairs: Named repair -> slices it was applied to.
-      decoders: Decoder of compressed pixels, with its version -> slices it decoded.
-      transfer_syntaxes: UID -> slices.
-      scanners: Maker -> slices.
-      spacings: Distance between rows, mm, three decimals -> slices.
-      stored_sum, num_pixels: Of the slices as stored (`windows.store_hu`).
-      hu_min, hu_max: Of these, in Hounsfield units.
-      hu_histogram: Of every fourth row and column of these, `HISTOGRAM_BINS` counts.
-      num_tilted: Slices whose gantry was tilted by more than half a degree.
-      quarantine: The inputs that were left out, as lines of quarantine.jsonl.
-    """
-
-    name: str
-    split: str
-    plan_sha256: str
-    sources_sha256: str = ""
-    num_records: int = 0
-    num_bytes: int = 0
-    sha256: str = ""
-    label_counts: list[int] = field(default_factory=lambda: [0] * len(CLASSES))
-    versions: dict[str, str] = field(default_factory=dict)
-    repairs: dict[str, int] = field(default_factory=dict)
-    decoders: dict[str, int] = field(default_factory=dict)
-    transfer_syntaxes: dict[str, int] = field(default_factory=dict)
-    scanners: dict[str, int] = field(default_factory=dict)
-    spacings: dict[str, int] = field(default_factory=dict)
-    stored_sum: int = 0
-    num_pixels: int = 0
-    hu_min: float | None = None
-    hu_max: float | None = None
-    hu_histogram: list[int] = field(default_factory=lambda: [0] * HISTOGRAM_BINS)
-    num_tilted: int = 0
-    quarantine: list[dict[str, str]] = field(default_factory=list)
-
-    def add_statistics(self, stored: np.ndarray) -> None:
-        """Counts a slice in, in whole numbers, so that no order of additions shows.
-
-        Args:
-          stored: uint16 [h, w].
-        """
-        low, high = (stored_to_hu(int(value)) for value in (stored.min(), stored.max()))
-        # Exact below 2**53, and in a tenth of NumPy's time.
-        self.stored_sum += int(cv2.sumElems(stored)[0])
-        self.num_pixels += stored.size
-        self.hu_min = low if self.hu_min is None else min(low, self.hu_min)
-        self.hu_max = high if self.hu_max is None else max(high, self.hu_max)
-        bins = (stored[::4, ::4] >> _HISTOGRAM_SHIFT).reshape(-1)
-        counts = np.bincount(bins, minlength=HISTOGRAM_BINS).tolist()
-        self.hu_histogram = [a + b for a, b in zip(self.hu_histogram, counts, strict=True)]
-
-    def shard(self, folder: Path) -> Shard:
-        """The shard this sidecar describes."""
-        return Shard(
-            path=folder / self.name,
-            split=self.split,
-            num_records=self.num_records,
-            num_bytes=self.num_bytes,
-            sha256=self.sha256,
-            label_counts=tuple(self.label_counts),
-        )
-
-
-def commit_shard(folder: Path, sidecar: Sidecar, payloads: Iterable[bytes]) -> Sidecar:
-    """Writes a shard, its index and, last, its sidecar; each appears whole or not at all.
+def commit_shard(
+    path: Path,
+    slices: Iterable[tuple[bytes, SliceStatistics] | Rejection],
+    *,
+    split: str,
+    plan_sha256: str,
+    sources_sha256: str,
+    versions: Mapping[str, str],
+) -> Sidecar:
+    """Writes a shard, its index and last its sidecar; each file appears whole or not at all.
 
     Args:
-      folder: Where to.
-      sidecar: Names the shard. `payloads` may fill its other fields while it is consumed.
-      payloads: Serialized records.
+      path: Path of the TFRecord file.
+      slices: Serialized record and statistics of each slice, or the reason why it is left out.
+      split: Split of the shard's patients, for the sidecar.
+      plan_sha256: SHA-256 of the shard's part of the plan, for the sidecar.
+      sources_sha256: SHA-256 of the stamps of the DICOM files, for the sidecar.
+      versions: Version of each library that the bytes depend on, for the sidecar.
 
     Returns:
-      The sidecar, with the file's count, size and hash.
+      The sidecar that was written.
 
     Raises:
-      DataError: If the disk gives back other bytes than were written.
+      DataError: If the disk returns other bytes than were written.
     """
-    path = folder / sidecar.name
     digest, crc = hashlib.sha256(), 0
     sizes: list[int] = []
-    with atomic_file(path) as file, _write_behind(file) as wrote:
-        for payload in payloads:
-            record = tfrecord.frame(payload)
-            file.write(record)
-            wrote(len(record))
-            digest.update(record)
-            crc = google_crc32c.extend(crc, record)
-            sizes.append(len(record))
+    quarantine: list[Rejection] = []
+    with atomic_file(path) as file, _write_behind(file) as count_written:
+
+        def write_records() -> Iterator[SliceStatistics]:
+            nonlocal crc
+            for slice_ in slices:
+                if isinstance(slice_, Rejection):
+                    quarantine.append(slice_)
+                    continue
+                payload, statistics = slice_
+                record = tfrecord.frame(payload)
+                file.write(record)
+                count_written(len(record))
+                digest.update(record)
+                crc = google_crc32c.extend(crc, record)
+                sizes.append(len(record))
+                yield statistics
+
+        statistics = SliceStatistics.total(write_records())
         file.flush()
         os.fsync(file.fileno())
         if file_crc32c(Path(file.name)) != crc:
@@ -139,10 +84,20 @@ def commit_shard(folder: Path, sidecar: Sidecar, payloads: Iterable[bytes]) -> S
                 f"{path}: read back other bytes than were written. Check the disk, then run the "
                 "same command again."
             )
-    sidecar.num_records, sidecar.num_bytes = len(sizes), sum(sizes)
-    sidecar.sha256 = digest.hexdigest()
+    sidecar = Sidecar(
+        name=path.name,
+        split=split,
+        plan_sha256=plan_sha256,
+        sources_sha256=sources_sha256,
+        versions=versions,
+        num_records=len(sizes),
+        num_bytes=sum(sizes),
+        sha256=digest.hexdigest(),
+        statistics=statistics,
+        quarantine=tuple(quarantine),
+    )
     write_text(index_path(path), index_lines(sizes))
-    write_text(sidecar_path(path), sidecar_text(sidecar))
+    write_text(sidecar_path(path), sidecar.text())
     return sidecar
 
 
@@ -151,14 +106,14 @@ def _write_behind(file: BinaryIO) -> Iterator[Callable[[int], None]]:
     """Sends a file to the disk while it grows, so that its final fsync finds little to do.
 
     Yields:
-      A function to tell the number of bytes that were written to the file. It raises OSError
-      where an earlier part could not be sent.
+      Function that takes the number of bytes of each write to the file. It raises OSError if an
+      earlier part could not be sent.
     """
     waiting = 0
     sent: Future[None] | None = None
     with ThreadPoolExecutor(1, "write-behind") as pool:
 
-        def wrote(count: int) -> None:
+        def count_written(count: int) -> None:
             nonlocal waiting, sent
             waiting += count
             if waiting >= _SEND_BYTES and (sent is None or sent.done()):
@@ -169,7 +124,7 @@ def _write_behind(file: BinaryIO) -> Iterator[Callable[[int], None]]:
                 # A disk waits longer than it works: the worker's core is free meanwhile.
                 sent = pool.submit(os.fsync, file.fileno())
 
-        yield wrote
+        yield count_written
     if sent is not None:
         sent.result()
 
@@ -197,26 +152,6 @@ def read_index(shard: Path) -> list[tuple[int, int]]:
         raise DataError(
             f"{path}: no index of a shard ({type(error).__name__}). {repair_advice(shard.parent)}"
         ) from error
-
-
-def sidecar_text(sidecar: Sidecar) -> str:
-    """The text of a sidecar: JSON, a field a line."""
-    content = asdict(sidecar)
-    fields = (f"{json.dumps(name)}: {json.dumps(content[name])}" for name in sorted(content))
-    return "{\n" + ",\n".join(fields) + "\n}\n"
-
-
-def read_sidecar(shard: Path) -> Sidecar:
-    """The sidecar of a shard.
-
-    Raises:
-      DataError: If there is none, or it is none of this version.
-    """
-    path = sidecar_path(shard)
-    try:
-        return Sidecar(**read_json(path, repair_advice(shard.parent)))
-    except TypeError as error:
-        raise DataError(f"{path}: not a sidecar of this version ({error}).") from error
 
 
 def is_committed(

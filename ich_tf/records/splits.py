@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from ich_tf.errors import InputError
-from ich_tf.labels import ANY, CLASSES
+from ich_tf.labels import ANY
 
 TEST = "test"
 UNLABELLED = "unlabelled"
@@ -106,19 +106,6 @@ def place_patients(
         splits[patient] = split
         counts[split, bleeds] += 1
     return splits
-
-
-def patient_vectors(patients: Iterable[str], labels: np.ndarray) -> dict[str, np.ndarray]:
-    """Patient -> int64 [6], the maximum over the patient's images.
-
-    Args:
-      patients: Each image's patient, n of them.
-      labels: int [n, 6].
-    """
-    vectors: dict[str, np.ndarray] = {}
-    for patient, row in zip(patients, labels, strict=True):
-        vectors[patient] = np.maximum(vectors.get(patient, np.zeros(len(CLASSES), np.int64)), row)
-    return vectors
 
 
 def check_leakage(patients_by_split: Mapping[str, Iterable[str]]) -> None:

@@ -13,6 +13,7 @@ from ich_tf.conversion.verification import verify
 from ich_tf.errors import InputError
 from ich_tf.records import data_files, manifest, shards
 from ich_tf.records.example import decode, encode
+from ich_tf.records.sidecar import read_sidecar
 from ich_tf.records.tfrecord import frame, read_records
 from ich_tf.runtime import files
 
@@ -89,12 +90,12 @@ def test_a_patient_on_two_sides_is_found_in_the_records(data_copy: Path) -> None
         frames.append(frame(encode(replace(decode(payload), patient_key=patient))))
         sizes.append(len(frames[-1]))
     two.write_bytes(b"".join(frames))
-    sidecar = shards.read_sidecar(two)
-    sidecar.sha256, sidecar.num_bytes = files.file_sha256(two), sum(sizes)
-    data_files.sidecar_path(two).write_text(shards.sidecar_text(sidecar))
+    sidecar = read_sidecar(two)
+    sidecar = replace(sidecar, sha256=files.file_sha256(two), num_bytes=sum(sizes))
+    data_files.sidecar_path(two).write_text(sidecar.text())
     data_files.index_path(two).write_text(shards.index_lines(sizes))
-    plan, source = load_plan(data_copy)
-    finish(data_copy, plan, source)
+    plan, _ = load_plan(data_copy)
+    finish(data_copy, plan)
     found = verify(data_copy, full=True)
     assert any(patient in problem.what and problem.file == "the records" for problem in found)
     assert any("differs from the plan in patient_key" in problem.what for problem in found)

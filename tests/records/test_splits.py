@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ich_tf.errors import InputError
-from ich_tf.records.splits import LeakageError, check_leakage, patient_vectors, split_patients
+from ich_tf.records.splits import LeakageError, check_leakage, split_patients
 
 
 def make_patients(count: int, seed: int = 0) -> dict[str, np.ndarray]:
@@ -41,12 +41,6 @@ def test_no_test_set() -> None:
 def test_too_few_patients() -> None:
     with pytest.raises(InputError, match="5 labelled patients cannot make 5 folds"):
         split_patients(make_patients(5), 5, 0.1, 0)
-
-
-def test_patient_vectors_are_maxima() -> None:
-    vectors = patient_vectors(["a", "b", "a"], np.eye(6, dtype=np.int64)[[0, 1, 5]])
-    np.testing.assert_array_equal(vectors["a"], [1, 0, 0, 0, 0, 1])
-    np.testing.assert_array_equal(vectors["b"], [0, 1, 0, 0, 0, 0])
 
 
 def test_leakage_is_found() -> None:

@@ -154,6 +154,7 @@ def _floor_rate(sources: Sequence[Source], config: ConversionConfig) -> float:
 def _conversion_rate(config: ConversionConfig, executor: Any) -> float:
     """Slices a second of a whole conversion, by workers that have started."""
     from ich_tf.conversion.convert import plan_conversion, write_shards
+    from ich_tf.conversion.plan import save_plan
     from ich_tf.conversion.summary import finish
     from ich_tf.dicom.sources import list_sources
 
@@ -165,7 +166,8 @@ def _conversion_rate(config: ConversionConfig, executor: Any) -> float:
         finer = replace(config, shard_mb=_shard_mb(len(sources), config))
         plan, _ = plan_conversion(finer, sources, executor)
         write_shards(plan, plan.shards, sources[0].root, out_dir, executor)
-        finish(out_dir, plan, sources[0].root)
+        save_plan(out_dir, plan, sources[0].root)
+        finish(out_dir, plan)
         return len(sources) / (time.perf_counter() - begun)
 
 

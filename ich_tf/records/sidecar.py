@@ -1,0 +1,87 @@
+"""Sidecar of a shard: a JSON file beside it, and the mark that the shard is committed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from ich_tf.dicom.reasons import Rejection
+from ich_tf.errors import DataError
+from ich_tf.records.data_files import sidecar_path
+from ich_tf.records.manifest import Shard, repair_advice
+from ich_tf.records.statistics import SliceStatistics
+from ich_tf.runtime.files import read_json
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """Description of a committed shard.
+
+    Attributes:
+      name: Name of the TFRecord file.
+      split: `test`, `fold-0` ..., or `unlabelled`.
+      plan_sha256: SHA-256 of the shard's part of the plan.
+      sources_sha256: SHA-256 of the stamps of the DICOM files that the shard was made of
+        (`sources.stamps_sha256`).
+      versions: Version of each library that the shard's bytes depend on.
+      num_records: Number of records.
+      num_bytes: Size of the TFRecord file, bytes.
+      sha256: SHA-256 of the TFRecord file, hexadecimal.
+      statistics: Statistics of the stored slices; in the file its fields are the sidecar's own.
+      quarantine: Slices that were left out, with their reasons.
+    """
+
+    name: str
+    split: str
+    plan_sha256: str
+    sources_sha256: str
+    versions: Mapping[str, str]
+    num_records: int
+    num_bytes: int
+    sha256: str
+    statistics: SliceStatistics
+    quarantine: tuple[Rejection, ...]
+
+    def shard(self, folder: Path) -> Shard:
+        """The shard in a folder that the sidecar describes."""
+        return Shard(
+            path=folder / self.name,
+            split=self.split,
+            num_records=self.num_records,
+            num_bytes=self.num_bytes,
+            sha256=self.sha256,
+            label_counts=self.statistics.label_counts,
+        )
+
+    def text(self) -> str:
+        """Content of the sidecar's file: JSON, a field per line, sorted by name."""
+        content = {**vars(self), **vars(self.statistics)}
+        del content["statistics"]
+        content["quarantine"] = [asdict(rejection) for rejection in self.quarantine]
+        lines = (f"{json.dumps(name)}: {json.dumps(content[name])}" for name in sorted(content))
+        return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def read_sidecar(shard: Path) -> Sidecar:
+    """Reads the sidecar of a shard.
+
+    Args:
+      shard: Path of the TFRecord file.
+
+    Raises:
+      DataError: If there is no sidecar, or it is not one of this version.
+    """
+    path = sidecar_path(shard)
+    content = read_json(path, repair_advice(shard.parent))
+    try:
+        statistics = {field.name: content.pop(field.name) for field in fields(SliceStatistics)}
+        for name in ("label_counts", "hu_histogram"):
+            statistics[name] = tuple(statistics[name])
+        quarantine = tuple(Rejection(**line) for line in content.pop("quarantine"))
+        return Sidecar(**content, statistics=SliceStatistics(**statistics), quarantine=quarantine)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{path}: not a sidecar of this version ({error!r}). {repair_advice(shard.parent)}"
+        ) from error
