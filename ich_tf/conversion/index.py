@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from ich_tf.conversion.matching import LabelMatcher, Labels
 from ich_tf.dicom import series
 from ich_tf.dicom.crop import Box, series_boxes
-from ich_tf.dicom.header_scan import read_each
-from ich_tf.dicom.reader import Header
+from ich_tf.dicom.header import Header
+from ich_tf.dicom.header_scan import scan_headers
 from ich_tf.dicom.reasons import Reason, Rejection
 from ich_tf.dicom.sources import Source
 from ich_tf.runtime.executors.base import Executor
@@ -111,7 +111,7 @@ def index(
     rejections: list[Rejection] = []
     if labels is not None:
         labels.see(sources)
-    for one in read_each(sources, executor, crop):
+    for one in scan_headers(sources, executor, crop):
         if isinstance(one, Rejection):
             rejections.append(one)
             continue

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from ich_tf.conversion.pseudonyms import pseudonym
-from ich_tf.dicom.reader import Header
+from ich_tf.dicom.header import Header
 from ich_tf.dicom.reasons import Reason, Rejection
 from ich_tf.dicom.sources import Source
 from ich_tf.labels import read_labels_and_conflicts

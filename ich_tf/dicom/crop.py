@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 import cv2
 import numpy as np
 
-from ich_tf.dicom.reader import Header
+from ich_tf.dicom.header import Header
 from ich_tf.dicom.reasons import DicomError, Reason
 
 # Top, left, rows, columns; empty for the whole image.

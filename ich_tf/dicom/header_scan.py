@@ -1,4 +1,4 @@
-"""Headers of many files, read by workers: slices, and inputs that are left out."""
+"""Headers of many files, read by the workers of an executor."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ich_tf.dicom.crop import Box, head_box
-from ich_tf.dicom.reader import Header, read_headers, read_slice
+from ich_tf.dicom.header import Header
+from ich_tf.dicom.reader import read_headers, read_slice
 from ich_tf.dicom.reasons import DicomError, Reason, Rejection
 from ich_tf.dicom.sources import Source
 from ich_tf.runtime.executors.base import Executor
 
 
 @dataclass(frozen=True, slots=True)
-class IndexEntry:
-    """A slice as a worker finds it.
+class ScannedHeader:
+    """The header of one slice, and the file that it was read from.
 
     Attributes:
-      source: Its file; frames of one file share it.
-      header: Where it is in its series.
-      crop: The box of its own head; empty for none.
+      source: The file; frames of a multi-frame file share it.
+      header: Identifiers and geometry of the slice.
+      crop: Box of the head in this slice alone; empty if there is none, or none was looked for.
     """
 
     source: Source
@@ -29,26 +30,38 @@ class IndexEntry:
     crop: Box = ()
 
 
-def read_each(
+def scan_headers(
     sources: Sequence[Source], executor: Executor, crop: str = "none"
-) -> Iterator[IndexEntry | Rejection]:
-    """Every slice of every file, and the files that have none, in the order of `sources`.
+) -> Iterator[ScannedHeader | Rejection]:
+    """Reads the headers of all files.
 
-    With `crop="head"` every file is read whole, to find its head; the boxes are the slices' own.
+    Args:
+      sources: The files.
+      executor: Executor whose workers read them.
+      crop: `head` to find the box of the head in each slice, for which files are read whole; else
+        `none`.
+
+    Yields:
+      Every slice, and every file that has none, in the order of `sources`.
     """
-    read = functools.partial(read_entries, find_head=crop == "head")
-    for found in executor.map(read, sources, "index"):
-        yield from found
+    scan = functools.partial(scan_file, find_head=crop == "head")
+    for headers in executor.map(scan, sources, "index"):
+        yield from headers
 
 
-def read_entries(source: Source, find_head: bool = False) -> Sequence[IndexEntry | Rejection]:
-    """The headers of one file's slices, or why it has none. Runs in a worker.
+def scan_file(source: Source, find_head: bool = False) -> Sequence[ScannedHeader | Rejection]:
+    """Reads the headers of one file's slices. Runs in a worker.
 
-    With `find_head` the entries carry their own slice's box; without, none.
+    Args:
+      source: The file.
+      find_head: Whether to read the pixels, too, and find the box of the head in each slice.
+
+    Returns:
+      A header for each slice, or a single rejection.
     """
     try:
         if find_head:
-            return _entries_with_heads(source)
+            return _headers_with_heads(source)
         if source.root.is_dir():
             with open(source.root / source.name, "rb") as file:
                 headers = read_headers(file)
@@ -58,16 +71,16 @@ def read_entries(source: Source, find_head: bool = False) -> Sequence[IndexEntry
         return [Rejection(source.name, "index", error.reason.value, str(error))]
     except OSError as error:
         return [Rejection(source.name, "index", Reason.UNREADABLE.value, f"{error}.")]
-    return [IndexEntry(source, header) for header in headers]
+    return [ScannedHeader(source, header) for header in headers]
 
 
-def _entries_with_heads(source: Source) -> list[IndexEntry]:
+def _headers_with_heads(source: Source) -> list[ScannedHeader]:
     data = source.read()
-    entries = []
+    headers = []
     for header in read_headers(io.BytesIO(data)):
         try:
             box = head_box(read_slice(data, header.frame).hu, header.spacing_mm)
         except DicomError:
-            box = ()  # it is quarantined when its turn to be written comes
-        entries.append(IndexEntry(source, header, box))
-    return entries
+            box = ()  # the slice is quarantined when it is to be written
+        headers.append(ScannedHeader(source, header, box))
+    return headers

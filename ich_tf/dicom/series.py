@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from ich_tf.dicom.reader import Header
+from ich_tf.dicom.header import Header
 
 
 class HasHeader(Protocol):

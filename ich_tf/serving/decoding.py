@@ -21,7 +21,8 @@ import cv2
 import numpy as np
 
 from ich_tf.dicom.crop import Box, head_box
-from ich_tf.dicom.reader import MAX_SIDE, Header, read_slices
+from ich_tf.dicom.header import MAX_SIDE, Header
+from ich_tf.dicom.reader import read_slices
 from ich_tf.dicom.reasons import DicomError, Reason
 from ich_tf.runtime.sandbox import Handler, Sandbox, SandboxDied
 from ich_tf.serving.limits import MIB, Limits

@@ -13,7 +13,8 @@ from ich_tf.conversion.convert import convert
 from ich_tf.conversion.plan import load_plan
 from ich_tf.conversion.verification import verify
 from ich_tf.dicom.crop import cut, head_box, series_boxes
-from ich_tf.dicom.reader import Header, read_slice
+from ich_tf.dicom.header import Header
+from ich_tf.dicom.reader import read_slice
 from ich_tf.dicom.reasons import DicomError, Reason
 from ich_tf.errors import InputError
 from ich_tf.evaluation.config import EvaluateConfig

@@ -200,7 +200,7 @@ def test_real_transfer_syntaxes(real_dicom: Path) -> None:
 def test_damaged_files_of_every_kind() -> None:
     """900 of them: no crash, no hang, no flood of memory, a reason or pydicom's pixels."""
     done = subprocess.run(
-        [sys.executable, ROOT / "tests/fuzz_dicom.py", "0", "900"],
+        [sys.executable, ROOT / "tests/support/fuzz_dicom.py", "0", "900"],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ich_tf.dicom import reader
+from ich_tf.dicom import parser
 from ich_tf.dicom.fast_parser import PIXEL_DATA, read_plain
+from ich_tf.dicom.reader import read_headers
 from tests.support.dicom_files import make_dicom, make_enhanced, rewrite
 from tests.support.fuzz_dicom import good_files, result
 
@@ -18,13 +19,13 @@ STORED = np.arange(64 * 48, dtype=np.int16).reshape(64, 48) - 500
 
 
 def is_plain(data: bytes) -> bool:
-    return read_plain(data, reader._TAGS, with_pixels=True) is not None
+    return read_plain(data, parser.TAGS, with_pixels=True) is not None
 
 
 def assert_as_pydicom(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     found = result(data)
     with monkeypatch.context() as patch:
-        patch.setattr(reader, "read_plain", lambda *_, **__: None)
+        patch.setattr(parser, "read_plain", lambda *_, **__: None)
         assert result(data) == found
 
 
@@ -64,7 +65,7 @@ def test_what_is_not_plain_is_left_alone() -> None:
 
 def test_enhanced_files_go_to_pydicom() -> None:
     data = make_enhanced(np.stack([STORED, STORED + 1]))
-    assert len(reader.read_headers(io.BytesIO(data))) == 2
+    assert len(read_headers(io.BytesIO(data))) == 2
 
 
 def test_both_ways_give_one_result(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,8 @@ import pydicom
 import pytest
 from pydicom.dataelem import RawDataElement
 
-from ich_tf.dicom.reader import MAX_INFLATED_BYTES, read_headers, read_slice, read_slices
+from ich_tf.dicom.parser import MAX_INFLATED_BYTES
+from ich_tf.dicom.reader import read_headers, read_slice, read_slices
 from ich_tf.dicom.reasons import DicomError, Reason, Repair
 from tests.support.dicom_files import make_dicom, make_enhanced, rewrite
 

@@ -4,7 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ich_tf.dicom.reader import Header, read_headers
+from ich_tf.dicom.header import Header
+from ich_tf.dicom.reader import read_headers
 from ich_tf.dicom.series import group_by_series, order, position_along, series_normal
 
 

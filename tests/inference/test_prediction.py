@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ich_tf.dicom.reader import Header
+from ich_tf.dicom.header import Header
 from ich_tf.inference.calibration import calibrate
 from ich_tf.inference.config import CalibrateConfig, PredictConfig
 from ich_tf.inference.prediction.predict import predict

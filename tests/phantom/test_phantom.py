@@ -12,7 +12,8 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from ich_tf.dicom import series
-from ich_tf.dicom.reader import Header, read_headers, read_slice
+from ich_tf.dicom.header import Header
+from ich_tf.dicom.reader import read_headers, read_slice
 from ich_tf.dicom.reasons import Repair
 from ich_tf.errors import ConfigError, InputError
 from ich_tf.labels import CLASSES, SUBTYPES, read_labels, read_submission

@@ -1,10 +1,10 @@
 """Damages good DICOM files, reads them, and prints what came of it as JSON.
 
-  python tests/fuzz_dicom.py SEED COUNT
+  python tests/support/fuzz_dicom.py SEED COUNT
 
 A process of its own: its peak memory is that of reading, and a crash would be seen. The slowest
 file, the peak and the outcomes are printed; a slice whose pixels are not pydicom's is an outcome
-of its own, which the test does not allow. Neither is a file that `plain` reads unlike pydicom.
+of its own, which the test does not allow. Neither is a file that `fast_parser` reads differently.
 """
 
 import io
@@ -102,7 +102,7 @@ def pydicoms_hu(data: bytes, one: Slice) -> np.ndarray | None:
 def outcome(data: bytes) -> str:
     """A reason code, `slice`, or what is wrong."""
     found = result(data)
-    with mock.patch("ich_tf.dicom.reader.read_plain", return_value=None):
+    with mock.patch("ich_tf.dicom.parser.read_plain", return_value=None):
         if result(data) != found:
             return "another result than by pydicom"
     return check(data)

@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def _print_stages(sources: Sequence[Source]) -> None:
-    from ich_tf.dicom.header_scan import read_entries
+    from ich_tf.dicom.header_scan import scan_file
     from ich_tf.dicom.reader import read_slice
     from ich_tf.records.images import encode_image
     from ich_tf.records.tfrecord import frame
@@ -79,7 +79,7 @@ def _print_stages(sources: Sequence[Source]) -> None:
     windows = preset_windows(_WINDOWS)
     some = sources[:100]
     print("\nms a slice, one core")
-    _stage("index", some, read_entries)
+    _stage("index", some, scan_file)
     data = _stage("read", some, lambda source: source.read())
     _stage("sha256", data, lambda one: hashlib.sha256(one).digest())
     slices = _stage("parse to HU", data, read_slice)

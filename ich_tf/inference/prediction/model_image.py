@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ich_tf.dicom.crop import Box, cut
-from ich_tf.dicom.reader import Header, read_slices
+from ich_tf.dicom.header import Header
+from ich_tf.dicom.reader import read_slices
 from ich_tf.dicom.reasons import DicomError
 from ich_tf.dicom.sources import Source
 from ich_tf.windows import apply_windows, preset_windows, store_hu

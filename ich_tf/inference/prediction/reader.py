@@ -9,8 +9,8 @@ import numpy as np
 
 from ich_tf.dicom import series
 from ich_tf.dicom.crop import Box
-from ich_tf.dicom.header_scan import IndexEntry, read_each
-from ich_tf.dicom.reader import Header
+from ich_tf.dicom.header import Header
+from ich_tf.dicom.header_scan import ScannedHeader, scan_headers
 from ich_tf.dicom.sources import Source
 from ich_tf.inference.prediction.model_image import ReadSlice, ReadTask, read_task
 from ich_tf.inference.prediction.store import PredictionStore
@@ -91,8 +91,8 @@ class Reader:
     def _look(self) -> Iterator[tuple[int, Header, Box]]:
         """Every slice of every file, once, before the first is predicted."""
         places = {source: place for place, source in enumerate(self.sources)}
-        for one in read_each(self.sources, self._executor, self.predictor.crop):
-            if isinstance(one, IndexEntry):
+        for one in scan_headers(self.sources, self._executor, self.predictor.crop):
+            if isinstance(one, ScannedHeader):
                 yield places[one.source], one.header, one.crop
 
     def read(

@@ -18,7 +18,7 @@ import numpy as np
 
 from ich_tf.dicom import series
 from ich_tf.dicom.crop import Box, series_boxes
-from ich_tf.dicom.reader import Header
+from ich_tf.dicom.header import Header
 from ich_tf.labels import ANY, CLASSES
 
 _SECONDS_BETWEEN_COMMITS = 2.0
