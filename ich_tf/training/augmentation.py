@@ -15,14 +15,14 @@ import tensorflow as tf
 
 from ich_tf.records.input_pipeline import Augment
 from ich_tf.runtime.addons import load_addons
-from ich_tf.training.config import TrainConfig
+from ich_tf.training.config_parts import AugmentationConfig
 from ich_tf.windows import HU_RANGE, STEPS_PER_HU
 
 # Window jitter turns about the brain window, 40 +- 40 HU.
 _JITTER_CENTER_HU, _JITTER_WIDTH_HU = 40.0, 80.0
 
 
-def make_augment(config: TrainConfig) -> Augment | None:
+def make_augment(config: AugmentationConfig) -> Augment | None:
     """What `input_pipeline.train_batches` applies: `augment_batch` of this config.
 
     Returns:
@@ -34,7 +34,7 @@ def make_augment(config: TrainConfig) -> Augment | None:
 
 
 def augment_batch(
-    images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor, config: TrainConfig
+    images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor, config: AugmentationConfig
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Changes each slice by its own random draw.
 
@@ -134,11 +134,11 @@ def mix_up(
     return blend(images), blend(labels)
 
 
-def _moves(config: TrainConfig) -> bool:
+def _moves(config: AugmentationConfig) -> bool:
     return bool(config.flip or config.shift or config.rotate or config.scale)
 
 
-def _move(images: tf.Tensor, seed: tf.Tensor, config: TrainConfig) -> tf.Tensor:
+def _move(images: tf.Tensor, seed: tf.Tensor, config: AugmentationConfig) -> tf.Tensor:
     number = tf.shape(images)[0]
     height, width = images.shape[1], images.shape[2]
     draws = tf.random.stateless_uniform([5, number], seed, minval=-1.0, maxval=1.0)

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import subprocess
 import sys
 from typing import Any
@@ -10,6 +11,7 @@ from ich_tf.errors import ConfigError
 from ich_tf.runtime.command import config_from_flags, define_flags
 from ich_tf.runtime.flagfiles import expand
 from ich_tf.training.config import TrainConfig
+from ich_tf.training.config_parts import PARTS, AugmentationConfig, OptimizerConfig
 from tests.support.commands import Command
 
 RECIPES = [
@@ -44,6 +46,48 @@ def parse(monkeypatch):
 
 def test_every_field_has_help() -> None:
     assert all(field.metadata["help"] for field in dataclasses.fields(TrainConfig))
+
+
+def test_the_fields_are_those_of_the_parts_in_their_order() -> None:
+    names = [field.name for part in PARTS for field in dataclasses.fields(part)]
+    assert names == [field.name for field in dataclasses.fields(TrainConfig)]
+    assert len(set(names)) == len(names) == 52
+    assert list(TrainConfig.HEADINGS.values()) == [part.HEADING for part in PARTS]
+
+
+def test_config_json_is_flat_and_keeps_its_keys() -> None:
+    """A work dir of an earlier version continues."""
+    values = json.loads(TrainConfig().to_json())
+    assert list(values)[:3] == ["data_dir", "work_dir", "overwrite"]
+    assert list(values)[-1] == "tensorboard"
+    assert not any(isinstance(value, dict) for value in values.values())
+
+
+def test_a_part_checks_itself() -> None:
+    assert AugmentationConfig(rotate=15).rotate == 15.0
+    with pytest.raises(ConfigError, match="shift is 1.0; it must be in"):
+        AugmentationConfig(shift=1.0)
+    with pytest.raises(ConfigError, match="optimizer is 'adamw'; it must be another"):
+        OptimizerConfig(optimizer="adamw", lookahead=True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "value"),
+    [
+        ({"backbone": "bigru", "weights": "none"}, "flip", True),
+        ({"backbone": "bigru", "weights": "none"}, "sequence", "transformer"),
+        ({"backbone": "transformer", "weights": "none"}, "freeze_bn", True),
+        ({"sequence": "bigru"}, "neighbours", 3),
+        ({"sequence": "transformer"}, "mixup", 0.2),
+        ({"sequence": "bigru"}, "negative_fraction", 0.5),
+    ],
+)
+def test_options_for_other_training_examples_keep_their_defaults(
+    kind: dict[str, Any], field: str, value: Any
+) -> None:
+    TrainConfig(**kind)
+    with pytest.raises(ConfigError, match=f"^{field} is .*; it must be .* with --"):
+        TrainConfig(**kind, **{field: value})
 
 
 def test_defaults_are_the_resnet50_recipe(
