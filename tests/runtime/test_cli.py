@@ -12,7 +12,7 @@ from ich_tf.conversion.config import ConversionConfig
 from ich_tf.inference.config import PredictConfig
 from ich_tf.serving.config import ServeConfig
 from ich_tf.training.config import TrainConfig
-from tests.conftest import Command
+from tests.support.commands import Command
 
 
 @pytest.mark.parametrize("flag", ["--help", "help"])

@@ -7,7 +7,7 @@ import pytest
 
 from ich_tf.runtime import help_page
 from ich_tf.runtime.help_page import FlagHelp, describe_flags
-from tests.conftest import Command
+from tests.support.commands import Command
 
 
 def test_examples_in_docstrings_are_true() -> None:
