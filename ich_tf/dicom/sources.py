@@ -1,4 +1,4 @@
-"""Where DICOM files come from: a folder, a zip archive read in place, or a single file."""
+"""DICOM files as inputs: in a folder, in a zip archive that is read in place, or a single one."""
 
 from __future__ import annotations
 
@@ -13,8 +13,12 @@ from pathlib import Path, PurePosixPath
 from ich_tf.dicom.reasons import DicomError, Reason
 from ich_tf.errors import InputError
 
-# A slice has half a megabyte; an archive's directory may lie about what it holds.
+# A slice has half a megabyte; an archive's directory may claim any size.
 MAX_FILE_BYTES = 256 * 2**20
+# Files that systems leave beside others, in any spelling of upper and lower case; DICOMDIR is the
+# index of a disc. Hidden files and folders, AppleDouble's `._*` among them, are clutter as well.
+_CLUTTER_FILES = ("DICOMDIR", "THUMBS.DB", "DESKTOP.INI")
+_CLUTTER_FOLDER = "__MACOSX"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +26,8 @@ class Source:
     """One file, readable from any process.
 
     Attributes:
-      root: The folder, or the zip archive.
-      name: Path within it, with forward slashes.
+      root: Path of the folder or zip archive that holds the file.
+      name: Path of the file within `root`, with forward slashes.
     """
 
     root: Path
@@ -35,7 +39,7 @@ class Source:
         return PurePosixPath(self.name).stem
 
     def stamp(self) -> str:
-        """What changes when the file does: its size, and its time or the archive's CRC.
+        """A text that changes with the file: its size, and its time or the archive's CRC.
 
         Raises:
           DicomError: UNREADABLE.
@@ -50,7 +54,7 @@ class Source:
             raise _unreadable(error) from error
 
     def read(self) -> bytes:
-        """The file's bytes.
+        """Reads the file.
 
         Raises:
           DicomError: UNREADABLE or TOO_LARGE.
@@ -75,7 +79,7 @@ class Source:
 
 
 def stamps_sha256(sources: Iterable[Source]) -> str:
-    """The hash of the stamps of files: whether any of them was changed since."""
+    """A hash of the files' stamps, to detect a later change of any of them."""
     digest = hashlib.sha256()
     for source in sources:
         try:
@@ -87,15 +91,15 @@ def stamps_sha256(sources: Iterable[Source]) -> str:
 
 
 def list_sources(path: str | Path) -> list[Source]:
-    """All files of a folder (nested), a zip archive, or a text list, or the one file; by name.
+    """Lists the input files at a path, sorted by name.
 
-    `archive.zip/folder` means the folder of that name in an archive.
+    Clutter (`is_clutter`) is left out. Every other file is listed, whatever its extension: DICOM
+    files often have none.
 
-    A text list (`.txt`) holds a path a line, relative to its own folder; lines that are empty or
-    begin with # are passed over.
-
-    Hidden files, `__MACOSX` and DICOMDIR are left out; everything else is listed, whatever
-    its extension: DICOM files often have none.
+    Args:
+      path: A folder, nested or not; a zip archive; `archive.zip/folder` for a folder in an
+        archive; one file; or a text list (`.txt`) of one path per line, relative to the list's
+        folder. Empty lines and lines that begin with # are skipped.
 
     Raises:
       InputError: If there is no such path, no file in it, or the archive is broken.
@@ -125,15 +129,32 @@ def list_sources(path: str | Path) -> list[Source]:
             f"{path}: no such file or folder. Expected a folder of DICOM files, a zip archive of "
             "them or a folder in one, one DICOM file, or a text file with a path a line."
         )
-    sources = [Source(root, name) for name in sorted(set(names)) if not _is_clutter(name)]
+    sources = [Source(root, name) for name in sorted(set(names)) if not is_clutter(name)]
     if not sources:
         where = path / folder if folder else path
         raise InputError(f"{where}: holds no files. Expected DICOM files.")
     return sources
 
 
+def is_clutter(name: str) -> bool:
+    """Whether a file is no input by its name: hidden, of macOS or Windows, or a DICOMDIR.
+
+    Args:
+      name: Path of the file, with forward or backward slashes.
+
+    Example:
+      >>> [is_clutter(name) for name in ("a/Thumbs.db", "__MACOSX/._a", "a/.git/b", "../a.dcm")]
+      [True, True, True, False]
+    """
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    return bool(parts) and (
+        parts[-1].upper() in _CLUTTER_FILES
+        or any(part == _CLUTTER_FOLDER or (part[0] == "." and part != "..") for part in parts)
+    )
+
+
 def _in_archive(path: Path) -> tuple[Path, str]:
-    """`archive.zip/folder` -> the archive and `folder/`; any other path with an empty folder."""
+    """Splits `archive.zip/folder` into the archive and `folder/`; any other path has no folder."""
     for parent in path.parents:
         if parent.is_file():
             if not path.exists() and zipfile.is_zipfile(parent):
@@ -148,7 +169,7 @@ def _is_dicom(path: Path) -> bool:
 
 
 def _read_list(path: Path) -> tuple[Path, list[str]]:
-    """The folder that all files of a list lie in, and their paths within it."""
+    """The common folder of the files in a text list, and their paths within it."""
     try:
         lines = path.read_text("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
@@ -168,15 +189,8 @@ def _read_list(path: Path) -> tuple[Path, list[str]]:
 
 def _unreadable(error: Exception) -> DicomError:
     # The kind of error, not its text, which holds paths.
-    what = getattr(error, "strerror", None) or type(error).__name__
-    return DicomError(Reason.UNREADABLE, f"cannot be read ({what}).")
-
-
-def _is_clutter(name: str) -> bool:
-    parts = PurePosixPath(name).parts
-    return parts[-1] == "DICOMDIR" or any(
-        (part.startswith(".") and part != "..") or part == "__MACOSX" for part in parts
-    )
+    kind = getattr(error, "strerror", None) or type(error).__name__
+    return DicomError(Reason.UNREADABLE, f"cannot be read ({kind}).")
 
 
 @functools.lru_cache(maxsize=4)

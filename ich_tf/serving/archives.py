@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+from ich_tf.dicom.sources import is_clutter
+
 # APPNOTE.TXT 4.3.16, 4.3.15 and 4.3.14: the end record, the locator of its 64-bit form, that form.
 _END = struct.Struct("<4s4H2LH")
 _LOCATOR = struct.Struct("<4sLQL")
@@ -49,15 +51,6 @@ def is_archive(path: Path) -> bool:
     with open(path, "rb") as file:
         start = file.read(132)
     return start.startswith(_STARTS) and start[128:] != b"DICM"
-
-
-def is_clutter(name: str) -> bool:
-    """Whether a file is one that systems leave beside others: hidden, of macOS, a DICOMDIR."""
-    parts = PurePosixPath(name.replace("\\", "/")).parts
-    return bool(parts) and (
-        parts[-1].upper() in ("DICOMDIR", "THUMBS.DB", "DESKTOP.INI")
-        or any(part == "__MACOSX" or (part.startswith(".") and part != "..") for part in parts)
-    )
 
 
 def unpack(
