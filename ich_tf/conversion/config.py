@@ -1,17 +1,17 @@
-"""What to convert, and how: a frozen config, validated at construction."""
+"""Config of a conversion: frozen, and checked when it is made."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ich_tf.errors import ConfigError
 from ich_tf.records.schema import CROPS, ENCODINGS, LOSSY, SCHEMA_VERSION
+from ich_tf.runtime.options import check_options, option, require
 from ich_tf.windows import preset_windows
 
 RUNNERS = ("local", "dask", "beam")
-# A change in any of these is another plan; the others say where and how fast.
+# Options that a plan depends on; the others choose where and how fast the work is done.
 _PLANNED = (
     "image_size",
     "windows",
@@ -23,21 +23,23 @@ _PLANNED = (
     "shard_mb",
 )
 
-# The synthetic patients, which the demo makes.
+# The synthetic patients that the demo makes.
 _DICOM_DIR = "data/phantoms/stage_2_train"
 _LABELS_CSV = "data/phantoms/stage_2_train.csv"
 
 
-def _flag(default: Any, help_text: str, choices: tuple[str, ...] | None = None) -> Any:
-    metadata: dict[str, Any] = {"help": help_text}
-    if choices:
-        metadata["choices"] = choices
-    return field(default=default, metadata=metadata)
-
-
 @dataclass(frozen=True)
 class ConversionConfig:
-    """One conversion; each field is a flag of ich_tf.make_tfrecords, described there."""
+    """Options of a conversion; each is a flag of ich_tf.make_tfrecords, whose help describes it.
+
+    Raises:
+      ConfigError: If an option has a value that is not allowed.
+
+    Example:
+      >>> config = ConversionConfig(dicom_dir="head_ct", labels_csv="", encoding="hu16")
+      >>> config.planned()["encoding"], config.num_folds
+      ('hu16', 5)
+    """
 
     HEADINGS: ClassVar[dict[str, str]] = {
         "dicom_dir": "Files and folder",
@@ -47,107 +49,111 @@ class ConversionConfig:
         "max_bad_fraction": "Safety",
     }
 
-    dicom_dir: str = _flag(
+    dicom_dir: str = option(
         _DICOM_DIR,
-        "Folder (nested, any extension) or zip archive of DICOM files, or one file.",
+        "Folder (nested, any extension) or zip archive of DICOM files, or a single file.",
     )
-    labels_csv: str = _flag(
+    labels_csv: str = option(
         _LABELS_CSV,
-        "RSNA's label CSV (ID,Label; six rows an image). Empty: convert without labels.",
+        "Label CSV in RSNA's format (columns ID,Label; six rows per image). Empty: convert without "
+        "labels.",
     )
-    out_dir: str = _flag("data/tfrecords", "Folder for the shards.")
-    image_size: int = _flag(256, "Rows and columns of the stored images.")
-    windows: tuple[str, ...] = _flag(
+    out_dir: str = option("data/tfrecords", "Folder to write the shards to.")
+    image_size: int = option(256, "Rows and columns of the stored images, px.", within="[16, 4096]")
+    windows: tuple[str, ...] = option(
         ("brain", "subdural", "soft"),
-        "Window presets, one a channel: brain, subdural, soft, stroke, bone.",
+        "Window presets, one per channel: brain, subdural, soft, stroke, bone.",
     )
-    crop: str = _flag(
+    crop: str = option(
         "none",
-        "head: cut every series to its head before resizing. Reads every file twice.",
+        "head: crop every series to the head before resizing, which reads every file twice.",
         CROPS,
     )
-    encoding: str = _flag(
+    encoding: str = option(
         "png",
-        "Image format of the records: png and raw hold the windows, hu16 holds Hounsfield units, "
-        "and the model applies the windows; jpeg holds windows with losses.",
+        "Image format of the records: png and raw hold the windows, hu16 holds Hounsfield units "
+        "to which the model applies the windows, jpeg holds the windows with losses.",
         ENCODINGS,
     )
-    allow_lossy: bool = _flag(False, "Allow --encoding=jpeg, which changes grey values.")
-    num_folds: int = _flag(5, "Folds of patients for cross-validation, 2 or more.")
-    test_fraction: float = _flag(0.1, "Share of the patients held out as the test split.")
-    seed: int = _flag(0, "Of the splits and of the order of series.")
-    shard_mb: int = _flag(128, "Size of a shard to aim at, MiB.")
-    num_workers: int = _flag(0, "Processes; 0 means one per core.")
-    runner: str = _flag("local", "Where the work is done.", RUNNERS)
-    dask_scheduler: str = _flag("", "For --runner=dask: the scheduler, tcp://HOST:8786.")
-    beam_args: tuple[str, ...] = _flag(
-        (), "For --runner=beam: Beam's own flags, as --runner=DirectRunner, with commas between."
+    allow_lossy: bool = option(False, "Allow --encoding=jpeg, which changes grey values.")
+    num_folds: int = option(
+        5, "Number of folds of patients for cross-validation.", within="[2, inf)"
     )
-    max_bad_fraction: float = _flag(
-        0.01, "Exit with 1 if more than this share of the inputs could not be converted."
+    test_fraction: float = option(
+        0.1, "Share of the patients held out as the test split.", within="[0, 1)"
     )
-    verify: str = _flag(
+    seed: int = option(
+        0, "Seed of the splits and of the order of series.", within=f"[0, {2**32 - 1}]"
+    )
+    shard_mb: int = option(128, "Size to aim at for a shard, MiB.", within="[1, inf)")
+    num_workers: int = option(
+        0, "Number of worker processes; 0 for one per core.", within="[0, inf)"
+    )
+    runner: str = option("local", "Where the work is done.", RUNNERS)
+    dask_scheduler: str = option(
+        "", "Address of the scheduler for --runner=dask, such as tcp://HOST:8786."
+    )
+    beam_args: tuple[str, ...] = option(
+        (), "Flags of Beam for --runner=beam, such as --runner=DirectRunner, separated by commas."
+    )
+    max_bad_fraction: float = option(
+        0.01,
+        "Largest share of the inputs that may be left out; above it the exit code is 1.",
+        within="[0, 1]",
+    )
+    verify: str = option(
         "size",
-        "What makes a shard of an earlier run count as done: its size, or its full hash too.",
+        "Check by which a shard of an earlier run counts as finished: its size, or its size and "
+        "hash (full).",
         ("size", "full"),
     )
-    hash_key_file: str = _flag(
+    hash_key_file: str = option(
         "",
-        "File with a secret: ids that are not RSNA's are stored as HMACs under it. Empty: a "
-        "public key, under which known ids can be recognised.",
+        "File with a secret, at least 16 bytes: ids that are not RSNA's are stored as HMACs under "
+        "it. Empty: a public key, under which known ids can be recognised.",
     )
-    dry_run: bool = _flag(
+    dry_run: bool = option(
         False,
-        "Write nothing; say what would be written, how long it takes, how much disk, and which "
-        "decoders are missing.",
+        "Write nothing; print what would be written, the time, the disk space and the missing "
+        "decoders.",
     )
-    overwrite: bool = _flag(False, "Replace the conversion that stands in --out_dir.")
+    overwrite: bool = option(False, "Replace the conversion that is stored in --out_dir.")
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "windows", tuple(self.windows))
-        object.__setattr__(self, "beam_args", tuple(self.beam_args))
+        check_options(self)
         preset_windows(self.windows)
-        self._check("image_size", 16 <= self.image_size <= 4096, "16 to 4096")
-        self._check("crop", self.crop in CROPS, " or ".join(CROPS))
-        self._check("encoding", self.encoding in ENCODINGS, " or ".join(ENCODINGS))
-        self._check(
-            "encoding",
+        require(
             self.allow_lossy or self.encoding not in LOSSY,
-            "a lossless format, or --allow_lossy with it",
+            "encoding",
+            self.encoding,
+            "a lossless format, or --allow_lossy must be given with it",
         )
-        self._check("num_folds", self.num_folds >= 2, "2 or more")
-        self._check("test_fraction", 0 <= self.test_fraction < 1, "at least 0 and below 1")
-        self._check("seed", 0 <= self.seed < 2**32, "0 to 2**32 - 1")
-        self._check("shard_mb", self.shard_mb >= 1, "1 or more")
-        self._check("num_workers", self.num_workers >= 0, "0 or more")
-        self._check("runner", self.runner in RUNNERS, " or ".join(RUNNERS))
-        self._check(
-            "dask_scheduler",
+        require(
             bool(self.dask_scheduler) == (self.runner == "dask"),
-            "an address with --runner=dask, and nothing otherwise",
+            "dask_scheduler",
+            self.dask_scheduler,
+            "an address with --runner=dask, and empty otherwise",
         )
-        self._check(
-            "beam_args",
+        require(
             not self.beam_args or self.runner == "beam",
-            "nothing without --runner=beam",
+            "beam_args",
+            self.beam_args,
+            "empty without --runner=beam",
         )
-        self._check("max_bad_fraction", 0 <= self.max_bad_fraction <= 1, "0 to 1")
-        self._check("verify", self.verify in ("size", "full"), "size or full")
         # A forgotten flag must not give someone's files the labels of the synthetic patients.
-        self._check(
-            "labels_csv",
+        require(
             self.labels_csv != _LABELS_CSV or Path(self.dicom_dir) == Path(_DICOM_DIR),
-            f"the label CSV of {self.dicom_dir}, or nothing (--labels_csv=) to convert without "
+            "labels_csv",
+            self.labels_csv,
+            f"the label CSV of {self.dicom_dir}, or empty (--labels_csv=) to convert without "
             "labels",
         )
-        self._check("dicom_dir", bool(self.dicom_dir), "a folder, a zip archive or a file")
-        self._check("out_dir", bool(self.out_dir), "a folder")
-
-    def _check(self, name: str, valid: bool, expected: str) -> None:
-        if not valid:
-            raise ConfigError(f"{name} is {getattr(self, name)!r}; expected {expected}.")
+        require(
+            bool(self.dicom_dir), "dicom_dir", self.dicom_dir, "a folder, a zip archive or a file"
+        )
+        require(bool(self.out_dir), "out_dir", self.out_dir, "a folder")
 
     def planned(self) -> dict[str, Any]:
-        """What the shards' bytes depend on, for the plan and the manifest."""
+        """The options that the bytes of the shards depend on, as plan and manifest store them."""
         content = {name: getattr(self, name) for name in _PLANNED}
         return {**content, "windows": list(self.windows), "schema_version": SCHEMA_VERSION}

@@ -12,7 +12,8 @@ from ich_tf import errors
 from ich_tf.conversion.config import ConversionConfig
 from ich_tf.conversion.index import SliceIndex, index
 from ich_tf.conversion.matching import LabelMatcher
-from ich_tf.conversion.plan import Plan, PlannedShard, load_plan, make_plan, save_plan
+from ich_tf.conversion.plan import Plan, PlannedShard, load_plan, save_plan
+from ich_tf.conversion.planning import make_plan
 from ich_tf.conversion.pseudonyms import read_hash_key
 from ich_tf.conversion.runners import make_executor
 from ich_tf.conversion.summary import ConversionResult, finish

@@ -1,0 +1,187 @@
+"""Making a plan: orders the series, splits the patients, fills the shards."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from ich_tf.conversion.config import ConversionConfig
+from ich_tf.conversion.index import IndexedSlice, SliceIndex
+from ich_tf.conversion.plan import Plan, PlannedSeries, PlannedShard, PlannedSlice
+from ich_tf.conversion.pseudonyms import pseudonym
+from ich_tf.dicom import series
+from ich_tf.records import splits
+from ich_tf.records.data_files import shard_name
+from ich_tf.records.manifest import image_shape
+
+_LOG = logging.getLogger(__name__)
+# Measured on a real series: a windowed head compresses to a quarter of its raw bytes.
+_BYTES_PER_PIXEL = {"png": 0.25, "raw": 1.0, "hu16": 1.0, "jpeg": 0.17}
+
+
+def make_plan(
+    slices: SliceIndex,
+    config: ConversionConfig,
+    hash_key: bytes = b"",
+    previous: Plan | None = None,
+) -> Plan:
+    """Plans a conversion.
+
+    Args:
+      slices: Index of the slices to convert.
+      config: Config of the conversion.
+      hash_key: Secret under which ids other than RSNA's are hashed; empty for the public key.
+      previous: Plan of an earlier run with the same config. Its patients keep their splits and
+        its series their shards, so that few shards have to be written again.
+
+    Returns:
+      The plan, without rejections and number of inputs; without shards if there are no slices.
+
+    Raises:
+      LeakageError: If a patient is in two splits.
+      InputError: If there are too few patients for the folds.
+    """
+    series_of: dict[str, list[PlannedSeries]] = {}
+    labels: dict[str, list[np.ndarray]] = {}
+    for ids, members in slices.by_series():
+        patient, study, key = (pseudonym(identifier, hash_key) for identifier in ids)
+        planned = _plan_series((patient, study, key), members, hash_key)
+        series_of.setdefault(patient, []).append(planned)
+        rows = [slice_.labels for slice_ in members if slice_.labels is not None]
+        if rows:
+            labels.setdefault(patient, []).append(np.max(rows, axis=0))
+    if not series_of:
+        return Plan(config.planned(), (), {})
+    patients: dict[str, list[str]] = {}
+    for patient, split in _split_patients(series_of, labels, config, previous).items():
+        patients.setdefault(split, []).append(patient)
+    shards: list[PlannedShard] = []
+    for split in sorted(patients):
+        patients[split].sort()
+        members_of_split = [
+            planned for patient in patients[split] for planned in series_of[patient]
+        ]
+        stored = [shard for shard in previous.shards if shard.split == split] if previous else []
+        if stored:
+            shards += _refill_shards(split, members_of_split, config, stored)
+        else:
+            shards += _fill_shards(split, members_of_split, config)
+    _check_leakage(shards)
+    return Plan(config.planned(), tuple(shards), patients)
+
+
+def _check_leakage(shards: Iterable[PlannedShard]) -> None:
+    patients: dict[str, set[str]] = {}
+    for shard in shards:
+        patients.setdefault(shard.split, set()).update(planned.keys[0] for planned in shard.series)
+    splits.check_leakage(patients)
+
+
+def _plan_series(
+    keys: tuple[str, str, str], members: Sequence[IndexedSlice], hash_key: bytes
+) -> PlannedSeries:
+    """The slices of a series, in order, as records to write."""
+    normal = series.series_normal([slice_.header for slice_ in members])
+    rows = [
+        # The id is the one under which the labels were found, so that records join to the CSV.
+        PlannedSlice(
+            name=slice_.name,
+            source_id=pseudonym(slice_.image_id, hash_key),
+            patient_key=keys[0],
+            study_key=keys[1],
+            series_key=keys[2],
+            slice_index=position,
+            num_slices=len(members),
+            z_mm=series.position_along(slice_.header, normal),
+            labels=slice_.labels,
+            frame=slice_.header.frame,
+            crop=slice_.crop,
+        )
+        for position, slice_ in enumerate(members)
+    ]
+    return PlannedSeries.pack(keys, rows)
+
+
+def _split_patients(
+    patients: Iterable[str],
+    labels: Mapping[str, Sequence[np.ndarray]],
+    config: ConversionConfig,
+    previous: Plan | None,
+) -> dict[str, str]:
+    """Split of each patient."""
+    if not labels:
+        return dict.fromkeys(sorted(patients), splits.UNLABELLED)
+    vectors = {patient: np.max(labels[patient], axis=0) for patient in patients}
+    num_folds, test_fraction = config.num_folds, config.test_fraction
+    if previous is None:
+        return splits.split_patients(vectors, num_folds, test_fraction, config.seed)
+    known = {patient: split for split, keys in previous.patients.items() for patient in keys}
+    return splits.place_patients(vectors, known, num_folds, test_fraction)
+
+
+def _fill_shards(
+    split: str, members: list[PlannedSeries], config: ConversionConfig
+) -> list[PlannedShard]:
+    """Deals whole series to shards of about equal size, in an order that the seed determines."""
+    num_slices = sum(planned.num_slices for planned in members)
+    count = max(1, round(num_slices * _record_bytes(config) / (config.shard_mb * 2**20)))
+    count = min(count, len(members))
+    bins: list[list[PlannedSeries]] = [[] for _ in range(count)]
+    num_dealt = 0
+    for planned in _mixed(members, config.seed):
+        bins[min(num_dealt * count // num_slices, count - 1)].append(planned)
+        num_dealt += planned.num_slices
+    bins = [contents for contents in bins if contents]
+    return [
+        PlannedShard(shard_name(split, i, len(bins)), split, tuple(contents))
+        for i, contents in enumerate(bins)
+    ]
+
+
+def _refill_shards(
+    split: str,
+    members: list[PlannedSeries],
+    config: ConversionConfig,
+    stored: Sequence[PlannedShard],
+) -> list[PlannedShard]:
+    """Leaves series in their shards; each new series goes to the smallest shard at that moment."""
+    home = {planned.keys: shard.name for shard in stored for planned in shard.series}
+    bins: dict[str, list[PlannedSeries]] = {shard.name: [] for shard in stored}
+    sizes = dict.fromkeys(bins, 0)
+    # Series with a home first: all sizes are known before the first new series is placed.
+    ordered = _mixed(members, config.seed)
+    for planned in sorted(ordered, key=lambda planned: planned.keys not in home):
+        name = home.get(planned.keys) or min(sizes, key=lambda name: (sizes[name], name))
+        bins[name].append(planned)
+        sizes[name] += planned.num_slices
+    largest = max(sizes.values()) * _record_bytes(config) / 2**20
+    if largest > 2 * config.shard_mb:
+        _LOG.info(
+            "a shard of %s has grown to about %.0f MiB; --overwrite deals the series anew",
+            split,
+            largest,
+        )
+    return [
+        PlannedShard(name, split, tuple(_mixed(contents, config.seed)))
+        for name, contents in bins.items()
+        if contents
+    ]
+
+
+def _record_bytes(config: ConversionConfig) -> float:
+    """Expected size of a record, bytes."""
+    rows, columns, channels = image_shape(config.image_size, config.windows, config.encoding)
+    return rows * columns * channels * _BYTES_PER_PIXEL[config.encoding]
+
+
+def _mixed(members: Sequence[PlannedSeries], seed: int) -> list[PlannedSeries]:
+    """Series in the order of a hash, in which each keeps its place when others come or go."""
+
+    def place(planned: PlannedSeries) -> str:
+        _, study_key, series_key = planned.keys
+        return hashlib.sha256(f"{seed}/{series_key}/{study_key}".encode()).hexdigest()
+
+    return sorted(members, key=place)
