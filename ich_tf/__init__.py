@@ -1,7 +1,7 @@
 """Head CT DICOMs to TFRecords, and intracranial hemorrhage classifiers in Keras.
 
-Importing the package, or its rooms labels, dicom, series, windows, splits, shards and
-metrics, loads no TensorFlow.
+Importing ich_tf, ich_tf.labels, ich_tf.windows, ich_tf.dicom, ich_tf.records or ich_tf.metrics
+loads no TensorFlow.
 """
 
 __version__ = "0.1.0"

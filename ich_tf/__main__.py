@@ -1,4 +1,4 @@
-"""The console command `ich-tf`, and `python -m ich_tf`: every command under one name."""
+"""The console command `ich-tf`, also `python -m ich_tf`, which runs every other command."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import NoReturn
 from ich_tf import __version__
 from ich_tf.runtime import command
 
-# By purpose, each in the order in which they are used.
+# Commands by purpose, in the order of their use.
 GROUPS = {
     "data": ("make_tfrecords", "verify_tfrecords", "inspect_tfrecords"),
     "models": ("train", "calibrate", "evaluate", "extract_features"),
@@ -24,7 +24,7 @@ _MODULES = {name.replace("_", "-"): f"ich_tf.{name}" for names in GROUPS.values(
 
 
 def main() -> NoReturn:
-    """Runs the command that the first argument names, as `python -m ich_tf.<command>` does."""
+    """Runs the command named by the first argument, as `python -m ich_tf.<command>` does."""
     name, rest = (sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else ("--help", [])
     if name in ("--help", "-h", "help"):
         command.show(_help())
@@ -32,15 +32,15 @@ def main() -> NoReturn:
     if name == "--version":
         print(f"ich_tf {__version__}")
         raise SystemExit(0)
-    known = name.replace("_", "-")
-    if known not in _MODULES:
-        near = difflib.get_close_matches(known, _MODULES, 1)
-        hint = f" Did you mean {near[0]}?" if near else ""
+    command_name = name.replace("_", "-")
+    if command_name not in _MODULES:
+        similar = difflib.get_close_matches(command_name, _MODULES, 1)
+        hint = f" Did you mean {similar[0]}?" if similar else ""
         print(f"error: {name} is no command.{hint} See ich-tf --help.", file=sys.stderr)
         raise SystemExit(2)
-    # Defines its flags, and no other command's.
-    module = importlib.import_module(_MODULES[known])
-    sys.argv = [f"ich-tf {known}", *rest]
+    # The import defines flags: only those of the command that runs.
+    module = importlib.import_module(_MODULES[command_name])
+    sys.argv = [f"ich-tf {command_name}", *rest]
     command.run(module.main, module.__doc__)
 
 
@@ -58,9 +58,9 @@ def _help() -> str:
 
 
 def _summary(module: str) -> str:
-    """The first line of a module's docstring. Not imported: that would define its flags."""
+    """First line of a module's docstring, read without an import, which would define flags."""
     spec = importlib.util.find_spec(module)
-    assert spec is not None and spec.origin is not None, "it stands in GROUPS"
+    assert spec is not None and spec.origin is not None, "a module of GROUPS"
     text = ast.get_docstring(ast.parse(Path(spec.origin).read_text("utf-8"))) or ""
     return text.splitlines()[0]
 

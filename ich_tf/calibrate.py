@@ -1,10 +1,12 @@
-"""Fits what follows the logits, on validation patients: calibration, smoothing, thresholds, shares.
+"""Fits calibration, smoothing and operating points on validation patients.
 
   python -m ich_tf.calibrate --data_dir=T --work_dir=W
   python -m ich_tf.calibrate --data_dir=T --members=W1,W2 --work_dir=ENSEMBLE
 
-Writes calibration.json into --work_dir, which evaluate, predict and export then apply. Exit codes:
-0 done; 1 data or a model cannot be used; 2 wrong usage.
+With --members, also the weights of an ensemble. Writes calibration.json into --work_dir, which
+evaluate, predict, export and serve apply.
+
+Exit codes: 0 done; 1 the data or a model cannot be used; 2 wrong usage.
 """
 
 from ich_tf.inference.config import CalibrateConfig
@@ -14,7 +16,7 @@ command.define_flags(CalibrateConfig)
 
 
 def main() -> None:
-    """Flags -> config -> calibration -> a few lines."""
+    """Fits the postprocessing and prints what was chosen."""
     config = command.config_from_flags(CalibrateConfig)
     from ich_tf.inference.calibration import calibrate
 

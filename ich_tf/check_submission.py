@@ -1,9 +1,11 @@
-"""Checks a submission CSV against the sample: ids, their order and number, and values.
+"""Checks a submission CSV against the challenge's sample submission.
 
   python -m ich_tf.check_submission --submission_csv=submission.csv --sample_csv=sample.csv
 
-Exit codes: 0 sound; 1 not, every kind of problem with its number and first row on stderr; 2 wrong
-usage.
+Checked are ids, their order and number, and values.
+
+Exit codes: 0 valid; 1 invalid, with the number and first row of each kind of problem on stderr;
+2 wrong usage.
 """
 
 from __future__ import annotations
@@ -12,16 +14,21 @@ from absl import flags
 
 from ich_tf.runtime import command
 
+command.add_headings({"submission_csv": "Files"})
 _SUBMISSION_CSV = flags.DEFINE_string(
-    "submission_csv", "runs/resnet50/submission.csv", "What ich_tf.predict wrote."
+    "submission_csv",
+    "runs/resnet50/submission.csv",
+    "Submission to check, as ich_tf.predict writes it.",
 )
 _SAMPLE_CSV = flags.DEFINE_string(
-    "sample_csv", "data/phantoms/stage_2_sample_submission.csv", "The challenge's sample."
+    "sample_csv",
+    "data/phantoms/stage_2_sample_submission.csv",
+    "Sample submission of the challenge.",
 )
 
 
 def main() -> None:
-    """Reads both, and says what is wrong."""
+    """Compares both files; raises an error that lists all problems."""
     from ich_tf.errors import InputError
     from ich_tf.inference.prediction.submission import check_submission
 

@@ -1,4 +1,4 @@
-"""The errors a user can cause, and what each command's exit code says of them.
+"""Errors that a user can cause, each with the exit code of a command that raises it.
 
 A message is one paragraph: what was given, what was expected, what to do.
 """
@@ -7,20 +7,20 @@ from __future__ import annotations
 
 
 class InputError(ValueError):
-    """The files given cannot be worked with. Commands exit with 1."""
+    """Input files that cannot be used. Commands exit with 1."""
 
 
 class UsageError(ValueError):
-    """The request itself is wrong, whatever the files hold. Commands exit with 2."""
+    """A request that is wrong, whatever the files hold. Commands exit with 2."""
 
 
 class ConfigError(UsageError):
-    """A field of a config has a value that it cannot take; the message names the field."""
+    """A config field with a value outside its range; the message names the field."""
 
 
-class Terminated(Exception):  # noqa: N818 - no error: it was asked for
-    """The process was told to end, and has saved what it could. Commands exit with 143."""
+class Terminated(Exception):  # noqa: N818 - a request, not an error
+    """The process received SIGTERM and saved its progress. Commands exit with 143."""
 
 
 class DataError(InputError):
-    """A file or folder of a conversion or run: missing, unfinished, damaged, another version."""
+    """A file of a conversion or run that is missing, unfinished, damaged or of another version."""

@@ -1,9 +1,11 @@
-"""Scores a trained model on held-out patients with the challenge's weighted log loss.
+"""Scores a trained model on held-out patients and writes a report.
 
   python -m ich_tf.evaluate --data_dir=T --work_dir=W --split=test --out_dir=E
 
-Writes metrics.json and predictions.csv. Exit codes: 0 done; 1 data or model cannot be used;
-2 wrong usage.
+Scores: weighted log loss, AUC, operating points and calibration, by slice, series and patient.
+Writes metrics.json, predictions.csv, summary.txt, report.html and model_card.md.
+
+Exit codes: 0 done; 1 the data or the model cannot be used; 2 wrong usage.
 """
 
 from ich_tf.evaluation.config import EvaluateConfig
@@ -13,7 +15,7 @@ command.define_flags(EvaluateConfig)
 
 
 def main() -> None:
-    """Flags -> config -> evaluation -> table."""
+    """Evaluates and prints a table of the scores."""
     from ich_tf.evaluation.evaluate import evaluate
 
     print(evaluate(command.config_from_flags(EvaluateConfig)).report())

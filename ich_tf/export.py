@@ -1,10 +1,12 @@
-"""Writes a trained model as a SavedModel: Hounsfield units in, calibrated probabilities out.
+"""Exports a trained model as a SavedModel with calibrated probabilities.
 
   python -m ich_tf.export --work_dir=W --out_dir=E
 
-E/1/ loads in TensorFlow Serving and by tf.saved_model.load, without ich_tf; E/manifest.json says
-what it takes and holds the hash of every file. Research only: not for clinical use. Exit codes: 0
-done; 1 no model, or the version is there already; 2 wrong usage.
+The model takes Hounsfield units. TensorFlow Serving and tf.saved_model.load read E/1/ without
+ich_tf. E/manifest.json describes the input and holds the hash of every file. Research only: not
+for clinical use.
+
+Exit codes: 0 done; 1 no model, or the version exists already; 2 wrong usage.
 """
 
 from ich_tf.inference.config import ExportConfig
@@ -14,7 +16,7 @@ command.define_flags(ExportConfig)
 
 
 def main() -> None:
-    """Flags -> config -> export -> path."""
+    """Exports the model and prints the path of the new version."""
     config = command.config_from_flags(ExportConfig)
     from ich_tf.inference.export import export
 

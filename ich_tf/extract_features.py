@@ -1,10 +1,12 @@
-"""Writes features and logits of every slice, a record a series: what a series model is trained on.
+"""Extracts features of every slice, to train series models on.
 
   python -m ich_tf.train --validation_fold=all --data_dir=T --work_dir=W
   python -m ich_tf.extract_features --data_dir=T --work_dir=W --out_dir=F
 
-No patient's features come from a network that was trained on him. Exit codes: 0 done; 1 data or
-runs cannot be used; 2 wrong usage.
+Writes one record a series, with features and logits. The features of a patient come from a
+network that was not trained on that patient.
+
+Exit codes: 0 done; 1 the data or the runs cannot be used; 2 wrong usage.
 """
 
 from ich_tf.inference.config import ExtractConfig
@@ -14,7 +16,7 @@ command.define_flags(ExtractConfig)
 
 
 def main() -> None:
-    """Flags -> config -> features -> a few lines."""
+    """Extracts the features and prints a summary."""
     config = command.config_from_flags(ExtractConfig)
     from ich_tf.inference.feature_extraction import extract, summary
 

@@ -1,9 +1,10 @@
-"""Traces a slice of a conversion: its record's place and fields, its DICOM file, its picture.
+"""Finds one slice of a conversion: its shard, fields, DICOM file and picture.
 
   python -m ich_tf.inspect_tfrecords --data_dir=T --id=ID
 
-ID is an image id, a SOP instance UID, or a DICOM file's path or name. Exit codes: 0 found; 1 not
-there, or left out of the conversion, with the reason; 2 wrong usage.
+ID is an image id, a SOP Instance UID, or the path or name of a DICOM file.
+
+Exit codes: 0 found; 1 not found, or left out of the conversion, with the reason; 2 wrong usage.
 """
 
 from pathlib import Path
@@ -12,19 +13,24 @@ from absl import flags
 
 from ich_tf.runtime import command
 
-_DATA_DIR = flags.DEFINE_string("data_dir", "data/tfrecords", "Folder of shards.")
-_ID = flags.DEFINE_string("id", "", "Image id, SOP instance UID, or path or name of a file.")
-_OUT_PNG = flags.DEFINE_string(
-    "out_png", "", "The picture to write. Empty: <id>.png in the current folder."
+command.add_headings({"data_dir": "Slice", "out_png": "Output"})
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir", "data/tfrecords", "Folder that ich_tf.make_tfrecords wrote."
 )
+_ID = flags.DEFINE_string("id", "", "Image id, SOP Instance UID, or path or name of a DICOM file.")
 _HASH_KEY_FILE = flags.DEFINE_string(
-    "hash_key_file", "", "The secret of the conversion, to find a slice by its UID."
+    "hash_key_file",
+    "",
+    "File with the secret of the conversion, needed to find a slice by its UID. Empty: none.",
 )
-_JSON = flags.DEFINE_bool("json", False, "Print JSON.")
+_OUT_PNG = flags.DEFINE_string(
+    "out_png", "", "PNG file to write. Empty: <image id>.png in the current folder."
+)
+_JSON = flags.DEFINE_bool("json", False, "Print JSON instead of lines.")
 
 
 def main() -> None:
-    """Flags -> the slice -> lines and a picture."""
+    """Finds the slice, writes its picture and prints its fields."""
     from ich_tf.errors import UsageError
 
     if not _ID.value:
@@ -37,15 +43,15 @@ def main() -> None:
     from ich_tf.conversion.inspection import find_slice
     from ich_tf.conversion.pseudonyms import read_hash_key
 
-    found = find_slice(_DATA_DIR.value, _ID.value, read_hash_key(_HASH_KEY_FILE.value))
-    out_png = Path(_OUT_PNG.value or f"{found.record.source_id.replace('/', '_')}.png")
-    done, data = cv2.imencode(".png", found.picture())
-    assert done
+    slice_ = find_slice(_DATA_DIR.value, _ID.value, read_hash_key(_HASH_KEY_FILE.value))
+    out_png = Path(_OUT_PNG.value or f"{slice_.record.source_id.replace('/', '_')}.png")
+    is_encoded, data = cv2.imencode(".png", slice_.picture())
+    assert is_encoded
     out_png.write_bytes(data.tobytes())
     if _JSON.value:
-        print(json.dumps({**found.describe(), "picture": str(out_png)}, indent=1))
+        print(json.dumps({**slice_.describe(), "picture": str(out_png)}, indent=1))
     else:
-        print(f"{found.report()}\n{'picture':<16} {out_png}")
+        print(f"{slice_.report()}\n{'picture':<16} {out_png}")
 
 
 if __name__ == "__main__":

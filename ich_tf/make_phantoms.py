@@ -1,14 +1,15 @@
-"""Writes synthetic head CT studies with bleeds, in RSNA's layout.
+"""Writes synthetic head CT studies in the layout of the RSNA challenge.
 
   python -m ich_tf.make_phantoms --out_dir=data/phantoms --num_patients=60
 
 --out_dir then holds stage_2_train/ and stage_2_test/ (DICOM files), stage_2_train.csv,
-stage_2_sample_submission.csv, phantoms.json with all flags, and, unlike the real data, the
-truth of the test set: stage_2_test_labels.csv. As many bleeds as RSNA has come with
---bleed_fraction=0.4 and
---subtype_shares=epidural=.02,intraparenchymal=.3,intraventricular=.08,subarachnoid=.25,subdural=.35
-They are drawings with physics, not patients. Exit codes: 0 done; 1 --out_dir is not empty;
-2 wrong usage.
+stage_2_sample_submission.csv, phantoms.json with all flags, and, unlike the real data, the labels
+of the test set, stage_2_test_labels.csv. These flags give the proportions of RSNA's data:
+  --bleed_fraction=0.4
+  --subtype_shares=epidural=.02,intraparenchymal=.3,intraventricular=.08,subarachnoid=.25,subdural=.35
+Phantoms are simulated images, not patients: for tests and demonstrations only.
+
+Exit codes: 0 done; 1 --out_dir is not empty; 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -24,16 +25,21 @@ from ich_tf.runtime import command
 if TYPE_CHECKING:
     from ich_tf.phantom import Summary
 
-_OUT = flags.DEFINE_string("out_dir", "data/phantoms", "A folder that is empty or not there.")
-_OVERWRITE = flags.DEFINE_bool(
-    "overwrite", False, "Remove first what an earlier run wrote into --out_dir, and only that."
+command.add_headings({"out_dir": "Folder and processes"})
+_OUT = flags.DEFINE_string(
+    "out_dir", "data/phantoms", "Folder to write; it must be empty or missing."
 )
-_WORKERS = flags.DEFINE_integer("num_workers", 0, "Processes; 0 means one per core.")
+_OVERWRITE = flags.DEFINE_bool(
+    "overwrite",
+    False,
+    "First remove the files that an earlier run wrote into --out_dir, and no others.",
+)
+_WORKERS = flags.DEFINE_integer("num_workers", 0, "Worker processes; 0: one per core.")
 command.define_flags(PhantomConfig)
 
 
 def main() -> None:
-    """Flags -> config -> files -> summary."""
+    """Writes the phantoms and prints how many slices have each class."""
     from ich_tf.phantom import write_dataset
     from ich_tf.runtime.progress import track
 

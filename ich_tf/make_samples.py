@@ -1,4 +1,4 @@
-"""Copies synthetic studies into a folder of samples that the page offers.
+"""Copies synthetic studies into a folder of samples for the web page.
 
   python -m ich_tf.make_samples --phantoms_dir=data/phantoms --out_dir=data/samples
 

@@ -1,10 +1,12 @@
-r"""Converts head CT DICOMs and their labels into sharded, pre-windowed TFRecords.
+r"""Converts head CT DICOM files and their labels to sharded TFRecords.
 
   python -m ich_tf.make_tfrecords --dicom_dir=D/stage_2_train --labels_csv=D/stage_2_train.csv \
       --out_dir=T
 
-Stopped at any moment, the same command continues. Exit codes: 0 done; 1 nothing could be
-converted, or more inputs were left out than --max_bad_fraction; 2 wrong usage.
+The same command continues a conversion that was interrupted.
+
+Exit codes: 0 done; 1 nothing could be converted, or the share of rejected inputs is above
+--max_bad_fraction; 2 wrong usage.
 """
 
 from ich_tf.conversion.config import ConversionConfig
@@ -14,7 +16,7 @@ command.define_flags(ConversionConfig)
 
 
 def main() -> None:
-    """Flags -> config -> conversion -> summary."""
+    """Converts, or estimates a conversion, and prints a summary."""
     from ich_tf.conversion.convert import convert, too_many_bad
     from ich_tf.conversion.dry_run import estimate
     from ich_tf.errors import InputError

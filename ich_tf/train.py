@@ -1,13 +1,15 @@
-r"""Trains a classifier on a folder of TFRecords.
+"""Trains a classifier on a folder of TFRecords.
 
-Without flags it is the ResNet50 recipe on data/tfrecords, in runs/resnet50. Run the same
-command again to continue a run where its last checkpoint stands; SIGTERM saves one first.
+  python -m ich_tf.train --flagfile=@resnet50 --data_dir=T --work_dir=W --strategy=mirrored
 
-    python -m ich_tf.train --flagfile=configs/resnet50.flags --data_dir=T --work_dir=W \
-        --strategy=mirrored --validation_fold=0
+Without flags it trains the ResNet50 recipe on data/tfrecords in runs/resnet50. The same command
+continues an interrupted run from its last checkpoint; SIGTERM saves a checkpoint first.
 
-The work dir then holds best.weights.h5 and model.json (for evaluate and predict), history.csv,
+--work_dir then holds best.weights.h5 and model.json (for evaluate and predict), history.csv,
 training_curves.png, config.json, run.json, tensorboard/ and checkpoints/.
+
+Exit codes: 0 done; 1 the data cannot be used, or --work_dir holds another run; 2 wrong usage;
+143 terminated, with its progress saved.
 """
 
 from __future__ import annotations
@@ -19,9 +21,9 @@ command.define_flags(TrainConfig)
 
 
 def main() -> None:
-    """Flags -> config -> `trainer.train`, or one run a fold."""
+    """Trains one fold, or all folds one after the other."""
     config = command.config_from_flags(TrainConfig)
-    # TensorFlow loads here, so that --help and a wrong flag answer at once.
+    # Imported after the flags are checked: TensorFlow takes seconds to load.
     from ich_tf.evaluation.cross_validation import train_folds
     from ich_tf.training.trainer import train
 

@@ -1,27 +1,34 @@
-"""Checks a folder of TFRecords against its plan, and rebuilds what is damaged.
+"""Verifies a folder of TFRecords, and rebuilds damaged shards.
 
-  python -m ich_tf.verify_tfrecords --data_dir=T [--full] [--repair]
+  python -m ich_tf.verify_tfrecords --data_dir=T --full --repair
 
-Exit codes: 0 all is well, or was repaired; 1 something is wrong; 2 wrong usage.
+Exit codes: 0 no damage, or all of it repaired; 1 damaged or unfinished; 2 wrong usage.
 """
 
 from absl import flags
 
 from ich_tf.runtime import command
 
-_DATA_DIR = flags.DEFINE_string("data_dir", "data/tfrecords", "Folder of shards.")
-_FULL = flags.DEFINE_bool("full", False, "Read every byte: hashes, CRCs, every record.")
-_REPAIR = flags.DEFINE_bool("repair", False, "Rebuild damaged shards, bit for bit.")
+command.add_headings({"data_dir": "Verification", "repair": "Repair"})
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir", "data/tfrecords", "Folder that ich_tf.make_tfrecords wrote."
+)
+_FULL = flags.DEFINE_bool(
+    "full", False, "Read every byte: hashes, CRCs, and the fields of every record."
+)
+_REPAIR = flags.DEFINE_bool("repair", False, "Rebuild damaged shards, byte for byte.")
 _DICOM_DIR = flags.DEFINE_string(
-    "dicom_dir", "", "For --repair: where the DICOM files are now, if they were moved."
+    "dicom_dir",
+    "",
+    "With --repair: folder of the DICOM files. Empty: the folder that was converted.",
 )
 _NUM_WORKERS = flags.DEFINE_integer(
-    "num_workers", 0, "Processes of --repair; 0 means one per core.", lower_bound=0
+    "num_workers", 0, "With --repair: worker processes; 0: one per core.", lower_bound=0
 )
 
 
 def main() -> None:
-    """Flags -> verification -> repair."""
+    """Verifies the folder, repairs it if asked to, and verifies it again."""
     from ich_tf.conversion.repair import repair
     from ich_tf.conversion.verification import verify
     from ich_tf.errors import InputError
