@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.commands import Command, run
+from tests.support.conversions import config_for
+from tests.support.once import made_once
 
 
 @pytest.fixture(scope="session")
@@ -32,89 +34,76 @@ def phantom_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small data set in RSNA's layout; shared, so tests that change it copy it first."""
     from ich_tf.phantom import PhantomConfig, write_dataset
 
-    folder = tmp_path_factory.mktemp("phantoms") / "rsna"
-    write_dataset(
-        folder, PhantomConfig(num_patients=12, seed=3, matrix=64, masks=True), num_workers=2
+    config = PhantomConfig(num_patients=12, seed=3, matrix=64, masks=True)
+    return made_once(
+        tmp_path_factory, "phantoms", lambda folder: write_dataset(folder, config, num_workers=2)
     )
-    return folder
 
 
 @pytest.fixture(scope="session")
 def data_dir(phantom_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The phantoms as TFRecords of 64 px in three folds; shared, so copy before damaging."""
-    from ich_tf.conversion.config import ConversionConfig
     from ich_tf.conversion.convert import convert
 
-    folder = tmp_path_factory.mktemp("tfrecords") / "data"
-    config = ConversionConfig(
-        dicom_dir=str(phantom_dir / "stage_2_train"),
-        labels_csv=str(phantom_dir / "stage_2_train.csv"),
-        out_dir=str(folder),
-        image_size=64,
-        num_folds=3,
-        test_fraction=0.2,
-        shard_mb=1,
-        num_workers=1,
+    return made_once(
+        tmp_path_factory,
+        "tfrecords",
+        lambda folder: convert(config_for(phantom_dir, folder, image_size=64)),
     )
-    convert(config)
-    return folder
 
 
 @pytest.fixture(scope="session")
-def work_dir(
-    run_command: Command, data_dir: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def work_dir(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of the smoke recipe on `data_dir`, two epochs kept; shared, so copy before changing."""
-    folder = tmp_path_factory.mktemp("run") / "w"
-    run_command(
-        "ich_tf.train",
-        "--flagfile=configs/smoke.flags",
-        f"--data_dir={data_dir}",
-        f"--work_dir={folder}",
-        "--strategy=mirrored",
-        "--cpu_replicas=2",
-        "--epochs=2",
-        "--keep_epochs",
+    return made_once(
+        tmp_path_factory,
+        "run",
+        lambda folder: run(
+            "ich_tf.train",
+            "--flagfile=configs/smoke.flags",
+            f"--data_dir={data_dir}",
+            f"--work_dir={folder}",
+            "--strategy=mirrored",
+            "--cpu_replicas=2",
+            "--epochs=2",
+            "--keep_epochs",
+        ),
     )
-    return folder
 
 
 @pytest.fixture(scope="session")
-def folds_dir(
-    run_command: Command, data_dir: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def folds_dir(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Short runs of all folds of `data_dir`; shared, so copy before changing."""
-    folder = tmp_path_factory.mktemp("folds") / "w"
-    run_command(
-        "ich_tf.train",
-        "--flagfile=configs/smoke.flags",
-        f"--data_dir={data_dir}",
-        f"--work_dir={folder}",
-        "--validation_fold=all",
-        "--max_steps_per_epoch=5",
+    return made_once(
+        tmp_path_factory,
+        "folds",
+        lambda folder: run(
+            "ich_tf.train",
+            "--flagfile=configs/smoke.flags",
+            f"--data_dir={data_dir}",
+            f"--work_dir={folder}",
+            "--validation_fold=all",
+            "--max_steps_per_epoch=5",
+        ),
     )
-    return folder
 
 
 @pytest.fixture(scope="session")
-def features_dir(
-    run_command: Command,
-    data_dir: Path,
-    folds_dir: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Path:
-    """What `folds_dir` says of `data_dir`, as series; shared, so copy before changing."""
-    folder = tmp_path_factory.mktemp("features") / "f"
-    run_command(
-        "ich_tf.extract_features",
-        f"--data_dir={data_dir}",
-        f"--work_dir={folds_dir}",
-        f"--out_dir={folder}",
-        "--feature_dim=8",
-        "--num_aligned=200",
-        "--batch_size=16",
+def features_dir(data_dir: Path, folds_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Features of `data_dir` by the networks of `folds_dir`, as series; shared."""
+    return made_once(
+        tmp_path_factory,
+        "features",
+        lambda folder: run(
+            "ich_tf.extract_features",
+            f"--data_dir={data_dir}",
+            f"--work_dir={folds_dir}",
+            f"--out_dir={folder}",
+            "--feature_dim=8",
+            "--num_aligned=200",
+            "--batch_size=16",
+        ),
     )
-    return folder
 
 
 @pytest.fixture
