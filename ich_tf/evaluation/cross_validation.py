@@ -14,8 +14,8 @@ from ich_tf.evaluation.config import EvaluateConfig
 from ich_tf.evaluation.evaluate import evaluate
 from ich_tf.labels import CLASSES
 from ich_tf.models.architectures import SERIES_BACKBONES
+from ich_tf.records.feature_manifest import FeatureManifest
 from ich_tf.records.manifest import Manifest
-from ich_tf.records.series_features import FeatureManifest
 from ich_tf.records.splits import fold_name
 from ich_tf.runtime.files import write_text
 from ich_tf.runtime.keras2 import keras

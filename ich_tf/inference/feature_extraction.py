@@ -23,9 +23,10 @@ from ich_tf.inference.slice_predictor import Predictor, load_member
 from ich_tf.labels import CLASSES
 from ich_tf.models.feature_axes import AXES, Axes, fit_axes, principal_axes, save_axes
 from ich_tf.models.slice_model import with_features
+from ich_tf.records.feature_manifest import FeatureManifest, write_series
 from ich_tf.records.input_pipeline import eval_batches
 from ich_tf.records.manifest import Manifest, Shard, damage_named, num_records
-from ich_tf.records.series_features import FeatureManifest, SeriesFeatures, write_series
+from ich_tf.records.series_features import SeriesFeatures
 from ich_tf.records.splits import fold_name
 from ich_tf.runtime.files import file_sha256
 from ich_tf.runtime.keras2 import keras

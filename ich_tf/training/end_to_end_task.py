@@ -13,8 +13,8 @@ from ich_tf.losses import series_loss
 from ich_tf.models.architectures import FEATURE_WIDTHS
 from ich_tf.models.end_to_end import EndToEndSpec
 from ich_tf.models.series_model import SeriesSpec
-from ich_tf.records.input_pipeline import epoch_slabs, slab_batches
 from ich_tf.records.manifest import Shard
+from ich_tf.records.slabs import epoch_slabs, slab_batches
 from ich_tf.runtime.keras2 import keras
 from ich_tf.training.config import TrainConfig
 from ich_tf.training.slice_task import SliceTask

@@ -19,8 +19,9 @@ from ich_tf.labels import CLASSES
 from ich_tf.losses import series_loss
 from ich_tf.models.feature_axes import AXES, load_axes
 from ich_tf.models.series_model import SeriesSpec, pack, packed_width, turned_series
+from ich_tf.records.feature_manifest import FeatureManifest
 from ich_tf.records.manifest import Shard
-from ich_tf.records.series_features import FeatureManifest, SeriesFeatures
+from ich_tf.records.series_features import SeriesFeatures
 from ich_tf.records.splits import fold_name
 from ich_tf.runtime.keras2 import keras
 from ich_tf.runtime.strategies import Worker

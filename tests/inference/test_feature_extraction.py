@@ -13,8 +13,9 @@ from ich_tf.errors import DataError, InputError
 from ich_tf.inference.config import ExtractConfig
 from ich_tf.inference.feature_extraction import extract
 from ich_tf.labels import CLASSES
+from ich_tf.records.feature_manifest import FeatureManifest
 from ich_tf.records.manifest import Manifest
-from ich_tf.records.series_features import FeatureManifest, SeriesFeatures, flat
+from ich_tf.records.series_features import SeriesFeatures, flat
 from ich_tf.runtime.files import write_json
 
 
@@ -73,7 +74,7 @@ def test_features_of_a_network_that_saw_the_patient_are_refused(features_copy: P
         FeatureManifest.load(features_copy)
     patients = {**content["patients"], "test": content["patients"]["fold-1"]}
     write_json(features_copy / "features.json", {**content, "patients": patients})
-    with pytest.raises(DataError, match="patients stand in two splits"):
+    with pytest.raises(DataError, match="patients are in two splits"):
         FeatureManifest.load(features_copy)
 
 

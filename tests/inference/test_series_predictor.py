@@ -23,8 +23,8 @@ from ich_tf.inference.series_predictor import SeriesPredictor, load_predictor
 from ich_tf.labels import CLASSES, read_submission
 from ich_tf.metrics import logit, sigmoid, weighted_log_loss
 from ich_tf.models.series_model import pack, turned_series
+from ich_tf.records.feature_manifest import FeatureManifest
 from ich_tf.records.manifest import Manifest
-from ich_tf.records.series_features import FeatureManifest
 from ich_tf.runtime.strategies import make_strategy
 from ich_tf.training import trainer
 from ich_tf.training.config import TrainConfig

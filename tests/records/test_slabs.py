@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ich_tf.records.input_pipeline import epoch_slabs, eval_batches, slab_batches
+from ich_tf.records.input_pipeline import eval_batches
 from ich_tf.records.manifest import Manifest, num_records
 from ich_tf.records.neighbours import slab_of
+from ich_tf.records.slabs import epoch_slabs, slab_batches
 
 K = 5
 

@@ -15,7 +15,8 @@ from ich_tf.metrics import sigmoid, weighted_log_loss
 from ich_tf.models import saved
 from ich_tf.models.feature_axes import AXES, Axes, save_axes
 from ich_tf.models.series_model import SeriesSpec, pack, turned_series
-from ich_tf.records.series_features import FeatureManifest, SeriesFeatures, flat, write_series
+from ich_tf.records.feature_manifest import FeatureManifest, write_series
+from ich_tf.records.series_features import SeriesFeatures, flat
 from ich_tf.runtime.files import file_sha256
 from ich_tf.runtime.strategies import make_strategy, worker_of
 from ich_tf.training import trainer

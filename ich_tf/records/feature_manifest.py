@@ -1,0 +1,204 @@
+"""Files of series features, and the manifest that describes them.
+
+    fold-0.network-0.tfrecord, ...   each fold, by the network that did not train on it
+    test.network-0.tfrecord, ...     the test patients, by every network
+    features.json                    the manifest: networks, files and patients
+
+Records are written and read without TensorFlow.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ich_tf.errors import DataError
+from ich_tf.labels import CLASSES
+from ich_tf.records import tfrecord
+from ich_tf.records.schema import CorruptRecordError
+from ich_tf.records.series_features import SeriesFeatures
+from ich_tf.runtime.files import file_sha256, write_bytes, write_json
+
+FEATURE_MANIFEST = "features.json"
+VERSION = 1
+_ADVICE = "Run python -m ich_tf.extract_features to write it."
+
+
+@dataclass(frozen=True)
+class FeatureShard:
+    """A file of series features.
+
+    Attributes:
+      name: Name of the TFRecord file.
+      split: `fold-0` ..., or `test`.
+      network: Number of the network that made the features, from 0.
+      num_series: Number of series.
+      num_slices: Number of slices of all series.
+      label_counts: Number of positive slices per class, in the order of `CLASSES`.
+      sha256: SHA-256 of the file, hexadecimal.
+    """
+
+    name: str
+    split: str
+    network: int
+    num_series: int
+    num_slices: int
+    label_counts: tuple[int, ...]
+    sha256: str
+
+
+@dataclass(frozen=True)
+class FeatureManifest:
+    """A finished extraction of features.
+
+    Attributes:
+      folder: Folder of the files.
+      feature_dim: Number of features per slice.
+      data_sha256: SHA-256 of the slices' records (`Manifest.fingerprint`).
+      networks: Description of each network: `sha256` of its weights, `validation_fold`, and
+        `work_dir` of its run, relative to the folder.
+      axes_sha256: SHA-256 of `axes.npz` (`feature_axes.save_axes`).
+      shards: All files.
+      patients: Keys of the patients of each split.
+      num_folds: Number of folds of the data.
+    """
+
+    folder: Path
+    feature_dim: int
+    data_sha256: str
+    axes_sha256: str
+    networks: tuple[dict[str, Any], ...]
+    shards: tuple[FeatureShard, ...]
+    patients: dict[str, list[str]]
+    num_folds: int
+
+    @classmethod
+    def load(cls, folder: str | Path) -> FeatureManifest:
+        """Reads `features.json`, and checks the files and the splits.
+
+        Args:
+          folder: Folder of the files.
+
+        Raises:
+          DataError: If the manifest is missing or of another version, a file is missing or
+            damaged, or a network was trained on patients whose features it made.
+        """
+        folder = Path(folder)
+        path = folder / FEATURE_MANIFEST
+        if not path.is_file():
+            raise DataError(f"{folder}: holds no features (no {FEATURE_MANIFEST}). {_ADVICE}")
+        try:
+            content = json.loads(path.read_text("utf-8"))
+            if content.pop("version") != VERSION or content.pop("classes") != list(CLASSES):
+                raise ValueError("another version")
+            shards = tuple(
+                FeatureShard(**{**shard, "label_counts": tuple(shard["label_counts"])})
+                for shard in content.pop("shards")
+            )
+            networks = tuple(content.pop("networks"))
+            manifest = cls(folder=folder, shards=shards, networks=networks, **content)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                f"{path}: not of this version of ich_tf ({error!r}). {_ADVICE}"
+            ) from error
+        for shard in manifest.shards:
+            file = folder / shard.name
+            if not file.is_file() or file_sha256(file) != shard.sha256:
+                raise DataError(f"{file}: missing or damaged. {_ADVICE}")
+        manifest.check_disjoint()
+        return manifest
+
+    def save(self) -> None:
+        """Writes `features.json`, after all files that it describes."""
+        content = {**vars(self), "version": VERSION, "classes": list(CLASSES)}
+        content.pop("folder")
+        content["shards"] = [asdict(shard) for shard in self.shards]
+        content["networks"] = list(self.networks)
+        write_json(self.folder / FEATURE_MANIFEST, content)
+
+    def check_disjoint(self) -> None:
+        """Checks that no network made features of a patient that it was trained on.
+
+        Raises:
+          DataError: If one did, or a patient is in two splits.
+        """
+        for shard in self.shards:
+            held_out = f"fold-{self.networks[shard.network]['validation_fold']}"
+            if shard.split.startswith("fold-") and shard.split != held_out:
+                raise DataError(
+                    f"{self.folder / shard.name}: holds {shard.split} by a network that was "
+                    f"trained on it; it validated on {held_out}. {_ADVICE}"
+                )
+            trained_on = {
+                patient
+                for split, patients in self.patients.items()
+                if split.startswith("fold-") and split != held_out
+                for patient in patients
+            }
+            shared = trained_on.intersection(self.patients.get(shard.split, ()))
+            if shared:
+                raise DataError(
+                    f"{self.folder / shard.name}: {len(shared)} of its patients are in two splits."
+                )
+
+    def read(self, *splits: str) -> Iterator[SeriesFeatures]:
+        """Reads the series of some splits; a test patient's come once from each network.
+
+        Args:
+          *splits: Names of the splits.
+
+        Raises:
+          DataError: If a record is damaged.
+        """
+        for shard in self.shards:
+            if shard.split in splits:
+                yield from read_series(self.folder / shard.name)
+
+
+def write_series(
+    path: Path, series: Iterable[SeriesFeatures], split: str, network: int
+) -> FeatureShard:
+    """Writes a file of series features atomically.
+
+    Args:
+      path: Path of the TFRecord file.
+      series: Series to write; they are consumed one at a time.
+      split: Split of the patients.
+      network: Number of the network that made the features.
+
+    Returns:
+      The description of the file.
+    """
+    counts = np.zeros(len(CLASSES), np.int64)
+    num_series = num_slices = 0
+
+    def records() -> Iterator[bytes]:
+        nonlocal num_series, num_slices
+        for member in series:
+            num_series += 1
+            num_slices += len(member)
+            counts[:] += member.labels.sum(axis=0).astype(np.int64)
+            yield tfrecord.frame(member.encode())
+
+    write_bytes(path, records())
+    return FeatureShard(
+        path.name, split, network, num_series, num_slices, tuple(counts.tolist()), file_sha256(path)
+    )
+
+
+def read_series(path: Path) -> Iterator[SeriesFeatures]:
+    """Reads the series of a file.
+
+    Raises:
+      DataError: If a record is damaged.
+    """
+    try:
+        for payload in tfrecord.read_records(path):
+            yield SeriesFeatures.decode(payload)
+    except (OSError, tfrecord.CorruptShardError, CorruptRecordError) as error:
+        raise DataError(f"{error} {_ADVICE}") from error
