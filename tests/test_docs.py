@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from ich_tf.dicom import Reason
 from ich_tf.labels import read_labels
+from ich_tf.windows import PRESETS, Window
 from tests.support.commands import ROOT
 
 # A recipe for seconds, without weights from afar, in place of the real one.
@@ -136,3 +138,24 @@ def test_the_faq_quotes_messages_that_exist() -> None:
     for quote in quotes:
         pattern = re.compile(".*?".join(map(re.escape, quote.split("…"))), re.DOTALL)
         assert any(pattern.search(message) for message in messages), quote
+
+
+def test_every_reason_code_is_explained() -> None:
+    text = (ROOT / "docs/conversion.md").read_text("utf-8")
+    rows = re.findall(r"^\| `([A-Z][A-Z_]+)` \| \w", text, re.MULTILINE)
+    assert sorted(rows) == sorted(reason.value for reason in Reason)
+
+
+def test_every_window_is_listed_with_its_numbers() -> None:
+    text = (ROOT / "docs/conversion.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| (\d+) \| (\d+) \|$", text, re.MULTILINE)
+    assert {name: Window(int(center), int(width)) for name, center, width in rows} == PRESETS
+
+
+def test_every_command_is_listed() -> None:
+    text = (ROOT / "docs/index.md").read_text("utf-8")
+    commands = set(re.findall(r"^\| `([a-z-]+)` \|", text, re.MULTILINE))
+    listed = subprocess.run(
+        [sys.executable, "-m", "ich_tf", "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    assert commands == set(re.findall(r"^  ([a-z-]+)  +[A-Z]", listed, re.MULTILINE))
