@@ -24,13 +24,15 @@ def convert_small(phantoms: Path, out_dir: Path, **changes: object) -> Path:
     return out_dir
 
 
-def test_the_code_in_readme(
+def test_the_code_in_the_guide_reads_a_record(
     phantom_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = convert_small(phantom_dir, tmp_path / "data" / "tfrecords")
     [code] = [
         block
-        for block in re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+        for block in re.findall(
+            r"```python\n(.*?)```", (ROOT / "docs/conversion.md").read_text(), re.S
+        )
         if "TFRecordDataset" in block
     ]
     monkeypatch.chdir(tmp_path)
