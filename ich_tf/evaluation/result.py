@@ -14,8 +14,8 @@ from ich_tf.evaluation.scores import Estimate, LevelScores, score_level
 from ich_tf.evaluation.subgroups import Subgroup, score_subgroups
 from ich_tf.inference.forward import SlicePredictions
 from ich_tf.inference.postprocessing.aggregation import SLICE, Scored
-from ich_tf.inference.postprocessing.calibrators import shift_prevalence
 from ich_tf.inference.postprocessing.postprocessing import DEFAULT_POINT, Postprocessing
+from ich_tf.inference.postprocessing.prevalence import shift_prevalence
 from ich_tf.labels import ANY, CLASSES
 from ich_tf.metrics import sigmoid
 

@@ -21,7 +21,7 @@ from ich_tf.inference.ensemble import Member, combined_sha256, runs_of, write_en
 from ich_tf.inference.forward import SlicePredictions
 from ich_tf.inference.postprocessing.aggregation import Scored, at_levels
 from ich_tf.inference.postprocessing.calibrators import METHODS, Calibrator, cross_validated_losses
-from ich_tf.inference.postprocessing.mixture import fit_shares, mix
+from ich_tf.inference.postprocessing.mixture import fit_shares, mix_logits
 from ich_tf.inference.postprocessing.postprocessing import POINTS, Postprocessing, Thresholds
 from ich_tf.inference.postprocessing.smoothing import rows_of, smooth_logits
 from ich_tf.inference.series_predictor import kind_of, predictor_of
@@ -29,7 +29,6 @@ from ich_tf.labels import ANY, CLASSES
 from ich_tf.metrics import (
     choose_threshold,
     expected_calibration_error,
-    logit,
     sigmoid,
     weighted_log_loss,
 )
@@ -256,9 +255,9 @@ def _methods(method: str) -> tuple[str, ...]:
 
 def _mean(joined: Sequence[SlicePredictions], shares: np.ndarray) -> SlicePredictions:
     """The logits of the mean probability, of slices and of whole series."""
-    logits = logit(mix(np.stack([one.probabilities for one in joined]), shares))
+    logits = mix_logits([one.logits for one in joined], shares)
     whole = [one.series_logits for one in joined if one.series_logits is not None]
-    series_logits = logit(mix(sigmoid(np.stack(whole)), shares)) if whole else None
+    series_logits = mix_logits(whole, shares) if whole else None
     return dataclasses.replace(joined[0], logits=logits, series_logits=series_logits)
 
 

@@ -23,7 +23,7 @@ class Explainer:
         for maps, member, share in zip(
             self._members, self._predictor.members, self._predictor.shares, strict=True
         ):
-            found += np.float32(share) * maps(member.sees(images), name, method)
+            found += np.float32(share) * maps(member.select_slices(images), name, method)
         return found
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from ich_tf.errors import InputError
 from ich_tf.inference.config import ExtractConfig
 from ich_tf.inference.ensemble import Member, find_members
-from ich_tf.inference.forward import SlicePredictions, make_logits_fn, predict_records
+from ich_tf.inference.forward import NetworkOutputs, SliceOutputs, make_logits_fn, predict_outputs
 from ich_tf.inference.postprocessing.smoothing import rows_of
 from ich_tf.inference.slice_predictor import Predictor, load_member
 from ich_tf.labels import CLASSES
@@ -78,7 +78,7 @@ def extract(config: ExtractConfig) -> FeatureManifest:
                 neighbours=loaded.spec.neighbours,
             )
             with damage_named(own):
-                outputs = predict_records(outputs_fn, batches, num_records(own))
+                outputs = predict_outputs(outputs_fn, batches, num_records(own))
             series = _series(outputs, axes[-1], number)
             path = folder / f"{split}.network-{number}.tfrecord"
             shards.append(write_series(path, series, split, number))
@@ -169,10 +169,10 @@ class _Sample:
         return np.flatnonzero(rows) if enough else np.arange(len(rows))
 
 
-def _series(outputs: SlicePredictions, axes: Axes, network: int) -> Iterator[SeriesFeatures]:
+def _series(outputs: SliceOutputs, axes: Axes, network: int) -> Iterator[SeriesFeatures]:
     """The series of a split, sorted by key."""
-    logits = outputs.logits[:, : len(CLASSES)]
-    features = axes(outputs.logits[:, len(CLASSES) :])
+    logits, features = NetworkOutputs.split(outputs.outputs)
+    features = axes(features)
     groups = rows_of(outputs.series_key)
     for key in sorted(groups):
         rows = groups[key][np.argsort(outputs.slice_index[groups[key]], kind="stable")]

@@ -1,40 +1,58 @@
-"""Batches of slices -> logits, over the replicas of a strategy."""
+"""Forward passes of networks over slices, over the replicas of a strategy and over records."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from ich_tf.errors import DataError
+from ich_tf.labels import CLASSES
 from ich_tf.metrics import sigmoid
 from ich_tf.records.input_pipeline import read_batches
 from ich_tf.runtime.keras2 import keras
 from ich_tf.runtime.strategies import split_batch
 
+# Images [n, H, W, C] -> outputs [n, k]; k is 6, logits, unless a function documents more.
 LogitsFn = Callable[[np.ndarray], np.ndarray]
 
 _TEXTS = ("source_id", "patient_key", "series_key", "scanner")
 _NUMBERS = ("slice_index", "z_mm", "spacing_mm", "gantry_tilt_deg", "labels")
 
 
+class NetworkOutputs(NamedTuple):
+    """Outputs of one network for n slices, arrays or tensors.
+
+    Attributes:
+      logits: [n, 6].
+      features: Pooled or aligned features, [n, d].
+    """
+
+    logits: Any
+    features: Any
+
+    @classmethod
+    def split(cls, outputs: Any) -> NetworkOutputs:
+        """Splits the outputs of `slice_model.with_features`, [n, 6 + d]."""
+        return cls(outputs[:, : len(CLASSES)], outputs[:, len(CLASSES) :])
+
+
 @dataclass(frozen=True, eq=False)
-class SlicePredictions:
-    """The labels and logits of n labelled records, in the order they were read.
+class LabelledSlices:
+    """The labels and places of n labelled records, in the order they were read.
 
     Attributes:
       source_id, patient_key, series_key, scanner: str [n].
-      slice_index: int64 [n], within the series.
-      z_mm: float32 [n], along the series' normal.
-      spacing_mm: float32 [n, 2], between rows, between columns, of the original image.
-      gantry_tilt_deg: float32 [n].
+      slice_index: Place within the series, from 0, int64 [n].
+      z_mm: Position along the normal of the series, mm, float32 [n].
+      spacing_mm: Distances between rows and between columns of the original image, mm,
+        float32 [n, 2].
+      gantry_tilt_deg: Gantry tilt, degrees, float32 [n].
       labels: float32 [n, 6], 0 or 1.
-      logits: float32 [n, 6].
-      series_logits: float64 [n, 6], what a series model says of each slice's whole series; None of
-        other models.
     """
 
     source_id: list[str]
@@ -46,17 +64,29 @@ class SlicePredictions:
     spacing_mm: np.ndarray
     gantry_tilt_deg: np.ndarray
     labels: np.ndarray
-    logits: np.ndarray
-    series_logits: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.source_id)
 
+
+@dataclass(frozen=True, eq=False)
+class SlicePredictions(LabelledSlices):
+    """Labelled slices with their logits.
+
+    Attributes:
+      logits: float32 or float64 [n, 6].
+      series_logits: A series model's logits of each slice's series, float64 [n, 6]; None without a
+        series model.
+    """
+
+    logits: np.ndarray
+    series_logits: np.ndarray | None = None
+
     @classmethod
     def concatenate(cls, parts: Sequence[SlicePredictions]) -> SlicePredictions:
-        """One after the other."""
+        """Joins predictions, one part after the other."""
         texts: dict[str, Any] = {
-            name: [one for part in parts for one in getattr(part, name)] for name in _TEXTS
+            name: [text for part in parts for text in getattr(part, name)] for name in _TEXTS
         }
         numbers = {
             name: np.concatenate([getattr(part, name) for part in parts])
@@ -69,23 +99,48 @@ class SlicePredictions:
 
     @property
     def probabilities(self) -> np.ndarray:
-        """float64 [n, 6]."""
+        """Sigmoid of the logits, float64 [n, 6]."""
         return sigmoid(self.logits)
 
 
-def make_logits_fn(model: keras.Model, strategy: tf.distribute.Strategy) -> LogitsFn:
-    """Makes the function that validation, evaluation and prediction share.
+@dataclass(frozen=True, eq=False)
+class SliceOutputs(LabelledSlices):
+    """Labelled slices with the outputs of a function of their images.
 
-    Each replica takes an equal, contiguous part of a batch. Batches of one size are traced
-    once; a batch that the replicas do not divide is padded with its last slice, and cut.
+    Attributes:
+      outputs: [n, k], such as `Predictor.outputs` or logits and features of a network.
+    """
+
+    outputs: np.ndarray
+
+    def with_logits(
+        self, logits: np.ndarray, series_logits: np.ndarray | None = None
+    ) -> SlicePredictions:
+        """Replaces the outputs by logits that were computed from them.
+
+        Args:
+          logits: [n, 6].
+          series_logits: As of `SlicePredictions`.
+        """
+        slices = {
+            field.name: getattr(self, field.name) for field in dataclasses.fields(LabelledSlices)
+        }
+        return SlicePredictions(**slices, logits=logits, series_logits=series_logits)
+
+
+def make_logits_fn(model: keras.Model, strategy: tf.distribute.Strategy) -> LogitsFn:
+    """Makes the forward pass that validation, evaluation and prediction share.
+
+    Each replica takes an equal, contiguous part of a batch. Batches of one size are traced once; a
+    batch that the replicas do not divide is padded with its last slice, and the result is cut.
 
     Args:
-      model: Made under `strategy`'s scope.
-      strategy: Its replicas share each batch.
+      model: Model made under `strategy`'s scope.
+      strategy: Strategy whose replicas share each batch.
 
     Returns:
-      A function: uint8 [n, H, W, C], array or eager tensor, n >= 1 -> float32 logits [n, 6],
-      as `model(images, training=False)`.
+      A function: images, uint8 [n, H, W, C], array or eager tensor, n >= 1 -> the outputs of
+      `model(images, training=False)`, float32 [n, k]: the logits of a classifier, k = 6.
     """
     replicas = strategy.num_replicas_in_sync
 
@@ -117,31 +172,48 @@ def predict_records(
     """Predicts every labelled record once.
 
     Args:
-      logits_fn: Of `make_logits_fn`.
-      batches: As `input_pipeline.eval_batches` gives them; padding is dropped.
-      expected: Records that must come, 1 or more.
+      logits_fn: Function of images with the logits as its outputs, [n, 6].
+      batches: Batches of `input_pipeline.eval_batches`; their padding is dropped.
+      expected: Number of labelled records in the batches, 1 or more.
+
+    Raises:
+      DataError: If a record cannot be read, is missing or unlabelled.
+    """
+    slices = predict_outputs(logits_fn, batches, expected)
+    return slices.with_logits(slices.outputs)
+
+
+def predict_outputs(
+    outputs_fn: LogitsFn, batches: Iterable[dict[str, tf.Tensor]], expected: int
+) -> SliceOutputs:
+    """Computes a function's outputs for every labelled record once.
+
+    Args:
+      outputs_fn: Function of images, [n, H, W, C] -> [n, k].
+      batches: Batches of `input_pipeline.eval_batches`; their padding is dropped.
+      expected: Number of labelled records in the batches, 1 or more.
 
     Raises:
       DataError: If a record cannot be read, is missing or unlabelled.
     """
     texts: dict[str, Any] = {name: [] for name in _TEXTS}
     numbers: dict[str, list[np.ndarray]] = {name: [] for name in _NUMBERS}
-    logits = []
+    outputs = []
     for batch in read_batches(batches):
         keep = (batch["mask"] & batch["label_present"]).numpy()
         for name, values in texts.items():
             values += [text.decode() for text in batch[name].numpy()[keep]]
         for name, arrays in numbers.items():
             arrays.append(batch[name].numpy()[keep])
-        logits.append(logits_fn(batch["image"])[keep])
-    count = sum(map(len, logits))
+        outputs.append(outputs_fn(batch["image"])[keep])
+    count = sum(map(len, outputs))
     if count != expected or not count:
         raise DataError(
             f"read {count} labelled records; the manifest counts {expected}. Run python -m "
             "ich_tf.verify_tfrecords --full on the data dir."
         )
-    return SlicePredictions(
+    return SliceOutputs(
         **texts,
         **{name: np.concatenate(arrays) for name, arrays in numbers.items()},
-        logits=np.concatenate(logits),
+        outputs=np.concatenate(outputs),
     )

@@ -1,7 +1,7 @@
-"""A series model as it is used: the networks whose features it reads, and it.
+"""SeriesPredictor: networks over slices, and models over their features of a series.
 
-Stage two reads the features of every fold's network, in one set of axes; a model that was trained
-end to end those of its own network, as they are.
+A model of stage two reads the features of every fold's network, aligned to one set of axes; a model
+that was trained end to end reads those of its own network, as they are.
 """
 
 from __future__ import annotations
@@ -15,12 +15,17 @@ import tensorflow as tf
 
 from ich_tf.errors import InputError
 from ich_tf.inference.ensemble import Member, combined_sha256, find_members
-from ich_tf.inference.forward import LogitsFn, SlicePredictions, make_logits_fn
-from ich_tf.inference.postprocessing.mixture import mix
+from ich_tf.inference.forward import (
+    LogitsFn,
+    NetworkOutputs,
+    SliceOutputs,
+    SlicePredictions,
+    make_logits_fn,
+)
+from ich_tf.inference.postprocessing.mixture import mix_logits
 from ich_tf.inference.postprocessing.postprocessing import Postprocessing, load_postprocessing
 from ich_tf.inference.postprocessing.smoothing import rows_of
 from ich_tf.inference.slice_predictor import LoadedMember, Predictor, SeriesLogits, load_member
-from ich_tf.metrics import logit, sigmoid
 from ich_tf.models.end_to_end import EndToEndSpec, parts
 from ich_tf.models.feature_axes import AXES, Axes, load_axes
 from ich_tf.models.saved import Spec, load_model, read_spec
@@ -36,21 +41,21 @@ _NAMES = {
     SeriesSpec: "a model over features of series",
     EndToEndSpec: "a network and a model over series",
 }
-# Few shapes, few traces.
+# Series are padded to a multiple of so many slices: each length is traced once.
 _SLOTS = 16
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LoadedSeriesModel:
-    """A series model of a predictor.
+    """A model over series with its weights, a member of a predictor.
 
     Attributes:
-      model: As `SeriesSpec.build` gives it, with its weights.
-      spec: Of the model.
-      share: Of the mean of probabilities.
-      sha256: Of its weights.
-      logits_fn: Of the model.
-      reads: The places of the networks whose features it reads.
+      model: Keras model built by `SeriesSpec.build`.
+      spec: Spec of the model.
+      share: Share of the model in the mean of probabilities, above 0.
+      sha256: SHA-256 of the weights.
+      logits_fn: Forward pass of the model.
+      reads: Numbers of the networks whose features the model reads.
     """
 
     model: keras.Model
@@ -60,16 +65,33 @@ class LoadedSeriesModel:
     logits_fn: LogitsFn
     reads: tuple[int, ...]
 
+    def logits(self, packed: np.ndarray, num_slices: int) -> np.ndarray:
+        """Computes the logits of a series, with `spec.reverse` the mean of both directions.
+
+        Args:
+          packed: Result of `series_model.pack_arrays`, float32 [slots, d + 8].
+          num_slices: Number of slices of the series, n.
+
+        Returns:
+          float64 [1 + n, 6]: logits of the series as a whole, then of its slices.
+        """
+        directions = [packed]
+        if self.spec.reverse:
+            directions.append(turned_series(packed, num_slices))
+        rows = self.logits_fn(np.stack(directions))[:, : 1 + num_slices].astype(np.float64)
+        rows[1:, 1:] = rows[1:, :0:-1]
+        return np.asarray(rows.mean(axis=0))
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LoadedEndToEnd:
-    """A network and a model over series that were trained together.
+    """A network and a model over series that were trained together, with their weights.
 
     Attributes:
-      model: As `EndToEndSpec.build` gives it, with its weights.
-      spec: Of the model.
-      share: Of the mean of probabilities.
-      sha256: Of its weights.
+      model: Keras model built by `EndToEndSpec.build`.
+      spec: Spec of the model.
+      share: Share of the model in the mean of probabilities, above 0.
+      sha256: SHA-256 of the weights.
     """
 
     model: keras.Model
@@ -79,15 +101,16 @@ class LoadedEndToEnd:
 
 
 class SeriesPredictor(Predictor):
-    """Networks over slices, and models over what they say of a series.
+    """Networks over slices, and models over their features of a series.
 
-    A series is read once by each network that did not train on its patient, and once turned round
-    if the models were trained so; the mean of the probabilities counts.
+    Each model reads a series once with the features of each of its networks, and once more in
+    reverse order if it was trained so; the probabilities are averaged. A series of a validation
+    fold is read only with the network that was not trained on it.
 
     Attributes:
-      axes: Of each network's features; None where they are read as they are.
-      models: Over the series.
-      model_shares: Of each of them, float64, of sum 1.
+      axes: Axes of each network's features; None where features are read as they are.
+      models: Loaded models over series.
+      model_shares: Shares of the models in the mean of probabilities, float64, of sum 1.
     """
 
     def __init__(
@@ -101,11 +124,11 @@ class SeriesPredictor(Predictor):
         """Joins networks and models.
 
         Args:
-          networks: Those that the models read.
-          axes: Of each of them.
-          models: One or several.
-          strategy: Its replicas share each batch.
-          postprocessing: Of the logits.
+          networks: Networks that the models read.
+          axes: Axes of each network's features; None where they are read as they are.
+          models: One or more models.
+          strategy: Strategy whose replicas share each batch.
+          postprocessing: Steps from logits to probabilities; None for the sigmoid alone.
 
         Raises:
           InputError: If the networks read different records.
@@ -113,17 +136,21 @@ class SeriesPredictor(Predictor):
         super().__init__(networks, postprocessing)
         self.axes = list(axes)
         self.models = list(models)
-        self._outputs_fns = [make_logits_fn(with_features(one.model), strategy) for one in networks]
-        shares = np.array([one.share for one in models])
+        self._outputs_fns = [
+            make_logits_fn(with_features(network.model), strategy) for network in networks
+        ]
+        shares = np.array([loaded.share for loaded in models])
         self.model_shares = shares / shares.sum()
-        self.prior = np.asarray(self.model_shares @ np.array([one.spec.prior for one in models]))
-        self._feature_dims = {i: one.spec.feature_dim for one in models for i in one.reads}
-        # The networks' hashes stand in the models' specs.
-        self.sha256 = combined_sha256([one.sha256 for one in models], self.model_shares)
+        self.prior = np.asarray(
+            self.model_shares @ np.array([loaded.spec.prior for loaded in models])
+        )
+        self._feature_dims = {i: loaded.spec.feature_dim for loaded in models for i in loaded.reads}
+        # The hashes of the networks are part of the models' specs.
+        self.sha256 = combined_sha256([loaded.sha256 for loaded in models], self.model_shares)
 
     def describe(self) -> str:
-        """As of `Predictor`."""
-        names = ", ".join(sorted({one.spec.backbone for one in self.models}))
+        """Describes networks and models in a few words, for logs and reports."""
+        names = ", ".join(sorted({loaded.spec.backbone for loaded in self.models}))
         number = len(self.models)
         return (
             f"{super().describe()}, and {number} model{'s' if number > 1 else ''} over their "
@@ -131,96 +158,97 @@ class SeriesPredictor(Predictor):
         )
 
     def outputs(self, images: np.ndarray) -> np.ndarray:
-        """Of each network logits and aligned features, one network after the other."""
+        """Computes logits and aligned features of each network.
+
+        Args:
+          images: As for `Predictor.outputs`.
+
+        Returns:
+          float64 [n, k], one network after the other: 6 logits and d features each.
+        """
         return self._outputs(images, range(len(self.members)))
 
     def series_logits(self, outputs: np.ndarray, z_mm: np.ndarray) -> SeriesLogits:
-        """As of `Predictor`."""
+        """Computes the logits of one series, as `Predictor.series_logits`."""
         return self._series_logits(outputs, z_mm, range(len(self.members)))
 
     def predict_split(self, manifest: Manifest, split: str, batch_size: int) -> SlicePredictions:
-        """As of `Predictor`; a fold only by the network that did not train on it."""
-        every = range(len(self.members))
-        folds = [fold_name(fold) for fold in self.models[0].spec.validation_folds]
-        chosen = [i for i, fold in enumerate(folds) if fold == split] or every
-        found = self._predict_split(
-            manifest, split, batch_size, lambda images: self._outputs(images, chosen)
-        )
-        return self.read_series(found, chosen)
+        """Computes the logits of a split, as `Predictor.predict_split`.
 
-    def read_series(
-        self, found: SlicePredictions, networks: Sequence[int] = ()
-    ) -> SlicePredictions:
-        """Slices with `outputs` for logits -> the same with logits.
+        A fold is predicted only with the network that was not trained on it.
+        """
+        folds = [fold_name(fold) for fold in self.models[0].spec.validation_folds]
+        networks = [i for i, fold in enumerate(folds) if fold == split]
+        networks = networks or list(range(len(self.members)))
+        slices = self._split_outputs(
+            manifest, split, batch_size, lambda images: self._outputs(images, networks)
+        )
+        return self.read_series(slices, networks)
+
+    def read_series(self, slices: SliceOutputs, networks: Sequence[int] = ()) -> SlicePredictions:
+        """Computes logits from the outputs of all slices of some series.
 
         Args:
-          found: All slices of some series.
-          networks: Whose outputs they have; none for all.
+          slices: Slices with the outputs of `networks`, [n, k].
+          networks: Numbers of the networks; empty for all.
         """
         networks = networks or range(len(self.members))
-        logits, whole = np.empty((2, len(found), NUM_CLASSES))
-        for rows in rows_of(found.series_key).values():
-            rows = rows[np.argsort(found.z_mm[rows], kind="stable")]
+        logits, whole = np.empty((2, len(slices), NUM_CLASSES))
+        for rows in rows_of(slices.series_key).values():
+            rows = rows[np.argsort(slices.z_mm[rows], kind="stable")]
             logits[rows], whole[rows] = self._series_logits(
-                found.logits[rows], found.z_mm[rows], networks
+                slices.outputs[rows], slices.z_mm[rows], networks
             )
-        return dataclasses.replace(found, logits=logits, series_logits=whole)
+        return slices.with_logits(logits, whole)
 
     def _series_logits(
         self, outputs: np.ndarray, z_mm: np.ndarray, networks: Sequence[int]
     ) -> SeriesLogits:
-        number = len(outputs)
-        slots = -(-number // _SLOTS) * _SLOTS
+        num_slices = len(outputs)
+        slots = -(-num_slices // _SLOTS) * _SLOTS
         z_mm = np.asarray(z_mm, np.float32)
         ends = np.cumsum([NUM_CLASSES + self._feature_dims[i] for i in networks])
-        each, shares = [], []
+        logits, shares = [], []
         for network, part in zip(networks, np.split(outputs, ends[:-1], axis=1), strict=True):
-            packed = pack_arrays(part[:, NUM_CLASSES:], part[:, :NUM_CLASSES], z_mm, slots)
-            turned = turned_series(packed, number)
-            for model, share in zip(self.models, self.model_shares, strict=True):
-                if network not in model.reads:
-                    continue
-                ways = [packed, turned] if model.spec.reverse else [packed]
-                # The series' own row first, then its slices'.
-                found = model.logits_fn(np.stack(ways))[:, : 1 + number].astype(np.float64)
-                found[1:, 1:] = found[1:, :0:-1]
-                each.append(found.mean(axis=0))
-                shares.append(share)
-        rows = each[0]
-        if len(each) > 1:
-            rows = logit(mix(sigmoid(np.stack(each)), np.array(shares) / sum(shares)))
+            values = NetworkOutputs.split(part)
+            packed = pack_arrays(values.features, values.logits, z_mm, slots)
+            for loaded, share in zip(self.models, self.model_shares, strict=True):
+                if network in loaded.reads:
+                    logits.append(loaded.logits(packed, num_slices))
+                    shares.append(share)
+        rows = mix_logits(logits, np.array(shares) / sum(shares))
         return SeriesLogits(rows[1:], rows[0])
 
     def _outputs(self, images: np.ndarray, networks: Sequence[int]) -> np.ndarray:
-        found = []
+        columns = []
         for i in networks:
-            own, axes = self.members[i].sees(images), self.axes[i]
-            outputs = self._outputs_fns[i](own)
+            visible, axes = self.members[i].select_slices(images), self.axes[i]
+            outputs = self._outputs_fns[i](visible)
             if self.postprocessing.flip:
-                outputs = (outputs + self._outputs_fns[i](own[:, :, ::-1])) / 2
-            features = outputs[:, NUM_CLASSES:]
-            found += [outputs[:, :NUM_CLASSES], features if axes is None else axes(features)]
-        return np.asarray(np.concatenate(found, axis=1), np.float64)
+                outputs = (outputs + self._outputs_fns[i](visible[:, :, ::-1])) / 2
+            logits, features = NetworkOutputs.split(outputs)
+            columns += [logits, features if axes is None else axes(features)]
+        return np.asarray(np.concatenate(columns, axis=1), np.float64)
 
 
 def load_predictor(
     work_dir: str | Path, strategy: tf.distribute.Strategy, *, calibrated: bool = True
 ) -> Predictor:
-    """The model or models of a folder, with its `calibration.json` if there is one.
+    """Loads the model or models of a folder, with its `calibration.json` if there is one.
 
     Args:
-      work_dir: Of a run, of runs by fold, or of an ensemble (`ensemble.find_members`); over slices
-        or over series.
-      strategy: Its replicas share each batch.
-      calibrated: False leaves `calibration.json` aside.
+      work_dir: Folder of a run, of runs by fold, or of an ensemble (`ensemble.find_members`); of
+        models over slices or over series.
+      strategy: Strategy whose replicas share each batch.
+      calibrated: Whether to apply `calibration.json`.
 
     Raises:
       InputError: If there is no model, or a file is damaged or belongs to another.
     """
     predictor = predictor_of(find_members(work_dir), strategy)
     if calibrated:
-        found = load_postprocessing(work_dir, predictor.sha256)
-        predictor.postprocessing = found or predictor.postprocessing
+        postprocessing = load_postprocessing(work_dir, predictor.sha256)
+        predictor.postprocessing = postprocessing or predictor.postprocessing
     return predictor
 
 
@@ -229,23 +257,29 @@ def predictor_of(
     strategy: tf.distribute.Strategy,
     postprocessing: Postprocessing | None = None,
 ) -> Predictor:
-    """A predictor of some members, all over slices or all over series.
+    """Loads members, all over slices or all over series, as one predictor.
+
+    Args:
+      members: Folders, weights and shares of the models.
+      strategy: Strategy whose replicas share each batch.
+      postprocessing: Steps from logits to probabilities; None for the sigmoid alone.
 
     Raises:
-      InputError: As `load_predictor`.
+      InputError: If there is no model, a file is damaged or belongs to another, or the members are
+        of several kinds.
     """
     kind = kind_of(members)
     if kind is ModelSpec:
-        return Predictor([load_member(one, strategy) for one in members], postprocessing)
+        return Predictor([load_member(member, strategy) for member in members], postprocessing)
     if kind is EndToEndSpec:
-        both = [_load_end_to_end(one, strategy) for one in members]
-        return end_to_end_predictor(both, strategy, postprocessing)
-    models = [_load_series_model(one, strategy) for one in members]
+        pairs = [_load_end_to_end(member, strategy) for member in members]
+        return end_to_end_predictor(pairs, strategy, postprocessing)
+    models = [_load_series_model(member, strategy) for member in members]
     first = models[0].spec
-    for one, loaded in zip(members, models, strict=True):
+    for member, loaded in zip(members, models, strict=True):
         if (loaded.spec.networks, loaded.spec.axes_sha256) != (first.networks, first.axes_sha256):
             raise InputError(
-                f"{one.work_dir}: reads features of other networks than "
+                f"{member.work_dir}: reads features of other networks than "
                 f"{members[0].work_dir}. Average series models of one extraction."
             )
     folder = members[0].work_dir
@@ -258,52 +292,71 @@ def predictor_of(
 
 
 def kind_of(members: Sequence[Member]) -> type[Spec]:
-    """What kind of models some members are.
+    """Returns the class of the members' specs.
 
     Raises:
-      InputError: If they are of several, or one holds no model.
+      InputError: If the members are of several classes, or one has no model.
     """
-    specs = [read_spec(one.work_dir) for one in members]
-    for one, spec in zip(members, specs, strict=True):
+    specs = [read_spec(member.work_dir) for member in members]
+    for member, spec in zip(members, specs, strict=True):
         if type(spec) is not type(specs[0]):
             raise InputError(
-                f"{one.work_dir}: holds {_NAMES[type(spec)]} ({spec.backbone}), "
+                f"{member.work_dir}: holds {_NAMES[type(spec)]} ({spec.backbone}), "
                 f"{members[0].work_dir} {_NAMES[type(specs[0])]} ({specs[0].backbone}). Average "
                 "models of one kind."
             )
     return type(specs[0])
 
 
+def end_to_end_predictor(
+    pairs: Sequence[LoadedEndToEnd],
+    strategy: tf.distribute.Strategy,
+    postprocessing: Postprocessing | None = None,
+) -> SeriesPredictor:
+    """Joins models that were trained end to end as one predictor.
+
+    Args:
+      pairs: One or more networks with their models over series.
+      strategy: Strategy whose replicas share each batch.
+      postprocessing: Steps from logits to probabilities; None for the sigmoid alone.
+    """
+    networks, models = [], []
+    for number, pair in enumerate(pairs):
+        with strategy.scope():
+            network, series_model = parts(pair.model)
+        networks.append(
+            LoadedMember(
+                network,
+                pair.spec.network,
+                pair.share,
+                pair.sha256,
+                make_logits_fn(network, strategy),
+            )
+        )
+        models.append(
+            LoadedSeriesModel(
+                series_model,
+                pair.spec.series,
+                pair.share,
+                pair.sha256,
+                make_logits_fn(series_model, strategy),
+                reads=(number,),
+            )
+        )
+    return SeriesPredictor(networks, [None] * len(pairs), models, strategy, postprocessing)
+
+
 def _load_series_model(member: Member, strategy: tf.distribute.Strategy) -> LoadedSeriesModel:
     with strategy.scope():
         model, spec, sha256 = load_model(member.work_dir, member.weights, member.sha256)
-    assert isinstance(spec, SeriesSpec), "kind_of said so"
+    assert isinstance(spec, SeriesSpec), "kind_of checked it"
     reads = tuple(range(len(spec.networks)))
     logits_fn = make_logits_fn(model, strategy)
     return LoadedSeriesModel(model, spec, member.share, sha256, logits_fn, reads)
 
 
-def end_to_end_predictor(
-    both: Sequence[LoadedEndToEnd],
-    strategy: tf.distribute.Strategy,
-    postprocessing: Postprocessing | None = None,
-) -> SeriesPredictor:
-    """A predictor of models that were trained together with their networks."""
-    networks, models = [], []
-    for place, one in enumerate(both):
-        with strategy.scope():
-            network, series = parts(one.model)
-        about = (one.share, one.sha256)
-        networks.append(
-            LoadedMember(network, one.spec.network, *about, make_logits_fn(network, strategy))
-        )
-        logits_fn = make_logits_fn(series, strategy)
-        models.append(LoadedSeriesModel(series, one.spec.series, *about, logits_fn, (place,)))
-    return SeriesPredictor(networks, [None] * len(both), models, strategy, postprocessing)
-
-
 def _load_end_to_end(member: Member, strategy: tf.distribute.Strategy) -> LoadedEndToEnd:
     with strategy.scope():
         model, spec, sha256 = load_model(member.work_dir, member.weights, member.sha256)
-    assert isinstance(spec, EndToEndSpec), "kind_of said so"
+    assert isinstance(spec, EndToEndSpec), "kind_of checked it"
     return LoadedEndToEnd(model, spec, member.share, sha256)

@@ -1,4 +1,4 @@
-"""A trained model as it is used: its weights or several models', and what follows the logits."""
+"""Predictor: the networks over slices of a work dir, and the postprocessing of their logits."""
 
 from __future__ import annotations
 
@@ -12,12 +12,17 @@ import tensorflow as tf
 
 from ich_tf.errors import InputError
 from ich_tf.inference.ensemble import Member, combined_sha256
-from ich_tf.inference.forward import LogitsFn, SlicePredictions, make_logits_fn, predict_records
-from ich_tf.inference.postprocessing.calibrators import shift_prevalence
-from ich_tf.inference.postprocessing.mixture import mix
+from ich_tf.inference.forward import (
+    LogitsFn,
+    SliceOutputs,
+    SlicePredictions,
+    make_logits_fn,
+    predict_outputs,
+)
+from ich_tf.inference.postprocessing.mixture import mix_logits
 from ich_tf.inference.postprocessing.postprocessing import Postprocessing
+from ich_tf.inference.postprocessing.prevalence import shift_prevalence
 from ich_tf.labels import ANY
-from ich_tf.metrics import logit, sigmoid
 from ich_tf.models.saved import load_model
 from ich_tf.models.spec import ModelSpec
 from ich_tf.records.input_pipeline import eval_batches
@@ -52,14 +57,14 @@ class SeriesProbabilities(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class LoadedMember:
-    """A model of a predictor.
+    """A network over slices with its weights, a member of a predictor.
 
     Attributes:
-      model: As `ModelSpec.build` gives it, with its weights.
-      spec: Of the model.
-      share: Of the mean of probabilities.
-      sha256: Of its weights.
-      logits_fn: Of the model.
+      model: Keras model built by `ModelSpec.build`.
+      spec: Spec of the model.
+      share: Share of the member in the mean of probabilities, above 0.
+      sha256: SHA-256 of the weights.
+      logits_fn: Forward pass of the model.
     """
 
     model: keras.Model
@@ -68,92 +73,99 @@ class LoadedMember:
     sha256: str
     logits_fn: LogitsFn
 
-    def sees(self, images: np.ndarray) -> np.ndarray:
-        """Its part of images that hold as many neighbours as any member wants: the middle.
+    def select_slices(self, images: np.ndarray) -> np.ndarray:
+        """Selects the channels that this member reads, from the middle.
 
         Args:
-          images: [n, H, W, neighbours * C].
+          images: Images with as many neighbours as the widest member reads,
+            [n, H, W, neighbours * C], array or tensor.
         """
-        own = self.spec.neighbours * self.spec.record_shape[2]
-        first = (images.shape[-1] - own) // 2
-        return images[..., first : first + own]
+        channels = self.spec.neighbours * self.spec.record_shape[2]
+        first = (images.shape[-1] - channels) // 2
+        return images[..., first : first + channels]
 
 
 class Predictor:
-    """One or several models that read the same records, and their postprocessing.
+    """One or several networks over slices that read the same records, and their postprocessing.
 
     Attributes:
-      members: The models.
-      postprocessing: Of their logits.
-      record_shape, windows, stored_hu, crop: Of the records, as of `ModelSpec`.
-      neighbours: Slices along the channels that the widest member sees.
-      prior: float64 [6], the members' mean.
-      sha256: Of the weights and shares.
+      members: Loaded networks.
+      shares: Shares of the members in the mean of probabilities, float64, of sum 1.
+      postprocessing: Steps from logits to probabilities.
+      record_shape, windows, stored_hu, crop: Form of the records, as in `ModelSpec`.
+      neighbours: Number of slices along the channels that the widest member reads, odd.
+      prior: Prior probabilities of the training data, averaged over the members, float64 [6].
+      sha256: SHA-256 of the weights and shares.
     """
 
     def __init__(
         self, members: Sequence[LoadedMember], postprocessing: Postprocessing | None = None
     ) -> None:
-        """Joins members.
+        """Joins networks.
+
+        Args:
+          members: One or more networks.
+          postprocessing: Steps from logits to probabilities; None for the sigmoid alone.
 
         Raises:
-          InputError: If they read other records.
+          InputError: If the networks read different records.
         """
         self.members = tuple(members)
         first = members[0].spec
-        for one in members[1:]:
-            if _reads(one.spec) != _reads(first):
+        for member in members[1:]:
+            if _record_form(member.spec) != _record_form(first):
                 raise InputError(
-                    f"the models read different records: {_reads(first)} and {_reads(one.spec)} "
-                    "(shape, windows, stored as Hounsfield units, crop). Average models that were "
-                    "trained on one conversion."
+                    f"the models read different records: {_record_form(first)} and "
+                    f"{_record_form(member.spec)} (shape, windows, stored as Hounsfield units, "
+                    "crop). Average models that were trained on one conversion."
                 )
         self.record_shape, self.windows = first.record_shape, first.windows
         self.stored_hu, self.crop = first.stored_hu, first.crop
-        self.neighbours = max(one.spec.neighbours for one in members)
-        shares = np.array([one.share for one in members])
+        self.neighbours = max(member.spec.neighbours for member in members)
+        shares = np.array([member.share for member in members])
         self.shares = shares / shares.sum()
-        self.prior = np.asarray(self.shares @ np.array([one.spec.prior for one in members]))
-        self.sha256 = combined_sha256([one.sha256 for one in members], self.shares)
+        self.prior = np.asarray(self.shares @ np.array([member.spec.prior for member in members]))
+        self.sha256 = combined_sha256([member.sha256 for member in members], self.shares)
         self.postprocessing = postprocessing or Postprocessing(prevalence=float(self.prior[ANY]))
 
-    def logits(self, images: np.ndarray) -> np.ndarray:
-        """The logits of slices, before any postprocessing but the mean with mirror images.
-
-        Args:
-          images: As the records hold them, [n, H, W, neighbours * C], array or eager tensor.
-
-        Returns:
-          float64 [n, 6]; of several models those of their mean probability.
-        """
-        each = [self._member_logits(one, images) for one in self.members]
-        if len(each) == 1:
-            return each[0]
-        return logit(mix(np.stack([sigmoid(one) for one in each]), self.shares))
-
     def describe(self) -> str:
-        """What it is made of, in a few words."""
-        names = ", ".join(sorted({one.spec.backbone for one in self.members}))
+        """Describes the models in a few words, for logs and reports."""
+        names = ", ".join(sorted({member.spec.backbone for member in self.members}))
         number = len(self.members)
         return f"{number} network{'s' if number > 1 else ''} over slices ({names})"
 
-    def outputs(self, images: np.ndarray) -> np.ndarray:
-        """What has to be known of each slice before its series is: here its logits.
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        """Computes the logits of slices, before smoothing and calibration.
 
         Args:
-          images: As of `logits`.
+          images: Images as records hold them, [n, H, W, neighbours * C], array or eager tensor.
 
         Returns:
-          float64 [n, w].
+          float64 [n, 6]; of several members, the logits of their mean probability. With `flip`
+          each member's logits are the mean with those of the mirror images.
+        """
+        return mix_logits(
+            [self._member_logits(member, images) for member in self.members], self.shares
+        )
+
+    def outputs(self, images: np.ndarray) -> np.ndarray:
+        """Computes the outputs of slices from which `series_logits` predicts their series.
+
+        Args:
+          images: Images as records hold them, [n, H, W, neighbours * C], array or eager tensor.
+
+        Returns:
+          float64 [n, k]; for networks over slices the logits, k = 6.
         """
         return self.logits(images)
 
     def series_logits(self, outputs: np.ndarray, z_mm: np.ndarray) -> SeriesLogits:
-        """The logits of one series and its slices.
+        """Computes the logits of one series.
 
         Args:
-          outputs: [n, w], of `outputs`, in the order of the body.
-          z_mm: [n], along the series' normal.
+          outputs: Result of `outputs` for the n slices of the series, float64 [n, k], sorted by
+            `z_mm`.
+          z_mm: Positions of the slices along the normal of the series, mm, [n].
         """
         return SeriesLogits(outputs)
 
@@ -163,7 +175,7 @@ class Predictor:
         """Predicts one series: its logits, then the postprocessing.
 
         Args:
-          outputs: Result of `outputs` for the n slices of the series, float64 [n, w], sorted by
+          outputs: Result of `outputs` for the n slices of the series, float64 [n, k], sorted by
             `z_mm`.
           z_mm: Positions of the slices along the normal of the series, mm, [n].
           prevalence: Share of slices with a bleed that the probabilities are to hold for, in
@@ -176,16 +188,22 @@ class Predictor:
         return SeriesProbabilities(slices, whole)
 
     def predict_split(self, manifest: Manifest, split: str, batch_size: int) -> SlicePredictions:
-        """The labelled records of a split, each with its logits.
+        """Computes the logits of the labelled records of a split.
+
+        Args:
+          manifest: Manifest of the conversion.
+          split: Name of the split, such as `test` or `fold-0`.
+          batch_size: Number of slices a batch.
 
         Raises:
           InputError: If the split is empty, or a record cannot be read.
         """
-        return self._predict_split(manifest, split, batch_size, self.outputs)
+        slices = self._split_outputs(manifest, split, batch_size, self.outputs)
+        return slices.with_logits(slices.outputs)
 
-    def _predict_split(
+    def _split_outputs(
         self, manifest: Manifest, split: str, batch_size: int, outputs_fn: LogitsFn
-    ) -> SlicePredictions:
+    ) -> SliceOutputs:
         shards = manifest.split_shards(split)
         batches = eval_batches(
             shards,
@@ -195,20 +213,21 @@ class Predictor:
             neighbours=self.neighbours,
         )
         with damage_named(shards):
-            return predict_records(outputs_fn, batches, num_records(shards))
+            return predict_outputs(outputs_fn, batches, num_records(shards))
 
     def _member_logits(self, member: LoadedMember, images: np.ndarray) -> np.ndarray:
-        images = member.sees(images)
-        found = member.logits_fn(images).astype(np.float64)
+        images = member.select_slices(images)
+        logits = member.logits_fn(images).astype(np.float64)
         if self.postprocessing.flip:
-            found = (found + member.logits_fn(images[:, :, ::-1])) / 2
-        return found
+            logits = (logits + member.logits_fn(images[:, :, ::-1])) / 2
+        return logits
 
     def prior_at(self, prevalence: float) -> np.ndarray:
-        """What is said of a slice that cannot be read, float64 [6].
+        """Returns the probabilities of a slice that cannot be read, float64 [6].
 
         Args:
-          prevalence: Share of slices with a bleed where it is to be true; 0 for no change.
+          prevalence: Share of slices with a bleed that they are to hold for, in (0, 1); 0 keeps
+            that of the training data.
         """
         if not prevalence:
             return self.prior
@@ -216,14 +235,18 @@ class Predictor:
         return np.asarray(shifted[0])
 
     def check_data(self, manifest: Manifest, work_dir: str | Path) -> None:
-        """Checks that a conversion's records are what the models read.
+        """Checks that the models can read the records of a conversion.
+
+        Args:
+          manifest: Manifest of the conversion.
+          work_dir: Folder of the models, for the message.
 
         Raises:
-          InputError: If they are not.
+          InputError: If shape, windows, encoding or crop differ.
         """
         stored_hu = manifest.encoding == "hu16"
-        given = (manifest.image_shape, manifest.windows, stored_hu, manifest.crop)
-        if given != _reads(self.members[0].spec):
+        form = (manifest.image_shape, manifest.windows, stored_hu, manifest.crop)
+        if form != _record_form(self.members[0].spec):
             raise InputError(
                 f"{manifest.data_dir}: holds images {manifest.image_shape} of windows "
                 f"{','.join(manifest.windows)}, crop {manifest.crop}; the model in {work_dir} was "
@@ -233,10 +256,14 @@ class Predictor:
 
 
 def load_member(member: Member, strategy: tf.distribute.Strategy) -> LoadedMember:
-    """Builds a model and reads its weights.
+    """Builds a network over slices and loads its weights.
+
+    Args:
+      member: Folder, weights and share of the network.
+      strategy: Strategy whose replicas share each batch.
 
     Raises:
-      InputError: As `checkpoints.load_model`.
+      InputError: If there is no model, a file is damaged, or the model is one over series.
     """
     with strategy.scope():
         model, spec, sha256 = load_model(member.work_dir, member.weights, member.sha256)
@@ -248,7 +275,7 @@ def load_member(member: Member, strategy: tf.distribute.Strategy) -> LoadedMembe
     return LoadedMember(model, spec, member.share, sha256, make_logits_fn(model, strategy))
 
 
-def _reads(
+def _record_form(
     spec: ModelSpec,
 ) -> tuple[tuple[int, int, int], tuple[str, ...], bool, str]:
     return spec.record_shape, spec.windows, spec.stored_hu, spec.crop

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from ich_tf.errors import ConfigError, InputError
-from ich_tf.inference.forward import LogitsFn, SlicePredictions, make_logits_fn, predict_records
+from ich_tf.inference.forward import LogitsFn, SliceOutputs, make_logits_fn, predict_outputs
 from ich_tf.losses import training_loss
 from ich_tf.models.prior_shift import shift_prior
 from ich_tf.models.saved import Spec
@@ -133,11 +133,11 @@ class SliceTask:
 
         def validate(watch: Watch) -> tuple[np.ndarray, np.ndarray]:
             found = self._predict(logits_fn, watch, self.batch_size)
-            return found.labels, found.logits
+            return found.labels, found.outputs
 
         return validate
 
-    def _predict(self, outputs_fn: LogitsFn, watch: Watch, batch_size: int) -> SlicePredictions:
+    def _predict(self, outputs_fn: LogitsFn, watch: Watch, batch_size: int) -> SliceOutputs:
         """What a function says of this worker's validation slices."""
         batches = eval_batches(
             self._validation_shards,
@@ -146,6 +146,6 @@ class SliceTask:
             encoding=self._manifest.encoding,
             neighbours=self._config.neighbours,
         )
-        return predict_records(
+        return predict_outputs(
             outputs_fn, watch(batches), expected=num_records(self._validation_shards)
         )

@@ -15,8 +15,8 @@ from ich_tf.inference.postprocessing.calibrators import (
     fit_isotonic,
     fit_platt,
     fit_temperature,
-    shift_prevalence,
 )
+from ich_tf.inference.postprocessing.prevalence import shift_prevalence
 from ich_tf.labels import ANY
 from ich_tf.metrics import logit, sigmoid, weighted_log_loss
 from ich_tf.models.prior_shift import undo_prior_shift

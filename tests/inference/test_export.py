@@ -8,23 +8,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from ich_tf.dicom.reader import read_slice
 from ich_tf.errors import InputError
 from ich_tf.inference.calibration import fit_postprocessing
 from ich_tf.inference.config import ExportConfig
 from ich_tf.inference.ensemble import Member, write_ensemble
-from ich_tf.inference.export import TOLERANCE, ServingModel, answers_of, expected_answers, export
+from ich_tf.inference.export import TOLERANCE, answers_of, expected_answers, export
 from ich_tf.inference.series_predictor import load_predictor
+from ich_tf.inference.serving_model import ServingModel
 from ich_tf.inference.slice_predictor import Predictor
 from ich_tf.metrics import sigmoid
 from ich_tf.records.manifest import Manifest
 from ich_tf.runtime.files import file_sha256
 from ich_tf.runtime.strategies import make_strategy
-from ich_tf.windows import store_hu
 from tests.support.commands import Command
-from tests.support.made_up import WINDOWS, made_up, make_run
+from tests.support.made_up import made_up, make_run
 
 
 def heads(number: int, rows: int, columns: int) -> np.ndarray:
@@ -148,21 +147,6 @@ def test_what_differs_is_not_left_behind(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(InputError, match="differs from the one in the work dir"):
         export(ExportConfig(work_dir=str(work_dir)))
     assert not any((work_dir / "export").iterdir())
-
-
-def test_resizing_is_opencvs() -> None:
-    class Plain:
-        record_shape, stored_hu, windows = (56, 56, 1), True, WINDOWS
-
-    serving = ServingModel.__new__(ServingModel)
-    serving._predictor = Plain()
-    for side in (128, 100, 57, 56, 30):
-        hu = heads(2, side, side)
-        found = serving._images(tf.constant(hu)).numpy()[..., 0]
-        expected = np.stack([store_hu(one, 56) for one in hu])
-        # A value in a thousand lies so near to a half that a float32 sum may turn it.
-        assert (found != expected).mean() < 5e-3
-        assert np.abs(found - expected).max() <= 1
 
 
 def test_a_predictor_may_be_served_as_it_is(tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""From logits to probabilities and decisions: smoothing, calibration, mixtures, aggregation."""
+"""Steps from logits to probabilities: mixture, smoothing, calibration, prevalence, aggregation."""

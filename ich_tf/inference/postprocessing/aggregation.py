@@ -1,4 +1,4 @@
-"""Slices -> series -> patients: what is said of a whole from what is said of its parts."""
+"""Aggregation of slices: probabilities of series and of patients."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from ich_tf.inference.postprocessing.smoothing import rows_of
 
 SLICE = "slice"
 SERIES_MODEL = "series_model"
-# Level -> what it means. A whole bleeds where a slice of it does.
+# Level -> description, for reports. The label of a series or a patient is the maximum of its
+# slices' labels.
 LEVELS = {
     SLICE: "each slice for itself",
     SERIES_MODEL: "a series, by the model that reads it whole",
@@ -24,12 +25,12 @@ LEVELS = {
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """Labels and probabilities of m things of one level.
+    """Labels and probabilities of m examples of one level: slices, series or patients.
 
     Attributes:
       labels: [m, 6], 0 or 1.
       probabilities: float64 [m, 6].
-      patients: [m], whose each is.
+      patients: Patient key of each example, str [m].
     """
 
     labels: np.ndarray
@@ -41,14 +42,15 @@ class Scored:
 
 
 def max_probability(probabilities: np.ndarray) -> np.ndarray:
-    """[n, 6] -> [6]: that of the most suspicious slice."""
+    """Returns the greatest probability of each class, [n, 6] -> [6]."""
     return np.asarray(probabilities.max(axis=0))
 
 
 def noisy_or(probabilities: np.ndarray) -> np.ndarray:
-    """[n, 6] -> [6]: that some slice bleeds, if slices were independent.
+    """Returns the probability that some slice bleeds if slices are independent, [n, 6] -> [6].
 
-    They are not: it is too high where many slices show the same thing, and grows with their number.
+    They are not: the result is too high where many slices show one bleed, and grows with their
+    number.
     """
     certain = np.any(probabilities >= 1, axis=0)
     safe = np.where(probabilities >= 1, 0.0, probabilities)
@@ -62,33 +64,33 @@ def at_levels(
     patients: Sequence[str],
     whole: np.ndarray | None = None,
 ) -> dict[str, Scored]:
-    """Slices as things of each level.
+    """Aggregates slices to each of `LEVELS`.
 
     Args:
-      labels: [n, 6], 0 or 1.
-      probabilities: [n, 6].
-      series: [n].
-      patients: [n].
-      whole: [n, 6], what a series model says of each slice's series; None for other models.
+      labels: Labels of the slices, [n, 6], 0 or 1.
+      probabilities: Probabilities of the slices, [n, 6].
+      series: Series key of each slice, [n].
+      patients: Patient key of each slice, [n].
+      whole: Probabilities of each slice's series by a series model, [n, 6]; None without one.
 
     Returns:
-      One of each of `LEVELS`, of `SERIES_MODEL` only where there is one.
+      Level -> its examples, in the order of `LEVELS`; `SERIES_MODEL` only if `whole` is given.
     """
-    found = {SLICE: Scored(labels, probabilities, np.asarray(patients))}
+    scored = {SLICE: Scored(labels, probabilities, np.asarray(patients))}
     for level in LEVELS:
         if level == SLICE or (level == SERIES_MODEL and whole is None):
             continue
         unit, _, rule = level.partition("_")
-        rows = list(rows_of(series if unit == "series" else patients).values())
+        groups = list(rows_of(series if unit == "series" else patients).values())
         if level == SERIES_MODEL:
             assert whole is not None
-            pooled = whole[[row[0] for row in rows]]
+            pooled = whole[[rows[0] for rows in groups]]
         else:
             pool = max_probability if rule == "max" else noisy_or
-            pooled = np.stack([pool(probabilities[row]) for row in rows])
-        found[level] = Scored(
-            np.stack([labels[row].max(axis=0) for row in rows]),
+            pooled = np.stack([pool(probabilities[rows]) for rows in groups])
+        scored[level] = Scored(
+            np.stack([labels[rows].max(axis=0) for rows in groups]),
             pooled,
-            np.asarray([patients[row[0]] for row in rows]),
+            np.asarray([patients[rows[0]] for rows in groups]),
         )
-    return found
+    return scored

@@ -1,31 +1,41 @@
-"""Logits -> probabilities that mean what they say: temperature, Platt, isotonic.
+"""Calibration of logits: temperature scaling, Platt scaling and isotonic regression.
 
-Fitted on patients that the model did not see. NumPy, with SciPy and scikit-learn for the fits.
+Calibrators are fitted on patients that the model was not trained on. Applying one needs NumPy
+alone; fitting needs SciPy and scikit-learn.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ich_tf.labels import ANY, CLASSES
+from ich_tf.labels import CLASSES
 from ich_tf.metrics import sigmoid, weighted_log_loss
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 _FOLDS = 5
 
 
 @dataclasses.dataclass(frozen=True)
 class Calibrator:
-    """A map of each class's logit to its probability, which never falls.
+    """A monotonic map from the logit of each class to its calibrated probability.
 
     Attributes:
-      method: One of `METHODS`.
-      scale, offset: Of each class: the probability is sigmoid(scale * logit + offset).
-      knots: Of each class the logits and probabilities of a curve, straight between its points and
-        constant beyond; it stands in place of scale and offset. Empty for all or for a class: none.
+      method: Name of the method, one of `METHODS`.
+      scale, offset: Parameters of each class, in the order of `labels.CLASSES`: the probability is
+        sigmoid(scale * logit + offset).
+      knots: Logits (ascending) and probabilities of a curve for each class, linear between its
+        points and constant beyond them, which replaces scale and offset. A class without a curve
+        has two empty tuples; `knots` is empty if no class has one.
+
+    Example:
+      >>> Calibrator(scale=(0.5,) * 6)(np.zeros((1, 6))).tolist()
+      [[0.5, 0.5, 0.5, 0.5, 0.5, 0.5]]
     """
 
     method: str = "none"
@@ -34,44 +44,71 @@ class Calibrator:
     knots: tuple[tuple[tuple[float, ...], tuple[float, ...]], ...] = ()
 
     def __call__(self, logits: np.ndarray) -> np.ndarray:
-        """Logits [n, 6] -> probabilities, float64 [n, 6]."""
+        """Calibrates logits [n, 6] to probabilities, float64 [n, 6]."""
         logits = np.asarray(logits, np.float64)
         probabilities = sigmoid(logits * self.scale + self.offset)
-        for column, (at, value) in enumerate(self.knots):
-            if at:
-                probabilities[:, column] = np.interp(logits[:, column], at, value)
+        for column, (knots, values) in enumerate(self.knots):
+            if knots:
+                probabilities[:, column] = np.interp(logits[:, column], knots, values)
         return probabilities
 
+    def graph(self, logits: tf.Tensor) -> tf.Tensor:
+        """`__call__` in a graph: logits, float64 [n, 6] -> probabilities, float64 [n, 6]."""
+        import tensorflow as tf
+
+        columns = tf.unstack(tf.sigmoid(logits * self.scale + self.offset), axis=1)
+        for column, (knots, values) in enumerate(self.knots):
+            if knots:
+                columns[column] = _interpolate_graph(logits[:, column], knots, values)
+        return tf.stack(columns, axis=1)
+
     def to_json(self) -> dict[str, Any]:
-        """As JSON values by name."""
+        """Returns the attributes as JSON values."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Calibrator:
-        """The inverse of `to_json`.
+        """Reads what `to_json` returned.
 
         Raises:
-          TypeError, KeyError, ValueError: If the content is none.
+          TypeError, KeyError, ValueError: If the content is not a calibrator's.
         """
-        found = cls(
+        calibrator = cls(
             method=content["method"],
             scale=tuple(map(float, content["scale"])),
             offset=tuple(map(float, content["offset"])),
-            knots=tuple((tuple(at), tuple(value)) for at, value in content["knots"]),
+            knots=tuple((tuple(knots), tuple(values)) for knots, values in content["knots"]),
         )
-        sizes = (len(found.scale), len(found.offset), len(found.knots) or len(CLASSES))
-        if found.method not in METHODS or set(sizes) != {len(CLASSES)}:
-            raise ValueError(f"a calibrator {found.method!r} with {sizes} classes")
-        return found
+        sizes = (
+            len(calibrator.scale),
+            len(calibrator.offset),
+            len(calibrator.knots) or len(CLASSES),
+        )
+        if calibrator.method not in METHODS or set(sizes) != {len(CLASSES)}:
+            raise ValueError(f"a calibrator {calibrator.method!r} with {sizes} classes")
+        return calibrator
+
+
+def _interpolate_graph(x: tf.Tensor, knots: Sequence[float], values: Sequence[float]) -> tf.Tensor:
+    """`np.interp` in a graph: float64 [n] -> float64 [n]."""
+    import tensorflow as tf
+
+    if len(knots) == 1:
+        return tf.fill(tf.shape(x), tf.constant(values[0], tf.float64))
+    x_knots, y_knots = tf.constant(knots, tf.float64), tf.constant(values, tf.float64)
+    right = tf.clip_by_value(tf.searchsorted(x_knots, x, side="right"), 1, len(knots) - 1)
+    low, high = tf.gather(x_knots, right - 1), tf.gather(x_knots, right)
+    share = tf.clip_by_value((x - low) / (high - low), 0, 1)
+    return (1 - share) * tf.gather(y_knots, right - 1) + share * tf.gather(y_knots, right)
 
 
 def fit_identity(labels: np.ndarray, logits: np.ndarray) -> Calibrator:
-    """Leaves the logits as they are."""
+    """Returns the calibrator that only applies the sigmoid."""
     return Calibrator()
 
 
 def fit_temperature(labels: np.ndarray, logits: np.ndarray) -> Calibrator:
-    """One number that all logits are divided by (Guo et al. 2017, arXiv:1706.04599).
+    """Fits one temperature that all logits are divided by (Guo et al. 2017, arXiv:1706.04599).
 
     Args:
       labels: [n, 6], 0 or 1.
@@ -87,11 +124,11 @@ def fit_temperature(labels: np.ndarray, logits: np.ndarray) -> Calibrator:
 
 
 def fit_platt(labels: np.ndarray, logits: np.ndarray) -> Calibrator:
-    """A scale and an offset a class, by logistic regression with Platt's targets (Platt 1999).
+    """Fits scale and offset of each class: logistic regression with Platt's targets (Platt 1999).
 
-    His targets, (n + 1) / (n + 2) for n positives and 1 / (m + 2) for m negatives, keep classes
-    that the logits separate from growing certain. A class without positives or negatives is left
-    as it is.
+    The targets, (n + 1) / (n + 2) for n positives and 1 / (m + 2) for m negatives, bound the
+    probabilities of a class that the logits separate. A class without positives or without
+    negatives keeps scale 1 and offset 0.
 
     Args:
       labels: [n, 6], 0 or 1.
@@ -122,7 +159,7 @@ def fit_platt(labels: np.ndarray, logits: np.ndarray) -> Calibrator:
             np.array([1.0, 0.0]),
             jac=True,
             method="L-BFGS-B",
-            # A scale below 0 would turn the model's order around.
+            # A scale below 0 would reverse the order of the model's predictions.
             bounds=((0.0, None), (None, None)),
         )
         scales.append(float(best.x[0]))
@@ -131,11 +168,11 @@ def fit_platt(labels: np.ndarray, logits: np.ndarray) -> Calibrator:
 
 
 def fit_isotonic(labels: np.ndarray, logits: np.ndarray) -> Calibrator:
-    """A curve a class that never falls (Zadrozny and Elkan 2002), by pooling adjacent violators.
+    """Fits a monotonic curve for each class (Zadrozny and Elkan 2002), by isotonic regression.
 
-    Its ends are kept from 0 and 1 by Laplace's rule: a lowest block of k slices, all negative, says
-    1 / (k + 2), or what the next block says if that is less. A class without positives or negatives
-    is left alone.
+    Probabilities of 0 and 1 are moved inwards by Laplace's rule: a lowest block of k slices, all
+    negative, gets 1 / (k + 2), or the probability of the next block if that is less. A class
+    without positives or without negatives gets no curve.
 
     Args:
       labels: [n, 6], 0 or 1.
@@ -149,22 +186,22 @@ def fit_isotonic(labels: np.ndarray, logits: np.ndarray) -> Calibrator:
             knots.append(((), ()))
             continue
         curve = IsotonicRegression(out_of_bounds="clip").fit(z, truth.astype(np.float64))
-        value = _away_from_certainty(curve.y_thresholds_, curve.predict(z))
-        knots.append((tuple(curve.X_thresholds_.tolist()), tuple(value.tolist())))
+        values = _away_from_certainty(curve.y_thresholds_, curve.predict(z))
+        knots.append((tuple(curve.X_thresholds_.tolist()), tuple(values.tolist())))
     return Calibrator("isotonic", knots=tuple(knots))
 
 
-def _away_from_certainty(value: np.ndarray, of_slices: np.ndarray) -> np.ndarray:
-    """The knots of a curve, its blocks of 0 and of 1 moved inwards.
+def _away_from_certainty(values: np.ndarray, fitted: np.ndarray) -> np.ndarray:
+    """Moves probabilities of 0 and 1 inwards.
 
     Args:
-      value: At the knots, ascending.
-      of_slices: What the curve says of each slice that it was fitted on.
+      values: Probabilities at the knots of a curve, ascending.
+      fitted: Probabilities of the curve for each slice that it was fitted on, [n].
     """
-    between = of_slices[(of_slices > 0) & (of_slices < 1)]
-    low = min(1 / (np.sum(of_slices == 0) + 2), between.min(initial=0.5))
-    high = max(1 - 1 / (np.sum(of_slices == 1) + 2), between.max(initial=0.5))
-    return np.where(value == 0, low, np.where(value == 1, high, value))
+    between = fitted[(fitted > 0) & (fitted < 1)]
+    low = min(1 / (np.sum(fitted == 0) + 2), between.min(initial=0.5))
+    high = max(1 - 1 / (np.sum(fitted == 1) + 2), between.max(initial=0.5))
+    return np.where(values == 0, low, np.where(values == 1, high, values))
 
 
 METHODS: dict[str, Callable[[np.ndarray, np.ndarray], Calibrator]] = {
@@ -182,61 +219,36 @@ def cross_validated_losses(
     methods: Sequence[str] = (),
     seed: int = 0,
 ) -> dict[str, float]:
-    """The weighted log loss of each method on patients that it was not fitted on.
+    """Cross-validates calibration methods over patients.
 
     Args:
       labels: [n, 6], 0 or 1.
       logits: [n, 6].
-      patients: [n], whose slice each is.
-      methods: Names of `METHODS`; none tries all.
-      seed: Of the five parts of the patients; with fewer patients, each is a part.
+      patients: Patient key of each slice, [n].
+      methods: Keys of `METHODS`; empty for all.
+      seed: Seed of the division of the patients into five parts, or into parts of one patient
+        where there are fewer than five.
 
     Returns:
-      Method -> loss. With a single patient there is none to fit on but him: his loss after the
-      fit, and where all are tried that of `none` alone.
+      Method -> weighted log loss on the patients that it was not fitted on. A single patient
+      cannot be held out: then the loss on the patient that the method was fitted on, by default of
+      `none` alone.
     """
-    keys, member = np.unique(np.asarray(patients), return_inverse=True)
-    parts = min(_FOLDS, len(keys))
-    if parts < 2:
+    keys, number = np.unique(np.asarray(patients), return_inverse=True)
+    num_parts = min(_FOLDS, len(keys))
+    if num_parts < 2:
         return {
             name: weighted_log_loss(labels, METHODS[name](labels, logits)(logits))
             for name in methods or ("none",)
         }
-    part = (np.random.default_rng(seed).permutation(len(keys)) % parts)[member]
+    parts = (np.random.default_rng(seed).permutation(len(keys)) % num_parts)[number]
     losses = {}
     for name in methods or METHODS:
         fit = METHODS[name]
         probabilities = np.empty(labels.shape)
-        for number in range(parts):
-            held_out = part == number
-            fitted = fit(labels[~held_out], logits[~held_out])
-            probabilities[held_out] = fitted(logits[held_out])
+        for part in range(num_parts):
+            held_out = parts == part
+            calibrator = fit(labels[~held_out], logits[~held_out])
+            probabilities[held_out] = calibrator(logits[held_out])
         losses[name] = weighted_log_loss(labels, probabilities)
     return losses
-
-
-def shift_prevalence(probabilities: np.ndarray, before: float, after: float) -> np.ndarray:
-    """Probabilities where bleeds are as common as elsewhere, and look and mix alike.
-
-    By Bayes' rule, with k the quotient of the odds of the prevalences and a the probability of a
-    bleed, a class's c becomes k * c / (1 + (k - 1) * a): `class_balance`, turned around.
-
-    Args:
-      probabilities: [n, 6], columns in the order of `labels.CLASSES`.
-      before: Share of slices with a bleed that they are true for, in (0, 1).
-      after: The share to turn to, in (0, 1).
-
-    Returns:
-      float64 [n, 6].
-
-    Raises:
-      ValueError: If a prevalence is out of range.
-    """
-    for value in (before, after):
-        if not 0 < value < 1:
-            raise ValueError(f"a prevalence is {value}; it must lie between 0 and 1.")
-    factor = after / (1 - after) * (1 - before) / before
-    probabilities = np.asarray(probabilities, np.float64)
-    # A model may hold a subtype for likelier than any bleed at all; then it counts as that.
-    bleed = np.maximum(probabilities, probabilities[:, ANY : ANY + 1])
-    return np.asarray(factor * probabilities / (1 + (factor - 1) * bleed))

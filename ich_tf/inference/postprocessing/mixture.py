@@ -1,43 +1,90 @@
-"""How much to listen to each of several models: shares fitted on patients that none had seen."""
+"""Mixture of several models: fitted shares, and the mean of their probabilities."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ich_tf.labels import WEIGHTS
-from ich_tf.metrics import EPSILON
+from ich_tf.metrics import EPSILON, logit, sigmoid
 
-_MOST_STEPS = 2000
-_SETTLED = 1e-9
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+_MAX_STEPS = 2000
+_TOLERANCE = 1e-9
 
 
 def fit_shares(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """The shares of a mean of probabilities that has the least weighted log loss.
+    """Fits the shares of a mean of probabilities with the least weighted log loss.
 
     A mean of probabilities is a mixture, whose likelihood has a single maximum: expectation
     maximisation climbs to it, and never leaves the simplex.
 
     Args:
-      labels: [n, 6], 0 or 1.
-      probabilities: [m, n, 6], of m models.
+      labels: Labels of slices that no model was trained on, [n, 6], 0 or 1.
+      probabilities: Probabilities of m models, [m, n, 6].
 
     Returns:
-      float64 [m], 0 or more, of sum 1.
+      float64 [m], each 0 or more, of sum 1.
     """
     prob = np.clip(np.asarray(probabilities, np.float64), EPSILON, 1 - EPSILON)
     likelihood = np.where(np.asarray(labels) > 0, prob, 1 - prob).reshape(len(prob), -1)
     weight = np.tile(WEIGHTS, len(labels)) / (sum(WEIGHTS) * len(labels))
     shares = np.full(len(prob), 1 / len(prob))
-    for _ in range(_MOST_STEPS):
+    for _ in range(_MAX_STEPS):
         mixed = shares @ likelihood
         better = shares * (likelihood @ (weight / mixed))
-        done = np.abs(better - shares).max() < _SETTLED
+        converged = np.abs(better - shares).max() < _TOLERANCE
         shares = better / better.sum()
-        if done:
+        if converged:
             break
     return shares
 
 
 def mix(probabilities: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """The mean of m models' probabilities, [m, n, 6] -> float64 [n, 6]."""
+    """Averages the probabilities of m models.
+
+    Args:
+      probabilities: [m, n, 6].
+      shares: [m], of sum 1.
+
+    Returns:
+      float64 [n, 6].
+    """
     return np.asarray(np.tensordot(shares, np.asarray(probabilities, np.float64), axes=1))
+
+
+def mix_logits(logits: Sequence[np.ndarray], shares: np.ndarray) -> np.ndarray:
+    """Averages the probabilities of m models, given and returned as logits.
+
+    Args:
+      logits: One array [n, 6] for each model; a single one is returned as it is.
+      shares: [m], of sum 1.
+
+    Returns:
+      float64 [n, 6].
+    """
+    if len(logits) == 1:
+        return np.asarray(logits[0], np.float64)
+    return logit(mix(np.stack([sigmoid(member) for member in logits]), shares))
+
+
+def mix_logits_graph(logits: Sequence[tf.Tensor], shares: Sequence[float]) -> tf.Tensor:
+    """`mix_logits` in a graph: m tensors, float64 [n, 6] -> float64 [n, 6]."""
+    import tensorflow as tf
+
+    if len(logits) == 1:
+        return logits[0]
+    terms = [share * tf.sigmoid(member) for share, member in zip(shares, logits, strict=True)]
+    return logit_graph(tf.add_n(terms))
+
+
+def logit_graph(probabilities: tf.Tensor) -> tf.Tensor:
+    """`metrics.logit` in a graph, float64."""
+    import tensorflow as tf
+
+    clipped = tf.clip_by_value(probabilities, EPSILON, 1 - EPSILON)
+    return tf.math.log(clipped) - tf.math.log1p(-clipped)

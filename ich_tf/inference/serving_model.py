@@ -1,0 +1,175 @@
+"""The graph of an exported model: Hounsfield units in, calibrated probabilities out.
+
+The graph assembles the `*_graph` functions beside the NumPy code of prediction (`windows`,
+`records.neighbours`, `postprocessing/`) around the Keras models. It computes in float64 where
+prediction does.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from ich_tf.inference.forward import NetworkOutputs
+from ich_tf.inference.postprocessing.mixture import mix_logits_graph
+from ich_tf.inference.series_predictor import SeriesPredictor
+from ich_tf.inference.slice_predictor import Predictor
+from ich_tf.models.feature_axes import Axes
+from ich_tf.models.slice_model import with_features
+from ich_tf.records.neighbours import neighbour_places_graph
+from ich_tf.runtime.keras2 import keras
+from ich_tf.windows import (
+    apply_windows_graph,
+    preset_windows,
+    quantize_hu_graph,
+    resize_hu_graph,
+)
+
+
+class ServingModel(tf.Module):  # type: ignore[misc]
+    """A predictor as one TensorFlow graph.
+
+    Attributes:
+      needs_series: Whether a call takes all slices of one series with their positions; otherwise a
+        call takes any slices.
+      has_series_output: Whether the graph also returns probabilities of the series as a whole.
+    """
+
+    def __init__(self, predictor: Predictor, prevalence: float = 0.0) -> None:
+        """Takes over the variables of a predictor.
+
+        Args:
+          predictor: Models and postprocessing.
+          prevalence: Share of slices with a bleed that the probabilities are to hold for, in
+            (0, 1); 0 keeps that of the validation patients.
+        """
+        super().__init__(name="ich_tf")
+        self._predictor = predictor
+        self._postprocessing = predictor.postprocessing
+        self._prevalence = prevalence
+        self.needs_series = (
+            predictor.neighbours > 1
+            or self._postprocessing.smoothing_mm > 0
+            or isinstance(predictor, SeriesPredictor)
+        )
+        self.has_series_output = isinstance(predictor, SeriesPredictor) and not prevalence
+        # Variables alone: Keras would add descriptions of its layers, which a graph does not need.
+        self._variables = [list(member.model.variables) for member in predictor.members]
+        self._networks: list[keras.Model] = []
+        if isinstance(predictor, SeriesPredictor):
+            self._variables += [list(loaded.model.variables) for loaded in predictor.models]
+            self._networks = [with_features(member.model) for member in predictor.members]
+
+    def signature(self) -> Any:
+        """Traces the function that the SavedModel serves."""
+        hu = tf.TensorSpec([None, None, None], tf.float32, name="hu")
+        if self.needs_series:
+            z_mm = tf.TensorSpec([None], tf.float32, name="z_mm")
+            return tf.function(self._predict_series).get_concrete_function(hu, z_mm)
+        return tf.function(self._predict_slices).get_concrete_function(hu)
+
+    def _predict_slices(self, hu: tf.Tensor) -> dict[str, tf.Tensor]:
+        logits = self._slice_logits(self._images(hu))
+        probabilities = self._postprocessing.probabilities_graph(logits, None, self._prevalence)
+        return {"probabilities": tf.cast(probabilities, tf.float32)}
+
+    def _predict_series(self, hu: tf.Tensor, z_mm: tf.Tensor) -> dict[str, tf.Tensor]:
+        order = tf.argsort(z_mm, stable=True)
+        hu, z_mm = tf.gather(hu, order), tf.gather(tf.cast(z_mm, tf.float64), order)
+        images = self._images(hu)
+        count = self._predictor.neighbours
+        places = neighbour_places_graph(tf.shape(images)[0], count)
+        images = tf.concat([tf.gather(images, places[:, i]) for i in range(count)], axis=-1)
+        outputs = {}
+        if isinstance(self._predictor, SeriesPredictor):
+            rows = self._series_logits(self._predictor, images, tf.cast(z_mm, tf.float32))
+            logits = rows[1:]
+            if self.has_series_output:
+                whole = self._postprocessing.series_calibrator.graph(rows[:1])[0]
+                outputs["series"] = tf.cast(whole, tf.float32)
+        else:
+            logits = self._slice_logits(images)
+        probabilities = self._postprocessing.probabilities_graph(logits, z_mm, self._prevalence)
+        probabilities = tf.gather(probabilities, tf.argsort(order))
+        return {"probabilities": tf.cast(probabilities, tf.float32), **outputs}
+
+    def _images(self, hu: tf.Tensor) -> tf.Tensor:
+        """Converts Hounsfield units [n, h, w] to images as records hold them, float32 [n, H, W, C].
+
+        Images of stored Hounsfield units have one channel, windowed ones a channel a window.
+        """
+        size = self._predictor.record_shape[0]
+        stored = quantize_hu_graph(resize_hu_graph(tf.cast(hu, tf.float64), size))
+        if self._predictor.stored_hu:
+            return tf.cast(stored[..., None], tf.float32)
+        return apply_windows_graph(stored, preset_windows(self._predictor.windows))
+
+    def _slice_logits(self, images: tf.Tensor) -> tf.Tensor:
+        """`Predictor.logits`: images [n, H, W, neighbours * C] -> float64 [n, 6]."""
+        logits = [
+            tf.cast(self._forward(member.model, member.select_slices(images)), tf.float64)
+            for member in self._predictor.members
+        ]
+        return mix_logits_graph(logits, self._predictor.shares.tolist())
+
+    def _forward(self, model: keras.Model, images: tf.Tensor) -> tf.Tensor:
+        """Computes a network's outputs, with `flip` the mean with those of the mirror images."""
+        outputs = model(images, training=False)
+        if self._postprocessing.flip:
+            outputs = (outputs + model(images[:, :, ::-1], training=False)) / 2
+        return outputs
+
+    def _series_logits(
+        self, predictor: SeriesPredictor, images: tf.Tensor, z_mm: tf.Tensor
+    ) -> tf.Tensor:
+        """`SeriesPredictor.series_logits` of the images of a series, sorted by position.
+
+        Returns:
+          float64 [1 + n, 6]: logits of the series as a whole, then of its slices.
+        """
+        logits, shares = [], []
+        for number, (member, network, axes) in enumerate(
+            zip(predictor.members, self._networks, predictor.axes, strict=True)
+        ):
+            outputs = NetworkOutputs.split(self._forward(network, member.select_slices(images)))
+            features = outputs.features if axes is None else _aligned(axes, outputs.features)
+            values = tf.concat([features, outputs.logits], axis=1)
+            for loaded, share in zip(predictor.models, predictor.model_shares, strict=True):
+                if number in loaded.reads:
+                    rows = _read_series(loaded.model, values, z_mm, reverse=loaded.spec.reverse)
+                    logits.append(tf.cast(rows, tf.float64))
+                    shares.append(share / len(loaded.reads))
+        return mix_logits_graph(logits, shares)
+
+
+def _aligned(axes: Axes, features: tf.Tensor) -> tf.Tensor:
+    """`Axes.__call__` in a graph: float32 [n, F] -> float32 [n, d]."""
+    centred = tf.cast(features, tf.float64) - axes.mean
+    return tf.cast(tf.linalg.matmul(centred, axes.weights), tf.float32)
+
+
+def _read_series(
+    model: keras.Model, values: tf.Tensor, z_mm: tf.Tensor, *, reverse: bool
+) -> tf.Tensor:
+    """Computes a series model's logits, with `reverse` the mean with those from the other end.
+
+    Args:
+      model: Model over series.
+      values: Features and logits of the slices, sorted by position, float32 [n, d + 6].
+      z_mm: Positions of the slices, rising, mm, float32 [n].
+      reverse: Whether the model was trained on reversed series, too.
+
+    Returns:
+      float32 [1 + n, 6]: logits of the series as a whole, then of its slices.
+    """
+    # As `series_model.pack_arrays` and `turned_series`: positions count from the first slice.
+    offset = (z_mm - z_mm[0])[:, None]
+    mask = tf.ones_like(offset)
+    packed = tf.concat([values, offset, mask], axis=1)
+    logits = model(packed[None], training=False)[0]
+    if reverse:
+        turned = tf.concat([values, offset[-1] - offset, mask], axis=1)[::-1]
+        backward = model(turned[None], training=False)[0]
+        logits = (logits + tf.concat([backward[:1], backward[:0:-1]], axis=0)) / 2
+    return logits
