@@ -1,1 +1,1 @@
-"""Files, processes, devices, flags: what every command needs, and nothing of CT."""
+"""Files, processes, devices, flags and help: what commands share, without anything about CT."""

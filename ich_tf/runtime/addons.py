@@ -1,6 +1,6 @@
-"""tensorflow-addons, loaded on use: by `augment` and `optimizers` alone.
+"""tensorflow-addons, loaded on first use by augmentation and optimizers.
 
-Its life ended in May 2024; TensorFlow 2.16 and later do without it.
+Its development ended in May 2024, and it supports no TensorFlow after 2.15.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from types import ModuleType
 
 @functools.cache
 def load_addons() -> ModuleType | None:
-    """The package, or None where it is not installed or does not fit this TensorFlow."""
+    """Imports the package; None if it is not installed or does not fit this TensorFlow."""
     with warnings.catch_warnings():
-        # It says of itself that its life has ended, and that it fits few versions.
+        # Its import warns of the end of its development and of untested TensorFlow versions.
         warnings.filterwarnings("ignore", category=UserWarning, module="tensorflow_addons")
         warnings.filterwarnings("ignore", category=UserWarning, message=r"\s*TensorFlow Addons")
         try:

@@ -30,12 +30,12 @@ EXIT_TERMINATED = 143
 _DEBUG = flags.DEFINE_bool("debug", False, "Print the traceback of an error.")
 _EVERY_COMMAND = "Every command"
 
-# TensorFlow 2.15 turns oneDNN on by itself only for CPUs with AVX-512 and later. On an AVX2
-# CPU it trained ResNet50 at 64 px 2.9 times as fast (36.5 against 12.6 slices/s, 2 cores).
+# TensorFlow 2.15 enables oneDNN by default only on CPUs with AVX-512 or later. On a CPU with AVX2
+# oneDNN trained ResNet50 at 64 px 2.9 times as fast (36.5 against 12.6 slices/s, 2 cores).
 _TENSORFLOW_ENVIRONMENT = {
     "TF_ENABLE_ONEDNN_OPTS": "1",
-    # 3, not 2: TensorFlow 2.15 logs as errors, at every import on a machine without a GPU, that
-    # CUDA's factories were registered twice. Its real errors are exceptions as well.
+    # 3, not 2: TensorFlow 2.15 logs an error at every import on a machine without a GPU, that
+    # CUDA factories were registered twice. Errors that matter are exceptions as well.
     "TF_CPP_MIN_LOG_LEVEL": "3",
 }
 
@@ -50,8 +50,8 @@ def run(main: Callable[[], None], doc: str | None) -> NoReturn:
     """Parses the flags, runs `main`, and exits with the documented code.
 
     Args:
-      main: The command; it reads its flags, makes a config and calls the library.
-      doc: The module's docstring, shown by `--help`.
+      main: The command, which reads its flags and calls the library.
+      doc: Docstring of the command's module, which `--help` prints above the flags.
     """
     _parse(sys.argv, doc or "")
     for name, value in _TENSORFLOW_ENVIRONMENT.items():
@@ -75,11 +75,11 @@ def run(main: Callable[[], None], doc: str | None) -> NoReturn:
 
 
 def show(text: str) -> None:
-    """Prints a text; a reader that stops early, as `head` does, is no error."""
+    """Prints a text, and ignores that a reader such as `head` stops early."""
     try:
         print(text, flush=True)
     except BrokenPipeError:
-        # Python would write the rest when it ends.
+        # Python flushes stdout again when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -131,8 +131,8 @@ def config_from_flags(config_class: type[Config], **given: Any) -> Config:
     """Makes a config from the parsed flags.
 
     Args:
-      config_class: The class that `define_flags` was called with.
-      **given: Values of fields that take the place of their flags.
+      config_class: Class that `define_flags` was called with.
+      **given: Values of fields, used instead of their flags.
     """
     values = dict(given)
     for field in dataclasses.fields(config_class):  # type: ignore[arg-type]
@@ -157,7 +157,7 @@ def _parse(argv: Sequence[str], doc: str) -> None:
         raise SystemExit(EXIT_USAGE) from error
     if len(rest) > 1:
         print(
-            f"Not a flag: {' '.join(rest[1:])}. Every argument of this command is a flag, as in "
+            f"Not a flag: {' '.join(rest[1:])}. Every argument must be a flag, written as "
             "--name=value; see --help.",
             file=sys.stderr,
         )
@@ -168,7 +168,8 @@ def _describe_own_flags() -> str:
     """The flags of the command, then those of every command, without absl's own."""
     defined = {
         flag.name: flag
-        # The command's own flags first: those of this module are the config's.
+        # Flags that the command's module defines come before those of its config, which this
+        # module defines.
         for module, members in sorted(
             flags.FLAGS.flags_by_module_dict().items(), key=lambda item: item[0] == __name__
         )

@@ -1,4 +1,4 @@
-"""Files: atomic writing, temporary names, hashes, JSON."""
+"""Files: atomic writing, temporary names, hashes and JSON."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _BLOCK = 1 << 20
 
 
 def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file, hexadecimal."""
+    """SHA-256 of a file, hexadecimal."""
     with open(path, "rb") as file:
         digest = hashlib.sha256()
         while block := file.read(_BLOCK):
@@ -30,8 +30,8 @@ def file_sha256(path: Path) -> str:
 
 
 def file_crc32c(path: Path) -> int:
-    """The CRC-32C of a file."""
-    # Ten times as fast as SHA-256, and enough for what a disk does.
+    """CRC-32C of a file."""
+    # Ten times as fast as SHA-256, and enough to detect damage by a disk.
     crc = 0
     with open(path, "rb") as file:
         while block := file.read(_BLOCK):
@@ -43,8 +43,8 @@ def read_json(path: Path, advice: str = "") -> Any:
     """Content of a JSON file.
 
     Args:
-      path: The file.
-      advice: Sentence that ends the error's message: what to do where the file cannot be read.
+      path: JSON file to read.
+      advice: Sentence to end an error message with: what the user should do.
 
     Raises:
       DataError: If the file is missing or not JSON.
@@ -63,22 +63,22 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def json_text(content: Any) -> str:
-    """JSON with sorted keys, for files that people read."""
+    """Content as indented JSON with sorted keys."""
     return json.dumps(content, indent=1, sort_keys=True) + "\n"
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text file atomically."""
+    """Writes a text file atomically, encoded as UTF-8."""
     write_parts(path, (text,))
 
 
 def write_parts(path: Path, parts: Iterable[str]) -> None:
-    """Writes a text file atomically, part by part."""
+    """Writes a text file atomically from consecutive parts, encoded as UTF-8."""
     write_bytes(path, (part.encode("utf-8") for part in parts))
 
 
 def write_bytes(path: Path, parts: Iterable[bytes]) -> None:
-    """Writes a file atomically, part by part."""
+    """Writes a file atomically from consecutive parts."""
     with atomic_file(path) as file:
         for part in parts:
             file.write(part)
@@ -87,7 +87,7 @@ def write_bytes(path: Path, parts: Iterable[bytes]) -> None:
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Removes what writers that were killed left behind."""
+    """Removes the temporary files and folders of writers that were killed."""
     for path in filter(is_temporary, folder.iterdir()):
         if path.is_dir():
             shutil.rmtree(path)
@@ -96,18 +96,18 @@ def remove_temporaries(folder: Path) -> None:
 
 
 def is_temporary(path: Path) -> bool:
-    """Whether a name is one of `temporary_path`."""
+    """Whether a path was made by `temporary_path`."""
     return path.name.startswith(".") and path.name.endswith(_TEMPORARY)
 
 
 def temporary_path(path: Path) -> Path:
-    """A name beside `path` for what is not finished yet, unlike that of any other writer."""
+    """A unique hidden path in the folder of `path`, for content that is not finished."""
     return path.with_name(f".{path.name}.{uuid.uuid4().hex}{_TEMPORARY}")
 
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes its name only once the block ended well."""
+    """Opens a file for writing that appears under its name only if the block succeeds."""
     temporary = temporary_path(path)
     try:
         with open(temporary, "wb") as file:
@@ -115,7 +115,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    # The rename itself is durable only once the folder is on disk.
+    # The rename survives a power failure only once the folder is synchronized.
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)

@@ -1,4 +1,4 @@
-"""Reports: an HTML file each, without scripts, with nothing fetched, all text escaped; Markdown."""
+"""Reports from templates: Markdown, or self-contained HTML without scripts, all text escaped."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, select_autoescape
 
-# The room that `columns` of charts.html draws in; its right edge is the chart's width.
+# Edges of the area of `columns` in charts.html, px; its right edge is the chart's width.
 _LEFT, _TOP, _BOTTOM = 50.0, 10.0, 172.0
-# And that of `square`.
+# Left and top edge, and side, of the area of `square` in charts.html, px.
 _SQUARE_LEFT, _SQUARE_TOP, _SQUARE = 42.0, 8.0, 250.0
 _MOST_POINTS = 300
 
@@ -23,12 +23,14 @@ def render(package: str, template: str, content: Mapping[str, Any]) -> str:
     """Renders a template.
 
     Args:
-      package: Name of the package whose folder `templates` holds the template, as `ich_tf.serving`.
-      template: File name of the template; it may extend or import those of `ich_tf.runtime`.
-      content: Values by name.
+      package: Name of the package whose folder `templates` holds the template, such as
+        `ich_tf.serving`.
+      template: File name of the template, which may extend or import templates of
+        `ich_tf.runtime`.
+      content: Values of the template's variables.
 
     Returns:
-      The page; in HTML all text is escaped.
+      The rendered text. Values are escaped if the template's name ends in `.html`.
     """
     return _environment(package).get_template(template).render(content)
 
@@ -41,14 +43,17 @@ def column_chart(
     width: int = 340,
     log: bool = False,
 ) -> dict[str, Any]:
-    """What `columns` of charts.html draws: a column a count.
+    """Coordinates of a column chart, for the macro `columns` of charts.html.
 
     Args:
-      counts: Of the bins, from left to right.
-      names: Of the bins, for those who point at one.
-      marks: Place on the axis, in bins -> text below it.
-      width: Of the chart, in pixels of a screen that shows it unscaled.
-      log: Draw the counts on a logarithmic scale.
+      counts: Count of each bin, from left to right.
+      names: Name of each bin, shown when the pointer is over its column.
+      marks: Position on the horizontal axis, in bins -> label.
+      width: Width of the chart, px.
+      log: Whether the vertical axis is logarithmic.
+
+    Returns:
+      The values that the macro reads: `width`, `bars`, `x_marks` and `y_marks`.
     """
     highest = max([*counts, 1])
     step = (width - _LEFT) / max(1, len(counts))
@@ -87,14 +92,17 @@ def column_chart(
 def square_chart(
     lines: Sequence[Mapping[str, Any]], x_name: str, y_name: str, diagonal: bool = False
 ) -> dict[str, Any]:
-    """What `square` of charts.html draws: curves in the unit square.
+    """Coordinates of curves in the unit square, for the macro `square` of charts.html.
 
     Args:
-      lines: Each with `name`, `colour` (a name of page.html's), `x` and `y` in [0, 1]; `dots` marks
-        its points, too.
-      x_name: Of the axis.
-      y_name: Likewise.
-      diagonal: Draw it.
+      lines: Curves, each with `name`, `colour` (a colour variable of page.html), `x` and `y` in
+        [0, 1], and optionally `dots`: whether to mark its points.
+      x_name: Label of the horizontal axis.
+      y_name: Label of the vertical axis.
+      diagonal: Whether to draw the diagonal.
+
+    Returns:
+      The values that the macro reads: `lines`, `x_name`, `y_name` and `diagonal`.
     """
 
     def place(x: float, y: float) -> str:
@@ -119,24 +127,27 @@ def square_chart(
 
 
 def _thinned(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """At most some hundred points of a curve, its corners among them."""
+    """At most about 300 points of a curve, evenly spaced along its length, ends included."""
     if len(x) <= _MOST_POINTS:
         return x, y
     length = np.append(0, np.cumsum(np.hypot(np.diff(x), np.diff(y))))
-    wanted = np.linspace(0, length[-1], _MOST_POINTS)
-    places = np.unique(np.append(np.searchsorted(length, wanted), len(x) - 1))
-    return x[places], y[places]
+    positions = np.linspace(0, length[-1], _MOST_POINTS)
+    indices = np.unique(np.append(np.searchsorted(length, positions), len(x) - 1))
+    return x[indices], y[indices]
 
 
 def count_rows(
     counts: Mapping[str, int], meanings: Mapping[str, str] | None = None, most: int = 12
 ) -> list[dict[str, Any]]:
-    """Rows of a table of counts, the commonest first.
+    """Rows of a table of counts, the largest count first.
 
     Args:
       counts: Name -> count.
-      meanings: Name -> what it means.
-      most: Rows; what is left over is summed in one more.
+      meanings: Name -> explanation; names without one get an empty text.
+      most: Maximum number of rows; the remaining counts are summed in one more row.
+
+    Returns:
+      A row each, with `name`, `what` (the explanation), `count` and `share` (per cent).
     """
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     shown = ordered[:most]
@@ -155,21 +166,21 @@ def count_rows(
 
 
 def png_base64(image: np.ndarray) -> str:
-    """A picture for a `data:` address.
+    """An image as base64 of a PNG, for a `data:` URL.
 
     Args:
-      image: uint8 [h, w], or [h, w, 3], red first.
+      image: uint8 [h, w], or [h, w, 3] in RGB order.
     """
     if image.ndim == 3:
         image = image[..., ::-1]
-    done, data = cv2.imencode(".png", image)
-    if not done:
+    is_encoded, data = cv2.imencode(".png", image)
+    if not is_encoded:
         raise ValueError(f"OpenCV could not encode an image of shape {image.shape} as PNG.")
     return base64.b64encode(data.tobytes()).decode("ascii")
 
 
 def _short(count: int) -> str:
-    """A count in five characters at most."""
+    """A count in at most five characters, such as `12k`."""
     for power, letter in ((9, "G"), (6, "M"), (3, "k")):
         if count >= 10**power:
             return f"{count / 10**power:.3g}{letter}"

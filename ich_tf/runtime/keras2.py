@@ -1,7 +1,7 @@
-"""The Keras that everything here is built with: Keras 2.
+"""Keras 2, which all models of this project use.
 
-Up to TensorFlow 2.15 it is `tf.keras`; later it is the package tf-keras, and `tf.keras` is Keras 3,
-whose BatchNormalization and loss scale go wrong on several replicas.
+Up to TensorFlow 2.15 it is `tf.keras`, later the package tf-keras. Later `tf.keras` is Keras 3,
+which is not used: its BatchNormalization and loss scale are wrong on several replicas.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def _keras_2() -> Any:
         return importlib.import_module("tf_keras")
     except ImportError as error:
         raise ImportError(
-            f"TensorFlow {tf.__version__} needs tf-keras of its own release beside it: pip install "
+            f"TensorFlow {tf.__version__} needs the tf-keras of the same release: pip install "
             f"'tf-keras=={'.'.join(release)}.*'"
         ) from error
 

@@ -10,8 +10,8 @@ from ich_tf.errors import ConfigError
 
 
 @dataclasses.dataclass(frozen=True)
-class Interval:
-    """An interval of numbers.
+class ValueRange:
+    """An interval of numbers that an option may take.
 
     Attributes:
       low: Lower end.
@@ -26,11 +26,11 @@ class Interval:
     includes_high: bool
 
     @classmethod
-    def parse(cls, text: str) -> Interval:
+    def parse(cls, text: str) -> ValueRange:
         """Reads the notation of mathematics, such as `[0, 1)` or `[1, inf)`.
 
         Example:
-          >>> interval = Interval.parse("[0, 1)")
+          >>> interval = ValueRange.parse("[0, 1)")
           >>> 0.0 in interval, 1.0 in interval, str(interval)
           (True, False, 'in [0, 1)')
         """
@@ -71,7 +71,7 @@ def option(
     if choices is not None:
         metadata["choices"] = choices
     if within is not None:
-        metadata["within"] = Interval.parse(within)
+        metadata["within"] = ValueRange.parse(within)
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -129,8 +129,8 @@ def check_options(config: Any) -> None:
         object.__setattr__(config, field.name, value)
         if kind is float:
             require(math.isfinite(value), field.name, value, "a finite number")
-        interval, choices = field.metadata.get("within"), field.metadata.get("choices")
-        if interval is not None:
-            require(value in interval, field.name, value, str(interval))
+        value_range, choices = field.metadata.get("within"), field.metadata.get("choices")
+        if value_range is not None:
+            require(value in value_range, field.name, value, str(value_range))
         if choices is not None:
             require(value in choices, field.name, value, f"one of {', '.join(choices)}")

@@ -1,6 +1,6 @@
-"""Hardware -> the arithmetic's type, and whether to compile with XLA.
+"""Choice of the precision and of XLA by the hardware.
 
-Each choice comes with its reason, which a run logs at its start.
+Each choice carries its reason, which a run logs at its start.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from ich_tf.runtime.keras2 import keras
 T = TypeVar("T")
 
 _CPUINFO = Path("/proc/cpuinfo")
-# The instructions that multiply bfloat16: with them ResNet50 trains 1.9 times as fast as in
-# float32, without them 4 times as slowly.
+# CPU features that multiply bfloat16. With them ResNet50 trains 1.9 times as fast as in float32,
+# without them 4 times as slowly.
 _BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
-# The first generation with tensor cores, Volta.
+# Volta, the first GPU generation with tensor cores.
 _FLOAT16_CAPABILITY = (7, 0)
 
 
 @dataclasses.dataclass(frozen=True)
 class Device:
-    """What the choices need to know of a device.
+    """Features of a device that the choices depend on.
 
     Attributes:
-      kind: CPU or GPU.
-      compute_capability: Of a GPU, for example (8, 0); None if unknown.
-      has_bfloat16: Of a CPU, whether it multiplies bfloat16 itself.
+      kind: `CPU` or `GPU`.
+      compute_capability: CUDA compute capability of a GPU, for example (8, 0); None if unknown.
+      has_bfloat16: Whether a CPU has instructions for bfloat16.
     """
 
     kind: str
@@ -43,14 +43,19 @@ class Device:
 
 @dataclasses.dataclass(frozen=True)
 class Choice(Generic[T]):
-    """A value, and in one line why."""
+    """A chosen value.
+
+    Attributes:
+      value: The value.
+      reason: Reason for it, one line.
+    """
 
     value: T
     reason: str
 
 
 def devices_of(strategy: tf.distribute.Strategy) -> tuple[Device, ...]:
-    """The devices that hold a strategy's replicas."""
+    """Devices that hold a strategy's replicas."""
     gpus = tf.config.list_physical_devices("GPU")
     devices = []
     for name in strategy.extended.worker_devices:
@@ -65,11 +70,15 @@ def devices_of(strategy: tf.distribute.Strategy) -> tuple[Device, ...]:
 
 
 def choose_precision(requested: str, devices: Sequence[Device]) -> Choice[str]:
-    """`float32`, `float16` or `bfloat16`.
+    """Chooses `float32`, `float16` or `bfloat16`.
 
     Args:
-      requested: One of `config.PRECISIONS`; all but `auto` are taken as they are.
-      devices: Those of all replicas; the weakest decides.
+      requested: One of `training.config.PRECISIONS`; any but `auto` is returned unchanged.
+      devices: Devices of all replicas; the weakest decides.
+
+    Example:
+      >>> choose_precision("auto", [Device("GPU", compute_capability=(8, 0))]).value
+      'float16'
     """
     if requested != "auto":
         return Choice(requested, "as requested")
@@ -85,34 +94,34 @@ def choose_precision(requested: str, devices: Sequence[Device]) -> Choice[str]:
 
 
 def choose_xla(requested: str, devices: Sequence[Device]) -> Choice[bool]:
-    """Whether to compile the forward and backward pass.
+    """Chooses whether XLA compiles the forward and backward pass.
 
     Args:
-      requested: One of `config.XLA_CHOICES`.
-      devices: Those of all replicas.
+      requested: One of `training.config.XLA_CHOICES`.
+      devices: Devices of all replicas.
     """
     if requested != "auto":
         return Choice(requested == "on", "as requested")
     if all(device.kind == "GPU" for device in devices):
-        return Choice(True, "it fuses kernels on GPUs")
+        return Choice(True, "XLA fuses kernels on GPUs")
     return Choice(False, "on CPUs oneDNN runs convolutions about 3 times as fast")
 
 
 @contextmanager
 def policy_scope(precision: str) -> Iterator[None]:
-    """Layers made within compute in `precision` and keep their variables in float32."""
-    before = keras.mixed_precision.global_policy()
+    """Context in which new layers compute in `precision`, with variables in float32."""
+    former_policy = keras.mixed_precision.global_policy()
     name = precision if precision == "float32" else f"mixed_{precision}"
     keras.mixed_precision.set_global_policy(name)
     try:
         yield
     finally:
-        keras.mixed_precision.set_global_policy(before)
+        keras.mixed_precision.set_global_policy(former_policy)
 
 
 @functools.cache
 def _cpu_flags(cpuinfo: Path) -> frozenset[str]:
-    """The CPU's features as Linux names them; none where it does not say."""
+    """CPU features as /proc/cpuinfo lists them; empty if the file has no such line."""
     try:
         text = cpuinfo.read_text()
     except OSError:

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, a log line now and then elsewhere."""
+"""Progress of long work: a bar on a terminal, a log line every 30 s elsewhere."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ Item = TypeVar("Item")
 
 
 class Tracker:
-    """Says on stderr how far work has come, how fast, and how long it will still take."""
+    """Progress display on stderr: items done, items a second, and the remaining time."""
 
     def __init__(self, total: int, name: str, unit: str, done: int = 0) -> None:
-        """Begins.
+        """Starts the display.
 
         Args:
-          total: Items.
-          name: Of the work.
-          unit: Of an item.
-          done: Items that are done already.
+          total: Number of items.
+          name: Name of the work, shown first.
+          unit: Name of one item, for example `file`.
+          done: Number of items that are done already.
         """
         self._total, self._name, self._unit = total, name, unit
         self._first = self._done = done
@@ -36,7 +36,12 @@ class Tracker:
             self._bar = tqdm(total=total, initial=done, desc=name, unit=unit)
 
     def update(self, number: int = 1, note: str = "") -> None:
-        """Counts items as done; `note` is shown beside the count."""
+        """Counts items as done.
+
+        Args:
+          number: Number of items done since the last update.
+          note: Text to show beside the count.
+        """
         self._done += number
         if self._bar is not None:
             self._bar.set_postfix_str(note, refresh=False)
@@ -54,13 +59,20 @@ class Tracker:
             )
 
     def close(self) -> None:
-        """Ends the line of a terminal's bar."""
+        """Closes the bar of a terminal."""
         if self._bar is not None:
             self._bar.close()
 
 
 def track(items: Iterable[Item], total: int, name: str, unit: str = "file") -> Iterator[Item]:
-    """Yields `items`, under a `Tracker`."""
+    """Yields items and shows the progress.
+
+    Args:
+      items: Items to yield.
+      total: Number of items.
+      name: Name of the work, shown first.
+      unit: Name of one item.
+    """
     tracker = Tracker(total, name, unit)
     try:
         for item in items:

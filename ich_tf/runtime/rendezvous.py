@@ -1,6 +1,6 @@
-"""Waiting until every host of a run is there.
+"""Waiting until every host of a distributed run has started.
 
-TensorFlow waits by itself, but without a word, deaf to signals, and for up to an hour.
+TensorFlow waits too, but for up to an hour, without a message, and it ignores signals meanwhile.
 """
 
 from __future__ import annotations
@@ -15,60 +15,60 @@ from ich_tf.errors import InputError, Terminated, UsageError
 
 _LOG = logging.getLogger(__name__)
 WAIT_SECONDS = 1800.0
-_SAY_EVERY = 60.0
+_SECONDS_BETWEEN_LINES = 60.0
 _PAUSE = 0.5
 _CONNECT_SECONDS = 2.0
 _BACKLOG = 1024
 
 
 def wait_for_all(
-    own: str,
+    address: str,
     others: Sequence[str],
     is_stopped: Callable[[], bool] = lambda: False,
     wait_seconds: float = WAIT_SECONDS,
 ) -> None:
-    """Returns once every other process answers at its address, here or in what it does next.
+    """Waits until every other process accepts connections at its address.
 
-    Until then this process answers at its own, which is free again afterwards.
+    Meanwhile this process accepts connections at its own address; the port is free again when
+    the function returns. A process that has gone on to TensorFlow's server answers as well.
 
     Args:
-      own: `host:port` of this process; only the port is used.
-      others: Those of the others.
-      is_stopped: Asked twice a second, whether to give up.
-      wait_seconds: When to give up anyway.
+      address: `host:port` of this process; only the port is used.
+      others: Addresses of the other processes.
+      is_stopped: Function that is called twice a second and returns whether to stop waiting.
+      wait_seconds: Time limit, s.
 
     Raises:
-      InputError: If someone was not there in time.
-      Terminated: If it was stopped.
-      UsageError: If the port is not free.
+      InputError: If a process did not answer within the limit.
+      Terminated: If `is_stopped` returned true.
+      UsageError: If the port is in use, or an address is not `host:port`.
     """
-    missing = list(others)
-    began = said = time.monotonic()
-    with _listener(own):
-        missing = [address for address in missing if not _answers(address)]
+    start = last_line = time.monotonic()
+    with _listener(address):
+        missing = [other for other in others if not _answers(other)]
         if missing:
-            _LOG.info("waits for %s, at most %.0f minutes", ", ".join(missing), wait_seconds / 60)
+            _LOG.info("waiting for %s, at most %.0f minutes", ", ".join(missing), wait_seconds / 60)
         while missing:
             if is_stopped():
                 raise Terminated(f"Terminated while {', '.join(missing)} had not started.")
-            if time.monotonic() - began > wait_seconds:
+            if time.monotonic() - start > wait_seconds:
                 raise InputError(
                     f"--strategy=multi_worker: {', '.join(missing)} did not answer within "
                     f"{wait_seconds / 60:g} minutes. Run the same command on every host of "
-                    "TF_CONFIG, and let each reach the others' ports."
+                    "TF_CONFIG, and make sure that each can connect to the others' ports."
                 )
-            if time.monotonic() - said > _SAY_EVERY:
-                _LOG.info("still waits for %s", ", ".join(missing))
-                said = time.monotonic()
+            if time.monotonic() - last_line > _SECONDS_BETWEEN_LINES:
+                _LOG.info("still waiting for %s", ", ".join(missing))
+                last_line = time.monotonic()
             time.sleep(_PAUSE)
-            missing = [address for address in missing if not _answers(address)]
+            missing = [other for other in missing if not _answers(other)]
 
 
-def _listener(own: str) -> socket.socket:
-    """A socket on all interfaces; nobody reads what comes in: to be connected is the answer."""
-    _, port = _parse(own)
+def _listener(address: str) -> socket.socket:
+    """Listens on all interfaces. A connection alone is the answer: nothing is read or sent."""
+    _, port = _parse(address)
     if socket.has_dualstack_ipv6():
-        # A port that is taken shows below as well.
+        # A port in use fails again below, where the error is reported.
         with contextlib.suppress(OSError):
             return socket.create_server(
                 ("", port), family=socket.AF_INET6, backlog=_BACKLOG, dualstack_ipv6=True
@@ -77,8 +77,8 @@ def _listener(own: str) -> socket.socket:
         return socket.create_server(("", port), backlog=_BACKLOG)
     except OSError as error:
         raise UsageError(
-            f"TF_CONFIG: port {port} of {own}, this process's own, cannot be listened on "
-            f"({error.strerror}). Give each worker of a host a free port."
+            f"TF_CONFIG: port {port} of {address}, the address of this process, cannot be listened "
+            f"on ({error.strerror}). Give each worker of a host a free port."
         ) from error
 
 
@@ -92,5 +92,5 @@ def _answers(address: str) -> bool:
 def _parse(address: str) -> tuple[str, int]:
     host, _, port = address.rpartition(":")
     if not port.isdigit():
-        raise UsageError(f"TF_CONFIG: {address!r} is no address. Expected HOST:PORT.")
+        raise UsageError(f"TF_CONFIG: {address!r} is not an address. Expected HOST:PORT.")
     return host.strip("[]"), int(port)

@@ -1,4 +1,4 @@
-"""SIGTERM, as clusters send it before they take a machine away: a wish that work ends soon."""
+"""SIGTERM, which clusters send before they take a machine away: a request to stop soon."""
 
 from __future__ import annotations
 
@@ -9,24 +9,27 @@ from typing import Any
 
 
 class Interruption:
-    """Within it, SIGTERM only sets `requested`; a second one ends the process as usual.
+    """Context manager in which SIGTERM only sets `requested`; a second SIGTERM ends the process.
 
-    In a thread other than the main one, which alone receives signals, it does nothing.
+    It has no effect outside the main thread, which alone receives signals.
+
+    Attributes:
+      requested: Whether SIGTERM was received.
     """
 
     def __init__(self) -> None:
         self.requested = False
-        self._former: Any = None
+        self._former_handler: Any = None
 
     def __enter__(self) -> Interruption:
         if threading.current_thread() is threading.main_thread():
-            self._former = signal.signal(signal.SIGTERM, self._note)
+            self._former_handler = signal.signal(signal.SIGTERM, self._handle)
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._former is not None:
-            signal.signal(signal.SIGTERM, self._former)
+        if self._former_handler is not None:
+            signal.signal(signal.SIGTERM, self._former_handler)
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         self.requested = True
         signal.signal(number, signal.SIG_DFL)

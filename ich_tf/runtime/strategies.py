@@ -1,4 +1,4 @@
-"""Where replicas run: one device, a replica on each of several, on one host or on many."""
+"""Distribution strategies: one device, or replicas on several devices of one host or more."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Worker:
     """One of the processes that train together.
 
     Attributes:
-      index: From 0; the first is the chief, who writes the work dir.
-      count: Of all workers.
-      replicas: On each of them.
+      index: Index of this process, from 0; the first is the chief, which writes the work dir.
+      count: Number of processes.
+      replicas: Number of replicas of each process.
     """
 
     index: int
@@ -31,35 +31,36 @@ class Worker:
 
     @property
     def is_chief(self) -> bool:
-        """Whether this one writes."""
+        """Whether this process writes the work dir."""
         return self.index == 0
 
 
 def make_strategy(
     name: str, cpu_replicas: int = 0, is_stopped: Callable[[], bool] = lambda: False
 ) -> tf.distribute.Strategy:
-    """Makes the strategy under whose scope a run's variables are created.
+    """Makes the strategy in whose scope a run creates its variables.
 
     Args:
-      name: `one`: the first GPU, or the CPU where there is none. `mirrored`: a replica on
-        each GPU, gradients summed over all. `multi_worker`: likewise over the hosts that the
-        environment variable TF_CONFIG names, each of which runs the same command.
-      cpu_replicas: With `mirrored`, so many replicas on logical devices of the CPU, GPUs
-        or not. 0: the GPUs, or one replica on the CPU where there is none.
-      is_stopped: With `multi_worker`, asked while others have not started yet: whether to give up.
+      name: `one`: the first GPU, or the CPU of a machine without GPUs. `mirrored`: a replica on
+        each GPU, with gradients summed over all. `multi_worker`: a replica on each GPU of each
+        host in the environment variable TF_CONFIG; all hosts run the same command.
+      cpu_replicas: With `mirrored`, number of replicas on logical devices of the CPU, even if
+        there are GPUs. 0: the GPUs, or one replica on the CPU of a machine without GPUs.
+      is_stopped: With `multi_worker`, function that returns whether to stop waiting for hosts
+        that have not started.
 
     Raises:
-      InputError: If another worker does not start, as `rendezvous.wait_for_all`.
-      Terminated: Likewise.
-      UsageError: If TensorFlow has started with fewer logical CPU devices; they can be
-        configured only before its first operation. If TF_CONFIG does not name a worker.
+      InputError: If another host does not start within the limit of `rendezvous.wait_for_all`.
+      Terminated: If `is_stopped` returned true.
+      UsageError: If TensorFlow has already started with fewer logical CPU devices, which can be
+        configured only before its first operation, or if TF_CONFIG does not describe this host.
     """
     if name == "multi_worker":
-        own, others = _addresses(os.environ.get("TF_CONFIG", ""))
-        wait_for_all(own, others, is_stopped)
+        address, others = _addresses(os.environ.get("TF_CONFIG", ""))
+        wait_for_all(address, others, is_stopped)
         return tf.distribute.MultiWorkerMirroredStrategy()
     if name not in ("one", "mirrored"):
-        raise ValueError(f"strategy is {name!r}; expected one, mirrored or multi_worker.")
+        raise ValueError(f"strategy is {name!r}; expected one of one, mirrored, multi_worker.")
     gpus = tf.config.list_physical_devices("GPU")
     if name == "one":
         return tf.distribute.OneDeviceStrategy("GPU:0" if gpus and not cpu_replicas else "CPU:0")
@@ -67,9 +68,9 @@ def make_strategy(
         return tf.distribute.MirroredStrategy([f"GPU:{i}" for i in range(len(gpus))])
     replicas = max(1, cpu_replicas)
     _ensure_logical_cpus(replicas)
-    # TensorFlow's default, collective operations, numbers them anew in each strategy: a second
-    # strategy of the process then meets the first one's, fails with "Shape mismatch in the
-    # collective instance" and leaves all later ones aborted.
+    # By default TensorFlow uses collective operations, whose numbers start again in each strategy.
+    # The operations of a process's second strategy then collide with those of its first, fail with
+    # "Shape mismatch in the collective instance", and all later operations are aborted.
     return tf.distribute.MirroredStrategy(
         [f"CPU:{i}" for i in range(replicas)],
         cross_device_ops=tf.distribute.ReductionToOneDevice(),
@@ -77,7 +78,7 @@ def make_strategy(
 
 
 def worker_of(strategy: tf.distribute.Strategy) -> Worker:
-    """This process among those that share a strategy."""
+    """The worker that this process is in a strategy."""
     resolver = strategy.cluster_resolver
     cluster = resolver.cluster_spec().as_dict() if resolver is not None else {}
     chiefs, workers = (len(cluster.get(kind, [])) for kind in ("chief", "worker"))
@@ -89,19 +90,18 @@ def worker_of(strategy: tf.distribute.Strategy) -> Worker:
 
 
 def split_batch(strategy: tf.distribute.Strategy, *batch: Any) -> tuple[Any, ...]:
-    """Gives each replica of this process an equal, contiguous part of its batch.
+    """Splits a batch into equal, contiguous parts, one for each replica of this process.
 
-    Instead of `experimental_distribute_dataset`: that one fetches to each device through an
-    iterator of its own, whose autotuner holds up the end of every epoch for up to a minute
-    (TensorFlow 2.15).
+    It is used instead of `experimental_distribute_dataset`, which fetches to each device through
+    an iterator whose autotuner delays the end of every epoch by up to a minute (TensorFlow 2.15).
 
     Args:
-      strategy: The replicas.
-      *batch: Eager tensors [n, ...], or tuples of them; the number of this process's replicas
-        divides n.
+      strategy: Strategy with the replicas.
+      *batch: Eager tensors [n, ...], or tuples of them; n is a multiple of the number of replicas
+        of this process.
 
     Returns:
-      A distributed value for each of them, to be given to `strategy.run`.
+      A distributed value for each argument, to pass to `strategy.run`.
     """
     replicas = worker_of(strategy).replicas
     share = len(tf.nest.flatten(batch)[0]) // replicas
@@ -117,7 +117,15 @@ def split_batch(strategy: tf.distribute.Strategy, *batch: Any) -> tuple[Any, ...
 
 
 def sum_over_workers(strategy: tf.distribute.Strategy, values: np.ndarray) -> np.ndarray:
-    """Adds up each worker's values, float64 [k]; all of them get the sum."""
+    """Sums values over all workers.
+
+    Args:
+      strategy: Strategy of the workers.
+      values: Values of this worker, float64 [k].
+
+    Returns:
+      The sum, float64 [k], the same on every worker.
+    """
     worker = worker_of(strategy)
     if worker.count == 1:
         return values
@@ -126,21 +134,21 @@ def sum_over_workers(strategy: tf.distribute.Strategy, values: np.ndarray) -> np
     def total(share: tf.Tensor) -> Any:
         def reduce(value: tf.Tensor) -> tf.Tensor:
             replica = tf.distribute.get_replica_context()
-            # A copy on the replica's device: an argument itself lies on none that is known.
+            # A copy on the replica's device; the device of an argument is unknown.
             return replica.all_reduce(tf.distribute.ReduceOp.SUM, tf.identity(value))
 
         return strategy.run(reduce, args=(share,))
 
-    # Each of its replicas adds the same share of the worker's values.
-    found = total(tf.constant(values / worker.replicas, tf.float64))
-    return np.asarray(strategy.experimental_local_results(found)[0].numpy())
+    # Each replica of a worker adds the same share of the worker's values.
+    totals = total(tf.constant(values / worker.replicas, tf.float64))
+    return np.asarray(strategy.experimental_local_results(totals)[0].numpy())
 
 
 def _addresses(text: str) -> tuple[str, list[str]]:
-    """This worker's and the others', of a TF_CONFIG.
+    """Addresses in a TF_CONFIG: this worker's, and the others'.
 
     Raises:
-      UsageError: If it does not name a worker.
+      UsageError: If the text does not describe a cluster and this worker's place in it.
     """
     example = (
         '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, '
@@ -149,18 +157,18 @@ def _addresses(text: str) -> tuple[str, list[str]]:
     try:
         content = json.loads(text)
         cluster, task = content["cluster"], content["task"]
-        known = set(cluster) <= {"chief", "worker"} and task["type"] in cluster
-        if known and 0 <= int(task["index"]) < len(cluster[task["type"]]):
-            addresses = [one for kind in cluster for one in cluster[kind]]
-            own = cluster[task["type"]][int(task["index"])]
-            addresses.remove(own)
-            return own, addresses
-        found = f"TF_CONFIG is {text}"
+        is_known = set(cluster) <= {"chief", "worker"} and task["type"] in cluster
+        if is_known and 0 <= int(task["index"]) < len(cluster[task["type"]]):
+            others = [address for kind in cluster for address in cluster[kind]]
+            address = cluster[task["type"]][int(task["index"])]
+            others.remove(address)
+            return address, others
+        problem = f"TF_CONFIG is {text}"
     except (ValueError, KeyError, TypeError):
-        found = f"TF_CONFIG is {text!r}" if text else "TF_CONFIG is not set"
+        problem = f"TF_CONFIG is {text!r}" if text else "TF_CONFIG is not set"
     raise UsageError(
-        f"--strategy=multi_worker: {found}. Expected, in the environment of each host, its own "
-        f"place among the workers, as in TF_CONFIG='{example}'."
+        f"--strategy=multi_worker: {problem}. Expected, in the environment of each host, all "
+        f"workers and which of them the host is, for example TF_CONFIG='{example}'."
     )
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from ich_tf.errors import ConfigError
 from ich_tf.runtime import options
-from ich_tf.runtime.options import Interval, check_options, option
+from ich_tf.runtime.options import ValueRange, check_options, option
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,10 +40,10 @@ def test_examples_in_docstrings_are_true() -> None:
 def test_intervals(
     text: str, inside: tuple[float, ...], outside: tuple[float, ...], phrase: str
 ) -> None:
-    interval = Interval.parse(text)
-    assert all(number in interval for number in inside)
-    assert not any(number in interval for number in outside)
-    assert str(interval) == phrase
+    value_range = ValueRange.parse(text)
+    assert all(number in value_range for number in inside)
+    assert not any(number in value_range for number in outside)
+    assert str(value_range) == phrase
 
 
 def test_integers_become_floats_and_lists_tuples() -> None:

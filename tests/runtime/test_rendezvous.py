@@ -60,5 +60,5 @@ def test_addresses_that_cannot_be_used(addresses: list[str]) -> None:
     taken = socket.create_server(("", int(first.split(":")[1])))
     with taken, pytest.raises(UsageError, match=f"of {first}, .* cannot be listened on"):
         wait_for_all(first, [second])
-    with pytest.raises(UsageError, match="'host2' is no address"):
+    with pytest.raises(UsageError, match="'host2' is not an address"):
         wait_for_all(first, ["host2"])

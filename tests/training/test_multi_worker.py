@@ -82,13 +82,13 @@ def test_one_that_waits_says_so_and_ends_when_told(sharded: Path, tmp_path: Path
             stderr=log,
         )
     for _ in range(600):
-        if "waits for" in (tmp_path / "log").read_text():
+        if "waiting for" in (tmp_path / "log").read_text():
             break
         time.sleep(0.1)
     process.terminate()
     code = process.wait(60)
     said = (tmp_path / "log").read_text()
-    assert f"waits for {addresses[1]}, at most" in said
+    assert f"waiting for {addresses[1]}, at most" in said
     assert f"Terminated while {addresses[1]} had not started. Run the same command again" in said
     assert code == 143
 

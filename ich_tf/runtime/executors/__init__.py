@@ -1,1 +1,1 @@
-"""Executors: functions mapped over items by processes of this machine, Dask or Beam."""
+"""Executors, which map functions over items: local processes, Dask or Beam."""

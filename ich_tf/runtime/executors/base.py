@@ -1,4 +1,4 @@
-"""What an executor is: it maps functions over items somewhere, and keeps their order."""
+"""Interface of executors, which map functions over items and keep the order of the items."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Result = TypeVar("Result")
 
 
 class Executor(Protocol):
-    """Runs the work of a conversion: spawned processes, a Dask cluster, a Beam pipeline."""
+    """Maps functions over items, by spawned processes, a Dask cluster or a Beam pipeline."""
 
     def __enter__(self) -> Executor: ...
 
@@ -27,12 +27,13 @@ class Executor(Protocol):
     def map(
         self, function: Callable[[Item], Result], items: Sequence[Item], name: str = ""
     ) -> Iterator[Result]:
-        """The results of `function`, in the order of `items`.
+        """Yields the results of `function` in the order of `items`.
 
         Args:
-          function: A module's function; it runs in a worker, and may run twice.
-          items: Picklable.
-          name: Of the work, for its progress; empty shows none.
+          function: Function of a module, so that workers can import it. It may run twice for an
+            item.
+          items: Arguments of `function`, which must be picklable.
+          name: Name of the work in the progress display; empty: no display.
 
         Raises:
           InputError: If the work cannot be finished.
@@ -40,22 +41,22 @@ class Executor(Protocol):
 
 
 def bundle_size(num_items: int, num_workers: int) -> int:
-    """Items to send to a worker at once: few (shards) go one by one, many (files) together."""
+    """Number of items to send to a worker at once, 1 to 64: large only where there are many."""
     return max(1, min(64, num_items // (num_workers * 8)))
 
 
 def bundled(items: Sequence[Item], num_workers: int) -> list[Sequence[Item]]:
-    """The items in bundles, in order."""
+    """Splits items into bundles, in order."""
     size = bundle_size(len(items), num_workers)
     return [items[start : start + size] for start in range(0, len(items), size)]
 
 
 def run_bundle(items: Sequence[Item], function: Callable[[Item], Result]) -> list[Result]:
-    """What a worker does with a bundle."""
+    """Applies a function to a bundle, in a worker."""
     start_worker()
     return [function(item) for item in items]
 
 
 def start_worker() -> None:
-    """Readies a process for work: there is one a core, where OpenCV's threads would only fight."""
+    """Prepares a worker process: OpenCV uses one thread, since every core has a worker."""
     cv2.setNumThreads(1)

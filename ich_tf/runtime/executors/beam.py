@@ -1,6 +1,6 @@
-"""The Beam executor: any runner of Apache Beam, whose workers see the same files as we do.
+"""The Beam executor: any runner of Apache Beam whose workers share the file system.
 
-A pipeline gives nothing back, so each bundle's results pass through a file beside the shards.
+A pipeline returns nothing, so the results of each bundle are passed through a file.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from ich_tf.errors import InputError
 from ich_tf.runtime.executors.base import Item, Result, bundled, run_bundle
 from ich_tf.runtime.files import temporary_path
 
-# How many workers a runner has, it does not say: bundles for a good number of them.
+# Runners do not report their number of workers; it only sets the size of the bundles.
 _ASSUMED_WORKERS = 16
 
 
 class BeamExecutor:
-    """Maps functions over items, a pipeline a map."""
+    """Maps functions over items, with one pipeline for each call of `map`."""
 
     def __init__(self, beam_args: Sequence[str], out_dir: Path) -> None:
-        """Starts no pipeline until there is work.
+        """Makes an executor; a pipeline starts with `map`.
 
         Args:
-          beam_args: Beam's own flags: `--runner=DirectRunner`, and what the runner wants.
-          out_dir: A folder that all workers see.
+          beam_args: Flags of Beam, such as `--runner=DirectRunner` and those of the runner.
+          out_dir: Folder that all workers can write, for the files of results.
 
         Raises:
           InputError: If Beam is not installed.
@@ -56,7 +56,7 @@ class BeamExecutor:
     def map(
         self, function: Callable[[Item], Result], items: Sequence[Item], name: str = ""
     ) -> Iterator[Result]:
-        """As `Executor.map`; the first result comes when the last is there."""
+        """As `Executor.map`; no result is yielded before the whole pipeline has finished."""
         import apache_beam as beam
         from apache_beam.options.pipeline_options import PipelineOptions
 
@@ -68,14 +68,14 @@ class BeamExecutor:
                 (
                     pipeline
                     | beam.Create(list(enumerate(bundles)))
-                    # Without it a runner fuses all steps, and one worker does everything.
+                    # Without Reshuffle a runner fuses all steps, and one worker does everything.
                     | beam.Reshuffle()
                     | beam.Map(_run_and_store, function=function, folder=results)
                 )
-        # Whatever a runner raises: its errors have no common class.
+        # Errors of runners have no common class.
         except Exception as error:
             raise InputError(
-                f"the Beam pipeline failed ({type(error).__name__}: {error}). What was finished is "
+                f"the Beam pipeline failed ({type(error).__name__}: {error}). Finished work is "
                 "kept: run the same command again; --beam_args are Beam's own flags."
             ) from error
         for number in range(len(bundles)):
@@ -85,7 +85,7 @@ class BeamExecutor:
 def _run_and_store(
     bundle: tuple[int, Sequence[Item]], function: Callable[[Item], Result], folder: Path
 ) -> None:
-    """Runs a bundle, and leaves its results in a file; runs twice where Beam sees fit."""
+    """Runs a bundle and writes its results to a file; Beam may call it twice for a bundle."""
     number, items = bundle
     path = folder / str(number)
     temporary = temporary_path(path)

@@ -1,4 +1,4 @@
-"""The Dask executor: an existing cluster, whose workers see the same files as we do."""
+"""The Dask executor: an existing cluster whose workers share the file system."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _WORKERS_SECONDS = 60
 
 
 class DaskExecutor:
-    """Maps functions over items on a Dask cluster; a worker that dies costs its task a retry."""
+    """Maps functions over items on a Dask cluster, which retries the tasks of workers that die."""
 
     def __init__(self, scheduler: str) -> None:
-        """Connects.
+        """Makes an executor, which connects as its context is entered.
 
         Args:
-          scheduler: The scheduler's address, `tcp://host:8786`.
+          scheduler: Address of the scheduler, for example `tcp://host:8786`.
 
         Raises:
-          InputError: If it does not answer, or has no workers.
+          InputError: If the package distributed is not installed.
         """
         try:
             import distributed
@@ -35,15 +35,21 @@ class DaskExecutor:
             ) from error
         self._distributed: Any = distributed
         self._scheduler = scheduler
-        try:
-            self._client: Any = distributed.Client(scheduler, timeout=_CONNECT_SECONDS)
-        except (OSError, TimeoutError, ValueError) as error:
-            raise InputError(
-                f"no Dask scheduler answers at {scheduler}. Start one (dask scheduler), and give "
-                "its address as --dask_scheduler=tcp://HOST:8786."
-            ) from error
+        self._client: Any = None
 
     def __enter__(self) -> DaskExecutor:
+        """Connects to the scheduler.
+
+        Raises:
+          InputError: If the scheduler does not answer.
+        """
+        try:
+            self._client = self._distributed.Client(self._scheduler, timeout=_CONNECT_SECONDS)
+        except (OSError, TimeoutError, ValueError) as error:
+            raise InputError(
+                f"no Dask scheduler answers at {self._scheduler}. Start one (dask scheduler), and "
+                "give its address as --dask_scheduler=tcp://HOST:8786."
+            ) from error
         return self
 
     def __exit__(
@@ -52,15 +58,19 @@ class DaskExecutor:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # Closing drops what was not worked off; the cluster is not ours to stop.
+        # Closing the client cancels waiting tasks; the cluster itself keeps running.
         self._client.close()
 
     def map(
         self, function: Callable[[Item], Result], items: Sequence[Item], name: str = ""
     ) -> Iterator[Result]:
-        """As `Executor.map`."""
-        found = self._results(function, items)
-        return track(found, len(items), name) if name else found
+        """As `Executor.map`.
+
+        Raises:
+          InputError: If the cluster has no workers, or lost the work.
+        """
+        results = self._results(function, items)
+        return track(results, len(items), name) if name else results
 
     def _results(
         self, function: Callable[[Item], Result], items: Sequence[Item]
@@ -74,7 +84,7 @@ class DaskExecutor:
                 f"dask worker {self._scheduler} --nthreads 1."
             ) from error
         threads = sum(client.nthreads().values())
-        # pure: Dask would answer equal calls from its memory, and write nothing.
+        # With pure=True Dask would answer equal calls from its cache, and nothing would be written.
         futures = client.map(run_bundle, bundled(items, threads), function=function, pure=False)
         try:
             while futures:
@@ -86,6 +96,6 @@ class DaskExecutor:
         ) as error:
             raise InputError(
                 f"the Dask cluster at {self._scheduler} lost the work ({type(error).__name__}): "
-                "its scheduler went away, or workers died again and again, as they do without "
-                "memory. What was finished is kept: run the same command again."
+                "its scheduler stopped, or workers died repeatedly, for example for lack of "
+                "memory. Finished work is kept: run the same command again."
             ) from error

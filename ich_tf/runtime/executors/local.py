@@ -1,4 +1,4 @@
-"""The local executor: spawned processes on this machine, one per core."""
+"""The local executor: worker processes on this machine, one per core."""
 
 from __future__ import annotations
 
@@ -20,15 +20,18 @@ _BUNDLES_AHEAD = 4
 class LocalExecutor:
     """Maps functions over items in worker processes.
 
-    Workers are spawned, never forked: the caller may have loaded TensorFlow, whose threads a
-    fork would copy half-alive. The workers themselves never load it.
+    Workers are spawned, never forked: the caller may have loaded TensorFlow, whose threads do not
+    survive a fork. The workers do not load TensorFlow.
+
+    Attributes:
+      num_workers: Number of worker processes; 1: this process does the work.
     """
 
     def __init__(self, num_workers: int = 0) -> None:
-        """Starts no process until there is work.
+        """Makes an executor; processes start with the first call of `map`.
 
         Args:
-          num_workers: Processes; 0 means one per core. With one, the work is done here.
+          num_workers: Number of worker processes; 0: one per core; 1: no other process.
         """
         self.num_workers = num_workers or os.cpu_count() or 1
         self._pool: ProcessPoolExecutor | None = None
@@ -43,14 +46,14 @@ class LocalExecutor:
         trace: TracebackType | None,
     ) -> None:
         if self._pool is not None:
-            # After an error the rest of the queue is dropped, not worked off.
+            # After an error the remaining queue is dropped.
             self._pool.shutdown(wait=True, cancel_futures=True)
             self._pool = None
 
     def map(
         self, function: Callable[[Item], Result], items: Sequence[Item], name: str = ""
     ) -> Iterator[Result]:
-        """As `Executor.map`; results come as they are done.
+        """As `Executor.map`; results are yielded while the work goes on.
 
         Raises:
           InputError: If a worker died.
@@ -66,19 +69,19 @@ class LocalExecutor:
                 initializer=start_worker,
             )
         try:
-            found = self._map_bundles(self._pool, function, items)
-            yield from _tracked(found, len(items), name)
+            results = self._map_bundles(self._pool, function, items)
+            yield from _tracked(results, len(items), name)
         except BrokenProcessPool as error:
             raise InputError(
                 "a worker process died: it ran out of memory, was killed, or a decoder crashed. "
-                "What was finished is kept: run the same command again, with --num_workers=1 to "
-                "see which file it is."
+                "Finished work is kept: run the same command again, with --num_workers=1 to see at "
+                "which file it happens."
             ) from error
 
     def _map_bundles(
         self, pool: ProcessPoolExecutor, function: Callable[[Item], Result], items: Sequence[Item]
     ) -> Iterator[Result]:
-        # A few bundles ahead, no more: results that nobody takes yet would pile up.
+        # Few bundles ahead: results that are not consumed yet occupy memory.
         waiting: deque[Future[list[Result]]] = deque()
         for bundle in bundled(items, self.num_workers):
             waiting.append(pool.submit(run_bundle, bundle, function))
@@ -88,5 +91,5 @@ class LocalExecutor:
             yield from waiting.popleft().result()
 
 
-def _tracked(found: Iterator[Result], total: int, name: str) -> Iterator[Result]:
-    return track(found, total, name) if name else found
+def _tracked(results: Iterator[Result], total: int, name: str) -> Iterator[Result]:
+    return track(results, total, name) if name else results
