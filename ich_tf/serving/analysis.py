@@ -1,7 +1,7 @@
-"""Decoded slices -> series with probabilities, as `prediction` makes them; and heat maps.
+"""Decoded slices -> series with probabilities, as `ich_tf.predict` makes them; and heat maps.
 
-The rooms are prediction's own (crop, windows, predictor, postprocessing), in its order, so that the
-page shows what the command writes. Nothing here knows of requests or threads.
+Crop, windows, model and postprocessing are the functions of `inference.prediction`, called in the
+same order, so that the page shows the numbers that the command writes.
 """
 
 from __future__ import annotations
@@ -20,17 +20,18 @@ from ich_tf.inference.prediction.model_image import seen_image
 from ich_tf.inference.prediction.series_summary import summarize
 from ich_tf.inference.slice_predictor import Predictor
 from ich_tf.labels import CLASSES
+from ich_tf.records.neighbours import neighbour_places
 from ich_tf.serving.decoding import DecodedSlice, read_hu
-from ich_tf.serving.studies import FoundSeries, SlicePlace
+from ich_tf.serving.studies import PredictedSeries, SliceFile
 
 
 @dataclass(frozen=True, eq=False)
 class HeatMap:
-    """Where the model looked in a slice.
+    """A heat map: how much each pixel of a slice raises the logit of a class.
 
     Attributes:
-      values: uint8 [rows, columns] of the slice.
-      peak: What 255 stands for, in units of the logit; 0 where nothing speaks for the class.
+      values: Share of the greatest value in 255ths, uint8 [rows, columns].
+      peak: Logit that a value of 255 stands for; 0 if no pixel raises the logit.
     """
 
     values: np.ndarray
@@ -42,55 +43,56 @@ def predict_study(
     slices: Sequence[DecodedSlice],
     batch_size: int,
     on_batch: Callable[[int], None],
-) -> list[FoundSeries]:
+) -> list[PredictedSeries]:
     """Predicts all series of a study.
 
     Args:
-      predictor: The model.
-      slices: In the order of their files.
-      batch_size: Slices a step.
-      on_batch: Told after each step how many slices are predicted; may raise to stop.
+      predictor: Model that predicts.
+      slices: Slices of the study, in the order of their files.
+      batch_size: Slices in a batch.
+      on_batch: Called after each batch with the number of slices that are predicted; may raise
+        to stop.
     """
     if predictor.crop != "none":
-        boxes = series_boxes([(one.header, one.box) for one in slices])
-        slices = [replace(one, box=box) for one, box in zip(slices, boxes, strict=True)]
+        boxes = series_boxes([(slice_.header, slice_.box) for slice_ in slices])
+        slices = [replace(slice_, box=box) for slice_, box in zip(slices, boxes, strict=True)]
     groups = list(series.group_by_series(slices).values())
-    images = (image for members in groups for image in _seen(predictor, members))
+    images = (image for members in groups for image in _model_images(predictor, members))
     rows: list[np.ndarray] = []
     waiting: list[np.ndarray] = []
     for image in images:
         waiting.append(image)
         if len(waiting) == batch_size or len(rows) + len(waiting) == len(slices):
-            # One shape, one trace; as prediction does it.
+            # Batches of one shape are traced once, as in inference.prediction.
             padding = [(0, batch_size - len(waiting)), (0, 0), (0, 0), (0, 0)]
             outputs = predictor.outputs(np.pad(np.stack(waiting), padding))
             rows += list(outputs[: len(waiting)])
             waiting.clear()
             on_batch(len(rows))
-    found, first = [], 0
+    predicted, first = [], 0
     for members in groups:
         outputs = np.stack(rows[first : first + len(members)])
-        found.append(_series(predictor, members, outputs))
+        predicted.append(_predict_series(predictor, members, outputs))
         first += len(members)
-    return found
+    return predicted
 
 
-def _series(
+def _predict_series(
     predictor: Predictor, members: Sequence[DecodedSlice], outputs: np.ndarray
-) -> FoundSeries:
-    after = predictor.postprocessing
-    normal = series.series_normal([one.header for one in members])
-    z_mm = np.array([series.position_along(one.header, normal) for one in members])
+) -> PredictedSeries:
+    postprocessing = predictor.postprocessing
+    normal = series.series_normal([member.header for member in members])
+    z_mm = np.array([series.position_along(member.header, normal) for member in members])
     logits = predictor.series_logits(outputs, z_mm)
-    probabilities = after.probabilities(logits.slices, z_mm, [""] * len(members))
-    whole = after.series_probabilities(logits.whole)
-    return FoundSeries(
-        slices=tuple(_place(one) for one in members),
+    probabilities = postprocessing.probabilities(logits.slices, z_mm, [""] * len(members))
+    whole = postprocessing.series_probabilities(logits.whole)
+    return PredictedSeries(
+        slices=tuple(map(_slice_file, members)),
         gantry_tilt_deg=members[0].header.gantry_tilt_deg,
         z_mm=tuple(z_mm.tolist()),
         probabilities=tuple(map(tuple, probabilities.tolist())),
         summary={
-            **summarize(probabilities, whole, after),
+            **summarize(probabilities, whole, postprocessing),
             "most_suspicious": dict(
                 zip(CLASSES, probabilities.argmax(axis=0).tolist(), strict=True)
             ),
@@ -98,90 +100,88 @@ def _series(
     )
 
 
-def _place(one: DecodedSlice) -> SlicePlace:
-    header = one.header
-    return SlicePlace(
-        file=one.path.name,
+def _slice_file(slice_: DecodedSlice) -> SliceFile:
+    header = slice_.header
+    return SliceFile(
+        file=slice_.path.name,
         rows=header.rows,
         columns=header.columns,
         position_mm=header.position_mm,
         orientation=header.orientation,
         spacing_mm=header.spacing_mm,
-        box=one.box,
+        box=slice_.box,
     )
 
 
 def model_image(predictor: Predictor, hu: np.ndarray, box: Box) -> np.ndarray:
-    """A slice as the model sees it, without its neighbours: uint8 [h, w, C] or uint16 [h, w, 1]."""
+    """Makes a model's image of a slice alone: uint8 [h, w, C], or of HU uint16 [h, w, 1]."""
     windows = () if predictor.stored_hu else predictor.windows
     return seen_image(hu, box, predictor.record_shape[0], windows)
 
 
-def _seen(predictor: Predictor, members: Sequence[DecodedSlice]) -> Iterator[np.ndarray]:
-    """The images of a series, each with those beside it; at its ends the last one again."""
-    half = predictor.neighbours // 2
-    kept: dict[int, np.ndarray] = {}
-    for place in range(len(members)):
-        wanted = np.clip(np.arange(place - half, place + half + 1), 0, len(members) - 1).tolist()
-        for other in wanted:
-            if other not in kept:
-                one = members[other]
-                kept[other] = model_image(predictor, one.read_hu(), one.box)
-        yield np.concatenate([kept[other] for other in wanted], axis=-1)
-        # A series is longer than memory wants to be.
-        kept = {other: kept[other] for other in set(wanted)}
+def _model_images(predictor: Predictor, members: Sequence[DecodedSlice]) -> Iterator[np.ndarray]:
+    """The images of a series, each with its neighbours along the channels."""
+    images: dict[int, np.ndarray] = {}
+    for places in neighbour_places(len(members), predictor.neighbours).tolist():
+        # Only the neighbours are kept: a whole series can take more memory than there is.
+        images = {place: image for place, image in images.items() if place in places}
+        for place in places:
+            if place not in images:
+                member = members[place]
+                images[place] = model_image(predictor, member.read_hu(), member.box)
+        yield np.concatenate([images[place] for place in places], axis=-1)
 
 
-def slice_hu(folder: Path, place: SlicePlace) -> np.ndarray:
-    """The Hounsfield units of a slice of a study, float32 [rows, columns]."""
-    return read_hu(folder / place.file, place.rows, place.columns)
+def slice_hu(folder: Path, slice_: SliceFile) -> np.ndarray:
+    """Reads the Hounsfield units of a study's slice, float32 [rows, columns]."""
+    return read_hu(folder / slice_.file, slice_.rows, slice_.columns)
 
 
 def heat_map(
     predictor: Predictor,
     explainer: Explainer,
     folder: Path,
-    found: FoundSeries,
+    predicted: PredictedSeries,
     number: int,
     name: str,
 ) -> HeatMap:
-    """Where the model looked in a slice for a class.
+    """Draws the heat map of a slice.
 
     Args:
-      predictor: The model.
-      explainer: Of the same.
-      folder: Of the study.
-      found: The series.
-      number: Of the slice, from 0.
-      name: Of the class.
+      predictor: Model to explain.
+      explainer: Explainer of that model.
+      folder: Folder of the study.
+      predicted: Series of the slice.
+      number: Index of the slice in the series, from 0.
+      name: Class, one of `CLASSES`.
     """
-    half = predictor.neighbours // 2
-    last = len(found.slices) - 1
-    images = [
-        model_image(predictor, slice_hu(folder, place), place.box)
-        for other in range(number - half, number + half + 1)
-        for place in (found.slices[min(max(other, 0), last)],)
-    ]
+    places = neighbour_places(len(predicted.slices), predictor.neighbours)[number]
+    slices = [predicted.slices[place] for place in places]
+    images = [model_image(predictor, slice_hu(folder, slice_), slice_.box) for slice_ in slices]
     heat = explainer(np.concatenate(images, axis=-1)[None], name)[0]
-    whole = as_slice(heat, found.slices[number])
+    whole = as_slice(heat, predicted.slices[number])
     peak = float(whole.max())
     scaled = np.rint(255 * whole / peak) if peak > 0 else whole
     return HeatMap(scaled.astype(np.uint8), peak)
 
 
-def as_slice(heat: np.ndarray, place: SlicePlace) -> np.ndarray:
-    """A map over what the model saw -> over the slice that it saw it of.
+def as_slice(heat: np.ndarray, slice_: SliceFile) -> np.ndarray:
+    """Maps a heat map of the model's image back to the pixels of the slice.
 
-    Undoes `store_hu` and `cut`: what was cut away is 0.
+    The inverse of `dicom.crop.cut` and `windows.store_hu`: parts that were cut away are 0.
+
+    Args:
+      heat: Heat map of the model's image, float32 [h, w].
+      slice_: Slice that the image was made of.
 
     Returns:
-      float32 [rows, columns].
+      Heat map of the slice, float32 [rows, columns].
     """
-    top, left, rows, columns = place.box or (0, 0, place.rows, place.columns)
+    top, left, rows, columns = slice_.box or (0, 0, slice_.rows, slice_.columns)
     side = max(rows, columns)
     square = cv2.resize(heat, (side, side), interpolation=cv2.INTER_LINEAR)
     above, before = (side - rows) // 2, (side - columns) // 2
-    whole = np.zeros((place.rows, place.columns), np.float32)
+    whole = np.zeros((slice_.rows, slice_.columns), np.float32)
     inner = square[above : above + rows, before : before + columns]
     whole[top : top + rows, left : left + columns] = inner
     return whole

@@ -1,4 +1,4 @@
-"""The JSON that the server answers with. Clients rely on these names."""
+"""Answers of the server, JSON and CSV. Clients rely on the names of classes and fields."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pydantic import BaseModel
 from ich_tf import __version__
 from ich_tf.inference.postprocessing.aggregation import SLICE
 from ich_tf.inference.postprocessing.postprocessing import Postprocessing
-from ich_tf.inference.prediction.series_summary import SERIES_LEVEL
+from ich_tf.inference.prediction.series_summary import SERIES_LEVEL, csv_line
 from ich_tf.inference.slice_predictor import Predictor
 from ich_tf.labels import CLASSES
-from ich_tf.serving.studies import FoundSeries, Studies, Study
+from ich_tf.serving.studies import PredictedSeries, Studies, UploadedStudy
 
 NOTE = "Research only - not for clinical use"
 _OPPOSITE = {"R": "L", "L": "R", "A": "P", "P": "A", "H": "F", "F": "H"}
@@ -21,20 +21,20 @@ State = Literal["queued", "reading", "predicting", "done", "failed"]
 
 
 class ErrorDetail(BaseModel):
-    """What went wrong: a stable code, and what was given, was expected, and can be done."""
+    """A stable code for programs, and a text: what was given, what was expected, what to do."""
 
     code: str
     message: str
 
 
 class ErrorAnswer(BaseModel):
-    """The body of every answer with a status of 400 or more."""
+    """Body of every answer with a status of 400 or more."""
 
     error: ErrorDetail
 
 
 class Accepted(BaseModel):
-    """A study that was taken in."""
+    """A study that was accepted."""
 
     study_id: str
     state: State
@@ -42,14 +42,14 @@ class Accepted(BaseModel):
 
 
 class Progress(BaseModel):
-    """Files read while `reading`, slices predicted while `predicting`."""
+    """Number of files read while `reading`, of slices predicted while `predicting`."""
 
     done: int
     total: int
 
 
 class RejectedFile(BaseModel):
-    """A file that gave no slice; names are not kept, so that only its place says which."""
+    """A file without a slice: its index in the upload and in its archive; names are not kept."""
 
     file: int
     entry: int | None
@@ -58,7 +58,7 @@ class RejectedFile(BaseModel):
 
 
 class Orientation(BaseModel):
-    """What lies at each edge of the image: R, L, A, P, H or F."""
+    """Direction in the patient at each edge of the image: R, L, A, P, H or F."""
 
     left: str
     right: str
@@ -67,7 +67,7 @@ class Orientation(BaseModel):
 
 
 class Summary(BaseModel):
-    """What is said of a series as a whole, by class."""
+    """Probabilities and decisions for a series as a whole, by class."""
 
     max: dict[str, float]
     noisy_or: dict[str, float]
@@ -77,7 +77,7 @@ class Summary(BaseModel):
 
 
 class SeriesAnswer(BaseModel):
-    """A series, its slices in the order of the body; classes in the order of `Model.classes`."""
+    """A series, slices from the feet to the head; classes in the order of `Model.classes`."""
 
     series: int
     num_slices: int
@@ -112,7 +112,7 @@ class Thresholds(BaseModel):
 
 
 class Model(BaseModel):
-    """The model that answers."""
+    """Name, hash and operating points of the model that predicts."""
 
     name: str
     version: str
@@ -126,7 +126,7 @@ class Model(BaseModel):
 
 
 class Sample(BaseModel):
-    """A study of the server's own to try."""
+    """A sample study that the server offers."""
 
     name: str
     description: str
@@ -134,26 +134,26 @@ class Sample(BaseModel):
 
 
 class Health(BaseModel):
-    """The server stands."""
+    """State of the server: `ok`."""
 
     status: str
 
 
 class Results(BaseModel):
-    """A finished study and the model that predicted it, to keep."""
+    """A finished study together with the model that predicted it."""
 
     note: str
     model: Model
     study: StudyAnswer
 
 
-def accepted(study: Study) -> Accepted:
-    """The answer to an upload."""
+def accepted(study: UploadedStudy) -> Accepted:
+    """Answers an upload."""
     return Accepted(study_id=study.study_id, state=study.state, num_files=study.num_files)  # type: ignore[arg-type]
 
 
-def study_answer(study: Study, studies: Studies) -> StudyAnswer:
-    """A study as it stands."""
+def study_answer(study: UploadedStudy, studies: Studies) -> StudyAnswer:
+    """Describes a study in its present state."""
     # The state first: what is read after it is at least as new.
     state = study.state
     return StudyAnswer(
@@ -163,35 +163,39 @@ def study_answer(study: Study, studies: Studies) -> StudyAnswer:
         progress=Progress(done=study.done, total=study.total),
         num_files=study.num_files,
         expires_in_seconds=int(studies.expires_in(study)),
-        rejected=[RejectedFile(**vars(one)) for one in study.rejected],
-        series=[_series(number, one) for number, one in enumerate(study.series)]
+        rejected=[RejectedFile(**vars(file)) for file in study.rejected],
+        series=[_series_answer(*numbered) for numbered in enumerate(study.series)]
         if state == "done"
         else [],
     )
 
 
-def _series(number: int, found: FoundSeries) -> SeriesAnswer:
-    first = found.slices[0]
+def _series_answer(number: int, series: PredictedSeries) -> SeriesAnswer:
+    first = series.slices[0]
     return SeriesAnswer(
         series=number,
-        num_slices=len(found.slices),
+        num_slices=len(series.slices),
         rows=first.rows,
         columns=first.columns,
         spacing_mm=(first.spacing_mm[0], first.spacing_mm[1]),
-        gantry_tilt_deg=found.gantry_tilt_deg,
+        gantry_tilt_deg=series.gantry_tilt_deg,
         orientation=orientation_marks(first.orientation),
-        z_mm=list(found.z_mm),
-        probabilities=[list(row) for row in found.probabilities],
-        summary=Summary(**found.summary),
+        z_mm=list(series.z_mm),
+        probabilities=[list(row) for row in series.probabilities],
+        summary=Summary(**series.summary),
     )
 
 
 def orientation_marks(orientation: tuple[float, ...]) -> Orientation:
-    """What lies at each edge of an image.
+    """Names the direction in the patient at each edge of an image.
 
     Args:
-      orientation: Unit vectors along a row and along a column; patient coordinates point to the
-        left, to the back and to the head (PS3.3 C.7.6.2.1.1).
+      orientation: Unit vectors along a row and along a column, 6 numbers; patient coordinates
+        point to the left, to the back and to the head (PS3.3 C.7.6.2.1.1).
+
+    Example:
+      >>> orientation_marks((1, 0, 0, 0, 1, 0))
+      Orientation(left='R', right='L', top='A', bottom='P')
     """
 
     def towards(direction: tuple[float, ...]) -> str:
@@ -203,20 +207,36 @@ def orientation_marks(orientation: tuple[float, ...]) -> Orientation:
 
 
 def model_answer(predictor: Predictor) -> Model:
-    """What is known of the model."""
-    after = predictor.postprocessing
-    names = sorted({one.spec.backbone for one in predictor.members})
+    """Describes the model."""
+    postprocessing = predictor.postprocessing
+    names = sorted({member.spec.backbone for member in predictor.members})
     return Model(
         name=", ".join(names),
         version=__version__,
         sha256=predictor.sha256,
         description=predictor.describe(),
-        postprocessing=after.describe(),
-        calibrated=after.calibrator.method != "none",
+        postprocessing=postprocessing.describe(),
+        calibrated=postprocessing.calibrator.method != "none",
         classes=list(CLASSES),
-        thresholds=Thresholds(slice=_points(after, SLICE), series=_points(after, SERIES_LEVEL)),
+        thresholds=Thresholds(
+            slice=_points(postprocessing, SLICE), series=_points(postprocessing, SERIES_LEVEL)
+        ),
     )
 
 
-def _points(after: Postprocessing, level: str) -> dict[str, float | None]:
-    return {name: after.threshold(level, name) for name in CLASSES}
+def _points(postprocessing: Postprocessing, level: str) -> dict[str, float | None]:
+    return {name: postprocessing.threshold(level, name) for name in CLASSES}
+
+
+def results_csv(study: UploadedStudy) -> str:
+    """Writes a finished study as a table with a row for each slice.
+
+    Columns are the index of the series, the index of the slice in it, both from 0, the slice's
+    position in mm, and six probabilities.
+    """
+    lines = [csv_line(("series", "slice", "z_mm", *CLASSES))]
+    for index, series in enumerate(study.series):
+        rows = zip(series.z_mm, series.probabilities, strict=True)
+        for number, (z_mm, row) in enumerate(rows):
+            lines.append(csv_line((index, number, repr(z_mm), *map(repr, row))))
+    return "".join(lines)

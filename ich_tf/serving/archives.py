@@ -1,4 +1,4 @@
-"""Zip archives from strangers: bounded before they are opened, counted while they are unpacked."""
+"""Zip archives from strangers: checked before they are opened, counted while they are unpacked."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ _LOCATOR = struct.Struct("<4sLQL")
 _END64 = struct.Struct("<4sQ2H2L4Q")
 _END_MARK, _LOCATOR_MARK, _END64_MARK = b"PK\x05\x06", b"PK\x06\x07", b"PK\x06\x06"
 _STARTS = (b"PK\x03\x04", _END_MARK)
-_MOST_COMMENT = (1 << 16) - 1
-# Bytes that the directory may have for each entry: 46, its name, times and owners.
+_MAX_COMMENT = (1 << 16) - 1
+# Maximum bytes of an entry of the directory: 46, its name, times and owners.
 _ENTRY_BYTES = 1024
 _PIECE = 1 << 18
 _ENCRYPTED = 1
 
 
-class TooMuch(ValueError):  # noqa: N818 - an upload's, whose code is the caller's
-    """The whole upload is refused: more files or bytes than are taken."""
+class TooMuch(ValueError):  # noqa: N818 - a reason to refuse the upload, not an error
+    """An upload holds more files or bytes than are accepted, and is refused as a whole."""
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One entry of an archive: unpacked, or left out for a reason.
+class ArchiveEntry:
+    """An entry of an archive: unpacked, or left out for a reason.
 
     Attributes:
-      index: In the archive's directory, from 0.
-      path: Where its bytes are; None if it was left out.
-      reason, message: Why it was.
+      index: Index in the archive's directory, from 0; None for the archive itself.
+      path: Path of its bytes; None if it was left out.
+      reason, message: Code and text of the reason why it was left out; else empty.
     """
 
     index: int | None
@@ -47,40 +47,41 @@ class Entry:
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a file begins as a zip archive does, and not as a DICOM file."""
+    """Whether a file starts like a zip archive, and not like a DICOM file."""
     with open(path, "rb") as file:
         start = file.read(132)
     return start.startswith(_STARTS) and start[128:] != b"DICM"
 
 
 def unpack(
-    archive: Path, next_path: Callable[[], Path], take: Callable[[int], None], most_files: int
-) -> list[Entry]:
-    """Unpacks an archive, one entry after the other; folders and clutter are passed over.
+    archive: Path, next_path: Callable[[], Path], take: Callable[[int], None], max_files: int
+) -> list[ArchiveEntry]:
+    """Unpacks an archive, one entry after the other, without folders and clutter.
 
     Args:
-      archive: The file.
-      next_path: Gives each entry's place: names of an archive never reach the disk.
-      take: Told of the bytes that are about to be written; raises TooMuch at the bound.
-      most_files: That the archive may hold.
+      archive: Path of the archive.
+      next_path: Called for the path of each entry: names in an archive never reach the disk.
+      take: Called with the number of bytes that are about to be written; raises TooMuch if there
+        are too many.
+      max_files: Maximum number of files in the archive.
 
     Returns:
-      An entry each; one without an index says that the archive itself cannot be read.
+      The entries; a single one without an index if the archive itself cannot be read.
 
     Raises:
-      TooMuch: If it claims more entries, or `take` says so.
+      TooMuch: If the archive claims more entries, or `take` raises it.
     """
     with open(archive, "rb") as file:
-        problem = _bounded(file, most_files)
+        problem = _bounded(file, max_files)
         if problem:
-            return [Entry(None, reason="BAD_ARCHIVE", message=problem)]
+            return [ArchiveEntry(None, reason="BAD_ARCHIVE", message=problem)]
         try:
             with zipfile.ZipFile(file) as opened:
                 infos = opened.infolist()
-                if len(infos) > 2 * most_files + 1000:
-                    raise TooMuch(_too_many(len(infos), most_files))
-                found = [
-                    _entry(opened, number, info, next_path, take)
+                if len(infos) > 2 * max_files + 1000:
+                    raise TooMuch(_too_many(len(infos), max_files))
+                entries = [
+                    _unpack_entry(opened, number, info, next_path, take)
                     for number, info in enumerate(infos)
                     if not info.is_dir() and not is_clutter(info.filename)
                 ]
@@ -94,23 +95,23 @@ def unpack(
             if isinstance(error, TooMuch) or (isinstance(error, OSError) and error.errno):
                 raise
             return [
-                Entry(
+                ArchiveEntry(
                     None,
                     reason="BAD_ARCHIVE",
                     message=f"its directory cannot be read ({type(error).__name__}).",
                 )
             ]
-    return found or [Entry(None, reason="EMPTY_ARCHIVE", message="holds no files.")]
+    return entries or [ArchiveEntry(None, reason="EMPTY_ARCHIVE", message="holds no files.")]
 
 
-def _too_many(number: int, most: int) -> str:
-    return f"an archive holds {number} entries; expected {most} files at most."
+def _too_many(number: int, max_files: int) -> str:
+    return f"an archive holds {number} entries; expected {max_files} files at most."
 
 
-def _bounded(file: BinaryIO, most_files: int) -> str:
-    """Checks what the end record claims, since the directory is read whole; says what is wrong."""
+def _bounded(file: BinaryIO, max_files: int) -> str:
+    """Checks the size of the directory, which is read whole; returns a problem, or nothing."""
     size = file.seek(0, 2)
-    start = max(0, size - _END.size - _MOST_COMMENT)
+    start = max(0, size - _END.size - _MAX_COMMENT)
     file.seek(start)
     tail = file.read()
     # The search of zipfile: a record at the very end, else the last one that a comment follows.
@@ -125,7 +126,7 @@ def _bounded(file: BinaryIO, most_files: int) -> str:
     if at >= 0:
         file.seek(at)
         mark, _, offset, _ = _LOCATOR.unpack(file.read(_LOCATOR.size))
-        # Some readers go where the locator points, others take what stands before it.
+        # Some readers follow the locator, others take the record before it.
         for where in (offset, at - _END64.size) if mark == _LOCATOR_MARK else ():
             if 0 <= where <= size - _END64.size:
                 file.seek(where)
@@ -133,27 +134,27 @@ def _bounded(file: BinaryIO, most_files: int) -> str:
                 if record[0] == _END64_MARK:
                     claims.append((record[7], record[8]))
     if len(claims) > 1 and (count == 0xFFFF or length == 0xFFFFFFFF):
-        del claims[0]  # it only says that there is a longer one
+        del claims[0]  # a placeholder for the 64-bit record
     count, length = (max(numbers) for numbers in zip(*claims, strict=True))
     if disk:
         return "is one of several parts; expected a whole archive."
     # Folders and clutter count as entries, but not as files.
-    if count > 2 * most_files + 1000 or length > (2 * most_files + 1000) * _ENTRY_BYTES:
-        raise TooMuch(_too_many(count, most_files))
+    if count > 2 * max_files + 1000 or length > (2 * max_files + 1000) * _ENTRY_BYTES:
+        raise TooMuch(_too_many(count, max_files))
     file.seek(0)
     return ""
 
 
-def _entry(
+def _unpack_entry(
     opened: zipfile.ZipFile,
     number: int,
     info: zipfile.ZipInfo,
     next_path: Callable[[], Path],
     take: Callable[[int], None],
-) -> Entry:
+) -> ArchiveEntry:
     refused = _refused(info)
     if refused:
-        return Entry(number, reason=refused[0], message=refused[1])
+        return ArchiveEntry(number, reason=refused[0], message=refused[1])
     path, size = next_path(), 0
     try:
         with opened.open(info) as member, open(path, "xb") as out:
@@ -161,8 +162,8 @@ def _entry(
                 take(len(piece))
                 size += out.write(piece)
         if size != info.file_size:
-            raise zipfile.BadZipFile("another size than the directory says")
-    # zipfile raises RuntimeError for what it takes to be encrypted.
+            raise zipfile.BadZipFile("the size differs from that of the directory")
+    # zipfile raises RuntimeError for an entry that it takes to be encrypted.
     except (
         zipfile.BadZipFile,
         EOFError,
@@ -174,7 +175,7 @@ def _entry(
         path.unlink(missing_ok=True)
         if isinstance(error, TooMuch):
             raise
-        return Entry(
+        return ArchiveEntry(
             number,
             reason="BAD_ARCHIVE",
             message="cannot be unpacked: its size, its checksum or its compressed bytes are wrong "
@@ -182,16 +183,16 @@ def _entry(
         )
     if is_archive(path):
         path.unlink()
-        return Entry(
+        return ArchiveEntry(
             number,
             reason="NESTED_ARCHIVE",
             message="is an archive within an archive; expected DICOM files. Unpack it first.",
         )
-    return Entry(number, path)
+    return ArchiveEntry(number, path)
 
 
 def _refused(info: zipfile.ZipInfo) -> tuple[str, str] | None:
-    """Why an entry is not even opened."""
+    """Code and text of the reason why an entry is not opened; None if it is."""
     parts = PurePosixPath(info.filename.replace("\\", "/")).parts
     if not parts or parts[0] == "/" or ".." in parts or ":" in parts[0]:
         return "UNSAFE_PATH", "its name leads out of the archive's own folder."

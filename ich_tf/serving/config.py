@@ -1,29 +1,27 @@
-"""How a server is started: a frozen config, validated at construction."""
+"""Config of a server."""
 
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from ich_tf.errors import ConfigError
+from ich_tf.runtime.options import check_options, option
 from ich_tf.serving.limits import Limits
 
-# A token that can be guessed is none.
-_LEAST_TOKEN = 16
-
-
-def _flag(default: Any, help_text: str) -> Any:
-    return field(default=default, metadata={"help": help_text})
+# A shorter token can be guessed.
+_MIN_TOKEN = 16
 
 
 @dataclass(frozen=True)
 class ServeConfig:
-    """One server; each field is a flag of ich_tf.serve, described there.
+    """Options of a server: each is a flag of ich_tf.serve, with its help.
 
     Raises:
-      ConfigError: If a field is out of range, or strangers could reach the server without a token.
+      ConfigError: If an option is out of range, or other machines could reach the server without
+        a token.
     """
 
     HEADINGS: ClassVar[dict[str, str]] = {
@@ -33,49 +31,65 @@ class ServeConfig:
         "body_mb": "Limits",
     }
 
-    work_dir: str = _flag("runs/resnet50", "The folder of the trained model.")
-    host: str = _flag("127.0.0.1", "Address to listen on; others than loopback need --token.")
-    port: int = _flag(8000, "Port to listen on; 0 takes a free one, and says which.")
-    token: str = _flag(
+    work_dir: str = option("runs/resnet50", "Folder of the trained model.")
+    host: str = option(
+        "127.0.0.1", "Address to listen on; other addresses than loopback need --token."
+    )
+    port: int = option(
+        8000, "Port to listen on; 0 for a free one, which is printed.", within="[0, 65535]"
+    )
+    token: str = option(
         "",
-        "What a client has to send, as Authorization: Bearer TOKEN; 16 characters or more. Better "
-        "in a --flagfile than on the command line, which every user of the machine can read.",
+        "Token that clients have to send, as Authorization: Bearer TOKEN; 16 characters or more. "
+        "Better in a --flagfile than on the command line, which every user of the machine can "
+        "read.",
     )
-    state_dir: str = _flag("", "Folder for the studies of the server. Empty: serve in --work_dir.")
-    samples_dir: str = _flag(
-        "", "Folder whose folders of DICOM files the page offers as samples. Empty offers none."
+    state_dir: str = option("", "Folder for the server's studies. Empty: serve in --work_dir.")
+    samples_dir: str = option(
+        "", "Folder of sample studies, each a folder of DICOM files. Empty: no samples."
     )
-    calibrated: bool = _flag(True, "Apply the calibration.json of --work_dir, if there is one.")
-    batch_size: int = _flag(32, "Slices a step.")
-    body_mb: int = _flag(Limits.body_mb, "Largest upload as it is sent, MiB.")
-    unpacked_mb: int = _flag(Limits.unpacked_mb, "Largest upload once unpacked, MiB.")
-    files: int = _flag(Limits.files, "Most files of an upload, once unpacked.")
-    decoders: int = _flag(Limits.decoders, "Processes that decode DICOM files.")
-    queue: int = _flag(
-        Limits.queue, "Most studies that are uploaded, wait or are worked on; more are told 503."
+    calibrated: bool = option(True, "Apply the calibration.json of --work_dir, if there is one.")
+    batch_size: int = option(32, "Slices in a batch.", within="[1, inf)")
+    body_mb: int = option(
+        Limits.body_mb, "Maximum size of an upload as it is sent, MiB.", within="[1, inf)"
     )
-    kept_studies: int = _flag(Limits.kept_studies, "Most finished studies kept.")
-    kept_minutes: int = _flag(60, "How long a finished study is kept.")
+    unpacked_mb: int = option(
+        Limits.unpacked_mb, "Maximum size of an upload once unpacked, MiB.", within="[1, inf)"
+    )
+    files: int = option(
+        Limits.files, "Maximum number of files in an upload, once unpacked.", within="[1, inf)"
+    )
+    decoders: int = option(
+        Limits.decoders, "Number of processes that decode DICOM files.", within="[1, inf)"
+    )
+    queue: int = option(
+        Limits.queue,
+        "Maximum number of studies that are uploaded, wait or are worked on; further uploads are "
+        "answered by 503.",
+        within="[1, inf)",
+    )
+    kept_studies: int = option(
+        Limits.kept_studies, "Maximum number of finished studies that are kept.", within="[1, inf)"
+    )
+    kept_minutes: int = option(
+        60, "Time that a finished study is kept, minutes.", within="[1, inf)"
+    )
 
     def __post_init__(self) -> None:
-        if not 0 <= self.port <= 65535:
-            raise ConfigError(f"port is {self.port}; expected 0 to 65535.")
-        if self.batch_size < 1:
-            raise ConfigError(f"batch_size is {self.batch_size}; expected 1 or more.")
-        if self.token and len(self.token) < _LEAST_TOKEN:
+        check_options(self)
+        if self.token and len(self.token) < _MIN_TOKEN:
             raise ConfigError(
-                f"token has {len(self.token)} characters; expected {_LEAST_TOKEN} or more."
+                f"token has {len(self.token)} characters; expected {_MIN_TOKEN} or more."
             )
         if not self.token and not self.is_loopback:
             raise ConfigError(
                 f"host is {self.host!r}, which other machines may reach; expected 127.0.0.1, or a "
                 "token beside it. Give --token, and put an HTTPS proxy in front."
             )
-        _ = self.limits
 
     @property
     def is_loopback(self) -> bool:
-        """Whether this machine alone reaches the server."""
+        """Whether only this machine can reach the server."""
         if self.host == "localhost":
             return True
         try:
@@ -85,12 +99,12 @@ class ServeConfig:
 
     @property
     def state_path(self) -> Path:
-        """Where the server keeps its studies."""
+        """Folder of the server's studies."""
         return Path(self.state_dir or Path(self.work_dir) / "serve")
 
     @property
     def limits(self) -> Limits:
-        """What the server takes and keeps."""
+        """Limits of the server."""
         return Limits(
             body_mb=self.body_mb,
             unpacked_mb=self.unpacked_mb,

@@ -1,8 +1,8 @@
-"""What was found, as DICOM: a structured report of a series, a picture of a slice and its heat map.
+"""Predictions as DICOM: a structured report of a series, a picture of a slice and its heat map.
 
-No id of the files that were sent is kept, so none is written: patient, study and images have UIDs
-and names of their own, which follow from the study's key and say nothing without it. Whoever wants
-to file a report knows which study it was made of.
+No id of the files that were sent is kept, so none is written: patient, study and images get UIDs
+and names that are derived from the study's key, and tell nothing without it. A person who files a
+report knows the study that was sent.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import cv2
@@ -26,14 +27,14 @@ from ich_tf import __version__
 from ich_tf.inference.explainer import overlay
 from ich_tf.labels import CLASSES
 from ich_tf.serving.answers import NOTE, Model, orientation_marks
-from ich_tf.serving.studies import FoundSeries, SlicePlace
+from ich_tf.serving.studies import PredictedSeries, SliceFile
 from ich_tf.windows import PRESETS
 
-# It tells of every module that it copies.
+# highdicom logs every module that it copies.
 logging.getLogger("highdicom").setLevel(logging.WARNING)
 _MAKER = "ich_tf"
-# Those of DICOM's context groups where there is one; PS3.16 leaves schemes that begin with 99 to
-# everyone.
+# Scheme of the codes for which DICOM's context groups have none; PS3.16 leaves schemes that begin
+# with 99 to everyone.
 _SCHEME = "99ICHTF"
 _MEANINGS = {
     "epidural": "Epidural hemorrhage",
@@ -50,104 +51,77 @@ _PROBABILITY_OF = {
     )
     for name in CLASSES
 }
-# highdicom takes 30 ms a slice.
-_MOST_LISTED = 200
+# Maximum number of slices in a report: highdicom takes 30 ms a slice.
+_MAX_LISTED = 200
 _SERIES_NUMBER = 9000
 
 
 @dataclass(frozen=True)
 class Pseudonyms:
-    """Ids that follow from a study's key.
+    """Ids that are derived from a study's key.
 
     Attributes:
-      key: The study's.
+      key: Key of the study.
     """
 
     key: str
 
     def uid(self, *parts: object) -> str:
-        """A UID of the study, or of a part of it (PS3.5 B.2)."""
+        """Makes the UID of the study, or of a part of it (PS3.5 B.2)."""
         text = "/".join(map(str, (self.key, *parts)))
         return f"2.25.{int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], 'big')}"
 
     @property
     def patient_id(self) -> str:
-        """Of a patient who is nobody else's."""
+        """Patient id of this study alone."""
         return f"ICH-TF-{hashlib.sha256(self.key.encode()).hexdigest()[:12]}"
 
     def image(self, series: int, number: int) -> Dataset:
-        """What a report has to know of an image that it cites."""
-        found = Dataset()
-        found.SOPClassUID = CTImageStorage
-        found.SOPInstanceUID = self.uid("series", series, "slice", number)
-        found.StudyInstanceUID = self.uid()
-        found.SeriesInstanceUID = self.uid("series", series)
-        found.PatientID = self.patient_id
+        """Makes the attributes of an image that a report refers to.
+
+        Args:
+          series: Index of the series in the study, from 0.
+          number: Index of the slice in the series, from 0.
+        """
+        image = Dataset()
+        image.SOPClassUID = CTImageStorage
+        image.SOPInstanceUID = self.uid("series", series, "slice", number)
+        image.StudyInstanceUID = self.uid()
+        image.SeriesInstanceUID = self.uid("series", series)
+        image.PatientID = self.patient_id
         for keyword in (
             "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID",
             "StudyDate", "StudyTime", "ReferringPhysicianName",
         ):  # fmt: skip
-            setattr(found, keyword, "")
-        found.Modality = "CT"
-        found.Rows = found.Columns = 1
-        return found
+            setattr(image, keyword, "")
+        image.Modality = "CT"
+        image.Rows = image.Columns = 1
+        return image
 
 
-def structured_report(key: str, series: int, found: FoundSeries, model: Model) -> bytes:
-    """The probabilities of a series and its slices (PS3.16 TID 1500), as a DICOM file.
+def structured_report(key: str, number: int, series: PredictedSeries, model: Model) -> bytes:
+    """Writes the probabilities of a series and its slices (PS3.16 TID 1500) as a DICOM file.
 
     Args:
-      key: Of the study.
-      series: Of the study, from 0.
-      found: The series.
-      model: That predicted it.
+      key: Key of the study.
+      number: Index of the series in the study, from 0.
+      series: Series with its predictions.
+      model: Model that predicted it.
     """
     ids = Pseudonyms(key)
-    summary = found.summary
-    listed = _listed(found)
-    cited = sorted({*listed, *summary["most_suspicious"].values()})
-    images = {number: ids.image(series, number) for number in cited}
+    listed = _listed(series)
+    cited = sorted({*listed, *series.summary["most_suspicious"].values()})
+    images = {place: ids.image(number, place) for place in cited}
     algorithm = sr.AlgorithmIdentification(
         name=f"{_MAKER}: {model.description}"[:64],
         version=f"{__version__}, weights {model.sha256[:12]}",
         parameters=[
             NOTE,
             f"Postprocessing: {model.postprocessing}",
-            f"Slices listed: {len(listed)} of {len(found.slices)}",
+            f"Slices listed: {len(listed)} of {len(series.slices)}",
         ],
         manufacturer=_MAKER,
     )
-    groups = []
-    for name in CLASSES:
-        place = summary["most_suspicious"][name]
-        decision = summary["decisions"][name]
-        evaluations = []
-        if decision is not None:
-            said = codes.SCT.Present if decision else codes.SCT.Absent
-            above = sr.CodedConcept("at_operating_point", _SCHEME, "At or above operating point")
-            evaluations = [sr.QualitativeEvaluation(above, said)]
-        groups.append(
-            sr.MeasurementsAndQualitativeEvaluations(
-                tracking_identifier=_tracked(ids, "series", name),
-                finding_type=_finding(name),
-                algorithm_id=algorithm,
-                measurements=[_probability(summary["max"][name], codes.SCT.Maximum)],
-                qualitative_evaluations=evaluations,
-                source_images=[sr.SourceImageForMeasurementGroup.from_source_image(images[place])],
-            )
-        )
-    # A group a slice, not one a slice and class: highdicom takes 8 ms for each.
-    groups += [
-        sr.MeasurementsAndQualitativeEvaluations(
-            tracking_identifier=_tracked(ids, f"slice {number}"),
-            measurements=[
-                _probability(value, name=_PROBABILITY_OF[name])
-                for name, value in zip(CLASSES, found.probabilities[number], strict=True)
-            ],
-            source_images=[sr.SourceImageForMeasurementGroup.from_source_image(images[number])],
-        )
-        for number in listed
-    ]
     observer = sr.ObserverContext(
         observer_type=codes.DCM.Device,
         observer_identifying_attributes=sr.DeviceObserverIdentifyingAttributes(
@@ -157,14 +131,18 @@ def structured_report(key: str, series: int, found: FoundSeries, model: Model) -
     content = sr.MeasurementReport(
         observation_context=sr.ObservationContext(observer_device_context=observer),
         procedure_reported=codes.SCT.ComputedTomographyOfHead,
-        imaging_measurements=groups,
+        imaging_measurements=[
+            *(_class_group(ids, name, series, images, algorithm) for name in CLASSES),
+            # A group for each slice, not for each slice and class: highdicom takes 8 ms a group.
+            *(_slice_group(ids, place, series, images[place]) for place in listed),
+        ],
     )
     report = sr.ComprehensiveSR(
         evidence=list(images.values()),
         content=content[0],
-        series_instance_uid=ids.uid("report", series),
-        series_number=_SERIES_NUMBER + series,
-        sop_instance_uid=ids.uid("report", series, "instance"),
+        series_instance_uid=ids.uid("report", number),
+        series_number=_SERIES_NUMBER + number,
+        sop_instance_uid=ids.uid("report", number, "instance"),
         instance_number=1,
         manufacturer=_MAKER,
         is_complete=True,
@@ -175,34 +153,74 @@ def structured_report(key: str, series: int, found: FoundSeries, model: Model) -
     return _file(report)
 
 
+def _class_group(
+    ids: Pseudonyms,
+    name: str,
+    series: PredictedSeries,
+    images: Mapping[int, Dataset],
+    algorithm: sr.AlgorithmIdentification,
+) -> sr.MeasurementsAndQualitativeEvaluations:
+    """The greatest probability of a class in the series, and the decision if there is one."""
+    summary = series.summary
+    decision = summary["decisions"][name]
+    evaluations = []
+    if decision is not None:
+        above = sr.CodedConcept("at_operating_point", _SCHEME, "At or above operating point")
+        value = codes.SCT.Present if decision else codes.SCT.Absent
+        evaluations.append(sr.QualitativeEvaluation(above, value))
+    image = images[summary["most_suspicious"][name]]
+    return sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=_tracked(ids, "series", name),
+        finding_type=_finding(name),
+        algorithm_id=algorithm,
+        measurements=[_probability(summary["max"][name], codes.SCT.Maximum)],
+        qualitative_evaluations=evaluations,
+        source_images=[sr.SourceImageForMeasurementGroup.from_source_image(image)],
+    )
+
+
+def _slice_group(
+    ids: Pseudonyms, place: int, series: PredictedSeries, image: Dataset
+) -> sr.MeasurementsAndQualitativeEvaluations:
+    """The probabilities of a slice."""
+    return sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=_tracked(ids, f"slice {place}"),
+        measurements=[
+            _probability(value, name=_PROBABILITY_OF[name])
+            for name, value in zip(CLASSES, series.probabilities[place], strict=True)
+        ],
+        source_images=[sr.SourceImageForMeasurementGroup.from_source_image(image)],
+    )
+
+
 def heat_map_picture(
     key: str,
     series: int,
     number: int,
-    place: SlicePlace,
+    slice_: SliceFile,
     hu: np.ndarray,
     heat: np.ndarray,
     name: str,
     model: Model,
 ) -> bytes:
-    """A slice in the brain window under its heat map, a secondary capture, as a DICOM file.
+    """Draws a slice in the brain window under its heat map, as a DICOM secondary capture.
 
     Args:
-      key: Of the study.
-      series: Of the study, from 0.
-      number: Of the slice, from 0.
-      place: The slice.
-      hu: Its Hounsfield units, float32 [rows, columns].
-      heat: Its heat map, uint8 [rows, columns].
-      name: Of the class.
-      model: That was asked.
+      key: Key of the study.
+      series: Index of the series in the study, from 0.
+      number: Index of the slice in the series, from 0.
+      slice_: Geometry of the slice.
+      hu: Hounsfield units of the slice, float32 [rows, columns].
+      heat: Heat map of the slice, uint8 [rows, columns].
+      name: Class of the heat map, one of `CLASSES`.
+      model: Model that the heat map explains.
     """
     ids = Pseudonyms(key)
     window = PRESETS["brain"]
     grey = np.clip((hu - (window.center - window.width / 2)) / window.width, 0, 1) * 255
     picture = overlay(np.rint(grey).astype(np.uint8), heat / np.float32(255))
-    marks = orientation_marks(place.orientation)
-    found = SCImage(
+    marks = orientation_marks(slice_.orientation)
+    image = SCImage(
         pixel_array=_noted(picture, f"{name}: attention, not segmentation. {NOTE}"),
         photometric_interpretation="RGB",
         bits_allocated=8,
@@ -215,21 +233,21 @@ def heat_map_picture(
         manufacturer=_MAKER,
         patient_id=ids.patient_id,
         patient_orientation=(marks.right, marks.bottom),
-        pixel_spacing=(place.spacing_mm[0], place.spacing_mm[1]),
+        pixel_spacing=(slice_.spacing_mm[0], slice_.spacing_mm[1]),
         content_qualification="RESEARCH",
         series_description=f"{_MAKER} heat maps. {NOTE}"[:64],
         software_versions=__version__,
     )
-    found.BurnedInAnnotation = "NO"  # of what could tell who the patient is (PS3.3 C.7.6.1.1.1)
-    found.ImageComments = f"{NOTE}. Attention of the class {name}, not a segmentation."
-    found.DerivationDescription = f"{model.description}, weights {model.sha256[:12]}"
-    return _file(found)
+    image.BurnedInAnnotation = "NO"  # no text that identifies the patient (PS3.3 C.7.6.1.1.1)
+    image.ImageComments = f"{NOTE}. Attention of the class {name}, not a segmentation."
+    image.DerivationDescription = f"{model.description}, weights {model.sha256[:12]}"
+    return _file(image)
 
 
-def _listed(found: FoundSeries) -> list[int]:
-    """The slices whose probabilities a report lists: all, or the most suspicious of many."""
-    any_bleed = np.array(found.probabilities)[:, CLASSES.index("any")]
-    return sorted(np.argsort(-any_bleed, kind="stable")[:_MOST_LISTED].tolist())
+def _listed(series: PredictedSeries) -> list[int]:
+    """Indices of the slices that a report lists: all, or the most suspicious of many."""
+    any_bleed = np.array(series.probabilities)[:, CLASSES.index("any")]
+    return sorted(np.argsort(-any_bleed, kind="stable")[:_MAX_LISTED].tolist())
 
 
 def _tracked(ids: Pseudonyms, *parts: str) -> sr.TrackingIdentifier:
@@ -256,7 +274,7 @@ def _probability(
 
 
 def _noted(picture: np.ndarray, text: str) -> np.ndarray:
-    """A picture with a line of text on a bar below it, uint8 [rows + bar, columns, 3]."""
+    """Writes a line of text on a bar below a picture: uint8 [rows + bar, columns, 3]."""
     columns = picture.shape[1]
     font = cv2.FONT_HERSHEY_SIMPLEX
     (width, height), _ = cv2.getTextSize(text, font, 1.0, 1)

@@ -1,4 +1,4 @@
-"""The API's description as a page: made here, without scripts, with nothing fetched."""
+"""The API's description as a page without scripts, which loads nothing."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from ich_tf.runtime.html import render
 
 
 def docs_page(openapi: Mapping[str, Any]) -> str:
-    """The page.
+    """Writes the page as HTML.
 
     Args:
-      openapi: The description, as of /api/openapi.json.
+      openapi: Description of the API, as /api/openapi.json returns it.
     """
     schemas = openapi.get("components", {}).get("schemas", {})
     content = {
@@ -22,14 +22,14 @@ def docs_page(openapi: Mapping[str, Any]) -> str:
         "routes": list(_routes(openapi["paths"])),
         "schemas": [
             {
-                "name": name,
+                "name": title,
                 "description": schema.get("description", ""),
                 "fields": [
-                    (field, _kind(about), about.get("description", ""))
-                    for field, about in schema.get("properties", {}).items()
+                    (name, _kind(field), field.get("description", ""))
+                    for name, field in schema.get("properties", {}).items()
                 ],
             }
-            for name, schema in schemas.items()
+            for title, schema in schemas.items()
         ],
     }
     return render("ich_tf.serving", "api.html", content)
@@ -37,27 +37,31 @@ def docs_page(openapi: Mapping[str, Any]) -> str:
 
 def _routes(paths: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for path, methods in paths.items():
-        for method, about in methods.items():
+        for method, operation in methods.items():
             yield {
                 "path": path,
                 "method": method.upper(),
-                "description": about.get("description", ""),
+                "description": operation.get("description", ""),
                 "parameters": [
-                    (one["name"], _kind(one["schema"]), one["schema"].get("description", ""))
-                    for one in about.get("parameters", [])
+                    (
+                        parameter["name"],
+                        _kind(parameter["schema"]),
+                        parameter.get("description", ""),
+                    )
+                    for parameter in operation.get("parameters", [])
                 ],
                 "answers": [
-                    (code, one["description"], _answer(one.get("content", {})))
-                    for code, one in about["responses"].items()
+                    (code, response["description"], _answer(response.get("content", {})))
+                    for code, response in operation["responses"].items()
                 ],
             }
 
 
 def _answer(content: Mapping[str, Any]) -> str:
-    """What an answer's body is, in a few words."""
+    """The type of an answer's body, in a few words."""
     return ", ".join(
-        f"{media}: {_kind(about['schema'])}" if about.get("schema") else media
-        for media, about in content.items()
+        f"{media}: {_kind(body['schema'])}" if body.get("schema") else media
+        for media, body in content.items()
     )
 
 
@@ -66,7 +70,7 @@ def _kind(schema: Mapping[str, Any]) -> str:
     if "$ref" in schema:
         return str(schema["$ref"]).rsplit("/", 1)[-1]
     if "anyOf" in schema:
-        return " or ".join(_kind(one) for one in schema["anyOf"])
+        return " or ".join(_kind(choice) for choice in schema["anyOf"])
     if "enum" in schema:
         return " or ".join(map(str, schema["enum"]))
     kind = str(schema.get("type", "object"))

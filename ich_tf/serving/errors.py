@@ -1,4 +1,4 @@
-"""What the server answers instead of what was asked for."""
+"""Errors that the server answers with."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ class Refused(Exception):  # noqa: N818 - an answer to a client
     """A request that is answered with an error.
 
     Attributes:
-      status: Of HTTP.
-      code: Stable, for programs.
-      message: What was given, what was expected, what to do; never text of a file or a client.
+      status: HTTP status, 400 or more.
+      code: Stable code for programs.
+      message: Text for people: what was given, what was expected, what to do; never text of a
+        file or a client.
       retry_after: Seconds after which to ask again; 0 for never.
     """
 

@@ -1,4 +1,4 @@
-"""What holds for every request: who may ask, what an answer's headers say, what is logged."""
+"""Rules for every request: who may ask, the headers of answers, the log."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _HEADERS = {
     "cross-origin-resource-policy": "same-origin",
 }
 _METHODS = ("GET", "HEAD", "POST", "DELETE", "OPTIONS", "PUT", "PATCH")
-# Open even with a token: they say nothing of any study.
+# Open even with a token: they tell nothing about any study.
 _OPEN = ("/healthz", "/api/docs", "/api/openapi.json")
 
 
 def error_response(error: Refused) -> JSONResponse:
-    """The answer that every error has."""
+    """Makes the answer to an error."""
     headers = {"retry-after": str(error.retry_after)} if error.retry_after else {}
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
@@ -50,17 +50,18 @@ class Guard:
         """Wraps an application.
 
         Args:
-          app: The application.
-          monitor: Told of every answer.
-          token: That clients must send; empty for none.
-          hosts: Names by which the server may be called; none for any. Without a token a page of
-            another site could otherwise have its own name resolve to this machine and read on.
+          app: Application.
+          monitor: Counters to update with every answer.
+          token: Token that clients must send; empty for none.
+          hosts: Names by which the server may be called; empty for any. Without a token a page of
+            another site could otherwise let its own name resolve to this machine, and read what
+            the server answers.
         """
         self._app, self._monitor = app, monitor
         self._token, self._hosts = token, frozenset(hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers, or lets the application do so."""
+        """Answers a request that is refused, and passes on any other."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -75,7 +76,7 @@ class Guard:
                     headers[name] = value
             await send(message)
 
-        # Whatever fails, the client is told so, and the log says where, not what.
+        # Any failure is answered; the log names the place, not the text, which may quote a file.
         try:
             refused = self._refused(scope)
             if refused is not None:
@@ -85,7 +86,7 @@ class Guard:
         except Exception as error:
             log_failure("a request", error)
             if not status:
-                failed = Refused(500, "FAILED", "the server failed at this. Tell whoever runs it.")
+                failed = Refused(500, "FAILED", "the server failed. Tell the person who runs it.")
                 await error_response(failed)(scope, receive, send_guarded)
         finally:
             method = scope["method"] if scope["method"] in _METHODS else "OTHER"
@@ -96,22 +97,22 @@ class Guard:
         headers = Headers(scope=scope)
         host = headers.get("host", "")
         if self._hosts and urlsplit(f"//{host}").hostname not in self._hosts:
-            return Refused(
-                421, "WRONG_HOST", "this server is reached as 127.0.0.1 or localhost alone."
-            )
+            return Refused(421, "WRONG_HOST", "this server answers only as 127.0.0.1 or localhost.")
         origin = headers.get("origin")
         foreign = origin is not None and urlsplit(origin).netloc != host
         if scope["method"] not in ("GET", "HEAD") and (
             foreign or headers.get("sec-fetch-site") == "cross-site"
         ):
-            return Refused(403, "FOREIGN_ORIGIN", "pages of other sites may send nothing here.")
+            return Refused(
+                403, "FOREIGN_ORIGIN", "pages of other sites may not send requests to this server."
+            )
         path = scope["path"]
         guarded = path == "/metrics" or (path.startswith("/api/") and path not in _OPEN)
         if self._token and guarded:
             given = headers.get("authorization", "").encode()
             if not hmac.compare_digest(given, f"Bearer {self._token}".encode()):
                 return Refused(
-                    401, "NO_TOKEN", "this server wants its token: Authorization: Bearer TOKEN."
+                    401, "NO_TOKEN", "this server needs its token: Authorization: Bearer TOKEN."
                 )
         return None
 

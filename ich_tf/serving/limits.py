@@ -1,4 +1,4 @@
-"""What the server takes, and keeps: each bound in one place, with its unit."""
+"""Limits of a server: each in one place, with its unit."""
 
 from __future__ import annotations
 
@@ -11,27 +11,31 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of one server.
+    """Limits of one server, all above 0.
 
     Attributes:
-      body_mb: Bytes of an upload as it is sent, MiB.
-      unpacked_mb: Bytes of its files once archives are unpacked, MiB.
-      files: Of an upload, once archives are unpacked.
-      decoded_mb: Hounsfield units of a study on the disk, float32, MiB.
-      upload_seconds: That an upload may take in all.
-      idle_seconds: That a client may send nothing in the middle of an upload.
-      decoders: Processes that decode.
-      decoder_mb: Memory of each beyond what Python and its libraries take, MiB.
-      silent_seconds: That a file may keep its decoder without giving a slice.
-      file_seconds: That a file may keep its decoder in all.
-      reading_seconds: That the files of a study may take in all; the rest is rejected then.
-      queue: Studies that are being uploaded, wait or are worked on; more are told 503.
-      kept_studies: Finished studies; the oldest go first.
-      kept_mb: Of all finished studies on the disk, MiB; likewise.
-      kept_seconds: After which a finished study goes.
-      heat_maps: That wait for the model; more are told 503.
-      cache_mb: Of heat maps in memory, compressed, MiB.
-      large_answers: Slices, heat maps and reports that are made at the same time.
+      body_mb: Size of an upload as it is sent, MiB.
+      unpacked_mb: Size of an upload's files once archives are unpacked, MiB.
+      files: Number of an upload's files once archives are unpacked.
+      decoded_mb: Size of a study's Hounsfield units on the disk, float32, MiB.
+      upload_seconds: Time from the start of an upload to its end.
+      idle_seconds: Time between two pieces of an upload.
+      decoders: Number of processes that decode.
+      decoder_mb: Memory of such a process beyond that of Python and its libraries, MiB.
+      silent_seconds: Time that a decoder may work on a file until it gives a slice.
+      file_seconds: Time that a decoder may work on a file in all.
+      reading_seconds: Time for all files of a study; files after it are rejected.
+      queue: Number of studies that are uploaded, wait or are worked on; further uploads are
+        answered by 503.
+      kept_studies: Number of finished studies; the oldest are deleted first.
+      kept_mb: Size of all finished studies on the disk, MiB; the oldest are deleted first.
+      kept_seconds: Age at which a finished study is deleted.
+      heat_maps: Number of heat maps that wait for the model; further requests are answered by 503.
+      cache_mb: Size of the compressed heat maps in memory, MiB.
+      large_answers: Number of slices, heat maps and reports that are made at the same time.
+
+    Raises:
+      ConfigError: If a limit is not above 0.
     """
 
     body_mb: int = 200
@@ -54,6 +58,7 @@ class Limits:
     large_answers: int = 2
 
     def __post_init__(self) -> None:
-        for one in fields(self):
-            if not getattr(self, one.name) > 0:
-                raise ConfigError(f"{one.name} is {getattr(self, one.name)!r}; expected above 0.")
+        for limit in fields(self):
+            value = getattr(self, limit.name)
+            if not value > 0:
+                raise ConfigError(f"{limit.name} is {value!r}; it must be above 0.")

@@ -1,4 +1,4 @@
-"""The thread that owns the model: one thing at a time, what a person waits for first."""
+"""The thread that owns the model: one function at a time, those that a person waits for first."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _URGENT, _LATER, _END = 0, 1, 2
 
 
 class ModelThread:
-    """Runs functions one after the other, urgent ones first and in between."""
+    """A thread that runs functions one after the other, urgent ones first."""
 
-    def __init__(self, most_urgent: int) -> None:
-        """Starts the thread.
+    def __init__(self, max_urgent: int) -> None:
+        """Stores the limit; `start` starts the thread.
 
         Args:
-          most_urgent: Urgent functions that may wait.
+          max_urgent: Maximum number of urgent functions that wait.
         """
-        self._most_urgent = most_urgent
+        self._max_urgent = max_urgent
         self._number = itertools.count()
         self._waiting: queue.PriorityQueue[tuple[int, int, Callable[[], None]]] = (
             queue.PriorityQueue()
@@ -33,24 +33,27 @@ class ModelThread:
         self._lock = threading.Lock()
         self._is_closed = False
         self._thread = threading.Thread(target=self._run, name="model", daemon=True)
+
+    def start(self) -> None:
+        """Starts the thread."""
         self._thread.start()
 
     def later(self, function: Callable[[], Result]) -> Future[Result]:
-        """Runs a function once nothing urgent waits."""
+        """Puts a function behind all that wait; urgent ones overtake it."""
         return self._put(_LATER, function)
 
     def urgent(self, function: Callable[[], Result]) -> Future[Result]:
-        """Runs a function before all that is not urgent.
+        """Puts a function before all that are not urgent.
 
         Raises:
-          Refused: 503, if too many wait already.
+          Refused: 503, if too many urgent functions wait already.
         """
         with self._lock:
-            if self._urgent >= self._most_urgent:
+            if self._urgent >= self._max_urgent:
                 raise Refused(
                     503,
                     "BUSY",
-                    f"{self._most_urgent} heat maps wait already. Ask again in a second.",
+                    f"{self._max_urgent} heat maps wait already. Ask again in a second.",
                     retry_after=1,
                 )
             self._urgent += 1
@@ -60,7 +63,7 @@ class ModelThread:
         return future
 
     def run_urgent(self) -> None:
-        """Runs what is urgent now; for functions that take long, on the thread itself."""
+        """Runs the urgent functions that wait; called by long functions on the thread itself."""
         while True:
             try:
                 rank, number, function = self._waiting.get_nowait()
@@ -72,7 +75,7 @@ class ModelThread:
             function()
 
     def close(self) -> None:
-        """Ends the thread once it has done what it is doing; the rest is cancelled."""
+        """Ends the thread after the function that it runs; those that wait are cancelled."""
         self._is_closed = True
         self._waiting.put((_END, next(self._number), lambda: None))
         self._thread.join()
@@ -89,7 +92,7 @@ class ModelThread:
                 future.cancel()
             if not future.set_running_or_notify_cancel():
                 return
-            # Whatever it raises is the caller's to see.
+            # Whatever the function raises is raised by `Future.result`.
             try:
                 future.set_result(function())
             except BaseException as error:

@@ -1,4 +1,4 @@
-"""What an operator sees: Prometheus' counters, and log lines that hold no name, id or address."""
+"""Counters for Prometheus, and log lines that hold no name, id or address."""
 
 from __future__ import annotations
 
@@ -22,10 +22,9 @@ _SECONDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 
 
 class Monitor:
-    """The counters of one server."""
+    """Counters of one server, all at 0 at first."""
 
     def __init__(self) -> None:
-        """All at 0."""
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         registry = self.registry
@@ -65,22 +64,23 @@ class Monitor:
         """Counts and logs an answer.
 
         Args:
-          method: Of HTTP.
-          route: Its template, as `/api/studies/{study_id}`: a path would hold the study's key.
-          status: Of the answer.
-          seconds: It took.
+          method: HTTP method.
+          route: Template of the path, such as `/api/studies/{study_id}`: a path would hold the
+            study's key.
+          status: HTTP status of the answer.
+          seconds: Time from request to answer.
         """
         self._requests.labels(method, route, status).inc()
         self._seconds.labels(route).observe(seconds)
         _LOG.info("%s %s %d %.3f s", method, route, status, seconds)
 
     def text(self) -> bytes:
-        """All counters, in Prometheus' text format."""
+        """Writes all counters in Prometheus' text format."""
         return generate_latest(self.registry)
 
 
-def log_failure(what: str, error: BaseException) -> None:
-    """Logs where an error came from, without its text, which may hold what a file says."""
+def log_failure(subject: str, error: BaseException) -> None:
+    """Logs the type and the place of an error, but not its text, which may quote a file."""
     frames = traceback.extract_tb(error.__traceback__)
-    places = [f"{Path(one.filename).name}:{one.lineno}" for one in frames[-4:]]
-    _LOG.error("%s failed: %s at %s", what, type(error).__name__, " > ".join(places) or "?")
+    places = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames[-4:]]
+    _LOG.error("%s failed: %s at %s", subject, type(error).__name__, " > ".join(places) or "?")

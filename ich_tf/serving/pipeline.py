@@ -1,6 +1,6 @@
-"""From an upload to a finished study: one thread reads, the model's thread predicts.
+"""From an upload to a finished study: one thread reads files, the model's thread predicts.
 
-The next study is read while the model works on the one before.
+While the model works on a study the next one is read.
 """
 
 from __future__ import annotations
@@ -24,25 +24,32 @@ from ich_tf.serving.errors import Refused
 from ich_tf.serving.limits import MIB, Limits
 from ich_tf.serving.model_thread import ModelThread
 from ich_tf.serving.monitoring import Monitor, log_failure
-from ich_tf.serving.studies import PREDICTING, READING, FoundSeries, Rejected, Studies, Study
+from ich_tf.serving.studies import (
+    PREDICTING,
+    READING,
+    PredictedSeries,
+    Rejected,
+    Studies,
+    UploadedStudy,
+)
 from ich_tf.serving.uploads import UploadedFile
 
-# Of speed and size: level 6 takes three times as long for a tenth less.
+# Level 6 takes three times as long for a tenth less.
 GZIP_LEVEL = 1
 
 
-class _Cancelled(Exception):  # noqa: N818 - no error: it was asked for
-    """The study that is worked on was deleted."""
+class _Cancelled(Exception):  # noqa: N818 - a request of the client, not an error
+    """Signal that the study that is worked on was deleted, or that the server stops."""
 
 
 @dataclass(frozen=True)
 class PackedHeatMap:
-    """A heat map as it is sent.
+    """A heat map, compressed for sending.
 
     Attributes:
-      packed: uint8 [rows, columns], by gzip.
-      rows, columns: Of the slice.
-      peak: As of `analysis.HeatMap`.
+      packed: Values, uint8 [rows, columns], compressed by gzip.
+      rows, columns: Number of pixels of the slice.
+      peak: Logit that a value of 255 stands for, as in `analysis.HeatMap`.
     """
 
     packed: bytes
@@ -51,16 +58,17 @@ class PackedHeatMap:
     peak: float
 
     def unpacked(self) -> np.ndarray:
-        """uint8 [rows, columns]."""
+        """Decompresses the values, uint8 [rows, columns]."""
         values = np.frombuffer(gzip.decompress(self.packed), np.uint8)
         return values.reshape(self.rows, self.columns)
 
 
+# Key of the study, indices of series and slice, class.
 _Key = tuple[str, int, int, str]
 
 
 class Pipeline:
-    """Works off studies, and makes heat maps of finished ones."""
+    """The workers of a server: they read and predict studies, and draw heat maps."""
 
     def __init__(
         self,
@@ -70,7 +78,15 @@ class Pipeline:
         monitor: Monitor,
         batch_size: int = 32,
     ) -> None:
-        """Starts threads and decoders, and runs the model once, so that nobody waits for that."""
+        """Stores its arguments; `start` starts the workers.
+
+        Args:
+          predictor: Model that predicts.
+          studies: Studies of the server.
+          limits: Limits of the server.
+          monitor: Counters to update.
+          batch_size: Slices in a batch.
+        """
         self.predictor = predictor
         self._studies, self._limits, self._monitor = studies, limits, monitor
         self._batch_size = batch_size
@@ -80,32 +96,36 @@ class Pipeline:
         self._heat_maps: OrderedDict[_Key, PackedHeatMap] = OrderedDict()
         self._under_way: dict[_Key, Future[PackedHeatMap]] = {}
         self._lock = threading.Lock()
-        self._waiting: queue.SimpleQueue[tuple[Study, Sequence[UploadedFile]] | None] = (
+        self._waiting: queue.SimpleQueue[tuple[UploadedStudy, Sequence[UploadedFile]] | None] = (
             queue.SimpleQueue()
         )
         self._is_closed = False
-        self._decoders.start()
-        self._model.later(self._warm_up).result()
         self._reader = threading.Thread(target=self._read_all, name="reading", daemon=True)
+
+    def start(self) -> None:
+        """Starts processes and threads, and runs the model once, so that no study waits for it."""
+        self._decoders.start()
+        self._model.start()
+        self._model.later(self._warm_up).result()
         self._reader.start()
 
-    def submit(self, study: Study, files: Sequence[UploadedFile]) -> None:
-        """Puts a study in the queue, which `Studies.reserve` bounds."""
+    def submit(self, study: UploadedStudy, files: Sequence[UploadedFile]) -> None:
+        """Puts a study in the queue, which `Studies.reserve` limits."""
         study.num_files = study.total = len(files)
         self._studies.commit(study)
         self._waiting.put((study, files))
 
-    def heat_map(self, study: Study, series: int, number: int, name: str) -> PackedHeatMap:
-        """A heat map, from the cache or made now.
+    def heat_map(self, study: UploadedStudy, series: int, number: int, name: str) -> PackedHeatMap:
+        """Draws a heat map, or takes it from the cache.
 
         Args:
-          study: A finished one.
-          series: Of the study, from 0.
-          number: Of the slice, from 0.
-          name: Of the class.
+          study: A study that is done.
+          series: Index of the series in the study, from 0.
+          number: Index of the slice in the series, from 0.
+          name: Class, one of `CLASSES`.
 
         Raises:
-          Refused: 503 if too many wait; 409 if another model predicted the study.
+          Refused: 503 if too many heat maps wait; 409 if another model predicted the study.
         """
         if study.model_sha256 != self.predictor.sha256:
             raise Refused(
@@ -118,8 +138,8 @@ class Pipeline:
                 return self._heat_maps[key]
             future = self._under_way.get(key)
             if future is None:
-                found = study.series[series]
-                future = self._model.urgent(lambda: self._draw(study, found, number, name))
+                predicted = study.series[series]
+                future = self._model.urgent(lambda: self._draw(study, predicted, number, name))
                 self._under_way[key] = future
         try:
             heat = future.result()
@@ -128,20 +148,19 @@ class Pipeline:
                 self._under_way.pop(key, None)
         with self._lock:
             self._heat_maps[key] = heat
-            while sum(len(one.packed) for one in self._heat_maps.values()) > (
-                self._limits.cache_mb * MIB
-            ):
-                self._heat_maps.popitem(last=False)
+            size = sum(len(cached.packed) for cached in self._heat_maps.values())
+            while size > self._limits.cache_mb * MIB:
+                size -= len(self._heat_maps.popitem(last=False)[1].packed)
         return heat
 
-    def forget(self, study: Study) -> None:
-        """Takes the heat maps of a study out of the cache."""
+    def forget(self, study: UploadedStudy) -> None:
+        """Removes the heat maps of a study from the cache."""
         with self._lock:
-            for key in [one for one in self._heat_maps if one[0] == study.study_id]:
+            for key in [key for key in self._heat_maps if key[0] == study.study_id]:
                 del self._heat_maps[key]
 
     def close(self) -> None:
-        """Ends threads and decoders; studies that are under way are lost."""
+        """Ends threads and processes; studies that are unfinished are lost."""
         self._is_closed = True
         self._waiting.put(None)
         self._decoders.close()
@@ -150,16 +169,18 @@ class Pipeline:
 
     def _warm_up(self) -> None:
         size, _, channels = self.predictor.record_shape
-        kind = np.uint16 if self.predictor.stored_hu else np.uint8
+        dtype = np.uint16 if self.predictor.stored_hu else np.uint8
         shape = (self._batch_size, size, size, channels * self.predictor.neighbours)
-        self.predictor.outputs(np.zeros(shape, kind))
+        self.predictor.outputs(np.zeros(shape, dtype))
         self._explainer = Explainer(self.predictor)
 
-    def _draw(self, study: Study, found: FoundSeries, number: int, name: str) -> PackedHeatMap:
+    def _draw(
+        self, study: UploadedStudy, series: PredictedSeries, number: int, name: str
+    ) -> PackedHeatMap:
         begun = time.perf_counter()
         assert self._explainer is not None, "made before the first request"
         heat = analysis.heat_map(
-            self.predictor, self._explainer, self._studies.folder(study), found, number, name
+            self.predictor, self._explainer, self._studies.folder(study), series, number, name
         )
         self._monitor.heat_map_seconds.observe(time.perf_counter() - begun)
         rows, columns = heat.values.shape
@@ -168,8 +189,8 @@ class Pipeline:
         )
 
     def _read_all(self) -> None:
-        while (one := self._waiting.get()) is not None:
-            study, files = one
+        while (waiting := self._waiting.get()) is not None:
+            study, files = waiting
             # Whatever happens to a study, the next one is read.
             try:
                 self._check(study)
@@ -177,30 +198,11 @@ class Pipeline:
             except Exception as error:
                 self._give_up(study, error)
 
-    def _read(self, study: Study, files: Sequence[UploadedFile]) -> None:
+    def _read(self, study: UploadedStudy, files: Sequence[UploadedFile]) -> None:
         begun = time.perf_counter()
         study.state = READING
         study.total = len(files)
-        sent = [one for one in files if one.path is not None]
-        paths = [one.path for one in sent if one.path is not None]
-        reasons = {
-            (one.file, one.entry): (one.reason, one.message) for one in files if one.path is None
-        }
-        study.done = len(reasons)
-        slices: list[DecodedSlice] = []
-        find_head = self.predictor.crop != "none"
-        for read in self._decoders.decode(paths, self._studies.folder(study), find_head):
-            self._check(study)
-            slices += read.slices
-            one = sent[read.place]
-            if not read.slices:
-                reasons[one.file, one.entry] = (read.reason, read.message)
-            study.done += 1
-        study.rejected = [
-            Rejected(one.file, one.entry, *reasons[one.file, one.entry])
-            for one in files
-            if (one.file, one.entry) in reasons
-        ]
+        slices = self._decode(study, files)
         for rejected in study.rejected:
             self._monitor.rejected.labels(rejected.reason).inc()
         self._monitor.reading_seconds.observe(time.perf_counter() - begun)
@@ -216,7 +218,33 @@ class Pipeline:
         study.state = PREDICTING
         self._model.later(lambda: self._predict(study, slices))
 
-    def _predict(self, study: Study, slices: Sequence[DecodedSlice]) -> None:
+    def _decode(self, study: UploadedStudy, files: Sequence[UploadedFile]) -> list[DecodedSlice]:
+        """Decodes the files of a study, notes those without a slice, and returns the slices."""
+        unpacked = [(file, file.path) for file in files if file.path is not None]
+        paths = [path for _, path in unpacked]
+        reasons = {
+            (file.file, file.entry): (file.reason, file.message)
+            for file in files
+            if file.path is None
+        }
+        study.done = len(reasons)
+        slices: list[DecodedSlice] = []
+        find_head = self.predictor.crop != "none"
+        for decoded in self._decoders.decode(paths, self._studies.folder(study), find_head):
+            self._check(study)
+            slices += decoded.slices
+            file, _ = unpacked[decoded.place]
+            if not decoded.slices:
+                reasons[file.file, file.entry] = (decoded.reason, decoded.message)
+            study.done += 1
+        study.rejected = [
+            Rejected(file.file, file.entry, *reasons[file.file, file.entry])
+            for file in files
+            if (file.file, file.entry) in reasons
+        ]
+        return slices
+
+    def _predict(self, study: UploadedStudy, slices: Sequence[DecodedSlice]) -> None:
         begun = time.perf_counter()
 
         def on_batch(done: int) -> None:
@@ -238,13 +266,13 @@ class Pipeline:
         self._monitor.slices.inc(len(slices))
         self._monitor.studies.labels("done").inc()
 
-    def _check(self, study: Study) -> None:
+    def _check(self, study: UploadedStudy) -> None:
         if study.is_cancelled or self._is_closed:
             raise _Cancelled
 
-    def _give_up(self, study: Study, error: Exception) -> None:
+    def _give_up(self, study: UploadedStudy, error: Exception) -> None:
         if self._is_closed:
-            return  # a restart says that the study is lost
+            return  # a restart reports the study as interrupted
         if isinstance(error, _Cancelled):
             self._studies.drop(study)
             self._monitor.studies.labels("deleted").inc()
@@ -254,8 +282,8 @@ class Pipeline:
             error = Refused(
                 500,
                 "FAILED",
-                f"the server could not work on this study ({type(error).__name__}). Tell whoever "
-                "runs it.",
+                f"the server could not process this study ({type(error).__name__}). Tell the "
+                "person who runs it.",
             )
         self._studies.finish(study, error)
         self._monitor.studies.labels("failed").inc()

@@ -1,4 +1,4 @@
-"""Studies of the server's own: folders of DICOM files that the page offers to try."""
+"""Sample studies: folders of DICOM files that the page offers to try."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class SampleStudy:
     """A folder of DICOM files.
 
     Attributes:
-      name: Of the folder.
-      description: What stands in its description.txt.
-      files: The others.
+      name: Name of the folder.
+      description: Text of its description.txt; empty if there is none.
+      files: Paths of its other files.
     """
 
     name: str
@@ -27,7 +27,13 @@ class SampleStudy:
 
 
 def find_samples(samples_dir: str) -> dict[str, SampleStudy]:
-    """The samples of a folder by name; none of an empty path.
+    """Lists the sample studies of a folder.
+
+    Args:
+      samples_dir: Folder whose folders are sample studies; empty for no samples.
+
+    Returns:
+      Name -> sample study.
 
     Raises:
       InputError: If there is no such folder, or a sample holds no files.
@@ -36,11 +42,15 @@ def find_samples(samples_dir: str) -> dict[str, SampleStudy]:
         return {}
     folder = Path(samples_dir)
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder. Expected folders of DICOM files in it.")
-    found = {}
-    for path in sorted(one for one in folder.iterdir() if one.is_dir()):
-        about = path / _DESCRIPTION
-        files = [one.root / one.name for one in list_sources(path) if one.name != _DESCRIPTION]
-        text = about.read_text("utf-8").strip() if about.is_file() else ""
-        found[path.name] = SampleStudy(path.name, text, files)
-    return found
+        raise InputError(f"{folder}: no such folder. Expected a folder of folders of DICOM files.")
+    samples = {}
+    for path in sorted(entry for entry in folder.iterdir() if entry.is_dir()):
+        description = path / _DESCRIPTION
+        text = description.read_text("utf-8").strip() if description.is_file() else ""
+        files = [
+            source.root / source.name
+            for source in list_sources(path)
+            if source.name != _DESCRIPTION
+        ]
+        samples[path.name] = SampleStudy(path.name, text, files)
+    return samples

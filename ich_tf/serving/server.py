@@ -1,4 +1,4 @@
-"""Runs the application on a port until the process is told to stop."""
+"""Runs the application on a port until the process is stopped."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ _LOG = logging.getLogger(__name__)
 
 
 def serve(config: ServeConfig) -> None:
-    """Loads the model, listens, and answers until SIGINT or SIGTERM.
+    """Loads the model, listens, and answers requests until SIGINT or SIGTERM.
+
+    Args:
+      config: Config of the server.
 
     Raises:
       InputError: If the extra `web` is not installed, there is no model, or the port or the state
@@ -40,8 +43,8 @@ def serve(config: ServeConfig) -> None:
     with listen(config) as listening:
         app = make_app(config, predictor)
         server = make_server(app)
-        # uvicorn raises the signals that end it once more for whoever was there before it: without
-        # this, to be told to stop would end in a code of failure.
+        # uvicorn raises the signal that ended it once more for the handlers that it replaced: with
+        # Python's own, a stopped server would exit with a code of failure.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, server.handle_exit)
         _LOG.info("%s - research only, not for clinical use", address(listening))
@@ -49,13 +52,13 @@ def serve(config: ServeConfig) -> None:
 
 
 def make_server(app: FastAPI) -> uvicorn.Server:
-    """What runs an application on sockets."""
+    """Makes the server that runs an application on sockets."""
     import uvicorn
 
     return uvicorn.Server(
         uvicorn.Config(
             app,
-            # Paths hold the keys of studies; `guard` logs routes.
+            # Paths hold the keys of studies; `serving.guard` logs routes.
             access_log=False,
             log_config=None,
             log_level="warning",
@@ -68,16 +71,16 @@ def make_server(app: FastAPI) -> uvicorn.Server:
 
 
 def address(listening: socket.socket) -> str:
-    """Where a socket is reached."""
+    """Address of a socket, as a URL."""
     host, port = listening.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def listen(config: ServeConfig) -> socket.socket:
-    """A socket at the config's address.
+    """Opens a socket at the config's address.
 
     Raises:
-      InputError: If it is taken, or not this machine's.
+      InputError: If the address is taken, or is not one of this machine.
     """
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)

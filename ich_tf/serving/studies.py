@@ -1,7 +1,7 @@
 """The studies of a server: in memory while they are worked on, on the disk once they are finished.
 
 A study's folder holds `study.json` and Hounsfield units. Neither holds a name, an id or a date of a
-DICOM file: only geometry, pixels and what was predicted.
+DICOM file: only geometry, pixels and predictions.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ich_tf.dicom.crop import Box
 from ich_tf.errors import InputError
@@ -34,14 +34,14 @@ _VERSION = 1
 
 
 @dataclass(frozen=True)
-class SlicePlace:
-    """Where a slice lies and where its pixels are.
+class SliceFile:
+    """The geometry of a slice, and the file of its Hounsfield units.
 
     Attributes:
-      file: Of its Hounsfield units, within the study's folder.
-      rows, columns: Pixels.
-      position_mm, orientation, spacing_mm: As of `dicom.Header`.
-      box: What the model saw of it; empty for all.
+      file: Name of the file in the study's folder; float32 [rows, columns], little endian.
+      rows, columns: Number of pixels.
+      position_mm, orientation, spacing_mm: As in `dicom.Header`.
+      box: Part of the slice that the model saw; empty for all of it.
     """
 
     file: str
@@ -54,18 +54,19 @@ class SlicePlace:
 
 
 @dataclass(frozen=True)
-class FoundSeries:
-    """A series of a study, in the order of the body.
+class PredictedSeries:
+    """A series of a study with its predictions, slices from the feet to the head.
 
     Attributes:
-      slices: Its slices.
-      gantry_tilt_deg: Of the first.
-      z_mm: Of each, along the series' normal.
-      probabilities: Of each, six.
-      summary: Of the whole, as `series_summary.summarize` makes it, and the most suspicious slices.
+      slices: The n slices.
+      gantry_tilt_deg: Gantry tilt of the first slice, degrees.
+      z_mm: Position of each slice along the series' normal, mm, [n].
+      probabilities: Probability of each class in each slice, [n, 6].
+      summary: Summary of the series as `series_summary.summarize` makes it, with the index of each
+        class's most suspicious slice as `most_suspicious`.
     """
 
-    slices: tuple[SlicePlace, ...]
+    slices: tuple[SliceFile, ...]
     gantry_tilt_deg: float
     z_mm: tuple[float, ...]
     probabilities: tuple[tuple[float, ...], ...]
@@ -74,13 +75,13 @@ class FoundSeries:
 
 @dataclass(frozen=True)
 class Rejected:
-    """A file that gave no slice.
+    """A file without a slice.
 
     Attributes:
-      file: Its place among the files that were sent.
-      entry: Its place in the archive, if it was in one.
-      reason: A stable code.
-      message: For people.
+      file: Index among the files that were sent, from 0.
+      entry: Index in the archive, from 0; None for a file that was in none.
+      reason: Stable code for programs.
+      message: Text for people.
     """
 
     file: int
@@ -90,21 +91,22 @@ class Rejected:
 
 
 @dataclass
-class Study:
-    """A study; its fields change as it is worked on, `Studies` alone adds and removes studies.
+class UploadedStudy:
+    """A study; its fields change as it is worked on, but only `Studies` adds and removes studies.
 
     Attributes:
-      study_id: Random; whoever knows it may see the study.
+      study_id: Random key; anyone who knows it may see the study.
       state: `queued`, `reading`, `predicting`, `done` or `failed`.
-      num_files: Once archives are unpacked.
-      done, total: Files read, or slices predicted.
-      error: Why it failed: code and message.
+      num_files: Number of files once archives are unpacked.
+      done, total: Number of files that are read and that there are while `reading`; of slices
+        while `predicting`.
+      error: Code and message of a failure; None for none.
       rejected: Files without a slice.
-      series: Once it is done.
-      model_sha256: Of the model that predicted it.
-      finished_at: Seconds since 1970; 0 before.
-      size: Bytes on the disk.
-      is_cancelled: Whoever works on it should stop.
+      series: Series with their predictions; empty until the study is done.
+      model_sha256: Hash of the model that predicted it.
+      finished_at: Time at which it was done or failed, seconds since 1970; 0 before.
+      size: Size of its folder, bytes; 0 before it is finished.
+      is_cancelled: Whether work on it should stop.
     """
 
     study_id: str
@@ -114,7 +116,7 @@ class Study:
     total: int = 0
     error: dict[str, str] | None = None
     rejected: list[Rejected] = field(default_factory=list)
-    series: list[FoundSeries] = field(default_factory=list)
+    series: list[PredictedSeries] = field(default_factory=list)
     model_sha256: str = ""
     finished_at: float = 0.0
     size: int = 0
@@ -122,56 +124,62 @@ class Study:
 
     @property
     def is_finished(self) -> bool:
-        """Whether nothing more will change."""
+        """Whether the study is done or has failed, so that it changes no more."""
         return self.state in _FINISHED
 
 
 class Studies:
     """All studies of a server, and their folders."""
 
-    def __init__(self, folder: Path, limits: Limits) -> None:
-        """Takes the folder, reads finished studies, and marks the others as lost.
+    def __init__(self, folder: Path, limits: Limits, lock_file: IO[str]) -> None:
+        """Stores its arguments; `open` is the way to make one.
 
-        Raises:
-          InputError: If the folder cannot be written, or another server has it.
+        Args:
+          folder: State folder of the server.
+          limits: Limits of the server.
+          lock_file: Locked file that keeps other servers off the folder.
         """
         self._limits = limits
         self._uploads, self._folder = folder / "uploads", folder / "studies"
+        self._lock_file = lock_file
         self._lock = threading.RLock()
-        self._studies: dict[str, Study] = {}
-        try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._lock_file = open(folder / "lock", "w")  # noqa: SIM115 - held until the end
-            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self._lock_file.close()
-            raise InputError(
-                f"{folder}: another server works with this folder. Give each its own --state_dir."
-            ) from error
-        except OSError as error:
-            raise InputError(f"{folder}: cannot be written ({error.strerror}).") from error
-        shutil.rmtree(self._uploads, ignore_errors=True)
-        for path in (self._uploads, self._folder):
-            path.mkdir(exist_ok=True, mode=0o700)
-        self._load()
+        self._studies: dict[str, UploadedStudy] = {}
 
-    def close(self) -> None:
-        """Lets another server have the folder."""
-        self._lock_file.close()
+    @classmethod
+    def open(cls, folder: Path, limits: Limits) -> Studies:
+        """Locks the state folder, reads its finished studies, and marks the others as failed.
 
-    def upload_folder(self, study: Study) -> Path:
-        """Where the files of a study lie until they are read."""
-        return self._uploads / study.study_id
-
-    def folder(self, study: Study) -> Path:
-        """Where its Hounsfield units lie."""
-        return self._folder / study.study_id
-
-    def reserve(self) -> Study:
-        """A new study, with folders, before its upload is received.
+        Args:
+          folder: State folder of the server; made if there is none.
+          limits: Limits of the server.
 
         Raises:
-          Refused: 503, if as many are under way as are allowed.
+          InputError: If the folder cannot be written, or another server uses it.
+        """
+        studies = cls(folder, limits, _take_lock(folder))
+        shutil.rmtree(studies._uploads, ignore_errors=True)
+        for path in (studies._uploads, studies._folder):
+            path.mkdir(exist_ok=True, mode=0o700)
+        studies._load()
+        return studies
+
+    def close(self) -> None:
+        """Frees the state folder for another server."""
+        self._lock_file.close()
+
+    def upload_folder(self, study: UploadedStudy) -> Path:
+        """Folder of the files of a study until they are read."""
+        return self._uploads / study.study_id
+
+    def folder(self, study: UploadedStudy) -> Path:
+        """Folder of the Hounsfield units of a study."""
+        return self._folder / study.study_id
+
+    def reserve(self) -> UploadedStudy:
+        """Makes a new study with its folders, before its upload is received.
+
+        Raises:
+          Refused: 503, if the queue is full.
         """
         with self._lock:
             self.sweep()
@@ -183,25 +191,25 @@ class Studies:
                     "seconds.",
                     retry_after=2,
                 )
-            study = Study(secrets.token_urlsafe(18))
+            study = UploadedStudy(secrets.token_urlsafe(18))
             self._studies[study.study_id] = study
         self.upload_folder(study).mkdir(mode=0o700)
         self.folder(study).mkdir(mode=0o700)
         return study
 
-    def commit(self, study: Study) -> None:
-        """Notes on the disk that there is a study, so that a restart can say that it is lost."""
+    def commit(self, study: UploadedStudy) -> None:
+        """Writes a study to the disk, so that a restart can report it as interrupted."""
         self._write(study)
 
-    def finish(self, study: Study, error: Refused | None = None) -> None:
-        """Notes that a study is done, or why it failed; its uploaded files go."""
+    def finish(self, study: UploadedStudy, error: Refused | None = None) -> None:
+        """Marks a study as done, or as failed with an error, and deletes its uploaded files."""
         shutil.rmtree(self.upload_folder(study), ignore_errors=True)
         if error is not None:
             study.error = {"code": error.code, "message": error.message}
             study.series = []
             _empty(self.folder(study))
         size = sum(path.stat().st_size for path in _files(self.folder(study)))
-        # One that is deleted meanwhile is either seen as finished or as cancelled.
+        # A study that is deleted meanwhile is seen as either finished or cancelled.
         with self._lock:
             study.finished_at, study.size = time.time(), size
             study.state = DONE if error is None else FAILED
@@ -211,15 +219,15 @@ class Studies:
                 self._write(study)
                 self.sweep()
 
-    def drop(self, study: Study) -> None:
-        """Forgets a study that never came to be, with all its files."""
+    def drop(self, study: UploadedStudy) -> None:
+        """Deletes a study that was reserved or worked on, with all its files."""
         self._remove(study)
 
-    def find(self, study_id: str) -> Study:
-        """A study.
+    def find(self, study_id: str) -> UploadedStudy:
+        """Finds a study.
 
         Raises:
-          Refused: 404.
+          Refused: 404, if there is no such study.
         """
         with self._lock:
             self.sweep()
@@ -228,15 +236,15 @@ class Studies:
             raise Refused(
                 404,
                 "NO_STUDY",
-                "there is no such study: it expired, was deleted, or never was. Send it again.",
+                "there is no such study: it expired, was deleted or was never sent. Send it again.",
             )
         return study
 
     def delete(self, study_id: str) -> None:
-        """Deletes a study; one that is worked on goes as soon as that stops.
+        """Deletes a study; one that is worked on is deleted as soon as work on it stops.
 
         Raises:
-          Refused: 404.
+          Refused: 404, if there is no such study.
         """
         study = self.find(study_id)
         with self._lock:
@@ -244,45 +252,45 @@ class Studies:
             if study.is_finished:
                 self._remove(study)
 
-    def expires_in(self, study: Study) -> float:
-        """Seconds that a study is kept at most; of one that is worked on the whole time."""
+    def expires_in(self, study: UploadedStudy) -> float:
+        """Seconds until a study is deleted; all of `kept_seconds` for one that is unfinished."""
         if not study.is_finished:
             return self._limits.kept_seconds
         return max(0.0, study.finished_at + self._limits.kept_seconds - time.time())
 
     def num_unfinished(self) -> int:
-        """How many are received, wait or are worked on."""
+        """Number of studies that are uploaded, wait or are worked on."""
         with self._lock:
-            return sum(not one.is_finished for one in self._studies.values())
+            return sum(not study.is_finished for study in self._studies.values())
 
     def num_finished(self) -> int:
-        """How many are kept."""
+        """Number of finished studies that are kept."""
         with self._lock:
-            return sum(one.is_finished for one in self._studies.values())
+            return sum(study.is_finished for study in self._studies.values())
 
     def sweep(self) -> None:
         """Deletes finished studies that are too old or too many, the oldest first."""
         with self._lock:
-            finished = [one for one in self._studies.values() if one.is_finished]
-            finished.sort(key=lambda one: one.finished_at, reverse=True)
+            finished = [study for study in self._studies.values() if study.is_finished]
+            finished.sort(key=lambda study: study.finished_at, reverse=True)
             size = 0
-            for place, one in enumerate(finished):
-                size += one.size
+            for place, study in enumerate(finished):
+                size += study.size
                 if (
                     place >= self._limits.kept_studies
                     or (place and size > self._limits.kept_mb * MIB)
-                    or not self.expires_in(one)
+                    or not self.expires_in(study)
                 ):
-                    self._remove(one)
+                    self._remove(study)
 
-    def _remove(self, study: Study) -> None:
+    def _remove(self, study: UploadedStudy) -> None:
         with self._lock:
             study.is_cancelled = True
             self._studies.pop(study.study_id, None)
         shutil.rmtree(self.upload_folder(study), ignore_errors=True)
         shutil.rmtree(self.folder(study), ignore_errors=True)
 
-    def _write(self, study: Study) -> None:
+    def _write(self, study: UploadedStudy) -> None:
         content = {**dataclasses.asdict(study), "version": _VERSION}
         write_json(self.folder(study) / _STUDY_JSON, content)
 
@@ -290,46 +298,65 @@ class Studies:
         lost = 0
         for folder in sorted(self._folder.iterdir()):
             try:
-                study = _study(json.loads((folder / _STUDY_JSON).read_text("utf-8")))
+                study = _read_study(json.loads((folder / _STUDY_JSON).read_text("utf-8")))
                 if study.study_id != folder.name:
-                    raise ValueError("another study's")
-            # What was begun but not noted, is of another version, or is damaged.
+                    raise ValueError("the file of another study")
+            # A study that was never committed, is of another version, or is damaged.
             except (OSError, ValueError, TypeError, KeyError):
                 shutil.rmtree(folder, ignore_errors=True)
                 continue
             self._studies[study.study_id] = study
             if not study.is_finished:
                 lost += 1
-                gone = "the server was started anew before the study was done. Send it again."
-                self.finish(study, Refused(500, "INTERRUPTED", gone))
-        _LOG.info("%d studies of before are kept, %d were not done", self.num_finished(), lost)
+                text = "the server was restarted before the study was done. Send it again."
+                self.finish(study, Refused(500, "INTERRUPTED", text))
+        _LOG.info("%d former studies, of which %d were interrupted", self.num_finished(), lost)
         self.sweep()
 
 
-def _study(content: dict[str, Any]) -> Study:
-    """The inverse of `Studies._write`."""
+def _read_study(content: dict[str, Any]) -> UploadedStudy:
+    """Inverse of `Studies._write`."""
     if content.pop("version") != _VERSION:
         raise ValueError("another version")
-    content["rejected"] = [Rejected(**one) for one in content["rejected"]]
+    content["rejected"] = [Rejected(**file) for file in content["rejected"]]
     content["series"] = [
-        FoundSeries(
+        PredictedSeries(
             **{
-                **one,
-                "slices": tuple(_place(place) for place in one["slices"]),
-                "z_mm": tuple(one["z_mm"]),
-                "probabilities": tuple(map(tuple, one["probabilities"])),
+                **series,
+                "slices": tuple(map(_read_slice_file, series["slices"])),
+                "z_mm": tuple(series["z_mm"]),
+                "probabilities": tuple(map(tuple, series["probabilities"])),
             }
         )
-        for one in content["series"]
+        for series in content["series"]
     ]
-    return Study(**content)
+    return UploadedStudy(**content)
 
 
-def _place(content: dict[str, Any]) -> SlicePlace:
+def _read_slice_file(content: dict[str, Any]) -> SliceFile:
     values: dict[str, Any] = {
-        name: tuple(one) if isinstance(one, list) else one for name, one in content.items()
+        name: tuple(value) if isinstance(value, list) else value for name, value in content.items()
     }
-    return SlicePlace(**values)
+    return SliceFile(**values)
+
+
+def _take_lock(folder: Path) -> IO[str]:
+    """Makes a folder, and takes the lock of it, which is held until the file is closed."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        file = open(folder / "lock", "w")  # noqa: SIM115 - held until the end
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror}).") from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        if isinstance(error, BlockingIOError):
+            raise InputError(
+                f"{folder}: another server works with this folder. Give each its own --state_dir."
+            ) from error
+        raise InputError(f"{folder}: cannot be locked ({error.strerror}).") from error
+    return file
 
 
 def _empty(folder: Path) -> None:

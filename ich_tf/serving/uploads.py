@@ -1,7 +1,7 @@
 """A multipart body, as it arrives -> files named by number in a folder of their own.
 
-What a client calls its files is looked at once, to pass over clutter, and then forgotten: it never
-reaches the disk, a log line or an answer.
+The names that a client gives its files are looked at once, to leave out clutter, and then
+forgotten: they never reach the disk, a log line or an answer.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
 FIELD = "files"
-# Of the headers of one part.
+# Maximum size of a header of one part.
 _HEADER_BYTES = 8192
 
-# The next piece of a body; empty at its end.
+# Awaited for the next piece of a body, which is empty at the end.
 Receive = Callable[[], Awaitable[bytes]]
 
 
@@ -38,10 +38,10 @@ class UploadedFile:
     """A file of an upload.
 
     Attributes:
-      file: Its place among the files that were sent.
-      entry: Of an archive's file, its place in the archive.
-      path: Where its bytes are; None if it is left out.
-      reason, message: Why it is.
+      file: Index among the files that were sent, from 0.
+      entry: Index in the archive, from 0; None for a file that was in none.
+      path: Path of its bytes; None if it was left out.
+      reason, message: Code and text of the reason why it was left out; else empty.
     """
 
     file: int
@@ -57,13 +57,16 @@ async def receive_files(
     """Receives an upload and unpacks its archives.
 
     Args:
-      receive: Gives the body.
-      content_type: Of the request.
-      folder: Empty; the caller deletes it when it is done with the files.
-      limits: Of the server.
+      receive: Awaited for each piece of the body.
+      content_type: Content-Type header of the request.
+      folder: Empty folder for the files, which the caller deletes.
+      limits: Limits of the server.
+
+    Returns:
+      The files in the order of the upload, those of an archive in the order of its directory.
 
     Raises:
-      Refused: If it is no such upload, or too large.
+      Refused: If the body is not an upload of files, too large or too slow.
     """
     kind, options = parse_options_header(content_type)
     boundary = options.get(b"boundary", b"")
@@ -71,7 +74,7 @@ async def receive_files(
         raise Refused(
             400,
             "NOT_MULTIPART",
-            "the body is no multipart/form-data; send the DICOM files as the field `files`, as in "
+            "the body is not multipart/form-data; send the DICOM files as the field `files`, as in "
             "curl -F files=@one.dcm.",
         )
     parts = _Parts(folder, limits)
@@ -89,7 +92,7 @@ async def receive_files(
             raise FormParserError("ended within a part")
     except FormParserError as error:
         raise Refused(
-            400, "BAD_MULTIPART", "the body is no whole multipart/form-data. Send it again."
+            400, "BAD_MULTIPART", "the body is not a complete multipart/form-data. Send it again."
         ) from error
     except (TimeoutError, asyncio.TimeoutError) as error:  # two until Python 3.11
         raise Refused(
@@ -104,7 +107,7 @@ async def receive_files(
 
 
 def too_large(limits: Limits) -> Refused:
-    """The answer to a body beyond the bound."""
+    """Makes the answer to a body that is too large."""
     return Refused(
         413,
         "TOO_LARGE",
@@ -113,13 +116,13 @@ def too_large(limits: Limits) -> Refused:
 
 
 def copied(sources: list[Path], folder: Path) -> list[UploadedFile]:
-    """Files of this machine as if they had been uploaded."""
-    found = []
+    """Copies files of this machine, as if they had been uploaded."""
+    files = []
     for number, source in enumerate(sources):
         path = folder / f"{number}"
         shutil.copyfile(source, path)
-        found.append(UploadedFile(number, path=path))
-    return found
+        files.append(UploadedFile(number, path=path))
+    return files
 
 
 class _Parts:
@@ -198,7 +201,7 @@ class _Parts:
 
 
 def too_many(limits: Limits) -> Refused:
-    """The answer to more files than are taken."""
+    """Makes the answer to an upload of too many files."""
     return Refused(
         413,
         "TOO_MANY_FILES",
@@ -207,7 +210,7 @@ def too_many(limits: Limits) -> Refused:
 
 
 def _unpacked(parts: list[tuple[int, Path]], folder: Path, limits: Limits) -> list[UploadedFile]:
-    found: list[UploadedFile] = []
+    files: list[UploadedFile] = []
     left = limits.unpacked_mb * MIB
     number = 0
 
@@ -227,16 +230,16 @@ def _unpacked(parts: list[tuple[int, Path]], folder: Path, limits: Limits) -> li
     try:
         for place, path in parts:
             if is_archive(path):
-                found += [
-                    UploadedFile(place, one.index, one.path, one.reason, one.message)
-                    for one in unpack(path, next_path, take, limits.files)
+                files += [
+                    UploadedFile(place, entry.index, entry.path, entry.reason, entry.message)
+                    for entry in unpack(path, next_path, take, limits.files)
                 ]
                 path.unlink()
             else:
                 take(path.stat().st_size)
-                found.append(UploadedFile(place, path=path.rename(next_path())))
+                files.append(UploadedFile(place, path=path.rename(next_path())))
     except TooMuch as error:
         raise Refused(413, "TOO_LARGE", f"{error} Send one study at a time.") from error
-    if not found:
+    if not files:
         raise Refused(400, "NO_FILES", f"the form holds no file. Send DICOM files as `{FIELD}`.")
-    return found
+    return files

@@ -25,7 +25,7 @@ from ich_tf.runtime.strategies import make_strategy
 from ich_tf.serving.analysis import as_slice, model_image
 from ich_tf.serving.guard import CONTENT_POLICY
 from ich_tf.serving.limits import MIB, Limits
-from ich_tf.serving.studies import SlicePlace
+from ich_tf.serving.studies import SliceFile
 from tests.support.made_up import make_run
 from tests.support.serving import Upload, files_of, post, running, served, wait, zipped
 
@@ -111,7 +111,7 @@ def test_heat_maps_are_the_explainer_s(
     explainer = Explainer(predictor)
     number = study["series"][0]["summary"]["most_suspicious"]["any"]
     hu = in_order(uploads)[number]
-    place = SlicePlace("", 64, 64, (), (), ())
+    place = SliceFile("", 64, 64, (), (), ())
     route = f"/api/studies/{study['study_id']}/series/0/slices/{number}/heatmaps"
     seen = set()
     for name in CLASSES:

@@ -15,7 +15,7 @@ import pytest
 from ich_tf.labels import ANY, CLASSES
 from ich_tf.serving.answers import Model, Thresholds
 from ich_tf.serving.dicom_report import structured_report
-from ich_tf.serving.studies import FoundSeries, SlicePlace
+from ich_tf.serving.studies import PredictedSeries, SliceFile
 from tests.support.made_up import make_run
 from tests.support.serving import files_of, running, served
 
@@ -130,9 +130,8 @@ def test_of_a_long_series_the_most_suspicious_slices_are_listed() -> None:
     count = 300
     probabilities = rng.uniform(0.01, 0.99, (count, 6))
     whole = dict.fromkeys(CLASSES, 0.5)
-    series = FoundSeries(
-        slices=(SlicePlace("0", 8, 8, (0.0, 0.0, 0.0), (1.0, 0, 0, 0, 1.0, 0), (0.5, 0.5)),)
-        * count,
+    series = PredictedSeries(
+        slices=(SliceFile("0", 8, 8, (0.0, 0.0, 0.0), (1.0, 0, 0, 0, 1.0, 0), (0.5, 0.5)),) * count,
         gantry_tilt_deg=0.0,
         z_mm=tuple(map(float, range(count))),
         probabilities=tuple(map(tuple, probabilities.tolist())),

@@ -1,0 +1,37 @@
+"""Routes of the sample studies that the server offers."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from ich_tf.serving import answers, uploads
+from ich_tf.serving.errors import Refused
+from ich_tf.serving.routes.parameters import State
+
+router = APIRouter(prefix="/api/samples")
+
+
+@router.get("", response_model=list[answers.Sample])
+def get_samples(state: State) -> list[answers.Sample]:
+    """Lists the sample studies of the server."""
+    return [
+        answers.Sample(
+            name=sample.name, description=sample.description, num_files=len(sample.files)
+        )
+        for sample in state.samples.values()
+    ]
+
+
+@router.post("/{name}", status_code=202, response_model=answers.Accepted)
+def send_sample(name: str, state: State) -> answers.Accepted:
+    """Starts a study of a sample's files, as if they had been uploaded."""
+    if name not in state.samples:
+        raise Refused(404, "NO_SAMPLE", "there is no such sample; see /api/samples.")
+    study = state.studies.reserve()
+    try:
+        files = uploads.copied(state.samples[name].files, state.studies.upload_folder(study))
+        state.pipeline.submit(study, files)
+    except BaseException:
+        state.studies.drop(study)
+        raise
+    return answers.accepted(study)

@@ -1,0 +1,92 @@
+"""Routes of a slice: pixels and heat maps."""
+
+from __future__ import annotations
+
+import gzip
+
+import anyio
+import numpy as np
+from fastapi import APIRouter, Response
+
+from ich_tf.labels import CLASSES
+from ich_tf.serving import answers
+from ich_tf.serving.analysis import slice_hu
+from ich_tf.serving.dicom_report import heat_map_picture
+from ich_tf.serving.errors import Refused
+from ich_tf.serving.pipeline import GZIP_LEVEL
+from ich_tf.serving.routes.parameters import (
+    BYTES,
+    DICOM,
+    SeriesIndex,
+    SliceIndex,
+    State,
+    download,
+    packed_image,
+)
+
+router = APIRouter(prefix="/api/studies/{study_id}/series/{series}/slices/{number}")
+
+
+@router.get(
+    "/pixels",
+    response_class=Response,
+    responses={200: {"content": BYTES, "description": "int16 [rows, columns]"}},
+)
+async def get_pixels(
+    study_id: str, series: SeriesIndex, number: SliceIndex, state: State
+) -> Response:
+    """Returns Hounsfield units: little-endian int16 [X-Rows, X-Columns], compressed by gzip."""
+    study, predicted = state.find_series(study_id, series, number)
+    slice_ = predicted.slices[number]
+
+    def read() -> bytes:
+        hu = slice_hu(state.studies.folder(study), slice_)
+        stored = np.rint(np.clip(hu, -32768, 32767)).astype("<i2")
+        return gzip.compress(stored.tobytes(), GZIP_LEVEL)
+
+    return packed_image(await state.run_large(read), slice_.rows, slice_.columns)
+
+
+# Before the route of the bare heat map, whose `name` would match this path as well.
+@router.get(
+    "/heatmaps/{name}.dcm",
+    response_class=Response,
+    responses={200: {"content": DICOM, "description": "A secondary capture"}},
+)
+async def get_picture(
+    study_id: str, series: SeriesIndex, number: SliceIndex, name: str, state: State
+) -> Response:
+    """Returns a slice under its heat map, a DICOM secondary capture with ids of its own."""
+    _check_class(name)
+    study, predicted = state.find_series(study_id, series, number)
+    slice_, model = predicted.slices[number], answers.model_answer(state.predictor)
+    heat = await anyio.to_thread.run_sync(state.pipeline.heat_map, study, series, number, name)
+
+    def draw() -> bytes:
+        hu = slice_hu(state.studies.folder(study), slice_)
+        values = heat.unpacked()
+        return heat_map_picture(study_id, series, number, slice_, hu, values, name, model)
+
+    return download(await state.run_large(draw), f"heat-map-{series}-{number}-{name}.dcm")
+
+
+@router.get(
+    "/heatmaps/{name}",
+    response_class=Response,
+    responses={200: {"content": BYTES, "description": "uint8 [rows, columns]"}},
+)
+async def get_heat_map(
+    study_id: str, series: SeriesIndex, number: SliceIndex, name: str, state: State
+) -> Response:
+    """Returns a class's heat map: uint8 [X-Rows, X-Columns] by gzip; 255 is a logit of X-Peak."""
+    _check_class(name)
+    study, _ = state.find_series(study_id, series, number)
+    heat = await anyio.to_thread.run_sync(state.pipeline.heat_map, study, series, number, name)
+    answer = packed_image(heat.packed, heat.rows, heat.columns)
+    answer.headers["x-peak"] = repr(heat.peak)
+    return answer
+
+
+def _check_class(name: str) -> None:
+    if name not in CLASSES:
+        raise Refused(404, "NO_CLASS", f"no such class; expected one of {', '.join(CLASSES)}.")
