@@ -80,21 +80,18 @@ def predict_study(
 def _predict_series(
     predictor: Predictor, members: Sequence[DecodedSlice], outputs: np.ndarray
 ) -> PredictedSeries:
-    postprocessing = predictor.postprocessing
     normal = series.series_normal([member.header for member in members])
     z_mm = np.array([series.position_along(member.header, normal) for member in members])
-    logits = predictor.series_logits(outputs, z_mm)
-    probabilities = postprocessing.probabilities(logits.slices, z_mm, [""] * len(members))
-    whole = postprocessing.series_probabilities(logits.whole)
+    probabilities = predictor.series_probabilities(outputs, z_mm)
     return PredictedSeries(
         slices=tuple(map(_slice_file, members)),
         gantry_tilt_deg=members[0].header.gantry_tilt_deg,
         z_mm=tuple(z_mm.tolist()),
-        probabilities=tuple(map(tuple, probabilities.tolist())),
+        probabilities=tuple(map(tuple, probabilities.slices.tolist())),
         summary={
-            **summarize(probabilities, whole, postprocessing),
+            **summarize(probabilities.slices, probabilities.whole, predictor.postprocessing),
             "most_suspicious": dict(
-                zip(CLASSES, probabilities.argmax(axis=0).tolist(), strict=True)
+                zip(CLASSES, probabilities.slices.argmax(axis=0).tolist(), strict=True)
             ),
         },
     )
