@@ -23,7 +23,7 @@ from ich_tf.phantom.config import PhantomConfig
 from ich_tf.runtime import command
 
 if TYPE_CHECKING:
-    from ich_tf.phantom import Summary
+    from ich_tf.phantom import PhantomSummary
 
 command.add_headings({"out_dir": "Folder and processes"})
 _OUT = flags.DEFINE_string(
@@ -55,7 +55,7 @@ def main() -> None:
     print(_describe(summary, time.monotonic() - start))
 
 
-def _describe(summary: Summary, seconds: float) -> str:
+def _describe(summary: PhantomSummary, seconds: float) -> str:
     total = sum(summary.slices.values())
     lines = [f"{total} slices in {seconds:.0f} s ({total / seconds:.0f} a second)"]
     for split in ("train", "test"):

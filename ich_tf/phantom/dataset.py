@@ -1,4 +1,4 @@
-"""The folder: DICOM files, label CSVs, masks, and what they were made from.
+"""The folder of a set: DICOM files, label CSVs, masks, and the config they were made from.
 
 stage_2_train/ID_*.dcm, stage_2_train.csv
 stage_2_test/ID_*.dcm, stage_2_sample_submission.csv
@@ -27,7 +27,7 @@ from ich_tf.phantom.headers import Identifiers, write_study
 from ich_tf.phantom.study import PatientPlan, make_patient, plan_patients
 
 MANIFEST = "phantoms.json"
-# Stands in the folder while it is incomplete.
+# Marks the folder as incomplete; the manifest replaces it at the end.
 _UNFINISHED = "phantoms.json.unfinished"
 _TRAIN, _TEST = "stage_2_train", "stage_2_test"
 _TRAIN_LABELS = "stage_2_train.csv"
@@ -43,18 +43,19 @@ _FILES = (_TRAIN_LABELS, _TEST_LABELS, _SAMPLE, MANIFEST, _UNFINISHED)
 # RSNA's stage_2_train.csv repeats the rows of four images.
 _REPEATED_IMAGES = 4
 
-Track = Callable[[Iterable["_Written"], int], Iterable["_Written"]]
+Track = Callable[[Iterable["_WrittenPatient"], int], Iterable["_WrittenPatient"]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Summary:
-    """What was written.
+class PhantomSummary:
+    """Counts of a set that was written, each by `train` and `test`.
 
     Attributes:
-      patients: Of train and test.
-      studies, slices: By `train` and `test`.
-      positives: By `train` and `test`, slices of each class.
-      out_dir: Where.
+      patients: Number of patients.
+      studies: Number of studies.
+      slices: Number of slices.
+      positives: Number of slices of each class.
+      out_dir: Folder of the set.
     """
 
     patients: dict[str, int]
@@ -65,8 +66,15 @@ class Summary:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Written:
-    """One patient's images in the set: ids, labels int64 [n, 6], number of studies."""
+class _WrittenPatient:
+    """One patient's part of the set.
+
+    Attributes:
+      test: Whether the patient belongs to the test set.
+      studies: Number of studies.
+      image_ids: Image ids of all slices, n of them.
+      labels: Classes of each slice, int64 [n, 6], 0 or 1.
+    """
 
     test: bool
     studies: int
@@ -81,21 +89,21 @@ def write_dataset(
     *,
     overwrite: bool = False,
     track: Track | None = None,
-) -> Summary:
+) -> PhantomSummary:
     """Writes a set of synthetic studies in RSNA's layout.
 
-    The same config gives the same bytes, whatever the number of workers.
+    The same config leads to the same bytes, whatever the number of workers.
 
     Args:
-      out_dir: A folder that is empty or not there.
-      config: Of the set.
-      num_workers: Processes; 0 means one per core, 1 none beside this one.
-      overwrite: Remove first what an earlier call wrote into `out_dir`.
-      track: Wraps the patients as they come, given their number: for progress.
+      out_dir: Folder that is empty or does not exist.
+      config: Config of the set.
+      num_workers: Number of processes; 0 for one per core, 1 for the calling process alone.
+      overwrite: Whether to remove the files of an earlier call from `out_dir` first.
+      track: Function that wraps the iterable of patients, given their number, to show progress.
 
     Raises:
       ConfigError: If num_workers is negative.
-      InputError: If the folder holds anything else.
+      InputError: If the folder holds any other file.
     """
     if num_workers < 0:
         raise ConfigError(f"num_workers is {num_workers}; it must be 0 or more.")
@@ -104,23 +112,26 @@ def write_dataset(
     for folder in _FOLDERS:
         if config.masks or not folder.endswith("_masks"):
             (out_dir / folder).mkdir(parents=True, exist_ok=True)
-    about = {"config": dataclasses.asdict(config)}
-    (out_dir / _UNFINISHED).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    content = {"config": dataclasses.asdict(config)}
+    (out_dir / _UNFINISHED).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
     jobs = [(out_dir, config, plan) for plan in plan_patients(config)]
-    done = _run(jobs, num_workers or os.cpu_count() or 1)
-    written = list(track(done, len(jobs)) if track else done)
+    patients = _run(jobs, num_workers or os.cpu_count() or 1)
+    written = list(track(patients, len(jobs)) if track else patients)
     for test in (False, True):
-        _write_tables(out_dir, config.seed, [item for item in written if item.test == test], test)
+        members = [patient for patient in written if patient.test == test]
+        _write_tables(out_dir, config.seed, members, test)
     summary = _summarize(out_dir, written)
     counts = {key: value for key, value in dataclasses.asdict(summary).items() if key != "out_dir"}
     manifest = out_dir / _UNFINISHED
-    manifest.write_text(json.dumps({**about, **counts}, indent=2) + "\n", encoding="utf-8")
+    manifest.write_text(json.dumps({**content, **counts}, indent=2) + "\n", encoding="utf-8")
     manifest.replace(out_dir / MANIFEST)
     return summary
 
 
-def _run(jobs: list[tuple[Path, PhantomConfig, PatientPlan]], workers: int) -> Iterator[_Written]:
+def _run(
+    jobs: list[tuple[Path, PhantomConfig, PatientPlan]], workers: int
+) -> Iterator[_WrittenPatient]:
     workers = min(workers, len(jobs))
     if workers == 1:
         yield from map(_write_patient, jobs)
@@ -131,14 +142,14 @@ def _run(jobs: list[tuple[Path, PhantomConfig, PatientPlan]], workers: int) -> I
 
 
 def _start() -> None:
-    # A process a core is enough: threads of OpenCV's would only fight over them.
+    # There is a process per core: OpenCV's threads would only compete for the cores.
     cv2.setNumThreads(1)
 
 
-def _write_patient(job: tuple[Path, PhantomConfig, PatientPlan]) -> _Written:
+def _write_patient(job: tuple[Path, PhantomConfig, PatientPlan]) -> _WrittenPatient:
     out_dir, config, plan = job
     split = _TEST if plan.test else _TRAIN
-    identifiers = Identifiers(config.seed, plan.index)
+    identifiers = Identifiers.for_patient(config.seed, plan.index)
     patient_id = identifiers.patient()
     image_ids: list[str] = []
     labels = []
@@ -151,15 +162,15 @@ def _write_patient(job: tuple[Path, PhantomConfig, PatientPlan]) -> _Written:
                 (out_dir / f"{split}_masks" / f"{image_id}.png").write_bytes(png.tobytes())
         image_ids += ids
         labels.append(study.labels)
-    return _Written(plan.test, len(studies), image_ids, np.concatenate(labels))
+    return _WrittenPatient(plan.test, len(studies), image_ids, np.concatenate(labels))
 
 
-def _write_tables(out_dir: Path, seed: int, written: list[_Written], test: bool) -> None:
+def _write_tables(out_dir: Path, seed: int, written: list[_WrittenPatient], test: bool) -> None:
     """Writes the CSVs of train or test; images in the order of their ids, which is random."""
-    ids = [image_id for item in written for image_id in item.image_ids]
+    ids = [image_id for patient in written for image_id in patient.image_ids]
     labels = np.zeros((len(ids), len(CLASSES)), np.int64)
     if written:
-        labels = np.concatenate([item.labels for item in written])
+        labels = np.concatenate([patient.labels for patient in written])
     order = sorted(range(len(ids)), key=lambda index: ids[index])
     ids, labels = [ids[index] for index in order], labels[order]
     if test:
@@ -172,51 +183,67 @@ def _write_tables(out_dir: Path, seed: int, written: list[_Written], test: bool)
     write_long_csv(out_dir / _TRAIN_LABELS, [ids[row] for row in rows], labels[rows])
 
 
-def _summarize(out_dir: Path, written: list[_Written]) -> Summary:
+def _summarize(out_dir: Path, written: list[_WrittenPatient]) -> PhantomSummary:
     splits = {
-        "train": [item for item in written if not item.test],
-        "test": [item for item in written if item.test],
+        "train": [patient for patient in written if not patient.test],
+        "test": [patient for patient in written if patient.test],
     }
     positives = {}
-    for name, items in splits.items():
-        sums = sum((item.labels.sum(axis=0) for item in items), np.zeros(len(CLASSES), np.int64))
+    for name, patients in splits.items():
+        sums = sum(
+            (patient.labels.sum(axis=0) for patient in patients), np.zeros(len(CLASSES), np.int64)
+        )
         positives[name] = {label: int(count) for label, count in zip(CLASSES, sums, strict=True)}
-    return Summary(
-        patients={name: len(items) for name, items in splits.items()},
-        studies={name: sum(item.studies for item in items) for name, items in splits.items()},
-        slices={name: sum(len(item.image_ids) for item in items) for name, items in splits.items()},
+    return PhantomSummary(
+        patients={name: len(patients) for name, patients in splits.items()},
+        studies={
+            name: sum(patient.studies for patient in patients) for name, patients in splits.items()
+        },
+        slices={
+            name: sum(len(patient.image_ids) for patient in patients)
+            for name, patients in splits.items()
+        },
         positives=positives,
         out_dir=out_dir,
     )
 
 
 def _clear(out_dir: Path, overwrite: bool) -> None:
-    """Makes sure that the folder is there and empty; removes nothing but phantoms."""
+    """Creates the folder, or empties it with `overwrite`; removes no file but those of a set."""
     if out_dir.exists() and not out_dir.is_dir():
         raise InputError(f"{out_dir}: is a file. Give --out_dir a folder.")
     present = sorted(out_dir.iterdir()) if out_dir.exists() else []
     if not present:
         out_dir.mkdir(parents=True, exist_ok=True)
         return
-    own = (out_dir / MANIFEST).is_file() or (out_dir / _UNFINISHED).is_file()
-    if not own:
-        # RSNA's own files have the same names: without the manifest nothing is touched.
+    if not ((out_dir / MANIFEST).is_file() or (out_dir / _UNFINISHED).is_file()):
+        # The files of RSNA's set have the same names: without the manifest nothing is touched.
         raise InputError(
             f"{out_dir}: not empty, and not made by this tool ({MANIFEST} is missing). Give "
             "--out_dir an empty or new folder."
         )
     if not overwrite:
         raise InputError(
-            f"{out_dir}: holds phantoms already. Give another --out_dir, or --overwrite to make "
-            "them anew."
+            f"{out_dir}: holds phantoms already. Give another --out_dir, or --overwrite to replace "
+            "them."
         )
+    files, folders = _files_of_set(present)
+    # The manifest goes last, so that an interrupted removal can be continued.
+    for path in sorted(files, key=lambda path: path.name in (MANIFEST, _UNFINISHED)):
+        path.unlink()
+    for path in folders:
+        path.rmdir()
+
+
+def _files_of_set(present: list[Path]) -> tuple[list[Path], list[Path]]:
+    """All files and folders of a set; raises an error at the first that is not part of one."""
     files, folders = [], []
     for path in present:
         pattern = _FOLDERS.get(path.name)
         if pattern is not None and path.is_dir() and not path.is_symlink():
-            inside = sorted(path.iterdir())
-            foreign = [item for item in inside if not pattern.fullmatch(item.name)]
-            files += inside
+            content = sorted(path.iterdir())
+            foreign = [file for file in content if not pattern.fullmatch(file.name)]
+            files += content
             folders.append(path)
         else:
             foreign = [] if path.name in _FILES and path.is_file() else [path]
@@ -226,8 +253,4 @@ def _clear(out_dir: Path, overwrite: bool) -> None:
                 f"{foreign[0]}: not made by this tool, so nothing was removed. Move it away, or "
                 "give another --out_dir."
             )
-    # The manifest goes last, so that an interrupted removal can be taken up again.
-    for path in sorted(files, key=lambda item: item.name in (MANIFEST, _UNFINISHED)):
-        path.unlink()
-    for path in folders:
-        path.rmdir()
+    return files, folders

@@ -1,7 +1,7 @@
-"""A study -> DICOM files with the headers of RSNA's, their oddities included.
+"""A study -> DICOM files with the headers of RSNA's, including their oddities.
 
-What is odd, and wanted: UIDs that are no UIDs (`ID_...`), no SliceThickness, no InstanceNumber,
-windows with two values, 12-bit files whose pixels wrapped around.
+The oddities are: invalid UIDs (`ID_...`), no SliceThickness, no InstanceNumber, windows with two
+values, 12-bit files whose pixels wrapped around.
 """
 
 from __future__ import annotations
@@ -13,44 +13,59 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ich_tf.phantom.scanner import field_of_view
-from ich_tf.phantom.study import Encoding, Study
+from ich_tf.phantom.study import Encoding, PhantomStudy
 
 if TYPE_CHECKING:
-    # Imported where it is used: pydicom takes 0.2 s to load, and --help wants the config alone.
+    # Imported late elsewhere: pydicom takes 0.2 s to load, and --help needs the config alone.
     from pydicom.dataset import Dataset
 
 _PADDING = -2000
 _CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
-# pydicom's own prefix: what follows is ours to choose.
+# pydicom's prefix, whose suffixes are free to choose.
 _UID_PREFIX = "1.2.826.0.1.3680043.8.498."
 
 
 class Identifiers:
-    """Ids in RSNA's forms, all different, and in no order that tells of slices or patients."""
+    """Ids in RSNA's forms, all different, whose order reveals neither slices nor patients."""
 
-    def __init__(self, seed: int, patient: int) -> None:
-        """Makes the ids of one patient of one set."""
-        self._key = int(np.random.default_rng([seed, 0]).integers(1 << 32))
-        self._next = patient << 12
+    def __init__(self, key: int, first: int) -> None:
+        """Starts a sequence of ids.
+
+        Args:
+          key: Key of the permutation that turns consecutive numbers into ids, 32 bits.
+          first: First of the numbers, different for each patient of a set.
+        """
+        self._key = key
+        self._next = first
+
+    @classmethod
+    def for_patient(cls, seed: int, patient: int) -> Identifiers:
+        """The ids of one patient.
+
+        Args:
+          seed: Seed of the set.
+          patient: Number of the patient, from 0.
+        """
+        return cls(int(np.random.default_rng([seed, 0]).integers(1 << 32)), patient << 12)
 
     def patient(self) -> str:
-        """`ID_` and eight digits."""
+        """A new patient id: `ID_` and eight digits."""
         return f"ID_{self._scatter(32):08x}"
 
     def image(self) -> str:
-        """`ID_` and nine digits."""
+        """A new image id: `ID_` and nine digits."""
         return f"ID_{self._scatter(36):09x}"
 
     def study(self) -> str:
-        """`ID_` and ten digits; series' ids as well."""
+        """A new study or series id: `ID_` and ten digits."""
         return f"ID_{self._scatter(40):010x}"
 
     def _scatter(self, bits: int) -> int:
-        """The next number under a permutation of all numbers of so many bits."""
+        """The next number, under a permutation of all numbers of this many bits."""
         mask = (1 << bits) - 1
         value = self._next
         self._next += 1
-        # Odd factors and xors with the own upper half can be undone: different stays different.
+        # Odd factors and xors with the upper half are invertible: ids stay different.
         for factor in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9):
             value = ((value ^ self._key) * factor) & mask
             value ^= value >> (bits // 2)
@@ -58,18 +73,18 @@ class Identifiers:
 
 
 def stored_values(hu: np.ndarray, encoding: Encoding) -> np.ndarray:
-    """Pixels as a file of this encoding stores them.
+    """Converts Hounsfield units to the stored values of a file.
 
     Args:
       hu: Hounsfield units, int16 [H, W], at least the encoding's intercept.
-      encoding: Of the study.
+      encoding: Storage of the study's pixels.
 
     Returns:
-      int16 (signed) or uint16 of the same shape.
+      Stored values, int16 if signed, else uint16, of the same shape.
     """
     stored = hu.astype(np.int32) - encoding.intercept
     if encoding.quirk:
-        # The reader adds 1000 and takes 4096 off what reaches it: this is what undoes that.
+        # The inverse of the repair: the reader adds 1000, and subtracts 4096 from 4096 or more.
         return ((stored + 4096 - 1000) % 4096).astype(np.uint16)
     if not encoding.signed:
         return stored.astype(np.uint16)
@@ -78,8 +93,20 @@ def stored_values(hu: np.ndarray, encoding: Encoding) -> np.ndarray:
     return stored.astype(np.int16)
 
 
-def write_study(folder: Path, study: Study, identifiers: Identifiers, patient_id: str) -> list[str]:
-    """Writes `<folder>/<image id>.dcm` for each slice; returns the ids in the slices' order."""
+def write_study(
+    folder: Path, study: PhantomStudy, identifiers: Identifiers, patient_id: str
+) -> list[str]:
+    """Writes `<folder>/<image id>.dcm` for each slice of a study.
+
+    Args:
+      folder: Folder that exists.
+      study: The study.
+      identifiers: Ids of the patient.
+      patient_id: Id of the patient.
+
+    Returns:
+      Image ids in the order of the slices.
+    """
     study_id, series_id = identifiers.study(), identifiers.study()
     image_ids = [identifiers.image() for _ in study.hu]
     for index, image_id in enumerate(image_ids):
@@ -88,13 +115,13 @@ def write_study(folder: Path, study: Study, identifiers: Identifiers, patient_id
     return image_ids
 
 
-def encode_slice(study: Study, index: int, ids: tuple[str, str, str, str]) -> bytes:
-    """The DICOM file of one slice.
+def encode_slice(study: PhantomStudy, index: int, ids: tuple[str, str, str, str]) -> bytes:
+    """Encodes one slice as a DICOM file.
 
     Args:
       study: The study.
-      index: Of the slice.
-      ids: Of patient, study, series and image.
+      index: Number of the slice, from 0.
+      ids: Ids of patient, study, series and image.
     """
     import pydicom
     from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
@@ -104,7 +131,7 @@ def encode_slice(study: Study, index: int, ids: tuple[str, str, str, str]) -> by
     stored = stored_values(study.hu[index], encoding)
     patient_id, study_id, series_id, image_id = ids
     meta = FileMetaDataset()
-    meta.FileMetaInformationGroupLength = 0  # pydicom puts the length in
+    meta.FileMetaInformationGroupLength = 0  # pydicom computes the length
     meta.FileMetaInformationVersion = b"\x00\x01"
     meta.MediaStorageSOPClassUID = UID(_CT_IMAGE_STORAGE)
     meta.MediaStorageSOPInstanceUID = UID(f"{_UID_PREFIX}{int(image_id[3:], 16)}")
@@ -141,7 +168,7 @@ def encode_slice(study: Study, index: int, ids: tuple[str, str, str, str]) -> by
     _add(dataset, "PixelData", "OW", stored.astype(stored.dtype.newbyteorder("<")).tobytes())
     written = FileDataset("", dataset, preamble=b"\0" * 128, file_meta=meta)
     file = io.BytesIO()
-    # Not enforced: pydicom would put `ID_...` into the meta information and warn of it.
+    # Not enforced: pydicom would write `ID_...` into the meta information and warn of it.
     pydicom.dcmwrite(
         file, written, enforce_file_format=False, implicit_vr=encoding.implicit, little_endian=True
     )
@@ -152,7 +179,7 @@ def _add(dataset: Dataset, keyword: str, vr: str, value: Any) -> None:
     from pydicom import config
     from pydicom.dataelem import DataElement
 
-    # Unchecked: `ID_...` is no UID, and pydicom warns of it.
+    # Unchecked: pydicom warns of `ID_...`, which is no valid UID.
     dataset.add(DataElement(keyword, vr, value, validation_mode=config.IGNORE))
 
 

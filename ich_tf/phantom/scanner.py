@@ -1,7 +1,7 @@
 """A scanner: planes through a head -> Hounsfield units.
 
-A slice is the mean of thin sub-slices (partial volume), on a grid of about 1 mm that stands for
-the scanner's blur, resampled to the matrix. Bone bends the values near it: cupping along the
+A slice is the mean of thin sub-slices (partial volume), on a grid of about 1 mm that imitates the
+scanner's blur, resampled to the matrix. Bone bends the values near it: cupping along the
 skull, dark bars between the petrous pyramids (beam hardening). Then come motion and noise.
 """
 
@@ -14,27 +14,27 @@ import cv2
 import numpy as np
 
 from ich_tf.labels import SUBTYPES
-from ich_tf.phantom import anatomy, lesions
-from ich_tf.phantom.anatomy import Head
-from ich_tf.phantom.lesions import Bleeds
-from ich_tf.phantom.shapes import find_window, share
+from ich_tf.phantom.head import HEAD_BOX, Head
+from ich_tf.phantom.lesions import Bleeds, paint
+from ich_tf.phantom.place import locate
+from ich_tf.phantom.shapes import find_region, share
 
 THICKNESS_MM = 5.0
 _SUB_SLICES = 3
 _GRID = 216
 _MAX_HU = 3071
-# The pixel for which `noise_hu` is given: 230 mm over 512 pixels.
+# Pixel size for which `noise_hu` is given: 230 mm over 512 pixels.
 _NOISE_PIXEL_MM = 0.45
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Geometry:
-    """Where the slices of a series lie, in patient coordinates.
+    """Position of the slices of a series, in patient coordinates.
 
     Attributes:
-      spacing_mm: Between rows, and between columns.
+      spacing_mm: Distance between rows, and between columns.
       orientation: Unit vectors along a row and along a column (PS3.3 C.7.6.2.1.1).
-      positions_mm: float64 [S, 3], the first pixel's centre of each slice, from the base up.
+      positions_mm: Centre of each slice's first pixel, float64 [S, 3], from the base up.
       tilt_deg: Angle between column and horizontal.
     """
 
@@ -45,14 +45,19 @@ class Geometry:
 
     @property
     def normal(self) -> np.ndarray:
-        """Unit normal, float64 [3], towards the crown."""
+        """Unit normal of the slices, float64 [3], towards the crown."""
         row, column = np.reshape(self.orientation, (2, 3))
         return np.asarray(np.cross(row, column))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Pose:
-    """How a head lies in the scanner: patient = rotation @ (scale * head) + center_mm."""
+    """Position of a head in the scanner: patient = rotation @ (scale * head) + center_mm.
+
+    Attributes:
+      rotation: Rotation matrix, float64 [3, 3].
+      center_mm: Origin of the head frame in patient coordinates, float64 [3].
+    """
 
     rotation: np.ndarray
     center_mm: np.ndarray
@@ -60,12 +65,12 @@ class Pose:
 
 @dataclasses.dataclass(frozen=True)
 class Defects:
-    """What spoils a scan.
+    """Noise and motion of a scan.
 
     Attributes:
-      noise_hu: Standard deviation in the brain at 0.45 mm pixels.
-      motion: Slices during which the patient moved, from, to (not included).
-      motion_mm: How far.
+      noise_hu: Standard deviation of the noise in the brain at 0.45 mm pixels.
+      motion: Slices during which the patient moved: the first, and the one after the last.
+      motion_mm: Scale of the motion.
     """
 
     noise_hu: float
@@ -76,9 +81,16 @@ class Defects:
 def place_scan(
     rng: np.random.Generator, head: Head, matrix: int, tilted: bool
 ) -> tuple[Pose, Geometry]:
-    """Draws how a head lies in the scanner, and the planes that cover it."""
+    """Draws the position of a head in the scanner, and the planes that cover it.
+
+    Args:
+      rng: Random generator of the study.
+      head: The head.
+      matrix: Rows and columns of a slice.
+      tilted: Whether the gantry is tilted.
+    """
     angles = np.radians(rng.normal(0.0, (4.0, 2.5, 5.0)))
-    # Patient coordinates start where the table did: anywhere.
+    # The origin of patient coordinates depends on the table, and is arbitrary.
     center = np.array([rng.normal(0, 3), rng.normal(-20, 25), rng.uniform(-200, 900)])
     pose = Pose(_rotation(*angles), center)
     view_mm = float(rng.choice([225.0, 230.0, 240.0]))
@@ -128,15 +140,15 @@ def scan(
     """Scans a head.
 
     Args:
-      rng: For the noise.
-      head: What lies there.
-      bleeds: What bleeds in it.
-      pose: How it lies.
-      geometry: The planes, S of them.
+      rng: Random generator of noise and motion.
+      head: The head.
+      bleeds: Bleeds in that head.
+      pose: Position of the head in the scanner.
+      geometry: Position of the slices, S of them.
       defects: Noise and motion.
-      matrix: Rows and columns.
-      min_area_mm2: A smaller area of a subtype in a slice is left out of the masks.
-      lowest_hu: What the file can hold at least.
+      matrix: Rows and columns of a slice.
+      min_area_mm2: Smallest area of a subtype in a slice that the masks contain.
+      lowest_hu: Smallest value that the files can store.
 
     Returns:
       Hounsfield units, int16 [S, matrix, matrix]; masks, uint8 of the same shape, bit k for
@@ -158,7 +170,7 @@ def scan(
 
 
 def field_of_view(matrix: int) -> np.ndarray:
-    """Bool [matrix, matrix]: the circle that a scanner reconstructs."""
+    """Mask of the circle that a scanner reconstructs, bool [matrix, matrix]."""
     axis = np.arange(matrix) - (matrix - 1) / 2
     return np.asarray(axis[:, None] ** 2 + axis**2 <= (matrix / 2) ** 2)
 
@@ -166,7 +178,7 @@ def field_of_view(matrix: int) -> np.ndarray:
 def _plane(
     head: Head, bleeds: Bleeds, pose: Pose, geometry: Geometry, index: int, matrix: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One slice: Hounsfield units [_GRID, _GRID], the share of each subtype's blood [5, ...]."""
+    """Hounsfield units of one slice, [_GRID, _GRID], and each subtype's share, [5, ...]."""
     row, column = np.reshape(geometry.orientation, (2, 3))
     step = geometry.spacing_mm * matrix / _GRID
     first = geometry.positions_mm[index] + 0.5 * (step - geometry.spacing_mm) * (row + column)
@@ -183,11 +195,11 @@ def _plane(
     )
     flat = np.full((_GRID, _GRID), -1000.0, np.float32)
     blood = np.zeros((len(SUBTYPES), _GRID, _GRID), np.float32)
-    if window := find_window((x, y, z), *anatomy.HEAD_BOX):
-        place = anatomy.locate(head, x[window], y[window], z[window], bleeds.shift_mm)
-        image, shares = lesions.paint(head, bleeds, place)
-        flat[window[1:]] = image.mean(axis=0)
-        blood[(slice(None), *window[1:])] = shares.mean(axis=1)
+    if region := find_region((x, y, z), *HEAD_BOX):
+        place = locate(head, x[region], y[region], z[region], bleeds.shift_mm)
+        image, shares = paint(head, bleeds, place)
+        flat[region[1:]] = image.mean(axis=0)
+        blood[(slice(None), *region[1:])] = shares.mean(axis=1)
     # The headrest.
     across = (pixels + np.float32(first[0] - pose.center_mm[0]))[None, :]
     down = (pixels + np.float32((first - pose.center_mm) @ column))[:, None]
@@ -198,7 +210,7 @@ def _plane(
 
 
 def _harden(rng: np.random.Generator, image: np.ndarray, step: float) -> np.ndarray:
-    """Adds what a polychromatic beam does."""
+    """Adds beam hardening: cupping along the skull, dark bars between dense bones."""
     bone = np.clip((image - 250.0) / 1000.0, 0.0, 1.2)
     head = (image > -300.0).astype(np.float32)
     glow = 8.0 * cv2.GaussianBlur(bone, (0, 0), 5.0 / step)
@@ -213,7 +225,7 @@ def _harden(rng: np.random.Generator, image: np.ndarray, step: float) -> np.ndar
 
 
 def _move(rng: np.random.Generator, image: np.ndarray, distance_mm: float) -> np.ndarray:
-    """Half of the projections saw the head elsewhere."""
+    """Adds motion: a part of the projections sees the head at another position."""
     turn = cv2.getRotationMatrix2D((_GRID / 2, _GRID / 2), float(rng.uniform(-3, 3)), 1.0)
     turn = np.column_stack([turn[:, :2], turn[:, 2] + rng.normal(0, distance_mm, 2)])
     moved = cv2.warpAffine(image, turn, (_GRID, _GRID), borderValue=(-1000.0,))
@@ -222,28 +234,28 @@ def _move(rng: np.random.Generator, image: np.ndarray, distance_mm: float) -> np
 
 
 def _mask(blood: np.ndarray, spacing_mm: float, matrix: int, min_area_mm2: float) -> np.ndarray:
-    """Bit masks [matrix, matrix] of the subtypes whose area on the 1 mm grid suffices."""
+    """Bit masks, uint8 [matrix, matrix], of the subtypes with a sufficient area on the grid."""
     pixel_mm2 = (spacing_mm * matrix / _GRID) ** 2
     mask = np.zeros((matrix, matrix), np.uint8)
     for subtype in range(len(SUBTYPES)):
         if (blood[subtype] >= 0.5).sum() * pixel_mm2 < min_area_mm2:
             continue
         resized = _resize(blood[subtype], matrix)
-        # Coarse pixels may all be filled less than half: the fullest one then stands for all.
+        # Coarse pixels may all be filled less than half: the mask is then the fullest one.
         mask[resized >= min(0.5, float(resized.max()))] |= np.uint8(1 << subtype)
     mask[mask > 0] |= np.uint8(1 << len(SUBTYPES))
     return mask
 
 
 def _resize(image: np.ndarray, matrix: int) -> np.ndarray:
-    how = cv2.INTER_AREA if matrix < _GRID else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, (matrix, matrix), interpolation=how))
+    interpolation = cv2.INTER_AREA if matrix < _GRID else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, (matrix, matrix), interpolation=interpolation))
 
 
 def _noise(
     rng: np.random.Generator, image: np.ndarray, spacing: float, noise_hu: float
 ) -> np.ndarray:
-    """Noise with a scanner's grain; more in the middle, and where bone takes the photons."""
+    """Noise with a scanner's grain, stronger in the middle and where bone absorbs the photons."""
     noise = rng.standard_normal(image.shape, np.float32)
     grain = 0.55 / spacing
     if grain > 0.4:
@@ -266,7 +278,7 @@ def _noise(
 
 
 def _rotation(pitch: float, roll: float, yaw: float) -> np.ndarray:
-    """About x (a nod), y, z (a turn), radians."""
+    """Rotation matrix of angles about x (a nod), y and z (a turn), radians."""
     c, s = np.cos([pitch, roll, yaw]), np.sin([pitch, roll, yaw])
     nod = np.array([[1, 0, 0], [0, c[0], -s[0]], [0, s[0], c[0]]])
     lean = np.array([[c[1], 0, s[1]], [0, 1, 0], [-s[1], 0, c[1]]])

@@ -1,4 +1,4 @@
-"""A patient of the set -> the studies of that patient, with masks."""
+"""The studies of a patient of the set, with masks."""
 
 from __future__ import annotations
 
@@ -7,26 +7,28 @@ import dataclasses
 import numpy as np
 
 from ich_tf.labels import CLASSES
-from ich_tf.phantom.anatomy import Head, make_head
 from ich_tf.phantom.config import PhantomConfig
-from ich_tf.phantom.lesions import Bleeds, draw_bleeds
+from ich_tf.phantom.head import Head, make_head
+from ich_tf.phantom.lesion_sampling import draw_bleeds
+from ich_tf.phantom.lesions import Bleeds
 from ich_tf.phantom.scanner import Defects, Geometry, place_scan, scan
 
-# Of the volumes between smallest and largest, by their logarithm: below 1 favours large ones.
+# Exponent of the uniform variate that chooses a volume between smallest and largest, on a
+# logarithmic scale: below 1 favours large ones.
 _VOLUME_POWER = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
 class Encoding:
-    """How a study's pixels stand in its files.
+    """Storage of a study's pixels in its files.
 
     Attributes:
-      signed: 16 bits signed; else 12 bits unsigned.
+      signed: Whether pixels have 16 bits, signed; else 12 bits, unsigned.
       intercept: Rescale intercept, which is also the lowest HU.
-      padded: Signed pixels outside the circular field of view are -2000.
-      quirk: The 12-bit pixels wrapped around, and the intercept is written as 0.
-      implicit: Implicit VR little endian; else explicit.
-      window_pair: Window center and width have two values.
+      padded: Whether signed pixels outside the circular field of view are -2000.
+      quirk: Whether the 12-bit pixels wrapped around, and the intercept is written as 0.
+      implicit: Whether the file is implicit VR little endian; else explicit.
+      window_pair: Whether window center and width have two values.
     """
 
     signed: bool
@@ -38,14 +40,14 @@ class Encoding:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Study:
-    """One study of one series.
+class PhantomStudy:
+    """A synthetic study, of one series.
 
     Attributes:
       hu: Hounsfield units, int16 [S, H, W], from the base of the skull up.
-      masks: uint8 [S, H, W], bit k for class k in the order of `labels.CLASSES`.
-      geometry: Where its slices lie.
-      encoding: How its files are to be written.
+      masks: Bit masks, uint8 [S, H, W], bit k for class k in the order of `labels.CLASSES`.
+      geometry: Position of the slices.
+      encoding: Storage of the pixels in the study's files.
     """
 
     hu: np.ndarray
@@ -55,19 +57,19 @@ class Study:
 
     @property
     def labels(self) -> np.ndarray:
-        """int64 [S, 6]: the classes of which a slice holds any voxel."""
+        """Classes of which a slice has any voxel, int64 [S, 6], 0 or 1."""
         bits = np.bitwise_or.reduce(self.masks.reshape(len(self.masks), -1), axis=1)
         return np.asarray((bits[:, None].astype(np.int64) >> np.arange(len(CLASSES))) & 1)
 
 
 @dataclasses.dataclass(frozen=True)
 class PatientPlan:
-    """What the set wants of one patient.
+    """Role of one patient in the set.
 
     Attributes:
-      index: Of the patient; with the config's seed it gives all that is random.
-      test: Belongs to the test set.
-      leading: Index in `SUBTYPES` of the leading bleed; None is no bleed.
+      index: Number of the patient, from 0; it and the config's seed determine all that is random.
+      test: Whether the patient belongs to the test set.
+      leading: Subtype of the leading bleed, an index of `SUBTYPES`; None for no bleed.
     """
 
     index: int
@@ -76,7 +78,14 @@ class PatientPlan:
 
 
 def plan_patients(config: PhantomConfig) -> list[PatientPlan]:
-    """Deals bleeds to patients: in train and test as near to the config's shares as may be."""
+    """Assigns bleeds to patients, in train and test as close to the config's shares as possible.
+
+    Args:
+      config: Config of the set.
+
+    Returns:
+      A plan for each patient, by index.
+    """
     rng = np.random.default_rng([config.seed])
     order = rng.permutation(config.num_patients)
     num_test = config.num_test_patients
@@ -91,8 +100,13 @@ def plan_patients(config: PhantomConfig) -> list[PatientPlan]:
     return sorted(plans, key=lambda plan: plan.index)
 
 
-def make_patient(config: PhantomConfig, plan: PatientPlan) -> list[Study]:
-    """Makes the studies of one patient, who keeps head and bleeds from one to the next."""
+def make_patient(config: PhantomConfig, plan: PatientPlan) -> list[PhantomStudy]:
+    """Makes the studies of one patient, who has the same head and bleeds in all of them.
+
+    Args:
+      config: Config of the set.
+      plan: Role of the patient.
+    """
     rng = np.random.default_rng([config.seed, plan.index])
     head = make_head(rng, with_calcifications=bool(rng.uniform() < config.mimic_fraction))
     bleeds = Bleeds()
@@ -115,14 +129,20 @@ def make_study(
     config: PhantomConfig,
     head: Head | None = None,
     bleeds: Bleeds | None = None,
-) -> Study:
+) -> PhantomStudy:
     """Scans one head once.
 
     Args:
-      rng: Of all that is random.
-      config: Of the set.
-      head: The patient's; drawn if None.
-      bleeds: In that head; none if None.
+      rng: Random generator of the study.
+      config: Config of the set.
+      head: Head of the patient; None to draw one.
+      bleeds: Bleeds in that head; None for none.
+
+    Example:
+      >>> import numpy as np
+      >>> study = make_study(np.random.default_rng(0), PhantomConfig(matrix=32))
+      >>> study.hu.shape, study.labels.shape
+      ((25, 32, 32), (25, 6))
     """
     if head is None:
         head = make_head(rng, with_calcifications=bool(rng.uniform() < config.mimic_fraction))
@@ -140,7 +160,7 @@ def make_study(
         config.min_area_mm2,
         encoding.intercept,
     )
-    return Study(hu, masks, geometry, encoding)
+    return PhantomStudy(hu, masks, geometry, encoding)
 
 
 def _draw_encoding(rng: np.random.Generator, config: PhantomConfig) -> Encoding:
@@ -169,7 +189,7 @@ def _draw_defects(rng: np.random.Generator, config: PhantomConfig, count: int) -
 
 
 def _apportion(shares: tuple[float, ...], total: int) -> list[int]:
-    """Whole numbers in proportion to `shares`, sum `total`: largest remainders."""
+    """Integers of the sum `total` in proportion to `shares`, by the largest remainders."""
     exact = np.array(shares) * total
     counts = np.floor(exact).astype(int)
     order = np.argsort(-(exact - counts), kind="stable")

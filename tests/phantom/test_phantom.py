@@ -17,10 +17,11 @@ from ich_tf.dicom.reader import read_headers, read_slice
 from ich_tf.dicom.reasons import Repair
 from ich_tf.errors import ConfigError, InputError
 from ich_tf.labels import CLASSES, SUBTYPES, read_labels, read_submission
-from ich_tf.phantom import PhantomConfig, Study, make_study, write_dataset
-from ich_tf.phantom.anatomy import make_head
+from ich_tf.phantom import PhantomConfig, PhantomStudy, make_study, write_dataset
+from ich_tf.phantom.head import make_head
 from ich_tf.phantom.headers import encode_slice
-from ich_tf.phantom.lesions import Bleeds, draw_bleeds
+from ich_tf.phantom.lesion_sampling import draw_bleeds
+from ich_tf.phantom.lesions import Bleeds
 from ich_tf.phantom.scanner import THICKNESS_MM, field_of_view
 from ich_tf.phantom.study import Encoding, plan_patients
 
@@ -173,7 +174,7 @@ def test_headers_vary_as_rsnas(phantom_dir: Path) -> None:
     }  # fmt: skip
 
 
-def scans(leading: int, seed: int) -> tuple[Study, Study, np.ndarray]:
+def scans(leading: int, seed: int) -> tuple[PhantomStudy, PhantomStudy, np.ndarray]:
     """A head with a bleed of 25 ml, the same head without, and each voxel's way to bone, mm."""
     config = PhantomConfig(matrix=128, noise_hu=0, mimic_fraction=0, tilt_fraction=0)
     rng = np.random.default_rng([leading, seed])
@@ -256,7 +257,7 @@ def test_without_bleeds_nothing_is_labelled(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"matrix": 8}, "matrix is 8; it must be from 32 to 1024"),
+        ({"matrix": 8}, "matrix is 8; it must be in \\[32, 1024\\]"),
         ({"num_patients": 0}, "num_patients is 0; it must be 1 or more"),
         ({"test_fraction": 1.0}, "test_fraction is 1.0"),
         ({"bleed_fraction": float("nan")}, "bleed_fraction is nan; it must be a finite number"),
