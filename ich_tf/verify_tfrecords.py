@@ -36,7 +36,7 @@ def main() -> None:
 
     problems = verify(_DATA_DIR.value, _FULL.value)
     for problem in problems:
-        print(f"{problem.file}: {problem.what}")
+        print(f"{problem.file}: {problem.description}")
     damaged = {shard_of(problem.file) for problem in problems}
     if problems and _REPAIR.value:
         rebuilt = repair(_DATA_DIR.value, damaged, _DICOM_DIR.value, _NUM_WORKERS.value)
@@ -45,8 +45,8 @@ def main() -> None:
     if problems:
         raise InputError(
             f"{_DATA_DIR.value}: {len(problems)} problems, the first {problems[0].file}: "
-            f"{problems[0].what} Run with --repair to rebuild damaged shards; if the conversion "
-            "is unfinished, run ich_tf.make_tfrecords again."
+            f"{problems[0].description} Run with --repair to rebuild damaged shards; if the "
+            "conversion is unfinished, run ich_tf.make_tfrecords again."
         )
     print(f"{_DATA_DIR.value}: {'every byte' if _FULL.value else 'every shard'} is as planned")
 

@@ -1,4 +1,4 @@
-"""What a conversion would write, how long it would take, and what stands in its way."""
+"""Estimate of a conversion: what it would write, how long it would take, what it would miss."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from pathlib import Path
 from pydicom.uid import UID
 
 from ich_tf.conversion.config import ConversionConfig
-from ich_tf.conversion.convert import open_folder, plan_conversion, shard_tasks, unfinished_shards
+from ich_tf.conversion.convert import plan_conversion, shard_tasks
+from ich_tf.conversion.output_folder import stored_plan, unfinished_shards
 from ich_tf.conversion.plan import PlannedSeries, PlannedShard
 from ich_tf.conversion.write_shard import ShardTask, write_shard
 from ich_tf.dicom.decoders import can_decode, why_not
@@ -23,28 +24,30 @@ from ich_tf.dicom.sources import list_sources
 from ich_tf.records.sidecar import read_sidecar
 from ich_tf.runtime.executors.local import LocalExecutor
 
-# Slices that are converted to see how large and how slow they are: half a second's work.
+# Number of slices that are converted to measure size and time: half a second's work.
 _SAMPLE = 64
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """What a conversion would do.
+class ConversionEstimate:
+    """Estimate of a conversion.
 
     Attributes:
-      out_dir: The folder it would write to; nothing there was touched.
-      splits: Split -> its patients, slices, shards.
-      num_shards, num_kept: Shards in all, and those that an earlier run has finished.
-      num_to_write: Slices of the shards to write.
-      num_bytes: That these shards would take, from a sample.
-      core_seconds: Of work to write them, from the same sample; index not included.
-      num_workers: That would share it; 0 where a cluster decides.
-      free_bytes: Of the disk.
-      missing_decoders: Why a kind of slice cannot be decoded here -> how many there are.
-      rejections: Reason code -> inputs that would be left out, by their headers and labels.
-      num_inputs: Files found, and labels without a file.
-      sample_size: Slices of the sample.
-      sample_rejections: Reason code -> slices of the sample that would be left out.
+      out_dir: Output folder; nothing in it was changed.
+      splits: Numbers of patients, slices and shards of each split.
+      num_shards: Number of shards.
+      num_kept: Number of shards that an earlier run has finished.
+      num_to_write: Number of slices of the shards to write.
+      num_bytes: Size of the shards to write, bytes, by a sample.
+      core_seconds: Time to write them on one core, seconds, by the same sample; the index is not
+        included.
+      num_workers: Number of workers that share the work; 0 if a cluster decides.
+      free_bytes: Free space of the disk, bytes.
+      missing_decoders: Number of slices that cannot be decoded here, by the reason.
+      rejections: Number of inputs that headers and labels exclude, by reason code.
+      num_inputs: Number of files, and of labels without a file.
+      sample_size: Number of slices of the sample.
+      sample_rejections: Number of slices of the sample that were left out, by reason code.
     """
 
     out_dir: Path
@@ -63,7 +66,7 @@ class Estimate:
     sample_rejections: dict[str, int]
 
     def report(self) -> str:
-        """A few lines for a person."""
+        """Summary of the estimate, several lines of text."""
         lines = [
             f"{self.out_dir}: would hold {sum(n for _, n, _ in self.splits.values())} slices in "
             f"{self.num_shards} shards ({self.num_kept} of them done already)"
@@ -92,27 +95,31 @@ class Estimate:
         return "\n".join(lines)
 
 
-def estimate(config: ConversionConfig) -> Estimate:
-    """Reads every header, plans, and converts a sample elsewhere.
+def estimate(config: ConversionConfig) -> ConversionEstimate:
+    """Reads every header, plans, and converts a sample in a temporary folder.
+
+    Args:
+      config: Config of the conversion.
 
     Raises:
-      InputError: As the conversion would, before it writes anything.
+      InputError: If the conversion would raise it before it writes anything.
     """
     out_dir = Path(config.out_dir)
     sources = list_sources(config.dicom_dir)
-    previous = open_folder(out_dir, config)
+    previous = stored_plan(out_dir, config)
     # On this machine, whatever the runner: a cluster's executor may write where it works.
     with LocalExecutor(config.num_workers) as executor:
         plan, slices = plan_conversion(config, sources, executor, previous)
     root = sources[0].root
     to_write = unfinished_shards(out_dir, plan, root, rehash=config.verify == "full")
     sample = _sample(shard_tasks(plan, to_write, root, out_dir))
-    count = sum(one.num_slices for one in to_write)
+    count = sum(shard.num_slices for shard in to_write)
     splits = {}
     for split, patients in plan.patients.items():
-        shards = [one for one in plan.shards if one.split == split]
-        splits[split] = (len(patients), sum(one.num_slices for one in shards), len(shards))
-    return Estimate(
+        shards = [shard for shard in plan.shards if shard.split == split]
+        num_slices = sum(shard.num_slices for shard in shards)
+        splits[split] = len(patients), num_slices, len(shards)
+    return ConversionEstimate(
         out_dir=out_dir,
         splits=splits,
         num_shards=len(plan.shards),
@@ -123,7 +130,7 @@ def estimate(config: ConversionConfig) -> Estimate:
         num_workers=0 if config.runner != "local" else config.num_workers or os.cpu_count() or 1,
         free_bytes=_free_bytes(out_dir),
         missing_decoders=_missing_decoders(slices.transfer_syntaxes),
-        rejections=dict(Counter(one.reason for one in plan.rejections).most_common()),
+        rejections=dict(Counter(rejection.reason for rejection in plan.rejections).most_common()),
         num_inputs=plan.num_inputs,
         sample_size=sample.size,
         sample_rejections=sample.rejections,
@@ -131,19 +138,21 @@ def estimate(config: ConversionConfig) -> Estimate:
 
 
 @dataclass(frozen=True)
-class _Sample:
+class _SampleCost:
+    """Size and time of a few slices, converted."""
+
     size: int = 0
     bytes_per_slice: float = 0.0
     seconds_per_slice: float = 0.0
     rejections: dict[str, int] = field(default_factory=dict)
 
 
-def _sample(tasks: Sequence[ShardTask]) -> _Sample:
-    """Converts a few slices of the given shards, evenly spread, in a temporary folder."""
+def _sample(tasks: Sequence[ShardTask]) -> _SampleCost:
+    """Converts a few slices of some shards, evenly spread, in a temporary folder."""
     count = sum(task.shard.num_slices for task in tasks)
     if not count:
-        return _Sample()
-    slices = (one for task in tasks for one in task.shard.slices())
+        return _SampleCost()
+    slices = (planned for task in tasks for planned in task.shard.slices())
     chosen = list(itertools.islice(slices, 0, None, -(-count // _SAMPLE)))
     with tempfile.TemporaryDirectory() as folder:
 
@@ -158,7 +167,7 @@ def _sample(tasks: Sequence[ShardTask]) -> _Sample:
         seconds = write("sample", len(chosen))
         sidecar = read_sidecar(Path(folder) / "sample")
     reasons = Counter(rejection.reason for rejection in sidecar.quarantine)
-    return _Sample(
+    return _SampleCost(
         size=len(chosen),
         bytes_per_slice=sidecar.num_bytes / len(chosen),
         seconds_per_slice=seconds / len(chosen),
@@ -167,6 +176,7 @@ def _sample(tasks: Sequence[ShardTask]) -> _Sample:
 
 
 def _missing_decoders(syntaxes: Counter[str]) -> dict[str, int]:
+    """Number of slices without a decoder, by the reason; `syntaxes` counts slices by UID."""
     missing: Counter[str] = Counter()
     for name, count in syntaxes.items():
         syntax = UID(name)
@@ -176,7 +186,7 @@ def _missing_decoders(syntaxes: Counter[str]) -> dict[str, int]:
 
 
 def _free_bytes(folder: Path) -> int:
-    """Of the disk on which the folder is, or will be made."""
+    """Free space of the disk that holds, or will hold, a folder, bytes."""
     while not folder.exists():
         folder = folder.absolute().parent
     return shutil.disk_usage(folder).free

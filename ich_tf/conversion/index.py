@@ -1,4 +1,4 @@
-"""DICOM files -> the slices that can be planned, and the files that have none."""
+"""Index of DICOM files: the slices that can be planned, and the files without one."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class IndexedSlice:
     """A slice that can be planned.
 
     Attributes:
-      name: Of its file, within the source folder.
-      image_id: The id its labels were found under; without labels, the header's.
-      labels: Its row of the label table; None without one.
-      header: Where it is in its series.
-      crop: What to cut out of it; empty for all.
+      name: Name of the DICOM file within the source folder.
+      image_id: Id under which the labels were found; without labels, the header's.
+      labels: 0 or 1 per class, in the order of `CLASSES`; None without labels.
+      header: Header of the slice, with its position in the series.
+      crop: Top, left, rows and columns to crop to, px; empty for the whole image.
     """
 
     name: str
@@ -38,15 +38,18 @@ class IndexedSlice:
 
 
 class SliceIndex:
-    """The slices that can be planned, by series.
+    """Slices that can be planned, by series.
 
-    They lie in a database on the disk, which goes with this object: in memory, RSNA's 752,803
-    would take most of a gigabyte.
+    They are stored in a temporary database on the disk: in memory, RSNA's 752,803 slices would take
+    most of a gigabyte.
+
+    Attributes:
+      transfer_syntaxes: Number of slices per transfer syntax UID.
     """
 
     def __init__(self) -> None:
         """Opens an empty index."""
-        # Without a name: SQLite's own temporary file, beyond a cache of 2 MB.
+        # An empty name is a temporary file of SQLite's, with a cache of 2 MB.
         self._database = sqlite3.connect("")
         self._database.executescript(
             "PRAGMA journal_mode = OFF;"
@@ -56,37 +59,40 @@ class SliceIndex:
         self._series: dict[tuple[str, str, str], int] = {}
         self.transfer_syntaxes: Counter[str] = Counter()
 
-    def add(self, one: IndexedSlice) -> None:
-        """Adds a slice, which `find` does not know yet."""
-        header = one.header
+    def add(self, slice_: IndexedSlice) -> None:
+        """Adds a slice whose image id is not in the index yet."""
+        header = slice_.header
         key = header.patient_id, header.study_id, header.series_id
         number = self._series.setdefault(key, len(self._series))
         self._database.execute(
             "INSERT INTO slices VALUES (?, ?, ?)",
-            (number, _as_bytes(header.image_id), pickle.dumps(one)),
+            (number, _as_bytes(header.image_id), pickle.dumps(slice_)),
         )
         self.transfer_syntaxes[header.transfer_syntax] += 1
 
     def find(self, image_id: str) -> IndexedSlice | None:
-        """The slice whose header has that image id."""
+        """The slice whose header has an image id; None if there is none."""
         rows = self._database.execute(
             "SELECT slice FROM slices WHERE image_id = ?", (_as_bytes(image_id),)
         )
         return next((pickle.loads(data) for (data,) in rows), None)
 
     def by_series(self) -> Iterator[tuple[tuple[str, str, str], list[IndexedSlice]]]:
-        """(patient, study, series) and its slices in the order of the body; sorted by these."""
+        """Ids (patient, study, series) and slices, in the order of the body, of each series.
+
+        The series are sorted by their ids.
+        """
         for key in sorted(self._series):
             rows = self._database.execute(
                 "SELECT slice FROM slices WHERE series = ? ORDER BY rowid", (self._series[key],)
             )
             members = series.order([pickle.loads(data) for (data,) in rows])
-            boxes = series_boxes([(one.header, one.crop) for one in members])
+            boxes = series_boxes([(slice_.header, slice_.crop) for slice_ in members])
             yield (
                 key,
                 [
-                    replace(one, crop=box) if box else one
-                    for one, box in zip(members, boxes, strict=True)
+                    replace(slice_, crop=box) if box else slice_
+                    for slice_, box in zip(members, boxes, strict=True)
                 ],
             )
 
@@ -97,43 +103,46 @@ def index(
     labels: LabelMatcher | None = None,
     crop: str = "none",
 ) -> tuple[SliceIndex, list[Rejection]]:
-    """Reads the header of every file, and finds its labels.
+    """Reads the header of every file, and finds the labels of its slices.
 
-    Of several slices with one image id the first is kept.
+    Of several slices with the same image id the first is kept.
 
     Args:
-      sources: The files.
-      executor: That runs the work.
-      labels: That every slice has to have; None to index all as unlabelled.
+      sources: DICOM files.
+      executor: Executor that reads the headers.
+      labels: Labels; a slice without a row is rejected. None to index all slices as unlabelled.
       crop: One of `records.CROPS`.
+
+    Returns:
+      The index, and the inputs that were left out with their reasons.
     """
     indexed = SliceIndex()
     rejections: list[Rejection] = []
     if labels is not None:
         labels.see(sources)
-    for one in scan_headers(sources, executor, crop):
-        if isinstance(one, Rejection):
-            rejections.append(one)
+    for entry in scan_headers(sources, executor, crop):
+        if isinstance(entry, Rejection):
+            rejections.append(entry)
             continue
-        first = indexed.find(one.header.image_id)
+        first = indexed.find(entry.header.image_id)
         if first is not None:
             rejections.append(
                 Rejection(
-                    one.source.name,
+                    entry.source.name,
                     "index",
                     Reason.DUPLICATE_IMAGE.value,
                     f"has the image id of {first.name}, which is kept.",
                 )
             )
             continue
-        image_id, its_labels = one.header.image_id, None
+        image_id, row = entry.header.image_id, None
         if labels is not None:
-            match = labels.take(one.source, one.header)
+            match = labels.take(entry.source, entry.header)
             if isinstance(match, Rejection):
                 rejections.append(match)
                 continue
-            image_id, its_labels = match
-        indexed.add(IndexedSlice(one.source.name, image_id, its_labels, one.header, one.crop))
+            image_id, row = match
+        indexed.add(IndexedSlice(entry.source.name, image_id, row, entry.header, entry.crop))
     return indexed, rejections
 
 

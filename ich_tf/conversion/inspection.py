@@ -1,4 +1,4 @@
-"""One slice of a conversion, traced: its record, its place, its DICOM file, its pixels."""
+"""Traces a slice of a conversion: its record, the record's location, its DICOM file, its pixels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ich_tf.conversion.lookup import StoredRecord, stored_records
+from ich_tf.conversion.lookup import RecordLocation, record_locations
 from ich_tf.conversion.plan import Plan, PlannedShard, PlannedSlice, load_plan
 from ich_tf.conversion.pseudonyms import pseudonym
 from ich_tf.conversion.summary import quarantined
@@ -29,19 +29,19 @@ _CAPTION_ROWS = 20
 
 
 @dataclass(frozen=True, eq=False)
-class FoundSlice:
-    """A slice of a conversion.
+class SliceTrace:
+    """A slice of a conversion, traced from its record to its DICOM file.
 
     Attributes:
-      stored: Where its record lies.
-      record: What it holds.
+      location: Location of the record.
+      record: Content of the record.
       split: `test`, `fold-0` ..., or `unlabelled`.
-      source: The folder or archive of the DICOM files.
-      windows: The presets of the conversion.
-      versions: Of the libraries that wrote it.
+      source: Folder or archive of the DICOM files.
+      windows: Names of the conversion's window presets.
+      versions: Version of each library that the record's bytes depend on.
     """
 
-    stored: StoredRecord
+    location: RecordLocation
     record: SliceRecord
     split: str
     source: Path
@@ -49,45 +49,45 @@ class FoundSlice:
     versions: Mapping[str, str]
 
     def describe(self) -> dict[str, Any]:
-        """All that is known of it but its pixels, as JSON values by name."""
-        one, planned, stored = self.record, self.stored.planned, self.stored
-        labels = [name for name, label in zip(CLASSES, one.labels, strict=True) if label]
+        """Everything that is known of the slice but its pixels, as JSON values by name."""
+        location, record, planned = self.location, self.record, self.location.planned
+        labels = [name for name, label in zip(CLASSES, record.labels, strict=True) if label]
         return {
-            "id": one.source_id,
-            "labels": labels if one.label_present else None,
+            "id": record.source_id,
+            "labels": labels if record.label_present else None,
             "split": self.split,
-            "shard": str(stored.shard),
-            "record": stored.number,
-            "offset": stored.offset,
-            "size": stored.size,
+            "shard": str(location.shard),
+            "record": location.number,
+            "offset": location.offset,
+            "size": location.size,
             "dicom": str(self.source / planned.name),
             "frame": planned.frame,
-            "dicom_sha256": one.sha256,
-            "patient_key": one.patient_key,
-            "study_key": one.study_key,
-            "series_key": one.series_key,
-            "slice_index": one.slice_index,
-            "num_slices": one.num_slices,
-            "z_mm": one.z_mm,
-            "spacing_mm": list(one.spacing_mm),
-            "gantry_tilt_deg": one.gantry_tilt_deg,
-            "repairs": {name: Repair(name).meaning for name in one.repairs},
-            "crop": list(one.crop),
-            "format": one.format,
-            "shape": [one.height, one.width, one.channels],
+            "dicom_sha256": record.sha256,
+            "patient_key": record.patient_key,
+            "study_key": record.study_key,
+            "series_key": record.series_key,
+            "slice_index": record.slice_index,
+            "num_slices": record.num_slices,
+            "z_mm": record.z_mm,
+            "spacing_mm": list(record.spacing_mm),
+            "gantry_tilt_deg": record.gantry_tilt_deg,
+            "repairs": {name: Repair(name).meaning for name in record.repairs},
+            "crop": list(record.crop),
+            "format": record.format,
+            "shape": [record.height, record.width, record.channels],
             "windows": list(self.windows),
-            "versions": self.versions,
+            "versions": dict(self.versions),
         }
 
     def report(self) -> str:
-        """The same, as lines for a person."""
+        """The description as lines of text, `name value`."""
         return "\n".join(f"{name:<16} {_text(value)}" for name, value in self.describe().items())
 
     def picture(self) -> np.ndarray:
-        """The slice in each window, side by side under the windows' names.
+        """Draws the slice in each window, side by side under the windows' names.
 
         Returns:
-          uint8 [rows + 20, columns * windows].
+          uint8 [H + 20, W * number of windows].
         """
         image = read_image(self.record)
         if self.record.format == "hu16":
@@ -100,80 +100,85 @@ class FoundSlice:
         return np.hstack(panels)
 
 
-def find_slice(data_dir: str | Path, identifier: str, hash_key: bytes = b"") -> FoundSlice:
+def find_slice(data_dir: str | Path, identifier: str, hash_key: bytes = b"") -> SliceTrace:
     """Finds a slice by any of its names.
 
     Args:
-      data_dir: A finished conversion.
-      identifier: An image id of the label CSV, an id as it is stored, a SOP instance UID (with
-        `/frame` for a frame), or the file's path (within the source, from here, or absolute),
-        name, or name without extension.
-      hash_key: What the conversion hashed ids with; empty for the public key.
+      data_dir: Folder of a finished conversion.
+      identifier: Image id of the label CSV; id as it is stored; SOP instance UID, with `/frame` for
+        a frame; or the DICOM file's path (within the source, from the current folder, or
+        absolute), name, or name without extension.
+      hash_key: Secret under which the conversion hashed ids; empty for the public key.
 
     Raises:
-      InputError: If there is no such slice, if there are several, or if it was left out, which
-        is told with its reason.
+      InputError: If there is no such slice, there are several, or it was left out; the message
+        then has the reason.
       DataError: If the folder is damaged.
+
+    Example:
+      trace = find_slice("data/tfrecords", "ID_0003d3cf8")
+      print(trace.report())
     """
     folder = Path(data_dir)
     manifest.Manifest.load(folder)
     plan, source = load_plan(folder)
     with contextlib.suppress(ValueError):
-        # A path from here, or from the root, is one within the source.
+        # A path from the current folder, or an absolute one, becomes one within the source.
         identifier = Path(identifier).absolute().relative_to(source.absolute()).as_posix()
-    found = _matches(plan, identifier, hash_key)
-    if len(found) > 1:
-        several = ", ".join(one.path for _, one in found[:5])
+    matches = _matches(plan, identifier, hash_key)
+    if len(matches) > 1:
+        paths = ", ".join(planned.path for _, planned in matches[:5])
         raise InputError(
-            f"{identifier}: is the name of {len(found)} slices ({several}"
-            f"{', ...' if len(found) > 5 else ''}). Give the path of one of them."
+            f"{identifier}: is the name of {len(matches)} slices ({paths}"
+            f"{', ...' if len(matches) > 5 else ''}). Give the path of one of them."
         )
-    if not found:
-        line = _left_out(_quarantine(folder, plan), (identifier, pseudonym(identifier, hash_key)))
-        raise InputError(line or _unknown(plan, identifier))
-    ((shard, planned),) = found
+    if not matches:
+        names = identifier, pseudonym(identifier, hash_key)
+        reason = _reason_left_out(_quarantine(folder, plan), names)
+        raise InputError(reason or _unknown(plan, identifier))
+    ((shard, planned),) = matches
     sidecar = read_sidecar(folder / shard.name)
-    for stored in stored_records(folder, shard):
-        if stored.planned == planned:
-            return FoundSlice(
-                stored=stored,
-                record=stored.read(),
+    for location in record_locations(folder, shard):
+        if location.planned == planned:
+            return SliceTrace(
+                location=location,
+                record=location.read(),
                 split=shard.split,
                 source=source,
                 windows=tuple(plan.config["windows"]),
                 versions=sidecar.versions,
             )
-    raise InputError(_left_out(sidecar.quarantine, (planned.path,)))
+    raise InputError(_reason_left_out(sidecar.quarantine, (planned.path,)))
 
 
 def _matches(
     plan: Plan, identifier: str, hash_key: bytes
 ) -> Sequence[tuple[PlannedShard, PlannedSlice]]:
-    """The slices of that id or path; if there are none, those whose file has that name."""
+    """Slices with that id or path; if there are none, slices whose file has that name."""
     ids = {identifier, pseudonym(identifier, hash_key)}
-    exact, loose = [], []
+    exact, by_name = [], []
     for shard in plan.shards:
-        for one in shard.slices():
-            if one.source_id in ids or one.path == identifier:
-                exact.append((shard, one))
-            elif identifier in _names(one.name):
-                loose.append((shard, one))
-    return exact or loose
+        for planned in shard.slices():
+            if planned.source_id in ids or planned.path == identifier:
+                exact.append((shard, planned))
+            elif identifier in _names(planned.name):
+                by_name.append((shard, planned))
+    return exact or by_name
 
 
 def _names(path: str) -> tuple[str, str, str]:
-    """What a file may be called: its path, its name, its name without extension."""
+    """Names of a file: its path, its name, its name without extension."""
     name = path.rsplit("/", 1)[-1]
     return path, name, name.rsplit(".", 1)[0]
 
 
-def _quarantine(folder: Path, plan: Plan) -> tuple[Rejection, ...]:
-    """Inputs that were left out, from where quarantine.jsonl is made."""
+def _quarantine(folder: Path, plan: Plan) -> Sequence[Rejection]:
+    """Inputs that were left out, read from plan and sidecars."""
     return quarantined(plan, [read_sidecar(folder / shard.name) for shard in plan.shards])
 
 
-def _left_out(quarantine: Iterable[Rejection], names: Sequence[str]) -> str:
-    """Why an input was left out; empty if it was not."""
+def _reason_left_out(quarantine: Iterable[Rejection], names: Sequence[str]) -> str:
+    """Sentence on why an input was left out; empty if it is not in quarantine."""
     for rejection in quarantine:
         if any(name in _names(rejection.path) for name in names):
             return (
@@ -184,9 +189,10 @@ def _left_out(quarantine: Iterable[Rejection], names: Sequence[str]) -> str:
 
 
 def _unknown(plan: Plan, identifier: str) -> str:
-    slices = (one for shard in plan.shards for one in shard.slices())
-    known = chain.from_iterable((one.source_id, _names(one.name)[2]) for one in slices)
-    near = sorted({one for one in known if _is_near(one, identifier)})[:3]
+    """Sentence on an identifier that matches nothing, with similar ones."""
+    slices = (planned for shard in plan.shards for planned in shard.slices())
+    known = chain.from_iterable((planned.source_id, _names(planned.name)[2]) for planned in slices)
+    near = sorted({name for name in known if _is_near(name, identifier)})[:3]
     return (
         f"{identifier}: no slice and no input of this conversion has that name. "
         + (f"Near it: {', '.join(near)}. " if near else "")
@@ -195,11 +201,11 @@ def _unknown(plan: Plan, identifier: str) -> str:
     )
 
 
-def _is_near(one: str, other: str) -> bool:
-    """Whether two names differ in no more than two places; quick, for 750,000 of them."""
-    if len(one) != len(other):
+def _is_near(name: str, identifier: str) -> bool:
+    """Whether two names differ in at most two places; fast enough for 750,000 names."""
+    if len(name) != len(identifier):
         return False
-    return sum(a != b for a, b in zip(one, other, strict=True)) <= 2
+    return sum(a != b for a, b in zip(name, identifier, strict=True)) <= 2
 
 
 def _text(value: Any) -> str:
@@ -208,5 +214,5 @@ def _text(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(_text, value)) or "none"
     if isinstance(value, dict):
-        return ", ".join(f"{name} ({what})" for name, what in value.items()) or "none"
+        return ", ".join(f"{name} ({text})" for name, text in value.items()) or "none"
     return f"{value:.3f}" if isinstance(value, float) else str(value)

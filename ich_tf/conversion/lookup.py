@@ -1,4 +1,4 @@
-"""From a planned slice to its record: shard, number, offset."""
+"""Location of a planned slice's record: shard, number, offset."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from ich_tf.records.sidecar import Sidecar, read_sidecar
 
 
 @dataclass(frozen=True)
-class StoredRecord:
-    """Where the record of a planned slice lies.
+class RecordLocation:
+    """Location of the record of a planned slice.
 
     Attributes:
-      shard: The TFRecord file.
-      planned: What the plan says of the slice.
-      number: Of the record within the shard, from 0.
-      offset, size: Of the record, bytes, framing included.
+      shard: Path of the TFRecord file.
+      planned: Planned slice.
+      number: Number of the record within the shard, from 0.
+      offset: Offset of the record within the file, bytes.
+      size: Size of the record with its framing, bytes.
     """
 
     shard: Path
@@ -33,10 +34,10 @@ class StoredRecord:
     size: int
 
     def read(self) -> SliceRecord:
-        """The record, by one seek.
+        """Reads the record, with one seek.
 
         Raises:
-          DataError: If it is damaged.
+          DataError: If the record is damaged.
         """
         try:
             return decode(tfrecord.read_record(self.shard, self.offset))
@@ -48,26 +49,35 @@ class StoredRecord:
 
 
 def written_slices(shard: PlannedShard, sidecar: Sidecar) -> list[PlannedSlice]:
-    """The slices of a shard that have a record, in its order: all but the quarantined."""
+    """Slices of a shard that have a record, in order: all that are not in quarantine.
+
+    Args:
+      shard: Planned shard.
+      sidecar: Sidecar of the committed shard.
+    """
     left_out = {rejection.path for rejection in sidecar.quarantine}
-    return [one for one in shard.slices() if one.path not in left_out]
+    return [planned for planned in shard.slices() if planned.path not in left_out]
 
 
-def stored_records(folder: Path, shard: PlannedShard) -> Sequence[StoredRecord]:
-    """Where each record of a committed shard lies, in its order.
+def record_locations(folder: Path, shard: PlannedShard) -> Sequence[RecordLocation]:
+    """Location of each record of a committed shard, in order.
+
+    Args:
+      folder: Folder of the shards.
+      shard: Planned shard.
 
     Raises:
-      DataError: If sidecar or index is missing, or they are not of one shard.
+      DataError: If sidecar or index is missing, or the two belong to different shards.
     """
     path = folder / shard.name
     written = written_slices(shard, read_sidecar(path))
-    places = read_index(path)
-    if len(places) != len(written):
+    extents = read_index(path)
+    if len(extents) != len(written):
         raise errors.DataError(
-            f"{data_files.index_path(path)}: has {len(places)} records; the plan and the sidecar "
-            f"say {len(written)}. {manifest.repair_advice(folder)}"
+            f"{data_files.index_path(path)}: has {len(extents)} records; the plan and the sidecar "
+            f"list {len(written)}. {manifest.repair_advice(folder)}"
         )
     return [
-        StoredRecord(path, planned, number, offset, size)
-        for number, (planned, (offset, size)) in enumerate(zip(written, places, strict=True))
+        RecordLocation(path, planned, number, offset, size)
+        for number, (planned, (offset, size)) in enumerate(zip(written, extents, strict=True))
     ]

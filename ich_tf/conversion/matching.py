@@ -1,4 +1,4 @@
-"""Slices <-> the rows of the label CSV."""
+"""Matching of slices and rows of the label CSV."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ Labels = tuple[int, ...]
 
 
 class LabelMatcher:
-    """Hands out the rows of a label table, each once."""
+    """Finds the labels of slices; each row of the label table is used once."""
 
     def __init__(self, table: pd.DataFrame, conflicts: dict[str, str] | None = None) -> None:
-        """Takes the labels.
+        """Stores the labels.
 
         Args:
-          table: A label table.
-          conflicts: Image id -> why its labels cannot be true.
+          table: Label table: a row per image id, a column per class.
+          conflicts: Contradiction in the labels of an image, by image id.
         """
         self._conflicts = conflicts or {}
         self._conflicting: set[str] = set()
-        # Of 64 possible rows, 752,803 tuples.
-        once: dict[Labels, Labels] = {}
+        # RSNA's 752,803 images share 64 possible rows: equal ones become the same tuple.
+        interned: dict[Labels, Labels] = {}
         rows = map(tuple, table.to_numpy().tolist())
         self._labels = {
-            image_id: once.setdefault(row, row)
+            image_id: interned.setdefault(row, row)
             for image_id, row in zip(table.index, rows, strict=True)
         }
         self._names = [*self._labels, *self._conflicts]
@@ -45,15 +45,15 @@ class LabelMatcher:
         """Reads a label CSV.
 
         Raises:
-          LabelError: If it cannot be read.
+          LabelError: If the file cannot be read.
         """
         return cls(*read_labels_and_conflicts(path))
 
     def see(self, sources: Iterable[Source]) -> None:
-        """Notes which names several files share, in different folders: these identify none.
+        """Notes the names that several files share, in different folders: they identify no file.
 
         Args:
-          sources: All files, before the first of them takes its labels.
+          sources: All files. Call this before the first `take`.
         """
         seen: set[str] = set()
         for source in sources:
@@ -61,10 +61,17 @@ class LabelMatcher:
             (self._shared_stems if stem in seen else seen).add(stem)
 
     def take(self, source: Source, header: Header) -> tuple[str, Labels] | Rejection:
-        """The id under which the CSV knows a slice, and its labels; or why it has none.
+        """Finds the labels of a slice, and removes them from the table.
 
-        RSNA names a file by its image id; elsewhere the UID is the name in the CSV, or the file's
-        path within the source, with its extension or without. A frame's number follows any.
+        RSNA names a file by its image id; other CSVs have the SOP instance UID, or the file's path
+        within the source, with extension or without. The number of a frame follows each of them.
+
+        Args:
+          source: DICOM file.
+          header: Header of the slice.
+
+        Returns:
+          Image id in the CSV, and labels; or the reason why the slice has none.
         """
         suffix = f"/{header.frame}" if header.frame else ""
         stem = source.stem
@@ -74,18 +81,18 @@ class LabelMatcher:
         )
         if not any(name in self._labels or name in self._conflicts for name in candidates):
             # A shared name does not become a path by lying in no folder.
-            paths = [one for one in _paths(source) if not (is_shared and one == stem)]
+            paths = [path for path in _paths(source) if not (is_shared and path == stem)]
             candidates = dict.fromkeys(path + suffix for path in paths)
         wrong = [name for name in candidates if name in self._conflicts]
-        # What a slice took, no other one finds.
-        found = {name: self._labels.pop(name) for name in candidates if name in self._labels}
+        # Labels are used once: no later slice finds them.
+        taken = {name: self._labels.pop(name) for name in candidates if name in self._labels}
         if wrong:
             self._conflicting.update(wrong)
             return _rejection(source, Reason.LABEL_CONFLICT, f"{self._conflicts[wrong[0]]}.")
-        if len(set(found.values())) > 1:
+        if len(set(taken.values())) > 1:
             message = "its file's name and its SOP instance UID have different labels."
             return _rejection(source, Reason.LABEL_CONFLICT, message)
-        for image_id, labels in found.items():
+        for image_id, labels in taken.items():
             return image_id, labels
         if is_shared and stem + suffix in self._labels:
             message = (
@@ -100,11 +107,11 @@ class LabelMatcher:
     def without_images(
         self, sources: Iterable[Source], hash_key: bytes = b""
     ) -> Iterator[Rejection]:
-        """The labels that no file was found for, readable or not.
+        """Rejections of the labels for which there is no file, readable or not.
 
         Args:
-          sources: All files; each slice of them has taken its labels.
-          hash_key: As of `pseudonym`.
+          sources: All files. Call this after `take` for each of their slices.
+          hash_key: Secret under which ids are hashed; empty for the public key.
         """
         left = {*self._labels, *self._conflicts} - self._conflicting
         for source in sources:

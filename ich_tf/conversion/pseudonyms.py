@@ -1,4 +1,4 @@
-"""Ids as they are stored: RSNA's as they are, any other as a keyed hash."""
+"""Pseudonyms: RSNA's ids are stored unchanged, any other id as a keyed hash."""
 
 from __future__ import annotations
 
@@ -14,10 +14,16 @@ _PUBLIC_KEY = b"ich_tf"
 
 
 def read_hash_key(path: str) -> bytes:
-    """The secret of a file; empty, the public key, where no file is named.
+    """Reads the secret under which ids are hashed.
+
+    Args:
+      path: Path of the file with the secret; empty for the public key.
+
+    Returns:
+      The secret without surrounding white space; empty for the public key.
 
     Raises:
-      InputError: If there is no such file, or it holds too little.
+      InputError: If there is no such file, or it holds less than 16 bytes.
     """
     if not path:
         return b""
@@ -30,7 +36,19 @@ def read_hash_key(path: str) -> bytes:
 
 
 def pseudonym(identifier: str, key: bytes = b"") -> str:
-    """An id as it is stored."""
+    """Pseudonym of an id.
+
+    Args:
+      identifier: Id of a patient, study, series or image.
+      key: Secret under which ids are hashed; empty for the public key.
+
+    Returns:
+      RSNA's ids unchanged; of others `H` and 24 hexadecimal digits of their HMAC-SHA256.
+
+    Example:
+      >>> pseudonym("ID_00a1b2c3d"), pseudonym("1.2.840.113619")[:1]
+      ('ID_00a1b2c3d', 'H')
+    """
     if _RSNA_ID.fullmatch(identifier):
         return identifier
     digest = hmac.new(key or _PUBLIC_KEY, identifier.encode(), hashlib.sha256)

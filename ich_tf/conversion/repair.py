@@ -1,4 +1,4 @@
-"""Rebuilds damaged shards, bit for bit, from the plan that stands beside them."""
+"""Rebuilds damaged shards, bit for bit, from the plan in their folder."""
 
 from __future__ import annotations
 
@@ -22,54 +22,54 @@ def repair(
     dicom_dir: str = "",
     num_workers: int = 0,
 ) -> list[str]:
-    """Writes the named shards again, and all that sums the conversion up.
+    """Writes damaged shards again, and all files that sum the conversion up.
 
     Args:
-      data_dir: A finished conversion with damage in it.
-      damaged: Names of its shards.
-      dicom_dir: Where the DICOM files are now; empty: where the conversion read them.
-      num_workers: Processes; 0 means one per core.
+      data_dir: Folder of a finished conversion.
+      damaged: Names of the damaged shards.
+      dicom_dir: Folder or archive of the DICOM files; empty for the one that was converted.
+      num_workers: Number of worker processes; 0 for one per core.
 
     Returns:
-      The names of the shards that were rebuilt.
+      Names of the shards that were rebuilt.
 
     Raises:
-      InputError: If the DICOM files are gone, or not those that were converted.
+      InputError: If the DICOM files are missing, or are not those that were converted.
     """
     folder = Path(data_dir)
     plan, source = load_plan(folder)
-    planned = [one for one in plan.shards if one.name in damaged]
-    claimed = _claimed_hashes(folder)
+    planned = [shard for shard in plan.shards if shard.name in damaged]
+    recorded = _recorded_hashes(folder)
     if planned:
         root = Path(dicom_dir) if dicom_dir else source
         if not root.exists():
             raise InputError(f"{root}: not found; give --dicom_dir, the source of this conversion.")
         with LocalExecutor(num_workers) as executor:
             write_shards(plan, planned, root, folder, executor)
-    for one in planned:
-        found = read_sidecar(folder / one.name).sha256
-        if claimed[one.name] and found not in claimed[one.name]:
+    for shard in planned:
+        sha256 = read_sidecar(folder / shard.name).sha256
+        if recorded[shard.name] and sha256 not in recorded[shard.name]:
             raise InputError(
-                f"{folder / one.name}: was rebuilt with other bytes than it had: the DICOM files, "
-                "or the versions named in manifest.json, have changed. Run ich_tf.make_tfrecords "
-                "with the flags of this conversion."
+                f"{folder / shard.name}: was rebuilt with other bytes than it had: the DICOM "
+                "files, or the versions named in manifest.json, have changed. Run "
+                "ich_tf.make_tfrecords with the flags of this conversion."
             )
     save_plan(folder, plan, source)
     finish(folder, plan)
-    return [one.name for one in planned]
+    return [shard.name for shard in planned]
 
 
-def _claimed_hashes(folder: Path) -> dict[str, set[str]]:
-    """What manifest and `_SUCCESS` say of each shard; one of them may be damaged too."""
-    claimed: dict[str, set[str]] = defaultdict(set)
+def _recorded_hashes(folder: Path) -> dict[str, set[str]]:
+    """SHA-256 of each shard in the manifest and in `_SUCCESS`, either of which may be damaged."""
+    recorded: dict[str, set[str]] = defaultdict(set)
     success = folder / SUCCESS
     if success.is_file():
         for line in success.read_text("utf-8", "replace").splitlines():
             sha256, _, name = line.partition("  ")
-            claimed[name].add(sha256)
+            recorded[name].add(sha256)
     try:
-        for one in Manifest.load(folder, check_files=False).shards:
-            claimed[one.path.name].add(one.sha256)
+        for shard in Manifest.load(folder, check_files=False).shards:
+            recorded[shard.path.name].add(shard.sha256)
     except DataError:
-        pass  # it is damaged, and made anew
-    return claimed
+        pass  # a damaged manifest is written anew
+    return recorded

@@ -1,4 +1,4 @@
-"""report.html: what a person wants to see of a conversion, in one file."""
+"""report.html: pictures, label counts, geometry and rejected inputs of a conversion."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from pydicom.uid import UID
 
-from ich_tf.conversion.lookup import StoredRecord, stored_records, written_slices
+from ich_tf.conversion.lookup import RecordLocation, record_locations, written_slices
 from ich_tf.conversion.plan import Plan, PlannedShard, PlannedSlice
 from ich_tf.dicom.reasons import Reason, Rejection, Repair
 from ich_tf.labels import CLASSES
@@ -27,7 +27,7 @@ _PICTURES, _PICTURE_PIXELS = 8, 112
 _NONE = "none of them"
 _EXAMPLES = 5
 _BINS = 24
-# Of `manifest["hu"]["histogram"]`: 32 HU a bin from -1024 on.
+# Labels of `manifest["hu"]["histogram"]`, of 32 HU per bin from -1024 HU on, by bin.
 _HU_MARKS = {(hu + 1024) / 32: str(hu) for hu in range(-1000, 3000, 500)}
 
 
@@ -38,14 +38,16 @@ def report_html(
     manifest: Mapping[str, Any],
     quarantine: Sequence[Rejection],
 ) -> str:
-    """The page. It follows from its arguments and the shards: it holds no date and no path.
+    """Renders the report.
+
+    It follows from the arguments and the shards, and contains no date and no path.
 
     Args:
-      folder: The shards, of which some forty records are read.
-      plan: What they were made by.
-      sidecars: Of the plan's shards, in its order.
-      manifest: What manifest.json holds.
-      quarantine: The lines of quarantine.jsonl.
+      folder: Folder of the shards, of which some forty records are read.
+      plan: Plan of the conversion.
+      sidecars: Sidecars of all shards, in the plan's order.
+      manifest: Content of manifest.json.
+      quarantine: Inputs that were left out.
 
     Raises:
       DataError: If a shard is damaged.
@@ -65,15 +67,17 @@ def report_html(
         "spacings": html.count_rows(manifest["spacings"]),
         "oddities": {
             "gaps within series": manifest["series_gaps"],
-            "slices at the place of another": manifest["duplicate_positions"],
-            "slices of a tilted gantry": manifest["num_tilted"],
+            "slices at the position of another": manifest["duplicate_positions"],
+            "slices with a tilted gantry": manifest["num_tilted"],
         },
         "scanners": html.count_rows(manifest["scanners"]),
         "transfer_syntaxes": html.count_rows(
             {names[uid]: count for uid, count in manifest["transfer_syntaxes"].items()}
         ),
         "decoders": html.count_rows(manifest["decoders"]),
-        "repairs": html.count_rows(manifest["repairs"], {one.value: one.meaning for one in Repair}),
+        "repairs": html.count_rows(
+            manifest["repairs"], {repair.value: repair.meaning for repair in Repair}
+        ),
         "quarantine": _left_out(quarantine),
         "versions": sorted(manifest["versions"].items()),
         "shards": manifest["shards"],
@@ -82,7 +86,8 @@ def report_html(
 
 
 def _headline(plan: Plan, manifest: Mapping[str, Any], left_out: int) -> list[tuple[str, str]]:
-    size = sum(one["num_bytes"] for one in manifest["shards"])
+    """Names and values of the figures at the top."""
+    size = sum(shard["num_bytes"] for shard in manifest["shards"])
     return [
         ("slices", f"{manifest['num_records']:,}"),
         ("series", f"{manifest['num_series']:,}"),
@@ -94,43 +99,45 @@ def _headline(plan: Plan, manifest: Mapping[str, Any], left_out: int) -> list[tu
 
 
 def _thumbnails(folder: Path, plan: Plan, sidecars: Sequence[Sidecar]) -> Iterator[dict[str, Any]]:
-    """A row of pictures a class; one row of all where there are no labels."""
+    """A row of pictures per class; a single row for data without labels."""
     windows = tuple(plan.config["windows"])
-    # Class -> patient -> slices, of a few patients at a time: a plan may hold 752,803 slices.
+    # Slices by class and patient, of a few patients at a time: a plan may hold 752,803 slices.
     rows: dict[str, dict[str, list[tuple[PlannedShard, PlannedSlice]]]] = {}
     if UNLABELLED not in plan.patients:
         rows = {name: {} for name in (*CLASSES, _NONE)}
     for shard, sidecar in zip(plan.shards, sidecars, strict=True):
-        for one in written_slices(shard, sidecar):
-            for name in _classes(one):
+        for planned in written_slices(shard, sidecar):
+            for name in _classes(planned):
                 patients = rows.setdefault(name, {})
-                patients.setdefault(one.patient_key, []).append((shard, one))
+                patients.setdefault(planned.patient_key, []).append((shard, planned))
         for patients in rows.values():
-            # In the order of a hash: neither the first patients nor others tomorrow.
+            # The order of a hash chooses neither the first patients nor others tomorrow.
             for patient in sorted(patients, key=_mixed)[_PICTURES:]:
                 del patients[patient]
-    records = functools.cache(functools.partial(stored_records, folder))
+    locations = functools.cache(functools.partial(record_locations, folder))
     for name, patients in rows.items():
         pictures = []
         for patient in sorted(patients, key=_mixed):
-            shard, one = patients[patient][len(patients[patient]) // 2]
-            stored = next(found for found in records(shard) if found.planned == one)
-            pictures.append(_picture(stored, windows))
+            shard, planned = patients[patient][len(patients[patient]) // 2]
+            location = next(match for match in locations(shard) if match.planned == planned)
+            pictures.append(_picture(location, windows))
         yield {"name": name, "pictures": pictures}
 
 
-def _classes(one: PlannedSlice) -> list[str]:
-    if one.labels is None:
+def _classes(planned: PlannedSlice) -> list[str]:
+    """Rows of pictures that a slice may be in."""
+    if planned.labels is None:
         return ["unlabelled"]
-    return [name for name, label in zip(CLASSES, one.labels, strict=True) if label] or [_NONE]
+    return [name for name, label in zip(CLASSES, planned.labels, strict=True) if label] or [_NONE]
 
 
 def _mixed(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-def _picture(stored: StoredRecord, windows: tuple[str, ...]) -> dict[str, str]:
-    record = stored.read()
+def _picture(location: RecordLocation, windows: tuple[str, ...]) -> dict[str, str]:
+    """PNG, id and alternative text of a slice in its first window."""
+    record = location.read()
     image = read_image(record)
     if record.format == "hu16":
         image = apply_windows(image[..., 0], preset_windows(windows[:1]))
@@ -139,20 +146,21 @@ def _picture(stored: StoredRecord, windows: tuple[str, ...]) -> dict[str, str]:
         side = _PICTURE_PIXELS, _PICTURE_PIXELS
         grey = np.asarray(cv2.resize(grey, side, interpolation=cv2.INTER_AREA))
     labels = [name for name, label in zip(CLASSES, record.labels, strict=True) if label]
-    said = ", ".join(labels) or ("no hemorrhage" if record.label_present else "unlabelled")
+    text = ", ".join(labels) or ("no hemorrhage" if record.label_present else "unlabelled")
     return {
         "data": html.png_base64(grey),
         "id": record.source_id,
-        "text": f"Slice {record.source_id}: {said}",
+        "text": f"Slice {record.source_id}: {text}",
     }
 
 
 def _splits(plan: Plan, manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Numbers of patients and records, and label counts, of each split."""
     rows = []
     for split, patients in plan.patients.items():
-        members = [one for one in manifest["shards"] if one["split"] == split]
-        records = sum(one["num_records"] for one in members)
-        counts = np.sum([one["label_counts"] for one in members], axis=0).tolist()
+        shards = [shard for shard in manifest["shards"] if shard["split"] == split]
+        records = sum(shard["num_records"] for shard in shards)
+        counts = np.sum([shard["label_counts"] for shard in shards], axis=0).tolist()
         rows.append(
             {
                 "name": split,
@@ -166,21 +174,23 @@ def _splits(plan: Plan, manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _hounsfield(hu: Mapping[str, Any]) -> dict[str, Any]:
+    """Mean, minimum, maximum and histogram of the stored Hounsfield units."""
     counts = hu["histogram"]
     names = [f"{32 * i - 1024} to {32 * i - 992} HU" for i in range(len(counts))]
     chart = html.column_chart(counts, names, _HU_MARKS, width=760, log=True)
     units = {name: hu[name] for name in ("mean", "min", "max")}
-    said = {name: "-" if value is None else f"{value:.0f}" for name, value in units.items()}
-    return {**said, "chart": chart}
+    texts = {name: "-" if value is None else f"{value:.0f}" for name, value in units.items()}
+    return {**texts, "chart": chart}
 
 
 def _geometry(plan: Plan) -> dict[str, Any]:
+    """Histograms of the series' lengths and slice distances."""
     lengths, distances = [], []
     for shard in plan.shards:
-        for members in shard.series:
-            lengths.append(float(members.num_slices))
-            if members.num_slices > 1:
-                steps = np.diff([one.z_mm for one in members.slices()])
+        for series in shard.series:
+            lengths.append(float(series.num_slices))
+            if series.num_slices > 1:
+                steps = np.diff([planned.z_mm for planned in series.slices()])
                 distances.append(float(np.median(steps)))
     return {
         "lengths": _histogram(lengths, whole=True),
@@ -189,11 +199,11 @@ def _geometry(plan: Plan) -> dict[str, Any]:
 
 
 def _histogram(values: Sequence[float], *, whole: bool) -> dict[str, Any]:
-    """A chart of at most `_BINS` bins of a round width, from zero on."""
+    """Column chart with at most `_BINS` bins of a round width, from zero on."""
     highest = max([*values, 1.0])
     least = 1.0 if whole else 0.25
     width = least * 2 ** max(0, int(np.ceil(np.log2(highest / least / _BINS))))
-    # Half a bin off, so that whole values lie in the middle of theirs.
+    # Bins are shifted by half, so that whole values lie in the middle of a bin.
     places = [int(value / width + 0.5) for value in values]
     counts = np.bincount(np.asarray(places, np.int64), minlength=1).tolist()
     names = [f"{i * width:g}" for i in range(len(counts))]
@@ -203,13 +213,14 @@ def _histogram(values: Sequence[float], *, whole: bool) -> dict[str, Any]:
 
 
 def _left_out(quarantine: Sequence[Rejection]) -> list[dict[str, Any]]:
+    """Meaning, number and examples of each reason, the most frequent first."""
     counts = Counter(rejection.reason for rejection in quarantine)
     return [
         {
             "reason": reason,
             "meaning": Reason(reason).meaning,
             "count": count,
-            "examples": [line for line in quarantine if line.reason == reason][:_EXAMPLES],
+            "examples": [entry for entry in quarantine if entry.reason == reason][:_EXAMPLES],
         }
         for reason, count in counts.most_common()
     ]

@@ -1,4 +1,4 @@
-"""Which executor a conversion runs on."""
+"""Executor of a conversion."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from ich_tf.runtime.executors.local import LocalExecutor
 
 
 def make_executor(config: ConversionConfig) -> Executor:
-    """The executor that `--runner` names.
+    """Makes the executor that `--runner` names.
+
+    Args:
+      config: Config of the conversion.
 
     Raises:
       InputError: If its package is missing, or its cluster does not answer.

@@ -1,6 +1,6 @@
-"""What sums a conversion up: manifest, quarantine, report, and the mark that it is finished.
+"""Summary of a conversion: manifest, quarantine, report, and the mark that it is finished.
 
-All of it follows from the plan and the shards' sidecars, so that it can be checked and restored.
+All of them follow from the plan and the sidecars, so that they can be checked and restored.
 """
 
 from __future__ import annotations
@@ -29,15 +29,16 @@ from ich_tf.runtime import files
 
 @dataclass(frozen=True)
 class ConversionResult:
-    """What a conversion did.
+    """Result of a conversion.
 
     Attributes:
-      out_dir: The folder of shards.
-      num_records: In all shards.
-      num_shards, num_kept: Shards in all, and those that an earlier run had finished.
-      label_counts: Positive records by class; empty for records without labels.
-      rejections: Reason code -> inputs left out.
-      num_inputs: Files found, and labels without a file.
+      out_dir: Folder of the shards.
+      num_records: Number of records of all shards.
+      num_shards: Number of shards.
+      num_kept: Number of shards that an earlier run had finished.
+      label_counts: Number of positive records per class; empty for data without labels.
+      rejections: Number of inputs that were left out, by reason code.
+      num_inputs: Number of files, and of labels without a file.
     """
 
     out_dir: Path
@@ -49,7 +50,7 @@ class ConversionResult:
     num_inputs: int
 
     def report(self) -> str:
-        """A few lines for a person."""
+        """Summary of the result, several lines of text."""
         lines = [
             f"{self.out_dir}: {self.num_records} records in {self.num_shards} shards"
             + (f" ({self.num_kept} kept from before)" if self.num_kept else "")

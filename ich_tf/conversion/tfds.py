@@ -1,7 +1,7 @@
-"""dataset_info.json and features.json: what tensorflow_datasets knows a folder of shards by.
+"""dataset_info.json and features.json: description of the shards for tensorflow_datasets.
 
-`tfds.builder_from_directory(folder)` reads it then. tensorflow_datasets is not needed to write
-them. Source of the layout: what `tfds.folder_dataset.write_metadata` of version 4.9 writes.
+With them `tfds.builder_from_directory(folder)` reads the folder. They are written without
+tensorflow_datasets; the layout is that of `tfds.folder_dataset.write_metadata` of version 4.9.
 """
 
 from __future__ import annotations
@@ -20,20 +20,21 @@ _DTYPES = {int: "int64", float: "float32"}
 
 
 def tfds_files(manifest: Mapping[str, Any]) -> dict[str, str]:
-    """Name -> text of the two files.
-
-    Empty for a folder whose shards are not numbered through, as one that shards were dropped from:
-    tensorflow_datasets finds shards by their number.
+    """Text of the two files.
 
     Args:
-      manifest: What manifest.json holds.
+      manifest: Content of manifest.json.
+
+    Returns:
+      Text of each file by its name. Empty if the shards are not numbered consecutively, as in a
+      folder from which shards were removed: tensorflow_datasets finds shards by their number.
     """
     splits: dict[str, list[Mapping[str, Any]]] = {}
     for shard in manifest["shards"]:
         splits.setdefault(shard["split"], []).append(shard)
     for split, members in splits.items():
         expected = [shard_name(split, number, len(members)) for number in range(len(members))]
-        if [one["name"] for one in members] != expected:
+        if [shard["name"] for shard in members] != expected:
             return {}
     info = {
         "name": "ich_tf",
@@ -43,8 +44,8 @@ def tfds_files(manifest: Mapping[str, Any]) -> dict[str, str]:
             {
                 "name": split,
                 "filepathTemplate": "{SPLIT}-{SHARD_X_OF_Y}.{FILEFORMAT}",
-                "shardLengths": [str(one["num_records"]) for one in members],
-                "numBytes": str(sum(one["num_bytes"] for one in members)),
+                "shardLengths": [str(shard["num_records"]) for shard in members],
+                "numBytes": str(sum(shard["num_bytes"] for shard in members)),
             }
             for split, members in splits.items()
         ],
@@ -61,6 +62,7 @@ def tfds_files(manifest: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _feature(kind: type, count: int | None) -> dict[str, Any]:
+    """Description of a feature; `count` is its number of values, None for any."""
     if count is None:
         return {
             "pythonClassName": f"{_PACKAGE}.sequence_feature.Sequence",
@@ -83,11 +85,12 @@ def _shape(shape: tuple[int, ...]) -> dict[str, Any]:
 
 
 def _image(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Description of the stored image."""
     encoding = config["encoding"]
     rows, columns, channels = image_shape(config["image_size"], config["windows"], encoding)
     if encoding == "raw":
         return _tensor((rows, columns, channels), "uint8", "bytes")
-    if channels not in (1, 3):  # laid side by side, as `records.encode_image` does
+    if channels not in (1, 3):  # side by side, as in `records.encode_image`
         columns, channels = columns * channels, 1
     return {
         "pythonClassName": f"{_PACKAGE}.image_feature.Image",

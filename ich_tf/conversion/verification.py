@@ -1,4 +1,4 @@
-"""Whether a folder of shards is what its plan says: sizes, hashes, records, leakage."""
+"""Comparison of a folder of shards with its plan: sizes, hashes, records, leakage."""
 
 from __future__ import annotations
 
@@ -24,34 +24,34 @@ from ich_tf.runtime.progress import track
 
 
 @dataclass(frozen=True)
-class Problem:
-    """One thing that is wrong.
+class Mismatch:
+    """A difference between a folder and its plan.
 
     Attributes:
-      file: The file's name within the folder.
-      what: What was found and what was expected.
+      file: Name of the file within the folder.
+      description: What the file has, and what was expected.
     """
 
     file: str
-    what: str
+    description: str
 
 
-def verify(data_dir: str | Path, full: bool = False) -> list[Problem]:
+def verify(data_dir: str | Path, full: bool = False) -> list[Mismatch]:
     """Compares a folder with its plan.
 
     Args:
-      data_dir: The folder of shards.
-      full: Also read every byte: hashes, CRCs, every record's fields and image, its place.
+      data_dir: Folder of the shards.
+      full: Whether every byte is read: hashes, CRCs, fields, image and location of every record.
 
     Returns:
-      What is wrong, empty if nothing is.
+      All differences; empty if there are none.
 
     Raises:
       DataError: If the folder has no plan to compare with.
     """
     folder = Path(data_dir)
     plan, _ = load_plan(folder)
-    problems: list[Problem] = []
+    mismatches: list[Mismatch] = []
     sidecars: list[Sidecar] = []
     patients: dict[str, set[str]] = {}
     for shard in track(plan.shards, len(plan.shards), "verify", "shard"):
@@ -59,130 +59,136 @@ def verify(data_dir: str | Path, full: bool = False) -> list[Problem]:
             sidecar = read_sidecar(folder / shard.name)
         except errors.DataError as error:
             path = data_files.sidecar_path(folder / shard.name)
-            problems.append(Problem(path.name, f"{error}"))
+            mismatches.append(Mismatch(path.name, f"{error}"))
             continue
         sidecars.append(sidecar)
-        problems += _check_sizes(folder, plan, shard, sidecar)
+        mismatches += _check_sizes(folder, plan, shard, sidecar)
         if full and (folder / shard.name).is_file():
-            found = patients.setdefault(shard.split, set())
-            problems += _check_content(folder / shard.name, plan, shard, sidecar, found)
+            of_split = patients.setdefault(shard.split, set())
+            mismatches += _check_content(folder / shard.name, plan, shard, sidecar, of_split)
     if len(sidecars) == len(plan.shards):
-        problems += _check_summaries(folder, plan, sidecars)
+        mismatches += _check_summaries(folder, plan, sidecars)
     known = {shard.name for shard in plan.shards}
     for path in sorted(folder.glob("*.tfrecord*")):
         if data_files.shard_of(path.name) not in known:
-            problems.append(Problem(path.name, "belongs to no shard of this plan; remove it."))
+            mismatches.append(Mismatch(path.name, "belongs to no shard of this plan; remove it."))
     return [
-        *problems,
+        *mismatches,
         *_check_leakage(data_files.PLAN, plan.patients),
         *_check_leakage("the records", patients),
     ]
 
 
-def _check_leakage(where: str, patients: Mapping[str, Iterable[str]]) -> Iterator[Problem]:
+def _check_leakage(source: str, patients: Mapping[str, Iterable[str]]) -> Iterator[Mismatch]:
+    """Looks for patients in two splits.
+
+    Args:
+      source: File, or other source, of the splits.
+      patients: Keys of the patients of each split.
+    """
     try:
         splits.check_leakage(patients)
     except splits.LeakageError as error:
-        yield Problem(where, str(error))
+        yield Mismatch(source, str(error))
 
 
 def _check_sizes(
     folder: Path, plan: Plan, shard: PlannedShard, sidecar: Sidecar
-) -> Iterator[Problem]:
-    """What sizes and commit marks tell."""
+) -> Iterator[Mismatch]:
+    """Compares a shard's files, by size, and its sidecar with the plan."""
     path = folder / shard.name
     if not path.is_file():
-        yield Problem(shard.name, "is missing.")
+        yield Mismatch(shard.name, "is missing.")
     elif path.stat().st_size != sidecar.num_bytes:
-        yield Problem(
-            shard.name, f"has {path.stat().st_size} bytes; its sidecar says {sidecar.num_bytes}."
+        yield Mismatch(
+            shard.name, f"has {path.stat().st_size} bytes; its sidecar lists {sidecar.num_bytes}."
         )
     if not data_files.index_path(path).is_file():
-        yield Problem(data_files.index_path(path).name, "is missing.")
-    found = sidecar.name, sidecar.split, sidecar.plan_sha256
-    if found != (shard.name, shard.split, plan.shard_sha256[shard.name]):
-        yield Problem(data_files.sidecar_path(path).name, "belongs to another shard or plan.")
+        yield Mismatch(data_files.index_path(path).name, "is missing.")
+    planned = shard.name, shard.split, plan.shard_sha256[shard.name]
+    if (sidecar.name, sidecar.split, sidecar.plan_sha256) != planned:
+        yield Mismatch(data_files.sidecar_path(path).name, "belongs to another shard or plan.")
 
 
-def _check_summaries(folder: Path, plan: Plan, sidecars: list[Sidecar]) -> Iterator[Problem]:
-    """What the files that follow from plan and sidecars tell."""
-    summaries = summarize(plan, sidecars).files()
-    for name, text in summaries.items():
+def _check_summaries(folder: Path, plan: Plan, sidecars: list[Sidecar]) -> Iterator[Mismatch]:
+    """Compares the files that follow from plan and sidecars with these."""
+    texts = summarize(plan, sidecars).files()
+    for name, text in texts.items():
         if not (folder / name).is_file():
-            yield Problem(name, "is missing.")
+            yield Mismatch(name, "is missing.")
         elif (folder / name).read_bytes() != text.encode():
-            yield Problem(name, "does not say what plan and sidecars do.")
-    # Its pictures may be compressed otherwise elsewhere: its bytes are held by their hash alone.
+            yield Mismatch(name, "differs from what follows from plan and sidecars.")
+    # Another machine may compress the report's pictures differently: only its hash is compared.
     if not (folder / data_files.REPORT).is_file():
-        yield Problem(data_files.REPORT, "is missing.")
+        yield Mismatch(data_files.REPORT, "is missing.")
     try:
-        claimed = (folder / data_files.SUCCESS).read_bytes().splitlines()
+        lines = (folder / data_files.SUCCESS).read_bytes().splitlines()
     except FileNotFoundError:
-        yield Problem(data_files.SUCCESS, "is missing: the conversion is unfinished.")
+        yield Mismatch(data_files.SUCCESS, "is missing: the conversion is unfinished.")
         return
     try:
-        expected = success_text(folder, sidecars, summaries).encode().splitlines()
+        expected = success_text(folder, sidecars, texts).encode().splitlines()
     except FileNotFoundError:
-        return  # named above
-    for line in sorted(set(expected) - set(claimed)):
+        return  # reported above
+    for line in sorted(set(expected) - set(lines)):
         name = line.decode().split("  ")[1]
-        yield Problem(name, f"has another SHA-256 than {data_files.SUCCESS} says.")
-    if sorted(set(claimed) - set(expected)) or len(claimed) != len(expected):
-        yield Problem(data_files.SUCCESS, "has lines that no file answers to.")
+        yield Mismatch(name, f"has another SHA-256 than {data_files.SUCCESS} lists.")
+    if sorted(set(lines) - set(expected)) or len(lines) != len(expected):
+        yield Mismatch(data_files.SUCCESS, "has lines that match no file.")
 
 
 def _check_content(
     path: Path, plan: Plan, shard: PlannedShard, sidecar: Sidecar, patients: set[str]
-) -> Iterator[Problem]:
-    """What reading every byte tells; adds the records' patients to `patients`."""
+) -> Iterator[Mismatch]:
+    """Reads every byte of a shard, and adds the patients of its records to `patients`."""
     if files.file_sha256(path) != sidecar.sha256:
-        yield Problem(shard.name, "has another SHA-256 than its sidecar.")
+        yield Mismatch(shard.name, "has another SHA-256 than its sidecar.")
     expected = written_slices(shard, sidecar)
     counts = np.zeros(len(CLASSES), np.int64)
     sizes: list[int] = []
     try:
         for number, payload in enumerate(tfrecord.read_records(path)):
-            where = f"record {number} at byte {sum(sizes)}"
+            place = f"record {number} at byte {sum(sizes)}"
             sizes.append(len(payload) + tfrecord.OVERHEAD)
             try:
                 record = decode(payload)
                 image = read_image(record)
             except CorruptRecordError as error:
-                yield Problem(shard.name, f"{where} {error}")
+                yield Mismatch(shard.name, f"{place} {error}")
                 continue
             counts += record.labels
             patients.add(record.patient_key)
             if number < len(expected):
                 wrong = _differences(record, image, expected[number], plan.config)
                 if wrong:
-                    yield Problem(
-                        shard.name, f"{where} differs from the plan in {', '.join(wrong)}."
+                    yield Mismatch(
+                        shard.name, f"{place} differs from the plan in {', '.join(wrong)}."
                     )
     except tfrecord.CorruptShardError as error:
-        yield Problem(shard.name, str(error))
+        yield Mismatch(shard.name, str(error))
         return
     if len(sizes) != len(expected) or len(sizes) != sidecar.num_records:
-        yield Problem(
+        yield Mismatch(
             shard.name,
-            f"holds {len(sizes)} records; expected {len(expected)}, and its sidecar says "
+            f"holds {len(sizes)} records; expected {len(expected)}, and its sidecar lists "
             f"{sidecar.num_records}.",
         )
-    expected_counts = sidecar.statistics.label_counts
-    if tuple(counts.tolist()) != expected_counts:
-        yield Problem(
+    listed = list(sidecar.statistics.label_counts)
+    if counts.tolist() != listed:
+        yield Mismatch(
             data_files.sidecar_path(path).name,
-            f"counts {list(expected_counts)} positive records; there are {counts.tolist()}.",
+            f"lists {listed} positive records; there are {counts.tolist()}.",
         )
     index = data_files.index_path(path)
     if index.is_file() and index.read_bytes() != shards.index_lines(sizes).encode():
-        yield Problem(index.name, "is not the index of its shard.")
+        yield Mismatch(index.name, "is not the index of its shard.")
 
 
 def _differences(
     record: SliceRecord, image: np.ndarray, planned: PlannedSlice, config: dict[str, Any]
 ) -> list[str]:
-    """The fields of a record that are not as planned."""
-    wanted = {
+    """Names of the fields of a record that differ from the plan."""
+    expected = {
         "source_id": planned.source_id,
         "patient_key": planned.patient_key,
         "study_key": planned.study_key,
@@ -195,6 +201,6 @@ def _differences(
         "format": config["encoding"],
         "crop": planned.crop,
     }
-    wrong = [name for name, value in wanted.items() if getattr(record, name) != value]
+    wrong = [name for name, value in expected.items() if getattr(record, name) != value]
     shape = manifest.image_shape(config["image_size"], config["windows"], config["encoding"])
     return wrong if image.shape == shape else [*wrong, "image"]

@@ -10,7 +10,7 @@ import pytest
 
 from ich_tf.conversion.convert import convert
 from ich_tf.conversion.inspection import find_slice
-from ich_tf.conversion.lookup import stored_records
+from ich_tf.conversion.lookup import record_locations
 from ich_tf.conversion.plan import load_plan
 from ich_tf.conversion.pseudonyms import pseudonym
 from ich_tf.dicom.reader import read_slice
@@ -24,7 +24,7 @@ from tests.support.dicom_files import make_dicom
 
 def some_record(data_dir: Path, number: int = 5):
     plan, _ = load_plan(data_dir)
-    return stored_records(data_dir, plan.shards[1])[number]
+    return record_locations(data_dir, plan.shards[1])[number]
 
 
 def test_a_slice_by_its_id_or_its_file(phantom_dir: Path, data_dir: Path) -> None:
@@ -32,7 +32,7 @@ def test_a_slice_by_its_id_or_its_file(phantom_dir: Path, data_dir: Path) -> Non
     name = expected.planned.name
     for identifier in (expected.planned.source_id, name, name.removesuffix(".dcm")):
         found = find_slice(data_dir, identifier)
-        assert found.stored == expected
+        assert found.location == expected
         assert found.record == expected.read()
     told = found.describe()
     assert told["labels"] == [
@@ -92,9 +92,9 @@ def test_a_uid_needs_the_secret(strangers: Path) -> None:
     key = (strangers / "key").read_bytes()
     found = find_slice(strangers / "out", "1.2.1.4", key)
     assert found.record.source_id == pseudonym("1.2.1.4", key)
-    assert found.stored.planned.name == "p1/14.dcm"
+    assert found.location.planned.name == "p1/14.dcm"
     assert found.describe()["labels"] is None
-    assert find_slice(strangers / "out", found.record.source_id).stored == found.stored
+    assert find_slice(strangers / "out", found.record.source_id).location == found.location
     with pytest.raises(InputError, match="--hash_key_file"):
         find_slice(strangers / "out", "1.2.1.4")
 
@@ -105,9 +105,9 @@ def test_a_name_that_several_files_have(strangers: Path, monkeypatch: pytest.Mon
     found = find_slice(strangers / "out", "p3/x0.dcm")
     assert found.record.slice_index == 0
     path = strangers / "dicom" / "p3" / "x0.dcm"
-    assert find_slice(strangers / "out", str(path)).stored == found.stored
+    assert find_slice(strangers / "out", str(path)).location == found.location
     monkeypatch.chdir(strangers / "dicom")
-    assert find_slice(strangers / "out", "./p3/x0.dcm").stored == found.stored
+    assert find_slice(strangers / "out", "./p3/x0.dcm").location == found.location
 
 
 def test_what_was_left_out_says_why(strangers: Path, phantom_dir: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from ich_tf.conversion.convert import convert
 from ich_tf.conversion.inspection import find_slice
-from ich_tf.conversion.lookup import stored_records
+from ich_tf.conversion.lookup import record_locations
 from ich_tf.conversion.plan import load_plan
 from ich_tf.labels import CLASSES
 from ich_tf.records.data_files import MANIFEST, REPORT
@@ -117,7 +117,7 @@ def test_a_shard_without_records(phantom_dir: Path, tmp_path: Path) -> None:
         path.write_bytes(path.read_bytes()[:-100])
     convert(config_for(phantom_dir, tmp_path / "out", dicom_dir=str(source)))
     plan, _ = load_plan(tmp_path / "out")
-    assert stored_records(tmp_path / "out", plan.shards[0]) == []
+    assert record_locations(tmp_path / "out", plan.shards[0]) == []
     assert Page(tmp_path / "out" / REPORT).images
 
 

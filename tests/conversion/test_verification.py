@@ -78,7 +78,7 @@ def test_sha256sum_checks_a_folder(data_copy: Path) -> None:
 def test_a_shard_that_is_no_part_of_the_plan(data_copy: Path) -> None:
     (data_copy / "fold-9-00000-of-00001.tfrecord").write_bytes(b"")
     (problem,) = verify(data_copy)
-    assert "no shard of this plan" in problem.what
+    assert "no shard of this plan" in problem.description
 
 
 def test_a_patient_on_two_sides_is_found_in_the_records(data_copy: Path) -> None:
@@ -97,8 +97,10 @@ def test_a_patient_on_two_sides_is_found_in_the_records(data_copy: Path) -> None
     plan, _ = load_plan(data_copy)
     finish(data_copy, plan)
     found = verify(data_copy, full=True)
-    assert any(patient in problem.what and problem.file == "the records" for problem in found)
-    assert any("differs from the plan in patient_key" in problem.what for problem in found)
+    assert any(
+        patient in problem.description and problem.file == "the records" for problem in found
+    )
+    assert any("differs from the plan in patient_key" in problem.description for problem in found)
 
 
 def test_other_dicom_files_are_no_repair(

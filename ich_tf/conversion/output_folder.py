@@ -1,0 +1,87 @@
+"""Output folder of a conversion: the plan and the shards that an earlier run left there."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from ich_tf.conversion.config import ConversionConfig
+from ich_tf.conversion.plan import Plan, PlannedShard, load_plan
+from ich_tf.conversion.write_shard import sources_sha256
+from ich_tf.errors import DataError, InputError
+from ich_tf.records import data_files, shards
+from ich_tf.records.splits import UNLABELLED
+from ich_tf.runtime import files
+
+_LOG = logging.getLogger(__name__)
+
+
+def stored_plan(out_dir: Path, config: ConversionConfig) -> Plan | None:
+    """Reads the plan of the conversion that the output folder holds.
+
+    Args:
+      out_dir: Output folder.
+      config: Config of the new conversion.
+
+    Returns:
+      The plan to continue from; None to plan anew.
+
+    Raises:
+      InputError: If the folder holds another conversion, or something else.
+    """
+    if not out_dir.is_dir() or not any(not files.is_temporary(path) for path in out_dir.iterdir()):
+        return None
+    if not (out_dir / data_files.PLAN).is_file():
+        raise InputError(
+            f"{out_dir}: is not empty and holds no conversion. Give an empty --out_dir."
+        )
+    if config.overwrite:
+        return None
+    try:
+        plan, _ = load_plan(out_dir)
+    except DataError as error:
+        _LOG.info("%s Planning anew; shards that fit are kept.", error)
+        return None
+    was_labelled = UNLABELLED not in plan.patients
+    changed = [
+        f"{name} was {plan.config.get(name)!r} and is now {value!r}"
+        for name, value in config.planned().items()
+        if plan.config.get(name) != value
+    ]
+    if was_labelled != bool(config.labels_csv):
+        changed.append(f"it was made {'with' if was_labelled else 'without'} labels")
+    if changed:
+        raise InputError(
+            f"{out_dir}: holds a conversion of another plan ({'; '.join(changed)}). Give another "
+            "--out_dir, or --overwrite to replace it."
+        )
+    return plan
+
+
+def unfinished_shards(out_dir: Path, plan: Plan, root: Path, *, rehash: bool) -> list[PlannedShard]:
+    """Shards of a plan that the output folder does not hold as a run of the plan leaves them.
+
+    Args:
+      out_dir: Output folder.
+      plan: Plan of the conversion.
+      root: Folder or archive of the DICOM files.
+      rehash: Whether the hash of each shard is compared, besides its size.
+    """
+    return [
+        shard
+        for shard in plan.shards
+        if not shards.is_committed(
+            out_dir / shard.name,
+            plan.shard_sha256[shard.name],
+            sources_sha256(shard, root),
+            rehash=rehash,
+        )
+    ]
+
+
+def remove_other_shards(out_dir: Path, plan: Plan) -> None:
+    """Removes the shards of an earlier plan that a plan does not have."""
+    names = {shard.name for shard in plan.shards}
+    for path in out_dir.glob("*-of-*.tfrecord*"):
+        if data_files.shard_of(path.name) not in names:
+            shards.remove_shard(out_dir / data_files.shard_of(path.name))
