@@ -1,6 +1,6 @@
-"""Where the head is: one box for all slices of a series, so that neighbours stay aligned.
+"""The box of the head, the same for all slices of a series, so that neighbours stay aligned.
 
-A scan's field of view holds a quarter to a half of air, table and headrest. Cut away, the same
+A quarter to a half of a scan's field of view is air, table and headrest. Without them, the same
 number of stored pixels shows the head in more detail.
 """
 
@@ -15,30 +15,30 @@ import numpy as np
 from ich_tf.dicom.header import Header
 from ich_tf.dicom.reasons import DicomError, Reason
 
-# Top, left, rows, columns; empty for the whole image.
+# Top, left, rows and columns in pixels; empty for the whole image.
 Box = tuple[int, ...]
 
 # The search runs on a grid of 2 mm. Fat begins near -120 HU, foam and pillows end near -400.
 _GRID_MM = 2.0
 _TISSUE_HU = -200.0
-# Thinner than this is headrest, table, tube or ear. Measured on a real series: the box of a slice
-# without it followed the headrest's arms.
+# Structures thinner than this are headrest, table, tube or ear. Measured on a real series: without
+# the limit, the box of a slice followed the headrest's arms.
 _THIN_MM = 20.0
 _MARGIN_MM = 6.0
 _LEAST_AREA_MM2 = 1000.0
-# A matrix of 4,096 pixels a metre apart asks for no grid of four million.
+# Bound for absurd spacings: 4,096 pixels a metre apart would make a grid of two million a side.
 _LARGEST_GRID = 1024
 
 
 def head_box(hu: np.ndarray, spacing_mm: tuple[float, float]) -> Box:
-    """The box of the largest thick piece of tissue in a slice, with a margin of 6 mm.
+    """Finds the largest thick piece of tissue in a slice.
 
     Args:
       hu: Hounsfield units, float32 [H, W].
-      spacing_mm: Between rows, between columns.
+      spacing_mm: Distance between rows, and between columns.
 
     Returns:
-      The box, within the image; empty where there is no such piece.
+      The box of the piece with a margin of 6 mm, within the image; empty if there is none.
     """
     size = hu.shape
     grid = [
@@ -50,7 +50,7 @@ def head_box(hu: np.ndarray, spacing_mm: tuple[float, float]) -> Box:
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (thin, thin))
     mask = cv2.morphologyEx((small > _TISSUE_HU).astype(np.uint8), cv2.MORPH_OPEN, disc)
     _, _, pieces, _ = cv2.connectedComponentsWithStats(mask)
-    pieces = pieces[1:]  # the first is what lies around
+    pieces = pieces[1:]  # the first is the background
     if not len(pieces) or pieces[:, cv2.CC_STAT_AREA].max() * _GRID_MM**2 < _LEAST_AREA_MM2:
         return ()
     left, top, columns, rows, _ = pieces[pieces[:, cv2.CC_STAT_AREA].argmax()].tolist()
@@ -64,29 +64,37 @@ def head_box(hu: np.ndarray, spacing_mm: tuple[float, float]) -> Box:
 
 
 def series_boxes(slices: Sequence[tuple[Header, Box]]) -> list[Box]:
-    """One box a series: the smallest around its slices' own.
+    """Unites the boxes of each series.
 
     Args:
-      slices: Headers and own boxes, of any number of series, in any order.
+      slices: Header and box of each slice, of any number of series, in any order.
 
     Returns:
-      The box of each, in their order. Slices of one series with another matrix share another.
+      For each slice, in the same order, the smallest box around those of its series. Slices of one
+      series that differ in rows or columns have different boxes.
     """
-    found: dict[tuple[str, str, str, int, int], list[Box]] = {}
+    members: dict[tuple[str, str, str, int, int], list[Box]] = {}
     keys = []
     for header, box in slices:
         ids = header.patient_id, header.study_id, header.series_id
         keys.append((*ids, header.rows, header.columns))
-        found.setdefault(keys[-1], []).append(box)
-    united = {key: _around(boxes) for key, boxes in found.items()}
+        members.setdefault(keys[-1], []).append(box)
+    united = {key: _around(boxes) for key, boxes in members.items()}
     return [united[key] for key in keys]
 
 
 def cut(hu: np.ndarray, box: Box) -> np.ndarray:
-    """The part of an image [H, W] that a box holds; an empty box holds it all.
+    """Cuts a box out of an image.
+
+    Args:
+      hu: Image [H, W].
+      box: Box within the image; empty for the whole image.
+
+    Returns:
+      A view of the image, [rows, columns] of the box.
 
     Raises:
-      DicomError: BAD_GEOMETRY, if the image is not the one that the box was made for.
+      DicomError: BAD_GEOMETRY, if the box exceeds the image, whose file has changed since.
     """
     if not box:
         return hu
@@ -94,16 +102,16 @@ def cut(hu: np.ndarray, box: Box) -> np.ndarray:
     if top + rows > hu.shape[0] or left + columns > hu.shape[1]:
         raise DicomError(
             Reason.BAD_GEOMETRY,
-            f"has {hu.shape[0]} x {hu.shape[1]} pixels; the crop that was planned reaches to "
+            f"has {hu.shape[0]} x {hu.shape[1]} pixels; the planned crop extends to "
             f"{top + rows} x {left + columns}. The file was changed meanwhile.",
         )
     return hu[top : top + rows, left : left + columns]
 
 
 def _around(boxes: Iterable[Box]) -> Box:
-    found = np.array([box for box in boxes if box])
-    if not len(found):
+    corners = np.array([box for box in boxes if box])
+    if not len(corners):
         return ()
-    first = found[:, :2].min(axis=0)
-    last = (found[:, :2] + found[:, 2:]).max(axis=0)
+    first = corners[:, :2].min(axis=0)
+    last = (corners[:, :2] + corners[:, 2:]).max(axis=0)
     return (*first.tolist(), *(last - first).tolist())

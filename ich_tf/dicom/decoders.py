@@ -1,10 +1,10 @@
-"""Compressed pixel data -> stored values: one decoder a transfer syntax, always the same one.
+"""Compressed pixel data -> stored values, with a single decoder for each transfer syntax.
 
-Decoders disagree silently on odd files, so none stands in for another, and `Decoded.decoder`
-says which one it was. imagecodecs (BSD) reads every JPEG in use, 12-bit JPEG among them, which
-neither gdcm nor pylibjpeg-openjpeg reads, and is the faster one; pydicom reads RLE.
-Size and samples are read off the codestream first, so that a few bytes cannot ask for gigabytes;
-the C code then runs in a process of its own (`isolation`).
+Decoders disagree silently on odd files, so none replaces another, and `DecodedFrame.decoder`
+names the one that was used. imagecodecs (BSD) reads every JPEG in use, including 12-bit JPEG, which
+neither gdcm nor pylibjpeg-openjpeg reads, and is faster than them; pydicom reads RLE.
+Size and samples are parsed from the codestream first, so that a few bytes cannot claim gigabytes;
+the C code then runs in a separate process (`decoder_process`).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ SYNTAXES = (*_IMAGECODECS, str(RLELossless))
 
 _PROCESS = DecoderProcess()
 
-# What pydicom raises on broken pixel data.
+# Exceptions that pydicom raises on broken pixel data.
 _DECODE_ERRORS = (
     AttributeError,
     EOFError,
@@ -54,19 +54,19 @@ _DECODE_ERRORS = (
     ValueError,
     struct.error,
 )
-# JPEG markers: start of frame, whatever the process (T.81 B.1.1.3), JPEG-LS's among them (T.87).
+# JPEG markers of the start of a frame, for every process (T.81 B.1.1.3) and JPEG-LS (T.87).
 _START_OF_FRAME = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 _WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD9)}
 _JPEG2000_START = b"\xff\x4f\xff\x51"  # SOC and SIZ
 
 
 @dataclass(frozen=True, eq=False)
-class Decoded:
+class DecodedFrame:
     """One decoded frame.
 
     Attributes:
-      pixels: Integers [rows, columns].
-      decoder: Who decoded it: library, version, codec.
+      pixels: Stored values, integers [rows, columns].
+      decoder: Library, version and codec.
     """
 
     pixels: np.ndarray
@@ -75,16 +75,16 @@ class Decoded:
 
 def decode(
     dataset: FileDataset, syntax: UID, rows: int, columns: int, frame: int, frames: int
-) -> Decoded:
+) -> DecodedFrame:
     """Decodes one frame of compressed pixel data.
 
     Args:
-      dataset: With PixelData, and for RLE with its image pixel module.
-      syntax: Its transfer syntax.
-      rows: That the header announces.
-      columns: Likewise.
-      frame: Which one, from 0.
-      frames: How many the header announces.
+      dataset: File with PixelData, and for RLE with the image pixel module.
+      syntax: Transfer syntax of the file.
+      rows: Number of rows declared in the header.
+      columns: Number of columns declared in the header.
+      frame: Number of the frame, from 0.
+      frames: Number of frames declared in the header.
 
     Raises:
       DicomError: NO_DECODER, DECODE_FAILED or DECODER_DIED.
@@ -108,9 +108,9 @@ def decode(
     if pixels.shape != (rows, columns):
         raise DicomError(
             Reason.DECODE_FAILED,
-            f"{syntax.name}: decoded to {pixels.shape}; the header says {(rows, columns)}.",
+            f"{syntax.name}: decoded to {pixels.shape}; the header declares {(rows, columns)}.",
         )
-    return Decoded(np.asarray(pixels), decoder)
+    return DecodedFrame(np.asarray(pixels), decoder)
 
 
 def can_decode(syntax: str) -> bool:
@@ -119,7 +119,7 @@ def can_decode(syntax: str) -> bool:
 
 
 def why_not(syntax: UID) -> str:
-    """Why `can_decode` says no."""
+    """The reason why `can_decode` is false for a transfer syntax, and what to do."""
     if syntax in _RETIRED:
         return f"{syntax.name} is retired, and no decoder is trusted with it."
     if syntax not in _IMAGECODECS:
@@ -128,12 +128,12 @@ def why_not(syntax: UID) -> str:
 
 
 def _check_size(stream: bytes, codec: str, rows: int, columns: int) -> None:
-    found = _jpeg2000_size(stream) if codec == "jpeg2k" else _jpeg_size(stream)
-    if found != (rows, columns, 1):
+    size = _jpeg2000_size(stream) if codec == "jpeg2k" else _jpeg_size(stream)
+    if size != (rows, columns, 1):
         raise DicomError(
             Reason.DECODE_FAILED,
-            f"its codestream holds {found[0]} x {found[1]} pixels of {found[2]} samples; the "
-            f"header says {rows} x {columns} of 1.",
+            f"its codestream has {size[0]} x {size[1]} pixels of {size[2]} samples; the header "
+            f"declares {rows} x {columns} of 1.",
         )
 
 

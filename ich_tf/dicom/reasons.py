@@ -1,4 +1,4 @@
-"""Why an input is left out, and what was mended: stable codes that files and users rely on."""
+"""Reasons why an input is left out, and repairs: stable codes that files and users rely on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ if TYPE_CHECKING:
 
 
 class _Code(str, enum.Enum):
-    """A stable code, and what it means in a few words."""
+    """A stable code.
+
+    Attributes:
+      meaning: Explanation of the code in a few words, for reports.
+    """
 
     meaning: str
 
@@ -25,25 +29,25 @@ class _Code(str, enum.Enum):
 
 
 class Reason(_Code):
-    """Why an input is not converted. The values are stable: quarantine files hold them."""
+    """Reason why an input is not converted. The values are stable: quarantine files hold them."""
 
     NOT_DICOM = "NOT_DICOM", "no DICOM file, or one whose header cannot be read"
     NOT_CT = "NOT_CT", "another modality"
     LOCALIZER = "LOCALIZER", "a scout, by its image type"
     NOT_AXIAL = "NOT_AXIAL", "a scout or a reformat, by its orientation"
     PHOTOMETRIC = "PHOTOMETRIC", "colour or palette"
-    MULTI_FRAME = "MULTI_FRAME", "more frames than one, and nothing says where each lies"
+    MULTI_FRAME = "MULTI_FRAME", "several frames without the position of each"
     BURNED_IN = "BURNED_IN", "text in the pixels, which may name the patient"
     BAD_HEADER = "BAD_HEADER", "a required tag is missing or cannot be read"
     BAD_GEOMETRY = "BAD_GEOMETRY", "position, orientation or spacing"
     BAD_RESCALE = "BAD_RESCALE", "slope or intercept"
     TOO_LARGE = "TOO_LARGE", "more rows or columns than a CT slice has"
     NO_PIXELS = "NO_PIXELS", "no pixel data"
-    TRUNCATED_PIXELS = "TRUNCATED_PIXELS", "fewer bytes than rows and columns ask for"
+    TRUNCATED_PIXELS = "TRUNCATED_PIXELS", "fewer bytes than rows and columns require"
     NO_DECODER = "NO_DECODER", "a compression that no installed decoder reads"
-    DECODE_FAILED = "DECODE_FAILED", "the decoder gave up"
-    DECODER_DIED = "DECODER_DIED", "it crashed, or took all time or memory; alone in a process"
-    HU_IMPLAUSIBLE = "HU_IMPLAUSIBLE", "all pixels alike, or values that no tissue has"
+    DECODE_FAILED = "DECODE_FAILED", "the decoder failed"
+    DECODER_DIED = "DECODER_DIED", "the decoder crashed, or exceeded its time or memory"
+    HU_IMPLAUSIBLE = "HU_IMPLAUSIBLE", "all pixels equal, or values that no tissue has"
     UNREADABLE = "UNREADABLE", "the operating system, or an archive, could not give the bytes"
     LABEL_MISSING = "LABEL_MISSING", "an image without labels"
     LABEL_CONFLICT = "LABEL_CONFLICT", "labels that are incomplete or contradict each other"
@@ -53,37 +57,42 @@ class Reason(_Code):
 
 
 class Repair(_Code):
-    """A known defect that was mended, by name. The values are stable: records hold them."""
+    """Known defect that was repaired. The values are stable: records hold them."""
 
     RSNA_12BIT = "rsna_12bit", "12-bit unsigned pixels that wrapped around, wrong intercept"
     PADDING = "padding", "padding brighter than air, which would shine, became air"
 
 
 class DicomError(InputError):
-    """A file that gives no slice.
+    """A file has no usable slice.
 
     Attributes:
-      reason: The stable reason code.
+      reason: Stable code of the reason.
+
+    Example:
+      >>> error = DicomError(Reason.NO_PIXELS, "PixelData is missing.")
+      >>> error.reason.value, error.reason.meaning
+      ('NO_PIXELS', 'no pixel data')
     """
 
     def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(message)
         self.reason = reason
 
-    def __reduce__(self) -> tuple[Any, ...]:  # so that it crosses processes whole
+    def __reduce__(self) -> tuple[Any, ...]:  # the reason would be lost between processes
         return type(self), (self.reason, str(self))
 
 
 @dataclass(frozen=True)
 class Rejection:
-    """A line of quarantine.jsonl.
+    """An input that is left out, as a line of quarantine.jsonl.
 
     Attributes:
-      path: The input's name within the source folder.
-      stage: `index`, `plan` or `execute`.
-      reason: A stable reason code.
-      message: What was found, and what was expected.
-      sha256: Of the file, where it was read whole.
+      path: Path of the input within the source folder.
+      stage: Stage of the conversion: `index`, `plan` or `execute`.
+      reason: Stable code, a value of `Reason`.
+      message: Description of the failure: the value found, and the value expected.
+      sha256: SHA-256 of the file, hexadecimal; empty if it was not read whole.
     """
 
     path: str

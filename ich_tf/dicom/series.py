@@ -1,7 +1,7 @@
-"""Slices -> series in the order of the body.
+"""Slices -> series, ordered from the feet to the head.
 
-Slices are ordered by the projection of their position on the series' normal: raw z can
-misorder a tilted series, RSNA's file names are random, and its instance numbers are gone.
+Slices are ordered by the projection of their position on the series' normal: raw z can misorder a
+tilted series, RSNA's file names are random, and its instance numbers were removed.
 """
 
 from __future__ import annotations
@@ -15,18 +15,25 @@ from ich_tf.dicom.header import Header
 
 
 class HasHeader(Protocol):
-    """Anything that carries a slice's header."""
+    """Any object with the header of a slice."""
 
     @property
     def header(self) -> Header:
-        """Where the slice is."""
+        """Header of the slice."""
 
 
 Item = TypeVar("Item", bound=HasHeader)
 
 
 def group_by_series(items: Iterable[Item]) -> dict[tuple[str, str, str], list[Item]]:
-    """Items by (patient, study, series), sorted by these; each list ordered as `order`."""
+    """Groups items by series.
+
+    Args:
+      items: Objects with a header, of any number of series, in any order.
+
+    Returns:
+      (patient, study, series) -> the items of the series in the order of `order`; sorted by key.
+    """
     groups: dict[tuple[str, str, str], list[Item]] = {}
     for item in items:
         header = item.header
@@ -35,7 +42,7 @@ def group_by_series(items: Iterable[Item]) -> dict[tuple[str, str, str], list[It
 
 
 def order(items: Sequence[Item]) -> list[Item]:
-    """The items of one series along its normal; equal positions by image id."""
+    """Sorts the items of one series along its normal; those at equal positions by image id."""
     normal = series_normal([item.header for item in items])
     return sorted(
         items, key=lambda item: (position_along(item.header, normal), item.header.image_id)
@@ -43,35 +50,43 @@ def order(items: Sequence[Item]) -> list[Item]:
 
 
 def series_normal(headers: Sequence[Header]) -> np.ndarray:
-    """The mean unit normal of a series' slices, float64 [3]."""
+    """Mean unit normal of a series' slices, float64 [3]."""
     mean = np.mean([header.normal for header in headers], axis=0)
     return np.asarray(mean / np.linalg.norm(mean))
 
 
 def position_along(header: Header, normal: np.ndarray) -> float:
-    """Where the slice lies along `normal`, mm.
+    """Position of a slice along `normal`, mm.
 
-    Rounded to 1 um, so that headers that differ in their last digit keep one order.
+    Rounded to 1 um, so that headers that differ in the last digit have a stable order.
     """
     return round(float(np.dot(header.position_mm, normal)), 3)
 
 
 def count_gaps(positions_mm: Sequence[float]) -> int:
-    """Steps that are half as long again as both their neighbours: where slices are missing.
+    """Number of steps that are more than 1.5 times both neighbouring steps: missing slices.
 
     A change of slice distance within a series, as from 4 to 7 mm, is no gap.
 
     Args:
-      positions_mm: Of a series' slices, ascending.
+      positions_mm: Positions of a series' slices along its normal, ascending.
+
+    Example:
+      >>> count_gaps([0, 5, 10, 20, 25]), count_gaps([0, 4, 8, 15, 22])
+      (1, 0)
     """
     steps = np.diff(np.asarray(positions_mm, np.float64))
     if len(steps) < 2:
         return 0
-    before, after = np.roll(steps, 1), np.roll(steps, -1)
-    before[0], after[-1] = steps[1], steps[-2]
-    return int(np.sum(steps > 1.5 * np.maximum(before, after)))
+    previous, following = np.roll(steps, 1), np.roll(steps, -1)
+    previous[0], following[-1] = steps[1], steps[-2]
+    return int(np.sum(steps > 1.5 * np.maximum(previous, following)))
 
 
 def count_duplicates(positions_mm: Sequence[float]) -> int:
-    """Slices that lie where the one before them lies, to a hundredth of a millimetre."""
+    """Number of slices at the position of the slice before, to a hundredth of a millimetre.
+
+    Args:
+      positions_mm: Positions of a series' slices along its normal, ascending.
+    """
     return int(np.sum(np.diff(np.asarray(positions_mm, np.float64)) < 0.01))

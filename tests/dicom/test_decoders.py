@@ -84,8 +84,8 @@ def test_a_codestream_of_another_size_is_not_decoded(
     syntax, encode = CODECS[name]
     stored = head()
     data = encapsulated(make_dicom(stored), encode(stored[:40]), syntax)
-    monkeypatch.setattr(decoders, "_PROCESS", None)  # whoever decoded would fail otherwise
-    with pytest.raises(DicomError, match="40 x 48 pixels of 1 samples; the header says 64 x 48"):
+    monkeypatch.setattr(decoders, "_PROCESS", None)  # decoding would raise an AttributeError
+    with pytest.raises(DicomError, match="40 x 48 pixels of 1 .*declares 64 x 48"):
         read_slice(data)
 
 
