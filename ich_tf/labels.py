@@ -1,8 +1,8 @@
 """The six classes of the RSNA 2019 challenge and its CSV files.
 
-A label table is a pandas DataFrame with one row an image: its index is the image id
-(`ID_xxxxxxxxx`), its columns are `CLASSES`. The CSVs are long: one row for each image and
-class, `ID_xxxxxxxxx_epidural,0`.
+A label table is a pandas DataFrame with one row an image, indexed by image id (`ID_xxxxxxxxx`),
+with the columns `CLASSES`. The CSV files are long: one row for each image and class, such as
+`ID_xxxxxxxxx_epidural,0`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import numpy as np
 from ich_tf.errors import InputError
 
 if TYPE_CHECKING:
-    # Imported where it is used: pandas takes 0.3 s to load, and ich_tf.metrics and --help
-    # want no more than the names of the classes.
+    # Imported on use: pandas takes 0.3 s to load, and ich_tf.metrics and --help need only the
+    # names of the classes.
     import pandas as pd
 
 __all__ = [
@@ -33,7 +33,7 @@ __all__ = [
     "write_long_csv",
 ]
 
-# In the order of the CSVs' rows.
+# Order of the rows of an image in the CSV files.
 CLASSES = (
     "epidural",
     "intraparenchymal",
@@ -44,7 +44,7 @@ CLASSES = (
 )
 SUBTYPES = CLASSES[:-1]
 ANY = CLASSES.index("any")
-# The challenge counts `any` twice.
+# The metric of the challenge counts `any` twice.
 WEIGHTS = (1.0, 1.0, 1.0, 1.0, 1.0, 2.0)
 
 HEADER = ("ID", "Label")
@@ -52,23 +52,23 @@ _CHUNK_ROWS = 24_000
 
 
 class LabelError(InputError):
-    """A label or submission CSV that cannot be read as six rows an image."""
+    """A label or submission CSV that is unreadable or has not six consistent rows an image."""
 
 
 def read_labels(path: str | Path) -> pd.DataFrame:
     """Reads a label CSV into a label table.
 
-    Exact duplicate rows, of which stage_2_train.csv has 24, are dropped by value.
+    Duplicate rows with equal values are dropped; stage_2_train.csv has 24.
 
     Args:
-      path: A CSV with the header `ID,Label` and six rows an image, in any order.
+      path: CSV file with the header `ID,Label` and six rows an image, in any order.
 
     Returns:
       A DataFrame, int64 [images, 6], indexed by image id in order of first appearance.
 
     Raises:
       LabelError: If the file cannot be read, its header differs, a label is not 0 or 1,
-        two rows for one id disagree, a class is missing, or `any` is 0 beside a subtype 1.
+        two rows of an id disagree, a class is missing, or `any` is 0 where a subtype is 1.
 
     Example:
       >>> import tempfile
@@ -83,13 +83,13 @@ def read_labels(path: str | Path) -> pd.DataFrame:
 
 
 def read_labels_and_conflicts(path: str | Path) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Reads a label CSV of which some images may have labels that cannot be true.
+    """Reads a label CSV in which some images may have incomplete or contradictory labels.
 
     Args:
-      path: As of `read_labels`.
+      path: CSV file, as for `read_labels`.
 
     Returns:
-      The label table of the sound images; and of the others image id -> what is wrong.
+      Label table of the images with valid labels, and a dict of the others: image id -> problem.
 
     Raises:
       LabelError: If the file cannot be read, its header differs, or a label is not 0 or 1.
@@ -109,10 +109,23 @@ def read_labels_and_conflicts(path: str | Path) -> tuple[pd.DataFrame, dict[str,
 
 
 def read_submission(path: str | Path) -> pd.DataFrame:
-    """Reads a submission CSV into a table of probabilities, float64 [images, 6].
+    """Reads a submission CSV into a table of probabilities.
+
+    Args:
+      path: CSV file with the header `ID,Label` and six rows an image, in any order.
+
+    Returns:
+      A DataFrame, float64 [images, 6], indexed by image id in order of first appearance.
 
     Raises:
-      LabelError: As `read_labels`; also for values that are NaN or outside [0, 1].
+      LabelError: As for `read_labels`; also if a value is NaN or outside [0, 1].
+
+    Example:
+      >>> import tempfile
+      >>> path = f"{tempfile.mkdtemp()}/submission.csv"
+      >>> write_long_csv(path, ["ID_a"], np.array([[0.1, 0, 0, 0, 0.5, 0.6]]))
+      >>> read_submission(path).loc["ID_a", "subdural"]
+      0.5
     """
     table, conflicts = _read_wide(
         path,
@@ -127,13 +140,16 @@ def read_submission(path: str | Path) -> pd.DataFrame:
 def write_long_csv(
     path: str | Path, ids: Sequence[str], values: np.ndarray, column: str = HEADER[1]
 ) -> None:
-    """Writes a table as `ID,Label`, six rows an image, in the challenge's order.
+    """Writes a table as a CSV file, six rows an image, in the order of the challenge.
 
     Args:
-      path: The file to write.
+      path: CSV file to write.
       ids: Image ids, n of them.
-      values: [n, 6] labels or probabilities, columns in the order of `CLASSES`.
-      column: The second column's name.
+      values: Labels or probabilities [n, 6], columns in the order of `CLASSES`.
+      column: Name of the second column.
+
+    Raises:
+      ValueError: If `values` has another shape.
     """
     import pandas as pd
 
@@ -148,7 +164,7 @@ def write_long_csv(
 
 
 def _read_chunks(path: str | Path) -> Iterator[pd.DataFrame]:
-    """The rows as strings, some at a time: as one table RSNA's take two gigabytes."""
+    """Yields rows as strings, in chunks: as one table the rows of RSNA's CSV take 2 GB."""
     import pandas as pd
 
     path = Path(path)
@@ -157,7 +173,7 @@ def _read_chunks(path: str | Path) -> Iterator[pd.DataFrame]:
             f"{path}: no such file. Expected a CSV with the header ID,Label and six rows an image."
         )
     try:
-        # utf-8-sig: spreadsheets write a byte order mark.
+        # utf-8-sig: spreadsheet programs write a byte order mark.
         with pd.read_csv(
             path, dtype=str, encoding="utf-8-sig", keep_default_na=False, chunksize=_CHUNK_ROWS
         ) as chunks:
@@ -165,7 +181,7 @@ def _read_chunks(path: str | Path) -> Iterator[pd.DataFrame]:
                 if tuple(chunk.columns) != HEADER:
                     raise LabelError(
                         f"{path}: the header is {','.join(map(str, chunk.columns))!r}; expected "
-                        f"{','.join(HEADER)!r}. Rename or drop columns so that just these two "
+                        f"{','.join(HEADER)!r}. Rename or drop columns so that only these two "
                         "remain."
                     )
                 if chunk.empty and not number:
@@ -181,76 +197,92 @@ def _read_chunks(path: str | Path) -> Iterator[pd.DataFrame]:
 
 def _refuse(conflicts: dict[str, str], path: str | Path) -> None:
     if conflicts:
-        image_id, what = next(iter(conflicts.items()))
+        image_id, problem = next(iter(conflicts.items()))
         raise LabelError(
             f"{path}: {len(conflicts)} images have rows that are incomplete or contradict each "
-            f"other, the first {image_id}: {what}. Correct those rows."
+            f"other, the first {image_id}: {problem}. Correct those rows."
         )
 
 
 def _read_wide(
-    path: str | Path, is_good: Callable[[np.ndarray], np.ndarray], wrong: str, advice: str
+    path: str | Path, is_valid: Callable[[np.ndarray], np.ndarray], complaint: str, advice: str
 ) -> tuple[pd.DataFrame, dict[str, str]]:
-    """A row an image, float64; and image id -> what is wrong, of images that give no whole row.
+    """Reads a long CSV into a table with a row an image.
 
     Args:
-      path: The CSV.
-      is_good: Which values may stand in it.
-      wrong: What the others are.
-      advice: What to do about them.
+      path: CSV file.
+      is_valid: Function that marks the valid ones among values, float64 [n] -> bool [n].
+      complaint: Predicate of an error about invalid values, such as `labels are neither 0 nor 1`.
+      advice: Sentence that ends this error: what to do.
+
+    Returns:
+      Table, float64 [images, 6], of the images with one value for each class; and a dict of the
+      other images: image id -> problem.
     """
     import pandas as pd
 
     numbers: dict[str, int] = {}
     pieces: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-    unknown, bad = _Faults(), _Faults()
+    unknown, invalid = _Faults(), _Faults()
     for chunk in _read_chunks(path):
         ids, texts = chunk["ID"], chunk["Label"]
         parts = ids.str.rsplit("_", n=1, expand=True).reindex(columns=[0, 1])
         columns = pd.Categorical(parts[1], categories=list(CLASSES)).codes
         values = _as_numbers(texts)
         unknown.add(ids[columns < 0])
-        bad.add((ids + " with " + texts)[~is_good(values)])
+        invalid.add((ids + " with " + texts)[~is_valid(values)])
         codes, images = pd.factorize(parts[0])
-        known = [numbers.setdefault(image, len(numbers)) for image in images]
-        pieces.append((np.asarray(known, np.int32)[codes], columns, values))
-    if bad.count:
-        raise LabelError(f"{path}: {bad.count} {wrong}, the first {bad.first!r}. {advice}")
+        rows = [numbers.setdefault(image, len(numbers)) for image in images]
+        pieces.append((np.asarray(rows, np.int32)[codes], columns, values))
+    if invalid.count:
+        raise LabelError(
+            f"{path}: {invalid.count} {complaint}, the first {invalid.first!r}. {advice}"
+        )
     if unknown.count:
         raise LabelError(
             f"{path}: {unknown.count} ids do not end in a class, the first {unknown.first!r}. "
             f"Expected <image>_<class> with one of {', '.join(CLASSES)}."
         )
-    # An image's rows may repeat, if they agree: stage_2_train.csv has some twice.
+    # Rows may repeat if they agree: stage_2_train.csv has 24 duplicates.
     lowest = np.full((len(numbers), len(CLASSES)), np.inf)
     highest = -lowest
-    for rows, columns, values in pieces:
-        np.minimum.at(lowest, (rows, columns), values)
-        np.maximum.at(highest, (rows, columns), values)
+    for image_rows, columns, values in pieces:
+        np.minimum.at(lowest, (image_rows, columns), values)
+        np.maximum.at(highest, (image_rows, columns), values)
     names = np.array(list(numbers), dtype=object)
     conflicts: dict[str, str] = {}
     for i, j in np.argwhere(lowest != highest):
-        # Where there is no row, infinities are left.
-        what = "its rows for {} disagree" if np.isfinite(lowest[i, j]) else "it has no row for {}"
-        conflicts.setdefault(names[i], what.format(CLASSES[j]))
-    good = np.all(lowest == highest, axis=1)
-    index = pd.Index(names[good], name="image_id")
-    return pd.DataFrame(lowest[good], index=index, columns=list(CLASSES)), conflicts
+        # A class without a row keeps its infinities.
+        problem = (
+            "its rows for {} disagree" if np.isfinite(lowest[i, j]) else "it has no row for {}"
+        )
+        conflicts.setdefault(names[i], problem.format(CLASSES[j]))
+    is_whole = np.all(lowest == highest, axis=1)
+    index = pd.Index(names[is_whole], name="image_id")
+    return pd.DataFrame(lowest[is_whole], index=index, columns=list(CLASSES)), conflicts
 
 
 class _Faults:
+    """Faulty rows of a file.
+
+    Attributes:
+      count: Number of faulty rows.
+      first: Text of the first one; empty if there is none.
+    """
+
     def __init__(self) -> None:
         self.count = 0
         self.first = ""
 
-    def add(self, found: pd.Series) -> None:
-        if len(found) and not self.count:
-            self.first = found.iloc[0]
-        self.count += len(found)
+    def add(self, rows: pd.Series) -> None:
+        """Counts faulty rows, given as text."""
+        if len(rows) and not self.count:
+            self.first = rows.iloc[0]
+        self.count += len(rows)
 
 
 def _as_numbers(texts: pd.Series) -> np.ndarray:
-    """Float64, NaN for what is no number. Python reads every digit; pandas may lose the last."""
+    """Texts as float64, NaN for no number, parsed by Python: pandas may lose the last digit."""
     try:
         return np.asarray(texts.to_numpy(dtype=object).astype(np.float64))
     except ValueError:

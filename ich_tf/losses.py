@@ -1,4 +1,4 @@
-"""The weighted multi-label log loss on logits, as training minimizes it."""
+"""The weighted multi-label log loss on logits, which training minimizes."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ __all__ = [
 
 
 def weighted_binary_crossentropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """sum_c w_c * crossentropy_c / sum_c w_c for each example, with w = `labels.WEIGHTS`.
+    """Weighted mean over the classes of the binary cross-entropy of each example.
 
-    Works on logits: it and its gradient stay finite and exact where a probability in
-    float32 would round to 0 or 1. `metrics.weighted_log_loss` is its mean over examples,
-    but for that metric's clip.
+    The loss of an example is sum_c w_c * crossentropy_c / sum_c w_c, with w = `labels.WEIGHTS`.
+    On logits, loss and gradient are finite and exact even where a float32 probability rounds to
+    0 or 1. `metrics.weighted_log_loss` is the mean over examples, apart from its clipping.
 
     Args:
-      labels: [n, 6] in [0, 1], columns in the order of `labels.CLASSES`.
-      logits: [n, 6], any float type.
+      labels: Labels in [0, 1], [n, 6], columns in the order of `labels.CLASSES`.
+      logits: Logits [n, 6], any float dtype.
 
     Returns:
-      float32 [n], in nats. Not reduced: the caller knows the global batch and the mask.
+      Loss of each example in nats, float32 [n]. It is not reduced, since the caller knows the
+      global batch size and the mask.
 
     Example:
       >>> loss = weighted_binary_crossentropy([[0, 1, 0, 0, 0, 1]], [[0.0] * 6])
@@ -41,15 +42,21 @@ def weighted_binary_crossentropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Ten
 
 
 def series_loss(labels: tf.Tensor, logits: tf.Tensor, *, label_smoothing: float = 0.0) -> tf.Tensor:
-    """`training_loss` summed over the rows of series, each row with its weight.
+    """Weighted sum of `training_loss` over the rows of each series.
 
     Args:
-      labels: [n, r, 7], of each row the labels and, last, its weight; 0 for empty slots.
-      logits: [n, r, 6].
-      label_smoothing: As of `training_loss`.
+      labels: Labels of each row in [0, 1] and, as last column, the weight of the row, [n, r, 7].
+        Rows that pad a series have weight 0.
+      logits: Logits [n, r, 6].
+      label_smoothing: Label smoothing in [0, 1), as in `training_loss`.
 
     Returns:
-      float32 [n].
+      Loss of each series in nats, float32 [n].
+
+    Example:
+      >>> labels = tf.constant([[[0, 0, 0, 0, 0, 0, 0.5], [0, 0, 0, 0, 0, 0, 0]]])
+      >>> round(float(series_loss(labels, [[[0.0] * 6] * 2])[0]), 4)
+      0.3466
     """
     rows, weights = labels[..., :-1], tf.cast(labels[..., -1], tf.float32)
     shape = tf.shape(weights)
@@ -68,16 +75,22 @@ def training_loss(
     label_smoothing: float = 0.0,
     negative_weight: float = 1.0,
 ) -> tf.Tensor:
-    """`weighted_binary_crossentropy` as a run may change it.
+    """`weighted_binary_crossentropy` with label smoothing and a weight for negative examples.
 
     Args:
-      labels: As there; mixtures of labels are welcome.
-      logits: As there.
-      label_smoothing: s; a label y counts as y * (1 - s) + s / 2.
-      negative_weight: Of an example without a bleed; one with a bleed has the weight 1.
+      labels: Labels in [0, 1], [n, 6]; mixup gives values between 0 and 1.
+      logits: Logits [n, 6], any float dtype.
+      label_smoothing: Smoothing s in [0, 1): a label y becomes y * (1 - s) + s / 2.
+      negative_weight: Weight in (0, 1] of an example without hemorrhage; an example with
+        hemorrhage has weight 1.
 
     Returns:
-      float32 [n].
+      Loss of each example in nats, float32 [n].
+
+    Example:
+      >>> loss = training_loss([[0] * 6], [[0.0] * 6], negative_weight=0.5)
+      >>> round(float(loss[0]), 4)
+      0.3466
     """
     labels = tf.cast(labels, tf.float32)
     smooth = labels * (1 - label_smoothing) + label_smoothing / 2
