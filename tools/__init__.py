@@ -1,1 +1,1 @@
-"""Commands that prepare and check data."""
+"""Commands of a checkout: comparisons, pictures, benchmarks, and those of ich_tf by name."""

@@ -1,4 +1,4 @@
-"""The command `ich_tf.check_submission`, by its name in a checkout."""
+"""The command `ich_tf.check_submission` under the name that it has in a checkout."""
 
 from ich_tf import check_submission
 from ich_tf.runtime import command

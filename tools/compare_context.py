@@ -1,11 +1,14 @@
-r"""What a slice's neighbours are worth: 1 or 3 slices at once, smoothing, a model over the series.
+"""Compares models by how many slices of a series they see, on synthetic patients.
 
-    python -m tools.compare_context --seeds=0,1,2
+  python -m tools.compare_context --seeds=0,1,2
 
-Trains slice models on all folds of phantoms whose bleeds lie near the noise, extracts features out
-of fold, trains a series model, and tables the loss on held-out synthetic patients. A column has one
-seed; what averages the folds' networks stands beside what does so, too. It says nothing about real
-CT. Run again, it goes on where it stopped.
+Trains slice models with 1 and with 3 slices at once on phantoms whose hemorrhages are near the
+noise, extracts their features out of fold, trains a model over the series, and writes a table of
+the losses on held-out patients: a column a seed, a row a model. Averages over the folds' networks
+are compared with each other, single networks with each other. The results say nothing about real
+CT. The same command continues an interrupted comparison.
+
+Exit codes: 0 done; 1 a step failed; 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -17,10 +20,15 @@ from absl import flags
 from ich_tf.runtime import command
 from tools.steps import make_records, run_step
 
-_SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Of the trainings.")
-_OUT_DIR = flags.DEFINE_string("out_dir", "runs/context", "Folder of phantoms, records and runs.")
-_TRAIN_FLAGS = flags.DEFINE_list("train_flags", [], "More flags of ich_tf.train, for slice models.")
-_SERIES_FLAGS = flags.DEFINE_list("series_flags", [], "More flags of ich_tf.train, for the series.")
+command.add_headings({"seeds": "Comparison", "train_flags": "Training"})
+_SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds of the trainings, one column each.")
+_OUT_DIR = flags.DEFINE_string(
+    "out_dir", "runs/context", "Folder for phantoms, records, runs and the table."
+)
+_TRAIN_FLAGS = flags.DEFINE_list("train_flags", [], "More flags of ich_tf.train for slice models.")
+_SERIES_FLAGS = flags.DEFINE_list(
+    "series_flags", [], "More flags of ich_tf.train for models over series."
+)
 
 _ROWS = (
     "one slice, one network",
@@ -34,7 +42,7 @@ _ROWS = (
 
 
 def main() -> None:
-    """Data, runs, table."""
+    """Makes the records, trains and evaluates for each seed, and writes the table."""
     from ich_tf.runtime.files import write_text
 
     out_dir = Path(_OUT_DIR.value)
@@ -47,22 +55,22 @@ def main() -> None:
     columns = []
     for seed in _SEEDS.value:
         columns.append(_losses(records, out_dir / f"seed-{seed}", seed))
-        done = _SEEDS.value[: len(columns)]
+        seeds = _SEEDS.value[: len(columns)]
         lines = [
-            "| weighted log loss | " + " | ".join(f"seed {one}" for one in done) + " | mean |",
+            "| weighted log loss | " + " | ".join(f"seed {name}" for name in seeds) + " | mean |",
             "| --- |" + " ---: |" * (len(columns) + 1),
         ]
         for number, row in enumerate(_ROWS):
             values = [column[number] for column in columns]
             cells = [*values, sum(values) / len(values)]
-            lines.append(f"| {row} | " + " | ".join(f"{one:.4f}" for one in cells) + " |")
-        # All so far: the rest may take an hour.
+            lines.append(f"| {row} | " + " | ".join(f"{loss:.4f}" for loss in cells) + " |")
+        # The table so far: the next seed may take an hour.
         print("\n".join(lines), flush=True)
         write_text(out_dir / "context.md", "\n".join(lines) + "\n")
 
 
 def _losses(records: Path, folder: Path, seed: str) -> list[float]:
-    """The held-out losses of one seed, in the order of `_ROWS`."""
+    """Losses on held-out patients of one seed, in the order of `_ROWS`."""
     data = f"--data_dir={records}"
     recipe = ("--flagfile=configs/demo.flags", data, f"--seed={seed}", *_TRAIN_FLAGS.value)
     folds, wide, features = folder / "folds", folder / "neighbours", folder / "features"
@@ -84,7 +92,7 @@ def _losses(records: Path, folder: Path, seed: str) -> list[float]:
         _evaluate(records, wide, "plain"),
         _evaluate(records, folds, "plain"),
     ]
-    # By the width that is best for it; then by what is best of all.
+    # Smoothing alone, with its best width; then the best smoothing and calibration.
     for name, method in (("smoothed", "none"), ("calibrated", "auto")):
         run_step("ich_tf.calibrate", data, f"--work_dir={folds}", f"--method={method}")
         losses.append(_evaluate(records, folds, name))
@@ -93,7 +101,7 @@ def _losses(records: Path, folder: Path, seed: str) -> list[float]:
 
 
 def _evaluate(records: Path, work_dir: Path, name: str) -> float:
-    """The loss of a work dir as it stands; `plain` leaves its calibration aside."""
+    """Evaluates a work dir, with its calibration unless `name` is `plain`; returns the loss."""
     from ich_tf.runtime.files import read_json
 
     out_dir = work_dir / "evaluation" / name

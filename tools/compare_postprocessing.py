@@ -1,10 +1,13 @@
-r"""Trains the demo's recipe on more phantoms, and tables what each step after the logits is worth.
+"""Compares steps of postprocessing on synthetic patients: mirroring, smoothing, calibration.
 
-    python -m tools.compare_postprocessing
+  python -m tools.compare_postprocessing
 
-Every step is fitted on the validation fold and measured on held-out synthetic patients: mirror
-images, smoothing along the series, calibration; and heat maps against the phantoms' masks. It says
-that the machinery works, and nothing about real CT. Run again, it goes on where it stopped.
+Trains the recipe of the demo on more phantoms, fits every step on the validation fold, and writes
+tables of the losses on held-out patients, and of heat maps against the phantoms' masks. The results
+show that the code works, and say nothing about real CT. The same command continues an interrupted
+comparison.
+
+Exit codes: 0 done; 1 a step failed; 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -17,13 +20,16 @@ from absl import flags
 from ich_tf.runtime import command
 from tools.steps import make_records, run_step
 
+command.add_headings({"out_dir": "Comparison"})
 _OUT_DIR = flags.DEFINE_string(
-    "out_dir", "runs/postprocessing", "Folder of phantoms, records, run and table."
+    "out_dir", "runs/postprocessing", "Folder for phantoms, records, the run and the tables."
 )
-_NUM_PATIENTS = flags.DEFINE_integer("num_patients", 200, "Synthetic patients.", lower_bound=20)
+_NUM_PATIENTS = flags.DEFINE_integer(
+    "num_patients", 200, "Number of synthetic patients.", lower_bound=20
+)
 _TRAIN_FLAGS = flags.DEFINE_list("train_flags", [], "More flags of ich_tf.train.")
 
-# (mm, method); -1 mm: the width that validation patients choose, for that method.
+# (smoothing in mm, calibration method); -1 mm: the best width on validation patients.
 _STEPS = (
     (0.0, "none"), (0.0, "temperature"), (0.0, "platt"), (0.0, "isotonic"),
     (-1.0, "none"), (-1.0, "temperature"), (-1.0, "platt"), (-1.0, "isotonic"), (-1.0, "auto"),
@@ -39,7 +45,7 @@ _METHODS = {
 
 
 def main() -> None:
-    """Data, run, tables."""
+    """Makes the records, trains one run, and writes the tables."""
     from ich_tf.records.manifest import Manifest
     from ich_tf.runtime.files import write_text
 
@@ -65,6 +71,7 @@ def main() -> None:
 
 
 def _tables(manifest: Any, work_dir: Path, masks_dir: Path) -> str:
+    """Tables of postprocessing steps and of heat maps, as Markdown."""
     from ich_tf.evaluation.heat_maps import measure_heat_maps
     from ich_tf.evaluation.masks import Masks
     from ich_tf.inference.calibration import fit_postprocessing
@@ -100,28 +107,29 @@ def _tables(manifest: Any, work_dir: Path, masks_dir: Path) -> str:
         "| heat maps of any | pointing game | IoU at the best threshold | slices |",
         "| --- | ---: | ---: | ---: |",
     ]
-    found = measure_heat_maps(Predictor(members), manifest, "test", held_out, Masks(masks_dir))
+    scores = measure_heat_maps(Predictor(members), manifest, "test", held_out, Masks(masks_dir))
     lines += [
-        f"| {one.method.replace('_', ' ')} | {one.pointing:.2f} | {one.iou:.2f} | "
-        f"{one.num_slices} |"
-        for one in found
-        if one.name == "any"
+        f"| {score.method.replace('_', ' ')} | {score.pointing:.2f} | {score.iou:.2f} | "
+        f"{score.num_slices} |"
+        for score in scores
+        if score.name == "any"
     ]
     return "\n".join(lines)
 
 
 def _scores(held_out: Any, fitted: Any) -> str:
+    """Two cells of the table: weighted log loss, and calibration error as mean of the classes."""
     import numpy as np
 
     from ich_tf.metrics import expected_calibration_error, weighted_log_loss
 
     labels = held_out.labels
-    found = fitted.probabilities(held_out.logits, held_out.z_mm, held_out.series_key)
+    probabilities = fitted.probabilities(held_out.logits, held_out.z_mm, held_out.series_key)
     errors = [
-        float(expected_calibration_error(truth, prob))
-        for truth, prob in zip(labels.T, found.T, strict=True)
+        float(expected_calibration_error(*of_class))
+        for of_class in zip(labels.T, probabilities.T, strict=True)
     ]
-    return f"{weighted_log_loss(labels, found):.4f} | {np.mean(errors):.4f}"
+    return f"{weighted_log_loss(labels, probabilities):.4f} | {np.mean(errors):.4f}"
 
 
 if __name__ == "__main__":

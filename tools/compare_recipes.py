@@ -1,11 +1,13 @@
-r"""Trains recipes of configs/ on the same phantoms, at a size that a small machine can train.
+"""Compares training recipes of configs/ on synthetic patients, at a size for small machines.
 
-    python -m tools.compare_recipes --recipes=resnet50,resnet50_strong --seeds=0,1
+  python -m tools.compare_recipes --recipes=resnet50,resnet50_strong --seeds=0,1
 
-Each recipe keeps its own flags but for --weights, --image_size, --batch_size, --epochs and
---bn_momentum, which are the same for all, so that all see the same number of slices. The loss is
-that of held-out synthetic patients: it ranks recipes on phantoms, and says nothing about real CT.
-Run again, it goes on where it stopped.
+Every recipe keeps its flags except --weights, --image_size, --batch_size, --epochs and
+--bn_momentum, which are equal for all, so that all see the same number of slices. The table holds
+the losses on held-out patients. It ranks recipes on phantoms, and says nothing about real CT. The
+same command continues an interrupted comparison.
+
+Exit codes: 0 done; 1 a step failed; 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -17,22 +19,29 @@ from absl import flags
 from ich_tf.runtime import command
 from tools.steps import make_records, run_step
 
+command.add_headings({"recipes": "Comparison", "image_size": "Training"})
 _RECIPES = flags.DEFINE_list(
     "recipes",
     ["resnet50", "resnet50_strong", "efficientnet_b4", "efficientnet_b4_strong"],
-    "Names of files in configs/, without .flags.",
+    "Recipes to compare: names of files in configs/ without .flags.",
 )
-_SEEDS = flags.DEFINE_list("seeds", ["0", "1"], "A run for each, of each recipe.")
-_OUT_DIR = flags.DEFINE_string("out_dir", "runs/recipes", "Folder of phantoms, records and runs.")
-_NUM_PATIENTS = flags.DEFINE_integer("num_patients", 150, "Synthetic patients.", lower_bound=10)
-_IMAGE_SIZE = flags.DEFINE_integer("image_size", 96, "Input of the networks, px.", lower_bound=32)
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Slices a step.", lower_bound=1)
+_SEEDS = flags.DEFINE_list("seeds", ["0", "1"], "Seeds; each recipe is trained once with each.")
+_OUT_DIR = flags.DEFINE_string(
+    "out_dir", "runs/recipes", "Folder for phantoms, records, runs and the table."
+)
+_NUM_PATIENTS = flags.DEFINE_integer(
+    "num_patients", 150, "Number of synthetic patients.", lower_bound=10
+)
+_IMAGE_SIZE = flags.DEFINE_integer(
+    "image_size", 96, "Height and width of the network's input, px.", lower_bound=32
+)
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Slices of an optimizer step.", lower_bound=1)
 _EPOCHS = flags.DEFINE_integer("epochs", 6, "Passes over the training folds.", lower_bound=1)
-_TRAIN_FLAGS = flags.DEFINE_list("train_flags", [], "More flags of ich_tf.train, for all.")
+_TRAIN_FLAGS = flags.DEFINE_list("train_flags", [], "More flags of ich_tf.train for all recipes.")
 
 
 def main() -> None:
-    """Data, runs, table."""
+    """Makes the records, trains and evaluates every recipe, and writes the table."""
     from ich_tf.runtime.files import read_json, write_text
 
     out_dir = Path(_OUT_DIR.value)
@@ -54,7 +63,7 @@ def main() -> None:
             scores = read_json(work_dir / "evaluation" / "test" / "metrics.json")
             losses.append(f"{scores['loss']:.4f}")
         lines.append(f"| {recipe} | {' | '.join(losses)} | {scores['constant_loss']:.4f} |")
-        # All so far: the rest may take an hour.
+        # The table so far: the next recipe may take an hour.
         print("\n".join(lines), flush=True)
     write_text(out_dir / "recipes.md", "\n".join(lines) + "\n")
 
@@ -70,7 +79,7 @@ def _train(recipe: str, seed: str, records: Path, work_dir: Path) -> None:
         f"--image_size={_IMAGE_SIZE.value}",
         f"--batch_size={_BATCH_SIZE.value}",
         f"--epochs={_EPOCHS.value}",
-        # Few steps: the moving statistics must follow sooner than 0.99 lets them.
+        # With so few steps the moving statistics must adapt faster than with 0.99.
         "--bn_momentum=0.9",
         *_TRAIN_FLAGS.value,
     )

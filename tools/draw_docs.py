@@ -1,6 +1,8 @@
-"""Draws the pictures of docs/ from phantoms.
+"""Draws docs/augmentation.png: slices of phantoms under each augmentation.
 
-python -m tools.draw_docs
+  python -m tools.draw_docs
+
+Exit codes: 0 done; 1 failed; 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -13,7 +15,8 @@ from absl import flags
 
 from ich_tf.runtime import command
 
-_OUT_DIR = flags.DEFINE_string("out_dir", "docs", "Where the pictures go.")
+command.add_headings({"out_dir": "Output"})
+_OUT_DIR = flags.DEFINE_string("out_dir", "docs", "Folder to write the picture into.")
 _SLICES = 3
 _AUGMENTATIONS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("as stored", {}),
@@ -28,7 +31,7 @@ _AUGMENTATIONS: tuple[tuple[str, dict[str, Any]], ...] = (
 
 
 def main() -> None:
-    """Phantoms -> slices -> augmented slices -> PNG."""
+    """Augments slices of phantoms and draws them into one PNG file."""
     import numpy as np
     import tensorflow as tf
 
@@ -55,7 +58,7 @@ def main() -> None:
 
 
 def _bleeding_slices() -> Any:
-    """Stored Hounsfield units of the first slices with a bleed, each of another series."""
+    """Stored Hounsfield units of some slices with hemorrhage, each of another series."""
     import numpy as np
 
     from ich_tf.conversion.config import ConversionConfig
@@ -80,16 +83,16 @@ def _bleeding_slices() -> Any:
             )
         )
         manifest = Manifest.load(records)
-        found: dict[bytes, Any] = {}
+        slices: dict[bytes, Any] = {}
         for batch in eval_batches(
             manifest.shards, manifest.image_shape, batch_size=16, encoding="hu16"
         ):
             bleeds = np.flatnonzero(batch["labels"].numpy()[:, ANY])
             for i in bleeds:
-                # The last of each series is near the vertex: the middle one shows most.
-                found.setdefault(batch["series_key"].numpy()[i], []).append(batch["image"][i])
-    series = sorted(found.values(), key=len, reverse=True)[:_SLICES]
-    return np.stack([slices[len(slices) // 2] for slices in series])
+                slices.setdefault(batch["series_key"].numpy()[i], []).append(batch["image"][i])
+    longest = sorted(slices.values(), key=len, reverse=True)[:_SLICES]
+    # The middle one of a series shows most: the last one is near the vertex.
+    return np.stack([series[len(series) // 2] for series in longest])
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
-"""Draws docs/page.jpg and docs/report.jpg: the page and the report as a browser shows them.
+"""Draws docs/page.jpg and docs/report.jpg: the web page and the report in a browser.
 
-python -m tools.draw_page
+  python -m tools.draw_page
 
-Needs a finished demo (make demo), samples (ich_tf.make_samples) and Chromium.
+Needs the results of `make demo`, samples (ich_tf.make_samples) and Chromium.
+
+Exit codes: 0 done; 1 Chromium or the results are missing; 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -16,19 +18,22 @@ from absl import flags
 
 from ich_tf.runtime import command
 
-_WORK_DIR = flags.DEFINE_string("work_dir", "runs/resnet50", "Folder of a model.")
+command.add_headings({"work_dir": "Input", "out_dir": "Output"})
+_WORK_DIR = flags.DEFINE_string("work_dir", "runs/resnet50", "Folder of the trained model.")
 _REPORT = flags.DEFINE_string(
-    "report", "runs/resnet50/evaluation/test/report.html", "What ich_tf.evaluate wrote."
+    "report", "runs/resnet50/evaluation/test/report.html", "Report that ich_tf.evaluate wrote."
 )
-_SAMPLES = flags.DEFINE_string("samples_dir", "data/samples", "Folder of samples.")
-_SAMPLE = flags.DEFINE_string("sample", "subdural", "The sample to show, named by its class.")
-_OUT_DIR = flags.DEFINE_string("out_dir", "docs", "Where the pictures go.")
+_SAMPLES = flags.DEFINE_string(
+    "samples_dir", "data/samples", "Folder that ich_tf.make_samples wrote."
+)
+_SAMPLE = flags.DEFINE_string("sample", "subdural", "Sample to show, the name of its class.")
+_OUT_DIR = flags.DEFINE_string("out_dir", "docs", "Folder to write the pictures into.")
 _WIDTH, _HEIGHT = 1440, 900
 _QUALITY = 80
 
 
 def main() -> None:
-    """A server, a browser, two pictures."""
+    """Starts a server and a browser, and saves two screenshots."""
     from playwright.sync_api import sync_playwright
 
     from ich_tf.errors import InputError
@@ -37,7 +42,7 @@ def main() -> None:
     browser_path = shutil.which("chromium") or shutil.which("chromium-browser")
     report = Path(_REPORT.value).resolve()
     if browser_path is None:
-        raise InputError("Chromium is not installed; it draws the pictures. Install it.")
+        raise InputError("Chromium is not installed. Install it: it takes the screenshots.")
     if not report.is_file():
         raise InputError(f"{report}: no such file. Run make demo first.")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
@@ -58,12 +63,12 @@ def main() -> None:
 
 
 def _show_most_suspicious(page: Any) -> None:
-    """The slice with the greatest probability, under its heat map."""
+    """Shows the slice with the highest probability, with its heat map."""
     page.locator(f"#summary tr[data-class={_SAMPLE.value}] button").click()
     page.locator("#heat-toggle").click()
     drawn = page.locator("#note-heat").filter(has_not_text="computing")
     drawn.wait_for(state="visible", timeout=120_000)
-    page.locator(".findings").evaluate("one => one.scrollTo(0, 0)")
+    page.locator(".findings").evaluate("element => element.scrollTo(0, 0)")
 
 
 def _save(page: Any, name: str) -> None:

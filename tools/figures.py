@@ -1,4 +1,4 @@
-"""Pictures: grids of slices, and a contact sheet of slices with their predictions."""
+"""Figures: a grid of slices, and a contact sheet of slices with their predictions."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ import numpy as np
 
 from ich_tf.labels import ANY, CLASSES, SUBTYPES
 
-matplotlib.use("Agg")  # no screen needed
-
+matplotlib.use("Agg")  # works without a display
 
 _DPI = 110
 _DARK = "#101418"
@@ -35,8 +34,8 @@ class Example:
 
     Attributes:
       image: Grey values of one window, uint8 [h, w].
-      labels: 0 or 1, [6].
-      probabilities: [6].
+      labels: Labels, 0 or 1, [6], in the order of `labels.CLASSES`.
+      probabilities: Predicted probabilities [6].
     """
 
     image: np.ndarray
@@ -47,12 +46,13 @@ class Example:
 def picture_grid(
     path: str | Path, columns: Sequence[Sequence[np.ndarray]], titles: Sequence[str]
 ) -> None:
-    """Draws pictures in columns, each under its title, into a PNG.
+    """Draws images in columns with titles into a PNG file.
 
     Args:
-      path: The file to write.
-      columns: Grey values, uint8 [h, w], from top to bottom; as many in each column.
-      titles: Of the columns.
+      path: PNG file to write.
+      columns: Images of each column from top to bottom, uint8 [h, w]; all columns have the same
+        number of images.
+      titles: Title of each column.
     """
     rows = len(columns[0])
     figure, axes = plt.subplots(
@@ -73,16 +73,15 @@ def picture_grid(
 
 
 def contact_sheet(path: str | Path, examples: Sequence[Example], columns: int = 6) -> None:
-    """Draws slices with their labels and predictions into a PNG.
+    """Draws slices with their labels and predictions into a PNG file.
 
-    Above each slice stands what it shows, below it the probability of `any` and of the
-    likeliest subtype: green where the prediction of `any` at 0.5 is right, red where it is
-    wrong.
+    Above each slice are its labels, below it the probabilities of `any` and of the most probable
+    subtype: green where `any` at a threshold of 0.5 is right, red where it is wrong.
 
     Args:
-      path: The file to write.
-      examples: In order.
-      columns: Slices a row.
+      path: PNG file to write.
+      examples: Slices, row by row.
+      columns: Slices in a row.
     """
     rows = -(-len(examples) // columns)
     figure, axes = plt.subplots(
@@ -92,16 +91,16 @@ def contact_sheet(path: str | Path, examples: Sequence[Example], columns: int = 
         axis.axis("off")
     for axis, example in zip(axes.flat, examples, strict=False):
         axis.imshow(example.image, cmap="gray", vmin=0, vmax=255)
-        shown = [_SHORT[name] for i, name in enumerate(SUBTYPES) if example.labels[i]]
-        axis.set_title(" ".join(shown) or "no bleed", color=_LIGHT, fontsize=9)
-        likeliest = int(np.argmax(example.probabilities[:ANY]))
-        right = bool(example.probabilities[ANY] >= 0.5) == bool(example.labels[ANY])
+        present = [_SHORT[name] for i, name in enumerate(SUBTYPES) if example.labels[i]]
+        axis.set_title(" ".join(present) or "no bleed", color=_LIGHT, fontsize=9)
+        most_probable = int(np.argmax(example.probabilities[:ANY]))
+        is_right = bool(example.probabilities[ANY] >= 0.5) == bool(example.labels[ANY])
         axis.text(
             0.5,
             -0.03,
             f"any {example.probabilities[ANY]:.2f}   "
-            f"{_SHORT[CLASSES[likeliest]]} {example.probabilities[likeliest]:.2f}",
-            color=_RIGHT if right else _WRONG,
+            f"{_SHORT[CLASSES[most_probable]]} {example.probabilities[most_probable]:.2f}",
+            color=_RIGHT if is_right else _WRONG,
             fontsize=9,
             ha="center",
             va="top",

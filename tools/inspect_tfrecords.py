@@ -1,4 +1,4 @@
-"""The command `ich_tf.inspect_tfrecords`, by its name in a checkout."""
+"""The command `ich_tf.inspect_tfrecords` under the name that it has in a checkout."""
 
 from ich_tf import inspect_tfrecords
 from ich_tf.runtime import command

@@ -1,4 +1,4 @@
-"""The command `ich_tf.make_samples`, by its name in a checkout."""
+"""The command `ich_tf.make_samples` under the name that it has in a checkout."""
 
 from ich_tf import make_samples
 from ich_tf.runtime import command

@@ -1,4 +1,4 @@
-"""What tools that run other commands share: a command as a user would type it, and data for it."""
+"""Steps of tools that run other commands: a command as a user types it, and records for it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ from ich_tf.errors import InputError
 
 
 def run_step(module: str, *arguments: str) -> None:
-    """Runs `python -m <module> <arguments>`, after saying so.
+    """Prints and runs `python -m <module> <arguments>`.
+
+    Args:
+      module: Module of the command, such as `ich_tf.train`.
+      *arguments: Flags of the command.
 
     Raises:
-      InputError: If it fails.
+      InputError: If the command fails.
     """
     print(f"\n$ python -m {module} {' '.join(arguments)}", flush=True)
     done = subprocess.run([sys.executable, "-m", module, *arguments], check=False)
@@ -24,16 +28,19 @@ def run_step(module: str, *arguments: str) -> None:
 def make_records(
     folder: Path, flagfile: str, *conversion: str, num_patients: int | None = None
 ) -> Path:
-    """Writes phantoms and their records, unless they are there.
+    """Writes phantoms and their records unless they exist.
 
     Args:
-      folder: For `phantoms/` and `tfrecords/`.
-      flagfile: Of the phantoms.
-      conversion: Flags of tools.make_tfrecords.
-      num_patients: Other than the flagfile says.
+      folder: Folder for `phantoms/` and `tfrecords/`.
+      flagfile: File with flags of tools.make_phantoms.
+      *conversion: More flags of tools.make_tfrecords.
+      num_patients: Number of synthetic patients; None: as in the flagfile.
 
     Returns:
-      The folder of records.
+      Folder of the records.
+
+    Raises:
+      InputError: If a command fails.
     """
     phantoms, records = folder / "phantoms", folder / "tfrecords"
     if not (records / "_SUCCESS").is_file():

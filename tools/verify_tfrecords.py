@@ -1,4 +1,4 @@
-"""The command `ich_tf.verify_tfrecords`, by its name in a checkout."""
+"""The command `ich_tf.verify_tfrecords` under the name that it has in a checkout."""
 
 from ich_tf import verify_tfrecords
 from ich_tf.runtime import command
