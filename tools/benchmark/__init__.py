@@ -1,1 +1,1 @@
-"""Measurements on this machine, as rates and as ratios within one run. Nothing passes or fails."""
+"""Benchmarks: rates on this machine, and ratios within one run. They have no pass or fail."""

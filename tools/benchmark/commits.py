@@ -1,10 +1,12 @@
-"""Measures this checkout beside another commit: the same commands, in turn.
+"""Compares the speed of this checkout with another commit.
 
   python -m tools.benchmark.commits --base=REV
 
-Conversion, training, evaluation and prediction of the same phantoms run as commands in both, one
-after the other and several times, so that what else the machine does strikes both alike. Imports
-are part of each time. A ratio below 1 means that this checkout is faster.
+Conversion, training, evaluation and prediction of the same phantoms run as commands in both
+checkouts, in turn and several times, so that other load of the machine slows both. Times include
+imports. A ratio below 1 means that this checkout is faster.
+
+Exit codes: 0 done; 1 a command failed or the data cannot be used; 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -21,12 +23,18 @@ from absl import flags
 
 from ich_tf.runtime import command
 
-_BASE = flags.DEFINE_string("base", "HEAD", "The other commit: whatever git calls a revision.")
-_ROUNDS = flags.DEFINE_integer("rounds", 3, "Times that each runs; medians count.", lower_bound=1)
-_NUM_PATIENTS = flags.DEFINE_integer("num_patients", 24, "Synthetic patients.", lower_bound=6)
-_MATRIX = flags.DEFINE_integer("matrix", 512, "Rows and columns of their slices.")
+command.add_headings({"base": "Comparison", "num_patients": "Phantoms"})
+_BASE = flags.DEFINE_string("base", "HEAD", "Revision of the other commit, as git accepts it.")
+_ROUNDS = flags.DEFINE_integer(
+    "rounds", 3, "Rounds, of which the medians are printed.", lower_bound=1
+)
+_NUM_PATIENTS = flags.DEFINE_integer(
+    "num_patients", 24, "Number of synthetic patients.", lower_bound=6
+)
+_MATRIX = flags.DEFINE_integer("matrix", 512, "Rows and columns of their slices, px.")
 
-# What runs in a checkout, with {d} for the phantoms and {o} for what it makes itself.
+# Commands to run in a checkout. {d}: folder of the phantoms; {o}: its folder for results; {n}:
+# patients; {m}: rows and columns; {r}: round.
 _PHANTOMS = "tools.make_phantoms --out_dir={d} --num_patients={n} --matrix={m} --test_fraction=0.3"
 _STEPS = {
     "convert": (
@@ -45,41 +53,42 @@ _STEPS = {
 
 
 def main() -> None:
-    """A worktree of the other commit; rounds; a table."""
+    """Checks out the other commit, measures both and prints a table."""
     root = Path.cwd()
     with tempfile.TemporaryDirectory() as folder:
         base, data = Path(folder) / "base", Path(folder) / "phantoms"
         _git("worktree", "add", "--detach", str(base), _BASE.value)
         try:
-            about = {"d": data, "n": _NUM_PATIENTS.value, "m": _MATRIX.value}
-            _run(root, _PHANTOMS.format(**about))
-            seconds = _measure({"base": base, "here": root}, Path(folder), about)
+            values = {"d": data, "n": _NUM_PATIENTS.value, "m": _MATRIX.value}
+            _run(root, _PHANTOMS.format(**values))
+            seconds = _measure({"base": base, "here": root}, Path(folder), values)
         finally:
             _git("worktree", "remove", "--force", str(base))
     print(f"{'':<10} {'base s':>8} {'here s':>8} {'ratio':>7}   ratios of the rounds")
     for step in _STEPS:
-        there, here = seconds["base", step], seconds["here", step]
-        ratios = sorted(one / other for one, other in zip(here, there, strict=True))
+        base_seconds, here_seconds = seconds["base", step], seconds["here", step]
+        ratios = sorted(a / b for a, b in zip(here_seconds, base_seconds, strict=True))
+        medians = [statistics.median(values) for values in (base_seconds, here_seconds, ratios)]
         print(
-            f"{step:<10} {statistics.median(there):8.2f} {statistics.median(here):8.2f} "
-            f"{statistics.median(ratios):7.3f}   {ratios[0]:.3f} to {ratios[-1]:.3f}"
+            f"{step:<10} {medians[0]:8.2f} {medians[1]:8.2f} {medians[2]:7.3f}   "
+            f"{ratios[0]:.3f} to {ratios[-1]:.3f}"
         )
 
 
 def _measure(
-    checkouts: dict[str, Path], folder: Path, about: dict[str, object]
+    checkouts: dict[str, Path], folder: Path, values: dict[str, object]
 ) -> dict[tuple[str, str], list[float]]:
-    """Seconds by checkout and step, one a round."""
+    """Seconds of each step in each checkout, one value a round."""
     seconds: dict[tuple[str, str], list[float]] = {}
     for number in range(_ROUNDS.value):
         for step, line in _STEPS.items():
-            # Who is first changes with each round.
+            # The order alternates, so that neither checkout always comes first.
             order = list(checkouts)[:: -1 if number % 2 else 1]
             for name in order:
                 out = folder / name.upper()
                 out.mkdir(exist_ok=True)
                 begun = time.perf_counter()
-                _run(checkouts[name], line.format(**about, o=out, r=number))
+                _run(checkouts[name], line.format(**values, o=out, r=number))
                 seconds.setdefault((name, step), []).append(time.perf_counter() - begun)
         print(f"round {number + 1} of {_ROUNDS.value}", file=sys.stderr, flush=True)
     return seconds

@@ -1,9 +1,11 @@
-"""Measures conversion beside its floor: the same primitives in a bare loop, in one process.
+"""Measures conversion beside its floor: the same primitives in a bare loop in one process.
 
   python -m tools.benchmark.convert --dicom_dir=D/stage_2_train
 
-Floor and conversion take turns, so that a busy machine slows both; compare the ratios, which are
-medians. Rates are of workers that have started; the last column is the whole command's.
+Floor and conversion alternate, so that other load of the machine slows both; the ratios are
+medians. Rates are of workers that have started, except the rate of the whole command.
+
+Exit codes: 0 done; 1 a command failed or the data cannot be used; 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -26,19 +28,24 @@ if TYPE_CHECKING:
     from ich_tf.conversion.config import ConversionConfig
     from ich_tf.dicom.sources import Source
 
+command.add_headings({"dicom_dir": "Conversion", "repeats": "Measurement"})
 _DICOM_DIR = flags.DEFINE_string(
-    "dicom_dir", "data/phantoms/stage_2_train", "Folder of DICOM files to measure with."
+    "dicom_dir", "data/phantoms/stage_2_train", "Folder of DICOM files to convert."
 )
-_NUM_SLICES = flags.DEFINE_integer("num_slices", 1000, "Files to use.", lower_bound=1)
-_IMAGE_SIZE = flags.DEFINE_integer("image_size", 256, "Rows and columns of the records.")
-_ENCODINGS = flags.DEFINE_list("encodings", ["raw", "png", "hu16", "jpeg"], "Which to measure.")
-_NUM_WORKERS = flags.DEFINE_integer("num_workers", 0, "Processes; 0 means one per core.")
-_REPEATS = flags.DEFINE_integer("repeats", 3, "Turns to take the median of.", lower_bound=1)
+_NUM_SLICES = flags.DEFINE_integer(
+    "num_slices", 1000, "Maximum number of files to convert.", lower_bound=1
+)
+_IMAGE_SIZE = flags.DEFINE_integer("image_size", 256, "Rows and columns of the records, px.")
+_ENCODINGS = flags.DEFINE_list("encodings", ["raw", "png", "hu16", "jpeg"], "Encodings to measure.")
+_NUM_WORKERS = flags.DEFINE_integer("num_workers", 0, "Worker processes; 0: one per core.")
+_REPEATS = flags.DEFINE_integer(
+    "repeats", 3, "Rounds, of which the median is printed.", lower_bound=1
+)
 _WINDOWS = ("brain", "subdural", "soft")
 
 
 def main() -> None:
-    """Times each stage of a slice's way, then floor and conversion, and weighs the processes."""
+    """Measures each stage of a conversion, then floor, conversion and memory."""
     import cv2
 
     from ich_tf.conversion.config import ConversionConfig
@@ -81,13 +88,13 @@ def _print_stages(sources: Sequence[Source]) -> None:
     print("\nms a slice, one core")
     _stage("index", some, scan_file)
     data = _stage("read", some, lambda source: source.read())
-    _stage("sha256", data, lambda one: hashlib.sha256(one).digest())
+    _stage("sha256", data, lambda file: hashlib.sha256(file).digest())
     slices = _stage("parse to HU", data, read_slice)
-    resized = _stage("resize", slices, lambda one: resize_hu(one.hu, _IMAGE_SIZE.value))
+    resized = _stage("resize", slices, lambda slice_: resize_hu(slice_.hu, _IMAGE_SIZE.value))
     stored = _stage("quantize", resized, quantize_hu)
-    images = _stage("window", stored, lambda one: apply_windows(one, windows))
+    images = _stage("window", stored, lambda hu: apply_windows(hu, windows))
     for encoding in _ENCODINGS.value:
-        pixels = images if encoding != "hu16" else [one[..., None] for one in stored]
+        pixels = images if encoding != "hu16" else [hu[..., None] for hu in stored]
         encoded = _stage(
             f"encode {encoding}", pixels, functools.partial(encode_image, encoding=encoding)
         )
@@ -96,45 +103,47 @@ def _print_stages(sources: Sequence[Source]) -> None:
 
 
 def _stage(name: str, items: Sequence[Any], work: Callable[[Any], Any]) -> list[Any]:
-    result = [work(one) for one in items]
+    result = [work(item) for item in items]
     begun = time.perf_counter()
-    # Nothing is kept: a stage of real work reuses its memory.
-    for one in items:
-        work(one)
+    # Results are discarded, as in a conversion, whose stages reuse their memory.
+    for item in items:
+        work(item)
     print(f"{name:>14}  {1e3 * (time.perf_counter() - begun) / len(result):8.3f} ms")
     return result
 
 
 def _print_rates(sources: Sequence[Source], config: ConversionConfig) -> None:
-    """A line of the table: floor, one worker, all workers, in turns."""
+    """Prints the rates of one encoding: floor, one worker, all workers, in turns."""
     from ich_tf.runtime.executors.local import LocalExecutor
-    from tools.benchmark.processes import run_weighed
+    from tools.benchmark.processes import run_measured
 
-    floors, ones, alls = [], [], []
-    with LocalExecutor(1) as one, LocalExecutor(config.num_workers) as every:
-        list(every.map(_wait, [0.2] * 4 * every.num_workers))
+    floor_rates, single_rates, parallel_rates = [], [], []
+    with LocalExecutor(1) as single, LocalExecutor(config.num_workers) as parallel:
+        list(parallel.map(_wait, [0.2] * 4 * parallel.num_workers))
         for _ in range(_REPEATS.value):
-            floors.append(_floor_rate(sources, config))
-            ones.append(_conversion_rate(config, one))
-            alls.append(_conversion_rate(config, every))
-    ratio = statistics.median(a / b for a, b in zip(ones, floors, strict=True))
-    scaling = statistics.median(a / b for a, b in zip(alls, ones, strict=True))
+            floor_rates.append(_floor_rate(sources, config))
+            single_rates.append(_conversion_rate(config, single))
+            parallel_rates.append(_conversion_rate(config, parallel))
+    ratio = statistics.median(a / b for a, b in zip(single_rates, floor_rates, strict=True))
+    scaling = statistics.median(a / b for a, b in zip(parallel_rates, single_rates, strict=True))
     names = ("dicom_dir", "labels_csv", "image_size", "encoding", "num_workers")
     values = [f"--{name}={getattr(config, name)}" for name in names]
     out_dir = f"{config.out_dir}-{config.encoding}"
-    weighed = run_weighed("tools.make_tfrecords", *values, "--allow_lossy", f"--out_dir={out_dir}")
+    usage = run_measured("tools.make_tfrecords", *values, "--allow_lossy", f"--out_dir={out_dir}")
+    floor, single_rate, parallel_rate = map(
+        statistics.median, (floor_rates, single_rates, parallel_rates)
+    )
     print(
-        f"\n{config.encoding}: floor {statistics.median(floors):.0f} slices/s; one worker "
-        f"{statistics.median(ones):.0f} ({ratio:.2f} of the floor); {every.num_workers} workers "
-        f"{statistics.median(alls):.0f} ({scaling:.2f} x one); the whole command "
-        f"{len(sources) / weighed.seconds:.0f}\n"
-        f"  peak memory: {weighed.main_mib:.0f} MiB the command, "
-        f"{weighed.worker_mib:.0f} MiB its largest worker"
+        f"\n{config.encoding}: floor {floor:.0f} slices/s; one worker {single_rate:.0f} "
+        f"({ratio:.2f} of the floor); {parallel.num_workers} workers {parallel_rate:.0f} "
+        f"({scaling:.2f} x one); the whole command {len(sources) / usage.seconds:.0f}\n"
+        f"  peak memory: {usage.main_mib:.0f} MiB the command, "
+        f"{usage.worker_mib:.0f} MiB its largest worker"
     )
 
 
 def _floor_rate(sources: Sequence[Source], config: ConversionConfig) -> float:
-    """Slices a second of read, sha256, parse, resize, window, encode, frame, and nothing else."""
+    """Slices a second of the bare loop: read, hash, parse, resize, window, encode, frame."""
     from ich_tf.dicom.reader import read_slice
     from ich_tf.records.images import encode_image
     from ich_tf.records.tfrecord import frame
@@ -152,7 +161,7 @@ def _floor_rate(sources: Sequence[Source], config: ConversionConfig) -> float:
 
 
 def _conversion_rate(config: ConversionConfig, executor: Any) -> float:
-    """Slices a second of a whole conversion, by workers that have started."""
+    """Slices a second of a whole conversion with workers that have started."""
     from ich_tf.conversion.convert import plan_conversion, write_shards
     from ich_tf.conversion.plan import save_plan
     from ich_tf.conversion.summary import finish
@@ -162,7 +171,7 @@ def _conversion_rate(config: ConversionConfig, executor: Any) -> float:
         out_dir = Path(folder)
         begun = time.perf_counter()
         sources = list_sources(config.dicom_dir)
-        # As many shards as a large data set gives its workers, so that none is idle for long.
+        # Enough shards to keep all workers busy, as in a large data set.
         finer = replace(config, shard_mb=_shard_mb(len(sources), config))
         plan, _ = plan_conversion(finer, sources, executor)
         write_shards(plan, plan.shards, sources[0].root, out_dir, executor)

@@ -1,9 +1,11 @@
-"""Measures reading: records of each encoding -> batches for training, beside two others.
+"""Measures the input pipeline of training with records of each encoding.
 
-The floor is a bare tf.data loop that only reads and decodes. The other is what many notebooks
-do: a keras.utils.Sequence that reads, windows and resizes DICOM files anew in each epoch.
+  python -m tools.benchmark.input --dicom_dir=D/stage_2_train
 
-python -m tools.benchmark.input --dicom_dir=D/stage_2_train
+It is compared with a floor, a bare tf.data loop that only reads and decodes, and with a common
+alternative, a keras.utils.Sequence that reads, windows and resizes DICOM files in every epoch.
+
+Exit codes: 0 done; 1 a command failed or the data cannot be used; 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -19,20 +21,21 @@ from absl import flags
 from ich_tf.runtime import command
 from tools.benchmark.records import convert_folder
 
+command.add_headings({"dicom_dir": "Data", "rounds": "Measurement"})
 _DICOM_DIR = flags.DEFINE_string(
-    "dicom_dir", "data/phantoms/stage_2_train", "Folder of DICOM files to measure with."
+    "dicom_dir", "data/phantoms/stage_2_train", "Folder of DICOM files to convert and read."
 )
-_IMAGE_SIZE = flags.DEFINE_integer("image_size", 256, "Rows and columns of the records.")
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Slices a batch.", lower_bound=1)
-_ENCODINGS = flags.DEFINE_list("encodings", ["png", "raw", "hu16", "jpeg"], "What to measure.")
-# So many are read in a pass, shards again and again: setting up and filling the shuffle's buffer
-# weigh little, as in an epoch.
+_IMAGE_SIZE = flags.DEFINE_integer("image_size", 256, "Rows and columns of the records, px.")
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Slices of a batch.", lower_bound=1)
+_ENCODINGS = flags.DEFINE_list("encodings", ["png", "raw", "hu16", "jpeg"], "Encodings to measure.")
+# Records read in a pass, from repeated shards: many, so that setup and the filling of the shuffle
+# buffer take a small part of the time, as in an epoch.
 _RECORDS = 20_000
-_ROUNDS = flags.DEFINE_integer("rounds", 2, "Passes over the data; the fastest counts.")
+_ROUNDS = flags.DEFINE_integer("rounds", 2, "Passes over the data; the fastest one is printed.")
 
 
 def main() -> None:
-    """Converts to each encoding, and reads it."""
+    """Converts to each encoding and measures reading."""
     from ich_tf.records.input_pipeline import train_batches
     from ich_tf.records.manifest import num_records
 
@@ -81,7 +84,7 @@ def _bare_loop(manifest: Any, shards: Sequence[Any]) -> Any:
 
 
 def _sequence(paths: list[Path]) -> Any:
-    """What such a Sequence does, its items one after the other."""
+    """The common alternative: a Sequence of batches made from DICOM files."""
     import cv2
     import numpy as np
     import pydicom
@@ -112,14 +115,14 @@ def _sequence(paths: list[Path]) -> Any:
 
 
 def _rate(batches: Iterable[Any], rounds: int) -> float:
-    """Slices a second of the fastest pass; one pass before warms up."""
+    """Slices a second of the fastest pass, after one pass to warm up."""
     best = 0.0
     for number in range(rounds + 1):
         begun = time.perf_counter()
         count = sum(1 for _ in batches)
         seconds = time.perf_counter() - begun
         if not count:
-            raise SystemExit("error: less than one batch; give more DICOM files.")
+            raise SystemExit("error: fewer slices than one batch. Give more DICOM files.")
         if number:
             best = max(best, count * _BATCH_SIZE.value / seconds)
     return best

@@ -1,8 +1,10 @@
-"""Weighs conversions of more and more slices: memory has to stay where it is.
+"""Measures the memory of conversions of more and more slices, which should not grow.
 
   python -m tools.benchmark.memory --num_slices=10000,40000
 
-Makes a few small phantoms first, and copies them under new ids, in a temporary folder.
+Makes a few small phantoms and copies them under new ids, in a temporary folder.
+
+Exit codes: 0 done; 1 a command failed or the data cannot be used; 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -14,15 +16,18 @@ from absl import flags
 
 from ich_tf.runtime import command
 
-_NUM_SLICES = flags.DEFINE_list("num_slices", ["10000", "40000"], "Slices to convert, ascending.")
-_MATRIX = flags.DEFINE_integer("matrix", 64, "Rows and columns of the phantoms.", lower_bound=16)
-_LABELS = flags.DEFINE_bool("labels", False, "Convert with a label CSV, which is held in memory.")
-_NUM_WORKERS = flags.DEFINE_integer("num_workers", 0, "Processes; 0 means one per core.")
+command.add_headings({"num_slices": "Conversions"})
+_NUM_SLICES = flags.DEFINE_list(
+    "num_slices", ["10000", "40000"], "Numbers of slices to convert, one conversion each."
+)
+_MATRIX = flags.DEFINE_integer("matrix", 64, "Rows and columns of the slices, px.", lower_bound=16)
+_LABELS = flags.DEFINE_bool("labels", False, "Convert with a label CSV, which is kept in memory.")
+_NUM_WORKERS = flags.DEFINE_integer("num_workers", 0, "Worker processes; 0: one per core.")
 
 
 def main() -> None:
-    """Makes phantoms, converts the first so many of them, prints what each process held."""
-    from tools.benchmark.processes import run_weighed
+    """Converts each number of slices and prints the peak memory of the processes."""
+    from tools.benchmark.processes import run_measured
     from tools.benchmark.slices import write_slices
 
     counts = sorted(map(int, _NUM_SLICES.value))
@@ -34,7 +39,7 @@ def main() -> None:
             if _LABELS.value:
                 labels_csv = f"{folder}/first-{count}.csv"
                 _write_labels(Path(labels_csv), count)
-            weighed = run_weighed(
+            usage = run_measured(
                 "tools.make_tfrecords",
                 f"--dicom_dir={part}",
                 f"--labels_csv={labels_csv}",
@@ -44,13 +49,13 @@ def main() -> None:
                 f"--num_workers={_NUM_WORKERS.value}",
             )
             print(
-                f"{count} slices: {weighed.main_mib:.0f} MiB the command, "
-                f"{weighed.worker_mib:.0f} MiB its largest worker, {weighed.seconds:.0f} s"
+                f"{count} slices: {usage.main_mib:.0f} MiB the command, "
+                f"{usage.worker_mib:.0f} MiB its largest worker, {usage.seconds:.0f} s"
             )
 
 
 def _write_labels(path: Path, count: int) -> None:
-    """Writes labels at random: what they say does not weigh."""
+    """Writes random labels."""
     import numpy as np
 
     from ich_tf.labels import ANY, CLASSES, write_long_csv

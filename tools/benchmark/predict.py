@@ -1,9 +1,11 @@
-"""Measures prediction beside its floor, and weighs it with more and more files.
+"""Measures prediction beside its floor, and its memory with more and more files.
 
   python -m tools.benchmark.predict --dicom_dir=D/stage_2_test
 
-The floor is the time that decoding takes alone, plus the time that the model takes alone on slices
-in memory. `predict` reads while it computes, so that it may take less.
+The floor is the time of decoding alone plus the time of the model alone on slices in memory.
+`predict` decodes while the model computes, so it may take less.
+
+Exit codes: 0 done; 1 a command failed or the data cannot be used; 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -19,21 +21,32 @@ from absl import flags
 
 from ich_tf.runtime import command
 
+command.add_headings({"dicom_dir": "Data and networks", "batch_size": "Measurement"})
 _DICOM_DIR = flags.DEFINE_string(
-    "dicom_dir", "data/phantoms/stage_2_test", "Folder of DICOM files to measure with."
+    "dicom_dir", "data/phantoms/stage_2_test", "Folder of DICOM files to predict."
 )
-_BACKBONES = flags.DEFINE_list("backbones", ["resnet50", "tiny"], "The networks.")
-_IMAGE_SIZE = flags.DEFINE_integer("image_size", 224, "Input of the network, px.")
-_RECORD_SIZE = flags.DEFINE_integer("record_size", 256, "Rows and columns it was trained on.")
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Slices a step.", lower_bound=1)
-_NUM_FILES = flags.DEFINE_integer("num_files", 600, "At most so many.", lower_bound=1)
-_WEIGHED = flags.DEFINE_list(
-    "weighed", ["1000", "10000"], "Slices to weigh a prediction of, ascending; empty weighs none."
+_BACKBONES = flags.DEFINE_list(
+    "backbones", ["resnet50", "tiny"], "Networks to measure, with random weights."
+)
+_IMAGE_SIZE = flags.DEFINE_integer(
+    "image_size", 224, "Height and width of the network's input, px."
+)
+_RECORD_SIZE = flags.DEFINE_integer(
+    "record_size", 256, "Rows and columns of the network's records, px."
+)
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Slices of a batch.", lower_bound=1)
+_NUM_FILES = flags.DEFINE_integer(
+    "num_files", 600, "Maximum number of files to predict.", lower_bound=1
+)
+_MEMORY_SLICES = flags.DEFINE_list(
+    "weighed",
+    ["1000", "10000"],
+    "Numbers of slices to measure memory with; empty: no such measurement.",
 )
 
 
 def main() -> None:
-    """Each network's floor and prediction; then memory."""
+    """Measures each network's floor and prediction, then memory."""
     from ich_tf.dicom.sources import list_sources
     from tools.benchmark.random_run import make_run
 
@@ -43,7 +56,7 @@ def main() -> None:
         for backbone in _BACKBONES.value:
             work_dir = make_run(Path(folder) / backbone, backbone, *sizes)
             _measure(backbone, work_dir, sources, Path(folder))
-        _weigh(make_run(Path(folder) / "weighed", "tiny", *sizes), Path(folder))
+        _measure_memory(make_run(Path(folder) / "weighed", "tiny", *sizes), Path(folder))
 
 
 def _measure(backbone: str, work_dir: Path, sources: Sequence[Any], folder: Path) -> None:
@@ -61,10 +74,10 @@ def _measure(backbone: str, work_dir: Path, sources: Sequence[Any], folder: Path
     size, batch = _RECORD_SIZE.value, _BATCH_SIZE.value
     tasks = [ReadTask(source, size, predictor.windows) for source in sources]
     with LocalExecutor() as executor:
-        # The workers start, and the files come from the disk's cache from here on.
-        images = [one.image for found in executor.map(read_task, tasks) for one in found]
+        # Starts the workers, and reads the files into the page cache.
+        images = [slice_.image for slices in executor.map(read_task, tasks) for slice_ in slices]
         batches = [
-            np.stack([one for one in images[start : start + batch] if one is not None])
+            np.stack([image for image in images[start : start + batch] if image is not None])
             for start in range(0, len(images) - batch + 1, batch)
         ]
         predictor.logits(batches[0])
@@ -73,8 +86,8 @@ def _measure(backbone: str, work_dir: Path, sources: Sequence[Any], folder: Path
             pass
         decoding = time.perf_counter() - begun
         begun = time.perf_counter()
-        for one in batches:
-            predictor.logits(one)
+        for images_of_batch in batches:
+            predictor.logits(images_of_batch)
         model = (time.perf_counter() - begun) * len(images) / (len(batches) * batch)
         store = PredictionStore(folder / f"{backbone}.sqlite", "")
         reader = Reader(sources, predictor, executor, store)
@@ -84,9 +97,9 @@ def _measure(backbone: str, work_dir: Path, sources: Sequence[Any], folder: Path
         def timed(images: Any) -> Any:
             nonlocal inside
             begun = time.perf_counter()
-            found = logits(images)
+            outputs = logits(images)
             inside += time.perf_counter() - begun
-            return found
+            return outputs
 
         predictor.logits = timed  # type: ignore[method-assign]
         begun = time.perf_counter()
@@ -102,22 +115,22 @@ def _measure(backbone: str, work_dir: Path, sources: Sequence[Any], folder: Path
     )
 
 
-def _weigh(work_dir: Path, folder: Path) -> None:
-    from tools.benchmark.processes import run_weighed
+def _measure_memory(work_dir: Path, folder: Path) -> None:
+    from tools.benchmark.processes import run_measured
     from tools.benchmark.slices import write_slices
 
-    for count in sorted(int(text) for text in _WEIGHED.value if text):
+    for count in sorted(int(text) for text in _MEMORY_SLICES.value if text):
         part = folder / f"first-{count}"
         write_slices(part, count, 64)
-        weighed = run_weighed(
+        usage = run_measured(
             "ich_tf.predict",
             f"--dicom_dir={part}",
             f"--work_dir={work_dir}",
             f"--out_csv={folder / f'{count}.csv'}",
         )
         print(
-            f"{count} slices: {weighed.main_mib:.0f} MiB the command, {weighed.worker_mib:.0f} MiB "
-            f"its largest worker, {weighed.seconds:.0f} s",
+            f"{count} slices: {usage.main_mib:.0f} MiB the command, {usage.worker_mib:.0f} MiB "
+            f"its largest worker, {usage.seconds:.0f} s",
             flush=True,
         )
 

@@ -1,4 +1,4 @@
-"""A command, run and weighed: how long it took, and the most memory each process held."""
+"""Duration and peak memory of a command and its processes."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import psutil
 
 from ich_tf.errors import InputError
 
-_SECONDS_BETWEEN_LOOKS = 0.02
+_SECONDS_BETWEEN_SAMPLES = 0.02
 
 
 @dataclass(frozen=True)
-class Weighed:
-    """What a command took.
+class ResourceUsage:
+    """Duration and memory of a command.
 
     Attributes:
-      seconds: From start to end, imports included.
-      main_mib: The most its own process held, resident.
-      worker_mib: The most that any one of its children held; 0 where it had none.
+      seconds: Duration including imports, s.
+      main_mib: Peak resident memory of the command's own process, MiB.
+      worker_mib: Peak resident memory of any child process, MiB; 0 without children.
     """
 
     seconds: float
@@ -29,28 +29,32 @@ class Weighed:
     worker_mib: float
 
 
-def run_weighed(module: str, *flags: str) -> Weighed:
-    """Runs `python -m <module> <flags>` and looks at its processes 50 times a second.
+def run_measured(module: str, *flags: str) -> ResourceUsage:
+    """Runs `python -m <module> <flags>` and samples the memory of its processes at 50 Hz.
+
+    Args:
+      module: Module of the command.
+      *flags: Flags of the command.
 
     Raises:
-      InputError: If it fails.
+      InputError: If the command fails.
     """
     begun = time.perf_counter()
     command = [sys.executable, "-m", module, *flags]
     process = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
-    main, workers = 0, 0
+    main_peak, worker_peak = 0, 0
     watched = psutil.Process(process.pid)
     while process.poll() is None:
-        main = max(main, _resident(watched))
-        workers = max([workers, *map(_resident, _children(watched))])
-        time.sleep(_SECONDS_BETWEEN_LOOKS)
+        main_peak = max(main_peak, _resident(watched))
+        worker_peak = max([worker_peak, *map(_resident, _children(watched))])
+        time.sleep(_SECONDS_BETWEEN_SAMPLES)
     seconds = time.perf_counter() - begun
     assert process.stderr is not None
     if process.returncode:
         raise InputError(f"{module} failed: {process.stderr.read().strip()[-500:]}")
-    return Weighed(seconds, main / 2**20, workers / 2**20)
+    return ResourceUsage(seconds, main_peak / 2**20, worker_peak / 2**20)
 
 
 def _children(process: psutil.Process) -> list[psutil.Process]:

@@ -1,4 +1,4 @@
-"""A work dir of a network that nobody trained, for measuring: what it says does not take longer."""
+"""A work dir with random weights: predictions take as long as those of a trained network."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ from pathlib import Path
 
 
 def make_run(work_dir: Path, backbone: str, image_size: int, record_size: int) -> Path:
-    """Writes random weights.
+    """Writes a work dir with random weights.
 
     Args:
-      work_dir: A new folder.
-      backbone: One of `config.BACKBONES`.
-      image_size: Input of the network, px.
-      record_size: Rows and columns of the records that it reads.
+      work_dir: New folder.
+      backbone: One of `models.architectures.BACKBONES`.
+      image_size: Height and width of the network's input, px.
+      record_size: Rows and columns of its records, px.
+
+    Returns:
+      `work_dir`.
     """
     from ich_tf.models.saved import save_best
     from ich_tf.models.spec import ModelSpec

@@ -1,8 +1,10 @@
-"""Measures training of a series model beside that of a slice model, and weighs a series.
+"""Measures training of series models beside a slice model, and memory of predicting a series.
 
   python -m tools.benchmark.series
 
-Random features and random images: what they say does not take longer.
+Inputs are random features and images; their values do not change the rates.
+
+Exit codes: 0 done; 1 a command failed or the data cannot be used; 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -15,25 +17,31 @@ from absl import flags
 
 from ich_tf.runtime import command
 
-_BACKBONES = flags.DEFINE_list("backbones", ["bigru", "transformer"], "Series models.")
-_SLICE_BACKBONE = flags.DEFINE_string("slice_backbone", "resnet50", "The slice model.")
-_IMAGE_SIZE = flags.DEFINE_integer("image_size", 224, "Its input, px.")
-_SERIES_LENGTH = flags.DEFINE_integer("series_length", 33, "Slices a series.", lower_bound=1)
-_FEATURE_DIM = flags.DEFINE_integer("feature_dim", 64, "Numbers a slice.", lower_bound=1)
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Series, and slices, a step.", lower_bound=1)
-_STEPS = flags.DEFINE_integer("steps", 10, "Steps of each measurement.", lower_bound=2)
-_LONGEST = 60
+command.add_headings({"backbones": "Models", "series_length": "Measurement"})
+_BACKBONES = flags.DEFINE_list("backbones", ["bigru", "transformer"], "Series models to measure.")
+_SLICE_BACKBONE = flags.DEFINE_string("slice_backbone", "resnet50", "Backbone of the slice model.")
+_IMAGE_SIZE = flags.DEFINE_integer(
+    "image_size", 224, "Height and width of the slice model's input, px."
+)
+_SERIES_LENGTH = flags.DEFINE_integer("series_length", 33, "Slices of a series.", lower_bound=1)
+_FEATURE_DIM = flags.DEFINE_integer("feature_dim", 64, "Features of a slice.", lower_bound=1)
+_BATCH_SIZE = flags.DEFINE_integer(
+    "batch_size", 16, "Series, or slices, of a training step.", lower_bound=1
+)
+_STEPS = flags.DEFINE_integer("steps", 10, "Training steps of each measurement.", lower_bound=2)
+# Slices of the series whose prediction is measured.
+_LONG_SERIES = 60
 
 
 def main() -> None:
-    """The slice model's rate, then each series model's."""
+    """Prints the rate of the slice model, then of each series model."""
     alone = _measure_slices()
     print(f"{_SLICE_BACKBONE.value} {_IMAGE_SIZE.value} px: {alone:.1f} slices/s", flush=True)
     for backbone in _BACKBONES.value:
         rate, mib = _measure_series(backbone)
         print(
             f"{backbone}: {rate:.0f} slices/s, {rate / alone:.0f}x; predicting a series of "
-            f"{_LONGEST} slices takes {mib:.1f} MiB more than the model",
+            f"{_LONG_SERIES} slices takes {mib:.1f} MiB more than the model",
             flush=True,
         )
 
@@ -73,15 +81,15 @@ def _measure_series(backbone: str) -> tuple[float, float]:
     seconds = _seconds(lambda: build_series_model(backbone, dim), packed, labels, series_loss)
     model = build_series_model(backbone, dim)
     process = psutil.Process()
-    before = process.memory_info().rss
-    one = np.zeros((1, _LONGEST, packed_width(dim)), np.float32)
-    one[..., -1] = 1
-    model(one, training=False)
-    return float(batch * number / seconds), (process.memory_info().rss - before) / 2**20
+    former_memory = process.memory_info().rss
+    series = np.zeros((1, _LONG_SERIES, packed_width(dim)), np.float32)
+    series[..., -1] = 1
+    model(series, training=False)
+    return float(batch * number / seconds), (process.memory_info().rss - former_memory) / 2**20
 
 
 def _seconds(build: Callable[[], Any], inputs: Any, labels: Any, loss: Any) -> float:
-    """Of a training step."""
+    """Seconds of a training step."""
     from ich_tf.runtime.precision import choose_precision, devices_of, policy_scope
     from ich_tf.runtime.strategies import make_strategy, split_batch
     from ich_tf.training.config import TrainConfig
@@ -100,11 +108,11 @@ def _seconds(build: Callable[[], Any], inputs: Any, labels: Any, loss: Any) -> f
     parts = split_batch(strategy, inputs, labels)
     for _ in range(2):
         step(parts).numpy()
-    begun = time.perf_counter()
+    start = time.perf_counter()
     for _ in range(_STEPS.value):
         last = step(parts)
     last.numpy()
-    return (time.perf_counter() - begun) / _STEPS.value
+    return (time.perf_counter() - start) / _STEPS.value
 
 
 if __name__ == "__main__":

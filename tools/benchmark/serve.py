@@ -1,10 +1,12 @@
-"""Measures the server: the first result of a study beside the bare model, then many clients.
+"""Measures the server: the first result of one client beside the bare model, then many clients.
 
   python -m tools.benchmark.serve --dicom_dir=D --clients=20
 
-The floor is the time that the model takes on the study's slices in memory, in one process that does
-nothing else. Every client sends the study, asks how far it is, comes again when it is told to
-(503, Retry-After), and is counted once it has its probabilities.
+The floor is the time of the model on the study's slices in memory, in a process that does nothing
+else. A client sends the study, retries when the server answers 503 with Retry-After, asks for
+the state of the study, and is done once it has the probabilities.
+
+Exit codes: 0 done; 1 a command failed or the data cannot be used; 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -25,27 +27,36 @@ from ich_tf.runtime import command
 if TYPE_CHECKING:
     import httpx
 
+command.add_headings({"dicom_dir": "Study and network", "clients": "Measurement"})
 _DICOM_DIR = flags.DEFINE_string(
     "dicom_dir", "data/samples/subdural", "Folder with the DICOM files of one series."
 )
-_BACKBONE = flags.DEFINE_string("backbone", "resnet50", "The network, with random weights.")
-_IMAGE_SIZE = flags.DEFINE_integer("image_size", 224, "Input of the network, px.")
-_RECORD_SIZE = flags.DEFINE_integer("record_size", 256, "Rows and columns it was trained on.")
-_CLIENTS = flags.DEFINE_integer("clients", 20, "That send the study at once.", lower_bound=1)
-_ROUNDS = flags.DEFINE_integer("rounds", 5, "Of a single client; the median counts.", lower_bound=1)
+_BACKBONE = flags.DEFINE_string("backbone", "resnet50", "Network, with random weights.")
+_IMAGE_SIZE = flags.DEFINE_integer(
+    "image_size", 224, "Height and width of the network's input, px."
+)
+_RECORD_SIZE = flags.DEFINE_integer(
+    "record_size", 256, "Rows and columns of the network's records, px."
+)
+_CLIENTS = flags.DEFINE_integer(
+    "clients", 20, "Number of clients that send the study at once.", lower_bound=1
+)
+_ROUNDS = flags.DEFINE_integer(
+    "rounds", 5, "Requests of the single client, of which the median is printed.", lower_bound=1
+)
 
 _POLL_SECONDS = 0.02
 _GIVE_UP_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
-class _Served:
-    """What one client saw.
+class _Outcome:
+    """Outcome of one client.
 
     Attributes:
-      seconds: From its first byte to its probabilities, all waiting included.
-      busy: How often it was told 503.
-      num_slices: Predicted.
+      seconds: Time from the request to the probabilities, waiting included, s.
+      busy: Number of answers with status 503.
+      num_slices: Number of predicted slices.
     """
 
     seconds: float
@@ -54,11 +65,11 @@ class _Served:
 
 
 def main() -> None:
-    """The floor, one client, many clients."""
+    """Measures the floor, one client, then many clients."""
     from tools.benchmark.random_run import make_run
     from tools.benchmark.service import started
 
-    # A line for each time that a client asks how far its study is.
+    # httpx logs a line for each request.
     logging.getLogger("httpx").setLevel(logging.WARNING)
     files = [
         (path.name, path.read_bytes()) for path in sorted(Path(_DICOM_DIR.value).glob("*.dcm"))
@@ -75,36 +86,37 @@ def main() -> None:
         )
         with started(work_dir, Path(folder) / "state") as service:
             alone = [_send(service.client, files) for _ in range(_ROUNDS.value)]
-            first = statistics.median(one.seconds for one in alone)
+            first = statistics.median(outcome.seconds for outcome in alone)
             print(
                 f"one client: {first:.2f} s to {alone[0].num_slices} slices, "
                 f"{first / floor:.2f} times the bare model",
                 flush=True,
             )
             begun = time.perf_counter()
-            found = _send_all(str(service.client.base_url), files)
+            outcomes = _send_all(str(service.client.base_url), files)
             whole = time.perf_counter() - begun
             peak = service.peak / 2**30
-    _report(found, whole, floor, peak)
+    _report(outcomes, whole, floor, peak)
 
 
-def _report(found: list[_Served], whole: float, floor: float, peak: float) -> None:
+def _report(outcomes: list[_Outcome], whole: float, floor: float, peak: float) -> None:
     import numpy as np
 
-    seconds = np.array([one.seconds for one in found])
-    slices = sum(one.num_slices for one in found)
+    seconds = np.array([outcome.seconds for outcome in outcomes])
+    slices = sum(outcome.num_slices for outcome in outcomes)
     print(
-        f"{_CLIENTS.value} clients at once: {len(found)} served, {_CLIENTS.value - len(found)} "
-        f"lost; told 503 {sum(one.busy for one in found)} times; median "
+        f"{_CLIENTS.value} clients at once: {len(outcomes)} served, "
+        f"{_CLIENTS.value - len(outcomes)} "
+        f"lost; {sum(outcome.busy for outcome in outcomes)} answers 503; median "
         f"{np.median(seconds):.2f} s, p95 {np.quantile(seconds, 0.95):.2f} s; "
-        f"{len(found) / whole:.2f} studies/s, {slices / whole:.1f} slices/s, "
-        f"{len(found) * floor / whole:.2f} of the bare model's rate; {peak:.2f} GiB at most in all "
-        "its processes"
+        f"{len(outcomes) / whole:.2f} studies/s, {slices / whole:.1f} slices/s, "
+        f"{len(outcomes) * floor / whole:.2f} of the bare model's rate; peak memory of all "
+        f"processes {peak:.2f} GiB"
     )
 
 
 def _floor(work_dir: Path, number: int) -> float:
-    """Seconds that the model takes for so many slices, the median."""
+    """Median seconds of the model for a number of slices."""
     import numpy as np
 
     from ich_tf.inference.series_predictor import load_predictor
@@ -121,7 +133,7 @@ def _floor(work_dir: Path, number: int) -> float:
     return statistics.median(seconds)
 
 
-def _send(client: httpx.Client, files: list[tuple[str, bytes]]) -> _Served:
+def _send(client: httpx.Client, files: list[tuple[str, bytes]]) -> _Outcome:
     begun, busy = time.perf_counter(), 0
     while (answer := _post(client, files)).status_code == 503:
         busy += 1
@@ -137,31 +149,31 @@ def _send(client: httpx.Client, files: list[tuple[str, bytes]]) -> _Served:
     if study["state"] == "failed":
         raise RuntimeError(f"the study failed: {study['error']}")
     seconds = time.perf_counter() - begun
-    return _Served(seconds, busy, sum(one["num_slices"] for one in study["series"]))
+    return _Outcome(seconds, busy, sum(series["num_slices"] for series in study["series"]))
 
 
 def _post(client: httpx.Client, files: list[tuple[str, bytes]]) -> httpx.Response:
-    return client.post("/api/studies", files=[("files", one) for one in files])
+    return client.post("/api/studies", files=[("files", file) for file in files])
 
 
-def _send_all(address: str, files: list[tuple[str, bytes]]) -> list[_Served]:
-    """All clients at once, each with a connection of its own."""
+def _send_all(address: str, files: list[tuple[str, bytes]]) -> list[_Outcome]:
+    """Sends the study from all clients at once, each over a connection of its own."""
     import httpx
 
-    found: list[_Served] = []
+    outcomes: list[_Outcome] = []
     together = threading.Barrier(_CLIENTS.value)
 
     def run() -> None:
         with httpx.Client(base_url=address, timeout=_GIVE_UP_SECONDS) as client:
             together.wait()
-            found.append(_send(client, files))
+            outcomes.append(_send(client, files))
 
     threads = [threading.Thread(target=run) for _ in range(_CLIENTS.value)]
-    for one in threads:
-        one.start()
-    for one in threads:
-        one.join()
-    return found
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return outcomes
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`python -m ich_tf.serve` in a process of its own: started, watched, told to stop."""
+"""A server, `python -m ich_tf.serve`, in a process of its own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import psutil
 _ROOT = Path(__file__).resolve().parents[2]
 _START_SECONDS = 120.0
 _STOP_SECONDS = 30.0
-_SECONDS_BETWEEN_LOOKS = 0.05
+_SECONDS_BETWEEN_SAMPLES = 0.05
 
 
 @dataclass
@@ -27,10 +27,10 @@ class Service:
     """A server in a process of its own.
 
     Attributes:
-      process: The command.
-      client: Of it.
-      log: What it writes.
-      peak: Greatest memory of all its processes together that was seen, bytes.
+      process: Process of the command.
+      client: HTTP client with the server's address.
+      log: File with the server's output.
+      peak: Peak resident memory of all its processes together, bytes, sampled at 20 Hz.
     """
 
     process: subprocess.Popen[bytes]
@@ -40,29 +40,29 @@ class Service:
     _ended: threading.Event = field(default_factory=threading.Event)
 
     def watch(self) -> None:
-        """Looks at the memory until the end."""
+        """Samples the memory until `end` is called."""
         server = psutil.Process(self.process.pid)
-        while not self._ended.wait(_SECONDS_BETWEEN_LOOKS):
+        while not self._ended.wait(_SECONDS_BETWEEN_SAMPLES):
             with suppress(psutil.NoSuchProcess):
                 members = [server, *server.children(recursive=True)]
-                self.peak = max(self.peak, sum(one.memory_info().rss for one in members))
+                self.peak = max(self.peak, sum(member.memory_info().rss for member in members))
 
     def end(self) -> None:
-        """No more looking."""
+        """Ends `watch`."""
         self._ended.set()
 
 
 @contextmanager
 def started(work_dir: Path, state_dir: Path, *flags: str) -> Iterator[Service]:
-    """The command, once it answers; told to stop in the end if it still runs.
+    """Starts the server, and stops it at the end of the context.
 
     Args:
-      work_dir: Of the model.
-      state_dir: Of the server; its log is written beside it.
-      *flags: More of them.
+      work_dir: Folder of the model.
+      state_dir: Folder of the server's studies; the log is written beside it.
+      *flags: More flags of the server.
 
     Raises:
-      RuntimeError: If it does not start; its log is the message.
+      RuntimeError: If the server does not start; the message holds its log.
     """
     log = state_dir.with_suffix(".log")
     command = [sys.executable, "-m", "ich_tf.serve", f"--work_dir={work_dir}"]
@@ -72,16 +72,16 @@ def started(work_dir: Path, state_dir: Path, *flags: str) -> Iterator[Service]:
         process = subprocess.Popen(command, stdout=out, stderr=out, cwd=_ROOT)
     try:
         end = time.monotonic() + _START_SECONDS
-        while not (found := re.search(r"http://\S+", log.read_bytes()[begin:].decode())):
+        while not (address := re.search(r"http://\S+", log.read_bytes()[begin:].decode())):
             if process.poll() is not None or time.monotonic() > end:
                 raise RuntimeError(f"the server does not start: {log.read_text()}")
             time.sleep(0.1)
-        with httpx.Client(base_url=found[0], timeout=60) as client:
+        with httpx.Client(base_url=address[0], timeout=60) as client:
             service = Service(process, client, log)
             watching = threading.Thread(target=service.watch, daemon=True)
             watching.start()
             try:
-                # It listens before the model is warm, and answers then.
+                # The server listens before the model is loaded, and answers afterwards.
                 client.get("/healthz").raise_for_status()
                 yield service
             finally:

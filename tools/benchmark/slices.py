@@ -1,4 +1,4 @@
-"""As many DICOM files as a measurement wants, of a few phantoms."""
+"""Any number of DICOM files from few phantoms."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ich_tf.phantom import PhantomConfig, write_dataset
 
 
 def write_slices(folder: Path, count: int, matrix: int, num_workers: int = 0) -> None:
-    """Writes DICOM files: phantoms, and copies of them as other patients'.
+    """Writes DICOM files: phantoms, and copies of them under the ids of other patients.
 
     Args:
-      folder: Made here.
-      count: Of slices.
-      matrix: Rows and columns of each.
-      num_workers: Processes; 0 means one per core.
+      folder: New folder.
+      count: Number of slices.
+      matrix: Rows and columns of each slice, px.
+      num_workers: Worker processes; 0: one per core.
     """
     with tempfile.TemporaryDirectory() as phantoms:
         config = PhantomConfig(num_patients=20, seed=0, matrix=matrix)
@@ -28,9 +28,9 @@ def write_slices(folder: Path, count: int, matrix: int, num_workers: int = 0) ->
     headers = [read_headers(io.BytesIO(data))[0] for data in files]
     folder.mkdir()
     for number in range(count):
-        copy, which = divmod(number, len(files))
-        data, header = files[which], headers[which]
-        # Ids of the same length, put in their place.
+        copy, index = divmod(number, len(files))
+        data, header = files[index], headers[index]
+        # Ids of the same length can be replaced within the bytes.
         for identifier in (header.patient_id, header.study_id, header.series_id):
             data = data.replace(identifier.encode(), f"{identifier[:-4]}{copy:04x}".encode())
         name = f"ID_{number:09x}"

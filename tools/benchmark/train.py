@@ -1,6 +1,8 @@
-"""Measures training: the step alone, with its input, and plain Keras `fit` on the same.
+"""Measures training: the step alone, the step with its input, and Keras `fit` on the same data.
 
-python -m tools.benchmark.train --dicom_dir=D/stage_2_train --backbone=resnet50 --image_size=224
+  python -m tools.benchmark.train --dicom_dir=D/stage_2_train --backbone=resnet50
+
+Exit codes: 0 done; 1 a command failed or the data cannot be used; 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -16,22 +18,25 @@ from absl import flags
 from ich_tf.runtime import command
 from tools.benchmark.records import convert_folder
 
+command.add_headings({"dicom_dir": "Data", "backbone": "Network", "steps": "Measurement"})
 _DICOM_DIR = flags.DEFINE_string(
-    "dicom_dir", "data/phantoms/stage_2_train", "Folder of DICOM files to measure with."
+    "dicom_dir", "data/phantoms/stage_2_train", "Folder of DICOM files to train on."
 )
-_BACKBONE = flags.DEFINE_string("backbone", "resnet50", "The network.")
-_IMAGE_SIZE = flags.DEFINE_integer("image_size", 224, "Input of the network, px.")
-_RECORD_SIZE = flags.DEFINE_integer("record_size", 256, "Rows and columns of the records.")
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Slices a step.", lower_bound=1)
+_BACKBONE = flags.DEFINE_string("backbone", "resnet50", "Network, with random weights.")
+_IMAGE_SIZE = flags.DEFINE_integer(
+    "image_size", 224, "Height and width of the network's input, px."
+)
+_RECORD_SIZE = flags.DEFINE_integer("record_size", 256, "Rows and columns of the records, px.")
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Slices of an optimizer step.", lower_bound=1)
 _STEPS = flags.DEFINE_integer("steps", 12, "Steps of each measurement.", lower_bound=2)
-_ENCODING = flags.DEFINE_string("encoding", "png", "Of the records.")
-_PRECISION = flags.DEFINE_string("mixed_precision", "auto", "As of ich_tf.train.")
-_XLA = flags.DEFINE_string("xla", "auto", "As of ich_tf.train.")
-_STRATEGY = flags.DEFINE_string("strategy", "mirrored", "As of ich_tf.train.")
+_ENCODING = flags.DEFINE_string("encoding", "png", "Encoding of the records.")
+_PRECISION = flags.DEFINE_string("mixed_precision", "auto", "As in ich_tf.train.")
+_XLA = flags.DEFINE_string("xla", "auto", "As in ich_tf.train.")
+_STRATEGY = flags.DEFINE_string("strategy", "mirrored", "As in ich_tf.train.")
 
 
 def main() -> None:
-    """Records, then each measurement."""
+    """Makes the records and prints each measurement."""
     with tempfile.TemporaryDirectory() as folder:
         manifest = convert_folder(
             _DICOM_DIR.value, Path(folder) / "records", _RECORD_SIZE.value, _ENCODING.value
@@ -85,7 +90,7 @@ def _measure_step(manifest: Any) -> float:
 
 
 def _measure_fit(manifest: Any) -> float:
-    """Plain `compile` and `fit`, float32, as anyone would write it, on the same model and data."""
+    """Rate of plain `compile` and `fit` in float32 with the same model and data."""
     import tensorflow as tf
 
     from ich_tf.losses import weighted_binary_crossentropy
@@ -133,7 +138,7 @@ def _batches(manifest: Any, augment: Any) -> Any:
         )
         for epoch in itertools.count()
     )
-    # As many epochs as the steps of one measurement take.
+    # As many epochs as one measurement needs.
     batches = next(epochs)
     while int(batches.cardinality()) < _STEPS.value and int(batches.cardinality()) > 0:
         batches = batches.concatenate(next(epochs))
