@@ -1,4 +1,4 @@
-"""Augmentation: (batch of slices, labels, seed) -> the same, changed at random, stateless.
+"""Augmentation of batches of slices: random changes that follow from a seed alone.
 
 Flip, shift, rotation and change of size are one projective transform, so that each pixel
 is interpolated once. Every change is the same for all channels of a slice: windows and neighbours.
@@ -23,10 +23,10 @@ _JITTER_CENTER_HU, _JITTER_WIDTH_HU = 40.0, 80.0
 
 
 def make_augment(config: AugmentationConfig) -> Augment | None:
-    """What `input_pipeline.train_batches` applies: `augment_batch` of this config.
+    """Makes the function that `input_pipeline.train_batches` applies to each batch.
 
     Returns:
-      None if the config asks for no augmentation.
+      `augment_batch` of this config; None if the config asks for no augmentation.
     """
     if not (_moves(config) or config.window_jitter or config.cutout or config.mixup):
         return None
@@ -42,14 +42,14 @@ def augment_batch(
       images: uint8 or uint16 [n, H, W, C]. H, W and C must be known statically.
       labels: float32 [n, 6].
       seed: int32 or int64 [2]. The same seed gives the same batch.
-      config: Its augmentation fields bound the draws.
+      config: Bounds of the random changes.
 
     Returns:
-      Images of the same shape and type, rounded; 0 (below every window) where a slice does not
-      reach. Labels, mixed as the images are.
+      Images of the same shape and type, rounded; 0 (below every window) outside of the moved slice.
+      Labels, mixed in the same shares as the images.
     """
     dtype, shape = images.dtype, images.shape
-    # Of one type: another type's bits would split into other seeds.
+    # A seed of another type would split into other seeds.
     seeds = tf.random.split(tf.cast(seed, tf.int64), 4)
     x = images
     if config.window_jitter:
@@ -70,9 +70,10 @@ def jitter_windows(stored: tf.Tensor, seed: tf.Tensor, largest: float) -> tf.Ten
     """Stretches and shifts the Hounsfield scale, as other windows would.
 
     Args:
-      stored: [n, H, W, C] as `windows.store_hu` gives it.
-      seed: int [2].
-      largest: Change of a window's width, as a share of it; and of its centre, as a share of 80 HU.
+      stored: Hounsfield units as `windows.store_hu` stores them, [n, H, W, C].
+      seed: Seed of the draws, int [2].
+      largest: Largest change of a window's width, as a share of it; and of its centre, as a share
+        of 80 HU.
 
     Returns:
       float32 [n, H, W, C] within the stored range.
@@ -89,9 +90,9 @@ def cut_out(images: tf.Tensor, seed: tf.Tensor, share: float) -> tf.Tensor:
     """Blackens a square about a random pixel of each slice (DeVries and Taylor, arXiv:1708.04552).
 
     Args:
-      images: [n, H, W, C].
-      seed: int [2].
-      share: The square's side, of the slice's; what lies outside of the slice is lost.
+      images: Images of any real type, [n, H, W, C].
+      seed: Seed of the draws, int [2].
+      share: Side of the square, as a share of the slice's. The part outside of the slice is lost.
     """
     draws = tf.random.stateless_uniform([2, tf.shape(images)[0], 1], seed)
 
@@ -109,26 +110,27 @@ def mix_up(
     """Blends each slice with another of its batch (Zhang et al. 2017, arXiv:1710.09412).
 
     Args:
-      images: [n, H, W, C].
+      images: Images of any real type, [n, H, W, C].
       labels: float32 [n, 6].
-      seed: int [2].
-      alpha: The slice's own share is drawn from Beta(alpha, alpha), the larger part its own.
+      seed: Seed of the draws, int [2].
+      alpha: Parameter of Beta(alpha, alpha), from which the shares are drawn. A slice keeps the
+        larger share.
 
     Returns:
-      float32 [n, H, W, C] and [n, 6].
+      Images, float32 [n, H, W, C], and labels, float32 [n, 6].
     """
-    # The batch is shuffled already: the one after is as good a partner as any.
+    # The batch is shuffled already: the next slice is as good a partner as any.
     seeds = tf.random.split(seed, 2)
     number = tf.shape(images)[:1]
     first = tf.random.stateless_gamma(number, seeds[0], alpha)
     second = tf.random.stateless_gamma(number, seeds[1], alpha)
-    # Where alpha is small both may round to 0.
-    own = tf.math.divide_no_nan(tf.maximum(first, second), first + second)
-    own = tf.where(first + second > 0, own, tf.ones_like(own))
+    # With a small alpha both may round to 0.
+    kept = tf.math.divide_no_nan(tf.maximum(first, second), first + second)
+    kept = tf.where(first + second > 0, kept, tf.ones_like(kept))
 
     def blend(x: tf.Tensor) -> tf.Tensor:
         x = tf.cast(x, tf.float32)
-        share = tf.reshape(own, [-1, *[1] * (x.shape.rank - 1)])
+        share = tf.reshape(kept, [-1, *[1] * (x.shape.rank - 1)])
         return share * x + (1 - share) * tf.roll(x, 1, axis=0)
 
     return blend(images), blend(labels)
@@ -171,13 +173,13 @@ def _transforms(
     The input is mirrored, rotated and scaled about its centre, then shifted.
 
     Args:
-      mirror: [n], -1 mirrors left to right, 1 does not.
-      right: [n], px.
-      down: [n], px.
-      angle: [n], radians, clockwise as displayed.
-      size: [n], 2 doubles each side.
-      height: Of the images, px.
-      width: Of the images, px.
+      mirror: -1 to mirror left to right, 1 not to, [n].
+      right: Shifts to the right, px, [n].
+      down: Shifts downwards, px, [n].
+      angle: Rotations, radians, clockwise as displayed, [n].
+      size: Factors of each side, 2 for twice the size, [n].
+      height: Height of the images, px.
+      width: Width of the images, px.
     """
     x_center, y_center = (width - 1) / 2, (height - 1) / 2
     cos, sin = tf.cos(angle) / size, tf.sin(angle) / size
@@ -193,7 +195,10 @@ def _transforms(
 
 @functools.cache
 def _transformer() -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """(float32 [n, H, W, C], transforms [n, 8]) -> float32 [n, H, W, C], bilinear, 0 outside."""
+    """Function (float32 [n, H, W, C], transforms [n, 8]) -> float32 [n, H, W, C].
+
+    It interpolates bilinearly, and is 0 outside of the image.
+    """
     addons = load_addons()
     if addons is None:
         return _transform
@@ -203,7 +208,7 @@ def _transformer() -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
 
 
 def _transform(images: tf.Tensor, transforms: tf.Tensor) -> Any:
-    """As tensorflow-addons' `transform`, on the same TensorFlow operation."""
+    """Transforms images with the TensorFlow operation of tensorflow-addons' `transform`."""
     return tf.raw_ops.ImageProjectiveTransformV3(
         images=images,
         transforms=transforms,

@@ -158,9 +158,9 @@ class TrainConfig(
 
     def differences(self, other: TrainConfig) -> list[str]:
         """Fields that change the result and differ, as `name: value here, value there`."""
-        here, there = dataclasses.asdict(self), dataclasses.asdict(other)
+        values, other_values = dataclasses.asdict(self), dataclasses.asdict(other)
         return [
-            f"{name}: {here[name]!r} here, {there[name]!r} there"
-            for name in here
-            if name not in FREE_FIELDS and here[name] != there[name]
+            f"{name}: {values[name]!r} here, {other_values[name]!r} there"
+            for name in values
+            if name not in FREE_FIELDS and values[name] != other_values[name]
         ]

@@ -1,4 +1,4 @@
-"""Training curves: losses and learning rate by epoch, as a PNG."""
+"""Training curves: a picture of losses and learning rate by epoch."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def training_curves(
 
     Args:
       path: The file to write.
-      train_losses: Mean of each epoch's batches.
-      val_losses: Of the validation fold after each epoch.
-      constant_loss: Of a predictor that says the training prior, for scale.
-      learning_rates: At each epoch's end.
+      train_losses: Mean loss of each epoch's batches.
+      val_losses: Loss on the validation fold after each epoch.
+      constant_loss: Validation loss of a predictor of the constant training prior, for scale.
+      learning_rates: Learning rate at each epoch's end.
     """
     epochs = np.arange(1, len(train_losses) + 1)
     figure, (losses, rates) = plt.subplots(

@@ -1,4 +1,4 @@
-"""Training a network and a model over its series together: what `training_task.Task` asks for."""
+"""Training of a network and a model over its series, end to end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ich_tf.losses import series_loss
 from ich_tf.models.architectures import FEATURE_WIDTHS
 from ich_tf.models.end_to_end import EndToEndSpec
 from ich_tf.models.series_model import SeriesSpec
-from ich_tf.records.manifest import Shard
+from ich_tf.records.manifest import Manifest, Shard
 from ich_tf.records.slabs import epoch_slabs, slab_batches
 from ich_tf.runtime.keras2 import keras
 from ich_tf.training.config import TrainConfig
@@ -22,14 +22,14 @@ from ich_tf.training.task import Validate, Watch
 
 
 class EndToEndTask(SliceTask):
-    """A network and a model over what it says of consecutive slices; see `training_task.Task`.
+    """Training of a network and a model over its features of consecutive slices; see `Task`.
 
     It trains on slabs, and is validated as it is used: on whole series.
     """
 
-    def __init__(self, config: TrainConfig) -> None:
-        """As `SliceTask`."""
-        super().__init__(config)
+    def __init__(self, config: TrainConfig, manifest: Manifest) -> None:
+        """Chooses the shards as `SliceTask` does; the arguments are the same."""
+        super().__init__(config, manifest)
         self.slices_per_step = float(config.batch_size * config.slab)
         self.loss = functools.partial(series_loss, label_smoothing=config.label_smoothing)
         self.spec = self._both = EndToEndSpec(
@@ -46,11 +46,11 @@ class EndToEndTask(SliceTask):
         )
 
     def build(self) -> keras.Model:
-        """As `Task.build`."""
+        """Builds network and model over series as one; its logits begin with the prior."""
         return self._both.build(weights=self._config.weights, bias=self.prior)
 
     def batches(self, epoch: int, first_step: int) -> tf.data.Dataset:
-        """As `Task.batches`: slabs with their places, and labels with weights."""
+        """Reads slabs with their places, and labels with weights; see `Task.batches`."""
         config = self._config
         slabs = slab_batches(
             self._train_shards,
@@ -70,13 +70,14 @@ class EndToEndTask(SliceTask):
         return batches.take(self.steps - first_step)
 
     def validator(self, model: keras.Model, strategy: tf.distribute.Strategy) -> Validate:
-        """As `Task.validator`."""
+        """Makes the function that predicts the validation series; see `Task.validator`."""
         predictor = end_to_end_predictor([LoadedEndToEnd(model, self._both)], strategy)
         batch_size = self.batch_size * self._config.slab
 
         def validate(watch: Watch) -> tuple[np.ndarray, np.ndarray]:
-            found = predictor.read_series(self._predict(predictor.outputs, watch, batch_size))
-            return found.labels, found.logits
+            outputs = self._predict(predictor.outputs, watch, batch_size)
+            predictions = predictor.read_series(outputs)
+            return predictions.labels, predictions.logits
 
         return validate
 
@@ -85,16 +86,17 @@ class EndToEndTask(SliceTask):
 
 
 def weighted_labels(labels: tf.Tensor, present: tf.Tensor, *, series_weight: float) -> tf.Tensor:
-    """Labels and weights of slabs' rows, as `series_task.pack_labels` has them of whole series.
+    """Adds weights and a row for the whole slab to its labels, as `series_task.pack_labels`.
 
     Args:
       labels: float32 [b, k, 6].
       present: float32 [b, k], 1 for a slice, 0 for none.
-      series_weight: Of the slab's own row, which is positive where a slice of it is.
+      series_weight: Weight of the slab's own row, which is positive where a slice of it is.
 
     Returns:
-      float32 [b, 1 + k, 7]: the slab's row, then its slices'. The slices of a whole slab weigh 1
-      together, those of one that is cut short less: each slice weighs the same.
+      float32 [b, 1 + k, 7]: the slab's row, then its slices', the weight last. The slices of a
+      whole slab weigh 1 together, those of a slab that is cut short less: each slice weighs the
+      same.
     """
     slices = tf.concat([labels, present[..., None] / labels.shape[1]], axis=-1)
     whole = tf.reduce_max(labels * present[..., None], axis=1, keepdims=True)

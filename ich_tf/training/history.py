@@ -1,4 +1,4 @@
-"""What a run measured of each epoch: history.csv in its work dir."""
+"""The history of a run: losses and speed of each epoch, in history.csv of its work dir."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class EpochResult:
     """A row of history.csv.
 
     Attributes:
-      epoch: Counted from 1.
-      learning_rate: Of the epoch's last step.
-      train_loss: Mean over the epoch's batches, each before its step.
-      val_loss: The weighted log loss on the validation fold, every record once.
-      val_per_class: The log loss of each class.
-      seconds: Of the steps; validation comes on top.
-      slices_per_second: Trained.
-      input_wait: The share of `seconds` in which the devices waited for a batch.
+      epoch: Number of the epoch, counted from 1.
+      learning_rate: Learning rate of the epoch's last step.
+      train_loss: Mean loss of the epoch's batches, each before its step.
+      val_loss: Weighted log loss on the validation fold, every record once.
+      val_per_class: Log loss of each class on the validation fold.
+      seconds: Time of the steps, without the validation, s.
+      slices_per_second: Slices trained on per second of `seconds`.
+      input_wait: Share of `seconds` in which the devices waited for a batch.
     """
 
     epoch: int
@@ -38,7 +38,7 @@ class EpochResult:
     input_wait: float
 
     def row(self) -> dict[str, float]:
-        """The columns of history.csv."""
+        """Makes the row of history.csv, values by column."""
         values = dataclasses.asdict(self)
         values.pop("val_per_class")
         per_class = zip(CLASSES, self.val_per_class, strict=True)
@@ -46,7 +46,7 @@ class EpochResult:
 
     @classmethod
     def from_row(cls, row: dict[str, str]) -> EpochResult:
-        """The inverse of `row`."""
+        """Reads a row that `row` made, as text."""
         names = [field.name for field in dataclasses.fields(cls)]
         numbers: dict[str, Any] = {name: float(row[name]) for name in names if name in row}
         per_class = tuple(float(row[f"val_{name}"]) for name in CLASSES)
@@ -54,7 +54,7 @@ class EpochResult:
 
 
 def read_history(path: str | Path) -> list[EpochResult]:
-    """The epochs of a run so far; none where the file is missing."""
+    """Reads the epochs of a run; an empty list if the file is missing."""
     path = Path(path)
     if not path.is_file():
         return []
@@ -67,7 +67,7 @@ def write_history(path: str | Path, history: Sequence[EpochResult]) -> None:
 
     Args:
       path: The CSV file.
-      history: One epoch or more.
+      history: Results of the epochs, one or more.
     """
     text = io.StringIO()
     rows = [result.row() for result in history]

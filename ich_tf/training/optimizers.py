@@ -1,4 +1,4 @@
-"""The optimizers and the learning rate's course over a run."""
+"""Optimizers, and the course of the learning rate over a run."""
 
 from __future__ import annotations
 
@@ -14,23 +14,24 @@ from ich_tf.runtime.keras2 import keras
 from ich_tf.training.config import TrainConfig
 
 _SGD_MOMENTUM = 0.9
-# Biases and batch normalisation's scale and shift: pulling them to 0 regularizes nothing.
+# Weight decay leaves out biases and batch normalisation's scale and shift: pulling them to 0
+# regularizes nothing.
 _NO_DECAY = ("bias", "gamma", "beta")
 
 
 class EpochSchedule(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
-    """The rate of each step: a straight warm-up, then constant, exponential or cosine.
+    """Learning rate of each step: a straight warm-up, then constant, exponential or cosine.
 
     `exponential` steps down after each whole epoch, as the published ResNet50 recipe does
     (5e-4 * 0.8^epoch); `cosine` reaches 0 at the end of the last epoch.
 
     Attributes:
-      schedule: One of `config.SCHEDULES`.
-      rate: At the warm-up's end.
-      steps_per_epoch: Of the optimizer.
-      epochs: Of the whole run.
-      decay: The exponential schedule's factor an epoch.
-      warmup_epochs: May be a part of one.
+      schedule: Name of the schedule, one of `config_parts.SCHEDULES`.
+      rate: Learning rate at the end of the warm-up.
+      steps_per_epoch: Optimizer steps in an epoch.
+      epochs: Number of epochs of the whole run.
+      decay: Factor of the exponential schedule for an epoch.
+      warmup_epochs: Epochs of the warm-up, or part of one.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class EpochSchedule(keras.optimizers.schedules.LearningRateSchedule):  # type: i
         self.warmup_epochs = warmup_epochs
 
     def __call__(self, step: tf.Tensor | int) -> tf.Tensor:
-        """The rate of step number `step`, counted from 0; float32 []."""
+        """Computes the rate of step number `step`, counted from 0; float32 []."""
         # float64: float32 counts steps up to 2^24 alone, and the division must not round an
         # epoch's first step down into the epoch before.
         epoch = tf.cast(step, tf.float64) / self.steps_per_epoch
@@ -65,13 +66,13 @@ class EpochSchedule(keras.optimizers.schedules.LearningRateSchedule):  # type: i
         else:
             factor = tf.ones([], tf.float64)
         if self.warmup_epochs:
-            # The first step, too, moves: from (0 + 1) steps on.
+            # Counted from (0 + 1) steps, so that the first step moves, too.
             warm = (epoch + 1 / self.steps_per_epoch) / self.warmup_epochs
             factor *= tf.minimum(warm, 1.0)
         return tf.cast(self.rate * factor, tf.float32)
 
     def get_config(self) -> dict[str, Any]:
-        """Keras's config."""
+        """Returns the arguments of the constructor, as Keras asks for."""
         return {
             "schedule": self.schedule,
             "rate": self.rate,
@@ -83,7 +84,7 @@ class EpochSchedule(keras.optimizers.schedules.LearningRateSchedule):  # type: i
 
 
 def make_schedule(config: TrainConfig, steps_per_epoch: int) -> EpochSchedule:
-    """The rate of each optimizer step of a run."""
+    """Makes the schedule of a run's learning rate."""
     return EpochSchedule(
         config.schedule,
         config.learning_rate,
@@ -100,13 +101,13 @@ def make_optimizer(config: TrainConfig, steps_per_epoch: int, *, loss_scaling: b
     Clipping is the training step's, since it must follow the reduction over replicas.
 
     Args:
-      config: Its `optimizer`, `lookahead`, `learning_rate`, schedule and `weight_decay` count.
-      steps_per_epoch: Optimizer steps.
-      loss_scaling: Wraps the optimizer in Keras's dynamic loss scale, as float16 needs:
+      config: Config of the run; its `OptimizerConfig` and `epochs` are read.
+      steps_per_epoch: Optimizer steps in an epoch.
+      loss_scaling: Whether to wrap the optimizer in Keras's dynamic loss scale, as float16 needs:
         a step with a gradient that is not finite is skipped and the scale halved.
 
     Returns:
-      A Keras optimizer; of the legacy kind where tensorflow-addons has a part in it.
+      A Keras optimizer; of the legacy kind if it comes from tensorflow-addons.
 
     Raises:
       UsageError: If the config asks for tensorflow-addons where there is none.
@@ -118,9 +119,9 @@ def make_optimizer(config: TrainConfig, steps_per_epoch: int, *, loss_scaling: b
 
 
 def create_variables(optimizer: Any, variables: Sequence[tf.Variable]) -> None:
-    """Makes an optimizer's variables, before any function is traced that would have to."""
+    """Makes an optimizer's variables; call it before a function that uses them is traced."""
     if _is_legacy(optimizer):
-        # A property that makes the counter at its first use.
+        # This property makes the counter at its first use.
         _ = optimizer.iterations
         optimizer._create_all_weights(variables)
     else:
@@ -130,7 +131,7 @@ def create_variables(optimizer: Any, variables: Sequence[tf.Variable]) -> None:
 def apply_gradients(
     optimizer: Any, gradients: Sequence[tf.Tensor], variables: Sequence[tf.Variable]
 ) -> None:
-    """Takes the optimizer's step, on a replica, by gradients that are summed over all already."""
+    """Takes the optimizer's step on a replica, with gradients summed over all replicas already."""
     pairs = zip(gradients, variables, strict=True)
     if _is_legacy(optimizer):
         optimizer.apply_gradients(pairs, experimental_aggregate_gradients=False)
@@ -168,9 +169,9 @@ def _make(config: TrainConfig, schedule: EpochSchedule) -> Any:
 def _make_legacy(config: TrainConfig, schedule: EpochSchedule) -> Any:
     addons = load_addons()
     if addons is None:
-        asked = "--lookahead" if config.lookahead else f"--optimizer={config.optimizer}"
+        flag = "--lookahead" if config.lookahead else f"--optimizer={config.optimizer}"
         raise UsageError(
-            f"{asked} is tensorflow-addons', which TensorFlow {tf.__version__} does not have. Use "
+            f"{flag} is tensorflow-addons', which TensorFlow {tf.__version__} does not have. Use "
             "--optimizer=adamw, with --warmup_epochs and --ema_decay, or TensorFlow 2.15."
         )
     legacy = keras.optimizers.legacy

@@ -1,4 +1,4 @@
-"""What a run leaves for people to read: where it came from, and how it went."""
+"""Records of a run for people to read: its origin in run.json, and its course in logs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -33,10 +34,10 @@ _PACKAGES = (
 
 
 def describe_session(choices: dict[str, str]) -> dict[str, Any]:
-    """What a start of a run was made with.
+    """Describes the software and hardware that a run starts with.
 
     Args:
-      choices: What the run chose by itself, and why.
+      choices: Choices of the run by its hardware, as from `Hardware.describe`.
     """
     return {
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -55,7 +56,13 @@ def describe_session(choices: dict[str, str]) -> dict[str, Any]:
 
 
 def write_run(work_dir: Path, data: dict[str, Any], session: dict[str, Any]) -> None:
-    """Writes `run.json`; the sessions of a run that continues stand below each other."""
+    """Writes `run.json`, with one entry for each start of the run.
+
+    Args:
+      work_dir: Folder of the run.
+      data: Fingerprint of the run's data, as `Task.data`.
+      session: Description of this start, as from `describe_session`.
+    """
     path = work_dir / run_files.RUN
     former = read_json(path, _TRAIN_ANEW)["sessions"] if path.is_file() else []
     write_json(path, {"data": data, "sessions": [*former, session]})
@@ -64,25 +71,51 @@ def write_run(work_dir: Path, data: dict[str, Any], session: dict[str, Any]) -> 
 class RunLog:
     """history.csv, training_curves.png and TensorBoard's logs of a run."""
 
-    def __init__(self, work_dir: Path, *, tensorboard: bool) -> None:
+    def __init__(self, work_dir: Path, writer: tf.summary.SummaryWriter) -> None:
+        """Stores where to log.
+
+        Args:
+          work_dir: Folder for history.csv and training_curves.png.
+          writer: TensorBoard's writer.
+        """
         self._work_dir = work_dir
-        self._writer = tf.summary.create_noop_writer()
+        self._writer = writer
+
+    @classmethod
+    @contextmanager
+    def open(cls, work_dir: Path, *, tensorboard: bool) -> Iterator[RunLog]:
+        """Opens the logs of a run, and writes TensorBoard's last lines at the end.
+
+        Args:
+          work_dir: Folder of the logs.
+          tensorboard: Whether to log for TensorBoard.
+        """
+        writer = tf.summary.create_noop_writer()
         if tensorboard:
-            self._writer = tf.summary.create_file_writer(str(work_dir / run_files.TENSORBOARD))
+            writer = tf.summary.create_file_writer(str(work_dir / run_files.TENSORBOARD))
+        try:
+            yield cls(work_dir, writer)
+        finally:
+            writer.close()
 
     def step(self, step: int, values: dict[str, float]) -> None:
-        """Logs numbers by name at a step of the run, for TensorBoard."""
+        """Logs numbers for TensorBoard.
+
+        Args:
+          step: Number of steps that the run has taken.
+          values: Numbers by name.
+        """
         with self._writer.as_default(step=step):
             for name, value in values.items():
                 tf.summary.scalar(name, value)
 
     def epoch(self, history: Sequence[EpochResult], step: int, constant_loss: float) -> None:
-        """Logs the last of the epochs so far, and draws them all.
+        """Logs the last epoch, and draws the curves of all.
 
         Args:
-          history: One or more.
-          step: Of the run, at its end.
-          constant_loss: On the validation fold, of the training prior.
+          history: Results of the epochs so far, one or more.
+          step: Number of steps that the run has taken.
+          constant_loss: Validation loss of a constant predictor, the training prior.
         """
         write_history(self._work_dir / run_files.HISTORY, history)
         training_curves(
@@ -97,10 +130,6 @@ class RunLog:
         self.step(step, {f"epoch/{name}": value for name, value in row.items()})
         self._writer.flush()
 
-    def close(self) -> None:
-        """Writes what TensorBoard's log still holds back."""
-        self._writer.close()
-
 
 def _version(package: str) -> str:
     try:
@@ -110,9 +139,9 @@ def _version(package: str) -> str:
 
 
 def _git_commit() -> str | None:
-    """Of the checkout that this code runs from, if it is one; `-dirty` where files were changed."""
+    """Commit of the checkout that this code runs from, with `-dirty` if files were changed."""
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"],
             cwd=Path(__file__).parent,
             capture_output=True,
@@ -122,7 +151,7 @@ def _git_commit() -> str | None:
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    return process.stdout.strip() if process.returncode == 0 else None
 
 
 def _cpu_name() -> str:

@@ -1,4 +1,4 @@
-"""What a run checks of itself: replicas against one device, XLA against none, equal replicas."""
+"""Checks of a run: replicas against one device, XLA against none, equal replicas."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ich_tf.errors import InputError
 from ich_tf.runtime.keras2 import keras
 from ich_tf.training.step import Gradients, TrainingStep
 
-# Relative difference of two gradients, L2.
+# Largest relative difference of two gradients, L2.
 # Replicas and one device run the same code: on CPUs they differ by less than 1e-6; GPUs add in an
 # order of their own. A lost or doubled replica differs by 0.5 and more.
 REPLICA_TOLERANCE = {"float32": 0.02, "bfloat16": 0.25, "float16": 0.25}
@@ -20,7 +20,7 @@ REPLICA_TOLERANCE = {"float32": 0.02, "bfloat16": 0.25, "float16": 0.25}
 # 0.04 in bfloat16; EfficientNet-B4, from random weights, by 0.0001 and by 0.8, where bfloat16
 # itself is 0.65 away from float32 with either.
 XLA_TOLERANCE = {"float32": 0.02, "bfloat16": 0.95, "float16": 0.95}
-# Of the loss, relative: 0.003 in bfloat16.
+# Largest relative difference of two losses; 0.003 was measured in bfloat16.
 LOSS_TOLERANCE = {"float32": 0.002, "bfloat16": 0.03, "float16": 0.03}
 
 
@@ -37,70 +37,95 @@ def check_step(
     precision: str,
     xla: bool,
 ) -> dict[str, float]:
-    """Compares a step's gradients with those of one device over the same parts, and of no XLA.
+    """Compares a step's gradients with one device's over the same parts, and with those of no XLA.
 
-    The model is left as it was.
+    The model stays as it was.
 
     Args:
-      step: Before its first step.
-      strategy: Its strategy.
-      inputs: As a step takes them.
-      labels: Likewise.
+      step: A step before its first call.
+      strategy: Strategy of the step.
+      inputs: Distributed inputs of a batch, as a step takes them.
+      labels: Distributed labels of the batch.
       precision: float32, bfloat16 or float16.
       xla: Whether the step is compiled.
 
     Returns:
-      The relative difference, L2, by what was compared: `replicas`, if there are several, and
-      `xla`, if it is on. A loss scale that begins too high compares nothing.
+      Relative difference of the gradients, L2, by comparison: `replicas`, if there are several, and
+      `xla`, if it is on. Empty if a gradient is not finite, as under a loss scale that begins too
+      high.
 
     Raises:
-      SelfCheckError: If one is above its tolerance.
+      SelfCheckError: If a difference is above its tolerance.
     """
     replicas = strategy.num_replicas_in_sync
-    before = [variable.numpy() for variable in step.statistics]
-
-    def measure(part: int | None, compiled: bool = True) -> Gradients:
-        given = (inputs, labels)
-        if part is not None:
-            given = tuple(_everywhere(strategy, value, part) for value in given)
-        measured = step.gradients(*given, part=part, compiled=compiled)
-        for variable, value in zip(step.statistics, before, strict=True):
-            variable.assign(value)
-        return measured
-
-    found: dict[str, float] = {}
+    differences: dict[str, float] = {}
     if replicas == 1 and not xla:
-        return found
-    first = measure(0)
-    if not np.isfinite(float(tf.linalg.global_norm(first.gradients))):
-        return found
+        return differences
+    probe = _Probe(step, strategy, inputs, labels)
+    first = probe.measure(0)
+    if not _is_finite(first.gradients):
+        return differences
     if replicas > 1:
-        parts = [first, *(measure(part) for part in range(1, replicas))]
-        alone = [tf.add_n(values) for values in zip(*(p.gradients for p in parts), strict=True)]
-        if not np.isfinite(float(tf.linalg.global_norm(alone))):
-            return found
-        found["replicas"] = _relative(measure(None).gradients, alone)
+        parts = [first, *(probe.measure(part) for part in range(1, replicas))]
+        one_device = [
+            tf.add_n(values) for values in zip(*(part.gradients for part in parts), strict=True)
+        ]
+        if not _is_finite(one_device):
+            return differences
+        difference = _relative_difference(probe.measure(None).gradients, one_device)
+        differences["replicas"] = difference
         _require(
-            found["replicas"] <= REPLICA_TOLERANCE[precision],
+            difference <= REPLICA_TOLERANCE[precision],
             f"the gradients of {replicas} replicas differ from one device's by "
-            f"{found['replicas']:.2g} of their norm",
+            f"{difference:.2g} of their norm",
             "--strategy=one",
         )
     if xla:
-        plain = measure(0, compiled=False)
-        found["xla"] = _relative(first.gradients, plain.gradients)
+        plain = probe.measure(0, compiled=False)
+        difference = _relative_difference(first.gradients, plain.gradients)
+        differences["xla"] = difference
         loss = abs(float(first.loss / plain.loss) - 1)
         _require(
-            found["xla"] <= XLA_TOLERANCE[precision] and loss <= LOSS_TOLERANCE[precision],
-            f"XLA's gradients differ from those without it by {found['xla']:.2g} of their norm, "
+            difference <= XLA_TOLERANCE[precision] and loss <= LOSS_TOLERANCE[precision],
+            f"XLA's gradients differ from those without it by {difference:.2g} of their norm, "
             f"and its loss by {loss:.2g}, more than {precision} explains",
             "--xla=off",
         )
-    return found
+    return differences
+
+
+class _Probe:
+    """Gradients of a step on one batch, which leave the moving statistics as they were."""
+
+    def __init__(
+        self, step: TrainingStep, strategy: tf.distribute.Strategy, inputs: Any, labels: Any
+    ) -> None:
+        self._step, self._strategy = step, strategy
+        self._batch = (inputs, labels)
+        self._statistics = [variable.numpy() for variable in step.statistics]
+
+    def measure(self, part: int | None, compiled: bool = True) -> Gradients:
+        """Computes the gradients of one replica's part on every replica, or of the whole batch.
+
+        Args:
+          part: Index of the replica; None for the whole batch.
+          compiled: Whether XLA compiles, if it does for a step; False needs a `part`.
+        """
+        batch = self._batch
+        if part is not None:
+            batch = tuple(_everywhere(self._strategy, value, part) for value in batch)
+        gradients = self._step.gradients(*batch, part=part, compiled=compiled)
+        for variable, value in zip(self._step.statistics, self._statistics, strict=True):
+            variable.assign(value)
+        return gradients
 
 
 def check_replicas(model: keras.Model, strategy: tf.distribute.Strategy) -> None:
     """Checks that every replica holds the same weights and moving statistics.
+
+    Args:
+      model: The model.
+      strategy: Its strategy.
 
     Raises:
       SelfCheckError: If a variable differs by a bit.
@@ -108,7 +133,7 @@ def check_replicas(model: keras.Model, strategy: tf.distribute.Strategy) -> None
     if strategy.num_replicas_in_sync == 1:
         return
     for variable in model.variables:
-        first, *others = (one.numpy() for one in strategy.experimental_local_results(variable))
+        first, *others = (local.numpy() for local in strategy.experimental_local_results(variable))
         if not all(np.array_equal(first, other, equal_nan=True) for other in others):
             raise SelfCheckError(
                 f"{variable.name} differs between the replicas. Train with --strategy=one, and "
@@ -116,22 +141,26 @@ def check_replicas(model: keras.Model, strategy: tf.distribute.Strategy) -> None
             )
 
 
-def _relative(left: Sequence[tf.Tensor], right: Sequence[tf.Tensor]) -> float:
-    """The norm of the difference, of the norm of `right`."""
+def _is_finite(gradients: Sequence[tf.Tensor]) -> bool:
+    return bool(np.isfinite(float(tf.linalg.global_norm(gradients))))
+
+
+def _relative_difference(left: Sequence[tf.Tensor], right: Sequence[tf.Tensor]) -> float:
+    """Norm of the difference, as a share of the norm of `right`."""
     difference = tf.linalg.global_norm([a - b for a, b in zip(left, right, strict=True)])
     return float(difference / tf.maximum(tf.linalg.global_norm(right), 1e-30))
 
 
-def _require(holds: bool, found: str, instead: str) -> None:
-    # A NaN holds nothing.
+def _require(holds: bool, problem: str, instead: str) -> None:
+    # Comparisons with NaN are false, so that NaN is a problem as well.
     if not holds:
         raise SelfCheckError(
-            f"self-check: {found}. Train with {instead}, and report it with run.json; "
+            f"self-check: {problem}. Train with {instead}, and report it with run.json; "
             "--self_check=false trains all the same."
         )
 
 
 def _everywhere(strategy: tf.distribute.Strategy, value: Any, replica: int) -> Any:
-    """One replica's part of a distributed value, for all of them."""
+    """Gives every replica one replica's part of a distributed value."""
     part = strategy.experimental_local_results(value)[replica]
     return strategy.experimental_distribute_values_from_function(lambda _: part)

@@ -1,4 +1,4 @@
-"""Training over the features of series: what `training_task.Task` asks for."""
+"""Training of a model over the features of series."""
 
 from __future__ import annotations
 
@@ -29,23 +29,55 @@ from ich_tf.training.config import TrainConfig
 from ich_tf.training.step import Loss
 from ich_tf.training.task import Validate, Watch
 
-# One shape for all steps: as many slots as the longest series needs, rounded up to this.
+# All steps have one shape: as many slots as the longest series needs, rounded up to a multiple of
+# this number.
 _SLOTS = 8
 
 
 class SeriesTask:
-    """A model over series; see `training_task.Task`.
+    """Training of a model over the features of series; see `Task`.
 
     The features of all series are held in memory: RSNA's 21,744 take 400 MB.
     """
 
-    def __init__(self, config: TrainConfig) -> None:
-        """Reads the features.
+    def __init__(
+        self,
+        config: TrainConfig,
+        manifest: FeatureManifest,
+        train: Sequence[SeriesFeatures],
+        validation: Sequence[SeriesFeatures],
+    ) -> None:
+        """Stores the series.
+
+        Args:
+          config: Config of the run.
+          manifest: Manifest of the features.
+          train: Series of the training folds, one or more.
+          validation: Series of the validation fold.
+        """
+        self._config, self._manifest = config, manifest
+        self._train, self._validation = train, validation
+        self.shards: Sequence[Shard] = ()
+        self.data = _fingerprint(manifest)
+        self.num_train = sum(map(len, train))
+        self.num_validation = sum(map(len, validation))
+        self.prior = np.concatenate([series.labels for series in train]).mean(axis=0)
+        self.batch_size, self.steps = config.batch_size, 0
+        self._mean_length = self.num_train / len(train)
+        self.slices_per_step = config.batch_size * self._mean_length
+        longest = max(map(len, (*train, *validation)))
+        self._slots = -(-longest // _SLOTS) * _SLOTS
+        self._packed: list[tuple[np.ndarray, np.ndarray]] = []
+        self.loss: Loss = functools.partial(series_loss, label_smoothing=config.label_smoothing)
+        self.spec = _series_spec(config, manifest, self.prior)
+
+    @classmethod
+    def load(cls, config: TrainConfig) -> SeriesTask:
+        """Reads the features of a config's data dir.
 
         Raises:
           InputError: If they cannot be trained on.
         """
-        self._config = config
         manifest = FeatureManifest.load(config.data_dir)
         fold = int(config.validation_fold)
         if not 0 <= fold < manifest.num_folds or manifest.num_folds < 2:
@@ -53,57 +85,21 @@ class SeriesTask:
                 f"{config.data_dir}: has features of {manifest.num_folds} folds; validation_fold "
                 f"is {fold}. Expected 0 to {manifest.num_folds - 1}, and two folds or more."
             )
-        self._axes = manifest.folder / AXES
-        load_axes(self._axes, manifest.axes_sha256)
+        load_axes(manifest.folder / AXES, manifest.axes_sha256)
         others = [fold_name(i) for i in range(manifest.num_folds) if i != fold]
-        self._train = list(manifest.read(*others))
-        self._validation = list(manifest.read(fold_name(fold)))
-        self.shards: Sequence[Shard] = ()
-        lines = sorted(f"{one.sha256}  {one.name}\n" for one in manifest.shards)
-        self.data: dict[str, Any] = {
-            "sha256": hashlib.sha256("".join(lines).encode()).hexdigest(),
-            "records": sum(one.num_slices for one in manifest.shards),
-            "feature_dim": manifest.feature_dim,
-            "networks": [one["sha256"] for one in manifest.networks],
-            "slices_sha256": manifest.data_sha256,
-        }
-        self.num_train = sum(map(len, self._train))
-        self.num_validation = sum(map(len, self._validation))
-        self.prior = np.concatenate([one.labels for one in self._train]).mean(axis=0)
-        self.batch_size, self.steps = config.batch_size, 0
-        mean_length = self.num_train / len(self._train)
-        self.slices_per_step = config.batch_size * mean_length
-        longest = max(map(len, (*self._train, *self._validation)))
-        self._slots = -(-longest // _SLOTS) * _SLOTS
-        # As a mean over slices: long series count more, as they do in the challenge.
-        self._packed = [
-            (pack(one, self._slots), pack_labels(one, self._slots, 1 / mean_length, config))
-            for one in self._train
-        ]
-        self.loss: Loss = functools.partial(series_loss, label_smoothing=config.label_smoothing)
-        self.spec = SeriesSpec(
-            backbone=config.backbone,
-            feature_dim=manifest.feature_dim,
-            units=config.units,
-            layers=config.layers,
-            dropout=config.dropout,
-            reverse=config.reverse,
-            networks=tuple(self.data["networks"]),
-            network_dirs=tuple(
-                Path(os.path.relpath(manifest.folder / one["work_dir"], config.work_dir)).as_posix()
-                for one in manifest.networks
-            ),
-            validation_folds=tuple(int(one["validation_fold"]) for one in manifest.networks),
-            axes_sha256=manifest.axes_sha256,
-            prior=tuple(self.prior.tolist()),
+        return cls(
+            config,
+            manifest,
+            train=list(manifest.read(*others)),
+            validation=list(manifest.read(fold_name(fold))),
         )
 
     def prepare(self, work_dir: Path) -> None:
-        """As `Task.prepare`: the axes of the features go along."""
-        shutil.copyfile(self._axes, work_dir / AXES)
+        """Copies the axes of the features into the work dir."""
+        shutil.copyfile(self._manifest.folder / AXES, work_dir / AXES)
 
     def deal(self, worker: Worker) -> None:
-        """As `Task.deal`; there is one worker."""
+        """Packs the series and counts the steps; there is one worker."""
         steps = len(self._train) // self.batch_size
         if not steps:
             raise InputError(
@@ -111,25 +107,35 @@ class SeriesTask:
                 f"batch of {self.batch_size}. Lower --batch_size, or convert more data."
             )
         self.steps = min(steps, self._config.max_steps_per_epoch or steps)
+        # The loss is a mean over slices: long series count more, as they do in the challenge.
+        pack_weighted_labels = functools.partial(
+            pack_labels,
+            slots=self._slots,
+            slice_weight=1 / self._mean_length,
+            series_weight=self._config.series_weight,
+        )
+        self._packed = [
+            (pack(series, self._slots), pack_weighted_labels(series)) for series in self._train
+        ]
 
     def build(self) -> keras.Model:
-        """As `Task.build`."""
-        series = np.stack([one.labels.max(axis=0) for one in self._train])
-        return self.spec.build(bias=series.mean(axis=0))
+        """Builds the model, whose logits of a series begin with the prior of whole series."""
+        labels = np.stack([series.labels.max(axis=0) for series in self._train])
+        return self.spec.build(bias=labels.mean(axis=0))
 
     def batches(self, epoch: int, first_step: int) -> tf.data.Dataset:
-        """As `Task.batches`: packed series, and labels with weights."""
-        config = self._config
-        rng = np.random.default_rng([config.seed, epoch])
+        """Reads packed series, and labels with weights; see `Task.batches`."""
+        rng = np.random.default_rng([self._config.seed, epoch])
         order = rng.permutation(len(self._train))
-        turned = rng.uniform(size=len(order)) < (0.5 if config.reverse else 0.0)
+        turned = rng.uniform(size=len(order)) < (0.5 if self._config.reverse else 0.0)
         size, slots, rows = self.batch_size, self._slots, 1 + self._slots
 
         def generate() -> Iterator[tuple[np.ndarray, np.ndarray]]:
             for step in range(first_step, self.steps):
                 chosen = order[step * size : (step + 1) * size]
-                pairs = [self._example(i, bool(turned[i])) for i in chosen.tolist()]
-                yield np.stack([one for one, _ in pairs]), np.stack([one for _, one in pairs])
+                examples = [self._example(i, bool(turned[i])) for i in chosen.tolist()]
+                inputs, labels = zip(*examples, strict=True)
+                yield np.stack(inputs), np.stack(labels)
 
         width = packed_width(self.spec.feature_dim)
         signature = (
@@ -142,59 +148,102 @@ class SeriesTask:
         packed, labels = self._packed[number]
         if not turned:
             return packed, labels
-        slices = len(self._train[number])
+        count = len(self._train[number])
         labels = labels.copy()
-        labels[1 : 1 + slices] = labels[slices:0:-1]
-        return turned_series(packed, slices), labels
+        labels[1 : 1 + count] = labels[count:0:-1]
+        return turned_series(packed, count), labels
 
     def validator(self, model: keras.Model, strategy: tf.distribute.Strategy) -> Validate:
-        """As `Task.validator`."""
+        """Makes the function that predicts the validation series; see `Task.validator`."""
         logits_fn = make_logits_fn(model, strategy)
-        lots = [
+        batches = [
             self._validation[start : start + self.batch_size]
             for start in range(0, len(self._validation), self.batch_size)
         ]
 
         def validate(watch: Watch) -> tuple[np.ndarray, np.ndarray]:
-            found = [
-                logits
-                for lot in watch(lots)
-                for logits in series_logits(lot, logits_fn, self._slots, self.batch_size)
+            logits = [
+                series_logits
+                for batch in watch(batches)
+                for series_logits in predict_series(batch, logits_fn, self._slots, self.batch_size)
             ]
-            labels = np.concatenate([one.labels for one in self._validation])
-            return labels, np.concatenate(found)
+            labels = np.concatenate([series.labels for series in self._validation])
+            return labels, np.concatenate(logits)
 
         return validate
 
 
-def series_logits(
-    series: Sequence[SeriesFeatures], logits_fn: LogitsFn, slots: int, batch_size: int
+def predict_series(
+    batch: Sequence[SeriesFeatures], logits_fn: LogitsFn, slots: int, batch_size: int
 ) -> list[np.ndarray]:
-    """The logits of each series' slices, [n, 6].
+    """Predicts the slices of some series.
 
     Args:
-      series: At most `batch_size` of them.
-      logits_fn: Of the model.
-      slots: For the longest.
-      batch_size: One shape, one trace: what is missing is empty.
+      batch: The series, at most `batch_size` of them.
+      logits_fn: Function of the model, as from `make_logits_fn`.
+      slots: Number of slots, enough for the longest series.
+      batch_size: Number of series that the model reads at once. Missing ones are empty, so that
+        all batches have one shape and one trace.
+
+    Returns:
+      Logits of each series' slices, float32 [n, 6].
     """
-    packed = np.zeros((batch_size, slots, packed_width(series[0].features.shape[1])), np.float32)
-    for row, one in zip(packed, series, strict=False):
-        row[:] = pack(one, slots)
+    packed = np.zeros((batch_size, slots, packed_width(batch[0].features.shape[1])), np.float32)
+    for row, series in zip(packed, batch, strict=False):
+        row[:] = pack(series, slots)
     outputs = logits_fn(packed)
-    return [outputs[i, 1 : 1 + len(one)] for i, one in enumerate(series)]
+    return [outputs[i, 1 : 1 + len(series)] for i, series in enumerate(batch)]
 
 
 def pack_labels(
-    series: SeriesFeatures, slots: int, slice_weight: float, config: TrainConfig
+    series: SeriesFeatures, slots: int, *, slice_weight: float, series_weight: float
 ) -> np.ndarray:
-    """Labels and weights of a series' rows: its own first, which is positive where a slice is.
+    """Packs the labels and weights of a series into rows, beside the rows of the model's logits.
+
+    Args:
+      series: The series.
+      slots: Number of slots.
+      slice_weight: Weight of each slice's row.
+      series_weight: Weight of the series' own row, which is positive where a slice is.
 
     Returns:
-      float32 [1 + slots, 7]; empty slots weigh nothing.
+      float32 [1 + slots, 7]: the row of the series, then those of its slices, the weight last;
+      empty slots weigh nothing.
     """
     packed = np.zeros((1 + slots, len(CLASSES) + 1), np.float32)
-    packed[0, :-1], packed[0, -1] = series.labels.max(axis=0), config.series_weight
+    packed[0, :-1], packed[0, -1] = series.labels.max(axis=0), series_weight
     packed[1 : 1 + len(series), :-1] = series.labels
     packed[1 : 1 + len(series), -1] = slice_weight
     return packed
+
+
+def _fingerprint(manifest: FeatureManifest) -> dict[str, Any]:
+    """As `Manifest.fingerprint`, of features."""
+    lines = sorted(f"{shard.sha256}  {shard.name}\n" for shard in manifest.shards)
+    return {
+        "sha256": hashlib.sha256("".join(lines).encode()).hexdigest(),
+        "records": sum(shard.num_slices for shard in manifest.shards),
+        "feature_dim": manifest.feature_dim,
+        "networks": [network["sha256"] for network in manifest.networks],
+        "slices_sha256": manifest.data_sha256,
+    }
+
+
+def _series_spec(config: TrainConfig, manifest: FeatureManifest, prior: np.ndarray) -> SeriesSpec:
+    networks = manifest.networks
+    work_dirs = [manifest.folder / network["work_dir"] for network in networks]
+    return SeriesSpec(
+        backbone=config.backbone,
+        feature_dim=manifest.feature_dim,
+        units=config.units,
+        layers=config.layers,
+        dropout=config.dropout,
+        reverse=config.reverse,
+        networks=tuple(network["sha256"] for network in networks),
+        network_dirs=tuple(
+            Path(os.path.relpath(work_dir, config.work_dir)).as_posix() for work_dir in work_dirs
+        ),
+        validation_folds=tuple(int(network["validation_fold"]) for network in networks),
+        axes_sha256=manifest.axes_sha256,
+        prior=tuple(prior.tolist()),
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
@@ -24,18 +25,24 @@ from ich_tf.training.config import TrainConfig
 from ich_tf.training.step import Loss
 from ich_tf.training.task import Validate, Watch
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 
 class SliceTask:
-    """A network over slices; see `Task`."""
+    """Training of a network over slices; see `Task`."""
 
-    def __init__(self, config: TrainConfig) -> None:
-        """Opens the data.
+    def __init__(self, config: TrainConfig, manifest: Manifest) -> None:
+        """Chooses the shards to train on and to validate on.
+
+        Args:
+          config: Config of the run.
+          manifest: Manifest of its data.
 
         Raises:
-          InputError: If they cannot be trained on.
+          InputError: If the data have no such fold or another encoding than the config needs.
         """
-        self._config = config
-        self._manifest = manifest = Manifest.load(config.data_dir)
+        self._config, self._manifest = config, manifest
         fold = int(config.validation_fold)
         self._train_shards = manifest.train_shards(fold)
         self._validation_shards = manifest.fold_shards(fold)
@@ -73,22 +80,30 @@ class SliceTask:
         self.spec: Spec = self._network
         self._augment = make_augment(config)
 
+    @classmethod
+    def load(cls, config: TrainConfig) -> Self:
+        """Opens the data of a config.
+
+        Raises:
+          InputError: If they cannot be trained on.
+        """
+        return cls(config, Manifest.load(config.data_dir))
+
     def deal(self, worker: Worker) -> None:
-        """As `Task.deal`."""
+        """Restricts the task to one worker's shards; see `Task.deal`."""
         config = self._config
         if config.batch_size % worker.count:
             raise ConfigError(
                 f"batch_size is {config.batch_size}; it must be a multiple of the {worker.count} "
                 "workers."
             )
-        hands = [self._train_shards]
+        train_shards = [self._train_shards]
         if worker.count > 1:
-            hands = deal_shards(self._train_shards, worker.count)
-            self._validation_shards = deal_shards(self._validation_shards, worker.count)[
-                worker.index
-            ]
+            train_shards = deal_shards(self._train_shards, worker.count)
+            validation_shards = deal_shards(self._validation_shards, worker.count)
+            self._validation_shards = validation_shards[worker.index]
         self.batch_size = config.batch_size // worker.count
-        fewest = min(self._epoch_size(hand) for hand in hands)
+        fewest = min(map(self._epoch_size, train_shards))
         steps = fewest // self.batch_size
         if not steps:
             raise InputError(
@@ -96,22 +111,22 @@ class SliceTask:
                 f"{self.batch_size}. Lower --batch_size or convert more data."
             )
         self.steps = min(steps, config.max_steps_per_epoch or steps)
-        self._train_shards, self._worker = hands[worker.index], worker.index
+        self._train_shards, self._worker = train_shards[worker.index], worker.index
 
     def _epoch_size(self, shards: Sequence[Shard]) -> int:
-        """Examples that an epoch reads of some shards, at least."""
+        """Least number of examples that an epoch reads from some shards."""
         return epoch_records(shards, self._config.negative_fraction)
 
     def prepare(self, work_dir: Path) -> None:
-        """As `Task.prepare`: nothing."""
+        """Copies nothing: the network needs no file beside its weights."""
 
     def build(self) -> keras.Model:
-        """As `Task.build`."""
+        """Builds the network, whose logits begin with the prior that training sees."""
         bias = shift_prior(self.prior, self._config.negatives_kept)
         return self._network.build(weights=self._config.weights, bias=bias)
 
     def batches(self, epoch: int, first_step: int) -> tf.data.Dataset:
-        """As `Task.batches`: images and labels."""
+        """Reads images and labels; see `Task.batches`."""
         config = self._config
         return train_batches(
             self._train_shards,
@@ -128,17 +143,17 @@ class SliceTask:
         ).take(self.steps - first_step)
 
     def validator(self, model: keras.Model, strategy: tf.distribute.Strategy) -> Validate:
-        """As `Task.validator`."""
+        """Makes the function that predicts the validation slices; see `Task.validator`."""
         logits_fn = make_logits_fn(model, strategy)
 
         def validate(watch: Watch) -> tuple[np.ndarray, np.ndarray]:
-            found = self._predict(logits_fn, watch, self.batch_size)
-            return found.labels, found.outputs
+            predictions = self._predict(logits_fn, watch, self.batch_size)
+            return predictions.labels, predictions.outputs
 
         return validate
 
     def _predict(self, outputs_fn: LogitsFn, watch: Watch, batch_size: int) -> SliceOutputs:
-        """What a function says of this worker's validation slices."""
+        """Applies a function of images to this worker's validation slices."""
         batches = eval_batches(
             self._validation_shards,
             self._manifest.image_shape,

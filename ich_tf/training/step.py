@@ -16,6 +16,8 @@ from ich_tf.models.slice_model import batch_normalizations
 from ich_tf.runtime.keras2 import keras
 from ich_tf.training.optimizers import apply_gradients, create_variables, scales_loss
 
+# Labels [n, 6] and logits [n, 6] -> loss of each example, float32 [n]. Tasks over series have other
+# shapes (`losses.series_loss`).
 Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 # A moving average begins as short as this many steps over the steps so far: the initial weights
@@ -24,12 +26,12 @@ _EMA_WARM_UP = 10.0
 
 
 class Gradients(NamedTuple):
-    """What forward and backward pass give, summed over the replicas of a global batch.
+    """Result of the forward and backward pass, summed over the replicas of a global batch.
 
     Attributes:
       loss: Mean over the global batch, float32 [].
-      gradients: Of the trainable variables, times the loss scale.
-      statistics: The moving statistics after the pass, mean over the replicas, float32 [k].
+      gradients: Gradients of the trainable variables, times the loss scale.
+      statistics: Moving statistics after the pass, mean over the replicas, float32 [k].
     """
 
     loss: tf.Tensor
@@ -38,7 +40,7 @@ class Gradients(NamedTuple):
 
 
 class TrainingStep:
-    """Optimizer steps, one a global batch.
+    """Optimizer steps, one for each global batch.
 
     On each replica, forward and backward of its part, where XLA may compile; then, in this
     order: the sum over replicas, loss-scale division, clipping, the optimizer, and the moving
@@ -49,11 +51,13 @@ class TrainingStep:
     The local loss is the sum over local examples / the global batch, so that the sum of the
     replicas' gradients is the gradient of the global mean. Batch normalisation sees a replica's
     part; its moving statistics are averaged over the replicas at each step, so that every replica
-    holds, at any time, what a checkpoint would.
+    holds, at any time, the values that a checkpoint would hold.
 
     Attributes:
-      step: Steps taken, int64 []; dropout's seed follows from it.
-      skipped: Steps left out in a row for the loss scale's sake, int64 [].
+      model: The model.
+      optimizer: Its optimizer, with its variables.
+      step: Number of steps taken, int64 []; dropout's seed follows from it.
+      skipped: Number of steps in a row that were left out because of the loss scale, int64 [].
     """
 
     def __init__(
@@ -70,19 +74,19 @@ class TrainingStep:
         ema_decay: float = 0.0,
         loss: Loss = weighted_binary_crossentropy,
     ) -> None:
-        """Builds the optimizer's variables.
+        """Creates the optimizer's variables.
 
         Args:
-          model: Made under `strategy`'s scope; gives logits [n, 6].
-          optimizer: Of `make_optimizer`, likewise.
-          strategy: The replicas.
-          batch_size: Global.
-          seed: Of dropout.
+          model: Model with logits [n, 6], made under `strategy`'s scope.
+          optimizer: Result of `make_optimizer`, made under the same scope.
+          strategy: Strategy of the replicas.
+          batch_size: Examples in a global batch.
+          seed: Seed of the dropout masks.
           xla: Whether to compile the forward and backward pass.
           clip_norm: Largest global norm of the summed gradient; 0 does not clip.
-          accumulation: Parts of a replica's batch, one after the other.
-          ema_decay: Of the weights' moving average, a step; 0 keeps none.
-          loss: (labels [n, 6], logits [n, 6]) -> float32 [n].
+          accumulation: Number of parts of a replica's batch, computed one after the other.
+          ema_decay: Decay for a step of the weights' moving average; 0 keeps no average.
+          loss: Loss of each example.
 
         Raises:
           ConfigError: If replicas and parts do not divide the batch.
@@ -93,22 +97,13 @@ class TrainingStep:
                 f"batch_size is {batch_size}; it must be a multiple of the {replicas} replicas"
                 + (f" times {accumulation} parts." if accumulation > 1 else ".")
             )
-        self._model = model
-        self._optimizer = optimizer
+        self.model, self.optimizer = model, optimizer
         self._strategy = strategy
-        self._batch_size = batch_size
-        self._seed = seed
-        self._clip_norm = clip_norm
-        self._accumulation = accumulation
-        self._ema_decay = ema_decay
-        self._loss = loss
+        self._batch_size, self._accumulation = batch_size, accumulation
+        self._seed, self._loss = seed, loss
+        self._clip_norm, self._ema_decay = clip_norm, ema_decay
         self._scales_loss = scales_loss(optimizer)
-        self._statistics = [
-            variable
-            for layer in batch_normalizations(model)
-            if layer.trainable
-            for variable in (layer.moving_mean, layer.moving_variance)
-        ]
+        self._statistics = _moving_statistics(model)
         with strategy.scope():
             create_variables(optimizer, model.trainable_variables)
             self.step = _replica_variable(tf.constant(0, tf.int64), "step")
@@ -125,7 +120,7 @@ class TrainingStep:
         """Takes a step on each of some batches, in one call to the devices.
 
         Args:
-          *batches: Pairs of distributed values: on each replica what the model reads, a tensor or a
+          *batches: Pairs of distributed values: on each replica the model's input, a tensor or a
             tuple of them, such as images, uint8 or uint16 [batch_size / replicas, H, W, C]; and
             labels, float32 [batch_size / replicas, 6].
 
@@ -137,46 +132,47 @@ class TrainingStep:
     def gradients(
         self, inputs: Any, labels: Any, *, part: int | None = None, compiled: bool = True
     ) -> Gradients:
-        """What a step would go by; nothing but the moving statistics is changed.
+        """Computes the gradients of a batch; only the moving statistics are changed.
 
         Args:
-          inputs: As for a step.
-          labels: Likewise.
-          part: Every replica is given this replica's batch, and does as it would: then the result
-            is not summed but one device's. None: as a step does it.
-          compiled: By XLA, if the step is; only a part may be without.
+          inputs: Distributed inputs, as for a step.
+          labels: Distributed labels, as for a step.
+          part: Index of the replica whose batch every replica was given. Each computes as that
+            replica would, and the result is one device's, not summed. None sums over the replicas,
+            as a step does.
+          compiled: Whether XLA compiles, if it does for a step; False needs a `part`.
         """
         number = tf.constant(-1 if part is None else part)
         return Gradients(*self._measure(inputs, labels, number, part is None, compiled))
 
     @property
     def traces(self) -> int:
-        """How often a call was traced: once for each number of batches that were given at once."""
+        """Number of traces of a call: one for each number of batches that were given at once."""
         return int(self._execute.experimental_get_tracing_count())
 
     @property
     def state(self) -> dict[str, Any]:
-        """What a checkpoint must hold beside model and optimizer."""
+        """Variables that a checkpoint must hold beside model and optimizer, by name."""
         return {"step": self.step, "skipped": self.skipped, "averages": list(self._averages)}
 
     @property
     def statistics(self) -> list[tf.Variable]:
-        """The moving statistics of batch normalisation, where it learns."""
+        """Moving statistics of the batch normalisation layers that learn."""
         return list(self._statistics)
 
     @contextmanager
     def averaged_weights(self) -> Iterator[None]:
-        """Within it the model holds the moving average, if there is one."""
+        """Puts the moving average, if there is one, into the model for the time of a block."""
         if not self._averages:
             yield
             return
-        own = [variable.numpy() for variable in self._model.variables]
-        for variable, average in zip(self._model.variables, self._averages, strict=True):
+        weights = [variable.numpy() for variable in self.model.variables]
+        for variable, average in zip(self.model.variables, self._averages, strict=True):
             variable.assign(average.read_value())
         try:
             yield
         finally:
-            for variable, value in zip(self._model.variables, own, strict=True):
+            for variable, value in zip(self.model.variables, weights, strict=True):
                 variable.assign(value)
 
     def _take_steps(self, batches: Sequence[tuple[Any, Any]]) -> tf.Tensor:
@@ -187,20 +183,20 @@ class TrainingStep:
         return tf.stack([self._replica_step(inputs, labels) for inputs, labels in batches])
 
     def _replica_step(self, inputs: Any, labels: tf.Tensor) -> tf.Tensor:
-        # Only a step that may be left out has to know them: there are a hundred to read.
-        before = self._read_statistics() if self._scales_loss else None
+        # Read only for a step that may be left out: a network has a hundred of them.
+        former_statistics = self._read_statistics() if self._scales_loss else None
         loss, gradients, statistics = self._replica_gradients(inputs, labels)
         finite = tf.constant(True)
         if self._scales_loss:
-            gradients = self._optimizer.get_unscaled_gradients(gradients)
-            # The optimizer leaves the step out by itself; batch normalisation has to be told.
+            gradients = self.optimizer.get_unscaled_gradients(gradients)
+            # The optimizer leaves the step out by itself; batch normalisation would not.
             finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(g)) for g in gradients])
-            statistics = tf.where(finite, statistics, before)
+            statistics = tf.where(finite, statistics, former_statistics)
         if self._clip_norm:
             # An infinite norm makes every gradient NaN: the loss scale's check still sees it.
             gradients, _ = tf.clip_by_global_norm(gradients, self._clip_norm)
         self._set_statistics(statistics)
-        apply_gradients(self._optimizer, gradients, self._model.trainable_variables)
+        apply_gradients(self.optimizer, gradients, self.model.trainable_variables)
         self.step.assign_add(1)
         self.skipped.assign(tf.where(finite, tf.zeros([], tf.int64), self.skipped + 1))
         self._update_averages()
@@ -221,19 +217,20 @@ class TrainingStep:
     def _local_gradients(
         self, inputs: Any, labels: tf.Tensor, replica: tf.Tensor, compute: Callable[..., Any]
     ) -> Gradients:
-        """Sums over the parts of one replica's batch, each after the one before it."""
-        scale = self._optimizer.loss_scale if self._scales_loss else tf.ones([])
+        """Sums over the parts of one replica's batch, which are computed one after the other."""
+        scale = self.optimizer.loss_scale if self._scales_loss else tf.ones([])
         first_part = tf.cast(replica, tf.int64) * self._accumulation
         loss: Any = None
         gradients: list[tf.Tensor] = []
         size = labels.shape[0] // self._accumulation
         for part in range(self._accumulation):
             place = slice(part * size, (part + 1) * size)
-            # The number of the part in the global batch: dropout draws alike however it is cut.
+            # The seed has the part's number in the global batch, so that dropout draws the same
+            # masks however the batch is cut.
             seed = tf.stack([(self._seed << 32) + self.step.read_value(), first_part + part])
             with tf.control_dependencies([] if loss is None else [loss, *gradients]):
-                own = tf.nest.map_structure(operator.itemgetter(place), inputs)
-                part_loss, part_gradients = compute(own, labels[place], scale, seed)
+                part_inputs = tf.nest.map_structure(operator.itemgetter(place), inputs)
+                part_loss, part_gradients = compute(part_inputs, labels[place], scale, seed)
                 if loss is None:
                     loss, gradients = part_loss, list(part_gradients)
                     continue
@@ -246,10 +243,10 @@ class TrainingStep:
         self, inputs: Any, labels: tf.Tensor, scale: tf.Tensor, seed: tf.Tensor
     ) -> tuple[tf.Tensor, list[tf.Tensor]]:
         with tf.GradientTape() as tape, dropout_seed(seed):
-            logits = self._model(inputs, training=True)
+            logits = self.model(inputs, training=True)
             loss = tf.reduce_sum(self._loss(labels, logits)) / self._batch_size
             scaled_loss = loss * scale
-        gradients = tape.gradient(scaled_loss, self._model.trainable_variables)
+        gradients = tape.gradient(scaled_loss, self.model.trainable_variables)
         return loss, gradients
 
     def _measure_gradients(
@@ -262,9 +259,9 @@ class TrainingStep:
                 return self._replica_gradients(inputs, labels)
             return self._local_gradients(inputs, labels, part, compute)
 
-        found = self._strategy.run(measure, args=(inputs, labels))
-        pick = self._strategy.experimental_local_results
-        return Gradients(*tf.nest.map_structure(lambda value: pick(value)[0], list(found)))
+        results = self._strategy.run(measure, args=(inputs, labels))
+        local_results = self._strategy.experimental_local_results
+        return Gradients(*tf.nest.map_structure(lambda value: local_results(value)[0], [*results]))
 
     def _read_statistics(self) -> tf.Tensor:
         values = [tf.reshape(variable.read_value(), [-1]) for variable in self._statistics]
@@ -284,13 +281,22 @@ class TrainingStep:
             return
         steps = tf.cast(self.step.read_value(), tf.float32)
         decay = tf.minimum(self._ema_decay, (1 + steps) / (_EMA_WARM_UP + steps))
-        for average, variable in zip(self._averages, self._model.variables, strict=True):
+        for average, variable in zip(self._averages, self.model.variables, strict=True):
             value = tf.cast(variable.read_value(), average.dtype)
             average.assign(average * decay + value * (1 - decay))
 
 
+def _moving_statistics(model: keras.Model) -> list[tf.Variable]:
+    return [
+        variable
+        for layer in batch_normalizations(model)
+        if layer.trainable
+        for variable in (layer.moving_mean, layer.moving_variance)
+    ]
+
+
 def _replica_variable(initial: Any, name: str) -> tf.Variable:
-    """A variable that each replica changes by itself, all of them alike."""
+    """Makes a variable that each replica changes by itself, all of them alike."""
     return tf.Variable(
         initial,
         trainable=False,

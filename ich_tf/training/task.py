@@ -1,7 +1,7 @@
-"""What a run trains on and what it trains; the trainer knows no more of it than this.
+"""A task: the data of a run and the model that learns from them, as the trainer sees them.
 
-`SliceTask` is a network over slices. `series_task.SeriesTask` is a model over the features of a
-series, `end_to_end_task.EndToEndTask` both together.
+`SliceTask` is a network over slices, `series_task.SeriesTask` a model over the features of a
+series, and `end_to_end_task.EndToEndTask` both together.
 """
 
 from __future__ import annotations
@@ -18,25 +18,27 @@ from ich_tf.runtime.keras2 import keras
 from ich_tf.runtime.strategies import Worker
 from ich_tf.training.step import Loss
 
-# Wraps the batches of a validation, so that it can be ended between them.
+# Wraps the batches of a validation, so that it can be ended between two of them.
 Watch = Callable[[Iterable[Any]], Iterator[Any]]
 # Predicts this worker's validation slices: labels [n, 6] and logits [n, 6].
 Validate = Callable[[Watch], tuple[np.ndarray, np.ndarray]]
 
 
 class Task(Protocol):
-    """What a run trains on and what it trains.
+    """Data of a run, and the model that learns from them.
+
+    `deal` is called before all other methods, once.
 
     Attributes:
-      data: What a run must find unchanged when it continues (`Manifest.fingerprint`).
-      shards: Files whose damage can be named.
-      prior: Share of positives a class in the training folds, float64 [6].
-      spec: Of the model.
-      loss: (labels, the model's outputs) -> float32 [n].
-      num_train, num_validation: Slices, over all workers.
-      batch_size: This worker's part of a batch.
-      steps: Of an epoch.
-      slices_per_step: Over all workers, on average.
+      data: Fingerprint of the data, which must be the same when a run continues.
+      shards: Files among which a damaged one can be named.
+      prior: Share of positive slices of each class in the training folds, float64 [6].
+      spec: Spec of the model.
+      loss: Loss of each example, (labels, outputs of the model) -> float32 [n].
+      num_train, num_validation: Number of slices, over all workers.
+      batch_size: Examples in this worker's part of a batch.
+      steps: Number of steps of an epoch.
+      slices_per_step: Mean number of slices in a step, over all workers.
     """
 
     data: dict[str, Any]
@@ -51,24 +53,37 @@ class Task(Protocol):
     slices_per_step: float
 
     def deal(self, worker: Worker) -> None:
-        """Takes this worker's part; before all that follows.
+        """Restricts the task to one worker's part of the data.
 
         Raises:
-          ConfigError: If workers do not divide the batch.
-          InputError: If there is less than a batch.
+          ConfigError: If the number of workers does not divide the batch.
+          InputError: If the data are less than a batch.
         """
 
     def prepare(self, work_dir: Path) -> None:
-        """Puts into the work dir what the model will need beside its weights."""
+        """Copies the files that the model needs beside its weights into the work dir."""
 
     def build(self) -> keras.Model:
-        """The model with its initial weights, under the current scope and dtype policy."""
+        """Builds the model with its initial weights, under the current scope and dtype policy."""
 
     def batches(self, epoch: int, first_step: int) -> tf.data.Dataset:
-        """Inputs and labels of an epoch's steps, from one of them on."""
+        """Reads the batches of an epoch.
+
+        Args:
+          epoch: Number of the epoch, from 0.
+          first_step: Number of the first step, from 0.
+
+        Returns:
+          Inputs and labels of the steps from `first_step` on.
+        """
 
     def validator(self, model: keras.Model, strategy: tf.distribute.Strategy) -> Validate:
-        """What is called after each epoch, with the model's weights of then.
+        """Makes the function that predicts the validation slices with the model's present weights.
 
-        It raises DataError if a record is missing.
+        Args:
+          model: The model, as built.
+          strategy: Strategy whose replicas share each batch.
+
+        Returns:
+          A function that raises DataError if a record is missing.
         """

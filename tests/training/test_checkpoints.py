@@ -15,11 +15,11 @@ from ich_tf.models.slice_model import build_model
 from ich_tf.models.spec import ModelSpec
 from ich_tf.runtime import files
 from ich_tf.runtime.strategies import make_strategy
-from ich_tf.training import checkpoints
-from ich_tf.training.checkpoints import Progress, TrainingState, check_work_dir
+from ich_tf.training.checkpoints import RunProgress, TrainingState
 from ich_tf.training.config import TrainConfig
 from ich_tf.training.optimizers import make_optimizer
 from ich_tf.training.run_log import write_run
+from ich_tf.training.work_dir import can_resume, check_work_dir, delete_run, start_work_dir
 
 SPEC = ModelSpec("tiny", (32, 32, 3), 32, ("brain", "subdural", "soft"), dropout=0.1)
 
@@ -172,7 +172,7 @@ def make_state(work_dir, optimizer="adam"):
 def test_state_round_trip(tmp_path: Path) -> None:
     state, model, optimizer = make_state(tmp_path)
     assert not state.restore()
-    assert state.progress == Progress() and state.progress.best_loss == float("inf")
+    assert state.progress == RunProgress() and state.progress.best_loss == float("inf")
     gradients = [tf.ones_like(variable) for variable in model.trainable_variables]
     optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
     assert state.progress.finish_epoch(0.1 + 0.2)
@@ -183,7 +183,7 @@ def test_state_round_trip(tmp_path: Path) -> None:
 
     again, other_model, other_optimizer = make_state(tmp_path)
     assert again.restore()
-    expected = Progress(epoch=2, step=3, loss_sum=1 / 3, best_loss=0.1 + 0.2, best_epoch=1)
+    expected = RunProgress(epoch=2, step=3, loss_sum=1 / 3, best_loss=0.1 + 0.2, best_epoch=1)
     assert again.progress == expected
     assert int(other_optimizer.iterations) == 1
     for left, right in zip(
@@ -236,7 +236,7 @@ def test_work_dir_rules(tmp_path: Path) -> None:
     config = TrainConfig(work_dir=str(tmp_path))
     other = dataclasses.replace(config, seed=1, dropout=0.5)
     check_work_dir(tmp_path, config)
-    checkpoints.start_work_dir(tmp_path, config, resumed=False)
+    start_work_dir(tmp_path, config)
     check_work_dir(tmp_path, other)  # nothing finished: free to use
     make_state(tmp_path)[0].save()
     check_work_dir(tmp_path, config)
@@ -246,14 +246,15 @@ def test_work_dir_rules(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(InputError, match=r"config\.json cannot be read"):
         check_work_dir(tmp_path, config)
-    checkpoints.start_work_dir(tmp_path, other, resumed=False)
+    delete_run(tmp_path)
+    start_work_dir(tmp_path, other)
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
 
 
 def test_other_data_are_refused_by_what_differs(tmp_path: Path) -> None:
     config = TrainConfig(work_dir=str(tmp_path))
     data = {"sha256": "a", "records": 5}
-    checkpoints.start_work_dir(tmp_path, config, resumed=False)
+    start_work_dir(tmp_path, config)
     write_run(tmp_path, data, {})
     make_state(tmp_path)[0].save()
     check_work_dir(tmp_path, config, data)
@@ -264,14 +265,14 @@ def test_other_data_are_refused_by_what_differs(tmp_path: Path) -> None:
 
 def test_what_a_killed_save_left_is_removed(tmp_path: Path) -> None:
     config = TrainConfig(work_dir=str(tmp_path))
-    checkpoints.start_work_dir(tmp_path, config, resumed=False)
+    start_work_dir(tmp_path, config)
     make_state(tmp_path)[0].save()
     left = tmp_path / "checkpoints" / "ckpt-2_temp"
     left.mkdir()
     (left / "part-00000-of-00001.data").touch()
-    checkpoints.start_work_dir(tmp_path, config, resumed=True)
+    start_work_dir(tmp_path, config)
     assert not left.exists()
-    assert checkpoints.can_resume(tmp_path)
+    assert can_resume(tmp_path)
 
 
 def test_a_model_without_its_state_is_not_overwritten(work_dir: Path) -> None:

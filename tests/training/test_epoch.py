@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from ich_tf.errors import DataError, Terminated
 from ich_tf.labels import CLASSES
-from ich_tf.training.checkpoints import Progress
+from ich_tf.training.checkpoints import RunProgress
 from ich_tf.training.epoch import DivergenceError, check_skipped, run_epoch
 from tests.support.steps import BATCH, RECORD_SHAPE, Run, batch, replicas
 
@@ -25,7 +25,7 @@ def dataset(batches):
 
 
 def take(run, batches, progress=None, steps=5, **settings):
-    progress = progress or Progress()
+    progress = progress or RunProgress()
     run_epoch(run.step, run.strategy, dataset(batches), progress, steps, **settings)
     return progress
 
@@ -39,7 +39,7 @@ def test_an_epoch_sums_its_losses(per_execution: int) -> None:
         run,
         BATCHES,
         per_execution=per_execution,
-        settled=lambda number, loss: settled.append((number, loss)),
+        on_losses=lambda number, loss: settled.append((number, loss)),
     )
     assert progress.step == 5 and progress.loss_sum == pytest.approx(sum(losses), rel=1e-6)
     assert progress.seconds > 0 and 0 <= progress.waited <= progress.seconds
@@ -56,7 +56,7 @@ def test_an_epoch_sums_its_losses(per_execution: int) -> None:
 def test_it_goes_on_where_it_stands() -> None:
     whole, run = Run(replicas(1)), Run(replicas(1))
     expected = take(whole, BATCHES)
-    progress = Progress()
+    progress = RunProgress()
 
     def pause():
         raise Terminated
@@ -75,7 +75,7 @@ def test_it_goes_on_where_it_stands() -> None:
     [(0, 1, [5]), (2, 1, [2, 4, 5]), (2, 3, [3, 4, 5]), (5, 1, [5]), (1, 4, [4, 5])],
 )
 def test_pauses(pause_every: int, per_execution: int, expected: Any) -> None:
-    progress, seen = Progress(), []
+    progress, seen = RunProgress(), []
 
     def pause():
         # Whole: the losses of all steps so far are in.
@@ -90,13 +90,13 @@ def test_pauses(pause_every: int, per_execution: int, expected: Any) -> None:
         pause=pause,
         pause_every=pause_every,
         per_execution=per_execution,
-        settled=lambda number, loss: losses.extend([loss] * number),
+        on_losses=lambda number, loss: losses.extend([loss] * number),
     )
     assert seen == expected
 
 
 def test_it_pauses_when_asked() -> None:
-    progress, seen = Progress(), []
+    progress, seen = RunProgress(), []
     take(
         Run(replicas(1)),
         BATCHES,
@@ -115,7 +115,7 @@ def test_records_that_end_too_soon() -> None:
 def test_a_loss_that_is_not_finite() -> None:
     images, labels = batch(0)
     labels[0] = math.nan
-    progress = Progress(epoch=3)
+    progress = RunProgress(epoch=3)
     with pytest.raises(DivergenceError, match=r"training loss is nan, in epoch 4.*learning_rate"):
         take(Run(replicas(1)), [(images, labels), *BATCHES[1:]], progress)
     # Not one step more than had to be under way.

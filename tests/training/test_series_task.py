@@ -21,7 +21,7 @@ from ich_tf.runtime.files import file_sha256
 from ich_tf.runtime.strategies import make_strategy, worker_of
 from ich_tf.training import trainer
 from ich_tf.training.config import TrainConfig
-from ich_tf.training.series_task import SeriesTask, pack_labels, series_logits
+from ich_tf.training.series_task import SeriesTask, pack_labels, predict_series
 from tests.support.commands import Command
 
 DIM = 4
@@ -95,7 +95,7 @@ def test_it_beats_the_slice_model(features: Path, tmp_path: Path, backbone: str)
     model, spec = saved.load_best(tmp_path)
     assert isinstance(spec, SeriesSpec) and spec.networks == ("n0", "n1")
     logits_fn = make_logits_fn(model, make_strategy("one"))
-    found = np.concatenate(series_logits(validation, logits_fn, 40, len(validation)))
+    found = np.concatenate(predict_series(validation, logits_fn, 40, len(validation)))
     assert weighted_log_loss(labels, sigmoid(found)) == pytest.approx(
         result.best_val_loss, abs=1e-5
     )
@@ -128,7 +128,7 @@ def test_stopped_between_epochs_it_goes_on_to_the_same_weights(
 
 def test_batches_from_any_step_on(features: Path, tmp_path: Path) -> None:
     made = config(features, tmp_path, reverse=True)
-    task = SeriesTask(made)
+    task = SeriesTask.load(made)
     task.deal(worker_of(make_strategy("one")))
     assert task.steps == 8
     every = list(task.batches(3, 0).as_numpy_iterator())
@@ -147,7 +147,8 @@ def test_batches_from_any_step_on(features: Path, tmp_path: Path) -> None:
 
 
 def test_a_series_is_turned_with_its_labels(features: Path, tmp_path: Path) -> None:
-    task = SeriesTask(config(features, tmp_path, reverse=True))
+    task = SeriesTask.load(config(features, tmp_path, reverse=True))
+    task.deal(worker_of(make_strategy("one")))
     one = task._train[0]
     plain, labels = task._example(0, False)
     packed, turned = task._example(0, True)
@@ -160,10 +161,10 @@ def test_a_series_is_turned_with_its_labels(features: Path, tmp_path: Path) -> N
 
 
 def test_the_loss_is_the_slices_mean_and_the_series_share(features: Path, tmp_path: Path) -> None:
-    made = config(features, tmp_path, series_weight=0.25)
     series = list(FeatureManifest.load(features).read("fold-1"))[:5]
     mean_length = np.mean([len(one) for one in series])
-    labels = np.stack([pack_labels(one, 40, 1 / mean_length, made) for one in series])
+    weights = {"slice_weight": float(1 / mean_length), "series_weight": 0.25}
+    labels = np.stack([pack_labels(one, 40, **weights) for one in series])
     rng = np.random.default_rng(1)
     logits = rng.normal(size=(5, 41, 6)).astype(np.float32)
     found = series_loss(tf.constant(labels), tf.constant(logits)).numpy().mean()

@@ -19,6 +19,7 @@ from ich_tf.records.manifest import Manifest, num_records
 from ich_tf.training import trainer
 from ich_tf.training.config import TrainConfig
 from ich_tf.training.epoch import DivergenceError
+from ich_tf.training.loop import RetracedError, TrainingLoop
 from ich_tf.training.step import TrainingStep
 from tests.support.runs import assert_same_run, smoke_config
 from tests.support.steps import needs_addons, replicas
@@ -158,9 +159,9 @@ def test_terminated_in_validation(
         os.kill(os.getpid(), signal.SIGTERM)
         return real_validate(self)
 
-    real_validate = trainer._Run._validate
+    real_validate = TrainingLoop._validate
     with monkeypatch.context() as patch:
-        patch.setattr(trainer._Run, "_validate", validate)
+        patch.setattr(TrainingLoop, "_validate", validate)
         with pytest.raises(Terminated, match="validation of epoch 1; its steps are saved"):
             trainer.train(config)
     trainer.train(config)
@@ -228,7 +229,7 @@ def test_one_fold_at_a_time(data_dir: Path, tmp_path: Path) -> None:
 
 def test_patience(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     losses = iter([0.5, 0.4, 0.41, 0.42, 0.1])
-    monkeypatch.setattr(trainer._Run, "_validate", lambda self: (next(losses), [0.1] * 6, 0.5))
+    monkeypatch.setattr(TrainingLoop, "_validate", lambda self: (next(losses), [0.1] * 6, 0.5))
     config = smoke_config(data_dir, tmp_path, epochs=5, max_steps_per_epoch=1, patience=2)
     result = trainer.train(config)
     assert (len(result.history), result.best_epoch, result.best_val_loss) == (4, 2, 0.4)
@@ -248,7 +249,7 @@ def test_a_divergence_keeps_the_last_good_checkpoint(
         calls += 1
         loss = real_call(self, *batches)
         if calls == 4:
-            self._model.layers[-1].bias.assign([np.nan] * 6)
+            self.model.layers[-1].bias.assign([np.nan] * 6)
         return loss
 
     with monkeypatch.context() as patch:
@@ -275,7 +276,7 @@ def test_one_compilation_too_many_is_an_error(
     data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(TrainingStep, "traces", property(lambda self: 3))
-    with pytest.raises(trainer.RetracedError, match="compiled 3 times; expected 1"):
+    with pytest.raises(RetracedError, match="compiled 3 times; expected 1"):
         trainer.train(smoke_config(data_dir, tmp_path))
 
 

@@ -50,7 +50,7 @@ def _measure_step(manifest: Any) -> float:
     from ich_tf.runtime.precision import choose_precision, choose_xla, devices_of, policy_scope
     from ich_tf.runtime.strategies import make_strategy, split_batch
     from ich_tf.training.augmentation import make_augment
-    from ich_tf.training.checkpoints import Progress
+    from ich_tf.training.checkpoints import RunProgress
     from ich_tf.training.config import TrainConfig
     from ich_tf.training.epoch import run_epoch
     from ich_tf.training.optimizers import make_optimizer
@@ -79,7 +79,7 @@ def _measure_step(manifest: Any) -> float:
     alone = _BATCH_SIZE.value / seconds
     name = f"{_BACKBONE.value} {_IMAGE_SIZE.value} px, {precision}, XLA {'on' if xla else 'off'}"
     print(f"{name}: the step {alone:.2f} img/s; first call {compiled - seconds:.1f} s more")
-    progress = Progress()
+    progress = RunProgress()
     run_epoch(step, strategy, batches.take(_STEPS.value), progress, _STEPS.value)
     print(
         f"with its input, augmented: {_STEPS.value * _BATCH_SIZE.value / progress.seconds:.2f} "

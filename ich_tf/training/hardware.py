@@ -1,0 +1,81 @@
+"""Devices of a run, and how it computes on them."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from ich_tf.runtime.precision import Choice, choose_precision, choose_xla, devices_of
+from ich_tf.runtime.strategies import Worker, make_strategy, worker_of
+from ich_tf.training.config_parts import HardwareConfig
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Hardware:
+    """Devices of a run, and how it computes on them.
+
+    Attributes:
+      strategy: Strategy that holds the replicas.
+      worker: This process among those that train together.
+      device_kind: `CPU` or `GPU`.
+      precision: Type of the arithmetic, float32, bfloat16 or float16, and the reason for it.
+      xla: Whether the forward and backward pass is compiled, and the reason for it.
+    """
+
+    strategy: tf.distribute.Strategy
+    worker: Worker
+    device_kind: str
+    precision: Choice[str]
+    xla: Choice[bool]
+
+    def describe(self) -> dict[str, str]:
+        """Describes the choices and their reasons for `run.json`."""
+        replicas = f"{self.strategy.num_replicas_in_sync} {self.device_kind} replica(s)"
+        if self.worker.count > 1:
+            replicas += f", worker {self.worker.index} of {self.worker.count}"
+        return {
+            "replicas": replicas,
+            "precision": self.precision.value,
+            "precision_reason": self.precision.reason,
+            "xla": "on" if self.xla.value else "off",
+            "xla_reason": self.xla.reason,
+        }
+
+
+def choose_hardware(
+    config: HardwareConfig,
+    strategy: tf.distribute.Strategy | None = None,
+    is_stopped: Callable[[], bool] = lambda: False,
+) -> Hardware:
+    """Makes the strategy of a run and chooses precision and XLA by its devices.
+
+    Args:
+      config: Config of the run.
+      strategy: Strategy of several runs in one process; None makes the config's.
+      is_stopped: Function that tells whether to give up waiting for other workers.
+
+    Raises:
+      UsageError: If the strategy cannot be had.
+      Terminated: If `is_stopped` returns True while other workers are waited for.
+    """
+    if config.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    strategy = strategy or make_strategy(config.strategy, config.cpu_replicas, is_stopped)
+    devices = devices_of(strategy)
+    hardware = Hardware(
+        strategy,
+        worker_of(strategy),
+        devices[0].kind,
+        choose_precision(config.mixed_precision, devices),
+        choose_xla(config.xla, devices),
+    )
+    choices = hardware.describe()
+    _LOG.info("strategy %s: %s", config.strategy, choices["replicas"])
+    _LOG.info("precision %s: %s", choices["precision"], choices["precision_reason"])
+    _LOG.info("XLA %s: %s", choices["xla"], choices["xla_reason"])
+    return hardware

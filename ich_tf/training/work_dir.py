@@ -1,0 +1,122 @@
+"""The work dir of a run: whether a run may use it, and how it starts there.
+
+    config.json          the run's config
+    run.json             the data's hash; versions, commit and hardware of each start (`run_log`)
+    model.json           the model's spec, and the SHA-256 of best.weights.h5 (`models.saved`)
+    best.weights.h5      the weights of the epoch with the least validation loss
+    history.csv          a row an epoch (`history`)
+    training_curves.png  the same as a picture
+    tensorboard/         the same for TensorBoard, and the loss between
+    checkpoints/         the last three: model, optimizer, moving average, place in the data
+    epochs/              with --keep_epochs the weights of each epoch
+    ensemble.json        the epochs to average, if `calibrate` chose some (`inference.ensemble`)
+    calibration.json     the postprocessing that was fitted to the weights (`inference.calibration`)
+
+A model is always built in code, and only then are weights read into it: a Keras model file may run
+code of whoever wrote it.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from ich_tf.errors import ConfigError, InputError
+from ich_tf.models.run_files import (
+    BEST_WEIGHTS,
+    CALIBRATION,
+    CHECKPOINTS,
+    CONFIG,
+    CURVES,
+    ENSEMBLE,
+    EPOCHS,
+    HISTORY,
+    MODEL,
+    RUN,
+    TENSORBOARD,
+)
+from ich_tf.runtime.files import read_json, write_text
+from ich_tf.training.config import TrainConfig
+
+_FOLDERS = (CHECKPOINTS, TENSORBOARD, EPOCHS)
+_FILES = (MODEL, BEST_WEIGHTS, HISTORY, CURVES, CONFIG, RUN, ENSEMBLE, CALIBRATION)
+
+
+def can_resume(work_dir: str | Path) -> bool:
+    """Whether the folder holds a checkpoint."""
+    return tf.train.latest_checkpoint(str(Path(work_dir) / CHECKPOINTS)) is not None
+
+
+def check_work_dir(
+    work_dir: str | Path, config: TrainConfig, data: dict[str, Any] | None = None
+) -> None:
+    """Checks that a run with this config on these data may continue the run in the folder.
+
+    A folder without a checkpoint and without a model is free to use.
+
+    Args:
+      work_dir: The folder.
+      config: Config of the run.
+      data: Fingerprint of the run's data, as from `Manifest.fingerprint`; None compares no data.
+
+    Raises:
+      InputError: If the folder holds a run with another config or on other data, naming what
+        differs, or a model without the state to continue from.
+    """
+    work_dir = Path(work_dir)
+    if work_dir.exists() and not work_dir.is_dir():
+        raise InputError(f"{work_dir} is a file; --work_dir must be a folder.")
+    resumable = can_resume(work_dir)
+    if config.overwrite or not (resumable or (work_dir / MODEL).exists()):
+        return
+    advice = "Give --overwrite to delete that run and start anew, or another --work_dir."
+    if not resumable:
+        raise InputError(
+            f"{work_dir}: holds a trained model, but no checkpoint to continue from. {advice}"
+        )
+    try:
+        former_config = TrainConfig.from_json((work_dir / CONFIG).read_text("utf-8"))
+    except (OSError, ConfigError) as error:
+        raise InputError(
+            f"{work_dir}: holds a run whose {CONFIG} cannot be read ({error}). {advice}"
+        ) from error
+    differences = config.differences(former_config)
+    if differences:
+        raise InputError(
+            f"{work_dir}: holds a run with another config ({'; '.join(differences)}). {advice}"
+        )
+    if data is None:
+        return
+    former_data = read_json(work_dir / RUN, advice)["data"]
+    differences = [
+        f"{name}: {data[name]!r} here, {former_data.get(name)!r} there"
+        for name in data
+        if data[name] != former_data.get(name)
+    ]
+    if differences:
+        raise InputError(
+            f"{work_dir}: holds a run on other data ({'; '.join(differences)}). {advice}"
+        )
+
+
+def delete_run(work_dir: str | Path) -> None:
+    """Deletes the run in a folder, and no file that a run does not write."""
+    work_dir = Path(work_dir)
+    # Checkpoints first: if this is killed in between, the rest is not taken for a run to continue.
+    for name in _FOLDERS:
+        shutil.rmtree(work_dir / name, ignore_errors=True)
+    for name in _FILES:
+        (work_dir / name).unlink(missing_ok=True)
+
+
+def start_work_dir(work_dir: str | Path, config: TrainConfig) -> None:
+    """Makes the folder, removes unfinished checkpoints, and writes `config.json`."""
+    work_dir = Path(work_dir)
+    work_dir.mkdir(parents=True, exist_ok=True)
+    # A run that is killed while it writes a checkpoint leaves a temporary folder.
+    for unfinished in (work_dir / CHECKPOINTS).glob("*_temp"):
+        shutil.rmtree(unfinished, ignore_errors=True)
+    write_text(work_dir / CONFIG, config.to_json())
