@@ -12,9 +12,9 @@ import tensorflow as tf
 from ich_tf.models.dropout import with_seeded_dropout
 from ich_tf.runtime.keras2 import keras
 
-# ResNet50's weights come from Caffe: BGR, less ImageNet's mean, not divided.
+# ResNet50's weights come from Caffe: its input is BGR, less ImageNet's mean, not divided.
 _CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
-# EfficientNet's: RGB in 0..1, standardized (github.com/tensorflow/tpu, efficientnet).
+# EfficientNet's input is RGB in 0..1, standardized (github.com/tensorflow/tpu, efficientnet).
 _IMAGENET_MEAN_RGB = (0.485, 0.456, 0.406)
 _IMAGENET_STDDEV_RGB = (0.229, 0.224, 0.225)
 
@@ -30,7 +30,15 @@ class _CaffeNormalization(keras.layers.Layer):  # type: ignore[misc]
 
 
 def normalization(backbone: str, neighbours: int) -> keras.layers.Layer:
-    """The layer from grey values in 0..255 to what a backbone's pretrained weights expect."""
+    """Makes the layer that normalizes grey values as a backbone's pretrained weights expect.
+
+    Args:
+      backbone: Name of the backbone, one of `architectures.BACKBONES`.
+      neighbours: Number of slices, of three channels each.
+
+    Returns:
+      A layer: float [n, H, W, neighbours * 3] in 0..255 -> float32 of the same shape.
+    """
     name = "normalization"
     if backbone == "resnet50":
         return _CaffeNormalization(name=name, dtype="float32", autocast=False)
@@ -47,8 +55,8 @@ def normalization(backbone: str, neighbours: int) -> keras.layers.Layer:
     )
 
 
-# A body: normalized [n, size, size, channels] -> [n, h, w, features], and what loads its weights
-# from `imagenet` or from a file written by keras.applications.
+# A body: normalized [n, size, size, channels] -> [n, h, w, features]; and the function that loads
+# its weights from `imagenet` or from a file of keras.applications.
 _Body = tuple[keras.Model, Callable[[str], None]]
 
 
@@ -75,7 +83,7 @@ def _efficientnet_b4(size: int, channels: int) -> _Body:
 
 def _without_top(application: Callable[..., keras.Model], size: int, channels: int) -> keras.Model:
     with warnings.catch_warnings():
-        # Of the channels of neighbours, which are meant.
+        # The warning is about the channels of neighbours, which are intended.
         warnings.filterwarnings("ignore", message="This model usually expects 1 or 3")
         return application(include_top=False, weights=None, input_shape=(size, size, channels))
 
@@ -105,29 +113,37 @@ def _loader(application: Callable[..., keras.Model], full: keras.Model) -> Any:
         if channels == 3 and weights != "imagenet":
             full.load_weights(weights)
             return
-        # ImageNet's through the application's own loading code, which knows address and checksum.
+        # The application's own loading code knows address and checksum of ImageNet's weights.
         source = "imagenet" if weights == "imagenet" else None
         pretrained = application(include_top=False, weights=source, input_shape=(size, size, 3))
         if source is None:
             pretrained.load_weights(weights)
         pairs = zip(pretrained.get_weights(), full.get_weights(), strict=True)
-        full.set_weights([_see_the_middle(loaded, own) for loaded, own in pairs])
+        full.set_weights([_widen(array, initial) for array, initial in pairs])
 
     return load
 
 
-def _see_the_middle(loaded: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """An array for three channels, made to fit a network of more: it sees the middle three."""
-    if loaded.shape == own.shape:
-        return loaded
-    axis = 2 if loaded.ndim == 4 else 0
-    wide = np.zeros_like(own)
-    middle = [slice(None)] * own.ndim
-    start = (own.shape[axis] - loaded.shape[axis]) // 2
-    middle[axis] = slice(start, start + loaded.shape[axis])
-    wide[tuple(middle)] = loaded
-    return wide
+def _widen(array: np.ndarray, wider: np.ndarray) -> np.ndarray:
+    """Fits a weight for three input channels to a network of more, which sees the middle three.
+
+    Args:
+      array: Weight of the network of three channels.
+      wider: The same weight of the network of more channels, for its shape.
+
+    Returns:
+      `array`, with zeros for the channels before and after the middle three.
+    """
+    if array.shape == wider.shape:
+        return array
+    axis = 2 if array.ndim == 4 else 0
+    widened = np.zeros_like(wider)
+    middle = [slice(None)] * wider.ndim
+    start = (wider.shape[axis] - array.shape[axis]) // 2
+    middle[axis] = slice(start, start + array.shape[axis])
+    widened[tuple(middle)] = array
+    return widened
 
 
 def _no_application(weights: str) -> None:
-    raise ValueError(f"keras.applications has no such backbone, hence no weights {weights!r}")
+    raise ValueError(f"keras.applications has no backbone tiny, hence no weights {weights!r}")

@@ -1,4 +1,4 @@
-"""Dropout whose draws follow from a seed, so that a continued run drops what it would have."""
+"""Dropout with masks drawn from a seed, so that a continued run draws the same masks."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ _SEED: ContextVar[tf.Tensor | None] = ContextVar("dropout_seed", default=None)
 
 @contextmanager
 def dropout_seed(seed: tf.Tensor) -> Iterator[None]:
-    """Calls of models within it, in training mode, draw from this seed.
+    """Sets the seed of the dropout masks for the calls of models in a block.
 
     Args:
-      seed: int32 or int64 [2], of one step on one replica. A tensor of the graph that is traced.
+      seed: Seed of one step on one replica, int32 or int64 [2]. A tensor of the graph that is
+        traced.
     """
     token = _SEED.set(seed)
     try:
@@ -29,23 +30,23 @@ def dropout_seed(seed: tf.Tensor) -> Iterator[None]:
 
 
 class SeededDropout(keras.layers.Dropout):  # type: ignore[misc]
-    """Keras's Dropout; within `dropout_seed` it draws by seed and its own name alone.
+    """Keras's Dropout, whose mask follows within `dropout_seed` from the seed and the layer's name.
 
-    Keras's generators keep a state of their own, which no checkpoint holds. The same seed drops
-    the same with XLA and without.
+    Keras's generators keep a state of their own, which no checkpoint holds. The same seed draws the
+    same mask with XLA and without.
     """
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """As Keras's."""
+        """Drops a share of the inputs in training, as Keras's Dropout does."""
         seed = _SEED.get()
         if seed is None or not training or not self.rate:
             return super().call(inputs, training=training)
-        own_seed = tf.random.experimental.stateless_fold_in(
+        layer_seed = tf.random.experimental.stateless_fold_in(
             seed, zlib.crc32(self.name.encode()), alg="philox"
         )
         # Bits, not floats: XLA makes other floats of them than TensorFlow's kernels do.
         bits = tf.random.stateless_uniform(
-            self._get_noise_shape(inputs), own_seed, None, None, tf.uint32, alg="philox"
+            self._get_noise_shape(inputs), layer_seed, None, None, tf.uint32, alg="philox"
         )
         kept = bits >= tf.constant(round(self.rate * 2**32), tf.uint32)
         return tf.where(kept, inputs / (1 - self.rate), tf.zeros([], inputs.dtype))
@@ -58,7 +59,7 @@ class SeededDropout(keras.layers.Dropout):  # type: ignore[misc]
 
 
 def with_seeded_dropout(model: keras.Model) -> keras.Model:
-    """The same layers, sharing their weights, with each Dropout replaced by a seeded one."""
+    """Copies a model with its weights shared and each Dropout replaced by a seeded one."""
 
     def replace(layer: keras.layers.Layer) -> keras.layers.Layer:
         if isinstance(layer, keras.layers.Dropout):

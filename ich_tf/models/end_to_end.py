@@ -1,7 +1,8 @@
 """A network over slices and a model over its features, trained as one on slabs of slices.
 
-What was trained together is used apart, as stage two is: the network reads each slice once, and the
-model over the series then reads all of them, however many there are.
+They are trained together and used apart, as a model over extracted features is: the network reads
+each slice once, and the model over the series then reads the features of all slices, however many
+there are.
 """
 
 from __future__ import annotations
@@ -12,8 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from ich_tf.labels import CLASSES
-from ich_tf.models.series_model import SeriesSpec
+from ich_tf.models.series_model import NUM_CLASSES, SeriesSpec, pack_arrays_graph
 from ich_tf.models.slice_model import with_features
 from ich_tf.models.spec import ModelSpec
 from ich_tf.runtime.keras2 import keras
@@ -24,13 +24,13 @@ KIND = "end_to_end"
 
 @dataclasses.dataclass(frozen=True)
 class EndToEndSpec:
-    """All that is needed to build both models again and to feed them.
+    """Description of both models, from which they are built again and fed.
 
     Attributes:
-      network: Over slices.
-      series: Over the network's features, as they are.
-      kind: Tells it from other specs.
-      version: `VERSION`.
+      network: Spec of the network over slices.
+      series: Spec of the model over the network's features.
+      kind: Kind of the spec, in model.json.
+      version: Version of the spec's format, `VERSION`.
     """
 
     network: ModelSpec
@@ -46,21 +46,21 @@ class EndToEndSpec:
 
     @property
     def backbone(self) -> str:
-        """What it is, in a word."""
+        """Names of both backbones, for messages."""
         return f"{self.network.backbone} with {self.series.backbone}"
 
     def build(self, *, weights: str = "none", bias: np.ndarray | None = None) -> keras.Model:
         """Builds both models as one.
 
         Args:
-          weights: Of the network, as of `models.build_model`.
-          bias: float [6], prior probabilities that the logits begin with.
+          weights: Initial weights of the network, as for `slice_model.build_model`.
+          bias: Prior probability of each class, with whose logits training starts, float [6].
 
         Returns:
-          A model of two inputs: images, uint8 or float [b, k, H, W, C] as the records hold them;
-          and float32 [b, k, 2], the place of each slice along the normal in mm, counted from the
-          first, and 1 for a slice, 0 for none. Float32 logits [b, 1 + k, 6], as of
-          `series_model.build_series_model`.
+          A model of two inputs: images, uint8 or float [b, k, H, W, C] as in the records; and
+          float32 [b, k, 2], the position of each slice along the normal in mm, counted from the
+          first slice, and 1 for a slice, 0 for none. Its output is float32 logits [b, 1 + k, 6], as
+          from `series_model.build_series_model`.
         """
         network = with_features(self.network.build(weights=weights, bias=bias))
         series = self.series.build(bias=bias)
@@ -72,14 +72,17 @@ class EndToEndSpec:
 
 
 def parts(model: keras.Model) -> tuple[keras.Model, keras.Model]:
-    """The network over slices, with its logits alone, and the model over series.
+    """Takes a model apart.
 
     Args:
-      model: As `EndToEndSpec.build` gives it; its parts share its weights.
+      model: Result of `EndToEndSpec.build`; its parts share its weights.
+
+    Returns:
+      The network over slices, with its logits alone, and the model over series.
     """
-    both, series = (one for one in model.layers if isinstance(one, keras.Model))
-    logits, _ = both.layers[-1].input
-    return keras.Model(both.input, logits, name="ich_network"), series
+    network, series = (layer for layer in model.layers if isinstance(layer, keras.Model))
+    logits, _ = network.layers[-1].input
+    return keras.Model(network.input, logits, name="ich_network"), series
 
 
 class _Flatten(keras.layers.Layer):  # type: ignore[misc]
@@ -93,7 +96,7 @@ class _Flatten(keras.layers.Layer):  # type: ignore[misc]
 
 
 class _Pack(keras.layers.Layer):  # type: ignore[misc]
-    """Outputs [b * k, 6 + F] and places [b, k, 2] -> as `series_model.pack`, [b, k, F + 8]."""
+    """Outputs [b * k, 6 + F] and places [b, k, 2] -> packed slabs [b, k, F + 8]."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(trainable=False, autocast=False, **kwargs)
@@ -102,7 +105,5 @@ class _Pack(keras.layers.Layer):  # type: ignore[misc]
         outputs, places = inputs
         shape = tf.shape(places)
         outputs = tf.reshape(outputs, [shape[0], shape[1], outputs.shape[-1]])
-        logits, features = outputs[..., : len(CLASSES)], outputs[..., len(CLASSES) :]
-        # What stands in empty slots must not reach the gradients of others.
-        own = tf.concat([features, logits], axis=-1) * places[..., 1:]
-        return tf.concat([own, places], axis=-1)
+        logits, features = outputs[..., :NUM_CLASSES], outputs[..., NUM_CLASSES:]
+        return pack_arrays_graph(features, logits, places[..., 0], places[..., 1])

@@ -1,9 +1,9 @@
 """Features of several networks in one set of axes.
 
-Networks that were trained on other folds find much the same features, each in axes of its own. A
-sequence model that is to read them all needs one set: the first network's principal components, and
-for every other network the linear map that predicts them best on slices that both have seen, or
-neither. No label is used.
+Networks that were trained on different folds find much the same features, each in axes of its own.
+A sequence model that reads the features of all networks needs one set of axes: the first network's
+principal components. For every other network a linear map is fitted that predicts them best, on
+slices that both networks have seen, or neither. No label is used.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from ich_tf.runtime.files import file_sha256
 
 AXES = "axes.npz"
 
-# Of the mean variance of a feature.
+# Strengths of the ridge to choose from, as shares of the mean variance of a feature.
 _RIDGES = (1e-3, 1e-2, 1e-1, 1.0)
+# Every slice of so many is held out to choose by.
 _HELD_OUT = 5
 
 
@@ -29,8 +30,8 @@ class Axes:
     """A linear map of a network's features.
 
     Attributes:
-      mean: float64 [F], taken off first.
-      weights: float64 [F, d].
+      mean: Mean of the features, which is subtracted first, float64 [F].
+      weights: Weights of the map, float64 [F, d].
       explained: Share of the variance of the first network's axes that the map predicts on slices
         that it was not fitted on; 1 for the first network itself.
     """
@@ -40,43 +41,42 @@ class Axes:
     explained: float = 1.0
 
     def __call__(self, features: np.ndarray) -> np.ndarray:
-        """[n, F] -> float32 [n, d], of variance about 1."""
+        """Maps features [n, F] to float32 [n, d], whose variance is about 1."""
         return np.asarray((features - self.mean) @ self.weights, np.float32)
 
 
 def save_axes(path: Path, axes: Sequence[Axes]) -> None:
-    """Writes the axes of networks, in their order."""
+    """Writes the axes of networks, in their order, as an npz file."""
     np.savez(
         path,
-        **{f"mean_{i}": one.mean for i, one in enumerate(axes)},
-        **{f"weights_{i}": one.weights for i, one in enumerate(axes)},
+        **{f"mean_{i}": network_axes.mean for i, network_axes in enumerate(axes)},
+        **{f"weights_{i}": network_axes.weights for i, network_axes in enumerate(axes)},
     )
 
 
 def load_axes(path: Path, sha256: str) -> list[Axes]:
-    """The inverse of `save_axes`.
+    """Reads the axes that `save_axes` wrote.
 
     Args:
       path: The file.
-      sha256: That it must have.
+      sha256: Expected SHA-256 of the file.
 
     Raises:
-      DataError: If it is missing or another.
+      DataError: If the file is missing or has another hash.
     """
     if not path.is_file() or file_sha256(path) != sha256:
         raise DataError(f"{path}: missing or damaged. Run python -m ich_tf.extract_features.")
-    with np.load(path) as found:
-        return [
-            Axes(found[f"mean_{i}"], found[f"weights_{i}"]) for i in range(len(found.files) // 2)
-        ]
+    with np.load(path) as arrays:
+        count = len(arrays.files) // 2
+        return [Axes(arrays[f"mean_{i}"], arrays[f"weights_{i}"]) for i in range(count)]
 
 
 def principal_axes(features: np.ndarray, dim: int) -> Axes:
-    """The principal components of features, each scaled to variance 1.
+    """Computes the principal components of features, each scaled to variance 1.
 
     Args:
-      features: [n, F].
-      dim: d; fewer come back where the features have no more.
+      features: Features of n slices, [n, F].
+      dim: Number of components, d; the result has fewer if the features have a lower rank.
     """
     features = np.asarray(features, np.float64)
     mean = features.mean(axis=0)
@@ -87,16 +87,16 @@ def principal_axes(features: np.ndarray, dim: int) -> Axes:
 
 
 def fit_axes(features: np.ndarray, target: np.ndarray) -> Axes:
-    """The linear map that predicts another network's axes, by ridge regression.
+    """Fits the linear map that predicts another network's axes, by ridge regression.
 
     Args:
-      features: [n, F], of this network.
-      target: [n, d], of the same slices, in the other's axes.
+      features: Features of this network, [n, F].
+      target: Features of the other network of the same slices, in its axes, [n, d].
     """
     features = np.asarray(features, np.float64)
     held_out = np.arange(len(features)) % _HELD_OUT == 0
     fits = [_ridge(features[~held_out], target[~held_out], ridge) for ridge in _RIDGES]
-    scores = [_explained(one(features[held_out]), target[held_out]) for one in fits]
+    scores = [_explained(axes(features[held_out]), target[held_out]) for axes in fits]
     best = int(np.argmax(scores))
     whole = _ridge(features, target, _RIDGES[best])
     return Axes(whole.mean, whole.weights, scores[best])
@@ -116,5 +116,6 @@ def _ridge(features: np.ndarray, target: np.ndarray, ridge: float) -> Axes:
     return Axes(mean, weights)
 
 
-def _explained(found: np.ndarray, target: np.ndarray) -> float:
-    return float(1 - np.mean((found - target) ** 2) / np.mean((target - target.mean(axis=0)) ** 2))
+def _explained(predicted: np.ndarray, target: np.ndarray) -> float:
+    residual = np.mean((predicted - target) ** 2)
+    return float(1 - residual / np.mean((target - target.mean(axis=0)) ** 2))

@@ -13,28 +13,33 @@ from ich_tf.labels import ANY
 
 
 def shift_prior(prior: np.ndarray, negatives_kept: float) -> np.ndarray:
-    """What training sees of each class.
+    """Computes the prior of each class as training sees it.
 
     Args:
-      prior: Share of the slices that show a class, float [6].
-      negatives_kept: r, in (0, 1].
+      prior: Share of the slices that show each class, float [6].
+      negatives_kept: Share of the slices without a bleed that training sees, r, in (0, 1].
 
     Returns:
       float64 [6].
+
+    Example:
+      >>> prior = np.array([0.1, 0.1, 0.1, 0.1, 0.2, 0.4])
+      >>> shift_prior(prior, 1 / 3).round(3).tolist()  # 40 of 100 show a bleed, then 40 of 60
+      [0.167, 0.167, 0.167, 0.167, 0.333, 0.667]
     """
     prior = np.asarray(prior, np.float64)
     return np.asarray(prior / (prior[ANY] + negatives_kept * (1 - prior[ANY])))
 
 
 def undo_prior_shift(logits: tf.Tensor, negatives_kept: float) -> tf.Tensor:
-    """The logits for all slices, of a model that was trained on a part of the negatives.
+    """Computes the logits for all slices of a model that was trained on a part of the negatives.
 
     With a the probability of a bleed and c that of a class, as training saw them, a class has the
     probability c * r / (1 - (1 - r) * a): for `any` itself, the logit moves by log r.
 
     Args:
-      logits: [n, 6], columns in the order of `labels.CLASSES`.
-      negatives_kept: r, in (0, 1].
+      logits: Logits of the model, [n, 6], columns in the order of `labels.CLASSES`.
+      negatives_kept: Share of the slices without a bleed that training saw, r, in (0, 1].
 
     Returns:
       float32 [n, 6].

@@ -1,4 +1,4 @@
-"""Names of the files in a work dir."""
+"""Names of the files and folders in a work dir."""
 
 from __future__ import annotations
 
@@ -12,6 +12,4 @@ TENSORBOARD = "tensorboard"
 CHECKPOINTS = "checkpoints"
 EPOCHS = "epochs"
 ENSEMBLE = "ensemble.json"
-
-
 CALIBRATION = "calibration.json"

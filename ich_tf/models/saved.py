@@ -1,4 +1,4 @@
-"""Saved models: best weights with the spec that they belong to."""
+"""Saved models: the best weights of a run, with the spec of their model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ich_tf.models.weights import load_own_weights
 from ich_tf.runtime.files import file_sha256, write_json
 from ich_tf.runtime.keras2 import keras
 
-# What a model can be.
+# Specs of all kinds of models.
 Spec = ModelSpec | SeriesSpec | EndToEndSpec
 _TRAIN = "Run python -m ich_tf.train --work_dir={} to train one."
 
@@ -32,14 +32,14 @@ def save_best(
 ) -> None:
     """Writes `best.weights.h5` and `model.json`.
 
-    Killed at any moment, it leaves a pair that `load_best` reads: the old or the new.
+    Killed at any moment, it leaves a pair of files that `load_best` reads: the old or the new one.
 
     Args:
-      work_dir: Made if need be.
-      model: As `spec.build()` gives it.
-      spec: Of the model.
-      epoch: Counted from 1.
-      val_loss: Of these weights.
+      work_dir: Folder of the run, which is made if need be.
+      model: Result of `spec.build()`, with the weights to save.
+      spec: Spec of the model.
+      epoch: Epoch of the weights, counted from 1.
+      val_loss: Validation loss of the weights.
     """
     work_dir = Path(work_dir)
     work_dir.mkdir(parents=True, exist_ok=True)
@@ -50,7 +50,7 @@ def save_best(
     content = {
         "spec": dataclasses.asdict(spec),
         "sha256": file_sha256(temporary),
-        # Two files cannot be replaced at once; in between, the old weights still stand.
+        # Two files cannot be replaced at once; in between, the old weights are still in place.
         "previous_sha256": file_sha256(path) if path.is_file() else None,
         "epoch": epoch,
         "val_loss": val_loss,
@@ -60,7 +60,13 @@ def save_best(
 
 
 def save_epoch(work_dir: str | Path, model: keras.Model, epoch: int) -> None:
-    """Writes the weights of an epoch, counted from 1, into `epochs/`."""
+    """Writes the weights of an epoch into `epochs/`.
+
+    Args:
+      work_dir: Folder of the run.
+      model: Model with the weights to save.
+      epoch: Number of the epoch, counted from 1.
+    """
     path = Path(work_dir) / EPOCHS / f"epoch-{epoch:03d}.weights.h5"
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".tmp.{path.name}")
@@ -69,7 +75,7 @@ def save_epoch(work_dir: str | Path, model: keras.Model, epoch: int) -> None:
 
 
 def epoch_weights(work_dir: str | Path) -> list[str]:
-    """The weights of the epochs that were kept, in order, as paths within the work dir."""
+    """Lists the weights of the epochs that were kept, in order, as paths within the work dir."""
     return sorted(f"{EPOCHS}/{path.name}" for path in (Path(work_dir) / EPOCHS).glob("epoch-*.h5"))
 
 
@@ -92,17 +98,17 @@ def load_model(
     """Builds the model of `model.json` and reads weights of its run into it.
 
     Args:
-      work_dir: Of the run.
-      weights: Path of the file within it.
-      sha256: That the file must have; empty for that of `model.json`, or for the weights of an
-        epoch any.
+      work_dir: Folder of the run.
+      weights: Path of the weights file within the folder.
+      sha256: Expected SHA-256 of the file. Empty: the one in `model.json` for the best weights, any
+        for the weights of an epoch.
 
     Returns:
       The model, under the current strategy's scope and dtype policy, its spec, and the SHA-256 of
       its weights.
 
     Raises:
-      InputError: As `load_best`.
+      InputError: If the folder holds no model, or a file of it is damaged or of another run.
     """
     work_dir = Path(work_dir)
     if not work_dir.is_dir():
@@ -111,8 +117,8 @@ def load_model(
     path = work_dir / weights
     if not path.is_file():
         raise InputError(f"{path}: no such file. {_TRAIN.format(work_dir)}")
-    found = file_sha256(path)
-    if (sha256 and found != sha256) or (weights == BEST_WEIGHTS and found not in hashes):
+    file_hash = file_sha256(path)
+    if (sha256 and file_hash != sha256) or (weights == BEST_WEIGHTS and file_hash not in hashes):
         raise InputError(
             f"{path}: its SHA-256 is not the one that was noted when it was made; the file is "
             "damaged or of another run. Copy it from where it was made, or train again."
@@ -125,14 +131,14 @@ def load_model(
             f"{path}: not weights of the {spec.backbone} that {MODEL} describes ({error}). "
             "Train again, or copy both files from one run."
         ) from error
-    return model, spec, found
+    return model, spec, file_hash
 
 
 def read_spec(work_dir: str | Path) -> Spec:
-    """What kind of model a folder holds.
+    """Reads the spec of the model in a folder.
 
     Raises:
-      InputError: If it holds none.
+      InputError: If the folder holds no model.
     """
     work_dir = Path(work_dir)
     if not work_dir.is_dir():
@@ -157,7 +163,7 @@ def _read_model_json(work_dir: Path) -> tuple[Spec, tuple[str, ...]]:
 
 
 def _spec(values: dict[str, Any]) -> Spec:
-    """The inverse of `dataclasses.asdict`, by way of JSON."""
+    """Makes a spec from the result of `dataclasses.asdict`, read from JSON."""
     kind = values.get("kind")
     if kind == end_to_end.KIND:
         network, series = _spec(values.pop("network")), _spec(values.pop("series"))

@@ -1,4 +1,4 @@
-"""Backbone + head -> six logits, with all preprocessing inside.
+"""The network over slices: backbone and head -> six logits, with all preprocessing inside.
 
 Callers pass records as they are stored, uint8 or float in 0..255, of any size and number
 of channels. The graph is the same whatever the initial weights, so that weights trained
@@ -44,25 +44,26 @@ def build_model(
     """Builds a classifier under the current Keras dtype policy.
 
     Args:
-      backbone: One of `config.BACKBONES`.
+      backbone: Name of the backbone, one of `architectures.BACKBONES`.
       record_shape: H, W, C of the records.
-      image_size: Height and width that the backbone sees, px.
-      hu_windows: Presets that the model applies first, to records of stored Hounsfield units
-        (`windows.store_hu`); none where the records are windowed.
-      weights: `imagenet`, `none`, or the path of a weights file (see `config.TrainConfig`).
-      dropout: Share of the features dropped before the head.
-      bias: float [6], the prior probability of each class as training sees it; the head
-        starts with its logit. None starts at 0.
-      bn_momentum: Of the moving statistics; 0 keeps the backbone's.
-      freeze_bn: Batch normalisation uses and keeps the statistics it was loaded with.
-      neighbours: Slices, one after the other along the channels, the one to classify in the
-        middle. Weights of one slice start as such: they see the middle alone.
-      negatives_kept: Share of the slices without a bleed that training sees; outside of training
-        the logits are those for all slices (`class_balance`).
+      image_size: Height and width of the backbone's input, px.
+      hu_windows: Window presets that the model applies to records of stored Hounsfield units
+        (`windows.store_hu`); empty for records that are windowed already.
+      weights: `imagenet`, `none`, or the path of a weights file (see `NetworkConfig`).
+      dropout: Share of the features dropped before the head, in [0, 1).
+      bias: Prior probability of each class as training sees it, float [6]; the head starts with
+        its logit. None starts at logit 0.
+      bn_momentum: Momentum of the moving statistics, in [0, 1); 0 keeps the backbone's.
+      freeze_bn: Whether batch normalisation uses and keeps the statistics it was loaded with.
+      neighbours: Number of slices, one after the other along the channels, with the one to classify
+        in the middle. Weights of a network of one slice are loaded so that they see the middle
+        alone.
+      negatives_kept: Share of the slices without a bleed that training sees, in (0, 1]. Outside of
+        training the logits are those for all slices (`prior_shift`).
 
     Returns:
       A model: uint8 or float [n, H, W, neighbours * C] in 0..255, or with `hu_windows` uint16 or
-      float [n, H, W, neighbours] -> float32 logits [n, 6]. The layer `FEATURE_LAYER` gives the
+      float [n, H, W, neighbours] -> float32 logits [n, 6]. The layer `FEATURE_LAYER` has the
       pooled features.
 
     Raises:
@@ -72,25 +73,11 @@ def build_model(
         raise ValueError(f"backbone is {backbone!r}; expected one of {', '.join(BACKBONES)}.")
     height, width, channels = record_shape
     inputs = keras.Input((height, width, neighbours * channels), name="image")
-    x = inputs
-    if hu_windows:
-        x = _Windows(hu_windows, name="windows", dtype="float32")(x)
-    x = _Resize(image_size, name="resize", dtype="float32")(x)
-    if x.shape[-1] != 3 * neighbours:
-        x = _three_channels(x, neighbours)
+    x = _preprocess(inputs, image_size, hu_windows, neighbours)
     body, load_body = BUILDERS[backbone](image_size, 3 * neighbours)
     x = body(normalization(backbone, neighbours)(x))
     x = keras.layers.GlobalAveragePooling2D(name=FEATURE_LAYER)(x)
-    x = SeededDropout(dropout, name="dropout")(x)
-    logits = keras.layers.Dense(
-        len(CLASSES),
-        # Small beside the bias, so that training starts from the prior.
-        kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.01),
-        bias_initializer=_prior_initializer(bias),
-        # float32: half precision has no use for six numbers whose error enters the loss.
-        dtype="float32",
-        name=LOGITS_LAYER,
-    )(x)
+    logits = _classify(x, dropout, bias)
     if negatives_kept < 1:
         logits = _PriorShift(negatives_kept, name="prior_shift", dtype="float32")(logits)
     model = keras.Model(inputs, logits, name=f"ich_{backbone}")
@@ -103,8 +90,32 @@ def build_model(
     return model
 
 
+def _preprocess(
+    x: tf.Tensor, image_size: int, hu_windows: Sequence[str], neighbours: int
+) -> tf.Tensor:
+    """Records -> float32 [n, image_size, image_size, neighbours * 3] in 0..255."""
+    if hu_windows:
+        x = _Windows(hu_windows, name="windows", dtype="float32")(x)
+    x = _Resize(image_size, name="resize", dtype="float32")(x)
+    return x if x.shape[-1] == 3 * neighbours else _three_channels(x, neighbours)
+
+
+def _classify(features: tf.Tensor, dropout: float, bias: np.ndarray | None) -> tf.Tensor:
+    """The head: features [n, F] -> float32 logits [n, 6]."""
+    x = SeededDropout(dropout, name="dropout")(features)
+    return keras.layers.Dense(
+        len(CLASSES),
+        # Small beside the bias, so that training starts from the prior.
+        kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.01),
+        bias_initializer=_prior_initializer(bias),
+        # float32: half precision has no use for six numbers whose error enters the loss.
+        dtype="float32",
+        name=LOGITS_LAYER,
+    )(x)
+
+
 def batch_normalizations(model: keras.Model) -> list[keras.layers.Layer]:
-    """The model's batch normalisation layers, in order."""
+    """Batch normalisation layers of a model and of the models within it, in order."""
     return [
         layer
         for layer in model._flatten_layers(include_self=False)
@@ -112,39 +123,34 @@ def batch_normalizations(model: keras.Model) -> list[keras.layers.Layer]:
     ]
 
 
-def feature_model(model: keras.Model) -> keras.Model:
-    """The same weights up to the pooled features: [n, H, W, C] -> [n, features]."""
-    return keras.Model(model.input, model.get_layer(FEATURE_LAYER).output)
-
-
 def with_features(model: keras.Model) -> keras.Model:
-    """The same weights with two answers: [n, H, W, C] -> float32 [n, 6 + F], logits first."""
+    """Model of the same weights: [n, H, W, C] -> float32 [n, 6 + F], logits and then features."""
     features = model.get_layer(FEATURE_LAYER).output
     both = keras.layers.Concatenate(dtype="float32", name="logits_and_features")
     return keras.Model(model.input, both([model.output, features]))
 
 
 def _three_channels(x: tf.Tensor, neighbours: int) -> tf.Tensor:
-    """[n, H, W, neighbours * C] -> [n, H, W, neighbours * 3], each slice alike."""
+    """[n, H, W, neighbours * C] -> [n, H, W, neighbours * 3], each slice by the same weights."""
     _, height, width, channels = x.shape
-    own = channels // neighbours
+    slice_channels = channels // neighbours
     # Starts as the mean of the channels in each of the three, within the 0..255 that pretrained
     # weights know. In float32: bfloat16 steps by 1 at 255.
     common = {
         "use_bias": False,
-        "kernel_initializer": keras.initializers.Constant(1.0 / own),
+        "kernel_initializer": keras.initializers.Constant(1.0 / slice_channels),
         "dtype": "float32",
         "name": "channels",
     }
     if neighbours == 1:
         return keras.layers.Conv2D(3, 1, **common)(x)
-    x = keras.layers.Reshape((height, width, neighbours, own), dtype="float32")(x)
+    x = keras.layers.Reshape((height, width, neighbours, slice_channels), dtype="float32")(x)
     x = keras.layers.Dense(3, **common)(x)
     return keras.layers.Reshape((height, width, neighbours * 3), dtype="float32")(x)
 
 
 class _PriorShift(keras.layers.Layer):  # type: ignore[misc]
-    """Outside of training, `class_balance.undo_prior_shift`."""
+    """`prior_shift.undo_prior_shift` outside of training; in training the logits as they are."""
 
     def __init__(self, negatives_kept: float, **kwargs: Any) -> None:
         super().__init__(trainable=False, **kwargs)
@@ -196,7 +202,7 @@ class _Resize(keras.layers.Layer):  # type: ignore[misc]
 
 
 def _resize_matrix(size: int, new_size: int) -> np.ndarray | None:
-    """float32 [new_size, size]; None where nothing changes."""
+    """Weights of the resizing along one axis, float32 [new_size, size]; None for equal sizes."""
     if size == new_size:
         return None
     with tf.init_scope():

@@ -1,4 +1,4 @@
-"""What a network over slices is: all that is needed to build it again and to feed it."""
+"""The spec of a network over slices, from which it is built again and fed."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ VERSION = 1
 
 @dataclasses.dataclass(frozen=True)
 class ModelSpec:
-    """All that is needed to build a model again and to feed it.
+    """Description of a network over slices, from which it is built again and fed.
 
     Attributes:
-      backbone: One of `config.BACKBONES`.
+      backbone: Name of the backbone, one of `architectures.BACKBONES`.
       record_shape: H, W, C of a record.
-      image_size: What the backbone sees, px.
-      windows: The presets of its channels, in order.
-      stored_hu: The records hold Hounsfield units, and the model applies the windows.
-      crop: What was cut out of a slice before resizing, one of `records.CROPS`.
-      dropout, bn_momentum, freeze_bn, neighbours, negatives_kept: As in `config.TrainConfig`.
-      prior: Each class's share of positives in the training folds: what a constant predictor
-        says, and what a slice gets that cannot be read.
-      classes: Of its logits, in order.
-      version: `VERSION`.
+      image_size: Height and width of the backbone's input, px.
+      windows: Window presets of the channels, in order.
+      stored_hu: Whether the records hold Hounsfield units, and the model applies the windows.
+      crop: Part that is cut out of a slice before resizing, one of `records.CROPS`.
+      dropout, bn_momentum, freeze_bn, neighbours, negatives_kept: Arguments of `build_model`.
+      prior: Share of positive slices of each class in the training folds: the prediction for a
+        slice that cannot be read.
+      classes: Classes of the logits, in order.
+      version: Version of the spec's format, `VERSION`.
     """
 
     backbone: str
@@ -63,7 +63,7 @@ class ModelSpec:
             raise ValueError(f"record_shape is {self.record_shape} for windows {self.windows}")
 
     def build(self, **initial: Any) -> keras.Model:
-        """Builds the model; `initial` are `build_model`'s `weights` and `bias`."""
+        """Builds the model; `initial` are the arguments `weights` and `bias` of `build_model`."""
         return build_model(
             self.backbone,
             self.record_shape,

@@ -18,10 +18,14 @@ _DOWNLOAD_TIMEOUT_SECONDS = 20.0
 
 
 def load_own_weights(model: keras.Model, path: Path) -> None:
-    """Reads a file that `model.save_weights("....weights.h5")` wrote, whatever its name now.
+    """Loads a file in Keras's v3 weights format, in which `saved` writes, whatever its name.
+
+    Args:
+      model: Model to load the weights into.
+      path: The file.
 
     Raises:
-      ValueError: If the file is of another model.
+      ValueError: If the file holds the weights of another model.
       OSError: If it is no HDF5 file.
     """
     arrays = 0
@@ -32,7 +36,7 @@ def load_own_weights(model: keras.Model, path: Path) -> None:
 
     with h5py.File(path) as file:
         file.visititems(count)
-    # Keras itself is silent about weights that a file has and the model does not.
+    # Keras itself ignores weights that a file has and the model does not.
     if arrays != len(model.weights):
         raise ValueError(f"it holds {arrays} arrays, the model {len(model.weights)}")
     with _named(path, "own.weights.h5") as link:
@@ -89,14 +93,14 @@ def load_initial_weights(
 
 
 def _is_own_format(path: Path) -> bool:
-    """Whether the file is Keras's v3 weights format, in which `checkpoints` writes."""
+    """Whether the file has Keras's v3 weights format, in which `saved` writes."""
     with h5py.File(path) as file:
         return "layers" in file and "layer_names" not in file.attrs
 
 
 @contextmanager
 def _named(path: Path, name: str) -> Iterator[Path]:
-    """The file under another name, by whose end Keras chooses the format."""
+    """Links the file under another name: Keras chooses the format by the name's end."""
     with tempfile.TemporaryDirectory() as folder:
         link = Path(folder) / name
         link.symlink_to(path.resolve())
@@ -105,13 +109,13 @@ def _named(path: Path, name: str) -> Iterator[Path]:
 
 @contextmanager
 def _download_timeout() -> Iterator[None]:
-    # Keras's download has none of its own: behind a silent firewall it would hang.
-    before = socket.getdefaulttimeout()
+    # Keras's download has no timeout: behind a silent firewall it would hang.
+    former = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT_SECONDS)
     try:
         yield
     finally:
-        socket.setdefaulttimeout(before)
+        socket.setdefaulttimeout(former)
 
 
 def _first_line(error: Exception) -> str:

@@ -2,9 +2,18 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from ich_tf.metrics import logit, sigmoid
-from ich_tf.models.series_model import build_series_model, pack, packed_width
+from ich_tf.models.series_model import (
+    build_series_model,
+    pack,
+    pack_arrays,
+    pack_arrays_graph,
+    packed_width,
+    turned_series,
+    turned_series_graph,
+)
 from ich_tf.records.series_features import SeriesFeatures
 from ich_tf.runtime.keras2 import keras
 
@@ -132,3 +141,24 @@ def test_too_many_slices_and_unknown_backbones_are_refused() -> None:
     with pytest.raises(ValueError, match="backbone is 'magic'"):
         build_series_model("magic", DIM)
     assert pack(made(3), 4).shape == (4, packed_width(DIM))
+
+
+@pytest.mark.parametrize("lengths", [(1,), (2,), (5,), (3, 1, 5)], ids=str)
+def test_graphs_pack_and_turn_series_as_numpy_does(lengths: tuple[int, ...]) -> None:
+    slots, rng = 5, np.random.default_rng(0)
+    # Values in empty slots, which must not come through.
+    features = rng.normal(size=(len(lengths), slots, DIM)).astype(np.float32)
+    logits = rng.normal(size=(len(lengths), slots, 6)).astype(np.float32)
+    z_mm = np.cumsum(rng.integers(1, 9, (len(lengths), slots)), axis=1).astype(np.float32)
+    mask = (np.arange(slots) < np.array(lengths)[:, None]).astype(np.float32)
+    packed = np.stack(
+        [
+            pack_arrays(features[i, :n], logits[i, :n], z_mm[i, :n], slots)
+            for i, n in enumerate(lengths)
+        ]
+    )
+    in_graph = tf.function(pack_arrays_graph)(features, logits, (z_mm - z_mm[:, :1]) * mask, mask)
+    np.testing.assert_array_equal(in_graph, packed)
+    turned = np.stack([turned_series(packed[i], n) for i, n in enumerate(lengths)])
+    np.testing.assert_array_equal(tf.function(turned_series_graph)(packed), turned)
+    np.testing.assert_array_equal(turned_series_graph(turned), packed)
