@@ -1,7 +1,8 @@
 """TFRecords of CT slices: schema, encoding, shards, manifest, splits, batches.
 
-One `tf.train.Example` a slice. `encode` writes and `decode` reads one without TensorFlow; `parse`
-reads batches with it. Importing the package loads no TensorFlow.
+A record is a `tf.train.Example` and holds one slice. `encode` writes and `decode` reads a record
+without TensorFlow; `parse` reads batches in a TensorFlow graph. Importing the package loads no
+TensorFlow.
 """
 
 from ich_tf.records.example import decode, decode_example, encode, encode_example, parse

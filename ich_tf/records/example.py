@@ -1,9 +1,9 @@
-"""The record schema: one `tf.train.Example` a slice.
+"""Serialized records: one `tf.train.Example` per slice, with the features of `schema.FEATURES`.
 
-`encode` writes and `decode` reads one record without TensorFlow, so that conversion workers
-start in a second and need 110 MiB; `parse` reads batches with it. All are driven by `FEATURES`.
-The encoder writes the protobuf wire format itself: a protobuf map serializes its keys in no
-fixed order, which would make a shard's bytes differ from run to run.
+`encode` writes and `decode` reads a record without TensorFlow, so that conversion workers start in
+a second and need 110 MiB; `parse` reads batches in a TensorFlow graph. The encoder writes the
+protobuf wire format itself: a protobuf map serializes its keys in no fixed order, which would make
+a shard's bytes differ from run to run.
 """
 
 from __future__ import annotations
@@ -18,22 +18,26 @@ from ich_tf.records.schema import FEATURES, SCHEMA_VERSION, CorruptRecordError, 
 
 
 def encode(record: SliceRecord) -> bytes:
-    """Serializes a record as a `tf.train.Example`, its features sorted by name."""
+    """Serializes a record as a `tf.train.Example`, with its features sorted by name.
+
+    Raises:
+      ValueError: If a feature has another number of values than in the schema.
+    """
     parts: list[bytes] = []
     for field, name, key, kind, count in _LAYOUT:
         value = getattr(record, field)
         values: Sequence[Any] = value if isinstance(value, tuple) else (value,)
         if count is not None and len(values) != count:
-            raise ValueError(f"{name} has {len(values)} values; the schema says {count}.")
+            raise ValueError(f"{name} has {len(values)} values; the schema has {count}.")
         parts += _entry(key, kind, values)
     return b"".join((_FIELD_1, _varint(sum(map(len, parts))), *parts))
 
 
 def encode_example(features: Mapping[str, tuple[type, Sequence[Any]]]) -> bytes:
-    """Serializes any features as a `tf.train.Example`, sorted by name: the same bytes each time.
+    """Serializes features as a `tf.train.Example`, sorted by name: the same bytes each time.
 
     Args:
-      features: Name -> bytes, int or float, and its values.
+      features: Type (bytes, int or float) and values of each feature, by name.
 
     Example:
       >>> decode_example(encode_example({"b": (int, [1, -2]), "a": (bytes, ["x"])}))
@@ -46,10 +50,13 @@ def encode_example(features: Mapping[str, tuple[type, Sequence[Any]]]) -> bytes:
 
 
 def decode_example(payload: bytes) -> dict[str, Sequence[Any]]:
-    """The features of an Example as `encode_example` wrote it: name -> values.
+    """Reads the output of `encode_example`.
+
+    Returns:
+      Values of each feature, by name.
 
     Raises:
-      CorruptRecordError: If the payload is none.
+      CorruptRecordError: If the payload is not an Example.
     """
     try:
         return _read_features(payload)
@@ -58,23 +65,23 @@ def decode_example(payload: bytes) -> dict[str, Sequence[Any]]:
 
 
 def decode(payload: bytes) -> SliceRecord:
-    """Reads a record as `encode` wrote it, without TensorFlow.
+    """Reads the output of `encode`, without TensorFlow.
 
     Raises:
-      CorruptRecordError: If the payload is no record of this schema.
+      CorruptRecordError: If the payload is not a record of this schema.
     """
     try:
-        found = _read_features(payload)
+        features = _read_features(payload)
         values: dict[str, Any] = {}
         for field, name, _, kind, count in _LAYOUT:
-            raw = found.pop(name)
+            raw = features.pop(name)
             if count is not None and len(raw) != count:
                 raise ValueError(f"{name} has {len(raw)} values, not {count}")
             if kind is bytes and field != "encoded":
-                raw = tuple(one.decode() for one in raw)
+                raw = tuple(value.decode() for value in raw)
             values[field] = raw[0] if count == 1 else tuple(raw)
-        if found:
-            raise ValueError(f"{', '.join(found)} is no feature of this schema")
+        if features:
+            raise ValueError(f"{', '.join(features)} is no feature of this schema")
         return SliceRecord(**values)
     # UnicodeDecodeError is a ValueError.
     except (IndexError, KeyError, ValueError, struct.error) as error:
@@ -82,14 +89,18 @@ def decode(payload: bytes) -> SliceRecord:
 
 
 def parse(serialized: tf.Tensor, fields: Sequence[str] = ()) -> dict[str, tf.Tensor]:
-    """Parses a record, or a batch of them, by `SliceRecord`'s field names.
+    """Parses a record, or a batch of records, in a TensorFlow graph.
 
     Args:
-      serialized: string [] or [n].
-      fields: Those to parse; none parses all.
+      serialized: Serialized records, string [] or [n].
+      fields: Names of the fields of `SliceRecord` to parse; empty for all.
 
     Returns:
-      Tensors by field; int64, float32 or string; `repairs` and `crop` are sparse.
+      Tensors by field, int64, float32 or string; `repairs` and `crop` are sparse.
+
+    Example:
+      dataset = tf.data.TFRecordDataset("fold-0-00000-of-00001.tfrecord")
+      dataset = dataset.map(lambda serialized: parse(serialized, ["encoded", "labels"]))
     """
     import tensorflow as tf
 
@@ -105,17 +116,22 @@ def parse(serialized: tf.Tensor, fields: Sequence[str] = ()) -> dict[str, tf.Ten
     return {field: parsed[name] for field, (name, _, _) in features.items()}
 
 
-# Protobuf's wire format: a field's head is its number and wire type (2: a length follows).
+# Wire format of protobuf: a field starts with its number and its wire type (2: a length follows).
 _FIELD_1, _FIELD_2, _FIELD_3 = b"\x0a", b"\x12", b"\x1a"
 _LIST_FIELD = {bytes: _FIELD_1, float: _FIELD_2, int: _FIELD_3}
 _SMALL = [bytes((value,)) for value in range(0x80)]
 
 
 def _entry(key: bytes, kind: type, values: Sequence[Any]) -> list[bytes]:
-    """One entry of Example{1: Features{1: map<string, Feature>}}, as parts to join.
+    """Serializes an entry of Example{1: Features{1: map<string, Feature>}}, as parts to join.
 
-    An entry is {1: key, 2: Feature}; a Feature {1: BytesList | 2: FloatList | 3: Int64List},
-    numbers packed. The image is a part of its own: it is copied once, not at every level.
+    An entry is {1: key, 2: Feature}, a Feature {1: BytesList | 2: FloatList | 3: Int64List} with
+    packed numbers. The image is a separate part: it is copied once, not at every level.
+
+    Args:
+      key: Field 1 of the entry, serialized: the feature's name.
+      kind: Type of the values: bytes, int or float.
+      values: Values of the feature.
     """
     if kind is bytes:
         content: list[bytes] = []
@@ -136,6 +152,7 @@ def _entry(key: bytes, kind: type, values: Sequence[Any]) -> list[bytes]:
 
 
 def _varint(value: int) -> bytes:
+    """Serializes an integer, seven bits per byte, the lowest first."""
     if 0 <= value < 0x80:
         return _SMALL[value]
     value &= 0xFFFFFFFFFFFFFFFF  # negative int64: two's complement in ten bytes
@@ -147,7 +164,7 @@ def _varint(value: int) -> bytes:
     return bytes(out)
 
 
-# As `encode` writes them: field, feature's name, its key's bytes, type, number of values.
+# Order in which `encode` writes: field, feature's name, serialized key, type, number of values.
 _LAYOUT = [
     (field, name, _FIELD_1 + _varint(len(name)) + name.encode(), kind, count)
     for field, (name, kind, count) in sorted(FEATURES.items(), key=lambda item: item[1][0])
@@ -155,39 +172,40 @@ _LAYOUT = [
 
 
 def _read_features(payload: bytes) -> dict[str, Sequence[Any]]:
-    """Name -> values of every feature of an Example."""
+    """Values of every feature of an Example, by name."""
     ((number, features),) = _read_fields(payload)
     if number != 1:
         raise ValueError("it holds no features")
-    found: dict[str, Sequence[Any]] = {}
+    values: dict[str, Sequence[Any]] = {}
     for _, entry in _read_fields(features):
         (_, key), (_, feature) = _read_fields(entry)
         ((kind, content),) = _read_fields(feature)
         fields = [value for _, value in _read_fields(content)]
         if kind == 1:
-            found[str(key, "utf-8")] = [bytes(value) for value in fields]
+            values[str(key, "utf-8")] = [bytes(value) for value in fields]
         elif kind == 2:
-            found[str(key, "utf-8")] = struct.unpack(f"<{len(fields[0]) // 4}f", fields[0])
+            values[str(key, "utf-8")] = struct.unpack(f"<{len(fields[0]) // 4}f", fields[0])
         else:
-            found[str(key, "utf-8")] = _read_integers(fields[0])
-    return found
+            values[str(key, "utf-8")] = _read_integers(fields[0])
+    return values
 
 
 def _read_fields(data: bytes | memoryview) -> list[tuple[int, memoryview]]:
-    """(number, content) of each length-delimited field; the record schema has no others."""
+    """Number and content of each field; all fields of a record are length-delimited."""
     view, at = memoryview(data), 0
-    found = []
+    fields = []
     while at < len(view):
         head, at = _read_varint(view, at)
         size, at = _read_varint(view, at)
         if head & 7 != 2 or at + size > len(view):
             raise ValueError(f"a field is cut or of wire type {head & 7}")
-        found.append((head >> 3, view[at : at + size]))
+        fields.append((head >> 3, view[at : at + size]))
         at += size
-    return found
+    return fields
 
 
 def _read_integers(packed: memoryview) -> list[int]:
+    """Reads packed signed 64-bit integers."""
     values, at = [], 0
     while at < len(packed):
         value, at = _read_varint(packed, at)
@@ -196,7 +214,7 @@ def _read_integers(packed: memoryview) -> list[int]:
 
 
 def _read_varint(view: memoryview, at: int) -> tuple[int, int]:
-    """(value, where it ends)."""
+    """Reads an integer at offset `at`; returns it and the offset behind it."""
     value = shift = 0
     while True:
         byte = view[at]

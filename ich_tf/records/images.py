@@ -1,4 +1,4 @@
-"""Images of records: encoding and decoding in NumPy, and decoding in a TensorFlow graph."""
+"""Images of records: encoding and decoding with NumPy, and decoding in a TensorFlow graph."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     import tensorflow as tf
 from ich_tf.records.schema import ENCODINGS, CorruptRecordError, SliceRecord
 
-# Least compression with run-length matching: 1.6 to 2.9 ms, by machine, and 45 KiB a 256 px slice
-# of three windows, where level 6 takes 12 ms to save a fifth.
+# Lowest compression with run-length matching: 1.6 to 2.9 ms, depending on the machine, and 45 KiB
+# per 256 px slice of three windows; level 6 takes 12 ms to save a fifth.
 _PNG_OPTIONS = (
     cv2.IMWRITE_PNG_COMPRESSION,
     1,
     cv2.IMWRITE_PNG_STRATEGY,
     cv2.IMWRITE_PNG_STRATEGY_RLE,
 )
-# Windows are no colours: with chroma at half resolution (4:2:0) a channel erred by up to 147 of
-# 255 on a real series, without (4:4:4) by 26.
+# Windows are not colours: with chroma at half resolution (4:2:0) a channel was wrong by up to 147
+# of 255 on a real series, at full resolution (4:4:4) by up to 26.
 _JPEG_OPTIONS = (
     cv2.IMWRITE_JPEG_QUALITY,
     95,
@@ -33,12 +33,17 @@ _JPEG_OPTIONS = (
 
 
 def encode_image(image: np.ndarray, encoding: str) -> bytes:
-    """uint8 [h, w, C], for hu16 uint16 [h, w, 1] -> bytes.
+    """Encodes an image of a record.
 
-    PNG and JPEG hold one channel or three; another number is laid side by side, [h, w * C, 1].
+    PNG and JPEG hold one channel or three; other numbers of channels are stored side by side,
+    [H, W * C, 1].
+
+    Args:
+      image: uint8 [H, W, C], or for hu16 uint16 [H, W, 1].
+      encoding: Image format, one of `ENCODINGS`.
 
     Raises:
-      ValueError: If the encoding is unknown.
+      ValueError: If the encoding is unknown, or OpenCV cannot encode the image.
 
     Example:
       >>> encode_image(np.zeros((2, 2, 3), np.uint8), "png")[1:4]
@@ -49,7 +54,7 @@ def encode_image(image: np.ndarray, encoding: str) -> bytes:
     if encoding not in ENCODINGS:
         raise ValueError(f"encoding is {encoding!r}; expected one of {', '.join(ENCODINGS)}.")
     height, width, channels = image.shape
-    # OpenCV writes BGR as RGB: turned around here, a reader gets the channels in order.
+    # OpenCV writes BGR as RGB: with the channels reversed, a reader gets them in order.
     flat = image[..., ::-1] if channels == 3 else image.reshape(height, width * channels)
     extension, options = (".jpg", _JPEG_OPTIONS) if encoding == "jpeg" else (".png", _PNG_OPTIONS)
     done, data = cv2.imencode(extension, flat, options)
@@ -59,10 +64,13 @@ def encode_image(image: np.ndarray, encoding: str) -> bytes:
 
 
 def read_image(record: SliceRecord) -> np.ndarray:
-    """The image of a record, without TensorFlow; the inverse of `encode_image`.
+    """Decodes the image of a record with NumPy; the inverse of `encode_image`.
+
+    Returns:
+      uint8 [H, W, C], or for hu16 uint16 [H, W, 1].
 
     Raises:
-      CorruptRecordError: If it is not what the record's other fields say.
+      CorruptRecordError: If the image has another format or shape than the record's fields.
     """
     shape = record.height, record.width, record.channels
     dtype = np.uint16 if record.format == "hu16" else np.uint8
@@ -72,14 +80,26 @@ def read_image(record: SliceRecord) -> np.ndarray:
         flat = cv2.imdecode(buffer, cv2.IMREAD_UNCHANGED) if len(buffer) else None
     if flat is None or flat.dtype != dtype or flat.size != math.prod(shape):
         raise CorruptRecordError(
-            f"holds an image that is no {record.format} of {' x '.join(map(str, shape))} pixels."
+            f"holds an image that is not {record.format} of {' x '.join(map(str, shape))} pixels."
         )
     image = flat.reshape(shape)
     return image[..., ::-1] if shape[2] == 3 and record.format != "raw" else image
 
 
 def decode_image(encoded: tf.Tensor, image_format: str, shape: tuple[int, int, int]) -> tf.Tensor:
-    """The image of one record; the inverse of `encode_image`."""
+    """Decodes an image of a record in a TensorFlow graph; the inverse of `encode_image`.
+
+    Args:
+      encoded: Encoded image, string [].
+      image_format: Image format, one of `ENCODINGS`.
+      shape: Rows, columns and channels (H, W, C) of the image.
+
+    Returns:
+      uint8 [H, W, C], or for hu16 uint16 [H, W, 1].
+
+    Raises:
+      InputError: If the format is unknown to this version.
+    """
     import tensorflow as tf
 
     height, width, channels = shape

@@ -1,4 +1,4 @@
-"""The manifest of a conversion: what readers of TFRecords start from."""
+"""Manifest of a conversion: the list of shards that readers of TFRecords start from."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ from ich_tf.records.schema import SCHEMA_VERSION
 from ich_tf.records.splits import fold_name
 from ich_tf.runtime.files import file_sha256, read_json
 
-_CONVERT = "Run python -m ich_tf.make_tfrecords to write it; what is done already is kept."
+_ADVICE = "Run python -m ich_tf.make_tfrecords to write it; finished shards are kept."
 
 
 @dataclass(frozen=True)
 class Shard:
-    """One committed shard.
+    """A committed shard.
 
     Attributes:
-      path: The TFRecord file.
+      path: Path of the TFRecord file.
       split: `test`, `fold-0` ..., or `unlabelled`.
-      num_records, num_bytes: Of the file.
-      sha256: Of the file.
-      label_counts: Positive records a class, in the order of `CLASSES`.
+      num_records: Number of records.
+      num_bytes: Size of the file, bytes.
+      sha256: SHA-256 of the file, hexadecimal.
+      label_counts: Number of positive records per class, in the order of `CLASSES`.
     """
 
     path: Path
@@ -46,14 +47,18 @@ class Manifest:
     """A finished conversion.
 
     Attributes:
-      data_dir: The folder.
-      image_size: Rows and columns of every stored image.
-      windows: The presets' names, one a channel.
-      crop: What was cut out before resizing, one of `records.CROPS`.
-      encoding: The records' image format.
-      num_folds: Folds, 0 for unlabelled data.
-      shards: All of them, by name.
-      patients: Split -> its patients' keys.
+      data_dir: Folder of the shards.
+      image_size: Rows and columns of every stored image, px.
+      windows: Names of the window presets, one per channel.
+      crop: Crop before resizing, one of `records.CROPS`.
+      encoding: Image format of the records, one of `records.ENCODINGS`.
+      num_folds: Number of folds; 0 for unlabelled data.
+      shards: All shards, by split and number.
+      patients: Keys of the patients of each split.
+
+    Example:
+      manifest = Manifest.load("data/tfrecords")
+      training, validation = manifest.train_shards(0), manifest.fold_shards(0)
     """
 
     data_dir: Path
@@ -67,25 +72,26 @@ class Manifest:
 
     @classmethod
     def load(cls, data_dir: str | Path, *, check_files: bool = True) -> Manifest:
-        """Reads `data_dir/manifest.json` and checks that its shards are there, by size.
+        """Reads `manifest.json`, and checks that all shards exist, by size.
 
         Args:
-          data_dir: The folder.
-          check_files: False only reads.
+          data_dir: Folder of the shards.
+          check_files: Whether the shards are checked.
 
         Raises:
-          DataError: If the folder is no finished conversion of this schema version.
+          DataError: If the folder is not a finished conversion of this schema version, or a shard
+            is missing or has another size.
         """
         data_dir = Path(data_dir)
         if not data_dir.is_dir():
-            raise DataError(f"{data_dir}: no such folder of TFRecords. {_CONVERT}")
+            raise DataError(f"{data_dir}: no such folder of TFRecords. {_ADVICE}")
         if not (data_dir / SUCCESS).is_file():
             state = "is unfinished" if (data_dir / PLAN).is_file() else "holds no TFRecords"
             raise DataError(
                 f"{data_dir}: {state} (no {SUCCESS}). Run python -m ich_tf.make_tfrecords "
                 f"--out_dir={data_dir} to finish or write it."
             )
-        content = read_json(data_dir / MANIFEST, _CONVERT)
+        content = read_json(data_dir / MANIFEST, _ADVICE)
         version = content.get("schema_version")
         if version != SCHEMA_VERSION:
             raise DataError(
@@ -121,9 +127,9 @@ class Manifest:
         for shard in manifest.shards if check_files else ():
             size = shard.path.stat().st_size if shard.path.is_file() else None
             if size != shard.num_bytes:
-                found = "is missing" if size is None else f"has {size} bytes"
+                state = "is missing" if size is None else f"has {size} bytes"
                 raise DataError(
-                    f"{shard.path} {found}; the manifest says {shard.num_bytes} bytes. "
+                    f"{shard.path} {state}; the manifest lists {shard.num_bytes} bytes. "
                     f"{repair_advice(data_dir)}"
                 )
         return manifest
@@ -147,33 +153,40 @@ class Manifest:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Of every stored image: rows, columns, channels."""
+        """Rows, columns and channels of every stored image."""
         return image_shape(self.image_size, self.windows, self.encoding)
 
     def split_shards(self, split: str) -> list[Shard]:
-        """The shards of one split.
+        """The shards of a split.
 
         Raises:
           DataError: If the split holds no record.
         """
-        found = [shard for shard in self.shards if shard.split == split]
-        if not num_records(found):
+        shards = [shard for shard in self.shards if shard.split == split]
+        if not num_records(shards):
             splits = sorted({shard.split for shard in self.shards if shard.num_records})
             raise DataError(
                 f"{self.data_dir}: split {split!r} holds no record; there are "
                 f"{', '.join(splits) or 'none'}."
             )
-        return found
+        return shards
 
     def fold_shards(self, *folds: int) -> list[Shard]:
-        """The shards of the folds with these numbers."""
+        """The shards of some folds, by number.
+
+        Raises:
+          DataError: If a fold holds no record.
+        """
         return [shard for fold in folds for shard in self.split_shards(fold_name(fold))]
 
     def train_shards(self, validation_fold: int) -> list[Shard]:
-        """The shards of all folds but one.
+        """The shards of all folds but the validation fold.
+
+        Args:
+          validation_fold: Number of the validation fold, from 0.
 
         Raises:
-          DataError: If there is no such fold, or no other, or no labels.
+          DataError: If there is no such fold, there is no other fold, or there are no labels.
         """
         if not self.num_folds:
             raise DataError(
@@ -189,21 +202,34 @@ class Manifest:
 
 
 def image_shape(size: int, windows: Sequence[str], encoding: str) -> tuple[int, int, int]:
-    """Rows, columns and channels of a stored image: a channel a window; of hu16 one."""
+    """Rows, columns and channels of a stored image.
+
+    Args:
+      size: Rows and columns, px.
+      windows: Names of the window presets.
+      encoding: Image format.
+
+    Example:
+      >>> image_shape(256, ["brain", "bone"], "png"), image_shape(256, ["brain", "bone"], "hu16")
+      ((256, 256, 2), (256, 256, 1))
+    """
     return size, size, 1 if encoding == "hu16" else len(windows)
 
 
 def num_records(shards: Iterable[Shard]) -> int:
-    """Records in all."""
+    """Number of records of some shards."""
     return sum(shard.num_records for shard in shards)
 
 
 def deal_shards(shards: Sequence[Shard], workers: int) -> list[list[Shard]]:
-    """Gives each worker shards of its own, of about equal numbers of records.
+    """Deals shards to workers, so that their numbers of records are about equal.
 
     Args:
-      shards: To deal.
-      workers: How many there are.
+      shards: Shards to deal.
+      workers: Number of workers.
+
+    Returns:
+      The shards of each worker.
 
     Raises:
       DataError: If there are fewer shards than workers.
@@ -216,8 +242,8 @@ def deal_shards(shards: Sequence[Shard], workers: int) -> list[list[Shard]]:
             f"{len(filled)} shards cannot be dealt to {workers} workers. Convert the data with a "
             "smaller --shard_mb, or use fewer workers."
         )
-    # The largest first, each to whoever has the fewest records.
-    for shard in sorted(filled, key=lambda one: (-one.num_records, one.path.name)):
+    # The largest shard first, each to the worker with the fewest records.
+    for shard in sorted(filled, key=lambda shard: (-shard.num_records, shard.path.name)):
         poorest = records.index(min(records))
         hands[poorest].append(shard)
         records[poorest] += shard.num_records
@@ -226,13 +252,16 @@ def deal_shards(shards: Sequence[Shard], workers: int) -> list[list[Shard]]:
 
 @contextmanager
 def damage_named(shards: Sequence[Shard]) -> Iterator[None]:
-    """Within it, an error of reading shards names the one that is damaged.
+    """Context in which an error of reading shards names the damaged shard.
 
-    tf.data does not say which file it read, so each is compared with its hash: only then, since it
-    takes as long as reading them all.
+    tf.data does not report which file it read. After an error each shard is compared with its hash,
+    which takes as long as reading all of them.
+
+    Args:
+      shards: Shards that are read within the context.
 
     Raises:
-      DataError: As within, with the shard's path.
+      DataError: If one is raised within the context; the message starts with the shard's path.
     """
     try:
         yield
@@ -248,7 +277,7 @@ def damage_named(shards: Sequence[Shard]) -> Iterator[None]:
 
 
 def label_counts(shards: Sequence[Shard]) -> np.ndarray:
-    """Positive records a class, int64 [6]."""
+    """Number of positive records per class, int64 [6]."""
     counts = np.zeros(len(CLASSES), np.int64)
     for shard in shards:
         counts += np.asarray(shard.label_counts, np.int64)
@@ -256,5 +285,5 @@ def label_counts(shards: Sequence[Shard]) -> np.ndarray:
 
 
 def repair_advice(data_dir: Path) -> str:
-    """What to do about a damaged file of a finished conversion."""
+    """Advice that ends the error about a damaged file of a finished conversion."""
     return f"Run python -m ich_tf.verify_tfrecords --data_dir={data_dir} --full --repair."

@@ -43,14 +43,15 @@ def neighbour_places_graph(num_slices: tf.Tensor, count: int) -> tf.Tensor:
 
 
 def with_neighbours(records: tf.data.Dataset, count: int) -> tf.data.Dataset:
-    """Each record with those before and after it.
+    """Windows of records: each record with those before and after it.
 
     Args:
       records: Serialized records of one shard, in its order, in which a series is contiguous.
-      count: Of records in a window; odd.
+      count: Number of records per window, odd.
 
     Returns:
-      string [count] for each record, which stands in the middle; empty beyond the shard's ends.
+      A dataset of string [count], with each record in the middle of its window; empty strings
+      beyond the shard's ends.
     """
     import tensorflow as tf
 
@@ -60,39 +61,39 @@ def with_neighbours(records: tf.data.Dataset, count: int) -> tf.data.Dataset:
         window = tf.concat([window[1:], record[None]], axis=0)
         return window, window
 
-    after = tf.data.Dataset.from_tensors("").repeat(half)
-    windows = records.concatenate(after).scan(tf.fill([count], ""), push)
+    padding = tf.data.Dataset.from_tensors("").repeat(half)
+    windows = records.concatenate(padding).scan(tf.fill([count], ""), push)
     return windows.skip(half)
 
 
 def same_series(series_keys: tf.Tensor) -> tf.Tensor:
-    """Which record to read at each place of a window.
+    """Number of the record to read at each place of a window.
 
     Args:
-      series_keys: string [count]. A series is contiguous, so that whatever lies between two of its
-        records is of it as well.
+      series_keys: Series of each record, string [count]. A series is contiguous: all records
+        between two of its records belong to it.
 
     Returns:
-      int32 [count], in rising order: beyond an end of the middle's series, its last slice again.
+      int32 [count], rising; beyond an end of the series of the middle, its last record again.
     """
     import tensorflow as tf
 
     count = series_keys.shape[0]
     half = count // 2
     same = tf.cast(series_keys == series_keys[half], tf.int32)
-    before, after = tf.reduce_sum(same[:half]), tf.reduce_sum(same[half + 1 :])
-    return tf.clip_by_value(tf.range(count), half - before, half + after)
+    num_before, num_behind = tf.reduce_sum(same[:half]), tf.reduce_sum(same[half + 1 :])
+    return tf.clip_by_value(tf.range(count), half - num_before, half + num_behind)
 
 
 def slab_of(series_keys: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Which records of a window are of its middle's series.
+    """Numbers of the records of a window that belong to the series of its middle.
 
     Args:
-      series_keys: string [count], as of `same_series`.
+      series_keys: Series of each record, string [count], as for `same_series`.
 
     Returns:
-      int32 [count], these records one after the other, and then the last of them again; and bool
-      [count], True for the former.
+      int32 [count], the numbers of these records, then the last of them again; and bool [count],
+      True for the former.
     """
     import tensorflow as tf
 
@@ -106,13 +107,13 @@ def slab_of(series_keys: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 def decode_window(
     encoded: tf.Tensor, series_keys: tf.Tensor, encoding: str, image_shape: tuple[int, int, int]
 ) -> tf.Tensor:
-    """The images of a window about its middle, as `decode_stack`.
+    """Decodes a window: the slice in its middle and its neighbours, as channels.
 
     Args:
-      encoded: string [count], the stored images.
-      series_keys: string [count].
-      encoding: Of the images.
-      image_shape: H, W, C of each.
+      encoded: Encoded images, string [count].
+      series_keys: Series of each record, string [count].
+      encoding: Image format.
+      image_shape: Rows, columns and channels (H, W, C) of each image.
 
     Returns:
       uint8 or uint16 [H, W, count * C].
@@ -123,12 +124,12 @@ def decode_window(
 
 
 def decode_stack(encoded: tf.Tensor, encoding: str, image_shape: tuple[int, int, int]) -> tf.Tensor:
-    """Images slice after slice along the channels.
+    """Decodes images, and concatenates their channels, slice after slice.
 
     Args:
-      encoded: string [count], the stored images.
-      encoding: Of the images.
-      image_shape: H, W, C of each.
+      encoded: Encoded images, string [count].
+      encoding: Image format.
+      image_shape: Rows, columns and channels (H, W, C) of each image.
 
     Returns:
       uint8 or uint16 [H, W, count * C].

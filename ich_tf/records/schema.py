@@ -1,58 +1,51 @@
-"""The record schema: one `tf.train.Example` a slice.
-
-`encode` writes and `decode` reads one record without TensorFlow, so that conversion workers
-start in a second and need 110 MiB; `parse` reads batches with it. All are driven by `FEATURES`.
-The encoder writes the protobuf wire format itself: a protobuf map serializes its keys in no
-fixed order, which would make a shard's bytes differ from run to run.
-"""
+"""Record schema: the fields of a stored slice, and the features that hold them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
 
 from ich_tf.errors import InputError
 from ich_tf.labels import CLASSES
 
-if TYPE_CHECKING:
-    pass
-
-
-# 2: ct/scanner came.
+# Version 2 added ct/scanner.
 SCHEMA_VERSION = 2
-# png and raw hold windows, hu16 holds `windows.store_hu` as a PNG of 16 bits. jpeg holds windows
-# too, and is the one that loses something.
+# png, raw and jpeg hold windows, jpeg with losses; hu16 holds `windows.store_hu` as a 16-bit PNG.
 ENCODINGS = ("png", "raw", "hu16", "jpeg")
 LOSSY = ("jpeg",)
-# What is cut out of a slice before it is resized.
+# Ways to crop a slice before it is resized.
 CROPS = ("none", "head")
 
 
 class CorruptRecordError(InputError):
-    """A payload that is no record of this schema."""
+    """A payload that is not a record of this schema."""
 
 
 @dataclass(frozen=True)
 class SliceRecord:
-    """One slice as it is stored. No other tag of the DICOM file is ever written.
+    """A stored slice. No other tag of the DICOM file is ever written.
 
     Attributes:
-      encoded: The image's bytes: a PNG of 1 or 3 channels, raw uint8, or a 16-bit PNG.
-      format: One of `ENCODINGS`.
-      height, width, channels: Of the stored image.
+      encoded: Encoded image: a PNG of 1 or 3 channels, raw uint8, a JPEG or a 16-bit PNG.
+      format: Image format, one of `ENCODINGS`.
+      height: Rows of the stored image.
+      width: Columns of the stored image.
+      channels: Channels of the stored image: one per window; one for hu16.
       source_id: RSNA's image id, or the keyed hash of the SOP instance UID.
-      sha256: Of the DICOM file, hexadecimal.
-      labels: 0 or 1, in the order of `CLASSES`; zeros where `label_present` is 0.
-      label_present: 0 for unlabelled images.
-      patient_key, study_key, series_key: Hashed unless RSNA's.
-      slice_index, num_slices: Position in the ordered series.
-      z_mm: Position along the series' normal.
-      spacing_mm: Between rows, between columns, of the original image.
-      gantry_tilt_deg: From the orientation.
-      scanner: Its maker, one of `dicom.SCANNERS`, `other` or `unknown`.
-      repairs: The named repairs that were applied.
-      crop: What was cut out of the original image before resizing: top, left, rows, columns;
-        empty where it is whole.
+      sha256: SHA-256 of the DICOM file, hexadecimal.
+      labels: 0 or 1 per class, in the order of `CLASSES`; zeros if `label_present` is 0.
+      label_present: 1 for labelled images, 0 for unlabelled ones.
+      patient_key: Patient id: RSNA's, or a keyed hash.
+      study_key: Study id: RSNA's, or a keyed hash.
+      series_key: Series id: RSNA's, or a keyed hash.
+      slice_index: Position in the ordered series, from 0.
+      num_slices: Number of slices of the series.
+      z_mm: Position along the normal of the series, mm.
+      spacing_mm: Distance between rows and between columns of the original image, mm.
+      gantry_tilt_deg: Tilt of the gantry by the image's orientation, degrees.
+      scanner: Maker of the scanner, one of `dicom.SCANNERS`, `other` or `unknown`.
+      repairs: Names of the repairs that were applied.
+      crop: Part of the original image that was kept before resizing: top, left, rows, columns, px;
+        empty for the whole image.
       schema_version: `SCHEMA_VERSION`.
     """
 
@@ -79,7 +72,7 @@ class SliceRecord:
     schema_version: int = SCHEMA_VERSION
 
 
-# Field of SliceRecord -> feature's name, type, number of values (None: any number).
+# Name, type and number of values (None for any) of the feature that holds each field.
 FEATURES: dict[str, tuple[str, type, int | None]] = {
     "encoded": ("image/encoded", bytes, 1),
     "format": ("image/format", bytes, 1),

@@ -1,9 +1,11 @@
-"""Shards on disk: atomic writing, sidecars, and the manifest that readers start from.
+"""Shards on disk: atomic writing, index and commit mark.
 
-`fold-0-00000-of-00008.tfrecord` holds records; `....tfrecord.idx` their offsets and sizes;
-`....tfrecord.json`, the sidecar, is written last and is the shard's commit mark.
-`manifest.json` sums the sidecars up, and `_SUCCESS` comes last of all: a line `sha256  name` of
-every other file, as `sha256sum -c _SUCCESS` checks them.
+fold-0-00000-of-00008.tfrecord        records
+fold-0-00000-of-00008.tfrecord.idx    offset and size of each record
+fold-0-00000-of-00008.tfrecord.json   sidecar, written last: the shard's commit mark
+manifest.json                         sums of all sidecars
+_SUCCESS                              SHA-256 and name of every file, written last of all:
+`sha256sum -c _SUCCESS` checks the folder
 """
 
 from __future__ import annotations
@@ -130,7 +132,15 @@ def _write_behind(file: BinaryIO) -> Iterator[Callable[[int], None]]:
 
 
 def index_lines(sizes: Iterable[int]) -> str:
-    """The text of an index, from the sizes of a shard's records, framing included."""
+    r"""Text of an index.
+
+    Args:
+      sizes: Size of each record with its framing, bytes.
+
+    Example:
+      >>> index_lines([100, 20])
+      '0 100\n100 20\n'
+    """
     lines, offset = [], 0
     for size in sizes:
         lines.append(f"{offset} {size}\n")
@@ -139,7 +149,13 @@ def index_lines(sizes: Iterable[int]) -> str:
 
 
 def read_index(shard: Path) -> list[tuple[int, int]]:
-    """The offset and the size, framing included, of each record of a shard.
+    """Reads the index of a shard.
+
+    Args:
+      shard: Path of the TFRecord file.
+
+    Returns:
+      Offset and size, with its framing, of each record, bytes.
 
     Raises:
       DataError: If the index is missing or damaged.
@@ -157,13 +173,13 @@ def read_index(shard: Path) -> list[tuple[int, int]]:
 def is_committed(
     shard: Path, plan_sha256: str, sources_sha256: str, *, rehash: bool = False
 ) -> bool:
-    """Whether a shard stands as a plan's run left it.
+    """Whether a shard is committed, for the current plan and DICOM files.
 
     Args:
-      shard: The TFRecord file.
-      plan_sha256: Of what the plan says of it.
-      sources_sha256: Of its DICOM files' stamps.
-      rehash: Compare the file's hash too, not just its size.
+      shard: Path of the TFRecord file.
+      plan_sha256: SHA-256 of the shard's part of the plan.
+      sources_sha256: SHA-256 of the stamps of the DICOM files.
+      rehash: Whether the file's hash is compared, besides its size.
     """
     try:
         sidecar = read_sidecar(shard)

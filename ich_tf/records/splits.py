@@ -1,8 +1,8 @@
-"""Patients -> folds and a test set, so that no patient is on two sides.
+"""Splits of patients into folds and a test set: no patient is in two splits.
 
-A split is named `test`, `fold-0` ... `fold-(k-1)`, or `unlabelled`. Folds are stratified by
-each patient's label vector (the maximum over the patient's images), with the iterative
-stratification of Sechidis et al. 2011.
+A split is named `test`, `fold-0` ... `fold-(k-1)`, or `unlabelled`. Folds are stratified by each
+patient's label vector (the maximum over the patient's images), with the iterative stratification
+of Sechidis et al. 2011.
 """
 
 from __future__ import annotations
@@ -20,32 +20,37 @@ UNLABELLED = "unlabelled"
 
 
 def fold_name(fold: int) -> str:
-    """The split that holds fold number `fold`."""
+    """Name of the split that holds a fold.
+
+    Example:
+      >>> fold_name(0)
+      'fold-0'
+    """
     return f"fold-{fold}"
 
 
 class LeakageError(InputError):
-    """A patient stands in two splits."""
+    """A patient is in two splits."""
 
 
 def split_patients(
     labels: Mapping[str, np.ndarray], num_folds: int, test_fraction: float, seed: int
 ) -> dict[str, str]:
-    """Assigns every patient to one split.
+    """Assigns every patient to a split.
 
     Args:
-      labels: Patient -> int [6], 1 where any image of the patient shows the class.
-      num_folds: Two or more.
-      test_fraction: The share of patients that go to `test`, in [0, 1).
-      seed: Of the assignment, which depends on nothing else but the patients and labels.
+      labels: Label vector of each patient, int [6]: 1 if any image of the patient has the class.
+      num_folds: Number of folds, 2 or more.
+      test_fraction: Share of the patients that go to `test`, in [0, 1).
+      seed: Seed of the assignment, which depends on the patients and labels besides.
 
     Returns:
-      Patient -> split.
+      Split of each patient.
 
     Raises:
       InputError: If there are fewer patients than the splits need.
     """
-    # Imported here: conversion's workers import this room, and have no use for scikit-learn,
+    # Imported here: the workers of a conversion import this module, and do not need scikit-learn,
     # which takes 2 s and 90 MiB.
     from iterstrat.ml_stratifiers import MultilabelStratifiedKFold, MultilabelStratifiedShuffleSplit
 
@@ -79,19 +84,19 @@ def place_patients(
     num_folds: int,
     test_fraction: float,
 ) -> dict[str, str]:
-    """Adds patients to splits that stand.
+    """Adds patients to existing splits.
 
-    Each newcomer goes to the split that has the fewest patients like it, bleeding or not, for
-    the split's share.
+    Each new patient goes to the split that, relative to its share, has the fewest patients of the
+    same kind: with a hemorrhage, or without.
 
     Args:
-      labels: As of `split_patients`, of all patients that there are now.
-      known: Patient -> split, as they stood.
-      num_folds: As they were split.
-      test_fraction: Likewise.
+      labels: Label vector of each patient, old or new, int [6], as for `split_patients`.
+      known: Split of each old patient.
+      num_folds: Number of folds of the existing splits.
+      test_fraction: Share of the patients in `test`, in [0, 1).
 
     Returns:
-      Patient -> split; those of `known` as they were.
+      Split of each patient; old patients keep theirs.
     """
     shares = {fold_name(fold): (1 - test_fraction) / num_folds for fold in range(num_folds)}
     if test_fraction > 0:
@@ -102,17 +107,20 @@ def place_patients(
     )
     for patient in sorted(set(labels) - set(splits)):
         bleeds = bool(labels[patient][ANY])
-        split = min(shares, key=lambda one: (counts[one, bleeds] / shares[one], one))
+        split = min(shares, key=lambda name: (counts[name, bleeds] / shares[name], name))
         splits[patient] = split
         counts[split, bleeds] += 1
     return splits
 
 
 def check_leakage(patients_by_split: Mapping[str, Iterable[str]]) -> None:
-    """Checks that no patient stands in two splits.
+    """Checks that no patient is in two splits.
+
+    Args:
+      patients_by_split: Patients of each split.
 
     Raises:
-      LeakageError: If one does; names a patient and both splits.
+      LeakageError: If a patient is in two splits; the message names the patient and both splits.
     """
     seen: dict[str, str] = {}
     for split, patients in sorted(patients_by_split.items()):

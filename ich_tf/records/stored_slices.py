@@ -1,4 +1,4 @@
-"""Single slices out of shards, as a model sees them, without TensorFlow."""
+"""Single slices read from shards as model input, without TensorFlow."""
 
 from __future__ import annotations
 
@@ -23,51 +23,60 @@ class StoredSlice:
     """A slice of a shard.
 
     Attributes:
-      record: Its own.
-      image: What the model sees, [H, W, neighbours * C], as of `input_pipeline.eval_batches`.
+      record: Record of the slice.
+      image: Model input, uint8 or for hu16 uint16 [H, W, neighbours * C], as in
+        `input_pipeline.eval_batches`.
     """
 
     record: SliceRecord
     image: np.ndarray
 
     def grey(self, windows: Sequence[str]) -> np.ndarray:
-        """The slice in the first of its windows, uint8 [H, W]."""
-        own = read_image(self.record)
+        """The slice in its first window.
+
+        Args:
+          windows: Names of the conversion's window presets.
+
+        Returns:
+          uint8 [H, W].
+        """
+        image = read_image(self.record)
         if self.record.format == "hu16":
-            return apply_windows(own[..., 0], preset_windows(windows[:1]))[..., 0]
-        return own[..., 0]
+            return apply_windows(image[..., 0], preset_windows(windows[:1]))[..., 0]
+        return image[..., 0]
 
 
 def read_stored(
     shards: Sequence[Shard], wanted: Collection[str], neighbours: int = 1
 ) -> dict[str, StoredSlice]:
-    """Reads the slices with these ids.
+    """Reads slices by their ids.
 
     Args:
-      shards: Where they may be; they are read whole.
-      wanted: `source_id`s.
-      neighbours: As of `input_pipeline.eval_batches`.
+      shards: Shards to search; they are read completely.
+      wanted: `source_id` of each slice.
+      neighbours: Number of slices per image, odd: each slice with its neighbours as channels.
 
     Returns:
-      Id -> slice, of those that are there.
+      Slices by id; ids that are not in the shards are missing.
 
     Raises:
       DataError: If a shard is damaged.
     """
-    found: dict[str, StoredSlice] = {}
+    slices: dict[str, StoredSlice] = {}
     for shard in shards:
         for _, group in groupby(_records(shard), key=lambda record: record.series_key):
             series = list(group)
-            windows = neighbour_places(len(series), neighbours)
-            for record, places in zip(series, windows, strict=True):
+            places_of = neighbour_places(len(series), neighbours)
+            for record, places in zip(series, places_of, strict=True):
                 if record.source_id in wanted:
                     images = [read_image(series[place]) for place in places]
                     image = np.concatenate(images, axis=-1)
-                    found[record.source_id] = StoredSlice(record, image)
-    return found
+                    slices[record.source_id] = StoredSlice(record, image)
+    return slices
 
 
 def _records(shard: Shard) -> Iterator[SliceRecord]:
+    """Records of a shard, in order."""
     try:
         for payload in tfrecord.read_records(shard.path):
             yield decode(payload)

@@ -1,8 +1,8 @@
-"""The TFRecord format: framing and checked reading, without TensorFlow.
+"""TFRecord format: framing and checked reading, without TensorFlow.
 
-A record is its length (uint64, little endian), the masked CRC-32C of these eight bytes, the
-payload, and the masked CRC-32C of the payload. A file has no footer: cut on a record's
-boundary it reads without any error, which is why counts and hashes stand in sidecars.
+A record consists of the payload's length (uint64, little endian), the masked CRC-32C of these eight
+bytes, the payload, and the masked CRC-32C of the payload. A file has no footer: a file cut on a
+record's boundary is read without any error, which is why sidecars hold counts and hashes.
 """
 
 from __future__ import annotations
@@ -22,21 +22,26 @@ OVERHEAD = _LENGTH.size + 2 * _CRC.size
 
 
 class CorruptShardError(InputError):
-    """A TFRecord file whose bytes are not what was written."""
+    """A TFRecord file with other bytes than were written."""
 
 
 def frame(payload: bytes) -> bytes:
-    """One record, framed."""
+    """Frames a payload as a record: length, payload and their CRCs.
+
+    Example:
+      >>> len(frame(b"payload")) - len(b"payload") == OVERHEAD
+      True
+    """
     length = _LENGTH.pack(len(payload))
     return b"".join((length, _masked_crc(length), payload, _masked_crc(payload)))
 
 
 def read_records(path: str | Path) -> Iterator[bytes]:
-    """The payloads of a file, each checked against both its CRCs.
+    """Reads the payloads of a file, and checks both CRCs of each record.
 
     Raises:
-      CorruptShardError: Where a length, a payload or the end is not whole; names the file,
-        the record's number and its offset.
+      CorruptShardError: If a record is damaged or cut; the message names the file, the record's
+        number and its offset.
     """
     with open(path, "rb") as file:
         number, offset = 0, 0
@@ -47,36 +52,45 @@ def read_records(path: str | Path) -> Iterator[bytes]:
 
 
 def read_record(path: str | Path, offset: int) -> bytes:
-    """The payload of the one record that begins at `offset`, checked against both its CRCs.
+    """Reads the payload of a single record, and checks both CRCs.
+
+    Args:
+      path: Path of the TFRecord file.
+      offset: Offset of the record within the file, bytes.
 
     Raises:
-      CorruptShardError: If there is none, or it is not whole.
+      CorruptShardError: If there is no record at the offset, or it is damaged or cut.
     """
-    where = f"{path}: the record at byte {offset}"
+    place = f"{path}: the record at byte {offset}"
     with open(path, "rb") as file:
         file.seek(offset)
-        payload = _read_payload(file, where)
+        payload = _read_payload(file, place)
     if not payload:
-        raise CorruptShardError(f"{where} lies behind the file's end.")
+        raise CorruptShardError(f"{place} lies behind the file's end.")
     return payload[0]
 
 
-def _read_payload(file: BinaryIO, where: str) -> tuple[bytes] | None:
-    """The payload at the file's place (in a tuple: it may be empty); None at the file's end."""
+def _read_payload(file: BinaryIO, place: str) -> tuple[bytes] | None:
+    """Reads the next payload, in a tuple because it may be empty; None at the file's end.
+
+    Args:
+      file: TFRecord file, at the start of a record.
+      place: Description of the record, for errors.
+    """
     head = file.read(_LENGTH.size + _CRC.size)
     if not head:
         return None
     if len(head) < _LENGTH.size + _CRC.size:
-        raise CorruptShardError(f"{where} is cut in its length.")
+        raise CorruptShardError(f"{place} is cut in its length.")
     if _masked_crc(head[: _LENGTH.size]) != head[_LENGTH.size :]:
-        raise CorruptShardError(f"{where} has a damaged length.")
+        raise CorruptShardError(f"{place} has a damaged length.")
     (length,) = _LENGTH.unpack_from(head)
     body = file.read(length + _CRC.size)
     if len(body) < length + _CRC.size:
-        raise CorruptShardError(f"{where} is cut in its payload.")
+        raise CorruptShardError(f"{place} is cut in its payload.")
     payload = body[:length]
     if _masked_crc(payload) != body[length:]:
-        raise CorruptShardError(f"{where} has a damaged payload.")
+        raise CorruptShardError(f"{place} has a damaged payload.")
     return (payload,)
 
 
