@@ -1,13 +1,13 @@
 """Metrics of the RSNA 2019 challenge and of diagnostic tests, for any project to import.
 
-All is NumPy in float64, and needs NumPy alone. `WeightedLogLoss`, the challenge's loss as a
-streaming Keras metric, loads Keras when it is first asked for: Keras 3 (`metrics.keras3`, on any
-backend) where that is the project's, else Keras 2 (`metrics.keras2`: tf.keras up to TensorFlow
-2.15, or tf-keras with TF_USE_LEGACY_KERAS=1). Both modules also hold `weighted_log_loss` as a
-function for `compile(metrics=[...])`. Where six columns are asked for, they are in the order of
+The functions compute in float64 and need NumPy alone. `WeightedLogLoss`, the challenge's loss as a
+streaming Keras metric, imports Keras at its first use: Keras 3 (`metrics.keras3`, on any backend)
+if the project uses it, else Keras 2 (`metrics.keras2`: tf.keras up to TensorFlow 2.15, or tf-keras
+with TF_USE_LEGACY_KERAS=1). Both modules also have `weighted_log_loss` as a function for
+`compile(metrics=[...])`. The six columns of labels and probabilities are in the order of
 `ich_tf.labels.CLASSES`: epidural, intraparenchymal, intraventricular, subarachnoid, subdural, any.
 
-What is not defined, such as the area under the curve of a class without positives, is NaN.
+A value that is not defined, such as the area under the curve of a class without positives, is NaN.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def __getattr__(name: str) -> Any:
 
 
 def _is_keras_3() -> bool:
-    """Whether the Keras of this environment, which `tf.keras` is, too, is Keras 3."""
+    """Whether the installed Keras, which is also `tf.keras`, is Keras 3."""
     if os.environ.get("TF_USE_LEGACY_KERAS", "").lower() in ("1", "true"):
         return False
     try:

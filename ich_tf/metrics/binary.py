@@ -1,4 +1,4 @@
-"""What the metrics of one class share: checked arrays, and weights of many samples at once."""
+"""Checks and small helpers of the metrics of one class, for one or many samples of weights."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 
-def checked(
+def check_scores(
     y_true: ArrayLike, y_score: ArrayLike, sample_weight: ArrayLike | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The labels, scores and weights of one class.
+    """Checks and converts the labels, scores and weights of one class.
 
     Args:
-      y_true: [n], 0 or 1.
-      y_score: [n], no NaN.
-      sample_weight: [n] of 0 or more; or [..., n], a sample of weights a row, as of a bootstrap.
-        None counts all alike.
+      y_true: Labels [n], 0 or 1.
+      y_score: Scores [n], without NaN.
+      sample_weight: Weights, 0 or more: [n], or [..., n] for a sample of weights in each row, as of
+        a bootstrap. None for equal weights.
 
     Returns:
-      bool [n], float64 [n], float64 [..., n].
+      Labels, bool [n]; scores, float64 [n]; weights, float64 [..., n].
 
     Raises:
       ValueError: If shapes differ, or a value is NaN or out of range.
@@ -37,18 +37,18 @@ def checked(
     if weight.shape[-1:] != truth.shape:
         raise ValueError(
             f"sample_weight has shape {weight.shape}; expected (..., {len(truth)}), a weight for "
-            "each of y_true."
+            "each label."
         )
     if not (np.isfinite(weight).all() and (weight >= 0).all()):
         raise ValueError("sample_weight must be finite, and 0 or more.")
     return truth == 1, score, weight
 
 
-def checked_probabilities(
+def check_probabilities(
     y_true: ArrayLike, y_prob: ArrayLike, sample_weight: ArrayLike | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """As `checked`, and the scores lie in [0, 1]."""
-    truth, prob, weight = checked(y_true, y_prob, sample_weight)
+    """Checks and converts as `check_scores`; the scores must be probabilities in [0, 1]."""
+    truth, prob, weight = check_scores(y_true, y_prob, sample_weight)
     if prob.min() < 0 or prob.max() > 1:
         raise ValueError(
             f"y_prob spans [{prob.min():g}, {prob.max():g}]; probabilities lie in [0, 1]. "
@@ -58,11 +58,11 @@ def checked_probabilities(
 
 
 def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """Their quotient; NaN, without a warning, where the denominator is 0."""
+    """The quotient; NaN, without a warning, where the denominator is 0."""
     defined = denominator != 0
     return np.where(defined, numerator / np.where(defined, denominator, 1), np.nan)
 
 
 def scalar(value: np.ndarray) -> np.ndarray | float:
-    """A float where there is one value."""
+    """A float for an array without axes; any other array unchanged."""
     return float(value) if np.ndim(value) == 0 else value

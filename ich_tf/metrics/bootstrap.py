@@ -1,4 +1,4 @@
-"""How sure a number is: intervals by resampling patients, whose slices go together."""
+"""Confidence intervals by resampling patients, whose slices stay together."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-# Weights of so many samples are held at once: 64 MiB.
+# Number of weights in memory at once: 64 MiB.
 _WEIGHTS_AT_ONCE = 1 << 23
-# A statistic that more resamples than this lack has no interval.
+# Largest share of resamples with an undefined statistic; above it, there is no interval.
 _MOST_UNDEFINED = 0.05
 
 
@@ -20,7 +20,8 @@ class Interval:
     """A confidence interval; NaN where it is not defined.
 
     Attributes:
-      low, high: Its ends: floats, or float64 [k] for a statistic of k numbers.
+      low: Lower end, a float; float64 [k] for a statistic of k numbers.
+      high: Upper end, of the same type.
     """
 
     low: Any
@@ -35,24 +36,24 @@ def bootstrap_interval(
     level: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """The percentile interval of a statistic when groups are drawn anew with replacement.
+    """Computes the percentile interval of a statistic, by resampling groups with replacement.
 
-    A slice tells little that its neighbour did not: patients are resampled, and their slices go
-    with them (the cluster bootstrap; Davison and Hinkley 1997, 3.8). Too few patients, below 30
-    or so, give intervals that are too narrow.
+    Neighbouring slices are not independent: patients are resampled, together with all of their
+    slices (the cluster bootstrap; Davison and Hinkley 1997, 3.8). With fewer than about 30 patients
+    the intervals are too narrow.
 
     Args:
-      statistic: (weights float64 [b, n]) -> [b], or [b, k] for k numbers: the statistic of b
-        samples, in which slice i stands weights[:, i] times. Every metric of `ich_tf.metrics` that
-        takes `sample_weight` takes these.
-      groups: [n], whose slice each is, as the patient's key.
-      num_resamples: More give steadier ends.
-      level: Of confidence, in (0, 1).
-      seed: Of the draws.
+      statistic: Function of weights, float64 [b, n], that returns the statistic of b samples, [b],
+        or [b, k] for k numbers; slice i occurs weights[:, i] times in each sample. Every metric of
+        `ich_tf.metrics` accepts such weights as its `sample_weight`.
+      groups: Group of each slice, [n], such as the patient's key.
+      num_resamples: Number of samples to draw; with more, the ends vary less.
+      level: Confidence level, in (0, 1).
+      seed: Seed of the resampling.
 
     Returns:
-      The interval. NaN for a single group, of which nothing can be drawn but itself, and where more
-      than 5 % of the resamples leave the statistic undefined; a few of them are passed over.
+      The interval. It is NaN for a single group, which has only one sample, and if the statistic is
+      undefined in more than 5 % of the samples; up to 5 % of them are ignored.
 
     Raises:
       ValueError: If there is no group, or a number is out of range.
@@ -64,8 +65,8 @@ def bootstrap_interval(
       >>> patient = np.repeat(np.arange(50), 4)
       >>> y_true = np.repeat(rng.integers(0, 2, 50), 4)
       >>> y_prob = rng.uniform(size=200) * 0.6 + 0.3 * y_true
-      >>> found = bootstrap_interval(lambda weight: roc_auc(y_true, y_prob, weight), patient)
-      >>> bool(found.low < roc_auc(y_true, y_prob) < found.high)
+      >>> interval = bootstrap_interval(lambda weight: roc_auc(y_true, y_prob, weight), patient)
+      >>> bool(interval.low < roc_auc(y_true, y_prob) < interval.high)
       True
     """
     _, member = np.unique(np.asarray(groups), return_inverse=True)
@@ -75,28 +76,28 @@ def bootstrap_interval(
         raise ValueError(f"num_resamples is {num_resamples}; it must be 1 or more.")
     if not 0 < level < 1:
         raise ValueError(f"level is {level}; it must be in (0, 1).")
-    number = int(member.max()) + 1
+    num_groups = int(member.max()) + 1
     rng = np.random.default_rng(seed)
     at_once = max(1, _WEIGHTS_AT_ONCE // len(member))
-    found = []
+    samples = []
     for start in range(0, num_resamples, at_once):
         rows = min(at_once, num_resamples - start)
-        counts = rng.multinomial(number, np.full(number, 1 / number), size=rows)
-        found.append(np.asarray(statistic(counts[:, member].astype(np.float64)), np.float64))
-    values = np.concatenate(found)
+        counts = rng.multinomial(num_groups, np.full(num_groups, 1 / num_groups), size=rows)
+        samples.append(np.asarray(statistic(counts[:, member].astype(np.float64)), np.float64))
+    values = np.concatenate(samples)
     ends = np.stack([_quantile(values, (1 - level) / 2), _quantile(values, (1 + level) / 2)])
     undefined = np.isnan(values).mean(axis=0) > _MOST_UNDEFINED
-    ends = np.where(undefined | (number == 1), np.nan, ends)
+    ends = np.where(undefined | (num_groups == 1), np.nan, ends)
     low, high = ends if ends.ndim > 1 else ends.tolist()
     return Interval(low, high)
 
 
 def _quantile(values: np.ndarray, share: float) -> np.ndarray:
-    """`np.nanquantile` along the first axis, without its warning of columns that are all NaN."""
+    """`np.nanquantile` along the first axis, without a warning about columns of NaN alone."""
     columns = values.reshape(len(values), -1)
     ends = np.full(columns.shape[1], np.nan)
-    for number, column in enumerate(columns.T):
+    for index, column in enumerate(columns.T):
         defined = column[~np.isnan(column)]
         if len(defined):
-            ends[number] = np.quantile(defined, share)
+            ends[index] = np.quantile(defined, share)
     return ends.reshape(values.shape[1:])

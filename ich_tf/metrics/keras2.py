@@ -1,6 +1,7 @@
 """The challenge's loss for Keras 2 (tf.keras up to TensorFlow 2.15, or tf-keras).
 
-Imports TensorFlow. `ich_tf.metrics.WeightedLogLoss` is this one where a project's Keras is Keras 2.
+Imports TensorFlow. `ich_tf.metrics.WeightedLogLoss` is the class of this module if the project
+uses Keras 2.
 """
 
 from __future__ import annotations
@@ -15,16 +16,16 @@ from ich_tf.runtime.keras2 import keras
 
 
 def weighted_log_loss(y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-    """Each image's part of `metrics.weighted_log_loss`, for `compile(metrics=[...])`.
+    """Computes the weighted log loss of each image, for `compile(metrics=[...])`.
 
-    Keras takes the mean over images. In float64, as the challenge does.
+    Keras takes the mean over images. Computed in float64, as by the challenge.
 
     Args:
-      y_true: [n, 6], 0 or 1, columns in the order of `labels.CLASSES`.
-      y_pred: [n, 6] probabilities; clipped to [1e-15, 1 - 1e-15].
+      y_true: Labels [n, 6], 0 or 1, columns in the order of `labels.CLASSES`.
+      y_pred: Probabilities [n, 6]; clipped to [1e-15, 1 - 1e-15].
 
     Returns:
-      float64 [n], in nats.
+      Loss in nats, float64 [n].
     """
     truth = tf.cast(y_true, tf.float64)
     prob = tf.clip_by_value(tf.cast(y_pred, tf.float64), EPSILON, 1 - EPSILON)
@@ -34,10 +35,10 @@ def weighted_log_loss(y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
 
 @keras.utils.register_keras_serializable(package="ich_tf")
 class WeightedLogLoss(keras.metrics.Metric):  # type: ignore[misc]
-    """`metrics.weighted_log_loss` as a streaming metric.
+    """`metrics.weighted_log_loss` as a streaming Keras metric.
 
-    Accumulates a sum and a count in float64, so that batches of any sizes give the value of all
-    examples at once. Under a `tf.distribute` strategy the replicas' sums add up.
+    Accumulates a sum and a count in float64, so that the result is that of all examples at once,
+    whatever the sizes of the batches. A `tf.distribute` strategy adds up the replicas' sums.
 
     Attributes:
       from_logits: Whether `y_pred` holds logits, not probabilities.
@@ -46,7 +47,7 @@ class WeightedLogLoss(keras.metrics.Metric):  # type: ignore[misc]
     def __init__(
         self, from_logits: bool = False, name: str = "weighted_log_loss", **kwargs: Any
     ) -> None:
-        kwargs.pop("dtype", None)  # of a saved config: the state is float64 always
+        kwargs.pop("dtype", None)  # part of a saved config; the state is always float64
         super().__init__(name=name, dtype="float64", **kwargs)
         self.from_logits = from_logits
         self.total = self.add_weight(name="total", initializer="zeros", dtype="float64")
@@ -55,12 +56,12 @@ class WeightedLogLoss(keras.metrics.Metric):  # type: ignore[misc]
     def update_state(
         self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None = None
     ) -> None:
-        """Adds a batch.
+        """Adds a batch to the sums.
 
         Args:
-          y_true: [n, 6], 0 or 1.
-          y_pred: [n, 6] probabilities, or logits if `from_logits`.
-          sample_weight: [n], for example 0 for padding; None counts all alike.
+          y_true: Labels [n, 6], 0 or 1.
+          y_pred: Probabilities [n, 6], or logits if `from_logits`.
+          sample_weight: Weights [n], for example 0 for padding; None for equal weights.
         """
         prob = tf.cast(y_pred, tf.float64)
         per_image = weighted_log_loss(y_true, tf.sigmoid(prob) if self.from_logits else prob)
@@ -71,9 +72,9 @@ class WeightedLogLoss(keras.metrics.Metric):  # type: ignore[misc]
         self.count.assign_add(tf.reduce_sum(sample_weight))
 
     def result(self) -> tf.Tensor:
-        """The loss so far, float64 []; 0 before the first batch."""
+        """Loss of the batches so far, float64 []; 0 before the first batch."""
         return tf.math.divide_no_nan(self.total, self.count)
 
     def get_config(self) -> dict[str, Any]:
-        """Keras's config."""
+        """The arguments of the constructor, for Keras to save."""
         return {**super().get_config(), "from_logits": self.from_logits}

@@ -7,22 +7,23 @@ from numpy.typing import ArrayLike
 
 from ich_tf.labels import CLASSES, WEIGHTS
 
-# The challenge's clip. In float32 1 - 1e-15 is 1, so every computation here is in float64.
+# The challenge clips to this. In float32 1 - 1e-15 is 1, so every computation is in float64.
 EPSILON = 1e-15
 
 
 def weighted_log_loss(
     y_true: ArrayLike, y_prob: ArrayLike, sample_weight: ArrayLike | None = None
 ) -> float:
-    """Mean over images of sum_c w_c * logloss_c / sum_c w_c; `any` weighs 2, the rest 1.
+    """Computes the challenge's loss: the log loss, weighted by class, averaged over images.
 
-    Equals scikit-learn's `log_loss` over all (image, class) pairs with the class weights as
-    `sample_weight`.
+    The loss of an image is sum_c w_c * logloss_c / sum_c w_c, with weight 2 for `any` and 1 for the
+    other classes. The result is that of scikit-learn's `log_loss` over all (image, class) pairs
+    with the class weights as `sample_weight`.
 
     Args:
-      y_true: [n, 6], 0 or 1, columns in the order of `labels.CLASSES`.
-      y_prob: [n, 6] in [0, 1]; clipped to [1e-15, 1 - 1e-15].
-      sample_weight: [n] of 0 or more, a weight for each image; None counts all alike.
+      y_true: Labels [n, 6], 0 or 1, columns in the order of `labels.CLASSES`.
+      y_prob: Probabilities [n, 6], in [0, 1]; clipped to [1e-15, 1 - 1e-15].
+      sample_weight: Weights of the images [n], 0 or more; None for equal weights.
 
     Returns:
       The loss in nats.
@@ -51,9 +52,17 @@ def weighted_log_loss(
 
 
 def per_class_log_loss(y_true: ArrayLike, y_prob: ArrayLike) -> np.ndarray:
-    """The unweighted log loss of each class, float64 [6], in the order of `labels.CLASSES`.
+    """Computes the log loss of each class, averaged over images.
 
-    Arguments and errors as `weighted_log_loss`.
+    Args:
+      y_true: Labels [n, 6], 0 or 1, columns in the order of `labels.CLASSES`.
+      y_prob: Probabilities [n, 6], in [0, 1]; clipped to [1e-15, 1 - 1e-15].
+
+    Returns:
+      Loss in nats, float64 [6], in the order of `labels.CLASSES`.
+
+    Raises:
+      ValueError: If shapes differ, there is no image, or a value is NaN or out of range.
     """
     truth, prob = _checked(y_true, y_prob)
     per_class: np.ndarray = binary_log_loss(truth, prob).mean(axis=0)
@@ -61,13 +70,23 @@ def per_class_log_loss(y_true: ArrayLike, y_prob: ArrayLike) -> np.ndarray:
 
 
 def constant_predictor(y_true: ArrayLike) -> np.ndarray:
-    """The best constant prediction for these labels: each class's prevalence, float64 [6].
+    """Computes the best constant prediction for labels: each class's prevalence.
 
-    Predicted for the labels themselves (`np.broadcast_to(p, y_true.shape)`) it scores the
-    least that any constant can: 0.2311 on the challenge's stage-2 training set.
+    Its loss on the same labels (`np.broadcast_to(p, y_true.shape)`) is the lowest of any constant:
+    0.2311 on the challenge's stage-2 training set.
+
+    Args:
+      y_true: Labels [n, 6], 0 or 1, columns in the order of `labels.CLASSES`.
+
+    Returns:
+      Probabilities, float64 [6].
 
     Raises:
-      ValueError: As `weighted_log_loss`.
+      ValueError: If the shape is wrong, there is no image, or a value is neither 0 nor 1.
+
+    Example:
+      >>> constant_predictor([[0, 1, 0, 0, 0, 1], [0, 0, 0, 0, 0, 0]]).tolist()
+      [0.0, 0.5, 0.0, 0.0, 0.0, 0.5]
     """
     truth = _checked_labels(y_true)
     prevalence: np.ndarray = truth.mean(axis=0)
@@ -75,28 +94,61 @@ def constant_predictor(y_true: ArrayLike) -> np.ndarray:
 
 
 def per_image_log_loss(y_true: ArrayLike, y_prob: ArrayLike) -> np.ndarray:
-    """`weighted_log_loss` of each image, float64 [n]. Arguments and errors likewise."""
+    """Computes the loss of each image, whose mean is `weighted_log_loss`.
+
+    Args:
+      y_true: Labels [n, 6], 0 or 1, columns in the order of `labels.CLASSES`.
+      y_prob: Probabilities [n, 6], in [0, 1]; clipped to [1e-15, 1 - 1e-15].
+
+    Returns:
+      Loss in nats, float64 [n].
+
+    Raises:
+      ValueError: If shapes differ, there is no image, or a value is NaN or out of range.
+    """
     truth, prob = _checked(y_true, y_prob)
     return np.asarray(binary_log_loss(truth, prob) @ np.asarray(WEIGHTS) / sum(WEIGHTS))
 
 
 def sigmoid(logits: ArrayLike) -> np.ndarray:
-    """Logits -> probabilities in float64, without overflow."""
+    """Converts logits to probabilities, without overflow.
+
+    Args:
+      logits: Numbers of any shape.
+
+    Returns:
+      Probabilities, float64 of the same shape, in [0, 1].
+
+    Example:
+      >>> sigmoid([0.0, -1000.0]).tolist()
+      [0.5, 0.0]
+    """
     values = np.asarray(logits, np.float64)
     small = np.exp(-np.abs(values))
     return np.where(values >= 0, 1 / (1 + small), small / (1 + small))
 
 
 def logit(probabilities: ArrayLike) -> np.ndarray:
-    """The inverse of `sigmoid`, float64; probabilities are clipped as in the loss."""
+    """Converts probabilities to logits, the inverse of `sigmoid`.
+
+    Args:
+      probabilities: Numbers of any shape, in [0, 1]; clipped to [1e-15, 1 - 1e-15].
+
+    Returns:
+      Logits, float64 of the same shape.
+
+    Example:
+      >>> logit(0.5).item()
+      0.0
+    """
     prob = np.clip(np.asarray(probabilities, np.float64), EPSILON, 1 - EPSILON)
     return np.asarray(np.log(prob) - np.log1p(-prob))
 
 
 def binary_log_loss(truth: np.ndarray, prob: np.ndarray) -> np.ndarray:
-    """The log loss of each probability, of arrays of one shape that are known to be sound."""
+    """The log loss of each probability, in nats; shapes and values are not checked."""
     prob = np.clip(prob, EPSILON, 1 - EPSILON)
-    # log(1 - p), not log1p(-p): the challenge's, and scikit-learn's, rounding at the clip.
+    # log(1 - p), not log1p(-p), to round at the clip as the challenge and scikit-learn do.
     return -np.where(truth > 0, np.log(prob), np.log(1 - prob))
 
 
@@ -108,7 +160,7 @@ def _checked_labels(y_true: ArrayLike) -> np.ndarray:
             f"{', '.join(CLASSES)}."
         )
     if not len(truth):
-        raise ValueError("y_true has no images; the mean over none is not defined.")
+        raise ValueError("y_true has no images; expected at least 1.")
     if not np.isin(truth, (0.0, 1.0)).all():
         raise ValueError("y_true has values other than 0 and 1.")
     return truth

@@ -1,4 +1,4 @@
-"""Probabilities -> decisions: thresholds, and what they lead to."""
+"""Decisions by a threshold: counts, sensitivity, specificity, predictive values."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ich_tf.metrics.binary import checked, ratio, scalar
+from ich_tf.metrics.binary import check_scores, ratio, scalar
 from ich_tf.metrics.ranking import roc_curve
+
+# 19 of 20 is not quite 0.95 in binary.
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -16,7 +19,10 @@ class Confusion:
     """Counts of decisions, or sums of their weights: floats, or float64 [...].
 
     Attributes:
-      true_positives, false_positives, false_negatives, true_negatives: By truth and decision.
+      true_positives: Positives with a positive decision.
+      false_positives: Negatives with a positive decision.
+      false_negatives: Positives with a negative decision.
+      true_negatives: Negatives with a negative decision.
     """
 
     true_positives: np.ndarray | float
@@ -26,15 +32,15 @@ class Confusion:
 
     @property
     def sensitivity(self) -> np.ndarray | float:
-        """Share of the positives that are found; NaN without any."""
-        found = np.asarray(self.true_positives)
-        return scalar(ratio(found, found + self.false_negatives))
+        """Share of the positives with a positive decision; NaN without positives."""
+        true_positives = np.asarray(self.true_positives)
+        return scalar(ratio(true_positives, true_positives + self.false_negatives))
 
     @property
     def specificity(self) -> np.ndarray | float:
-        """Share of the negatives that are left alone; NaN without any."""
-        left = np.asarray(self.true_negatives)
-        return scalar(ratio(left, left + self.false_positives))
+        """Share of the negatives with a negative decision; NaN without negatives."""
+        true_negatives = np.asarray(self.true_negatives)
+        return scalar(ratio(true_negatives, true_negatives + self.false_positives))
 
 
 def confusion(
@@ -43,23 +49,23 @@ def confusion(
     threshold: float,
     sample_weight: ArrayLike | None = None,
 ) -> Confusion:
-    """Counts decisions; a score at or above the threshold is one for positive.
+    """Counts decisions; a score at or above the threshold is a positive decision.
 
     Args:
-      y_true: [n], 0 or 1.
-      y_score: [n].
-      threshold: Of the scores.
-      sample_weight: [n], or [..., n] for counts [...], 0 or more.
+      y_true: Labels [n], 0 or 1.
+      y_score: Scores [n].
+      threshold: Smallest score of a positive decision.
+      sample_weight: Weights, 0 or more: [n], or [..., n] for counts [...]. None for equal weights.
 
     Raises:
       ValueError: If shapes differ, or a value is NaN or out of range.
 
     Example:
-      >>> found = confusion([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8], threshold=0.4)
-      >>> found.sensitivity, found.specificity
+      >>> counts = confusion([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8], threshold=0.4)
+      >>> counts.sensitivity, counts.specificity
       (0.5, 0.5)
     """
-    truth, score, weight = checked(y_true, y_score, sample_weight)
+    truth, score, weight = check_scores(y_true, y_score, sample_weight)
     positive = score >= threshold
     masks = (truth & positive, ~truth & positive, truth & ~positive, ~truth & ~positive)
     return Confusion(*(scalar(weight @ mask.astype(np.float64)) for mask in masks))
@@ -72,22 +78,25 @@ def choose_threshold(
     sensitivity: float | None = None,
     specificity: float | None = None,
 ) -> float:
-    """A threshold for `confusion`, chosen among the scores.
+    """Chooses a threshold for `confusion` among the scores.
 
-    With neither target the one that maximises sensitivity + specificity - 1 (Youden 1950,
+    Without a target, the threshold maximises sensitivity + specificity - 1 (Youden 1950,
     doi:10.1002/1097-0142(1950)3:1<32::AID-CNCR2820030106>3.0.CO;2-3).
 
     Args:
-      y_true: [n], 0 or 1.
-      y_score: [n].
-      sensitivity: The greatest threshold that reaches it is chosen, hence the best specificity.
-      specificity: The least threshold that reaches it is chosen; infinity where none does.
+      y_true: Labels [n], 0 or 1.
+      y_score: Scores [n].
+      sensitivity: Target in (0, 1]: the greatest threshold that reaches it is chosen, which has the
+        best specificity. None for no target.
+      specificity: Target in (0, 1]: the least threshold that reaches it is chosen, or infinity if
+        no score does. None for no target.
 
     Returns:
       The threshold; NaN if there are no positives or no negatives.
 
     Raises:
-      ValueError: If both targets are given or one is out of (0, 1], and as `roc_curve`.
+      ValueError: If both targets are given or one is out of (0, 1]; or if shapes differ, or a value
+        is NaN or out of range.
 
     Example:
       >>> y_true, y_score = [0, 0, 1, 0, 1, 1, 1], [0.1, 0.2, 0.3, 0.4, 0.7, 0.8, 0.9]
@@ -116,15 +125,16 @@ def choose_threshold(
 def predictive_values(
     sensitivity: ArrayLike, specificity: ArrayLike, prevalence: float
 ) -> tuple[np.ndarray | float, np.ndarray | float]:
-    """Positive and negative predictive value where the disease has that prevalence.
+    """Computes positive and negative predictive value at a prevalence of the disease.
 
     Args:
-      sensitivity: [...], in [0, 1] or NaN.
-      specificity: Likewise.
-      prevalence: In [0, 1].
+      sensitivity: Sensitivity [...], in [0, 1] or NaN.
+      specificity: Specificity [...], in [0, 1] or NaN.
+      prevalence: Share of the patients with the disease, in [0, 1].
 
     Returns:
-      Both [...]; NaN where no decision would be positive, or negative.
+      Positive and negative predictive value, each a float, or float64 [...]; NaN if no decision
+      would be positive, or negative.
 
     Raises:
       ValueError: If the prevalence is out of range.
@@ -136,11 +146,10 @@ def predictive_values(
     """
     if not 0 <= prevalence <= 1:
         raise ValueError(f"prevalence is {prevalence}; it must be in [0, 1].")
-    found, left = np.asarray(sensitivity, np.float64), np.asarray(specificity, np.float64)
-    true, missed = found * prevalence, (1 - found) * prevalence
-    alarms, quiet = (1 - left) * (1 - prevalence), left * (1 - prevalence)
-    return scalar(ratio(true, true + alarms)), scalar(ratio(quiet, quiet + missed))
-
-
-# 19 of 20 is not quite 0.95 in binary.
-_ROUNDING = 1e-12
+    tpr, tnr = np.asarray(sensitivity, np.float64), np.asarray(specificity, np.float64)
+    true_positives, false_negatives = tpr * prevalence, (1 - tpr) * prevalence
+    false_positives, true_negatives = (1 - tnr) * (1 - prevalence), tnr * (1 - prevalence)
+    return (
+        scalar(ratio(true_positives, true_positives + false_positives)),
+        scalar(ratio(true_negatives, true_negatives + false_negatives)),
+    )

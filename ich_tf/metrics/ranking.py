@@ -1,7 +1,7 @@
-"""How well scores rank positives above negatives: ROC and precision-recall, with ties.
+"""Ranking of positives above negatives: ROC and precision-recall curves, and their areas.
 
 Each function takes the weights of one sample, [n], or of many at once, [..., n]: the scores are
-sorted once for all the resamples of a bootstrap.
+sorted once for all samples of a bootstrap.
 """
 
 from __future__ import annotations
@@ -9,23 +9,24 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ich_tf.metrics.binary import checked, ratio, scalar
+from ich_tf.metrics.binary import check_scores, ratio, scalar
 
 
 def roc_curve(
     y_true: ArrayLike, y_score: ArrayLike, sample_weight: ArrayLike | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """False and true positive rates as the threshold falls.
+    """Computes false and true positive rates at falling thresholds.
 
     Args:
-      y_true: [n], 0 or 1.
-      y_score: [n]; greater means positive.
-      sample_weight: [n] or [..., n], 0 or more.
+      y_true: Labels [n], 0 or 1.
+      y_score: Scores [n]; greater means positive.
+      sample_weight: Weights, 0 or more: [n], or [..., n] for a curve of each row. None for equal
+        weights.
 
     Returns:
       False positive rate and true positive rate, float64 [..., k + 1] from 0 to 1, NaN without
-      negatives or positives; and the thresholds, [k + 1]: infinity, then the distinct scores
-      from the greatest down. A score at or above the threshold counts as positive.
+      negatives or positives; and the thresholds, [k + 1]: infinity, then the distinct scores from
+      the greatest down. A score at or above the threshold is a positive decision.
 
     Raises:
       ValueError: If shapes differ, or a value is NaN or out of range.
@@ -42,12 +43,22 @@ def roc_curve(
 def roc_auc(
     y_true: ArrayLike, y_score: ArrayLike, sample_weight: ArrayLike | None = None
 ) -> np.ndarray | float:
-    """The area under the ROC curve: how often a positive scores above a negative, ties half.
+    """Computes the area under the ROC curve.
 
-    Arguments and errors as `roc_curve`.
+    The area is the share of (positive, negative) pairs in which the positive has the greater score;
+    ties count half.
+
+    Args:
+      y_true: Labels [n], 0 or 1.
+      y_score: Scores [n]; greater means positive.
+      sample_weight: Weights, 0 or more: [n], or [..., n] for a value of each row. None for equal
+        weights.
 
     Returns:
       A float, or float64 [...]; NaN without positives or negatives.
+
+    Raises:
+      ValueError: If shapes differ, or a value is NaN or out of range.
 
     Example:
       >>> roc_auc([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
@@ -61,17 +72,30 @@ def roc_auc(
 def precision_recall_curve(
     y_true: ArrayLike, y_score: ArrayLike, sample_weight: ArrayLike | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Precision and recall as the threshold falls.
+    """Computes precision and recall at falling thresholds.
 
-    Arguments and errors as `roc_curve`.
+    Args:
+      y_true: Labels [n], 0 or 1.
+      y_score: Scores [n]; greater means positive.
+      sample_weight: Weights, 0 or more: [n], or [..., n] for a curve of each row. None for equal
+        weights.
 
     Returns:
-      Precision and recall, float64 [..., k + 1], beginning at precision 1 and recall 0; NaN
-      without positives; and the thresholds as of `roc_curve`.
+      Precision and recall, float64 [..., k + 1], from precision 1 and recall 0; NaN without
+      positives; and the thresholds, [k + 1]: infinity, then the distinct scores from the greatest
+      down.
+
+    Raises:
+      ValueError: If shapes differ, or a value is NaN or out of range.
+
+    Example:
+      >>> precision, recall, _ = precision_recall_curve([0, 1, 1], [0.1, 0.4, 0.8])
+      >>> recall.tolist()
+      [0.0, 0.5, 1.0, 1.0]
     """
     true, false, thresholds = cumulative_counts(y_true, y_score, sample_weight)
     precision = ratio(true, true + false)
-    # Above a sample's greatest score nothing is positive yet: the curve begins at 1.
+    # Above a sample's greatest score no decision is positive: the curve begins at 1.
     precision = np.where((true + false == 0) & (true[..., -1:] > 0), 1.0, precision)
     precision = np.where(true[..., -1:] > 0, precision, np.nan)
     return precision, ratio(true, true[..., -1:]), thresholds
@@ -80,12 +104,21 @@ def precision_recall_curve(
 def average_precision(
     y_true: ArrayLike, y_score: ArrayLike, sample_weight: ArrayLike | None = None
 ) -> np.ndarray | float:
-    """The precision at each threshold, weighted by the recall that it adds; no interpolation.
+    """Computes the mean precision over thresholds, weighted by the increase of recall.
 
-    Arguments and errors as `roc_curve`.
+    There is no interpolation between thresholds.
+
+    Args:
+      y_true: Labels [n], 0 or 1.
+      y_score: Scores [n]; greater means positive.
+      sample_weight: Weights, 0 or more: [n], or [..., n] for a value of each row. None for equal
+        weights.
 
     Returns:
       A float, or float64 [...]; NaN without positives.
+
+    Raises:
+      ValueError: If shapes differ, or a value is NaN or out of range.
 
     Example:
       >>> round(average_precision([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]), 4)
@@ -98,8 +131,8 @@ def average_precision(
 def cumulative_counts(
     y_true: ArrayLike, y_score: ArrayLike, sample_weight: ArrayLike | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """True and false positives, [..., k + 1], at `roc_curve`'s thresholds, [k + 1]."""
-    truth, score, weight = checked(y_true, y_score, sample_weight)
+    """True and false positives, each [..., k + 1], and `roc_curve`'s thresholds, [k + 1]."""
+    truth, score, weight = check_scores(y_true, y_score, sample_weight)
     order = np.argsort(-score, kind="stable")
     score, truth, weight = score[order], truth[order], weight[..., order]
     last_of_ties = np.flatnonzero(np.append(score[1:] != score[:-1], True))

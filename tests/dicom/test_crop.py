@@ -54,8 +54,8 @@ def test_the_box_holds_the_head_with_its_margin_and_no_headrest() -> None:
 def test_spacing_is_in_millimetres_along_each_axis() -> None:
     hu = head((120, 130), (60, 80))
     stretched = np.repeat(hu, 2, axis=0)
-    one, two = head_box(hu, (1.0, 1.0)), head_box(stretched, (0.5, 1.0))
-    np.testing.assert_allclose(two, (2 * one[0], one[1], 2 * one[2], one[3]), atol=4)
+    box, stretched_box = head_box(hu, (1.0, 1.0)), head_box(stretched, (0.5, 1.0))
+    np.testing.assert_allclose(stretched_box, (2 * box[0], box[1], 2 * box[2], box[3]), atol=4)
 
 
 @pytest.mark.parametrize("spacing", [(1e-3, 1e-3), (1.0, 1.0), (1000.0, 1000.0)])
@@ -71,7 +71,7 @@ def test_a_series_shares_the_box_around_all() -> None:
     header = Header("a", "p", "s", "u", 64, 64, (0, 0, 0), (1, 0, 0, 0, 1, 0), (1, 1))
     other = replace(header, series_id="v")
     larger = replace(header, rows=128)
-    found = series_boxes(
+    boxes = series_boxes(
         [
             (header, (10, 20, 30, 5)),
             (other, ()),
@@ -80,7 +80,7 @@ def test_a_series_shares_the_box_around_all() -> None:
             (header, (5, 22, 10, 20)),
         ]
     )
-    assert found == [(5, 20, 35, 22), (), (5, 20, 35, 22), (0, 0, 99, 9), (5, 20, 35, 22)]
+    assert boxes == [(5, 20, 35, 22), (), (5, 20, 35, 22), (0, 0, 99, 9), (5, 20, 35, 22)]
 
 
 def test_cut_refuses_an_image_of_another_size() -> None:
@@ -110,22 +110,22 @@ def records_of(folder: Path) -> list[SliceRecord]:
 def test_records_hold_what_their_crop_says(phantom_dir: Path, cropped: Path) -> None:
     """Every slice of a series has one box; its pixels are those of the box, resized."""
     plan, _ = load_plan(cropped)
-    names = {one.source_id: one.name for shard in plan.shards for one in shard.slices()}
+    names = {planned.source_id: planned.name for shard in plan.shards for planned in shard.slices()}
     boxes: dict[str, set] = {}
     windows = preset_windows(plan.config["windows"])
     smaller = 0
     for record in records_of(cropped):
         boxes.setdefault(record.series_key, set()).add(record.crop)
-        one = read_slice((phantom_dir / "stage_2_train" / names[record.source_id]).read_bytes())
-        expected = apply_windows(store_hu(cut(one.hu, record.crop), 32), windows)
+        slice_ = read_slice((phantom_dir / "stage_2_train" / names[record.source_id]).read_bytes())
+        expected = apply_windows(store_hu(cut(slice_.hu, record.crop), 32), windows)
         np.testing.assert_array_equal(read_image(record), expected)
-        top, left, rows, columns = head_box(one.hu, one.header.spacing_mm) or (32, 32, 0, 0)
+        top, left, rows, columns = head_box(slice_.hu, slice_.header.spacing_mm) or (32, 32, 0, 0)
         assert record.crop[0] <= top
         assert record.crop[1] <= left
         assert record.crop[0] + record.crop[2] >= top + rows
         assert record.crop[1] + record.crop[3] >= left + columns
-        smaller += record.crop[2] * record.crop[3] < 0.9 * one.hu.size
-    assert {len(found) for found in boxes.values()} == {1}
+        smaller += record.crop[2] * record.crop[3] < 0.9 * slice_.hu.size
+    assert {len(members) for members in boxes.values()} == {1}
     assert smaller > 0
     assert verify(cropped, full=True) == []
 
@@ -170,12 +170,14 @@ def test_a_real_head(real_dicom: Path) -> None:
     """What lies outside a series' box is air, and the headrest's arms: no bone, no brain."""
     files = sorted((real_dicom / "ge_head").glob("*.dcm"))
     slices = [read_slice(path.read_bytes()) for path in files]
-    boxes = series_boxes([(one.header, head_box(one.hu, one.header.spacing_mm)) for one in slices])
+    boxes = series_boxes(
+        [(slice_.header, head_box(slice_.hu, slice_.header.spacing_mm)) for slice_ in slices]
+    )
     assert len(set(boxes)) == 1
     top, left, rows, columns = boxes[0]
     assert 0.55 < rows * columns / slices[0].hu.size < 0.75
-    for one in slices:
-        outside = one.hu.copy()
+    for slice_ in slices:
+        outside = slice_.hu.copy()
         outside[top : top + rows, left : left + columns] = -1000
         # The nose's tip and an ear's rim may stay outside.
         assert np.mean(outside > -200) < 0.01

@@ -53,9 +53,9 @@ def test_lossless_codecs_give_the_uncompressed_pixels(name: Any, signed: bool) -
     stored = head() if signed else head(np.uint16, 0, 2500)
     syntax, encode = CODECS[name]
     plain = make_dicom(stored)
-    found = read_slice(encapsulated(plain, encode(stored), syntax))
-    np.testing.assert_array_equal(found.hu, read_slice(plain).hu)
-    assert found.decoder.startswith(f"imagecodecs {imagecodecs.__version__} jpeg")
+    slice_ = read_slice(encapsulated(plain, encode(stored), syntax))
+    np.testing.assert_array_equal(slice_.hu, read_slice(plain).hu)
+    assert slice_.decoder.startswith(f"imagecodecs {imagecodecs.__version__} jpeg")
     assert read_slice(plain).decoder == ""
 
 
@@ -64,17 +64,17 @@ def test_rle() -> None:
     plain = make_dicom(stored)
     dataset = pydicom.dcmread(io.BytesIO(plain))
     stream = RLELosslessEncoder.encode(dataset, encoding_plugin="pydicom")
-    found = read_slice(encapsulated(plain, stream, "1.2.840.10008.1.2.5"))
-    np.testing.assert_array_equal(found.hu, read_slice(plain).hu)
-    assert found.decoder == f"pydicom {pydicom.__version__} rle"
+    slice_ = read_slice(encapsulated(plain, stream, "1.2.840.10008.1.2.5"))
+    np.testing.assert_array_equal(slice_.hu, read_slice(plain).hu)
+    assert slice_.decoder == f"pydicom {pydicom.__version__} rle"
 
 
 def test_12_bit_jpeg_is_read_within_its_loss() -> None:
     stored = head(np.uint16, 0, 2500)
     stream = imagecodecs.jpeg8_encode(stored, level=98, bitspersample=12)
     plain = make_dicom(stored, bits=12, intercept="-1024")
-    found = read_slice(encapsulated(plain, stream, f"{PREFIX}51"))
-    assert np.abs(found.hu - read_slice(plain).hu).max() < 30
+    slice_ = read_slice(encapsulated(plain, stream, f"{PREFIX}51"))
+    assert np.abs(slice_.hu - read_slice(plain).hu).max() < 30
 
 
 @pytest.mark.parametrize("name", CODECS)
@@ -130,8 +130,8 @@ def test_damaged_codestreams_give_a_slice_or_a_reason(name: Any) -> None:
             damaged[at] = rng.integers(256)
         cut = len(damaged) if rng.random() < 0.7 else int(rng.integers(2, len(damaged)))
         try:
-            found = read_slice(encapsulated(plain, bytes(damaged[:cut]), syntax))
-            assert np.isfinite(found.hu).all()
+            slice_ = read_slice(encapsulated(plain, bytes(damaged[:cut]), syntax))
+            assert np.isfinite(slice_.hu).all()
         except DicomError as error:
             reasons.append(error.reason)
     assert set(reasons) <= {Reason.DECODE_FAILED, Reason.DECODER_DIED, Reason.HU_IMPLAUSIBLE}
@@ -140,9 +140,9 @@ def test_damaged_codestreams_give_a_slice_or_a_reason(name: Any) -> None:
 
 @pytest.fixture
 def process():
-    found = DecoderProcess()
-    yield found
-    found.close()
+    decoder = DecoderProcess()
+    yield decoder
+    decoder.close()
 
 
 def test_a_decoder_that_dies_costs_one_codestream(process: Any) -> None:
@@ -209,11 +209,11 @@ def test_damaged_files_of_every_kind() -> None:
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    outcomes = found["outcomes"]
+    report = json.loads(done.stdout)
+    outcomes = report["outcomes"]
     allowed = {"slice", *(reason.value for reason in Reason)}
     assert set(outcomes) <= allowed and sum(outcomes.values()) == 900
     assert len(outcomes) > 8 and outcomes["slice"] > 50
     # Not a measurement but the promise: no file holds up a conversion.
-    assert found["slowest_seconds"] < 10
-    assert found["peak_mib"] < 1024
+    assert report["slowest_seconds"] < 10
+    assert report["peak_mib"] < 1024

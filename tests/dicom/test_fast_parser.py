@@ -23,20 +23,20 @@ def is_plain(data: bytes) -> bool:
 
 
 def assert_as_pydicom(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = result(data)
+    expected = result(data)
     with monkeypatch.context() as patch:
         patch.setattr(parser, "read_plain", lambda *_, **__: None)
-        assert result(data) == found
+        assert result(data) == expected
 
 
 @pytest.mark.parametrize("syntax", ["explicit", "implicit"])
 def test_elements_of_a_plain_file(syntax: str) -> None:
     data = make_dicom(STORED, syntax=syntax)
-    found = read_plain(data, (ROWS,), with_pixels=True)
-    assert found is not None
-    assert found.get(ROWS) == (struct.pack("<H", 64),)
-    assert found.get(PIXEL_DATA) == (STORED.tobytes(),)
-    assert 0x00280011 not in found
+    dataset = read_plain(data, (ROWS,), with_pixels=True)
+    assert dataset is not None
+    assert dataset.get(ROWS) == (struct.pack("<H", 64),)
+    assert dataset.get(PIXEL_DATA) == (STORED.tobytes(),)
+    assert 0x00280011 not in dataset
     header = read_plain(data[:2000], (ROWS,), with_pixels=False)
     assert header is not None
     assert header.get(ROWS) == (struct.pack("<H", 64),)

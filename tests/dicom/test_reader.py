@@ -29,16 +29,16 @@ def test_signed_and_unsigned_in_every_uncompressed_syntax(syntax: str) -> None:
     signed = np.arange(-500, -500 + 64 * 48, dtype=np.int16).reshape(64, 48)
     unsigned = np.arange(64 * 48, dtype=np.uint16).reshape(64, 48)
     for stored, bits in ((signed, 16), (unsigned, 12)):
-        one = read_slice(make_dicom(stored, bits=bits, syntax=syntax))
-        assert one.hu.dtype == np.float32
-        np.testing.assert_array_equal(one.hu, stored.astype(np.float32) - 1024)
-        assert one.repairs == ()
+        slice_ = read_slice(make_dicom(stored, bits=bits, syntax=syntax))
+        assert slice_.hu.dtype == np.float32
+        np.testing.assert_array_equal(slice_.hu, stored.astype(np.float32) - 1024)
+        assert slice_.repairs == ()
 
 
 def test_slope_and_intercept() -> None:
     stored = np.array([[0, 1], [2, 300]], np.int16)
-    one = read_slice(make_dicom(stored, slope="2.5", intercept="-10.25"))
-    np.testing.assert_allclose(one.hu, stored * 2.5 - 10.25)
+    slice_ = read_slice(make_dicom(stored, slope="2.5", intercept="-10.25"))
+    np.testing.assert_allclose(slice_.hu, stored * 2.5 - 10.25)
 
 
 def test_bits_above_bits_stored_are_masked() -> None:
@@ -57,9 +57,9 @@ def test_rsna_12bit_quirk_is_repaired_and_named() -> None:
     hu = np.array([[-1000, -1, 0, 40, 3000, 3095]], np.float32)
     # What the files hold: the value that (px + 1000) mod 4096 - 1000 gives back.
     stored = np.mod(hu, 4096).astype(np.uint16)
-    one = read_slice(make_dicom(stored, bits=12, intercept="0"))
-    np.testing.assert_array_equal(one.hu, hu)
-    assert one.repairs == (Repair.RSNA_12BIT,)
+    slice_ = read_slice(make_dicom(stored, bits=12, intercept="0"))
+    np.testing.assert_array_equal(slice_.hu, hu)
+    assert slice_.repairs == (Repair.RSNA_12BIT,)
 
 
 def test_header_geometry() -> None:
@@ -169,9 +169,9 @@ def test_bright_padding_becomes_air() -> None:
     stored[30, 20] = 2500
     data = make_dicom(stored)
     assert read_slice(data).hu[0, 0] == 1476
-    found = read_slice(rewrite(data, PixelPaddingValue=2500))
-    assert found.hu[0, 0] == -1000 and found.hu[20, 20] == 40
-    assert found.repairs == (Repair.PADDING,)
+    slice_ = read_slice(rewrite(data, PixelPaddingValue=2500))
+    assert slice_.hu[0, 0] == -1000 and slice_.hu[20, 20] == 40
+    assert slice_.repairs == (Repair.PADDING,)
     # A value that some corner does not hold is no padding.
     stored[-1, -1] = 1000
     unpadded = read_slice(rewrite(make_dicom(stored), PixelPaddingValue=2500))
@@ -203,9 +203,9 @@ def test_frames_of_an_enhanced_file() -> None:
     assert [header.frame for header in headers] == [1, 2, 3, 4]
     assert [header.position_mm[2] for header in headers] == [0, 5, 10, 15]
     assert [header.image_id for header in headers] == [f"1.2.3/{frame}" for frame in range(1, 5)]
-    for frame, one in enumerate(read_slices(data), 1):
-        np.testing.assert_array_equal(one.hu, 2.0 * stored[frame - 1] - 1000)
-        np.testing.assert_array_equal(one.hu, read_slice(data, frame).hu)
+    for frame, slice_ in enumerate(read_slices(data), 1):
+        np.testing.assert_array_equal(slice_.hu, 2.0 * stored[frame - 1] - 1000)
+        np.testing.assert_array_equal(slice_.hu, read_slice(data, frame).hu)
     with pytest.raises(DicomError, match="has no frame 5"):
         read_slice(data, 5)
     with pytest.raises(DicomError, match="has no frame 0"):
@@ -219,12 +219,12 @@ def test_real_bad_files_have_a_reason_or_pydicoms_pixels(real_dicom: Path) -> No
     converted = []
     for path in sorted((real_dicom.parent / "bad_dicom").glob("*.dcm")):
         try:
-            found = read_slice(path.read_bytes()).hu
+            hu = read_slice(path.read_bytes()).hu
         except DicomError:
             continue
         dataset = pydicom.dcmread(path)
         expected = dataset.pixel_array * float(dataset.RescaleSlope)
-        np.testing.assert_array_equal(found, expected + float(dataset.RescaleIntercept))
+        np.testing.assert_array_equal(hu, expected + float(dataset.RescaleIntercept))
         converted.append(path.name)
     assert converted == ["mono1.dcm"]
 

@@ -71,6 +71,6 @@ def test_ge_head_is_ordered_along_its_tilted_normal(real_dicom: Path) -> None:
         with open(path, "rb") as file:
             items.append((path.stem, Item(read_headers(file)[0])))
     names = {id(item): name for name, item in items}
-    found = [names[id(item)] for item in order([item for _, item in reversed(items)])]
-    assert found == [f"{i:02}" for i in range(1, 29)]
+    ordered = [names[id(item)] for item in order([item for _, item in reversed(items)])]
+    assert ordered == [f"{i:02}" for i in range(1, 29)]
     assert items[0][1].header.gantry_tilt_deg == pytest.approx(-18.5, abs=0.01)

@@ -21,34 +21,35 @@ def random_data(seed: int, number: int = 200, ties: bool = True):
 @pytest.mark.parametrize("seed", range(5))
 def test_equals_scikit_learn(seed: Any, ties: bool) -> None:
     labels, scores, weight = random_data(seed, ties=ties)
-    for one in (None, weight):
-        assert metrics.roc_auc(labels, scores, one) == pytest.approx(
-            sklearn.metrics.roc_auc_score(labels, scores, sample_weight=one), abs=1e-12
+    for sample_weight in (None, weight):
+        assert metrics.roc_auc(labels, scores, sample_weight) == pytest.approx(
+            sklearn.metrics.roc_auc_score(labels, scores, sample_weight=sample_weight), abs=1e-12
         )
-        assert metrics.average_precision(labels, scores, one) == pytest.approx(
-            sklearn.metrics.average_precision_score(labels, scores, sample_weight=one), abs=1e-12
+        assert metrics.average_precision(labels, scores, sample_weight) == pytest.approx(
+            sklearn.metrics.average_precision_score(labels, scores, sample_weight=sample_weight),
+            abs=1e-12,
         )
-        assert metrics.brier_score(labels, scores, one) == pytest.approx(
-            sklearn.metrics.brier_score_loss(labels, scores, sample_weight=one), abs=1e-12
+        assert metrics.brier_score(labels, scores, sample_weight) == pytest.approx(
+            sklearn.metrics.brier_score_loss(labels, scores, sample_weight=sample_weight), abs=1e-12
         )
-        fpr, tpr, thresholds = metrics.roc_curve(labels, scores, one)
+        fpr, tpr, thresholds = metrics.roc_curve(labels, scores, sample_weight)
         expected = sklearn.metrics.roc_curve(
-            labels, scores, sample_weight=one, drop_intermediate=False
+            labels, scores, sample_weight=sample_weight, drop_intermediate=False
         )
-        if one is None:
+        if sample_weight is None:
             for ours, theirs in zip((fpr, tpr, thresholds), expected, strict=True):
                 np.testing.assert_allclose(ours, theirs, atol=1e-12)
-        table = sklearn.metrics.confusion_matrix(labels, scores >= 0.4, sample_weight=one)
-        found = metrics.confusion(labels, scores, 0.4, one)
+        table = sklearn.metrics.confusion_matrix(labels, scores >= 0.4, sample_weight=sample_weight)
+        counts = metrics.confusion(labels, scores, 0.4, sample_weight)
         np.testing.assert_allclose(
             [
-                [found.true_negatives, found.false_positives],
-                [found.false_negatives, found.true_positives],
+                [counts.true_negatives, counts.false_positives],
+                [counts.false_negatives, counts.true_positives],
             ],
             table,
         )
-        np.testing.assert_allclose(found.sensitivity, table[1, 1] / table[1].sum())
-        np.testing.assert_allclose(found.specificity, table[0, 0] / table[0].sum())
+        np.testing.assert_allclose(counts.sensitivity, table[1, 1] / table[1].sum())
+        np.testing.assert_allclose(counts.specificity, table[0, 0] / table[0].sum())
 
 
 def test_precision_recall_curve_equals_scikit_learn() -> None:
@@ -133,12 +134,12 @@ def test_thresholds_meet_their_targets_and_no_other_does_better(seed: Any) -> No
     every = [rates(t) for t in [np.inf, *np.unique(scores)]]
     best = max(a + b for a, b in every)
     assert sum(rates(metrics.choose_threshold(labels, scores))) == pytest.approx(best)
-    found = rates(metrics.choose_threshold(labels, scores, sensitivity=0.95))
-    assert found[0] >= 0.95
-    assert found[1] == max(b for a, b in every if a >= 0.95)
-    found = rates(metrics.choose_threshold(labels, scores, specificity=0.95))
-    assert found[1] >= 0.95
-    assert found[0] == max(a for a, b in every if b >= 0.95)
+    chosen = rates(metrics.choose_threshold(labels, scores, sensitivity=0.95))
+    assert chosen[0] >= 0.95
+    assert chosen[1] == max(b for a, b in every if a >= 0.95)
+    chosen = rates(metrics.choose_threshold(labels, scores, specificity=0.95))
+    assert chosen[1] >= 0.95
+    assert chosen[0] == max(a for a, b in every if b >= 0.95)
 
 
 def test_19_of_20_is_95_percent() -> None:

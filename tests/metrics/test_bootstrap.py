@@ -17,15 +17,15 @@ def test_equals_plain_resampling_of_whole_groups() -> None:
     rng = np.random.default_rng(0)
     groups = np.repeat(np.arange(40), rng.integers(1, 6, 40))
     values = rng.normal(size=len(groups)) + 0.05 * groups
-    found = bootstrap_interval(mean_of(values), groups, num_resamples=4000)
+    interval = bootstrap_interval(mean_of(values), groups, num_resamples=4000)
     by_group = [values[groups == group] for group in range(40)]
     means = [
         np.concatenate([by_group[i] for i in rng.integers(0, 40, 40)]).mean() for _ in range(4000)
     ]
     low, high = np.quantile(means, [0.025, 0.975])
     # Two draws of 4,000 resamples differ by some hundredths of the width.
-    assert found.low == pytest.approx(low, abs=0.05 * (high - low))
-    assert found.high == pytest.approx(high, abs=0.05 * (high - low))
+    assert interval.low == pytest.approx(low, abs=0.05 * (high - low))
+    assert interval.high == pytest.approx(high, abs=0.05 * (high - low))
 
 
 def test_slices_of_a_patient_are_not_independent() -> None:
@@ -55,26 +55,27 @@ def test_a_statistic_may_be_several_numbers() -> None:
     def both(weight):
         return np.stack([roc_auc(labels, scores, weight), mean_of(scores)(weight)], axis=-1)
 
-    found = bootstrap_interval(both, np.arange(60), num_resamples=200)
-    assert found.low.shape == found.high.shape == (2,)
+    interval = bootstrap_interval(both, np.arange(60), num_resamples=200)
+    assert interval.low.shape == interval.high.shape == (2,)
     assert (
-        found.high[1] == bootstrap_interval(mean_of(scores), np.arange(60), num_resamples=200).high
+        interval.high[1]
+        == bootstrap_interval(mean_of(scores), np.arange(60), num_resamples=200).high
     )
 
 
 def test_one_patient_has_no_interval() -> None:
     values = np.random.default_rng(0).normal(size=30)
-    found = bootstrap_interval(mean_of(values), np.zeros(30))
-    assert np.isnan([found.low, found.high]).all()
+    interval = bootstrap_interval(mean_of(values), np.zeros(30))
+    assert np.isnan([interval.low, interval.high]).all()
 
 
 def test_what_most_resamples_lack_has_no_interval() -> None:
     scores = np.linspace(0, 1, 40)
     # One positive of 40 is missing from a third of the resamples.
-    found = bootstrap_interval(
+    interval = bootstrap_interval(
         lambda weight: roc_auc(np.arange(40) == 7, scores, weight), np.arange(40)
     )
-    assert np.isnan(found.low) and np.isnan(found.high)
+    assert np.isnan(interval.low) and np.isnan(interval.high)
     few = bootstrap_interval(
         lambda weight: roc_auc(np.arange(40) % 8 == 0, scores, weight), np.arange(40)
     )
@@ -119,7 +120,7 @@ def test_the_interval_covers_the_truth_95_times_in_100() -> None:
                 [mean_of(per_image)(weight), roc_auc(labels[:, 5], prob[:, 5], weight)], axis=-1
             )
 
-        found = bootstrap_interval(both, groups, seed=number)
-        covered += (found.low <= truth) & (truth <= found.high)
+        interval = bootstrap_interval(both, groups, seed=number)
+        covered += (interval.low <= truth) & (truth <= interval.high)
     print(f"of 400 intervals, the loss's cover {covered[0]:.0f}, the AUC's {covered[1]:.0f}")
     assert (covered >= 0.92 * 400).all() and (covered <= 0.98 * 400).all()

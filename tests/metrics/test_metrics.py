@@ -165,8 +165,8 @@ def test_keras_metric_serves_model_fit() -> None:
     expected = weighted_log_loss(y, model(x))
     for metric in (metrics.WeightedLogLoss(), function):
         model.compile(loss="binary_crossentropy", metrics=[metric])
-        found = model.evaluate(x, y, batch_size=4, verbose=0, return_dict=True)
-        assert found["weighted_log_loss"] == pytest.approx(expected, abs=1e-6)
+        results = model.evaluate(x, y, batch_size=4, verbose=0, return_dict=True)
+        assert results["weighted_log_loss"] == pytest.approx(expected, abs=1e-6)
 
 
 def test_keras_metric_config_and_identity() -> None:

@@ -120,11 +120,11 @@ class Member:
 
 
 def test_files_of_a_series_are_found_in_their_order(tiny: Path) -> None:
-    found = headers_of(tiny / "stage_2_train")
-    groups = series.group_by_series([Member(header) for header in found])
+    headers = headers_of(tiny / "stage_2_train")
+    groups = series.group_by_series([Member(header) for header in headers])
     assert len(groups) >= 2
     for members in groups.values():
-        heights = [np.dot(one.header.normal, one.header.position_mm) for one in members]
+        heights = [np.dot(member.header.normal, member.header.position_mm) for member in members]
         np.testing.assert_allclose(np.diff(heights), THICKNESS_MM, atol=1e-3)
 
 
@@ -147,11 +147,11 @@ def test_every_encoding_is_read_back_as_it_was(name: str) -> None:
     )
     index = len(study.hu) // 2
     data = encode_slice(study, index, ("ID_1", "ID_2", "ID_3", "ID_00000000a"))
-    found = read_slice(data)
+    slice_ = read_slice(data)
     inside = field_of_view(64) if encoding.padded else np.ones((64, 64), bool)
-    np.testing.assert_array_equal(found.hu[inside], study.hu[index][inside])
-    assert found.hu[~inside].size == 0 or found.hu[~inside].max() <= -1000
-    assert (Repair.RSNA_12BIT in found.repairs) == encoding.quirk
+    np.testing.assert_array_equal(slice_.hu[inside], study.hu[index][inside])
+    assert slice_.hu[~inside].size == 0 or slice_.hu[~inside].max() <= -1000
+    assert (Repair.RSNA_12BIT in slice_.repairs) == encoding.quirk
     assert bool(encoding.quirk) == (pydicom.dcmread(io.BytesIO(data)).RescaleIntercept == 0)
 
 
@@ -159,16 +159,16 @@ def test_every_encoding_is_read_back_as_it_was(name: str) -> None:
 def test_headers_vary_as_rsnas(phantom_dir: Path) -> None:
     seen: dict[str, set[str]] = {}
     for path in (phantom_dir / "stage_2_train").iterdir():
-        found = pydicom.dcmread(path, stop_before_pixels=True)
+        dataset = pydicom.dcmread(path, stop_before_pixels=True)
         for key, value in (
-            ("sign", found.PixelRepresentation),
-            ("syntax", found.file_meta.TransferSyntaxUID.name),
-            ("windows", found["WindowCenter"].VM),
-            ("tilted", float(found.ImageOrientationPatient[5]) != 0),
+            ("sign", dataset.PixelRepresentation),
+            ("syntax", dataset.file_meta.TransferSyntaxUID.name),
+            ("windows", dataset["WindowCenter"].VM),
+            ("tilted", float(dataset.ImageOrientationPatient[5]) != 0),
         ):
             seen.setdefault(key, set()).add(str(value))
-        assert str(found.StudyInstanceUID).startswith("ID_")
-        assert "InstanceNumber" not in found and "SliceThickness" not in found
+        assert str(dataset.StudyInstanceUID).startswith("ID_")
+        assert "InstanceNumber" not in dataset and "SliceThickness" not in dataset
     assert {key: len(values) for key, values in seen.items()} == {
         "sign": 2, "syntax": 2, "windows": 2, "tilted": 2,
     }  # fmt: skip
@@ -181,10 +181,11 @@ def scans(leading: int, seed: int) -> tuple[PhantomStudy, PhantomStudy, np.ndarr
     head = make_head(rng, with_calcifications=False)
     bleeds = dataclasses.replace(draw_bleeds(rng, head, leading, 25.0), shift_mm=0.0)
     with_blood, without = (
-        make_study(np.random.default_rng(1), config, head, one) for one in (bleeds, Bleeds())
+        make_study(np.random.default_rng(1), config, head, content)
+        for content in (bleeds, Bleeds())
     )
     soft = (without.hu < 300).astype(np.uint8)
-    to_bone = np.stack([cv2.distanceTransform(one, cv2.DIST_L2, 5) for one in soft])
+    to_bone = np.stack([cv2.distanceTransform(mask, cv2.DIST_L2, 5) for mask in soft])
     return with_blood, without, to_bone * without.geometry.spacing_mm
 
 
@@ -216,7 +217,7 @@ def test_a_lens_is_thicker_for_its_width_than_a_crescent() -> None:
     shapes = {}
     for leading in (SUBTYPES.index("epidural"), SUBTYPES.index("subdural")):
         bleeds = [draw_bleeds(rng, head, leading, 30.0).extra_axial[0] for _ in range(20)]
-        shapes[leading] = [one.height_mm / one.radius_mm for one in bleeds]
+        shapes[leading] = [bleed.height_mm / bleed.radius_mm for bleed in bleeds]
     lens, crescent = shapes.values()
     assert min(lens) > 1.5 * max(crescent)
 
@@ -241,7 +242,7 @@ def test_the_flags_give_the_shares() -> None:
     for test, number in ((True, 10), (False, 30)):
         leading = [plan.leading for plan in plans if plan.test == test]
         assert len(leading) == number
-        bleeding = [one for one in leading if one is not None]
+        bleeding = [subtype for subtype in leading if subtype is not None]
         assert len(bleeding) == number // 2
         assert abs(bleeding.count(SUBTYPES.index("epidural")) - 0.75 * len(bleeding)) < 1
         assert set(bleeding) == {SUBTYPES.index("epidural"), SUBTYPES.index("subdural")}
