@@ -1,3 +1,5 @@
+"""Label CSVs: what is read, what is refused, and with which message."""
+
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -39,7 +41,7 @@ def test_any_order_of_rows_and_a_byte_order_mark(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lines", "header", "says"),
+    ("lines", "header", "message"),
     [
         (rows("ID_a", "000000"), "id,label", "header"),
         (rows("ID_a", "000000"), "index,ID,Label", "header"),
@@ -54,9 +56,9 @@ def test_any_order_of_rows_and_a_byte_order_mark(tmp_path: Path) -> None:
     ],
 )
 def test_bad_csvs_are_refused_in_words(
-    tmp_path: Path, lines: list[str], header: str, says: str
+    tmp_path: Path, lines: list[str], header: str, message: str
 ) -> None:
-    with pytest.raises(LabelError, match=says) as caught:
+    with pytest.raises(LabelError, match=message) as caught:
         read_labels(write(tmp_path / "l.csv", lines, header))
     assert "l.csv" in str(caught.value)
 

@@ -1,3 +1,5 @@
+"""The training loss against a float64 formula: values, gradients, extremes."""
+
 import numpy as np
 import pytest
 import tensorflow as tf

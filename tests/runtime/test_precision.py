@@ -1,3 +1,5 @@
+"""Precision and XLA by the hardware, and the strategies that hold the devices."""
+
 from pathlib import Path
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Hosts of a run wait for each other, and say for whom."""
+"""Hosts of a run wait for each other, and the log names those that are missing."""
 
 import socket
 import threading
@@ -12,25 +12,26 @@ from ich_tf.runtime.rendezvous import wait_for_all
 @pytest.fixture
 def addresses() -> list[str]:
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
+    ports = [socket_.getsockname()[1] for socket_ in sockets]
+    for socket_ in sockets:
+        socket_.close()
     return [f"127.0.0.1:{port}" for port in ports]
 
 
 def test_all_leave_once_the_last_is_there(addresses: list[str]) -> None:
     left: list[str] = []
 
-    def host(own: str) -> None:
-        wait_for_all(own, [one for one in addresses if one != own], wait_seconds=20)
-        left.append(own)
-        # What follows answers there, as TensorFlow's server would.
-        address, port = own.split(":")
-        with socket.create_server((address, int(port))):
+    def host(address: str) -> None:
+        others = [other for other in addresses if other != address]
+        wait_for_all(address, others, wait_seconds=20)
+        left.append(address)
+        # Answers at the same port, as TensorFlow's server would.
+        name, port = address.split(":")
+        with socket.create_server((name, int(port))):
             done.wait(20)
 
     done = threading.Event()
-    threads = [threading.Thread(target=host, args=(own,)) for own in addresses]
+    threads = [threading.Thread(target=host, args=(address,)) for address in addresses]
     for thread in threads[:2]:
         thread.start()
     threads[0].join(1.5)

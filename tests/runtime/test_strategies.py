@@ -1,38 +1,17 @@
+"""Strategies: their processes, and a TF_CONFIG that describes none."""
+
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from ich_tf.errors import InputError, UsageError
-from ich_tf.records.manifest import Shard, deal_shards
+from ich_tf.errors import UsageError
 from ich_tf.runtime.strategies import make_strategy, sum_over_workers, worker_of
 
 
-def shard(number, records):
-    return Shard(Path(f"fold-0-{number:05}"), "fold-0", records, 1, "", (0,) * 6)
-
-
-def test_shards_are_dealt_evenly_and_each_once() -> None:
-    rng = np.random.default_rng(0)
-    shards = [shard(i, int(n)) for i, n in enumerate(rng.integers(300, 400, 50))]
-    hands = deal_shards(shards, 4)
-    assert sorted(s.path.name for hand in hands for s in hand) == [s.path.name for s in shards]
-    records = [sum(s.num_records for s in hand) for hand in hands]
-    # To within the last shard that was dealt.
-    assert max(records) - min(records) <= min(s.num_records for s in shards)
-    # Every worker deals for itself: it must come out alike in whatever order they list them.
-    assert deal_shards(shards[::-1], 4) == hands
-
-
-def test_too_few_shards() -> None:
-    with pytest.raises(InputError, match=r"1 shards cannot be dealt to 2.*--shard_mb"):
-        deal_shards([shard(0, 5), shard(1, 0)], 2)
-
-
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "problem"),
     [
         ("", "is not set"),
         ("{", "is '{'"),
@@ -49,12 +28,10 @@ def test_too_few_shards() -> None:
     ],
 )
 def test_tf_config_that_names_no_worker(
-    text: Any, found: str, monkeypatch: pytest.MonkeyPatch
+    text: Any, problem: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TF_CONFIG", text)
-    with pytest.raises(
-        UsageError, match=rf"TF_CONFIG {found.removeprefix('TF_CONFIG ')}.*Expected"
-    ):
+    with pytest.raises(UsageError, match=rf"TF_CONFIG {problem}.*Expected"):
         make_strategy("multi_worker")
 
 
