@@ -1,13 +1,15 @@
 """`--help`: what it prints of a flag, and that every command's reads like a reference."""
 
+import ast
 import doctest
 import re
 
 import pytest
 
+from ich_tf.__main__ import GROUPS
 from ich_tf.runtime import help_page
 from ich_tf.runtime.help_page import FlagHelp, describe_flags
-from tests.support.commands import Command
+from tests.support.commands import ROOT, Command
 
 
 def test_examples_in_docstrings_are_true() -> None:
@@ -53,3 +55,17 @@ def test_help_of_a_command(run_command: Command, module: str) -> None:
     blocks = re.findall(r"^  --(\w+).*\n((?:      .+\n?)+)", flags, re.MULTILINE)
     assert len(blocks) == len(re.findall(r"^  --", flags, re.MULTILINE))
     assert all("default:" in text for _, text in blocks)
+
+
+COMMANDS = [name for names in GROUPS.values() for name in names]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_s_docstring_has_a_summary_an_example_and_exit_codes(name: str) -> None:
+    source = (ROOT / "ich_tf" / f"{name}.py").read_text("utf-8")
+    text = ast.get_docstring(ast.parse(source)) or ""
+    summary, rest = text.split("\n", 1)
+    # Two columns of `ich-tf --help`, in a terminal of 100.
+    assert summary.endswith(".") and len(summary) <= 79
+    assert re.match(rf"\n  python -m ich_tf\.(train|{name}) --", rest)
+    assert "\n\nExit codes: 0 " in rest
