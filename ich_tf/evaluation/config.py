@@ -6,15 +6,15 @@ import dataclasses
 from pathlib import Path
 from typing import ClassVar
 
-from ich_tf.runtime.options import option, require
+from ich_tf.runtime.options import check_options, option, require
 
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateConfig:
-    """An evaluation. Each field's meaning stands in its `help`.
+    """Options of an evaluation: each is a flag of ich_tf.evaluate, with its help.
 
     Raises:
-      ConfigError: If a field is out of range.
+      ConfigError: If an option is out of range.
     """
 
     HEADINGS: ClassVar[dict[str, str]] = {
@@ -24,35 +24,36 @@ class EvaluateConfig:
         "batch_size": "Speed",
     }
 
-    data_dir: str = option("data/tfrecords", "The folder that ich_tf.make_tfrecords wrote.")
-    work_dir: str = option("runs/resnet50", "The folder of the trained model.")
-    split: str = option("test", "test, or fold-0, fold-1, ...")
+    data_dir: str = option("data/tfrecords", "Folder of records, written by ich_tf.make_tfrecords.")
+    work_dir: str = option("runs/resnet50", "Folder of the trained model.")
+    split: str = option("test", "Split to evaluate: test, or fold-0, fold-1, ...")
     out_dir: str = option("", "Folder for the results. Empty: evaluation/<split> in --work_dir.")
     calibrated: bool = option(True, "Apply the calibration.json of --work_dir, if there is one.")
     bootstrap: int = option(
-        1000, "Resamples of the patients for 95 % intervals; 0 gives no intervals."
+        1000,
+        "Number of bootstrap resamples of the patients for 95 % intervals; 0 for no intervals.",
+        within="[0, inf)",
     )
     prevalence: float = option(
         0.0,
-        "Share of slices, series or patients with a bleed that predictive values are for, in "
-        "[0, 1). 0: that of the evaluated patients.",
+        "Share of slices, series or patients with a bleed that predictive values are computed for; "
+        "0 for the share among the evaluated patients.",
+        within="[0, 1)",
     )
     masks_dir: str = option(
         "",
-        "Folder of masks (<image id>.png, bit k = class k, as of make_phantoms --masks): measures "
-        "heat maps, and scores by the area of the bleed.",
+        "Folder of masks, as make_phantoms --masks writes them (<image id>.png, bit k = class k): "
+        "measures heat maps, and scores slices by the area of the bleed. Empty: neither.",
     )
     report: bool = option(True, "Write report.html and model_card.md.")
-    batch_size: int = option(64, "Slices a step.")
+    batch_size: int = option(64, "Slices in a batch.", within="[1, inf)")
 
     def __post_init__(self) -> None:
-        require(self.bootstrap >= 0, "bootstrap", self.bootstrap, "0 or more")
-        require(0 <= self.prevalence < 1, "prevalence", self.prevalence, "in [0, 1)")
-        known = self.split == "test" or self.split.removeprefix("fold-").isdigit()
-        require(known, "split", self.split, "test, or fold-0, fold-1, ...")
-        require(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more")
+        check_options(self)
+        is_known = self.split == "test" or self.split.removeprefix("fold-").isdigit()
+        require(is_known, "split", self.split, "test, or fold-0, fold-1, ...")
 
     @property
     def results_dir(self) -> Path:
-        """Where the results go."""
+        """Folder of the results."""
         return Path(self.out_dir or Path(self.work_dir) / "evaluation" / self.split)

@@ -1,9 +1,10 @@
-"""A work dir's model, a split of a data dir -> scores, a table, a report and a model card."""
+"""Evaluation of a work dir's model on a split: scores, predictions, a report, a model card."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
+from pathlib import Path
 
 from ich_tf.evaluation.config import EvaluateConfig
 from ich_tf.evaluation.heat_maps import measure_heat_maps, pick_slices
@@ -25,9 +26,10 @@ _LOG = logging.getLogger(__name__)
 
 
 def evaluate(config: EvaluateConfig) -> Evaluation:
-    """Scores the model of a work dir; writes its results, and says where.
+    """Scores the model of a work dir, and writes the results.
 
-    metrics.json, summary.txt and predictions.csv; report.html and model_card.md unless unwanted.
+    Writes predictions.csv, metrics.json and summary.txt; report.html and model_card.md as well if
+    the config asks for them.
 
     Raises:
       InputError: If data and model do not match, or either cannot be read.
@@ -39,69 +41,75 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     predictor = load_predictor(config.work_dir, strategy, calibrated=config.calibrated)
     predictor.check_data(manifest, config.work_dir)
     seen = seen_before(config.work_dir, manifest, config.split)
-    after = predictor.postprocessing
-    if config.calibrated and not after.is_fitted:
-        _LOG.warning(
-            "%s: not calibrated, so that there are no operating points. Run python -m "
-            "ich_tf.calibrate --data_dir=%s --work_dir=%s",
-            *(config.work_dir, config.data_dir, config.work_dir),
-        )
+    postprocessing = predictor.postprocessing
+    if config.calibrated and not postprocessing.is_fitted:
+        _warn_uncalibrated(config)
     predictions = predictor.predict_split(manifest, config.split, config.batch_size)
-    probabilities = after.probabilities(
+    probabilities = postprocessing.probabilities(
         predictions.logits, predictions.z_mm, predictions.series_key
     )
+    out_dir = _results_dir(config, manifest)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    table = predictions_table(predictions, probabilities)
+    write_text(out_dir / "predictions.csv", table.to_csv(index=False))
     levels = at_levels(
         predictions.labels,
         probabilities,
         predictions.series_key,
         predictions.patient_key,
-        after.series_probabilities(predictions.series_logits),
-    )
-    out_dir = config.results_dir
-    if not config.out_dir and not same_data(config.work_dir, manifest):
-        # Beside the results on the run's own data, not over them.
-        sha256 = manifest.fingerprint()["sha256"]
-        out_dir = out_dir.with_name(f"{config.split}-{sha256[:8]}")
-    out_dir.mkdir(parents=True, exist_ok=True)
-    write_text(
-        out_dir / "predictions.csv",
-        predictions_table(predictions, probabilities).to_csv(index=False),
+        postprocessing.series_probabilities(predictions.series_logits),
     )
     evaluation = score(
         config.split,
         predictions,
         levels,
-        after,
+        postprocessing,
         prior=predictor.prior,
         model={
             "work_dir": str(config.work_dir),
             "sha256": predictor.sha256,
-            "postprocessing": after.describe(),
+            "postprocessing": postprocessing.describe(),
             "seen": seen,
         },
         prevalence=config.prevalence,
         num_resamples=config.bootstrap,
-        areas_mm2=_areas(masks, predictions) if masks else None,
+        areas_mm2=_areas_mm2(masks, predictions) if masks else None,
     )
     if masks:
-        found = measure_heat_maps(predictor, manifest, config.split, predictions, masks)
-        evaluation = dataclasses.replace(evaluation, localization=found)
+        localization = measure_heat_maps(predictor, manifest, config.split, predictions, masks)
+        evaluation = dataclasses.replace(evaluation, localization=localization)
     write_json(out_dir / "metrics.json", dataclasses.asdict(evaluation))
     write_text(out_dir / "summary.txt", evaluation.report() + "\n")
     if config.report:
         pictures = pick_slices(predictor, manifest, config.split, predictions, probabilities)
-        write_report(
-            out_dir / "report.html", evaluation, levels, sigmoid(predictions.logits), pictures
-        )
+        before = sigmoid(predictions.logits)
+        write_report(out_dir / "report.html", evaluation, levels, before, pictures)
         write_model_card(out_dir / "model_card.md", evaluation, config.work_dir, predictor)
     _LOG.info("results in %s", out_dir)
     return evaluation
 
 
-def _areas(masks: Masks, predictions: SlicePredictions) -> dict[str, float]:
-    found = {}
+def _warn_uncalibrated(config: EvaluateConfig) -> None:
+    _LOG.warning(
+        "%s: not calibrated, so that there are no operating points. Run python -m "
+        "ich_tf.calibrate --data_dir=%s --work_dir=%s",
+        *(config.work_dir, config.data_dir, config.work_dir),
+    )
+
+
+def _results_dir(config: EvaluateConfig, manifest: Manifest) -> Path:
+    """The folder of the results; for other data than the run's, a folder beside the run's own."""
+    folder = config.results_dir
+    if config.out_dir or same_data(config.work_dir, manifest):
+        return folder
+    return folder.with_name(f"{config.split}-{manifest.fingerprint()['sha256'][:8]}")
+
+
+def _areas_mm2(masks: Masks, predictions: SlicePredictions) -> dict[str, float]:
+    """Slice -> area of its bleeds, mm2; slices without a mask are missing."""
+    areas = {}
     for source_id, spacing in zip(predictions.source_id, predictions.spacing_mm, strict=True):
         mask = masks.read(source_id)
         if mask is not None:
-            found[source_id] = area_mm2(mask[ANY], tuple(spacing))
-    return found
+            areas[source_id] = area_mm2(mask[ANY], tuple(spacing))
+    return areas

@@ -1,4 +1,4 @@
-"""Heat maps of a split's slices: of those that a report shows, and of those that have masks."""
+"""Heat maps of a split's slices: those that the report shows, and those that have masks."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from ich_tf.records.stored_slices import StoredSlice, read_stored
 
 _LOG = logging.getLogger(__name__)
 CENTRE = "centre of the brain"
-# Of a class, at most so many slices are measured: heat maps of all would take longer than training.
-_MOST_MEASURED = 200
+# Maximum number of slices measured per class: heat maps of all would take longer than training.
+_MAX_MEASURED = 200
 
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A slice to show.
+    """A slice of the report, with the heat map of a class.
 
     Attributes:
-      source_id: Its name.
-      kind: Why it is shown: `missed` or `false alarm`.
-      name: Class that it is about.
-      labels: 0 or 1, [6].
-      probabilities: [6].
-      grey: The first window, uint8 [h, w].
-      heat: float32 [h, w], 0 to 1.
+      source_id: Image id of the slice.
+      kind: Error that it shows: `missed` or `false alarm`.
+      name: Class of the error and of the heat map.
+      labels: Labels of the slice, 0 or 1, [6].
+      probabilities: Probabilities of the slice, [6].
+      grey: Slice in the first window of the records, uint8 [h, w].
+      heat: Heat map, float32 [h, w], 0 to 1.
     """
 
     source_id: str
@@ -55,46 +55,56 @@ def pick_slices(
     probabilities: np.ndarray,
     count: int = 8,
 ) -> list[Picture]:
-    """The worst misses and false alarms of each class, with heat maps.
+    """Picks the worst misses and false alarms of each class, and draws their heat maps.
 
     Args:
-      predictor: That made the predictions.
-      manifest: Of the data.
-      split: Of the data.
-      predictions: Of the split.
-      probabilities: [n, 6].
-      count: At most so many of each kind, from as many patients.
+      predictor: Model that made the predictions.
+      manifest: Manifest of the records.
+      split: Split of the records.
+      predictions: Predictions for the split's n slices.
+      probabilities: Probabilities of the slices, [n, 6].
+      count: Maximum number of slices of each class and kind, no two of one patient.
     """
-    wanted: list[tuple[str, str, int]] = []
-    for i, name in enumerate(CLASSES):
-        truth, prob = predictions.labels[:, i] > 0, probabilities[:, i]
-        order = np.argsort(prob, kind="stable")
-        for kind, rows in (
-            ("missed", order[truth[order]]),
-            ("false alarm", order[::-1][~truth[order[::-1]]]),
-        ):
-            chosen = _one_a_patient(rows, predictions.patient_key, count)
-            wanted += [(kind, name, row) for row in chosen]
-    ids = {predictions.source_id[row] for _, _, row in wanted}
-    stored = read_stored(manifest.split_shards(split), ids, predictor.neighbours)
+    ids = predictions.source_id
+    worst = {
+        name: _worst(predictions.labels[:, i] > 0, probabilities[:, i], predictions, count)
+        for i, name in enumerate(CLASSES)
+    }
+    wanted = {ids[row] for errors in worst.values() for _, row in errors}
+    stored = read_stored(manifest.split_shards(split), wanted, predictor.neighbours)
     explainer = Explainer(predictor)
-    heats: dict[tuple[str, str], np.ndarray] = {}
-    for name in CLASSES:
-        own = sorted({predictions.source_id[row] for _, one, row in wanted if one == name})
-        if own:
-            maps = explainer(np.stack([stored[one].image for one in own]), name)
-            heats.update({(name, one): heat for one, heat in zip(own, maps, strict=True)})
+    pictures = []
+    for name, errors in worst.items():
+        shown = sorted({ids[row] for _, row in errors})
+        if not shown:
+            continue
+        maps = explainer(np.stack([stored[source_id].image for source_id in shown]), name)
+        heats = dict(zip(shown, maps, strict=True))
+        pictures += [
+            Picture(
+                ids[row],
+                kind,
+                name,
+                predictions.labels[row],
+                probabilities[row],
+                stored[ids[row]].grey(manifest.windows),
+                normalized(heats[ids[row]]),
+            )
+            for kind, row in errors
+        ]
+    return pictures
+
+
+def _worst(
+    truth: np.ndarray, probabilities: np.ndarray, predictions: SlicePredictions, count: int
+) -> list[tuple[str, int]]:
+    """Kinds and rows of the worst errors of a class: the misses, then the false alarms."""
+    order = np.argsort(probabilities, kind="stable")
+    ranked = {"missed": order[truth[order]], "false alarm": order[::-1][~truth[order[::-1]]]}
     return [
-        Picture(
-            predictions.source_id[row],
-            kind,
-            name,
-            predictions.labels[row],
-            probabilities[row],
-            stored[predictions.source_id[row]].grey(manifest.windows),
-            normalized(heats[name, predictions.source_id[row]]),
-        )
-        for kind, name, row in wanted
+        (kind, row)
+        for kind, rows in ranked.items()
+        for row in _distinct_patients(rows, predictions.patient_key, count)
     ]
 
 
@@ -105,14 +115,17 @@ def measure_heat_maps(
     predictions: SlicePredictions,
     masks: Masks,
 ) -> list[Localization]:
-    """How well each method, and the centre of the brain, finds the bleeds of each class.
+    """Measures how well each method, and the centre of the brain, finds the bleeds of each class.
 
     Args:
-      predictor: Whose heat maps to measure.
-      manifest: Of the data.
-      split: Of the data.
-      predictions: Of the split.
-      masks: Of its slices; those without are left out.
+      predictor: Model whose heat maps are measured.
+      manifest: Manifest of the records.
+      split: Split of the records.
+      predictions: Predictions for the split.
+      masks: Masks of the slices; slices without one are left out.
+
+    Returns:
+      One result for each class with a mask and each method, the centre of the brain last.
     """
     rows = {
         name: _evenly(np.flatnonzero(predictions.labels[:, i])) for i, name in enumerate(CLASSES)
@@ -120,18 +133,18 @@ def measure_heat_maps(
     ids = {predictions.source_id[row] for chosen in rows.values() for row in chosen}
     stored = read_stored(manifest.split_shards(split), ids, predictor.neighbours)
     explainer = Explainer(predictor)
-    found = []
+    results = []
     for i, name in enumerate(CLASSES):
         slices, truths = [], []
         for row in rows[name]:
-            one = stored[predictions.source_id[row]]
-            mask = masks.read(one.record.source_id)
+            slice_ = stored[predictions.source_id[row]]
+            mask = masks.read(slice_.record.source_id)
             if mask is not None and mask[i].any():
-                slices.append(one)
-                truths.append(as_stored(mask[i], one.record.crop, manifest.image_size))
+                slices.append(slice_)
+                truths.append(as_stored(mask[i], slice_.record.crop, manifest.image_size))
         if slices:
-            found += _measure(explainer, name, slices, truths, manifest.windows)
-    return found
+            results += _measure(explainer, name, slices, truths, manifest.windows)
+    return results
 
 
 def _measure(
@@ -141,22 +154,23 @@ def _measure(
     truths: Sequence[np.ndarray],
     windows: Sequence[str],
 ) -> list[Localization]:
-    images = np.stack([one.image for one in slices])
-    found = []
+    images = np.stack([slice_.image for slice_ in slices])
+    results = []
     for method in METHODS:
         _LOG.info("heat maps of %s in %d slices: %s", name, len(slices), method)
-        found.append(measure(method, name, explainer(images, name, method), truths))
-    guesses = [centre_map(one.grey(windows)) for one in slices]
-    return [*found, measure(CENTRE, name, guesses, truths)]
+        results.append(measure(method, name, explainer(images, name, method), truths))
+    guesses = [centre_map(slice_.grey(windows)) for slice_ in slices]
+    return [*results, measure(CENTRE, name, guesses, truths)]
 
 
 def _evenly(rows: np.ndarray) -> np.ndarray:
-    places = np.linspace(0, len(rows) - 1, min(_MOST_MEASURED, len(rows))).astype(int)
+    """At most `_MAX_MEASURED` of the rows, evenly spaced."""
+    places = np.linspace(0, len(rows) - 1, min(_MAX_MEASURED, len(rows))).astype(int)
     return np.asarray(rows[places])
 
 
-def _one_a_patient(rows: np.ndarray, patients: Sequence[str], count: int) -> list[int]:
-    """The first rows, no two of one patient."""
+def _distinct_patients(rows: np.ndarray, patients: Sequence[str], count: int) -> list[int]:
+    """The first rows, at most `count`, no two of one patient."""
     chosen: dict[str, int] = {}
     for row in rows.tolist():
         if len(chosen) == count:

@@ -1,4 +1,4 @@
-"""What a model has seen of the patients it is scored on."""
+"""Leakage: whether a model was trained on the patients that it is scored on."""
 
 from __future__ import annotations
 
@@ -17,62 +17,69 @@ _LOG = logging.getLogger(__name__)
 
 
 def same_data(work_dir: str | Path, manifest: Manifest) -> bool:
-    """Whether all models of a folder were trained on this conversion, byte for byte."""
+    """Whether all models of a folder were trained on this conversion, byte for byte.
+
+    Args:
+      work_dir: Folder of the models.
+      manifest: Manifest of the conversion.
+    """
     sha256 = manifest.fingerprint()["sha256"]
-    return all(_data_sha256(one) == sha256 for one in find_members(work_dir))
+    return all(_data_sha256(member) == sha256 for member in find_members(work_dir))
 
 
 def seen_before(work_dir: str | Path, manifest: Manifest, split: str) -> str:
-    """Says what the models of a folder know of a split's patients; warns if it is too much.
+    """Describes what the models of a folder have seen of a split's patients.
+
+    Logs a warning if a network was trained on them, or if that cannot be known.
 
     Args:
-      work_dir: Of the models.
-      manifest: Of the conversion.
-      split: Of it.
+      work_dir: Folder of the models.
+      manifest: Manifest of the conversion.
+      split: Split of the conversion.
 
     Returns:
-      Half a sentence: "no network was trained on them".
+      The rest of a sentence about the patients, such as "no network was trained on them".
 
     Raises:
-      InputError: If it is another conversion of patients that a model was trained on: which of
-        them are held out there says nothing of the model.
+      InputError: If the conversion is another one than the models' and holds patients that a model
+        was trained on: its split does not hold them out from the model.
     """
     members = find_members(work_dir)
     if same_data(work_dir, manifest):
         return _within(members, split)
-    others = set(manifest.patients.get(split, ()))
-    known = [_trained_on(one) for one in members]
-    for member, patients in zip(members, known, strict=True):
-        common = others & (patients or set())
+    evaluated = set(manifest.patients.get(split, ()))
+    trained_on = [_trained_on(member) for member in members]
+    for member, patients in zip(members, trained_on, strict=True):
+        common = evaluated & (patients or set())
         if common:
             raise InputError(
-                f"{manifest.data_dir}: {len(common)} of {len(others)} patients of {split} are "
+                f"{manifest.data_dir}: {len(common)} of {len(evaluated)} patients of {split} are "
                 f"among those that {member.work_dir} was trained or chosen on, in "
                 f"{_config(member).data_dir}. Evaluate on that folder, or convert with its "
                 "--seed, --num_folds and --test_fraction."
             )
-    if None in known:
-        said = (
+    if None in trained_on:
+        text = (
             "of other data than the model was trained on; whether it was trained on some of them "
             "is not known"
         )
-        _LOG.warning("%s, %s: patients %s", manifest.data_dir, split, said)
-        return said
+        _LOG.warning("%s, %s: patients %s", manifest.data_dir, split, text)
+        return text
     return "of other data than the model was trained on, which holds none of them, by stored ids"
 
 
 def _within(members: Sequence[Member], split: str) -> str:
     if split == TEST:
         return "no network was trained on them"
-    if all(fold_name(one.validation_fold()) == split for one in members):
+    if all(fold_name(member.validation_fold()) == split for member in members):
         return "no network was trained on them, but epoch and calibration were chosen on them"
-    said = "networks were trained on them: these scores say nothing of new patients"
-    _LOG.warning("%s: %s", split, said)
-    return said
+    text = "networks were trained on them: these scores do not hold for new patients"
+    _LOG.warning("%s: %s", split, text)
+    return text
 
 
 def _data_sha256(member: Member) -> str:
-    """Of the run's data; empty where the run does not say."""
+    """Hash of the run's data; empty if the run does not record it."""
     try:
         return member.data_sha256()
     except (InputError, KeyError):
@@ -80,14 +87,19 @@ def _data_sha256(member: Member) -> str:
 
 
 def _trained_on(member: Member) -> set[str] | None:
-    """The patients of a run's folds; None if its data is not there any more, or is other data."""
+    """Patients of a run's folds; None if its data was deleted or converted anew."""
     try:
         data = Manifest.load(_config(member).data_dir)
         if data.fingerprint()["sha256"] != _data_sha256(member):
             return None
     except (OSError, ConfigError, InputError):
         return None
-    return {one for split, patients in data.patients.items() if split != TEST for one in patients}
+    return {
+        patient
+        for split, patients in data.patients.items()
+        if split != TEST
+        for patient in patients
+    }
 
 
 def _config(member: Member) -> TrainConfig:

@@ -1,4 +1,4 @@
-"""How well heat maps find what they are said to show, against masks and a simple guess."""
+"""Localization: how well heat maps find the bleeds, measured by masks."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-# Shares of a map's greatest value that are tried as its border.
+# Shares of a map's greatest value that are tried as the border of the bleed.
 _THRESHOLDS = np.arange(0.05, 1.0, 0.05)
+# Least grey of tissue; air is 0.
 _TISSUE_GREY = 1
 
 
 @dataclasses.dataclass(frozen=True)
 class Localization:
-    """How well maps of a class find its bleeds.
+    """How well the heat maps of a class find its bleeds.
 
     Attributes:
-      method: What drew the maps, or `centre of the brain`.
-      name: The class.
-      num_slices: That show it, and were looked at.
-      pointing: Share of them whose hottest place lies in the bleed.
-      iou: Mean intersection over union with the bleed, at the best threshold for all.
-      threshold: That one, as a share of each map's greatest value.
+      method: Method that drew the maps, or `centre of the brain`.
+      name: Class of the bleeds.
+      num_slices: Number of slices with such a bleed that were measured.
+      pointing: Share of the slices whose map has its greatest value within the bleed, 0 to 1.
+      iou: Intersection over union with the bleed, mean of the slices, at the best threshold.
+      threshold: Threshold with the greatest `iou`, a share of each map's greatest value.
     """
 
     method: str
@@ -37,19 +38,21 @@ class Localization:
 def measure(
     method: str, name: str, maps: Sequence[np.ndarray] | np.ndarray, masks: Sequence[np.ndarray]
 ) -> Localization:
-    """The pointing game (Zhang et al. 2016, arXiv:1608.00507), without a margin, and IoU.
+    """Scores heat maps by the pointing game and by intersection over union.
+
+    The pointing game is that of Zhang et al. 2016 (arXiv:1608.00507), without a margin.
 
     Args:
-      method: For the result.
-      name: Likewise.
-      maps: float [H, W], 0 or more, one or more of them.
-      masks: bool [H, W], where the class is; none empty.
+      method: Method that drew the maps, for the result.
+      name: Class of the bleeds, for the result.
+      maps: One or more heat maps, float [H, W], 0 or more.
+      masks: Mask of the bleed in each slice, bool [H, W], none empty.
     """
     hits = [
-        bool(mask[np.unravel_index(one.argmax(), one.shape)])
-        for one, mask in zip(maps, masks, strict=True)
+        bool(mask[np.unravel_index(heat.argmax(), heat.shape)])
+        for heat, mask in zip(maps, masks, strict=True)
     ]
-    ious = np.array([_ious(one, mask) for one, mask in zip(maps, masks, strict=True)]).mean(axis=0)
+    ious = np.mean([_ious(heat, mask) for heat, mask in zip(maps, masks, strict=True)], axis=0)
     best = int(ious.argmax())
     return Localization(
         method, name, len(maps), float(np.mean(hits)), float(ious[best]), float(_THRESHOLDS[best])
@@ -57,13 +60,14 @@ def measure(
 
 
 def centre_map(grey: np.ndarray) -> np.ndarray:
-    """The guess of one who knows the head and not the bleed: the nearer to its centre the hotter.
+    """Draws a baseline that knows the head but not the bleed: hotter towards the centre.
 
     Args:
-      grey: A slice, uint8 [H, W], air black.
+      grey: Slice, uint8 [H, W], with air as 0.
 
     Returns:
-      float32 [H, W]: 1 at the centroid of the largest bright piece, filled; 0 at its farthest.
+      Map, float32 [H, W], that falls from 1 at the centre of the largest object's bounding box to
+      0 at the farthest pixel.
     """
     pieces, _, sizes, _ = cv2.connectedComponentsWithStats((grey >= _TISSUE_GREY).astype(np.uint8))
     rows, columns = np.indices(grey.shape)
@@ -76,11 +80,11 @@ def centre_map(grey: np.ndarray) -> np.ndarray:
     return np.asarray(1 - distance / distance.max(), np.float32)
 
 
-def _ious(one: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """IoU at each of `_THRESHOLDS`; 0 for a map that marks nothing."""
-    peak = float(one.max())
+def _ious(heat: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Intersection over union at each of `_THRESHOLDS`; 0 for a map of zeros."""
+    peak = float(heat.max())
     if peak <= 0:
         return np.zeros(len(_THRESHOLDS))
-    inside = one[None] >= _THRESHOLDS[:, None, None] * peak
+    inside = heat[None] >= _THRESHOLDS[:, None, None] * peak
     union = (inside | mask).sum(axis=(1, 2))
     return np.asarray((inside & mask).sum(axis=(1, 2)) / union)

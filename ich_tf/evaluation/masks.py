@@ -1,6 +1,7 @@
-"""Where the bleeds are, where that is known: PNGs as ich_tf.make_phantoms --masks writes them.
+"""Masks of the bleeds, as ich_tf.make_phantoms --masks writes them.
 
-`<image id>.png`, uint8 of the DICOM image's size, in which bit k marks class k of `labels.CLASSES`.
+A mask is a file `<image id>.png`, uint8 of the DICOM image's size, in which bit k marks class k of
+`labels.CLASSES`.
 """
 
 from __future__ import annotations
@@ -19,10 +20,13 @@ class Masks:
     """A folder of masks."""
 
     def __init__(self, folder: str | Path) -> None:
-        """Looks for the folder.
+        """Checks that there is a folder.
+
+        Args:
+          folder: Folder of the masks.
 
         Raises:
-          InputError: If there is none.
+          InputError: If there is no such folder.
         """
         self.folder = Path(folder)
         if not self.folder.is_dir():
@@ -32,12 +36,17 @@ class Masks:
             )
 
     def read(self, source_id: str) -> np.ndarray | None:
-        """The mask of a slice, bool [6, rows, columns]; None if there is none.
+        """Reads the mask of a slice.
 
-        `any` is where one of the subtypes is.
+        Args:
+          source_id: Image id of the slice.
+
+        Returns:
+          Mask of each class, bool [6, rows, columns], that of `any` with all subtypes; None if the
+          slice has no mask.
 
         Raises:
-          InputError: If it is no 8-bit PNG.
+          InputError: If the file is not a grey 8-bit PNG.
         """
         path = self.folder / f"{source_id}.png"
         if not path.is_file():
@@ -52,21 +61,21 @@ class Masks:
 
 
 def area_mm2(mask: np.ndarray, spacing_mm: tuple[float, float]) -> float:
-    """The area that a mask [rows, columns] covers."""
+    """Area of a mask [rows, columns], mm2, from the spacing of rows and of columns."""
     return float(mask.sum()) * spacing_mm[0] * spacing_mm[1]
 
 
 def as_stored(mask: np.ndarray, crop: Box, size: int) -> np.ndarray:
-    """A mask in the place of the stored image: cut, padded to a square, resized.
+    """Maps a mask of the DICOM image to the stored image: cut, padded to a square, resized.
 
     Args:
-      mask: bool [rows, columns], of the DICOM image.
-      crop: As of `records.SliceRecord`; empty for none.
-      size: Rows and columns of the stored image.
+      mask: Mask of the DICOM image, bool [rows, columns].
+      crop: Part of the DICOM image that is stored, as in `records.SliceRecord`; empty for all.
+      size: Number of rows and of columns of the stored image.
 
     Returns:
-      bool [size, size]: where at least half of a pixel is covered, or, for a mask too small for
-      that, where the most is.
+      Mask of the stored image, bool [size, size]: the pixels of which at least half is covered;
+      for a mask too small for that, those that are covered most.
     """
     if crop:
         top, left, rows, columns = crop
@@ -76,6 +85,6 @@ def as_stored(mask: np.ndarray, crop: Box, size: int) -> np.ndarray:
     square = np.zeros((side, side), np.float32)
     top, left = (side - rows) // 2, (side - columns) // 2
     square[top : top + rows, left : left + columns] = mask
-    how = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
-    covered = cv2.resize(square, (size, size), interpolation=how)
+    interpolation = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
+    covered = cv2.resize(square, (size, size), interpolation=interpolation)
     return np.asarray(covered >= min(0.5, float(covered.max())) if covered.any() else covered > 0)

@@ -1,4 +1,4 @@
-"""A model card (Mitchell et al. 2019, arXiv:1810.03993), made from what a run left behind."""
+"""A model card (Mitchell et al. 2019, arXiv:1810.03993), written from the files of its runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from ich_tf.errors import ConfigError, InputError
 from ich_tf.evaluation.result import Evaluation
-from ich_tf.evaluation.scores import Estimate
+from ich_tf.evaluation.scores import IntervalEstimate
 from ich_tf.inference.ensemble import find_members
 from ich_tf.inference.postprocessing.aggregation import SLICE
 from ich_tf.inference.postprocessing.postprocessing import DEFAULT_POINT
@@ -18,7 +18,7 @@ from ich_tf.runtime import html
 from ich_tf.runtime.files import read_json, write_text
 from ich_tf.training.config import TrainConfig
 
-# What a reader of a card asks for; all flags stand in config.json.
+# Options that the card shows; config.json holds all of them.
 _RECIPE = (
     "backbone", "weights", "image_size", "neighbours", "batch_size", "epochs", "optimizer",
     "learning_rate", "schedule", "weight_decay", "ema_decay", "negative_fraction", "flip", "shift",
@@ -32,12 +32,12 @@ def write_model_card(
     """Writes the card as Markdown.
 
     Args:
-      path: The file to write.
-      evaluation: On patients that the model did not see.
-      work_dir: Of the model.
-      predictor: The model.
+      path: File to write.
+      evaluation: Scores of the model.
+      work_dir: Folder of the model.
+      predictor: Model.
     """
-    runs = list(dict.fromkeys(one.work_dir for one in find_members(work_dir)))
+    runs = list(dict.fromkeys(member.work_dir for member in find_members(work_dir)))
     content = {
         "evaluation": evaluation,
         "slices": evaluation.levels[SLICE],
@@ -46,14 +46,14 @@ def write_model_card(
         "predictor": predictor,
         "postprocessing": predictor.postprocessing,
         "runs": [_run(run) for run in runs],
-        "text": Estimate.text,
+        "text": IntervalEstimate.text,
     }
     write_text(path, html.render("ich_tf.evaluation", "model_card.md", content))
 
 
 def _run(work_dir: Path) -> dict[str, Any]:
-    """What a run says of itself; what it does not say is missing."""
-    found: dict[str, Any] = {
+    """Describes a run by its config.json and run.json; `missing` tells that one is missing."""
+    description: dict[str, Any] = {
         "name": work_dir.name,
         "recipe": {},
         "data": {},
@@ -62,9 +62,11 @@ def _run(work_dir: Path) -> dict[str, Any]:
     }
     try:
         config = TrainConfig.from_json((work_dir / run_files.CONFIG).read_text("utf-8"))
-        found["fold"] = config.validation_fold
-        found["recipe"] = {name: getattr(config, name) for name in _RECIPE}
-        found.update(read_json(work_dir / run_files.RUN))
+        description["fold"] = config.validation_fold
+        description["recipe"] = {name: getattr(config, name) for name in _RECIPE}
+        description.update(read_json(work_dir / run_files.RUN))
     except (OSError, ConfigError, InputError):
-        found["missing"] = "config.json or run.json of this run is missing or of another version."
-    return found
+        description["missing"] = (
+            "config.json or run.json of this run is missing or of another version."
+        )
+    return description

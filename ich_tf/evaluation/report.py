@@ -12,7 +12,7 @@ import numpy as np
 from ich_tf import metrics
 from ich_tf.evaluation.heat_maps import Picture
 from ich_tf.evaluation.result import Evaluation
-from ich_tf.evaluation.scores import ClassScores, Estimate
+from ich_tf.evaluation.scores import ClassScores, IntervalEstimate
 from ich_tf.inference.explainer import overlay
 from ich_tf.inference.postprocessing.aggregation import LEVELS, SERIES_MODEL, SLICE, Scored
 from ich_tf.inference.postprocessing.postprocessing import DEFAULT_POINT
@@ -28,7 +28,7 @@ _RULES = {
     "sensitivity_95": "sensitivity 0.95",
     "specificity_95": "specificity 0.95",
 }
-# Any first: it is what a reader asks for first.
+# `any` first: most readers look for it first.
 _ORDER = (CLASSES[ANY], *CLASSES[:ANY])
 
 
@@ -39,21 +39,17 @@ def write_report(
     before: np.ndarray,
     pictures: Sequence[Picture],
 ) -> None:
-    """Writes the page.
+    """Writes the report as one HTML file.
 
     Args:
-      path: The file to write.
-      evaluation: The scores.
-      scored: Level -> labels and probabilities, as of `levels.at_levels`.
-      before: float64 [n, 6], the slices' probabilities without any postprocessing.
-      pictures: The slices to show.
+      path: File to write.
+      evaluation: Scores.
+      scored: Level -> labels and probabilities, as `aggregation.at_levels` returns them.
+      before: Probabilities of the n slices without any postprocessing, float64 [n, 6].
+      pictures: Slices to show, with heat maps.
     """
-    write_text(
-        path,
-        html.render(
-            "ich_tf.evaluation", "evaluation.html", _content(evaluation, scored, before, pictures)
-        ),
-    )
+    content = _content(evaluation, scored, before, pictures)
+    write_text(path, html.render("ich_tf.evaluation", "evaluation.html", content))
 
 
 def _content(
@@ -88,7 +84,7 @@ def _content(
         "colours": [{"name": name, "colour": _colour(name)} for name in _ORDER],
         "reliability": [_reliability(scored[SLICE], before, name) for name in _ORDER],
         "histograms": [_histogram(scored[SLICE], name) for name in _ORDER],
-        "levels": [(one, LEVELS[one.level]) for one in evaluation.levels.values()],
+        "levels": [(scores, LEVELS[scores.level]) for scores in evaluation.levels.values()],
         "points": [
             _points(level, evaluation)
             for level in evaluation.levels
@@ -97,7 +93,7 @@ def _content(
         "families": _families(evaluation),
         "localization": _localization(evaluation),
         "pictures": [_picture_rows(name, pictures) for name in _ORDER],
-        "text": Estimate.text,
+        "text": IntervalEstimate.text,
     }
 
 
@@ -106,10 +102,10 @@ def _colour(name: str) -> str:
 
 
 def _loss_bars(classes: dict[str, ClassScores]) -> dict[str, Any]:
-    """Bars from the left with whiskers, a row a class; a tick where the constant predictor is."""
+    """Places of bars with whiskers, a row for each class, and of the constant predictor's ticks."""
     highest = max(
-        max(one.log_loss.high or one.log_loss.value or 0, one.constant_log_loss)
-        for one in classes.values()
+        max(scores.log_loss.high or scores.log_loss.value or 0, scores.constant_log_loss)
+        for scores in classes.values()
     )
     left, width, row = 120.0, 560.0, 30.0
 
@@ -118,16 +114,16 @@ def _loss_bars(classes: dict[str, ClassScores]) -> dict[str, Any]:
 
     rows = []
     for number, name in enumerate(_ORDER):
-        one = classes[name]
+        scores = classes[name]
         rows.append(
             {
                 "name": name,
                 "y": number * row + 4,
-                "end": at(one.log_loss.value),
-                "low": at(one.log_loss.low),
-                "high": at(one.log_loss.high),
-                "constant": at(one.constant_log_loss),
-                "text": one.log_loss.text(),
+                "end": at(scores.log_loss.value),
+                "low": at(scores.log_loss.low),
+                "high": at(scores.log_loss.high),
+                "constant": at(scores.constant_log_loss),
+                "text": scores.log_loss.text(),
             }
         )
     return {"rows": rows, "left": left, "height": row * len(rows) + 8}
@@ -169,11 +165,11 @@ def _reliability(scored: Scored, before: np.ndarray, name: str) -> dict[str, Any
 
 
 def _histogram(scored: Scored, name: str) -> dict[str, Any]:
-    """Two sets of columns, each on its own scale: with the class, and without."""
+    """Two column charts, each with a scale of its own: slices with the class, and without it."""
     i = CLASSES.index(name)
     edges = np.linspace(0, 1, _HISTOGRAM_BINS + 1)
     names = [f"{low:.2f} to {low + 1 / _HISTOGRAM_BINS:.2f}" for low in edges[:-1]]
-    # Inside the chart's edge, where there is room for it.
+    # The last one is moved inside the chart's edge, where there is room for it.
     marks = {0.0: "0", _HISTOGRAM_BINS / 2: "0.5", _HISTOGRAM_BINS - 0.3: "1"}
     charts = []
     for truth in (0, 1):
@@ -186,45 +182,49 @@ def _histogram(scored: Scored, name: str) -> dict[str, Any]:
 def _points(level: str, evaluation: Evaluation) -> dict[str, Any]:
     rows = []
     for name in _ORDER:
-        one = evaluation.levels[level].classes[name]
+        scores = evaluation.levels[level].classes[name]
         rows += [
-            (name, _RULES[rule], one, one.points[rule]) for rule in _RULES if rule in one.points
+            (name, text, scores, scores.points[rule])
+            for rule, text in _RULES.items()
+            if rule in scores.points
         ]
     return {"title": LEVELS[level], "rows": rows}
 
 
 def _families(evaluation: Evaluation) -> list[dict[str, Any]]:
     families: dict[str, list[Any]] = {}
-    for one in evaluation.subgroups:
-        families.setdefault(one.family, []).append(one)
+    for subgroup in evaluation.subgroups:
+        families.setdefault(subgroup.family, []).append(subgroup)
     return [{"name": name, "groups": groups} for name, groups in families.items()]
 
 
 def _localization(evaluation: Evaluation) -> list[dict[str, Any]]:
-    """A row a class, the methods side by side."""
-    methods = list(dict.fromkeys(one.method for one in evaluation.localization))
+    """A row for each class, the methods side by side."""
+    methods = list(dict.fromkeys(result.method for result in evaluation.localization))
     rows = []
     for name in _ORDER:
-        found = {one.method: one for one in evaluation.localization if one.name == name}
-        if found:
-            rows.append({"name": name, "methods": [found[method] for method in methods]})
+        results = {
+            result.method: result for result in evaluation.localization if result.name == name
+        }
+        if results:
+            rows.append({"name": name, "methods": [results[method] for method in methods]})
     return rows
 
 
 def _picture_rows(name: str, pictures: Sequence[Picture]) -> dict[str, Any]:
     kinds: dict[str, list[dict[str, Any]]] = {"missed": [], "false alarm": []}
     i = CLASSES.index(name)
-    for one in pictures:
-        if one.name != name:
+    for picture in pictures:
+        if picture.name != name:
             continue
-        grey = cv2.resize(one.grey, (_PICTURE_PX, _PICTURE_PX), interpolation=cv2.INTER_AREA)
-        heat = cv2.resize(one.heat, (_PICTURE_PX, _PICTURE_PX), interpolation=cv2.INTER_AREA)
-        shown = [other for j, other in enumerate(CLASSES[:ANY]) if one.labels[j]]
-        kinds[one.kind].append(
+        grey = cv2.resize(picture.grey, (_PICTURE_PX, _PICTURE_PX), interpolation=cv2.INTER_AREA)
+        heat = cv2.resize(picture.heat, (_PICTURE_PX, _PICTURE_PX), interpolation=cv2.INTER_AREA)
+        labels = [subtype for j, subtype in enumerate(CLASSES[:ANY]) if picture.labels[j]]
+        kinds[picture.kind].append(
             {
-                "id": one.source_id,
-                "probability": f"{one.probabilities[i]:.3f}",
-                "labels": ", ".join(shown) or "no bleed",
+                "id": picture.source_id,
+                "probability": f"{picture.probabilities[i]:.3f}",
+                "labels": ", ".join(labels) or "no bleed",
                 "plain": html.png_base64(grey),
                 "heat": html.png_base64(overlay(grey, heat)),
             }

@@ -1,4 +1,4 @@
-"""The scores of one split: by level, class and subgroup, exact and with intervals."""
+"""The scores of one split by level, class and subgroup."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ich_tf.evaluation.localization import Localization
-from ich_tf.evaluation.scores import Estimate, LevelScores, score_level
+from ich_tf.evaluation.scores import IntervalEstimate, LevelScores, score_level
 from ich_tf.evaluation.subgroups import Subgroup, score_subgroups
 from ich_tf.inference.forward import SlicePredictions
 from ich_tf.inference.postprocessing.aggregation import SLICE, Scored
@@ -25,19 +25,20 @@ class Evaluation:
     """The scores of one split, as metrics.json holds them.
 
     Attributes:
-      split: Its name.
-      num_slices, num_series, num_patients: In it.
-      loss: Weighted multi-label log loss, of slices.
-      constant_loss: Of a predictor that says the model's training prior for every slice.
-      class_losses, constant_class_losses: Class -> log loss, likewise.
-      positives: Class -> slices that show it.
-      model: What was evaluated: `work_dir`, `sha256`, `postprocessing`, and `seen`,
-        what `provenance.seen_before` says of the patients.
-      loss_before: The loss of the logits as they are, without smoothing and calibration.
-      calibration_error_before: Class -> ECE of these.
+      split: Name of the split.
+      num_slices, num_series, num_patients: Numbers of slices, series and patients in the split.
+      loss: Weighted multi-label log loss of the slices.
+      constant_loss: Loss of a predictor that gives every slice the model's training prior.
+      class_losses: Class -> log loss of the slices.
+      constant_class_losses: Class -> log loss of the training prior.
+      positives: Class -> number of slices that show it.
+      model: Description of the model: `work_dir`, `sha256`, `postprocessing`, and `seen`, the text
+        of `leakage.seen_before`.
+      loss_before: Loss of the network's own logits, without smoothing and calibration.
+      calibration_error_before: Class -> expected calibration error of the same.
       levels: Level -> scores.
-      subgroups: Scores of slices by what is known of them.
-      localization: Of heat maps, where masks are known.
+      subgroups: Scores of groups of slices.
+      localization: Scores of heat maps; empty without masks.
     """
 
     split: str
@@ -50,14 +51,14 @@ class Evaluation:
     constant_class_losses: dict[str, float]
     positives: dict[str, int]
     model: dict[str, str]
-    loss_before: Estimate
-    calibration_error_before: dict[str, Estimate]
+    loss_before: IntervalEstimate
+    calibration_error_before: dict[str, IntervalEstimate]
     levels: dict[str, LevelScores]
     subgroups: list[Subgroup]
     localization: list[Localization]
 
     def report(self) -> str:
-        """A table for a person."""
+        """Writes the main scores as a table of text."""
         slices = self.levels[SLICE]
         lines = [
             f"{self.split}: {self.num_slices} slices, {self.num_series} series, "
@@ -75,10 +76,10 @@ class Evaluation:
             f"{self.loss / self.constant_loss:.2f} of the constant predictor's",
         ]
         lines += [
-            f"heat maps of {one.name}, {one.method}: pointing {one.pointing:.2f}, IoU "
-            f"{one.iou:.2f}, {one.num_slices} slices"
-            for one in self.localization
-            if one.name == CLASSES[ANY]
+            f"heat maps of {result.name}, {result.method}: pointing {result.pointing:.2f}, IoU "
+            f"{result.iou:.2f}, {result.num_slices} slices"
+            for result in self.localization
+            if result.name == CLASSES[ANY]
         ]
         return "\n".join(lines)
 
@@ -87,7 +88,7 @@ def score(
     split: str,
     predictions: SlicePredictions,
     levels: Mapping[str, Scored],
-    after: Postprocessing,
+    postprocessing: Postprocessing,
     *,
     prior: np.ndarray,
     model: Mapping[str, str],
@@ -95,42 +96,34 @@ def score(
     num_resamples: int = 0,
     areas_mm2: Mapping[str, float] | None = None,
 ) -> Evaluation:
-    """The scores of a split's predictions.
+    """Scores a split's predictions.
 
     Args:
-      split: Its name.
-      predictions: Of all its records.
-      levels: What became of their logits, as of `levels.at_levels`.
-      after: What became of them by.
-      prior: The training data's share of positives a class, float [6].
-      model: For the result.
-      prevalence: Of any bleed, that predictive values are for; 0 for the split's own.
-      num_resamples: Of the bootstrap.
-      areas_mm2: Slice -> area of its bleeds.
+      split: Name of the split.
+      predictions: Predictions for all labelled records of the split.
+      levels: Level -> labels and probabilities, as `aggregation.at_levels` returns them.
+      postprocessing: Postprocessing that made the probabilities, for its thresholds.
+      prior: Share of positives of each class in the training data, float [6].
+      model: Description of the model, for the result.
+      prevalence: Share of slices, series or patients with a bleed that predictive values are
+        computed for, in [0, 1); 0 for the share in the split.
+      num_resamples: Number of bootstrap resamples; 0 leaves the intervals undefined.
+      areas_mm2: Image id -> area of the slice's bleeds, mm2; None without masks.
     """
-    labels = predictions.labels
-    patients = np.asarray(predictions.patient_key)
     scores = {}
     for level, scored in levels.items():
-        own = scored.labels.mean(axis=0)
+        shares = scored.labels.mean(axis=0)
         scores[level] = score_level(
             level,
             scored,
-            # Of series and patients the training data's share is not known; their own is harder.
-            constant=prior if level == SLICE else own,
-            thresholds=after.thresholds.get(level, {}),
-            prevalence=_shifted(own, prevalence),
+            # The training data's share of series and patients is not known. A constant predictor
+            # that knows the evaluated ones' share is the harder one to beat.
+            constant=prior if level == SLICE else shares,
+            thresholds=postprocessing.thresholds.get(level, {}),
+            prevalence=_shifted(shares, prevalence),
             num_resamples=num_resamples,
         )
-    slices = scores[SLICE]
-    before = score_level(
-        SLICE,
-        Scored(labels, sigmoid(predictions.logits), patients),
-        constant=prior,
-        thresholds={},
-        prevalence=labels.mean(axis=0),
-        num_resamples=num_resamples,
-    )
+    slices, before = scores[SLICE], _score_logits(predictions, prior, num_resamples)
     return Evaluation(
         split=split,
         num_slices=len(predictions),
@@ -138,19 +131,21 @@ def score(
         num_patients=len(set(predictions.patient_key)),
         loss=_value(slices.weighted_log_loss),
         constant_loss=slices.constant_loss,
-        class_losses={name: _value(one.log_loss) for name, one in slices.classes.items()},
-        constant_class_losses={name: one.constant_log_loss for name, one in slices.classes.items()},
-        positives={name: one.positives for name, one in slices.classes.items()},
+        class_losses={name: _value(scored.log_loss) for name, scored in slices.classes.items()},
+        constant_class_losses={
+            name: scored.constant_log_loss for name, scored in slices.classes.items()
+        },
+        positives={name: scored.positives for name, scored in slices.classes.items()},
         model=dict(model),
         loss_before=before.weighted_log_loss,
         calibration_error_before={
-            name: one.calibration_error for name, one in before.classes.items()
+            name: scored.calibration_error for name, scored in before.classes.items()
         },
         levels=scores,
         subgroups=score_subgroups(
             predictions,
             levels[SLICE].probabilities,
-            after.threshold(SLICE, CLASSES[ANY], DEFAULT_POINT),
+            postprocessing.threshold(SLICE, CLASSES[ANY], DEFAULT_POINT),
             num_resamples,
             areas_mm2,
         ),
@@ -158,10 +153,30 @@ def score(
     )
 
 
-def predictions_table(predictions: SlicePredictions, probabilities: np.ndarray) -> pd.DataFrame:
-    """One row a slice: ids, labels (`label_any`, ...), probabilities (`any`, ...), logits.
+def _score_logits(
+    predictions: SlicePredictions, prior: np.ndarray, num_resamples: int
+) -> LevelScores:
+    """Scores of the slices without any postprocessing."""
+    patients = np.asarray(predictions.patient_key)
+    return score_level(
+        SLICE,
+        Scored(predictions.labels, sigmoid(predictions.logits), patients),
+        constant=prior,
+        thresholds={},
+        prevalence=predictions.labels.mean(axis=0),
+        num_resamples=num_resamples,
+    )
 
-    `logit_any` and so on are the model's, before any postprocessing.
+
+def predictions_table(predictions: SlicePredictions, probabilities: np.ndarray) -> pd.DataFrame:
+    """Makes a table with a row for each slice.
+
+    Columns are ids, labels (`label_any`, ...), probabilities (`any`, ...) and the network's own
+    logits (`logit_any`, ...), before any postprocessing.
+
+    Args:
+      predictions: Predictions for n slices.
+      probabilities: Probabilities of the slices, [n, 6].
     """
     columns: dict[str, Any] = {
         "source_id": predictions.source_id,
@@ -179,13 +194,13 @@ def predictions_table(predictions: SlicePredictions, probabilities: np.ndarray) 
     return pd.DataFrame(columns)
 
 
-def _shifted(own: np.ndarray, prevalence: float) -> np.ndarray:
-    """The classes' prevalences where any bleed has another one than here."""
-    if not prevalence or not 0 < own[ANY] < 1:
-        return own
-    return np.asarray(shift_prevalence(own[None], float(own[ANY]), prevalence)[0])
+def _shifted(shares: np.ndarray, prevalence: float) -> np.ndarray:
+    """Shares of the classes, float [6], moved to another prevalence of any bleed; 0 moves none."""
+    if not prevalence or not 0 < shares[ANY] < 1:
+        return shares
+    return np.asarray(shift_prevalence(shares[None], float(shares[ANY]), prevalence)[0])
 
 
-def _value(one: Estimate) -> float:
-    assert one.value is not None, "a loss is always defined"
-    return one.value
+def _value(loss: IntervalEstimate) -> float:
+    assert loss.value is not None, "a loss is always defined"
+    return loss.value

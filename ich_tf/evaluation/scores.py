@@ -1,11 +1,10 @@
-"""Labels and probabilities -> scores with intervals, for things of one level."""
+"""Labels and probabilities of slices, series or patients -> scores with intervals."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -14,14 +13,20 @@ from ich_tf.inference.postprocessing.aggregation import Scored
 from ich_tf.labels import CLASSES
 from ich_tf.metrics.log_loss import binary_log_loss
 
+Statistics = Callable[[np.ndarray], np.ndarray]
+
 
 @dataclasses.dataclass(frozen=True)
-class Estimate:
-    """A number and its 95 % interval, by resampling patients; None where it is not defined.
+class IntervalEstimate:
+    """A number and its 95 % interval, by resampling patients.
 
     Attributes:
-      value: The number.
-      low, high: The interval's ends.
+      value: The number; None if it is not defined.
+      low, high: Ends of the interval; None if they are not defined or were not asked for.
+
+    Example:
+      >>> IntervalEstimate(0.912, 0.88, 0.938).text()
+      '0.912 [0.880, 0.938]'
     """
 
     value: float | None
@@ -29,7 +34,7 @@ class Estimate:
     high: float | None = None
 
     def text(self, digits: int = 3) -> str:
-        """`0.912 [0.880, 0.938]`, or `undefined`."""
+        """Formats number and interval; `undefined` if the number is not defined."""
         if self.value is None:
             return "undefined"
         interval = ""
@@ -43,10 +48,11 @@ class PointScores:
     """Decisions at one threshold.
 
     Attributes:
-      threshold: At or above it a probability is a decision for the class.
-      true_positives, false_positives, false_negatives, true_negatives: Counts.
-      sensitivity, specificity: Shares of the positives and of the negatives.
-      ppv, npv: Predictive values at the evaluation's prevalence of the class.
+      threshold: Least probability that is a decision for the class.
+      true_positives, false_positives, false_negatives, true_negatives: Numbers of decisions.
+      sensitivity: Share of the positives that are decided for, 0 to 1.
+      specificity: Share of the negatives that are decided against, 0 to 1.
+      ppv, npv: Positive and negative predictive value at `ClassScores.prevalence`, 0 to 1.
     """
 
     threshold: float
@@ -54,55 +60,55 @@ class PointScores:
     false_positives: int
     false_negatives: int
     true_negatives: int
-    sensitivity: Estimate
-    specificity: Estimate
-    ppv: Estimate
-    npv: Estimate
+    sensitivity: IntervalEstimate
+    specificity: IntervalEstimate
+    ppv: IntervalEstimate
+    npv: IntervalEstimate
 
 
 @dataclasses.dataclass(frozen=True)
 class ClassScores:
-    """The scores of a class at one level.
+    """Scores of a class at one level.
 
     Attributes:
-      positives: Of `number`.
-      number: Slices, series or patients.
-      prevalence: That predictive values are for.
-      log_loss: Unweighted.
-      constant_log_loss: Of a predictor that says the same of everything.
-      roc_auc, average_precision, brier_score, calibration_error: As of `ich_tf.metrics`.
-      points: Rule -> decisions at its threshold; rules without a threshold are missing.
+      positives: Number of slices, series or patients that show the class.
+      number: Number of all slices, series or patients.
+      prevalence: Share of positives that predictive values are computed for, 0 to 1.
+      log_loss: Log loss, unweighted.
+      constant_log_loss: Log loss of a predictor that gives all the same probability.
+      roc_auc, average_precision, brier_score, calibration_error: As in `ich_tf.metrics`.
+      points: Rule -> decisions at the rule's threshold; rules without a threshold are missing.
     """
 
     positives: int
     number: int
     prevalence: float
-    log_loss: Estimate
+    log_loss: IntervalEstimate
     constant_log_loss: float
-    roc_auc: Estimate
-    average_precision: Estimate
-    brier_score: Estimate
-    calibration_error: Estimate
+    roc_auc: IntervalEstimate
+    average_precision: IntervalEstimate
+    brier_score: IntervalEstimate
+    calibration_error: IntervalEstimate
     points: dict[str, PointScores]
 
 
 @dataclasses.dataclass(frozen=True)
 class LevelScores:
-    """The scores of one level.
+    """Scores of one level.
 
     Attributes:
-      level: One of `levels.LEVELS`.
-      number: Slices, series or patients.
-      num_patients: Whose they are.
-      weighted_log_loss: The challenge's.
-      constant_loss: The same of a constant predictor.
-      classes: Class -> its scores.
+      level: Level, one of `aggregation.LEVELS`.
+      number: Number of slices, series or patients.
+      num_patients: Number of patients that they belong to.
+      weighted_log_loss: Weighted multi-label log loss of the challenge.
+      constant_loss: Weighted log loss of a constant predictor.
+      classes: Class -> scores.
     """
 
     level: str
     number: int
     num_patients: int
-    weighted_log_loss: Estimate
+    weighted_log_loss: IntervalEstimate
     constant_loss: float
     classes: dict[str, ClassScores]
 
@@ -116,26 +122,27 @@ def score_level(
     prevalence: np.ndarray,
     num_resamples: int,
 ) -> LevelScores:
-    """Scores things of one level.
+    """Scores the slices, series or patients of one level.
 
     Args:
-      level: One of `levels.LEVELS`.
-      scored: The things.
-      constant: float [6], what the constant predictor says.
+      level: Level, one of `aggregation.LEVELS`.
+      scored: Labels and probabilities of the level.
+      constant: Probabilities of the constant predictor, float [6].
       thresholds: Rule -> class -> threshold, or None.
-      prevalence: float [6], of each class, that predictive values are for.
-      num_resamples: Of the bootstrap; 0 leaves the intervals undefined.
+      prevalence: Share of positives of each class that predictive values are computed for,
+        float [6].
+      num_resamples: Number of bootstrap resamples; 0 leaves the intervals undefined.
     """
     labels, probabilities = scored.labels, scored.probabilities
     per_image = metrics.per_image_log_loss(labels, probabilities)
     classes = {}
     for i, name in enumerate(CLASSES):
-        given = {rule: by_class.get(name) for rule, by_class in thresholds.items()}
+        points = {rule: by_class.get(name) for rule, by_class in thresholds.items()}
         classes[name] = _score_class(
             labels[:, i],
             probabilities[:, i],
             scored.patients,
-            {rule: value for rule, value in given.items() if value is not None},
+            {rule: value for rule, value in points.items() if value is not None},
             constant=float(constant[i]),
             prevalence=float(prevalence[i]),
             num_resamples=num_resamples,
@@ -173,21 +180,21 @@ def _score_class(
             metrics.expected_calibration_error(truth, prob, weight),
         ]
         for threshold in thresholds.values():
-            found = metrics.confusion(truth, prob, threshold, weight)
-            columns += [found.sensitivity, found.specificity]
-            columns += metrics.predictive_values(found.sensitivity, found.specificity, prevalence)
+            decisions = metrics.confusion(truth, prob, threshold, weight)
+            rates = decisions.sensitivity, decisions.specificity
+            columns += [*rates, *metrics.predictive_values(*rates, prevalence)]
         return np.stack([np.asarray(column) for column in columns], axis=-1)
 
     log_loss, auc, precision, brier, ece, *rest = estimate(statistics, patients, num_resamples)
     points = {}
     for number, (rule, threshold) in enumerate(thresholds.items()):
-        found = metrics.confusion(truth, prob, threshold)
+        decisions = metrics.confusion(truth, prob, threshold)
         points[rule] = PointScores(
             threshold,
-            int(found.true_positives),
-            int(found.false_positives),
-            int(found.false_negatives),
-            int(found.true_negatives),
+            int(decisions.true_positives),
+            int(decisions.false_positives),
+            int(decisions.false_negatives),
+            int(decisions.true_negatives),
             *rest[4 * number : 4 * number + 4],
         )
     return ClassScores(
@@ -204,29 +211,31 @@ def _score_class(
     )
 
 
-def estimate(statistics: Any, patients: np.ndarray, num_resamples: int) -> list[Estimate]:
-    """Statistics and their intervals.
+def estimate(
+    statistics: Statistics, patients: np.ndarray, num_resamples: int
+) -> list[IntervalEstimate]:
+    """Computes k statistics and their intervals.
 
     Args:
-      statistics: (weights [b, n]) -> [b, k].
-      patients: [n].
-      num_resamples: Of the bootstrap; 0 leaves the intervals undefined.
+      statistics: Function of b weightings of n slices, series or patients: [b, n] -> [b, k].
+      patients: Patient of each, [n].
+      num_resamples: Number of bootstrap resamples; 0 leaves the intervals undefined.
     """
     values = statistics(np.ones((1, len(patients))))[0]
     if not num_resamples:
-        return [Estimate(defined(value)) for value in values]
+        return [IntervalEstimate(defined(value)) for value in values]
     interval = metrics.bootstrap_interval(statistics, patients, num_resamples=num_resamples)
     return [
-        Estimate(defined(value), defined(low), defined(high))
+        IntervalEstimate(defined(value), defined(low), defined(high))
         for value, low, high in zip(values, interval.low, interval.high, strict=True)
     ]
 
 
 def defined(value: float) -> float | None:
-    """None in place of NaN, which JSON does not have."""
+    """Replaces NaN and infinities, which JSON does not have, by None."""
     return float(value) if math.isfinite(value) else None
 
 
 def _mean(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Of [n], weighted by [b, n] -> [b]."""
+    """Means of values [n] with the weights [b, n]: [b]."""
     return np.asarray(weight @ values / weight.sum(axis=-1))

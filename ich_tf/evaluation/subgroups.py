@@ -1,4 +1,4 @@
-"""Where a model is better or worse: scores of slices by what is known of them."""
+"""Subgroups: scores of slices by subtype, geometry, scanner and size of the bleed."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ich_tf import metrics
-from ich_tf.evaluation.scores import Estimate, estimate
+from ich_tf.evaluation.scores import IntervalEstimate, estimate
 from ich_tf.inference.forward import SlicePredictions
 from ich_tf.inference.postprocessing.smoothing import rows_of
 from ich_tf.labels import ANY, SUBTYPES
 
-# Upper ends, and what is above the last.
+# Borders between the groups.
 _DISTANCES_MM = (2.0, 4.0, 6.0)
 _EXTENTS_MM = (10.0, 25.0, 50.0)
 _AREAS_MM2 = (100.0, 300.0, 1000.0)
@@ -26,13 +26,13 @@ class Subgroup:
     """Slices that have something in common.
 
     Attributes:
-      family: What divides the slices, as `scanner`.
-      name: Of the group within it.
-      num_slices, num_patients: In it.
-      positives: Slices with any bleed.
-      weighted_log_loss: Of the group.
-      roc_auc: Of any; not defined where all slices bleed.
-      sensitivity, specificity: Of any, at the operating point.
+      family: Property that divides the slices, such as `scanner`.
+      name: Name of the group in the family.
+      num_slices, num_patients: Number of slices, and of patients that they belong to.
+      positives: Number of slices with any bleed.
+      weighted_log_loss: Weighted multi-label log loss of the group.
+      roc_auc: Area under the ROC curve of `any`; not defined if all slices bleed.
+      sensitivity, specificity: Shares for `any` at the operating point, 0 to 1.
     """
 
     family: str
@@ -40,23 +40,24 @@ class Subgroup:
     num_slices: int
     num_patients: int
     positives: int
-    weighted_log_loss: Estimate
-    roc_auc: Estimate
-    sensitivity: Estimate
-    specificity: Estimate
+    weighted_log_loss: IntervalEstimate
+    roc_auc: IntervalEstimate
+    sensitivity: IntervalEstimate
+    specificity: IntervalEstimate
 
 
 def divide(
     predictions: SlicePredictions, areas_mm2: Mapping[str, float] | None = None
 ) -> dict[str, dict[str, np.ndarray]]:
-    """The groups of a split's slices.
+    """Divides a split's slices into groups.
 
     Args:
-      predictions: Of the split.
-      areas_mm2: Slice -> area of its bleeds, where masks are known.
+      predictions: Predictions for the split's n slices.
+      areas_mm2: Image id -> area of the slice's bleeds, mm2; None without masks.
 
     Returns:
-      Family -> group -> bool [n]. A slice may be in several groups of a family.
+      Family -> group -> membership of each slice, bool [n]. A slice can be in several groups of a
+      family.
     """
     number = len(predictions)
     distance, extent = np.zeros(number), np.zeros(number)
@@ -81,7 +82,7 @@ def divide(
         },
     }
     if areas_mm2 is not None:
-        area = np.array([areas_mm2.get(one, np.nan) for one in predictions.source_id])
+        area = np.array([areas_mm2.get(source_id, np.nan) for source_id in predictions.source_id])
         families["area of the bleed in the slice"] = {
             name: bleeds & inside for name, inside in _ranges(area, _AREAS_MM2, "mm2").items()
         }
@@ -98,11 +99,11 @@ def score_subgroups(
     """Scores each group that holds a slice.
 
     Args:
-      predictions: Of the split.
-      probabilities: [n, 6].
-      threshold: Of any's operating point; None leaves decisions undefined.
-      num_resamples: Of the bootstrap.
-      areas_mm2: As of `divide`.
+      predictions: Predictions for the split's n slices.
+      probabilities: Probabilities of the slices, [n, 6].
+      threshold: Operating point of `any`; None leaves sensitivity and specificity undefined.
+      num_resamples: Number of bootstrap resamples; 0 leaves the intervals undefined.
+      areas_mm2: Image id -> area of the slice's bleeds, mm2; None without masks.
     """
     patients = np.asarray(predictions.patient_key)
     return [
@@ -141,8 +142,8 @@ def _score(
         sensitivity: np.ndarray | float = undefined
         specificity: np.ndarray | float = undefined
         if threshold is not None:
-            found = metrics.confusion(truth, prob, threshold, weight)
-            sensitivity, specificity = found.sensitivity, found.specificity
+            decisions = metrics.confusion(truth, prob, threshold, weight)
+            sensitivity, specificity = decisions.sensitivity, decisions.specificity
         return np.stack(
             [
                 weight @ per_image / weight.sum(axis=-1),
@@ -163,10 +164,10 @@ def _score(
     )
 
 
-def _ranges(values: np.ndarray, ends: Sequence[float], unit: str) -> dict[str, np.ndarray]:
-    """Where values lie below, between and above ends; NaN lies nowhere."""
-    found = {f"below {ends[0]:g} {unit}": values < ends[0]}
-    for low, high in itertools.pairwise(ends):
-        found[f"{low:g} to {high:g} {unit}"] = (values >= low) & (values < high)
-    found[f"{ends[-1]:g} {unit} and more"] = values >= ends[-1]
-    return found
+def _ranges(values: np.ndarray, borders: Sequence[float], unit: str) -> dict[str, np.ndarray]:
+    """Groups of values below, between and above borders; NaN is in none of them."""
+    groups = {f"below {borders[0]:g} {unit}": values < borders[0]}
+    for low, high in itertools.pairwise(borders):
+        groups[f"{low:g} to {high:g} {unit}"] = (values >= low) & (values < high)
+    groups[f"{borders[-1]:g} {unit} and more"] = values >= borders[-1]
+    return groups

@@ -9,7 +9,7 @@ import pytest
 import sklearn.metrics
 
 from ich_tf.evaluation.result import score
-from ich_tf.evaluation.scores import Estimate
+from ich_tf.evaluation.scores import IntervalEstimate
 from ich_tf.evaluation.subgroups import divide
 from ich_tf.inference.calibration import choose_thresholds, fit_postprocessing
 from ich_tf.inference.forward import SlicePredictions
@@ -130,7 +130,7 @@ def test_what_is_not_defined_is_none_in_json_and_said_so(predictions: Any) -> No
         model={"postprocessing": "", "seen": ""},
     )  # fmt: skip
     epidural = found.levels["slice"].classes["epidural"]
-    assert epidural.roc_auc == Estimate(None, None, None) and epidural.points == {}
+    assert epidural.roc_auc == IntervalEstimate(None, None, None) and epidural.points == {}
     assert epidural.roc_auc.text() == "undefined" and "undefined" in found.report()
     assert epidural.log_loss.value is not None
     json.dumps(dataclasses.asdict(found), allow_nan=False)
