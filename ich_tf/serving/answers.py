@@ -41,7 +41,7 @@ class Accepted(BaseModel):
     num_files: int
 
 
-class Progress(BaseModel):
+class StudyProgress(BaseModel):
     """Number of files read while `reading`, of slices predicted while `predicting`."""
 
     done: int
@@ -66,7 +66,7 @@ class Orientation(BaseModel):
     bottom: str
 
 
-class Summary(BaseModel):
+class SeriesSummary(BaseModel):
     """Probabilities and decisions for a series as a whole, by class."""
 
     max: dict[str, float]
@@ -88,7 +88,7 @@ class SeriesAnswer(BaseModel):
     orientation: Orientation
     z_mm: list[float]
     probabilities: list[list[float]]
-    summary: Summary
+    summary: SeriesSummary
 
 
 class StudyAnswer(BaseModel):
@@ -97,7 +97,7 @@ class StudyAnswer(BaseModel):
     study_id: str
     state: State
     error: ErrorDetail | None
-    progress: Progress
+    progress: StudyProgress
     num_files: int
     expires_in_seconds: int
     rejected: list[RejectedFile]
@@ -160,7 +160,7 @@ def study_answer(study: UploadedStudy, studies: Studies) -> StudyAnswer:
         study_id=study.study_id,
         state=state,  # type: ignore[arg-type]
         error=None if study.error is None else ErrorDetail(**study.error),
-        progress=Progress(done=study.done, total=study.total),
+        progress=StudyProgress(done=study.done, total=study.total),
         num_files=study.num_files,
         expires_in_seconds=int(studies.expires_in(study)),
         rejected=[RejectedFile(**vars(file)) for file in study.rejected],
@@ -182,7 +182,7 @@ def _series_answer(number: int, series: PredictedSeries) -> SeriesAnswer:
         orientation=orientation_marks(first.orientation),
         z_mm=list(series.z_mm),
         probabilities=[list(row) for row in series.probabilities],
-        summary=Summary(**series.summary),
+        summary=SeriesSummary(**series.summary),
     )
 
 

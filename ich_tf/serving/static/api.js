@@ -1,4 +1,5 @@
-// The server, as functions. Errors come as ApiError (it answered) or ConnectionLost (it did not).
+// Requests to the server. Errors are an ApiError (the server answered) or ConnectionLost (it did
+// not).
 
 import { isZip } from "./files.js";
 
@@ -26,7 +27,7 @@ export class ConnectionLost extends Error {}
 let askForToken = null;
 let asking = null;
 
-// ask(refused) -> a promise of a token; asked once however many requests wait for it.
+// ask(refused) returns a promise of a token. It is called once, however many requests wait for it.
 export function setTokenAsker(ask) {
   askForToken = ask;
 }
@@ -36,7 +37,7 @@ function token() {
 }
 
 async function renewToken(used) {
-  if (token() !== used) return; // another request was given one meanwhile
+  if (token() !== used) return; // another request has renewed it meanwhile
   asking ??= askForToken(used !== null).finally(() => {
     asking = null;
   });
@@ -60,7 +61,7 @@ function errorOf(status, text, retryAfter) {
     if (typeof error?.code === "string") code = error.code;
     if (typeof error?.message === "string") message = error.message;
   } catch {
-    // Not from our routes; the status says what can be said.
+    // No answer of our routes: the status is all there is to report.
   }
   return new ApiError(status, code, message, retrySeconds(retryAfter));
 }
@@ -111,7 +112,7 @@ export function slicePath(id, series, slice) {
   return `api/studies/${encodeURIComponent(id)}/series/${series}/slices/${slice}`;
 }
 
-// A body of bytes and the response's headers.
+// The bytes of a response's body, and its headers.
 export async function getBytes(path, signal) {
   const response = await request(path, { signal });
   return { bytes: await body(response, "arrayBuffer"), headers: response.headers };
@@ -121,8 +122,8 @@ export async function getBlob(path) {
   return body(await request(path), "blob");
 }
 
-// Posts files; onProgress(sent, total) in bytes. A file's name says nothing but its place and
-// whether it is a zip: names of files may hold names of patients, and stay here.
+// Posts files; onProgress(sent, total) in bytes. Files are named by their index and by whether they
+// are a zip: their own names may hold names of patients, and stay in this browser.
 export async function postFiles(files, onProgress, signal) {
   for (;;) {
     const used = token();
@@ -142,7 +143,7 @@ export async function postFiles(files, onProgress, signal) {
   }
 }
 
-// XMLHttpRequest, since fetch tells nothing of what is sent so far.
+// XMLHttpRequest, because fetch does not report how much has been sent.
 function send(form, extra, onProgress, signal) {
   return new Promise((resolve, reject) => {
     const xhr = new XMLHttpRequest();

@@ -1,4 +1,4 @@
-// The page: puts its parts together, and goes from start to work to study.
+// The page: joins its parts, and changes from start to work to study.
 
 import { ApiError, deleteStudy, getModel, getSamples, postSample, setTokenAsker } from "./api.js";
 import { className, probabilityText } from "./classes.js";
@@ -23,9 +23,10 @@ import { Viewer } from "./viewer.js";
 import { PRESETS } from "./windowing.js";
 import { zipNames } from "./zip_names.js";
 
-// A reload of the page comes back to its study; names of files stay in this tab.
+// A reload of the page returns to its study; names of files stay in this tab.
 const SESSION_KEY = "ich_tf.study";
-// A slice is spoken when scrolling rests, and not when a slider speaks itself.
+// Delay after the last scroll until a screen reader announces the slice; sliders announce
+// themselves.
 const SPEAK_MS = 400;
 
 const store = new Store({
@@ -33,7 +34,7 @@ const store = new Store({
   model: null,
   classes: [],
   study: null,
-  names: [], // {name, entries} of the files that were sent, by their place
+  names: [], // {name, entries} of the files that were sent, by index
   series: 0,
   slice: 0,
   window: { center: PRESETS[0].center, width: PRESETS[0].width },
@@ -67,7 +68,7 @@ function remember(id, names) {
     try {
       sessionStorage.setItem(SESSION_KEY, JSON.stringify({ id, names }));
     } catch {
-      // Thousands of long names can be more than a tab may keep; then a reload starts anew.
+      // Thousands of long names can exceed what a tab may store; then a reload returns to the start.
       sessionStorage.removeItem(SESSION_KEY);
     }
   }
@@ -96,7 +97,7 @@ function toStudy(study, names) {
   announce(`Done: ${study.series.length} series, ${study.rejected.length} files not used.`);
 }
 
-// Runs promiseOf(signal), which ends with a study, and shows what comes of it.
+// Runs promiseOf(signal), a promise of a finished study, and shows the study or the failure.
 async function open(promiseOf, names) {
   abort.abort();
   abort = new AbortController();
@@ -118,7 +119,7 @@ async function open(promiseOf, names) {
     const id = currentId;
     remember(null);
     store.set({ page: "start" });
-    // The study may still be there: one that was sent is not sent twice.
+    // The server may still have the study: files that were sent are not sent twice.
     const resume = (s) => waitFor(id, names, s);
     const run = () => {
       if (id !== null) remember(id, names);
@@ -136,7 +137,7 @@ function showFailure(study, names) {
 
 async function openFiles({ files, leftOut }) {
   if (!files.length) {
-    say(leftOut ? "There are only hidden files in it." : "There are no files in it.");
+    say(leftOut ? "The folder holds only hidden files." : "The folder holds no files.");
     return;
   }
   const names = await Promise.all(
@@ -198,9 +199,9 @@ function listenToFiles() {
     const input = byId(id);
     byId(`choose-${id}`).addEventListener("click", () => input.click());
     input.addEventListener("change", () => {
-      const found = fromInput(input);
+      const chosen = fromInput(input);
       input.value = "";
-      openFiles(found).catch(fail);
+      openFiles(chosen).catch(fail);
     });
   }
   const veil = byId("drop-veil");
@@ -220,7 +221,7 @@ function listenToFiles() {
     try {
       await openFiles(await fromDrop(event.dataTransfer));
     } catch (error) {
-      say(`What was dropped cannot be read: ${error.message}`);
+      say(`The dropped files cannot be read: ${error.message}`);
     }
   });
 }
@@ -263,16 +264,16 @@ function listenToSlices() {
 function showSamples(samples) {
   show(byId("samples"), samples.length > 0);
   byId("sample-list").replaceChildren(
-    ...samples.map((one) =>
+    ...samples.map((sample) =>
       make(
         "li",
         {},
         make(
           "button",
-          { type: "button", class: "sample", onclick: () => openSample(one) },
-          make("b", {}, one.name),
-          make("span", { class: "hint" }, one.description),
-          make("span", { class: "count" }, `${one.num_files} files`),
+          { type: "button", class: "sample", onclick: () => openSample(sample) },
+          make("b", {}, sample.name),
+          make("span", { class: "hint" }, sample.description),
+          make("span", { class: "count" }, `${sample.num_files} files`),
         ),
       ),
     ),
@@ -293,7 +294,7 @@ async function begin() {
   makeSummary(store, viewer);
   makeRejected(store);
   makeStudyCard(store, () => {
-    say("The study has expired, and was deleted from the server.", {
+    say("The study has expired and was deleted from the server.", {
       actions: [{ name: "Open another", run: toStart }],
     });
   });

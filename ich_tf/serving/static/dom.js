@@ -1,15 +1,15 @@
-// Elements: found, and made. Text goes in as text, never as markup.
+// Finding and making elements. Text is inserted as text, never as markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 
 export function byId(id) {
-  const found = document.getElementById(id);
-  if (!found) throw new Error(`The page has no element #${id}.`);
-  return found;
+  const element = document.getElementById(id);
+  if (!element) throw new Error(`The page has no element #${id}.`);
+  return element;
 }
 
-// make("button", {type: "button", class: "primary"}, "Open") -> an element. Attributes that are
-// null, undefined or false are left out; children that are strings become text nodes.
+// Makes an element, as in make("button", {type: "button", class: "primary"}, "Open"). Attributes
+// that are null, undefined or false are left out; children that are strings become text nodes.
 export function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -22,7 +22,7 @@ export function make(tag, attributes = {}, ...children) {
   return element;
 }
 
-// A sign of lines, and of what is filled, in a box of 24 x 24. Words beside it say what it means.
+// Makes a symbol of lines and of a filled path in a box of 24 x 24, to be shown beside a word.
 export function draw(lines, full) {
   const sign = document.createElementNS(SVG, "svg");
   sign.setAttribute("viewBox", "0 0 24 24");

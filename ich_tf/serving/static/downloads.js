@@ -1,4 +1,4 @@
-// Results as files. Fetched, not linked to: a link could not carry the token.
+// Downloads of results. They are fetched, not linked: a link could not send the token.
 
 import { getBlob, slicePath } from "./api.js";
 import { className } from "./classes.js";
@@ -20,7 +20,7 @@ export function makeDownloads(store, onError) {
   const choices = [
     {
       name: "CSV",
-      what: "A row a slice",
+      what: "A row for each slice",
       start: () => save(`${study()}/results.csv`, "ich_tf_results.csv"),
     },
     {
@@ -68,7 +68,7 @@ export function makeDownloads(store, onError) {
       return make("li", {}, button);
     }),
   );
-  const write = () => texts.forEach((one) => one());
+  const write = () => texts.forEach((writeText) => writeText());
   store.on(["heatClass"], write);
   write();
 }

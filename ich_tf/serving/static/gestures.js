@@ -1,8 +1,8 @@
 // Mouse, pen and fingers on the stage -> scroll, window, pan, zoom, hover.
-// One pointer does what the tool says; the middle button pans, the right one zooms; two fingers
-// pinch and pan; the wheel scrolls, with Ctrl (or a pinch on a touchpad) it zooms.
+// The left button uses the chosen tool, the middle one pans, the right one zooms; two fingers pinch
+// and pan; the wheel scrolls, and zooms with Ctrl (or by a pinch on a touchpad).
 
-// Of a wheel that tells pixels, so many are a slice: a touchpad would otherwise fly through.
+// Pixels a slice for wheels that report pixels: a touchpad would otherwise scroll too fast.
 const WHEEL_PIXELS = 50;
 const DRAG_PIXELS_A_SLICE = 8;
 
@@ -68,7 +68,7 @@ export function listenToGestures(element, getTool, on) {
   const release = (event) => {
     pointers.delete(event.pointerId);
     if (!pointers.size) doing = null;
-    // The finger that stays after a pinch does nothing until it is lifted.
+    // After a pinch the finger that stays does nothing until it is lifted.
     else if (doing === "pinch") doing = "none";
   };
   element.addEventListener("pointerup", release);
@@ -86,7 +86,7 @@ export function listenToGestures(element, getTool, on) {
         on.zoom(Math.exp(-event.deltaY / 200), ...fromMiddle(at(event)));
         return;
       }
-      // A notch is a slice, whatever the system makes of it.
+      // A notch of the wheel is a slice, whatever number of lines or pixels the system reports.
       const notch = event.deltaMode !== 0 || Math.abs(event.deltaY) >= 2 * WHEEL_PIXELS;
       if (Math.sign(event.deltaY) !== Math.sign(rest)) rest = 0;
       rest += notch ? Math.sign(event.deltaY) : event.deltaY / WHEEL_PIXELS;

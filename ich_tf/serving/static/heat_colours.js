@@ -1,5 +1,5 @@
-// Colours of a heat map: dark violet, through red and orange, to pale yellow. Their lightness grows
-// evenly, so that the order is seen without telling colours apart.
+// Colours of a heat map: dark violet, through red and orange, to pale yellow. Lightness grows
+// evenly, so that the order is visible without distinguishing colours.
 
 const STOPS = [
   [0.0, 28, 12, 68],
@@ -19,8 +19,8 @@ export function heatColour(value) {
   return [1, 2, 3].map((k) => Math.round(low[k] + share * (high[k] - low[k])));
 }
 
-// Uint32Array [256] of RGBA pixels: the hotter, the more of the colour covers the slice, so that
-// cold places stay as they are.
+// Uint32Array [256] of RGBA pixels. Opacity grows with the value, so that cold pixels show the
+// slice.
 export function makeHeatTable() {
   const table = new Uint32Array(256);
   for (let i = 0; i < 256; i++) {

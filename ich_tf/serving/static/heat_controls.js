@@ -38,7 +38,7 @@ export function makeHeatControls(store) {
         ? "greatest in this slice"
         : peak > 0
           ? `greatest: ${peak.toPrecision(2)} logit`
-          : "nothing speaks for it here";
+          : "no pixel raises the logit";
   }
   store.on(["heatOn", "heatClass", "heatOpacity", "heatPeak"], write);
   write();

@@ -1,4 +1,4 @@
-// The keyboard, as one table: what each key does, and how help says it.
+// The keyboard, as one table: each key, its function, and the text of the help.
 
 import { byId, make } from "./dom.js";
 import { WHOLE } from "./view_transform.js";
@@ -17,13 +17,13 @@ function bindings(store, viewer) {
     store.set({ heatOpacity: Math.min(1, Math.max(0.05, store.get("heatOpacity") + by)) });
   return [
     { keys: ["ArrowDown", "ArrowRight"], does: "Next slice", run: () => viewer.scrollBy(1) },
-    { keys: ["ArrowUp", "ArrowLeft"], does: "Slice before", run: () => viewer.scrollBy(-1) },
-    { keys: ["PageDown"], does: `${PAGE} slices on`, run: () => viewer.scrollBy(PAGE) },
+    { keys: ["ArrowUp", "ArrowLeft"], does: "Previous slice", run: () => viewer.scrollBy(-1) },
+    { keys: ["PageDown"], does: `${PAGE} slices forward`, run: () => viewer.scrollBy(PAGE) },
     { keys: ["PageUp"], does: `${PAGE} slices back`, run: () => viewer.scrollBy(-PAGE) },
     { keys: ["Home"], does: "First slice", run: () => viewer.scrollTo(0) },
     { keys: ["End"], does: "Last slice", run: () => viewer.scrollTo(Infinity) },
     ...presets,
-    { keys: ["h"], does: "Heat map on, off", run: () => store.set({ heatOn: !store.get("heatOn") }) },
+    { keys: ["h"], does: "Heat map on or off", run: () => store.set({ heatOn: !store.get("heatOn") }) },
     { keys: ["["], does: "Heat map fainter", run: opacity(-0.1) },
     { keys: ["]"], does: "Heat map stronger", run: opacity(0.1) },
     { keys: ["+", "="], does: "Zoom in", run: () => viewer.zoomBy(1.25) },
@@ -37,7 +37,7 @@ function bindings(store, viewer) {
 }
 
 const MOUSE = [
-  ["Wheel", "Through the slices"],
+  ["Wheel", "Scroll through the slices"],
   ["Ctrl + wheel, pinch", "Zoom"],
   ["Drag", "Window, move or scroll, as chosen above the slice"],
   ["Middle button, Shift + drag", "Move"],
@@ -45,7 +45,8 @@ const MOUSE = [
   ["Double click", "Whole slice"],
 ];
 
-// Fields that need these keys themselves. Sliders do not: on them, too, down is the next slice.
+// Fields that need these keys themselves. The slider of slices does not: on it, too, down is the
+// next slice.
 function isTyping(target) {
   if (target instanceof HTMLSelectElement || target instanceof HTMLTextAreaElement) return true;
   if (!(target instanceof HTMLInputElement)) return false;

@@ -1,11 +1,12 @@
-// Arrays of slices from the server: a bounded cache, few requests at a time, the nearest first.
+// Arrays of slices from the server: a cache of limited size, few requests at a time, the nearest
+// slice first.
 
 import { getBytes } from "./api.js";
 
 export class Loader {
-  #cache = new Map(); // key -> {value, bytes}, the least lately used first
+  #cache = new Map(); // key -> {value, bytes}, the least recently used first
   #bytes = 0;
-  #waiting = new Map(); // key -> job that has not begun
+  #waiting = new Map(); // key -> job that has not started
   #running = new Map();
   #mostBytes;
   #atOnce;
@@ -18,16 +19,16 @@ export class Loader {
     this.#decode = decode;
   }
 
-  // The value if it is here, else undefined.
+  // The value if it is in the cache, else undefined.
   peek(key) {
-    const found = this.#cache.get(key);
-    if (!found) return undefined;
+    const cached = this.#cache.get(key);
+    if (!cached) return undefined;
     this.#cache.delete(key);
-    this.#cache.set(key, found);
-    return found.value;
+    this.#cache.set(key, cached);
+    return cached.value;
   }
 
-  // A promise of what stands at a path, which is its key. Lower priorities go first.
+  // A promise of the value at a path, which is its key. Lower priorities are fetched first.
   get(key, priority = 0) {
     const here = this.peek(key);
     if (here !== undefined) return Promise.resolve(here);
@@ -38,13 +39,13 @@ export class Loader {
     }
     const job = { key, priority, abort: new AbortController() };
     job.promise = new Promise((resolve, reject) => Object.assign(job, { resolve, reject }));
-    job.promise.catch(() => {}); // who prefetches does not wait for it
+    job.promise.catch(() => {}); // nobody waits for a prefetched slice
     this.#waiting.set(key, job);
     this.#next();
     return job.promise;
   }
 
-  // Drops all that waits, but for these keys: the person has scrolled on.
+  // Cancels waiting requests except those for these keys: the person has scrolled on.
   keepOnly(keys) {
     for (const [key, job] of this.#waiting) {
       if (keys.has(key)) continue;
@@ -53,7 +54,7 @@ export class Loader {
     }
   }
 
-  // Forgets everything, and stops what runs.
+  // Empties the cache, and cancels all requests.
   clear() {
     this.keepOnly(new Set());
     for (const job of this.#running.values()) job.abort.abort();
@@ -107,7 +108,8 @@ function sizeOf(headers, length) {
   return { rows, columns };
 }
 
-// {hu: int16 [rows * columns], rows, columns}; bytes come in little endian, as browsers' arrays are.
+// Loads {hu: int16 [rows * columns], rows, columns}; the bytes are little endian, like the arrays
+// of all browsers.
 export function pixelLoader() {
   return new Loader({
     mostBytes: 256e6,
@@ -119,7 +121,7 @@ export function pixelLoader() {
   });
 }
 
-// {heat: uint8 [rows * columns], rows, columns, peak: what 255 stands for, units of the logit}.
+// Loads {heat: uint8 [rows * columns], rows, columns, peak: the logit that 255 stands for}.
 export function heatLoader() {
   return new Loader({
     mostBytes: 64e6,

@@ -1,11 +1,11 @@
-// What is said to the person: a message that stays until it is closed, and words for screen readers.
+// Messages: one on the page, which stays until it is closed, and texts for screen readers.
 
 import { ApiError, ConnectionLost } from "./api.js";
 import { byId, make, show } from "./dom.js";
 
 const box = () => byId("message");
 
-// actions: [{name, run}]; each closes the message.
+// Shows a message. actions: [{name, run}], buttons that close the message as well.
 export function say(text, { actions = [], kind = "error" } = {}) {
   box().dataset.kind = kind;
   byId("message-text").textContent = text;
@@ -36,12 +36,12 @@ export function listenToMessages() {
   byId("message-close").addEventListener("click", hush);
 }
 
-// Words for a screen reader; the same words twice are said once.
+// Lets screen readers speak a text; a repeated text is spoken once.
 export function announce(text) {
   byId("live").textContent = text;
 }
 
-// An error as a person should read it.
+// Text of an error for people.
 export function textOf(error) {
   if (error instanceof ConnectionLost) {
     return `${error.message} Is it still running, and are you still connected?`;

@@ -1,4 +1,4 @@
-// The model: its name, version and hash, beside its results and in the bar.
+// The model's name, version and hash, in a card and in the bar.
 
 import { byId, make } from "./dom.js";
 
@@ -12,7 +12,7 @@ export function makeModelCard(store) {
       ["Name", model.name],
       ["Version", model.version],
       ["SHA-256", make("code", { class: "hash", title: model.sha256 }, model.sha256)],
-      ["Made of", model.description],
+      ["Description", model.description],
       ["Probabilities", model.postprocessing],
       ["Calibrated", model.calibrated ? "yes, on validation patients" : "no"],
     ];

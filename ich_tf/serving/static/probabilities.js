@@ -47,7 +47,7 @@ export function makeProbabilities(store) {
       const point = points[key] ?? null;
       const above = isAbove(value, point);
       line.value.textContent = probabilityText(value);
-      // All digits, for those who read the page by program.
+      // All digits, for programs that read the page.
       line.button.dataset.probability = String(value);
       line.button.dataset.above = String(above);
       line.button.setAttribute("aria-pressed", String(key === store.get("heatClass")));

@@ -1,9 +1,9 @@
-// The files that could not be used, by the names that the person knows them by.
+// Files that could not be used, with the names that the person knows them by.
 
 import { byId, make, show } from "./dom.js";
 
-// names: [{name, entries}] of what was sent; entries are those of a zip. They are known to this
-// browser alone: the server speaks of places in the upload.
+// names: [{name, entries}] of the files that were sent, with the names of a zip's entries. Only this
+// browser knows them: the server's answers hold indices.
 export function nameOf({ file, entry }, names) {
   const { name, entries } = names[file] ?? { name: `File ${file + 1}`, entries: [] };
   if (entry === null || entry === undefined) return name;
@@ -23,13 +23,13 @@ export function fillRejected(card, rejected, names, total) {
     make(
       "ul",
       { class: "rejected", tabindex: "0", "aria-label": "Files that were not used" },
-      ...rejected.map((one) =>
+      ...rejected.map((file) =>
         make(
           "li",
           {},
-          make("span", { class: "file" }, nameOf(one, names)),
-          make("span", { class: "reason" }, one.reason),
-          make("span", { class: "why" }, one.message),
+          make("span", { class: "file" }, nameOf(file, names)),
+          make("span", { class: "reason" }, file.reason),
+          make("span", { class: "why" }, file.message),
         ),
       ),
     ),

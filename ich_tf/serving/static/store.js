@@ -1,4 +1,4 @@
-// What the page shows, in one place; views are told of what changed, once a frame at most.
+// The state of the page; views are called with changes, at most once a frame.
 
 export class Store {
   #values;

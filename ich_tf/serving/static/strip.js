@@ -1,5 +1,5 @@
-// The probabilities along the series: a row a class, a bar a slice, a dashed line at the class's
-// operating point. A click, a drag or the keyboard goes to a slice.
+// The probabilities along the series: a row for each class, a bar for each slice, a dashed line at
+// the class's operating point. A click, a drag or a key selects a slice.
 
 import { className, isAbove, probabilityText, shownOrder } from "./classes.js";
 import { byId, make, show } from "./dom.js";
@@ -21,13 +21,13 @@ export function makeStrip(store, viewer) {
   const canvas = byId("strip-canvas");
   const tip = byId("strip-tip");
 
-  const series = () => store.get("study")?.series[store.get("series")] ?? null;
+  const currentSeries = () => store.get("study")?.series[store.get("series")] ?? null;
   const rows = () => shownOrder(store.get("classes"));
 
   function draw() {
-    const one = series();
+    const series = currentSeries();
     const width = strip.clientWidth;
-    if (!one || !width) return;
+    if (!series || !width) return;
     const ratio = window.devicePixelRatio || 1;
     const order = rows();
     const height = order.length * ROW;
@@ -36,7 +36,7 @@ export function makeStrip(store, viewer) {
     const context = canvas.getContext("2d");
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     context.clearRect(0, 0, width, height);
-    const step = width / one.num_slices;
+    const step = width / series.num_slices;
     const gap = step > 6 ? 1.5 : step > 3 ? 0.5 : 0;
     const points = store.get("model")?.thresholds.slice ?? {};
     order.forEach((key, row) => {
@@ -46,7 +46,7 @@ export function makeStrip(store, viewer) {
       context.fillStyle = key === store.get("heatClass") ? COLOURS.chosenRow : COLOURS.row;
       context.fillRect(0, bottom - most, width, most);
       const point = points[key] ?? null;
-      one.probabilities.forEach((values, i) => {
+      series.probabilities.forEach((values, i) => {
         const value = values[column];
         const high = Math.max(1, value * most);
         context.fillStyle = isAbove(value, point) ? COLOURS.above : COLOURS.below;
@@ -74,24 +74,24 @@ export function makeStrip(store, viewer) {
   }
 
   function write() {
-    const one = series();
-    if (!one) return;
+    const series = currentSeries();
+    if (!series) return;
     const points = store.get("model")?.thresholds.slice ?? {};
     const slice = store.get("slice");
-    const values = one.probabilities[slice];
+    const values = series.probabilities[slice];
     const above = rows()
       .filter((key) => isAbove(values[store.get("classes").indexOf(key)], points[key]))
       .map((key) => className(key));
     const any = values[store.get("classes").indexOf("any")];
     strip.setAttribute("aria-valuemin", "1");
-    strip.setAttribute("aria-valuemax", String(one.num_slices));
+    strip.setAttribute("aria-valuemax", String(series.num_slices));
     strip.setAttribute("aria-valuenow", String(slice + 1));
     const text =
-      `Slice ${slice + 1} of ${one.num_slices}. Any hemorrhage ${probabilityText(any)}. ` +
+      `Slice ${slice + 1} of ${series.num_slices}. Any hemorrhage ${probabilityText(any)}. ` +
       (above.length ? `At or above the operating point: ${above.join(", ")}.` : "");
     strip.setAttribute("aria-valuetext", text.trim());
     const slider = byId("slice");
-    slider.max = one.num_slices - 1;
+    slider.max = series.num_slices - 1;
     slider.value = slice;
     slider.setAttribute("aria-valuetext", text.trim());
   }
@@ -107,7 +107,7 @@ export function makeStrip(store, viewer) {
   const sliceAt = (event) => {
     const box = strip.getBoundingClientRect();
     const share = (event.clientX - box.left) / box.width;
-    return Math.min(series().num_slices - 1, Math.max(0, Math.floor(share * series().num_slices)));
+    return Math.min(currentSeries().num_slices - 1, Math.max(0, Math.floor(share * currentSeries().num_slices)));
   };
   const rowAt = (event) => {
     const y = event.clientY - strip.getBoundingClientRect().top;
@@ -115,10 +115,10 @@ export function makeStrip(store, viewer) {
   };
 
   function hover(event) {
-    const one = series();
-    if (!one) return;
+    const series = currentSeries();
+    if (!series) return;
     const [slice, key] = [sliceAt(event), rowAt(event)];
-    const value = one.probabilities[slice][store.get("classes").indexOf(key)];
+    const value = series.probabilities[slice][store.get("classes").indexOf(key)];
     tip.textContent = `${className(key)}, slice ${slice + 1}: ${probabilityText(value)}`;
     show(tip, true);
     const x = event.clientX - strip.getBoundingClientRect().left;
@@ -126,13 +126,13 @@ export function makeStrip(store, viewer) {
   }
 
   strip.addEventListener("pointerdown", (event) => {
-    if (!series()) return;
+    if (!currentSeries()) return;
     strip.setPointerCapture(event.pointerId);
     viewer.scrollTo(sliceAt(event));
     store.set({ heatClass: rowAt(event) });
   });
   strip.addEventListener("pointermove", (event) => {
-    if (!series()) return;
+    if (!currentSeries()) return;
     if (event.buttons & 1) viewer.scrollTo(sliceAt(event));
     hover(event);
   });

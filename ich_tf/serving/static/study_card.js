@@ -1,4 +1,4 @@
-// The study: its series to choose from, its size, and when the server forgets it.
+// The study: a list of its series, its number of files, and the time until it is deleted.
 
 import { byId, make } from "./dom.js";
 import { WHOLE } from "./view_transform.js";
@@ -11,15 +11,15 @@ function timeText(seconds) {
 
 export function makeStudyCard(store, onExpired) {
   let expiresAt = Infinity;
-  let told = false;
+  let isReported = false;
 
   function write() {
     const study = store.get("study");
     if (!study) return;
     byId("series-list").replaceChildren(
-      ...study.series.map((one, i) => {
-        const [row, column] = one.spacing_mm.map((mm) => mm.toFixed(2));
-        const tilt = one.gantry_tilt_deg.toFixed(0).replace("-", "\u2212");
+      ...study.series.map((series, i) => {
+        const [row, column] = series.spacing_mm.map((mm) => mm.toFixed(2));
+        const tilt = series.gantry_tilt_deg.toFixed(0).replace("-", "\u2212");
         return make(
           "li",
           {},
@@ -31,18 +31,18 @@ export function makeStudyCard(store, onExpired) {
               onclick: () =>
                 store.set({
                   series: i,
-                  slice: one.summary.most_suspicious.any,
+                  slice: series.summary.most_suspicious.any,
                   view: WHOLE,
                 }),
             },
             make("b", {}, `Series ${i + 1}`),
-            make("span", {}, `${one.num_slices} slices`),
+            make("span", {}, `${series.num_slices} slices`),
             make(
               "span",
               { class: "hint" },
-              `${one.columns} \u00d7 ${one.rows}, ${row === column ? row : `${column} \u00d7 ${row}`} mm`,
+              `${series.columns} \u00d7 ${series.rows}, ${row === column ? row : `${column} \u00d7 ${row}`} mm`,
             ),
-            Math.abs(one.gantry_tilt_deg) >= 0.5
+            Math.abs(series.gantry_tilt_deg) >= 0.5
               ? make("span", { class: "hint" }, `Gantry tilt ${tilt}\u00b0`)
               : null,
           ),
@@ -58,15 +58,15 @@ export function makeStudyCard(store, onExpired) {
     byId("study-note").textContent =
       `${study.num_files} ${study.num_files === 1 ? "file" : "files"} sent. ` +
       (left > 0 ? `The server deletes the study in ${timeText(left)}.` : "The study has expired.");
-    if (left <= 0 && !told) {
-      told = true;
+    if (left <= 0 && !isReported) {
+      isReported = true;
       onExpired();
     }
   }
 
   store.on(["study"], () => {
     const study = store.get("study");
-    told = false;
+    isReported = false;
     expiresAt = study ? Date.now() + 1000 * study.expires_in_seconds : Infinity;
     tick();
   });

@@ -1,18 +1,18 @@
-// What is said of the series: a row a class; and all its slices as a table, for who reads tables.
+// Summary of the series, a row for each class; and a table of all its slices.
 
 import { className, isAbove, probabilityText, shownOrder } from "./classes.js";
 import { byId, make } from "./dom.js";
 
-// All but the first and "Point" stand over numbers.
+// All columns but the first and "Point" hold numbers.
 function heading(...names) {
-  const cells = names.map((one, i) =>
-    make("th", { scope: "col", class: i && one !== "Point" ? "number" : null }, one),
+  const cells = names.map((name, i) =>
+    make("th", { scope: "col", class: i && name !== "Point" ? "number" : null }, name),
   );
   return make("thead", {}, make("tr", {}, ...cells));
 }
 
 export function makeSummary(store, viewer) {
-  const series = () => store.get("study")?.series[store.get("series")] ?? null;
+  const currentSeries = () => store.get("study")?.series[store.get("series")] ?? null;
   const details = byId("all-details");
 
   function pointTitle(key) {
@@ -23,10 +23,10 @@ export function makeSummary(store, viewer) {
   }
 
   function write() {
-    const one = series();
-    if (!one) return;
-    const { max, series_model: whole, decisions, most_suspicious: where } = one.summary;
-    const decides = Object.values(decisions).some((one) => one !== null);
+    const series = currentSeries();
+    if (!series) return;
+    const { max, series_model: whole, decisions, most_suspicious: where } = series.summary;
+    const decides = Object.values(decisions).some((decision) => decision !== null);
     const rows = shownOrder(store.get("classes")).map((key) => {
       const decided = decisions[key] ?? null;
       const go = make(
@@ -61,22 +61,22 @@ export function makeSummary(store, viewer) {
       heading(...names),
       make("tbody", {}, ...rows),
     );
-    const noisy = one.summary.noisy_or.any;
+    const noisy = series.summary.noisy_or.any;
     byId("summary-note").textContent =
-      (whole ? "\u201cModel\u201d is the series model's word on the whole. " : "") +
+      (whole ? "\u201cModel\u201d: the series model's probability for the whole series. " : "") +
       (decides ? "\u201cPoint\u201d: above or below the operating point for series. " : "") +
-      `Were slices independent, the chance of any bleed would be ${probabilityText(noisy)} ` +
-      "(noisy-or); they are not, so that is too high.";
+      `If slices were independent, the probability of any bleed would be ${probabilityText(noisy)} ` +
+      "(noisy-or). They are not, so that this is too high.";
     table();
   }
 
-  // A series can have a thousand slices: the table is made when it is opened.
+  // A series can have a thousand slices, so that the table is made only when it is opened.
   function table() {
-    const one = series();
-    if (!details.open || !one) return;
+    const series = currentSeries();
+    if (!details.open || !series) return;
     const order = shownOrder(store.get("classes"));
     const points = store.get("model")?.thresholds.slice ?? {};
-    const rows = one.probabilities.map((values, i) =>
+    const rows = series.probabilities.map((values, i) =>
       make(
         "tr",
         {},

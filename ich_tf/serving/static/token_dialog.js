@@ -1,8 +1,8 @@
-// Asks for the token of a service that was started with one.
+// The dialog that asks for the service's token.
 
 import { byId } from "./dom.js";
 
-// A promise of what is typed. A token that was refused is said to have been.
+// A promise of the token that is typed; refused: whether the last one was not accepted.
 export function askForToken(refused) {
   const dialog = byId("token-dialog");
   const field = byId("token");
@@ -11,8 +11,8 @@ export function askForToken(refused) {
     : "This service was started with a token. It is kept in this tab until you close it.";
   field.value = "";
   return new Promise((resolve) => {
-    // Escape must not leave requests waiting for ever without a way to answer. A browser lets a page
-    // keep a dialog open once, not twice: then it is opened anew.
+    // Requests wait for the token, so that Escape must not close the dialog for good. Browsers let a
+    // page prevent the first Escape but not the second, so that the dialog is opened again.
     const open = () => {
       dialog.showModal();
       field.focus();

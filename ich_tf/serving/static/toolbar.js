@@ -1,28 +1,28 @@
-// Window presets and fields, what dragging does, zoom.
+// The toolbar: window presets and fields, tools for dragging, zoom.
 
 import { byId, draw, make } from "./dom.js";
 import { WHOLE } from "./view_transform.js";
 import { limited, PRESETS, presetOf } from "./windowing.js";
 
-// Signs are paths in a box of 24 x 24: lines, and what is filled.
+// Symbols are paths in a box of 24 x 24: lines, and a filled part.
 const TOOLS = [
   {
     tool: "window",
     name: "Window",
-    title: "Window: drag right widens, down raises the center",
+    title: "Window: drag right to widen it, down to raise its center",
     lines: "M12 3.5a8.5 8.5 0 1 0 0 17 8.5 8.5 0 0 0 0-17z",
     full: "M12 3.5a8.5 8.5 0 0 1 0 17z",
   },
   {
     tool: "pan",
     name: "Move",
-    title: "Move: drag moves the slice (or Shift and drag, or the middle button)",
+    title: "Move: drag the slice (or drag with Shift or with the middle button)",
     lines: "M12 3v18M3 12h18M9 6l3-3 3 3M9 18l3 3 3-3M6 9l-3 3 3 3M18 9l3 3-3 3",
   },
   {
     tool: "scroll",
     name: "Scroll",
-    title: "Scroll: drag up and down goes through the slices",
+    title: "Scroll: drag up or down through the slices",
     lines: "M12 4 3 8.5l9 4.5 9-4.5zM3 12.5l9 4.5 9-4.5M3 16.5l9 4.5 9-4.5",
   },
 ];
@@ -70,12 +70,14 @@ export function makeToolbar(store, viewer) {
   const write = () => {
     const current = store.get("window");
     const chosen = presetOf(current);
-    PRESETS.forEach((one, i) => presets[i].setAttribute("aria-pressed", String(one === chosen)));
+    PRESETS.forEach((preset, i) =>
+      presets[i].setAttribute("aria-pressed", String(preset === chosen)),
+    );
     TOOLS.forEach(({ tool }, i) =>
       tools[i].setAttribute("aria-pressed", String(tool === store.get("tool"))),
     );
     byId("stage").dataset.tool = store.get("tool");
-    // Not what is being typed.
+    // A field that is being edited keeps its text.
     if (document.activeElement !== center) center.value = current.center;
     if (document.activeElement !== width) width.value = current.width;
   };

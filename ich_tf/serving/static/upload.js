@@ -1,4 +1,4 @@
-// From files to a study that is done: send, wait where the queue is full, and ask how far it is.
+// From files to a finished study: sends them, waits while the queue is full, and polls the progress.
 
 import { ApiError, ConnectionLost, getStudy, postFiles } from "./api.js";
 import { byId, show } from "./dom.js";
@@ -9,15 +9,15 @@ import { fillRejected } from "./rejected.js";
 const FIRST_POLL_MS = 250;
 const SLOWEST_POLL_MS = 2000;
 const DEFAULT_WAIT_S = 10;
-// A server that is being restarted is back within this time.
+// A server that is restarted answers again within this time.
 const LOST_FOR_MS = 60_000;
 
 const STEPS = ["sending", "queued", "reading", "predicting"];
 const TITLES = {
   sending: "Sending the files",
-  queued: "Waiting for our turn",
+  queued: "Waiting in the queue",
   reading: "Reading the files",
-  predicting: "Looking at the slices",
+  predicting: "Predicting the slices",
 };
 
 function sleep(ms, signal) {
@@ -30,7 +30,7 @@ function sleep(ms, signal) {
   });
 }
 
-// Writes where the work is.
+// Shows the step and its progress.
 function write(step, done, total, text) {
   const at = STEPS.indexOf(step);
   for (const item of byId("steps").children) {
@@ -54,7 +54,7 @@ function write(step, done, total, text) {
   byId("work-text").textContent = text;
 }
 
-// Sends until the server takes it; says how long it waits while the queue is full.
+// Sends until the server accepts it; shows the time to wait while the queue is full.
 async function sendUntilTaken(send, signal) {
   for (;;) {
     try {
@@ -99,8 +99,8 @@ async function untilDone(id, names, signal) {
   }
 }
 
-// What a person waits for. names: as of `rejected`. start(signal) posts something and gives its answer with a study_id;
-// onStudy(id) is told of it before it is done. Gives the finished study.
+// A promise of a finished study. start(signal) posts files, and returns a promise of the answer with
+// its study_id; names: as in rejected.js; onStudy(id) is called as soon as the study has an id.
 export async function work(start, names, signal, onStudy) {
   show(byId("work-rejected"), false);
   write("sending", 0, 0, "");
@@ -109,7 +109,7 @@ export async function work(start, names, signal, onStudy) {
   return untilDone(id, names, signal);
 }
 
-// A `start` for `work`.
+// A `start` for `work` that posts files.
 export function sendFiles(files) {
   const total = files.reduce((sum, { file }) => sum + file.size, 0);
   const count = files.length === 1 ? "1 file" : `${files.length} files`;

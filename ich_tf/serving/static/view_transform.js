@@ -1,5 +1,5 @@
-// Where a slice lies on the screen: fitted by its size in mm, then zoomed and moved.
-// A view is {zoom, x, y}: 1, 0, 0 for the whole slice in the middle; x and y are CSS pixels.
+// The place of a slice on the screen: fitted by its size in mm, then zoomed and moved.
+// A view is {zoom, x, y}, with x and y in CSS pixels; 1, 0, 0 is the whole slice in the middle.
 
 export const WHOLE = Object.freeze({ zoom: 1, x: 0, y: 0 });
 const MOST_ZOOM = 16;
@@ -20,7 +20,7 @@ export function place(series, view, width, height) {
   };
 }
 
-// Zooms so that what lies under (x, y), from the middle of the stage, stays there.
+// Zooms about the point (x, y), in CSS pixels from the middle of the stage.
 export function zoomedAt(view, factor, x, y) {
   const zoom = Math.min(MOST_ZOOM, Math.max(1, view.zoom * factor));
   const change = zoom / view.zoom;
@@ -28,7 +28,7 @@ export function zoomedAt(view, factor, x, y) {
   return { zoom, x: x - (x - view.x) * change, y: y - (y - view.y) * change };
 }
 
-// Moves, but keeps some of the slice on the stage.
+// Moves, but keeps a part of the slice on the stage.
 export function moved(view, dx, dy, width, height) {
   const limit = (size) => (size * view.zoom) / 2;
   const clamp = (value, most) => Math.min(most, Math.max(-most, value));
@@ -43,7 +43,7 @@ export function pixelAt({ rows, columns }, placed, x, y) {
   return inside ? [column, row] : null;
 }
 
-// A round number of mm whose bar is at most `most` CSS pixels long.
+// Length of a scale bar in mm, a round number of at most `most` CSS pixels.
 export function scaleBarMm(scale, most) {
   return [100, 50, 20, 10, 5, 2, 1].find((mm) => mm * scale <= most) ?? 1;
 }

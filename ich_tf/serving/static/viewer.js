@@ -1,4 +1,4 @@
-// The stage: a slice on a canvas, under its heat map, with what is written around it.
+// The stage: a slice on a canvas under its heat map, with notes in its corners.
 
 import { slicePath } from "./api.js";
 import { className, probabilityText } from "./classes.js";
@@ -9,12 +9,12 @@ import { heatLoader, pixelLoader } from "./loader.js";
 import { moved, pixelAt, place, scaleBarMm, WHOLE, zoomedAt } from "./view_transform.js";
 import { limited, makeTable, paintGrey, presetOf } from "./windowing.js";
 
-// Slices that are fetched ahead on the side that one scrolls to, and behind.
+// Number of slices that are fetched ahead in the direction of scrolling, and behind.
 const AHEAD = 12;
 const BEHIND = 4;
-// Heat maps cost the server some hundred ms: they are asked for when scrolling rests.
+// A heat map takes the server some hundred ms, so that it is requested when scrolling rests.
 const HEAT_REST_MS = 150;
-// From here on pixels are shown as squares, not smoothed.
+// Size of a pixel in CSS pixels from which pixels are shown as squares, not smoothed.
 const SQUARES_FROM = 6;
 
 export class Viewer {
@@ -29,16 +29,16 @@ export class Viewer {
   #heatTable = makeHeatTable();
   #table = null;
   #tableOf = null;
-  #painted = null; // what the picture shows: {key, table}
+  #painted = null; // key and table of the picture's content
   #heatPainted = null;
-  #shown = null; // the slice on the stage, as the loader gives it
+  #shown = null; // the slice on the stage, a value of the loader
   #pointer = null;
-  #failed = null; // key of a slice that could not be had
+  #failed = null; // key of a slice that could not be fetched
   #direction = 1;
   #last = 0;
   #heatTimer = 0;
 
-  // onError(error) hears what goes wrong while slices are fetched.
+  // onError(error) is called with errors of fetching slices.
   constructor(store, onError) {
     this.#store = store;
     this.#onError = onError;
@@ -87,7 +87,7 @@ export class Viewer {
     this.#store.set({ view: moved(this.#store.get("view"), dx, dy, clientWidth, clientHeight) });
   }
 
-  // Forgets all slices.
+  // Removes all slices.
   clear() {
     this.#pixels.clear();
     this.#heats.clear();
@@ -103,7 +103,7 @@ export class Viewer {
     }
   }
 
-  // To the right: wider. Down: darker, as a brighter window's center is lower.
+  // To the right: wider. Down: a higher center, which is darker.
   #drag(dx, dy) {
     const { center, width } = this.#store.get("window");
     const step = Math.max(0.5, width / 300);
@@ -138,7 +138,7 @@ export class Viewer {
     this.#onError(error);
   }
 
-  // Asks anew for what failed.
+  // Requests again a slice or heat map that failed.
   retry() {
     this.#failed = null;
     this.#fetchAhead();
@@ -187,7 +187,7 @@ export class Viewer {
     const placed = place(series, this.#store.get("view"), width, height);
     const key = this.#key(this.#store.get("slice"));
     this.#shown = this.#pixels.peek(key) ?? null;
-    // Another slice's picture under this one's numbers would mislead: better none.
+    // No picture rather than another slice's, which would mislead under this slice's numbers.
     if (this.#shown) {
       this.#paint(key);
       context.imageSmoothingEnabled = placed.width / this.#shown.columns < SQUARES_FROM;
@@ -216,23 +216,23 @@ export class Viewer {
     this.#painted = { key, table: this.#table };
   }
 
-  // Whether there is a heat map to lay over the slice.
+  // Paints the heat map; returns whether there is one to draw over the slice.
   #paintHeat() {
     const on = this.#store.get("heatOn");
-    const found = on ? this.#heats.peek(this.#heatKey()) : undefined;
-    this.#store.set({ heatPeak: found ? found.peak : null });
-    this.#canvas.dataset.heat = found ? this.#store.get("heatClass") : "";
+    const heat = on ? this.#heats.peek(this.#heatKey()) : undefined;
+    this.#store.set({ heatPeak: heat ? heat.peak : null });
+    this.#canvas.dataset.heat = heat ? this.#store.get("heatClass") : "";
     show(byId("note-heat"), on);
     if (on) {
       const name = className(this.#store.get("heatClass"));
-      byId("note-heat").textContent = found
+      byId("note-heat").textContent = heat
         ? `Heat map: ${name}\nattention, not segmentation`
         : `Heat map: ${name}\ncomputing`;
     }
-    if (!found) return false;
-    if (this.#heatPainted !== found) {
-      paintOn(this.#heat, found, (image) => paintHeat(found.heat, this.#heatTable, image));
-      this.#heatPainted = found;
+    if (!heat) return false;
+    if (this.#heatPainted !== heat) {
+      paintOn(this.#heat, heat, (image) => paintHeat(heat.heat, this.#heatTable, image));
+      this.#heatPainted = heat;
     }
     return true;
   }
@@ -276,7 +276,7 @@ export class Viewer {
   }
 }
 
-// Makes a canvas as large as a slice, and has its pixels written.
+// Makes a canvas as large as a slice; write(image) writes its pixels.
 function paintOn(canvas, { rows, columns }, write) {
   canvas.width = columns;
   canvas.height = rows;

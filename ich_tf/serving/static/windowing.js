@@ -1,4 +1,4 @@
-// Hounsfield units -> grey: window presets, and a table of all 65,536 values.
+// Hounsfield units -> grey: window presets, and a table for all 65,536 values.
 
 export const PRESETS = [
   { key: "1", name: "Brain", center: 40, width: 80 },
@@ -9,10 +9,10 @@ export const PRESETS = [
 ];
 
 export function presetOf({ center, width }) {
-  return PRESETS.find((one) => one.center === center && one.width === width) ?? null;
+  return PRESETS.find((preset) => preset.center === center && preset.width === width) ?? null;
 }
 
-// A window within what a CT can hold.
+// A window, limited to the range of a CT.
 export function limited({ center, width }) {
   return {
     center: Math.round(Math.min(4000, Math.max(-2000, center))),
@@ -20,7 +20,7 @@ export function limited({ center, width }) {
   };
 }
 
-// Uint32Array [65536] of opaque grey pixels, at HU + 32768. Linear from center - width / 2 (black)
+// Uint32Array [65536] of opaque grey pixels, indexed by HU + 32768. Linear from center - width / 2 (black)
 // to center + width / 2 (white).
 export function makeTable({ center, width }) {
   const table = new Uint32Array(65536);

@@ -1,4 +1,4 @@
-// What a zip calls its entries, read in this browser: the server answers with their places alone.
+// Names of a zip's entries, read in this browser: the server's answers hold only their indices.
 // APPNOTE.TXT 4.3.12 and 4.3.16: the directory, and the record at the archive's end.
 
 const END_MARK = 0x06054b50;
@@ -7,7 +7,7 @@ const END_BYTES = 22;
 const ENTRY_BYTES = 46;
 const MOST_DIRECTORY_BYTES = 16e6;
 
-// The names by place; none of what is no zip, or too large or long for this simple reading.
+// The names by index; empty for a file that is no zip, or too large for this simple reader.
 export async function zipNames(file) {
   const tail = await bytesOf(file, Math.max(0, file.size - END_BYTES - 0xffff), file.size);
   for (let at = tail.byteLength - END_BYTES; at >= 0; at--) {
