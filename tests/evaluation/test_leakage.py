@@ -26,7 +26,7 @@ def dealt_anew(phantom_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 @pytest.mark.parametrize(
-    ("split", "said"),
+    ("split", "text"),
     [
         ("test", "no network was trained on them"),
         ("fold-0", "no network was trained on them, but epoch and calibration were chosen on them"),
@@ -34,10 +34,10 @@ def dealt_anew(phantom_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     ],
 )
 def test_a_split_of_the_run_s_own_data(
-    split: str, said: str, data_dir: Path, work_dir: Path, caplog: pytest.LogCaptureFixture
+    split: str, text: str, data_dir: Path, work_dir: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    found = seen_before(work_dir, Manifest.load(data_dir), split)
-    assert found.startswith(said)
+    seen = seen_before(work_dir, Manifest.load(data_dir), split)
+    assert seen.startswith(text)
     assert bool(caplog.records) == (split == "fold-1")
 
 
@@ -45,8 +45,8 @@ def test_training_patients_are_not_held_out_elsewhere(
     dealt_anew: Path, work_copy: Path, data_dir: Path
 ) -> None:
     other = Manifest.load(dealt_anew)
-    own = Manifest.load(data_dir)
-    common = set(other.patients["test"]) - set(own.patients["test"])
+    trained_on = Manifest.load(data_dir)
+    common = set(other.patients["test"]) - set(trained_on.patients["test"])
     assert common, "the seed dealt alike"
     with pytest.raises(
         InputError, match=f"{len(common)} of {len(other.patients['test'])} patients of test"
@@ -56,8 +56,8 @@ def test_training_patients_are_not_held_out_elsewhere(
     path = work_copy / run_files.CONFIG
     moved = dataclasses.replace(TrainConfig.from_json(path.read_text()), data_dir="gone")
     path.write_text(moved.to_json())
-    found = evaluation(dealt_anew, work_copy)
-    assert found.model["seen"].endswith("is not known")
+    scored = evaluation(dealt_anew, work_copy)
+    assert scored.model["seen"].endswith("is not known")
 
 
 def test_other_patients_do_not_replace_the_run_s_own_scores(
@@ -67,13 +67,16 @@ def test_other_patients_do_not_replace_the_run_s_own_scores(
     folder = Path(shutil.copytree(dealt_anew, tmp_path / "others"))
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["patients"] = {
-        split: [f"x{one}" for one in patients] for split, patients in manifest["patients"].items()
+        split: [f"x{patient}" for patient in patients]
+        for split, patients in manifest["patients"].items()
     }
-    manifest["shards"] = [one for one in manifest["shards"] if "test" in one["name"]]
+    manifest["shards"] = [shard for shard in manifest["shards"] if "test" in shard["name"]]
     (folder / "manifest.json").write_text(json.dumps(manifest))
     before = sorted((work_copy / "evaluation").glob("*"))
-    found = evaluation(folder, work_copy)
-    assert found.model["seen"].startswith("of other data than the model was trained on, which hold")
+    scored = evaluation(folder, work_copy)
+    assert scored.model["seen"].startswith(
+        "of other data than the model was trained on, which hold"
+    )
     (new,) = set((work_copy / "evaluation").glob("*")) - set(before)
     assert new.name.startswith("test-")
-    assert json.loads((new / "metrics.json").read_text())["loss"] == pytest.approx(found.loss)
+    assert json.loads((new / "metrics.json").read_text())["loss"] == pytest.approx(scored.loss)

@@ -33,12 +33,14 @@ class Page(html.parser.HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
-        found = dict(attrs)
+        attributes = dict(attrs)
         self.scripts += tag == "script"
         if tag == "img":
-            assert found.get("alt")
-            self.images.append(found["src"])
-        self.addresses += [found[name] for name in ("href", "src", "action") if name in found]
+            assert attributes.get("alt")
+            self.images.append(attributes["src"])
+        self.addresses += [
+            attributes[name] for name in ("href", "src", "action") if name in attributes
+        ]
 
     def handle_data(self, data):
         self.text += data
@@ -65,15 +67,15 @@ def results(
 
 
 def test_metrics_hold_every_level_class_and_point(results: Path) -> None:
-    found = json.loads((results / "metrics.json").read_text())
-    assert set(found["levels"]) == set(LEVELS) - {"series_model"}
-    for level in found["levels"].values():
+    metrics = json.loads((results / "metrics.json").read_text())
+    assert set(metrics["levels"]) == set(LEVELS) - {"series_model"}
+    for level in metrics["levels"].values():
         assert set(level["classes"]) == set(CLASSES)
-        for one in level["classes"].values():
-            assert set(one["points"]) <= set(POINTS)
-    assert found["levels"]["slice"]["classes"]["any"]["points"]["youden"]["threshold"] > 0
-    assert found["levels"]["slice"]["classes"]["any"]["prevalence"] == pytest.approx(0.2)
-    assert {one["family"] for one in found["subgroups"]} >= {
+        for scores in level["classes"].values():
+            assert set(scores["points"]) <= set(POINTS)
+    assert metrics["levels"]["slice"]["classes"]["any"]["points"]["youden"]["threshold"] > 0
+    assert metrics["levels"]["slice"]["classes"]["any"]["prevalence"] == pytest.approx(0.2)
+    assert {group["family"] for group in metrics["subgroups"]} >= {
         "subtype",
         "scanner",
         "gantry",
@@ -81,7 +83,7 @@ def test_metrics_hold_every_level_class_and_point(results: Path) -> None:
         "area of the bleed in the slice",
         "extent of the bleed along the series",
     }
-    methods = {one["method"] for one in found["localization"] if one["name"] == "any"}
+    methods = {result["method"] for result in metrics["localization"] if result["name"] == "any"}
     assert methods == {"integrated_gradients", "gradcam", "centre of the brain"}
 
 

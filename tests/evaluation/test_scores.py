@@ -51,30 +51,30 @@ def evaluation(predictions):
 
 
 def test_slices_equal_scikit_learn(predictions: Any, evaluation: Any) -> None:
-    found, prob, after = evaluation
-    level = found.levels["slice"]
-    assert found.loss == pytest.approx(weighted_log_loss(predictions.labels, prob), abs=1e-12)
+    scored, prob, postprocessing = evaluation
+    level = scored.levels["slice"]
+    assert scored.loss == pytest.approx(weighted_log_loss(predictions.labels, prob), abs=1e-12)
     for i, name in enumerate(CLASSES):
         truth, p = predictions.labels[:, i], prob[:, i]
-        one = level.classes[name]
-        assert one.log_loss.value == pytest.approx(sklearn.metrics.log_loss(truth, p), abs=1e-12)
-        assert one.roc_auc.value == pytest.approx(sklearn.metrics.roc_auc_score(truth, p))
-        assert one.average_precision.value == pytest.approx(
+        scores = level.classes[name]
+        assert scores.log_loss.value == pytest.approx(sklearn.metrics.log_loss(truth, p), abs=1e-12)
+        assert scores.roc_auc.value == pytest.approx(sklearn.metrics.roc_auc_score(truth, p))
+        assert scores.average_precision.value == pytest.approx(
             sklearn.metrics.average_precision_score(truth, p)
         )
-        assert one.brier_score.value == pytest.approx(sklearn.metrics.brier_score_loss(truth, p))
-        assert one.constant_log_loss == pytest.approx(
+        assert scores.brier_score.value == pytest.approx(sklearn.metrics.brier_score_loss(truth, p))
+        assert scores.constant_log_loss == pytest.approx(
             sklearn.metrics.log_loss(truth, np.full(len(p), 0.2))
         )
-        assert one.roc_auc.low < one.roc_auc.value < one.roc_auc.high
-        for rule, point in one.points.items():
-            assert point.threshold == after.thresholds["slice"][rule][name]
+        assert scores.roc_auc.low < scores.roc_auc.value < scores.roc_auc.high
+        for rule, point in scores.points.items():
+            assert point.threshold == postprocessing.thresholds["slice"][rule][name]
             ((tn, fp), (fn, tp)) = sklearn.metrics.confusion_matrix(truth, p >= point.threshold)
             assert (point.true_positives, point.false_positives) == (tp, fp)
             assert (point.false_negatives, point.true_negatives) == (fn, tn)
             assert point.sensitivity.value == pytest.approx(tp / (tp + fn))
             assert point.specificity.value == pytest.approx(tn / (tn + fp))
-            sick, well = one.prevalence, 1 - one.prevalence
+            sick, well = scores.prevalence, 1 - scores.prevalence
             positive = sick * tp / (tp + fn), well * fp / (tn + fp)
             assert point.ppv.value == pytest.approx(positive[0] / sum(positive))
             negative = sick * fn / (tp + fn), well * tn / (tn + fp)
@@ -83,28 +83,28 @@ def test_slices_equal_scikit_learn(predictions: Any, evaluation: Any) -> None:
 
 
 def test_series_and_patients_are_pooled(predictions: Any, evaluation: Any) -> None:
-    found, prob, _ = evaluation
+    scored, prob, _ = evaluation
     by_series = prob.reshape(-1, 6, 6)
     truth = predictions.labels.reshape(-1, 6, 6).max(axis=1)
-    assert found.levels["series_max"].weighted_log_loss.value == pytest.approx(
+    assert scored.levels["series_max"].weighted_log_loss.value == pytest.approx(
         weighted_log_loss(truth, by_series.max(axis=1))
     )
-    assert found.levels["series_noisy_or"].weighted_log_loss.value == pytest.approx(
+    assert scored.levels["series_noisy_or"].weighted_log_loss.value == pytest.approx(
         weighted_log_loss(truth, 1 - np.prod(1 - by_series, axis=1))
     )
-    assert found.levels["patient_max"].number == found.num_patients == 30
-    assert found.levels["patient_max"].constant_loss <= np.log(2)
+    assert scored.levels["patient_max"].number == scored.num_patients == 30
+    assert scored.levels["patient_max"].constant_loss <= np.log(2)
 
 
 def test_subgroups_cover_the_slices(predictions: Any, evaluation: Any) -> None:
-    found, prob, _ = evaluation
+    scored, prob, _ = evaluation
     families = divide(predictions, {})
     for family in ("scanner", "gantry", "distance between slices"):
         assert sum(groups.sum() for groups in families[family].values()) == len(predictions)
     bleeds = int(predictions.labels[:, ANY].sum())
     extent = families["extent of the bleed along the series"].values()
     assert sum(groups.sum() for groups in extent) == bleeds
-    (ge,) = [one for one in found.subgroups if one.name == "GE"]
+    (ge,) = [group for group in scored.subgroups if group.name == "GE"]
     rows = np.array(predictions.scanner) == "GE"
     assert ge.num_slices == rows.sum() and ge.num_patients == 15
     assert ge.weighted_log_loss.value == pytest.approx(
@@ -113,9 +113,9 @@ def test_subgroups_cover_the_slices(predictions: Any, evaluation: Any) -> None:
     assert ge.roc_auc.value == pytest.approx(
         sklearn.metrics.roc_auc_score(predictions.labels[rows, ANY], prob[rows, ANY])
     )
-    areas = [one for one in found.subgroups if one.family.startswith("area")]
+    areas = [group for group in scored.subgroups if group.family.startswith("area")]
     expected = [int(predictions.labels[i, ANY]) for i in (0, 1)]
-    assert sum(one.num_slices for one in areas) == sum(expected)
+    assert sum(group.num_slices for group in areas) == sum(expected)
 
 
 def test_what_is_not_defined_is_none_in_json_and_said_so(predictions: Any) -> None:
@@ -125,15 +125,15 @@ def test_what_is_not_defined_is_none_in_json_and_said_so(predictions: Any) -> No
     after = fit_postprocessing(lacking, model_sha256="", smoothing_mm=0)
     assert after.thresholds["slice"]["youden"]["epidural"] is None
     prob = after.probabilities(lacking.logits, lacking.z_mm, lacking.series_key)
-    found = score(
+    scored = score(
         "t", lacking, levels_of(lacking, prob), after, prior=np.full(6, 0.2), num_resamples=20,
         model={"postprocessing": "", "seen": ""},
     )  # fmt: skip
-    epidural = found.levels["slice"].classes["epidural"]
+    epidural = scored.levels["slice"].classes["epidural"]
     assert epidural.roc_auc == IntervalEstimate(None, None, None) and epidural.points == {}
-    assert epidural.roc_auc.text() == "undefined" and "undefined" in found.report()
+    assert epidural.roc_auc.text() == "undefined" and "undefined" in scored.report()
     assert epidural.log_loss.value is not None
-    json.dumps(dataclasses.asdict(found), allow_nan=False)
+    json.dumps(dataclasses.asdict(scored), allow_nan=False)
 
 
 def test_without_calibration_there_are_no_points_and_without_resamples_no_intervals(
@@ -141,10 +141,10 @@ def test_without_calibration_there_are_no_points_and_without_resamples_no_interv
 ) -> None:
     prob = sigmoid(predictions.logits)
     levels = levels_of(predictions, prob)
-    found = score("t", predictions, levels, Postprocessing(), prior=np.full(6, 0.2), model={})
-    any_class = found.levels["slice"].classes["any"]
+    scored = score("t", predictions, levels, Postprocessing(), prior=np.full(6, 0.2), model={})
+    any_class = scored.levels["slice"].classes["any"]
     assert any_class.points == {} and any_class.roc_auc.low is None
-    assert all(one.sensitivity.value is None for one in found.subgroups)
+    assert all(group.sensitivity.value is None for group in scored.subgroups)
 
 
 def test_thresholds_are_the_validation_patients(predictions: Any) -> None:

@@ -56,5 +56,5 @@ def test_real_slices(real_dicom: Path, tmp_path: Path) -> None:
     expected = as_predicted(tmp_path / "only", work_dir, tmp_path / "out")
     with running(work_dir, tmp_path / "state") as client:
         study = served(client, files_of(source))
-    assert [one["reason"] for one in study["rejected"]] == ["NOT_DICOM"]  # its licence
+    assert [file["reason"] for file in study["rejected"]] == ["NOT_DICOM"]  # its licence
     check_equal(study, expected)

@@ -42,17 +42,17 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def uploads(phantom_dir: Path) -> list[Upload]:
     """One series."""
     folder = phantom_dir / "stage_2_test"
-    found: dict[str, list[Upload]] = {}
+    series: dict[str, list[Upload]] = {}
     for name, data in files_of(folder):
-        found.setdefault(read_slice(data).header.series_id, []).append((name, data))
-    return next(iter(found.values()))
+        series.setdefault(read_slice(data).header.series_id, []).append((name, data))
+    return next(iter(series.values()))
 
 
 @pytest.fixture(scope="module")
 def client(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """Of a server that keeps all it gets; shared."""
-    with running(model, tmp_path_factory.mktemp("state")) as one:
-        yield one
+    with running(model, tmp_path_factory.mktemp("state")) as started:
+        yield started
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def study(client: httpx.Client, uploads: list[Upload]) -> dict:
 def in_order(uploads: list[Upload]) -> list[np.ndarray]:
     """Hounsfield units of a series from the feet to the head."""
     slices = [read_slice(data) for _, data in uploads]
-    return [one.hu for one in sorted(slices, key=lambda one: one.header.position_mm[2])]
+    return [slice_.hu for slice_ in sorted(slices, key=lambda slice_: slice_.header.position_mm[2])]
 
 
 def error_of(answer: httpx.Response) -> tuple[int, str]:
@@ -100,8 +100,8 @@ def test_pixels_are_hounsfield_units(
         answer = client.get(f"/api/studies/{study['study_id']}/series/0/slices/{number}/pixels")
         assert answer.headers["content-encoding"] == "gzip"
         shape = int(answer.headers["x-rows"]), int(answer.headers["x-columns"])
-        found = np.frombuffer(answer.content, "<i2").reshape(shape)
-        np.testing.assert_array_equal(found, np.rint(hu))
+        pixels = np.frombuffer(answer.content, "<i2").reshape(shape)
+        np.testing.assert_array_equal(pixels, np.rint(hu))
 
 
 def test_heat_maps_are_the_explainer_s(
@@ -117,12 +117,12 @@ def test_heat_maps_are_the_explainer_s(
     for name in CLASSES:
         answer = client.get(f"{route}/{name}")
         assert answer.headers["content-encoding"] == "gzip"
-        found = np.frombuffer(answer.content, np.uint8).reshape(64, 64)
+        heat = np.frombuffer(answer.content, np.uint8).reshape(64, 64)
         expected = as_slice(explainer(model_image(predictor, hu, ())[None], name)[0], place)
         peak = float(answer.headers["x-peak"])
         assert peak == pytest.approx(expected.max(), rel=1e-4)
-        assert found.max() == (255 if peak else 0)
-        np.testing.assert_allclose(found * peak / 255, expected, atol=0.01 * peak + 1e-9)
+        assert heat.max() == (255 if peak else 0)
+        np.testing.assert_allclose(heat * peak / 255, expected, atol=0.01 * peak + 1e-9)
         assert client.get(f"{route}/{name}").content == answer.content  # from the cache
         seen.add(answer.content)
     assert len(seen) > 1
@@ -173,7 +173,7 @@ def test_a_study_without_a_slice_fails_with_a_reason(client: httpx.Client) -> No
     study = served(client, [(f"{SECRET}.txt", b"x" * 999), ("y", b"")])
     assert study["state"] == "failed" and study["series"] == []
     assert study["error"]["code"] == "NO_SLICES"
-    assert [one["file"] for one in study["rejected"]] == [0, 1]
+    assert [file["file"] for file in study["rejected"]] == [0, 1]
     answer = client.get(f"/api/studies/{study['study_id']}/results.json")
     assert error_of(answer) == (409, "NOT_DONE")
     assert SECRET not in json.dumps(study)
@@ -211,9 +211,9 @@ def test_studies_expire(model: Path, tmp_path: Path, uploads: list[Upload]) -> N
         assert list((state / "studies").iterdir()) == []
     with running(model, state, Limits(kept_studies=2)) as client:
         ids = [served(client, uploads[:2])["study_id"] for _ in range(3)]
-        found = [client.get(f"/api/studies/{one}").status_code for one in ids]
-        assert found == [404, 200, 200]
-        assert {one.name for one in (state / "studies").iterdir()} == set(ids[1:])
+        codes = [client.get(f"/api/studies/{study_id}").status_code for study_id in ids]
+        assert codes == [404, 200, 200]
+        assert {folder.name for folder in (state / "studies").iterdir()} == set(ids[1:])
 
 
 def begun_upload(client: httpx.Client) -> socket.socket:
@@ -257,10 +257,10 @@ def test_of_many_clients_none_is_lost(model: Path, tmp_path: Path, uploads: list
             return answer.status_code, wait(client, answer.json()["study_id"])
 
         with ThreadPoolExecutor(20) as threads:
-            found = list(threads.map(send, range(20)))
+            outcomes = list(threads.map(send, range(20)))
         expected = served(client, uploads)["series"]
-    studies = [study for _, study in found if study is not None]
-    assert len(found) == 20 and {code for code, _ in found} == {202, 503}
+    studies = [study for _, study in outcomes if study is not None]
+    assert len(outcomes) == 20 and {code for code, _ in outcomes} == {202, 503}
     assert all(study["state"] == "done" and study["series"] == expected for study in studies)
 
 
@@ -338,8 +338,8 @@ def test_samples(model: Path, tmp_path: Path, uploads: list[Upload]) -> None:
         (folder / name).write_bytes(data)
     (folder / "description.txt").write_text("A phantom.\n")
     with running(model, tmp_path / "state", samples_dir=str(folder.parent)) as client:
-        (one,) = client.get("/api/samples").json()
-        assert one == {
+        (sample,) = client.get("/api/samples").json()
+        assert sample == {
             "name": "subdural",
             "description": "A phantom.",
             "num_files": len(uploads),
@@ -353,8 +353,8 @@ def test_counters(client: httpx.Client, study: dict) -> None:
     text = client.get("/metrics").text
 
     def value(name: str) -> float:
-        (found,) = re.findall(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
-        return float(found)
+        (count,) = re.findall(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
+        return float(count)
 
     assert value('ich_tf_studies_total{outcome="done"}') >= 1
     assert value("ich_tf_slices_total") >= study["series"][0]["num_slices"]
@@ -405,7 +405,7 @@ def test_nobody_is_told_whose_it_is(
     files.append((f"{SECRET}.dcm", broken))
     headers = [read_slice(data).header for _, data in uploads]
     secrets = {SECRET, "19391109"} | {
-        text for one in headers for text in (one.image_id, one.series_id, one.study_id)
+        text for header in headers for text in (header.image_id, header.series_id, header.study_id)
     }
     answers = []
     state = tmp_path / "state"
@@ -430,8 +430,8 @@ def test_nobody_is_told_whose_it_is(
     assert len(kept) > len(uploads)
     out, err = capfd.readouterr()
     # Not the client's, which asks from the same process.
-    of_server = [one for one in caplog.records if not one.name.startswith("http")]
-    logged = "\n".join([out, err, *(one.getMessage() for one in of_server)])
+    of_server = [record for record in caplog.records if not record.name.startswith("http")]
+    logged = "\n".join([out, err, *(record.getMessage() for record in of_server)])
     assert "/api/studies/{study_id}" in logged, "the server logs what it answers"
     for secret in secrets:
         for answer in answers:

@@ -54,8 +54,8 @@ def test_a_restart_loses_only_what_was_not_done(
         service.process.wait()
     with started(model, state) as service:
         client = service.client
-        found = client.get(f"/api/studies/{kept['study_id']}").json()
-        assert {**found, "expires_in_seconds": 0} == {**kept, "expires_in_seconds": 0}
+        study = client.get(f"/api/studies/{kept['study_id']}").json()
+        assert {**study, "expires_in_seconds": 0} == {**kept, "expires_in_seconds": 0}
         route = f"/api/studies/{kept['study_id']}/series/0/slices/0"
         assert client.get(f"{route}/heatmaps/any").status_code == 200
         lost = client.get(f"/api/studies/{waiting[1]}").json()
@@ -95,10 +95,10 @@ def test_hostile_files_are_refused_and_the_next_study_is_served(
     with started(model, tmp_path / "state") as service:
         expected = served(service.client, good)["series"]
         for name, data in bad.items():
-            told = refusal(service, data)
-            print(f"{name}: {told or 'read'}")
+            text = refusal(service, data)
+            print(f"{name}: {text or 'read'}")
             # MONOCHROME1 says how to show values that mean the same.
-            assert bool(told) != (name == "mono1.dcm"), name
+            assert bool(text) != (name == "mono1.dcm"), name
         assert served(service.client, good)["series"] == expected
         assert service.peak < 2 * GIB
         print(f"{service.peak / GIB:.2f} GiB at most")
@@ -107,7 +107,7 @@ def test_hostile_files_are_refused_and_the_next_study_is_served(
 
 
 def test_real_patients_are_named_nowhere(model: Path, tmp_path: Path, real_dicom: Path) -> None:
-    files = [one for one in files_of(real_dicom / "ge_head") if one[0].endswith(".dcm")]
+    files = [file for file in files_of(real_dicom / "ge_head") if file[0].endswith(".dcm")]
     state = tmp_path / "state"
     with started(model, state) as service:
         study = served(service.client, files)
@@ -119,7 +119,7 @@ def test_real_patients_are_named_nowhere(model: Path, tmp_path: Path, real_dicom
     with open(real_dicom / "ge_head" / files[0][0], "rb") as file:
         (header,) = read_headers(file)
     secrets = {header.patient_id, header.study_id, header.series_id, header.image_id, files[0][0]}
-    assert all(len(one) > 3 for one in secrets)
+    assert all(len(secret) > 3 for secret in secrets)
     kept = [service.log, *(path for path in state.rglob("*") if path.is_file())]
     for secret in secrets:
         assert not any(secret.encode() in answer for answer in answers)

@@ -37,16 +37,16 @@ def decode(tmp_path: Path) -> Iterator[Decode]:
             paths[-1].write_bytes(data)
         if not made or limits is not None:
             made.append(Decoders(limits or Limits()))
-        found = list(made[-1].decode(paths, out, **options))
-        assert [one.place for one in found] == list(range(len(files)))
+        decoded = list(made[-1].decode(paths, out, **options))
+        assert [file.place for file in decoded] == list(range(len(files)))
         # What was read is gone, and nothing is left of what failed.
         assert not any(path.exists() for path in paths)
-        assert {each.path for one in found for each in one.slices} == set(out.iterdir())
-        return found
+        assert {slice_.path for file in decoded for slice_ in file.slices} == set(out.iterdir())
+        return decoded
 
     yield run
-    for one in made:
-        one.close()
+    for decoders in made:
+        decoders.close()
 
 
 def sabotaged(monkeypatch: pytest.MonkeyPatch, folder: Path, act: str) -> None:
@@ -76,12 +76,12 @@ def replace_target(monkeypatch: pytest.MonkeyPatch, folder: Path, code: str) -> 
 
 
 def test_slices_are_those_of_the_reader(decode: Decode, good: bytes) -> None:
-    (found,) = decode([good], find_head=True)
-    (one,) = found.slices
+    (file,) = decode([good], find_head=True)
+    (slice_,) = file.slices
     expected = read_slice(good)
-    assert one.header == expected.header
-    np.testing.assert_array_equal(one.read_hu(), expected.hu)
-    assert one.box == head_box(expected.hu, expected.header.spacing_mm) != ()
+    assert slice_.header == expected.header
+    np.testing.assert_array_equal(slice_.read_hu(), expected.hu)
+    assert slice_.box == head_box(expected.hu, expected.header.spacing_mm) != ()
     (plain,) = decode([good])[0].slices
     assert plain.box == ()
 
@@ -104,12 +104,12 @@ def test_a_file_costs_itself_alone(
     sabotaged(monkeypatch, tmp_path, act)
     limits = Limits(decoders=1, silent_seconds=1.0, decoder_mb=256)
     begun = time.monotonic()
-    found = decode([good, b"BAD", good], limits)
+    decoded = decode([good, b"BAD", good], limits)
     assert time.monotonic() - begun < 10
-    assert [len(one.slices) for one in found] == [1, 0, 1]
+    assert [len(file.slices) for file in decoded] == [1, 0, 1]
     expected = "TOO_LARGE" if "ones" in act else "DECODER_DIED"
-    assert found[1].reason == expected and found[1].message
-    assert "Meier" not in found[1].message
+    assert decoded[1].reason == expected and decoded[1].message
+    assert "Meier" not in decoded[1].message
 
 
 def test_what_a_worker_started_ends_with_it(
@@ -122,8 +122,8 @@ def test_what_a_worker_started_ends_with_it(
         "p = subprocess.Popen(['sleep', '99']); "
         f"open({str(note)!r}, 'w').write(str(p.pid)); time.sleep(60)",
     )
-    found = decode([b"BAD"], Limits(decoders=1, silent_seconds=1.0))
-    assert found[0].reason == "DECODER_DIED"
+    decoded = decode([b"BAD"], Limits(decoders=1, silent_seconds=1.0))
+    assert decoded[0].reason == "DECODER_DIED"
     child = int(note.read_text())
     end = time.monotonic() + 5
     while time.monotonic() < end and psutil.pid_exists(child):
@@ -186,12 +186,12 @@ def test_a_study_is_bounded_in_time_and_size(
 ) -> None:
     sabotaged(monkeypatch, tmp_path, "time.sleep(60)")
     limits = Limits(decoders=1, silent_seconds=0.5, reading_seconds=1.0)
-    found = decode([b"BAD"] * 9 + [good], limits)
-    assert {one.reason for one in found} == {"DECODER_DIED", "TIME"}
-    assert found[-1].reason == "TIME"
+    decoded = decode([b"BAD"] * 9 + [good], limits)
+    assert {file.reason for file in decoded} == {"DECODER_DIED", "TIME"}
+    assert decoded[-1].reason == "TIME"
     # 70 slices of 64 px fill a MiB.
-    found = decode([good] * 70, Limits(decoders=1, decoded_mb=1))
-    reasons = [one.reason for one in found]
+    decoded = decode([good] * 70, Limits(decoders=1, decoded_mb=1))
+    reasons = [file.reason for file in decoded]
     assert reasons[:60] == [""] * 60 and reasons[-1] == "TOO_LARGE"
 
 

@@ -26,8 +26,8 @@ SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     folder = tmp_path_factory.mktemp("dicom")
-    with running(make_run(folder / "w", 32, 1), folder / "state") as one:
-        yield one
+    with running(make_run(folder / "w", 32, 1), folder / "state") as started:
+        yield started
 
 
 @pytest.fixture(scope="module")
@@ -72,12 +72,12 @@ def test_a_report_says_what_the_page_says(client: httpx.Client, study: dict) -> 
         assert report.ContentTemplateSequence[0].TemplateIdentifier == "1500"
         assert report.ContentQualification == "RESEARCH"
         assert "not for clinical use" in report.SeriesDescription
-        found = groups(report)
-        assert len(found) == len(CLASSES) + series["num_slices"]
-        greatest = [list(numbers(group).values()) for group in found[: len(CLASSES)]]
+        measured = groups(report)
+        assert len(measured) == len(CLASSES) + series["num_slices"]
+        greatest = [list(numbers(group).values()) for group in measured[: len(CLASSES)]]
         expected = [[series["summary"]["max"][name]] for name in CLASSES]
         np.testing.assert_allclose(greatest, expected, rtol=1e-7)
-        for group, row in zip(found[len(CLASSES) :], series["probabilities"], strict=True):
+        for group, row in zip(measured[len(CLASSES) :], series["probabilities"], strict=True):
             np.testing.assert_allclose(list(numbers(group).values()), row, rtol=1e-7)
     # The same report whenever it is asked for, but for the time; another for each series.
     again = pydicom.dcmread(io.BytesIO(fetched(client, study, f"series/{number}/report.dcm")))
@@ -97,7 +97,7 @@ def test_a_picture_shows_the_slice_under_its_heat_map(client: httpx.Client, stud
         assert picture.file_meta.MediaStorageSOPClassUID == SECONDARY_CAPTURE
         assert picture.PhotometricInterpretation == "RGB"
         assert list(picture.PatientOrientation) == ["L", "P"]
-        assert [float(one) for one in picture.PixelSpacing] == series["spacing_mm"]
+        assert [float(value) for value in picture.PixelSpacing] == series["spacing_mm"]
         assert "not a segmentation" in picture.ImageComments
         pixels = picture.pixel_array
         assert pixels.shape[0] > series["rows"] and pixels.shape[1] == series["columns"]
@@ -150,5 +150,5 @@ def test_of_a_long_series_the_most_suspicious_slices_are_listed() -> None:
     report = pydicom.dcmread(io.BytesIO(structured_report("key", 0, series, model)))
     listed = groups(report)[len(CLASSES) :]
     assert len(listed) == 200
-    any_bleed = [list(numbers(one).values())[ANY] for one in listed]
+    any_bleed = [list(numbers(group).values())[ANY] for group in listed]
     assert min(any_bleed) >= np.sort(probabilities[:, ANY])[-200] - 1e-6

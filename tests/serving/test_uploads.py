@@ -54,16 +54,16 @@ def receive(
 @pytest.mark.parametrize("piece", [1, 7, 100_000])
 def test_files_arrive_whole_and_unnamed(tmp_path: Path, piece: int) -> None:
     sent = [("Müller, Anna.dcm", os.urandom(3000)), ("../../etc/passwd", b"b\r\n--xy"), ("c", b"")]
-    found = receive(form(sent), tmp_path, piece=piece)
-    assert [one.file for one in found] == [0, 1, 2]
-    assert [one.path.read_bytes() for one in found if one.path] == [data for _, data in sent]
+    files = receive(form(sent), tmp_path, piece=piece)
+    assert [file.file for file in files] == [0, 1, 2]
+    assert [file.path.read_bytes() for file in files if file.path] == [data for _, data in sent]
     assert {path.name for path in tmp_path.iterdir()} == {"1", "2", "3"}
 
 
 def test_clutter_keeps_its_number(tmp_path: Path) -> None:
     sent = [(".DS_Store", b"1"), ("a/DICOMDIR", b"2"), ("__MACOSX/._x", b"3"), ("x", b"4")]
-    (one,) = receive(form(sent), tmp_path)
-    assert (one.file, one.path.read_bytes() if one.path else b"") == (3, b"4")
+    (file,) = receive(form(sent), tmp_path)
+    assert (file.file, file.path.read_bytes() if file.path else b"") == (3, b"4")
     assert is_clutter("a\\.git\\x") and not is_clutter("../x") and not is_clutter("a.b/c.dcm")
 
 
@@ -104,9 +104,9 @@ def test_a_client_that_stops_sending_is_told(tmp_path: Path) -> None:
 
 def test_archives_are_unpacked(tmp_path: Path) -> None:
     inner = [("b/Meier.dcm", b"1"), ("b/", b""), ("__MACOSX/._b", b"2"), ("c", b"3" * 9999)]
-    found = receive(form([("x", b"0"), ("y.zip", zipped(inner))]), tmp_path)
-    assert [(one.file, one.entry) for one in found] == [(0, None), (1, 0), (1, 3)]
-    assert [one.path.read_bytes() for one in found if one.path] == [b"0", b"1", b"3" * 9999]
+    files = receive(form([("x", b"0"), ("y.zip", zipped(inner))]), tmp_path)
+    assert [(file.file, file.entry) for file in files] == [(0, None), (1, 0), (1, 3)]
+    assert [file.path.read_bytes() for file in files if file.path] == [b"0", b"1", b"3" * 9999]
     assert {path.name for path in tmp_path.iterdir()} == {"1", "2", "3"}
 
 
@@ -132,9 +132,9 @@ def unpacked(data: bytes, folder: Path, most_files: int = 100, most_bytes: int =
 
     begun = time.perf_counter()
     try:
-        found = unpack(path, next_path, take, most_files)
-        assert sum(one.path.stat().st_size for one in found if one.path) <= most_bytes
-        return [(one.index, one.reason) for one in found]
+        entries = unpack(path, next_path, take, most_files)
+        assert sum(entry.path.stat().st_size for entry in entries if entry.path) <= most_bytes
+        return [(entry.index, entry.reason) for entry in entries]
     except TooMuch:
         return ["TOO_MUCH"]
     finally:

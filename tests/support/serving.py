@@ -57,7 +57,7 @@ def zipped(files: Sequence[Upload], method: int = zipfile.ZIP_DEFLATED) -> bytes
 
 def post(client: httpx.Client, files: Sequence[Upload]) -> Any:
     """The answer to an upload."""
-    return client.post("/api/studies", files=[("files", one) for one in files])
+    return client.post("/api/studies", files=[("files", file) for file in files])
 
 
 def wait(client: httpx.Client, study_id: str, seconds: float = 30.0) -> dict[str, Any]:
