@@ -177,7 +177,7 @@ def _manifest(
             "mean": totals.hu_mean,
             "min": totals.hu_min,
             "max": totals.hu_max,
-            "histogram": list(totals.hu_histogram),
+            "histogram": totals.hu_histogram.tolist(),
         },
         **_geometry(plan),
         "spacings": _sorted(totals.spacings),

@@ -99,40 +99,55 @@ class Manifest:
                 f"{SCHEMA_VERSION}. Convert the data again into another folder."
             )
         try:
-            manifest = cls(
-                data_dir=data_dir,
-                image_size=content["config"]["image_size"],
-                windows=tuple(content["config"]["windows"]),
-                crop=content["config"]["crop"],
-                encoding=content["config"]["encoding"],
-                num_folds=content["num_folds"],
-                shards=tuple(
-                    Shard(
-                        path=data_dir / shard["name"],
-                        split=shard["split"],
-                        num_records=shard["num_records"],
-                        num_bytes=shard["num_bytes"],
-                        sha256=shard["sha256"],
-                        label_counts=tuple(shard["label_counts"]),
-                    )
-                    for shard in content["shards"]
-                ),
-                patients=content["patients"],
-            )
+            manifest = cls._from_content(data_dir, content)
         except (AttributeError, KeyError, TypeError) as error:
             raise DataError(
                 f"{data_dir / MANIFEST}: not a manifest of schema {SCHEMA_VERSION} ({error!r}). "
                 "Convert the data again."
             ) from error
-        for shard in manifest.shards if check_files else ():
+        if check_files:
+            manifest._check_files()
+        return manifest
+
+    @classmethod
+    def _from_content(cls, data_dir: Path, content: dict[str, Any]) -> Manifest:
+        """Makes a manifest from the content of manifest.json."""
+        shards = tuple(
+            Shard(
+                path=data_dir / shard["name"],
+                split=shard["split"],
+                num_records=shard["num_records"],
+                num_bytes=shard["num_bytes"],
+                sha256=shard["sha256"],
+                label_counts=tuple(shard["label_counts"]),
+            )
+            for shard in content["shards"]
+        )
+        return cls(
+            data_dir=data_dir,
+            image_size=content["config"]["image_size"],
+            windows=tuple(content["config"]["windows"]),
+            crop=content["config"]["crop"],
+            encoding=content["config"]["encoding"],
+            num_folds=content["num_folds"],
+            shards=shards,
+            patients=content["patients"],
+        )
+
+    def _check_files(self) -> None:
+        """Checks that all shards exist and have their sizes.
+
+        Raises:
+          DataError: If a shard is missing or has another size.
+        """
+        for shard in self.shards:
             size = shard.path.stat().st_size if shard.path.is_file() else None
             if size != shard.num_bytes:
                 state = "is missing" if size is None else f"has {size} bytes"
                 raise DataError(
                     f"{shard.path} {state}; the manifest lists {shard.num_bytes} bytes. "
-                    f"{repair_advice(data_dir)}"
+                    f"{repair_advice(self.data_dir)}"
                 )
-        return manifest
 
     def fingerprint(self) -> dict[str, Any]:
         """Description of the data, equal for the same records and no others.

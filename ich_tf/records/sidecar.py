@@ -7,15 +7,18 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+import numpy as np
+
 from ich_tf.dicom.reasons import Rejection
 from ich_tf.errors import DataError
+from ich_tf.labels import CLASSES
 from ich_tf.records.data_files import sidecar_path
 from ich_tf.records.manifest import Shard, repair_advice
-from ich_tf.records.statistics import SliceStatistics
+from ich_tf.records.statistics import HISTOGRAM_BINS, SliceStatistics
 from ich_tf.runtime.files import read_json
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sidecar:
     """Description of a committed shard.
 
@@ -59,6 +62,7 @@ class Sidecar:
         """Content of the sidecar's file: JSON, a field per line, sorted by name."""
         content = {**vars(self), **vars(self.statistics)}
         del content["statistics"]
+        content["hu_histogram"] = self.statistics.hu_histogram.tolist()
         content["quarantine"] = [asdict(rejection) for rejection in self.quarantine]
         lines = (f"{json.dumps(name)}: {json.dumps(content[name])}" for name in sorted(content))
         return "{\n" + ",\n".join(lines) + "\n}\n"
@@ -77,11 +81,14 @@ def read_sidecar(shard: Path) -> Sidecar:
     content = read_json(path, repair_advice(shard.parent))
     try:
         statistics = {field.name: content.pop(field.name) for field in fields(SliceStatistics)}
-        for name in ("label_counts", "hu_histogram"):
-            statistics[name] = tuple(statistics[name])
+        statistics["label_counts"] = tuple(statistics["label_counts"])
+        statistics["hu_histogram"] = np.asarray(statistics["hu_histogram"], np.int64)
+        for name, length in (("label_counts", len(CLASSES)), ("hu_histogram", HISTOGRAM_BINS)):
+            if len(statistics[name]) != length:
+                raise ValueError(f"{name} has not {length} values")
         quarantine = tuple(Rejection(**line) for line in content.pop("quarantine"))
         return Sidecar(**content, statistics=SliceStatistics(**statistics), quarantine=quarantine)
-    except (AttributeError, KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(
             f"{path}: not a sidecar of this version ({error!r}). {repair_advice(shard.parent)}"
         ) from error

@@ -16,7 +16,7 @@ HISTOGRAM_BINS, _HISTOGRAM_SHIFT = 128, 9
 _TILTED_DEG = 0.5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SliceStatistics:
     """Statistics of any number of stored slices; sums of integers, so that order is irrelevant.
 
@@ -32,8 +32,8 @@ class SliceStatistics:
       stored_sum: Sum of the stored values (`windows.store_hu`) of all pixels.
       hu_min: Smallest value, HU; None without slices.
       hu_max: Greatest value, HU; None without slices.
-      hu_histogram: Number of pixels per bin of 32 HU from -1024 HU on, `HISTOGRAM_BINS` values,
-        counted over every fourth row and column.
+      hu_histogram: Number of pixels per bin of 32 HU from -1024 HU on, counted over every fourth
+        row and column, int64 [`HISTOGRAM_BINS`].
     """
 
     label_counts: tuple[int, ...]
@@ -47,7 +47,7 @@ class SliceStatistics:
     stored_sum: int
     hu_min: float | None
     hu_max: float | None
-    hu_histogram: tuple[int, ...]
+    hu_histogram: np.ndarray
 
     @classmethod
     def of_slice(
@@ -88,7 +88,7 @@ class SliceStatistics:
             stored_sum=int(cv2.sumElems(stored)[0]),
             hu_min=stored_to_hu(int(stored.min())),
             hu_max=stored_to_hu(int(stored.max())),
-            hu_histogram=tuple(np.bincount(bins, minlength=HISTOGRAM_BINS).tolist()),
+            hu_histogram=np.bincount(bins, minlength=HISTOGRAM_BINS),
         )
 
     @classmethod
@@ -112,7 +112,8 @@ class SliceStatistics:
           ((0, 0, 0, 0, 2, 2), {'0.500': 2}, 0.0)
         """
         counters: dict[str, dict[str, int]] = {name: {} for name in _COUNTERS}
-        labels, histogram = [0] * len(CLASSES), [0] * HISTOGRAM_BINS
+        labels = [0] * len(CLASSES)
+        histogram = np.zeros(HISTOGRAM_BINS, np.int64)
         num_tilted = num_pixels = stored_sum = 0
         lowest: float | None = None
         highest: float | None = None
@@ -121,7 +122,7 @@ class SliceStatistics:
                 for key, count in getattr(part, name).items():
                     counts[key] = counts.get(key, 0) + count
             labels = [a + b for a, b in zip(labels, part.label_counts, strict=True)]
-            histogram = [a + b for a, b in zip(histogram, part.hu_histogram, strict=True)]
+            histogram += part.hu_histogram
             num_tilted += part.num_tilted
             num_pixels += part.num_pixels
             stored_sum += part.stored_sum
@@ -136,7 +137,7 @@ class SliceStatistics:
             stored_sum=stored_sum,
             hu_min=lowest,
             hu_max=highest,
-            hu_histogram=tuple(histogram),
+            hu_histogram=histogram,
             **counters,
         )
 
