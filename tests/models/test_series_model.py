@@ -16,6 +16,7 @@ from ich_tf.models.series_model import (
 )
 from ich_tf.records.series_features import SeriesFeatures
 from ich_tf.runtime.keras2 import keras
+from tests.support.marks import slow
 
 BODIES = ["bigru", "transformer"]
 DIM = 5
@@ -54,7 +55,7 @@ def outputs(model, series: SeriesFeatures, slots: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("backbone", BODIES)
-@pytest.mark.parametrize("number", [1, 3, 25])
+@pytest.mark.parametrize("number", [1, 3, slow(25)])
 def test_it_begins_as_the_smoothed_slice_model(backbone: str, number: int) -> None:
     prior = np.array([0.1, 0.2, 0.3, 0.1, 0.2, 0.5])
     model = build_series_model(backbone, DIM, units=16, bias=prior)

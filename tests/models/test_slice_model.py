@@ -16,6 +16,7 @@ from ich_tf.models.slice_model import FEATURE_LAYER, batch_normalizations, build
 from ich_tf.runtime.keras2 import keras
 from ich_tf.runtime.precision import policy_scope
 from ich_tf.windows import apply_windows, preset_windows
+from tests.support.marks import slow
 from tests.support.steps import APPLICATIONS
 
 
@@ -28,7 +29,7 @@ def pooled_features(model: keras.Model, batch: np.ndarray) -> np.ndarray:
     return np.asarray(features(batch))
 
 
-@pytest.mark.parametrize("backbone", ["tiny", "resnet50", "efficientnet_b4"])
+@pytest.mark.parametrize("backbone", ["tiny", "resnet50", slow("efficientnet_b4")])
 def test_contract(backbone: str) -> None:
     model = build_model(backbone, (40, 40, 3), 32)
     batch = images((40, 40, 3))
@@ -64,6 +65,7 @@ def test_resnet50_gets_caffe_preprocessing() -> None:
     np.testing.assert_allclose(pooled_features(model, batch), plain(expected), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_efficientnet_is_keras_with_its_imagenet_normalization(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -180,6 +182,7 @@ def test_unknown_backbone() -> None:
         build_model("vgg", (32, 32, 3), 32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", ["resnet50", "efficientnet_b4"])
 def test_weights_of_keras_applications(backbone: str, tmp_path: Path) -> None:
     application = APPLICATIONS[backbone]

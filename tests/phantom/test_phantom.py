@@ -102,7 +102,7 @@ def test_no_patient_is_in_train_and_test(phantom_dir: Path) -> None:
 def test_slices_lie_5_mm_apart_along_the_normal() -> None:
     config = PhantomConfig(matrix=32, tilt_fraction=1.0)
     misordered = 0
-    for seed in range(12):
+    for seed in range(6):
         study = make_study(np.random.default_rng(seed), config)
         geometry = study.geometry
         assert 24 <= len(study.hu) <= 40
@@ -111,7 +111,7 @@ def test_slices_lie_5_mm_apart_along_the_normal() -> None:
         assert 8 <= abs(geometry.tilt_deg) <= 24
         misordered += bool((np.diff(geometry.positions_mm[:, 2]) <= 0).any())
     # In some of them z alone would give the wrong order.
-    assert 0 < misordered < 12
+    assert 0 < misordered < 6
 
 
 @dataclasses.dataclass(frozen=True)

@@ -101,9 +101,8 @@ def test_training_reads_the_same_order_with_neighbours(manifest: Any) -> None:
         np.testing.assert_array_equal(three[..., 3:6], one)
 
 
-@pytest.mark.parametrize(
-    "backbone", ["resnet50", pytest.param("efficientnet_b4", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("backbone", ["resnet50", "efficientnet_b4"])
 def test_pretrained_weights_begin_by_seeing_the_middle_alone(backbone: str, tmp_path: Path) -> None:
     application = APPLICATIONS[backbone]
     path = tmp_path / "notop.h5"

@@ -18,6 +18,7 @@ from ich_tf.errors import ConfigError, InputError
 from ich_tf.runtime.executors.dask import DaskExecutor
 from tests.support.commands import ROOT, Command
 from tests.support.conversions import config_for, files_of
+from tests.support.marks import slow
 
 ENVIRONMENT = {
     **os.environ,
@@ -120,10 +121,12 @@ def test_a_dask_worker_is_killed(
     "args",
     [
         ("--runner=DirectRunner",),
-        (
-            "--runner=FnApiRunner",
-            "--direct_running_mode=multi_processing",
-            "--direct_num_workers=2",
+        slow(
+            (
+                "--runner=FnApiRunner",
+                "--direct_running_mode=multi_processing",
+                "--direct_num_workers=2",
+            )
         ),
     ],
 )

@@ -52,9 +52,8 @@ def test_round_trip(saved: Any, strategy: Any) -> None:
     assert sorted(path.name for path in saved[0].iterdir()) == ["best.weights.h5", "model.json"]
 
 
-@pytest.mark.parametrize(
-    "backbone", ["resnet50", pytest.param("efficientnet_b4", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("backbone", ["resnet50", "efficientnet_b4"])
 def test_both_files_hold_all_of_the_backbones(backbone: str, tmp_path: Path) -> None:
     """Also that Keras's Normalization, which tf.train.Checkpoint restores wrongly, is not there."""
     spec = ModelSpec(backbone, (40, 40, 1), 32, ("brain",))

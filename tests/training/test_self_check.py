@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from ich_tf.training.self_check import XLA_TOLERANCE, SelfCheckError, check_replicas, check_step
 from ich_tf.training.step import Gradients, TrainingStep
+from tests.support.marks import slow
 from tests.support.steps import Run, batch, difference, distribute, replicas
 
 
@@ -16,7 +17,7 @@ def check(run, precision="float32", xla=False):
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
-@pytest.mark.parametrize(("number", "xla"), [(1, True), (2, False), (2, True), (4, False)])
+@pytest.mark.parametrize(("number", "xla"), [(1, True), (2, False), slow(2, True), slow(4, False)])
 def test_a_right_step_passes_and_is_left_as_it_was(number: int, xla: bool, precision: str) -> None:
     run = Run(replicas(number), xla=xla, precision=precision, dropout=0.3, accumulation=2)
     before = run.weights()

@@ -11,6 +11,7 @@ from ich_tf.models.slice_model import batch_normalizations, build_model
 from ich_tf.training.config import TrainConfig
 from ich_tf.training.optimizers import make_optimizer
 from ich_tf.training.step import TrainingStep
+from tests.support.marks import slow
 from tests.support.steps import (
     BATCH,
     RECORD_SHAPE,
@@ -118,7 +119,8 @@ def test_moving_statistics_are_the_replicas_mean() -> None:
     np.testing.assert_allclose(logits, flipped, atol=1e-6)
 
 
-@pytest.mark.parametrize("xla", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("xla", [False, True])
 def test_resnet50_replicas_equal_one(xla: bool) -> None:
     one = Run(replicas(1), backbone="resnet50", freeze_bn=True, learning_rate=1e-3)
     two = Run(replicas(2), backbone="resnet50", freeze_bn=True, learning_rate=1e-3, xla=xla)
@@ -187,7 +189,7 @@ def test_moving_average_of_the_weights() -> None:
     assert difference(own, expected) > 1e-3
 
 
-@pytest.mark.parametrize("precision", ["float32", "float16"])
+@pytest.mark.parametrize("precision", [slow("float32"), "float16"])
 @pytest.mark.parametrize(
     ("optimizer", "lookahead"),
     [

@@ -21,6 +21,7 @@ from ich_tf.training.config import TrainConfig
 from ich_tf.training.epoch import DivergenceError
 from ich_tf.training.loop import RetracedError, TrainingLoop
 from ich_tf.training.step import TrainingStep
+from tests.support.marks import slow
 from tests.support.runs import assert_same_run, smoke_config
 from tests.support.steps import needs_addons, replicas
 
@@ -78,7 +79,7 @@ def test_run_json_tells_where_a_run_came_from(data_dir: Path, tmp_path: Path) ->
 
 
 def test_tensorboard_gets_losses(data_dir: Path, tmp_path: Path) -> None:
-    config = smoke_config(data_dir, tmp_path, max_steps_per_epoch=0, epochs=4, batch_size=4)
+    config = smoke_config(data_dir, tmp_path, max_steps_per_epoch=10, epochs=4, batch_size=4)
     result = trainer.train(config)
     (path,) = (tmp_path / "tensorboard").iterdir()
     found = {}
@@ -111,7 +112,11 @@ RUNS = {
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=[needs_addons] if name == "lookahead" else []) for name in RUNS],
+    [
+        "plain",
+        *map(slow, ("averaged", "replicas", "neighbours")),
+        pytest.param("lookahead", marks=[needs_addons, pytest.mark.slow]),
+    ],
 )
 def test_terminated_at_any_step_and_continued_to_the_bit(
     name: Any, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
