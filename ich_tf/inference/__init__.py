@@ -1,1 +1,1 @@
-"""From a work dir to calibrated probabilities."""
+"""Inference: the models of a work dir, their calibration, prediction and export."""

@@ -179,12 +179,12 @@ def test_killed_it_goes_on_and_says_the_same(
 
     import ich_tf.inference.prediction.reader as reader
 
-    original = reader.read_task
-    reader.read_task = lambda task: seen.append(task.source.name) or original(task)
+    original = reader.read_images
+    reader.read_images = lambda task: seen.append(task.source.name) or original(task)
     try:
         predict(config(phantom_dir, work_dir, out, batch_size=4))
     finally:
-        reader.read_task = original
+        reader.read_images = original
     assert 0 < len(seen) <= number - noted
     np.testing.assert_allclose(read_submission(out), read_submission(plain), atol=1e-6)
     assert not partial.exists()
@@ -202,17 +202,17 @@ def count_done(path: Path) -> int:
 
 def test_what_another_model_left_is_not_used(tmp_path: Path) -> None:
     path = tmp_path / "x.sqlite"
-    store = PredictionStore(path, "one")
+    store = PredictionStore.open(path, "one")
     store.mark_done([1, 2])
     store.close()
-    again = PredictionStore(path, "one")
+    again = PredictionStore.open(path, "one")
     assert again.num_done() == 2
     again.close()
-    other = PredictionStore(path, "two")
+    other = PredictionStore.open(path, "two")
     assert other.num_done() == 0
     other.close()
     path.write_bytes(b"cut")
-    fresh = PredictionStore(path, "two")
+    fresh = PredictionStore.open(path, "two")
     assert fresh.num_done() == 0
     fresh.close(remove=True)
     assert not path.exists()
@@ -224,7 +224,7 @@ def test_the_store_keeps_names_and_numbers(tmp_path: Path) -> None:
         (0.5, 0.5), frame=2,
     )  # fmt: skip
     values = np.array([1e-300, 0.1, 0.2, 0.3, 0.4, np.pi])
-    store = PredictionStore(tmp_path / "x.sqlite", "f")
+    store = PredictionStore.open(tmp_path / "x.sqlite", "f")
     store.add([StoredPrediction(3, "näme/2", header, values)])
     ((one,),) = store.by_series()
     assert one.header == header and one.image_id == "näme/2" and one.source == 3

@@ -10,7 +10,6 @@ Exit codes: 0 done; 1 a command failed or the data cannot be used; 2 wrong usage
 
 from __future__ import annotations
 
-import itertools
 import tempfile
 import time
 from collections.abc import Sequence
@@ -62,7 +61,7 @@ def main() -> None:
 def _measure(backbone: str, work_dir: Path, sources: Sequence[Any], folder: Path) -> None:
     import numpy as np
 
-    from ich_tf.inference.prediction.model_image import ReadTask, read_task
+    from ich_tf.inference.prediction.model_image import ImageTask, read_images
     from ich_tf.inference.prediction.predict import predict_files
     from ich_tf.inference.prediction.reader import Reader
     from ich_tf.inference.prediction.store import PredictionStore
@@ -72,24 +71,25 @@ def _measure(backbone: str, work_dir: Path, sources: Sequence[Any], folder: Path
 
     predictor = load_predictor(work_dir, make_strategy("mirrored"))
     size, batch = _RECORD_SIZE.value, _BATCH_SIZE.value
-    tasks = [ReadTask(source, size, predictor.windows) for source in sources]
+    tasks = [ImageTask(i, source, size, predictor.windows) for i, source in enumerate(sources)]
     with LocalExecutor() as executor:
         # Starts the workers, and reads the files into the page cache.
-        images = [slice_.image for slices in executor.map(read_task, tasks) for slice_ in slices]
+        results = [each for each in executor.map(read_images, tasks) if isinstance(each, list)]
+        images = [slice_.image for slices in results for slice_ in slices]
         batches = [
-            np.stack([image for image in images[start : start + batch] if image is not None])
+            np.stack(images[start : start + batch])
             for start in range(0, len(images) - batch + 1, batch)
         ]
         predictor.logits(batches[0])
         begun = time.perf_counter()
-        for _ in itertools.chain.from_iterable(executor.map(read_task, tasks)):
+        for _ in executor.map(read_images, tasks):
             pass
         decoding = time.perf_counter() - begun
         begun = time.perf_counter()
         for images_of_batch in batches:
             predictor.logits(images_of_batch)
         model = (time.perf_counter() - begun) * len(images) / (len(batches) * batch)
-        store = PredictionStore(folder / f"{backbone}.sqlite", "")
+        store = PredictionStore.open(folder / f"{backbone}.sqlite", "")
         reader = Reader(sources, predictor, executor, store)
         inside = 0.0
         logits = predictor.logits

@@ -1,1 +1,1 @@
-"""From DICOM files to a submission: slices read by workers, predicted, stored, summed up."""
+"""Prediction of DICOM files: reading in workers, storage of predictions, submission, summary."""

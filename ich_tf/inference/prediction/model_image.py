@@ -1,4 +1,4 @@
-"""One DICOM file -> the images that a model sees. Runs in workers, which load no TensorFlow."""
+"""Images of DICOM slices as a model reads them. The code runs in workers, without TensorFlow."""
 
 from __future__ import annotations
 
@@ -16,16 +16,20 @@ from ich_tf.windows import apply_windows, preset_windows, store_hu
 
 
 @dataclass(frozen=True)
-class ReadTask:
+class ImageTask:
     """A file to read in a worker.
 
     Attributes:
+      number: Place of the file in the list of sources.
       source: The file.
-      image_size: What the model was trained on.
-      windows: Likewise; empty where the model applies them itself, to stored Hounsfield units.
-      crops: Frame (0 in a file of one slice) -> what to cut out; nothing for a whole image.
+      image_size: Rows and columns of the images, px.
+      windows: Names of window presets; empty for a model that applies them to stored Hounsfield
+        units.
+      crops: Frame (0 in a file of one slice) -> box to cut out; a frame without a box is kept
+        whole.
     """
 
+    number: int
     source: Source
     image_size: int
     windows: tuple[str, ...]
@@ -33,31 +37,28 @@ class ReadTask:
 
 
 @dataclass(frozen=True, eq=False)
-class ReadSlice:
-    """What a worker makes of a file, or of a frame of it.
+class ModelSlice:
+    """A slice as a model reads it.
 
     Attributes:
-      source: The file.
-      header: Where the slice is; None if the file gave none.
-      image: uint8 [h, w, C], without windows uint16 [h, w, 1]; or None.
-      reason, message: Why there is no image.
+      source: Place of its file in the list of sources.
+      header: Identifiers and geometry of the slice.
+      image: uint8 [H, W, C], without windows uint16 [H, W, 1]; with neighbours [H, W, count * C].
     """
 
-    source: Source
-    header: Header | None = None
-    image: np.ndarray | None = None
-    reason: str = ""
-    message: str = ""
+    source: int
+    header: Header
+    image: np.ndarray
 
 
 def seen_image(hu: np.ndarray, box: Box, size: int, windows: Sequence[str]) -> np.ndarray:
-    """A slice as a model sees it, without its neighbours.
+    """Crops, resizes and windows a slice, as conversion does.
 
     Args:
       hu: Hounsfield units, float32 [H, W].
-      box: What to cut out; empty for all.
-      size: Rows and columns of the result.
-      windows: Names of presets; none where the model applies them itself.
+      box: Box to cut out; empty for the whole slice.
+      size: Rows and columns of the result, px.
+      windows: Names of C window presets; empty for the stored form.
 
     Returns:
       uint8 [size, size, C], without windows the stored form, uint16 [size, size, 1].
@@ -66,14 +67,18 @@ def seen_image(hu: np.ndarray, box: Box, size: int, windows: Sequence[str]) -> n
     return apply_windows(stored, preset_windows(windows)) if windows else stored[..., None]
 
 
-def read_task(task: ReadTask) -> list[ReadSlice]:
-    """Reads and windows one file: its slice, its frames, or why there are none."""
+def read_images(task: ImageTask) -> list[ModelSlice] | DicomError:
+    """Reads the slices of one file. Runs in a worker.
+
+    Returns:
+      A slice for each frame, without neighbours; the error if the file cannot be read.
+    """
     try:
-        found = []
-        for one in read_slices(task.source.read()):
-            box = task.crops.get(one.header.frame, ())
-            image = seen_image(one.hu, box, task.image_size, task.windows)
-            found.append(ReadSlice(task.source, one.header, image))
-        return found
+        slices = []
+        for slice_ in read_slices(task.source.read()):
+            box = task.crops.get(slice_.header.frame, ())
+            image = seen_image(slice_.hu, box, task.image_size, task.windows)
+            slices.append(ModelSlice(task.number, slice_.header, image))
+        return slices
     except DicomError as error:
-        return [ReadSlice(task.source, reason=error.reason.value, message=str(error))]
+        return error

@@ -1,8 +1,8 @@
-"""DICOM files -> probabilities: a submission, and a summary of each series.
+"""Prediction of DICOM files: a submission, and a summary of each series.
 
-Files go through the very rooms that conversion uses (dicom, crop, windows), so that a model sees
-here what it saw in training. Workers decode while the model computes; what is predicted goes to a
-database on the disk, so that memory does not grow with the files and a killed run goes on.
+Files are read by the modules that conversion uses (`dicom`, `windows`), so that a model reads the
+same images as in training. Workers decode while the model computes; predictions are stored in a
+database on the disk, so that memory does not grow with the files and a killed run continues.
 """
 
 from __future__ import annotations
@@ -12,22 +12,20 @@ import json
 import logging
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from ich_tf.dicom import series
 from ich_tf.dicom.sources import Source, list_sources, stamps_sha256
 from ich_tf.errors import InputError
 from ich_tf.inference.config import PredictConfig
-from ich_tf.inference.explainer import Explainer, normalized, overlay
-from ich_tf.inference.postprocessing.aggregation import SLICE
-from ich_tf.inference.postprocessing.postprocessing import DEFAULT_POINT
 from ich_tf.inference.prediction import submission
-from ich_tf.inference.prediction.reader import Reader, SeenSlice
+from ich_tf.inference.prediction.heat_maps import draw_heat_maps, heatmaps_dir
+from ich_tf.inference.prediction.model_image import ModelSlice
+from ich_tf.inference.prediction.reader import Reader
 from ich_tf.inference.prediction.series_summary import csv_line, write_series_csv, write_series_json
 from ich_tf.inference.prediction.store import PredictionStore, StoredPrediction
 from ich_tf.inference.series_predictor import load_predictor
@@ -36,22 +34,23 @@ from ich_tf.runtime.executors.local import LocalExecutor
 from ich_tf.runtime.files import write_parts
 from ich_tf.runtime.progress import Tracker
 from ich_tf.runtime.strategies import make_strategy
-from ich_tf.windows import apply_windows, preset_windows
 
 _LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class PredictionResult:
-    """What was predicted, and where it stands.
+    """Files and counts of a prediction.
 
     Attributes:
-      submission, series_csv, series_json, rejected: The files that were written.
-      postprocessing: What was done to the logits.
-      num_slices, num_series: Predicted.
-      num_rejected: Files that could not be read.
-      num_prior: Images of the submission that hold the training prior, for want of a slice.
-      num_heatmaps: Drawn.
+      submission, series_csv, series_json, rejected: Paths of the written files.
+      postprocessing: Description of the postprocessing.
+      num_slices: Number of predicted slices.
+      num_series: Number of their series.
+      num_rejected: Number of files that could not be read.
+      num_prior: Number of images of the submission without a readable file, which get the prior
+        probabilities of the training data.
+      num_heatmaps: Number of heat maps.
     """
 
     submission: Path
@@ -66,7 +65,7 @@ class PredictionResult:
     num_heatmaps: int
 
     def report(self) -> str:
-        """A few lines for a person."""
+        """Describes the result in a few lines."""
         lines = [
             f"{self.submission}: {self.num_slices} slices predicted, {self.postprocessing}",
             f"{self.series_csv}, {self.series_json.name}: {self.num_series} series",
@@ -80,13 +79,10 @@ class PredictionResult:
         return "\n".join(lines)
 
 
-def heatmaps_dir(submission_path: Path) -> Path:
-    """Where the heat maps of a submission go."""
-    return submission_path.with_name(f"{submission_path.stem}_heatmaps")
-
-
 def predict(config: PredictConfig) -> PredictionResult:
-    """Predicts every readable slice and writes the submission. Killed, it goes on where it was.
+    """Predicts every readable slice and writes the submission.
+
+    A call with the same files, model and submission continues a killed one.
 
     Raises:
       InputError: If there is no model, no readable slice, or the sample cannot be read.
@@ -94,14 +90,14 @@ def predict(config: PredictConfig) -> PredictionResult:
     sources = list_sources(config.dicom_dir)
     if config.sample_path is not None:
         for _ in submission.sample_ids(config.sample_path):
-            pass  # refused before hours of work, not after
+            pass  # an invalid sample is refused before hours of work, not after
         _LOG.info("ids and order as in %s", config.sample_path)
     predictor = load_predictor(
         config.work_dir, make_strategy("mirrored"), calibrated=config.calibrated
     )
     path = config.submission_path
     path.parent.mkdir(parents=True, exist_ok=True)
-    store = PredictionStore(
+    store = PredictionStore.open(
         path.with_name(f".{path.stem}.partial.sqlite"), _fingerprint(sources, predictor)
     )
     finished = False
@@ -117,52 +113,58 @@ def predict(config: PredictConfig) -> PredictionResult:
 
 
 def predict_files(reader: Reader, batch_size: int) -> None:
-    """Predicts what the store lacks."""
+    """Predicts the files that the store of a reader does not hold yet.
+
+    Args:
+      reader: Reader of the files.
+      batch_size: Number of slices a batch.
+    """
     store = reader.store
     tracker = Tracker(len(reader.sources), "predict", "file", done=store.num_done())
-    waiting: list[SeenSlice] = []
-    finished: deque[tuple[int, list[int]]] = deque()
-    taken = 0
+    batch: list[ModelSlice] = []
+    # Number of slices read up to the end of a group, and the files of the group.
+    read_groups: deque[tuple[int, list[int]]] = deque()
+    num_read = 0
 
-    def flush() -> None:
-        # One shape, one trace: the last batch is padded with zeros, and their logits are dropped.
-        images = np.stack([one.image for one in waiting])
+    def predict_batch() -> None:
+        # One shape, one trace: the last batch is padded with zeros, and their outputs are dropped.
+        images = np.stack([slice_.image for slice_ in batch])
         padding = [(0, batch_size - len(images)), (0, 0), (0, 0), (0, 0)]
         outputs = reader.predictor.outputs(np.pad(images, padding))
         store.add(
-            StoredPrediction(one.source, reader.image_id(one), one.header, row)
-            for one, row in zip(waiting, outputs, strict=False)
+            StoredPrediction(slice_.source, reader.image_id(slice_), slice_.header, row)
+            for slice_, row in zip(batch, outputs, strict=False)
         )
-        waiting.clear()
+        batch.clear()
 
-    def settle(predicted: int) -> None:
-        """Marks the groups of which nothing waits any more."""
-        while finished and finished[0][0] <= predicted:
-            _, sources = finished.popleft()
+    def mark_done() -> None:
+        """Marks the groups whose slices have all been predicted."""
+        while read_groups and read_groups[0][0] <= num_read - len(batch):
+            _, sources = read_groups.popleft()
             store.mark_done(sources)
             tracker.update(len(sources))
 
-    todo = (group for group in reader.groups() if not store.is_done(group.sources))
-    for group, rejected, slices in reader.read(todo):
-        for source, failed in rejected:
-            store.reject(source, failed.reason, failed.message)
-        for one in slices:
-            waiting.append(one)
-            taken += 1
-            if len(waiting) == batch_size:
-                flush()
-        finished.append((taken, group.sources))
-        settle(taken - len(waiting))
-    if waiting:
-        flush()
-    settle(taken)
+    remaining = (group for group in reader.groups() if not store.is_done(group.sources))
+    for group, slices, errors in reader.read(remaining):
+        for source, error in errors:
+            store.reject(source, error.reason.value, str(error))
+        for slice_ in slices:
+            batch.append(slice_)
+            num_read += 1
+            if len(batch) == batch_size:
+                predict_batch()
+        read_groups.append((num_read, group.sources))
+        mark_done()
+    if batch:
+        predict_batch()
+    mark_done()
     tracker.close()
 
 
 def _fingerprint(sources: Sequence[Source], predictor: Predictor) -> str:
-    """Of all that logits depend on."""
-    about = [predictor.sha256, predictor.postprocessing.flip, stamps_sha256(sources)]
-    return hashlib.sha256(json.dumps(about).encode()).hexdigest()
+    """Hashes everything that the outputs of the predictor depend on."""
+    parts = [predictor.sha256, predictor.postprocessing.flip, stamps_sha256(sources)]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def _write(
@@ -178,15 +180,15 @@ def _write(
             f"{config.dicom_dir}: none of {len(sources)} files is an axial head CT slice; the "
             f"first, {sources[source].name}: {reason}, {message}"
         )
-    predictor, after = reader.predictor, reader.predictor.postprocessing
+    predictor, postprocessing = reader.predictor, reader.predictor.postprocessing
     _finish(store, predictor, config.prevalence)
     num_prior = _write_submission(config, store, predictor)
-    num_series = write_series_csv(csv_path, store.by_series("probabilities"), after)
+    num_series = write_series_csv(csv_path, store.by_series("probabilities"), postprocessing)
     write_series_json(
         json_path,
         store.by_series("probabilities"),
         [source.name for source in sources],
-        after,
+        postprocessing,
         model_sha256=predictor.sha256,
         prevalence=config.prevalence,
     )
@@ -195,13 +197,13 @@ def _write(
         for source, reason, message in store.rejected()
     )
     write_parts(rejected_path, chain([csv_line(("path", "reason", "message"))], rows))
-    num_heatmaps = _draw(config, reader) if config.heatmaps else 0
+    num_heatmaps = draw_heat_maps(config, reader) if config.heatmaps else 0
     return PredictionResult(
         submission=path,
         series_csv=csv_path,
         series_json=json_path,
         rejected=rejected_path,
-        postprocessing=after.describe(),
+        postprocessing=postprocessing.describe(),
         num_slices=store.count("slices"),
         num_series=num_series,
         num_rejected=store.count("rejected"),
@@ -211,22 +213,26 @@ def _write(
 
 
 def _finish(store: PredictionStore, predictor: Predictor, prevalence: float) -> None:
-    """Logits -> probabilities, series by series."""
+    """Turns the stored outputs into probabilities, series by series."""
     for members in store.by_series():
-        normal = series.series_normal([one.header for one in members])
-        z_mm = np.array([series.position_along(one.header, normal) for one in members])
-        outputs = np.stack([one.values for one in members])
+        normal = series.series_normal([slice_.header for slice_ in members])
+        z_mm = np.array([series.position_along(slice_.header, normal) for slice_ in members])
+        outputs = np.stack([slice_.values for slice_ in members])
         probabilities, whole = predictor.series_probabilities(outputs, z_mm, prevalence)
         store.finish(
             [
-                StoredPrediction(one.source, one.image_id, one.header, row, float(z), whole)
-                for one, row, z in zip(members, probabilities, z_mm, strict=True)
+                replace(slice_, values=row, z_mm=float(z), whole=whole)
+                for slice_, row, z in zip(members, probabilities, z_mm, strict=True)
             ]
         )
 
 
 def _write_submission(config: PredictConfig, store: PredictionStore, predictor: Predictor) -> int:
-    """Writes it in the sample's order, or the files'; says how many images got the prior."""
+    """Writes the submission in the order of the sample, without one in that of the files.
+
+    Returns:
+      Number of images of the sample without a readable file.
+    """
     path, sample = config.submission_path, config.sample_path
     missing: list[str] = []
     number = 0
@@ -234,11 +240,11 @@ def _write_submission(config: PredictConfig, store: PredictionStore, predictor: 
     def find(image_id: str) -> np.ndarray:
         nonlocal number
         number += 1
-        found = store.find(image_id)
-        if found is None:
+        probabilities = store.find(image_id)
+        if probabilities is None:
             missing.append(image_id)
             return predictor.prior_at(config.prevalence)
-        return found
+        return probabilities
 
     if sample is None:
         submission.write_submission(path, submission.image_row_ids(store.image_ids()), find)
@@ -264,43 +270,3 @@ def _write_submission(config: PredictConfig, store: PredictionStore, predictor: 
             *(len(missing), number, missing[0]),
         )
     return len(missing)
-
-
-def _draw(config: PredictConfig, reader: Reader) -> int:
-    """Draws the likeliest slices of the classes that are asked for, under their heat maps."""
-    store, predictor = reader.store, reader.predictor
-    folder = heatmaps_dir(config.submission_path)
-    folder.mkdir(exist_ok=True)
-    wanted: dict[tuple[int, int], list[str]] = {}
-    names = {}
-    for name in config.heatmaps:
-        threshold = predictor.postprocessing.threshold(SLICE, name, DEFAULT_POINT)
-        for one in store.likeliest(
-            name, 0.5 if threshold is None else threshold, config.max_heatmaps
-        ):
-            wanted.setdefault((one.source, one.header.frame), []).append(name)
-            names[one.source, one.header.frame] = one.image_id
-    files = {source for source, _ in wanted}
-    explainer = Explainer(predictor)
-    number = 0
-    groups = (group for group in reader.groups() if files.intersection(group.sources))
-    for _, _, slices in reader.read(groups):
-        for seen in slices:
-            place = seen.source, seen.header.frame
-            for name in wanted.get(place, ()):
-                heat = explainer(seen.image[None], name)[0]
-                picture = overlay(_grey(predictor, seen.image), normalized(heat))
-                file = f"{names[place].replace('/', '_')}_{name}.png"
-                if not cv2.imwrite(str(folder / file), picture[..., ::-1]):
-                    raise InputError(f"{folder / file}: could not be written. Check the disk.")
-                number += 1
-    return number
-
-
-def _grey(predictor: Predictor, image: np.ndarray) -> np.ndarray:
-    """A slice without its neighbours in the first of its windows, uint8 [H, W]."""
-    channels = predictor.record_shape[2]
-    own = image[..., predictor.neighbours // 2 * channels]
-    if predictor.stored_hu:
-        return apply_windows(own, preset_windows(predictor.windows[:1]))[..., 0]
-    return own

@@ -1,4 +1,4 @@
-"""DICOM files -> slices as a model sees them: cropped, windowed, between their neighbours."""
+"""Reader: DICOM files to the images that a model reads, cropped, windowed, with neighbours."""
 
 from __future__ import annotations
 
@@ -11,53 +11,41 @@ from ich_tf.dicom import series
 from ich_tf.dicom.crop import Box
 from ich_tf.dicom.header import Header
 from ich_tf.dicom.header_scan import ScannedHeader, scan_headers
+from ich_tf.dicom.reasons import DicomError
 from ich_tf.dicom.sources import Source
-from ich_tf.inference.prediction.model_image import ReadSlice, ReadTask, read_task
+from ich_tf.inference.prediction.model_image import ImageTask, ModelSlice, read_images
 from ich_tf.inference.prediction.store import PredictionStore
 from ich_tf.inference.slice_predictor import Predictor
 from ich_tf.records.neighbours import neighbour_places
 from ich_tf.runtime.executors.local import LocalExecutor
 
-# Files whose tasks are made at once; between two lots the workers stand still for a moment.
-_FILES_AT_ONCE = 4096
+# Files whose tasks are handed to the executor at once; between two lots the workers are idle for a
+# moment.
+_FILES_PER_LOT = 4096
 
 
 @dataclass(frozen=True)
-class Group:
-    """Files that are read together, because a slice is seen between its neighbours.
+class FileGroup:
+    """Files that are read together: those of one series, if a slice is read with its neighbours.
 
     Attributes:
       sources: Places in the list of sources.
-      crops: Source -> frame -> what to cut out; nothing for whole images.
+      crops: Place -> frame -> box to cut out; empty for whole images.
     """
 
     sources: list[int]
     crops: dict[int, dict[int, Box]]
 
 
-@dataclass(frozen=True, eq=False)
-class SeenSlice:
-    """A slice as the model sees it.
-
-    Attributes:
-      source: Its file's place in the list of sources.
-      header: Where it is.
-      image: [H, W, neighbours * C].
-    """
-
-    source: int
-    header: Header
-    image: np.ndarray
-
-
 class Reader:
-    """Files -> what the model sees of them.
+    """Reads DICOM files for a model.
 
     Attributes:
       sources: The files.
       predictor: The model.
-      store: Where it notes which files belong together.
-      image_ids: Of the files, by RSNA's rule: the stem, or the path where stems repeat.
+      store: Store of the predictions, which also holds which files belong together.
+      image_ids: Image id of each file, by RSNA's rule: the stem of its name, or the path where
+        stems repeat.
     """
 
     def __init__(
@@ -67,7 +55,14 @@ class Reader:
         executor: LocalExecutor,
         store: PredictionStore,
     ) -> None:
-        """Reads nothing yet."""
+        """Reads no file yet.
+
+        Args:
+          sources: The files.
+          predictor: The model.
+          executor: Executor whose workers read the files.
+          store: Store of the predictions.
+        """
         self.sources = sources
         self.predictor = predictor
         self.store = store
@@ -75,87 +70,90 @@ class Reader:
         self._executor = executor
         self._windows = () if predictor.stored_hu else predictor.windows
 
-    def image_id(self, one: SeenSlice) -> str:
-        """What a submission calls a slice."""
-        name = self.image_ids[one.source]
-        return f"{name}/{one.header.frame}" if one.header.frame else name
+    def image_id(self, slice_: ModelSlice) -> str:
+        """Returns the id of a slice in a submission, in a multi-frame file `<id>/<frame>`."""
+        name, frame = self.image_ids[slice_.source], slice_.header.frame
+        return f"{name}/{frame}" if frame else name
 
-    def groups(self) -> Iterator[Group]:
-        """All files, in the groups in which they are read."""
+    def groups(self) -> Iterator[FileGroup]:
+        """Yields all files, in the groups in which they are read.
+
+        Neighbours and crops need the headers of all files, which are scanned once and stored.
+        """
         if self.predictor.neighbours == 1 and self.predictor.crop == "none":
-            return (Group([source], {}) for source in range(len(self.sources)))
+            return (FileGroup([source], {}) for source in range(len(self.sources)))
         if not self.store.is_laid_out:
-            self.store.add_layout(self._look())
-        return (Group(*found) for found in self.store.layout(len(self.sources)))
+            self.store.add_layout(self._scan())
+        return (FileGroup(*layout) for layout in self.store.layout(len(self.sources)))
 
-    def _look(self) -> Iterator[tuple[int, Header, Box]]:
-        """Every slice of every file, once, before the first is predicted."""
+    def _scan(self) -> Iterator[tuple[int, Header, Box]]:
         places = {source: place for place, source in enumerate(self.sources)}
-        for one in scan_headers(self.sources, self._executor, self.predictor.crop):
-            if isinstance(one, ScannedHeader):
-                yield places[one.source], one.header, one.crop
+        for scanned in scan_headers(self.sources, self._executor, self.predictor.crop):
+            if isinstance(scanned, ScannedHeader):
+                yield places[scanned.source], scanned.header, scanned.crop
 
     def read(
-        self, groups: Iterable[Group]
-    ) -> Iterator[tuple[Group, list[tuple[int, ReadSlice]], list[SeenSlice]]]:
-        """Each group with its files that could not be read, and its slices.
+        self, groups: Iterable[FileGroup]
+    ) -> Iterator[tuple[FileGroup, list[ModelSlice], list[tuple[int, DicomError]]]]:
+        """Reads groups of files in the workers, in order.
 
-        As in training, at a series' ends the last slice stands again, and a slice that cannot be
-        read is passed over.
+        As in training, the last slice is repeated beyond the ends of a series, and the neighbours
+        of a slice are those that can be read.
+
+        Yields:
+          The group; its slices, with their neighbours; and the place and the error of each file
+          that could not be read.
         """
         neighbours = self.predictor.neighbours
         for lot in _lots(groups):
-            tasks = [
-                ReadTask(
-                    self.sources[source],
-                    self.predictor.record_shape[0],
-                    self._windows,
-                    group.crops.get(source, {}),
-                )
-                for group in lot
-                for source in group.sources
-            ]
-            found = self._executor.map(read_task, tasks)
+            results = self._executor.map(read_images, [*self._tasks(lot)])
             for group in lot:
-                rejected, slices = [], []
+                slices: list[ModelSlice] = []
+                errors = []
                 for source in group.sources:
-                    for one in next(found):
-                        if one.header is None or one.image is None:
-                            rejected.append((source, one))
-                        else:
-                            slices.append(SeenSlice(source, one.header, one.image))
+                    result = next(results)
+                    if isinstance(result, DicomError):
+                        errors.append((source, result))
+                    else:
+                        slices += result
                 if neighbours > 1:
                     slices = [
-                        member
+                        slice_
                         for members in series.group_by_series(slices).values()
-                        for member in _with_neighbours(members, neighbours)
+                        for slice_ in _with_neighbours(members, neighbours)
                     ]
-                yield group, rejected, slices
+                yield group, slices, errors
+
+    def _tasks(self, lot: Sequence[FileGroup]) -> Iterator[ImageTask]:
+        size = self.predictor.record_shape[0]
+        for group in lot:
+            for source in group.sources:
+                crops = group.crops.get(source, {})
+                yield ImageTask(source, self.sources[source], size, self._windows, crops)
 
 
-def _with_neighbours(members: Sequence[SeenSlice], count: int) -> Iterator[SeenSlice]:
-    """The slices of a series, in order, each with those beside it."""
+def _with_neighbours(members: Sequence[ModelSlice], count: int) -> Iterator[ModelSlice]:
+    """Yields the slices of a series, in order, each with its neighbours along the channels."""
     places = neighbour_places(len(members), count).tolist()
     for slice_, row in zip(members, places, strict=True):
         image = np.concatenate([members[place].image for place in row], axis=-1)
-        yield SeenSlice(slice_.source, slice_.header, image)
+        yield ModelSlice(slice_.source, slice_.header, image)
 
 
-def _lots(groups: Iterable[Group]) -> Iterator[list[Group]]:
-    """Groups, some thousand files at a time."""
+def _lots(groups: Iterable[FileGroup]) -> Iterator[list[FileGroup]]:
+    """Batches groups to lots of `_FILES_PER_LOT` files or a few more."""
     groups = iter(groups)
     for first in groups:
         lot, count = [first], len(first.sources)
         for group in groups:
             lot.append(group)
             count += len(group.sources)
-            if count >= _FILES_AT_ONCE:
+            if count >= _FILES_PER_LOT:
                 break
         yield lot
 
 
 def _image_ids(sources: Sequence[Source]) -> list[str]:
-    """RSNA's rule, the file's stem; the path within the source where stems repeat."""
     unique = len({source.stem for source in sources}) == len(sources)
     names = [source.stem if unique else source.name for source in sources]
     # A name that is not UTF-8 could not be written into a CSV.

@@ -1,4 +1,4 @@
-"""What is said of each series: a row of a CSV for people, an object of a JSON file for programs."""
+"""Summary of each series: a row of a CSV for people, an object of a JSON file for programs."""
 
 from __future__ import annotations
 
@@ -26,16 +26,24 @@ SERIES_LEVEL = "series_max"
 
 
 def write_series_csv(
-    path: Path, members_of_series: Iterable[Sequence[StoredPrediction]], after: Postprocessing
+    path: Path,
+    members_of_series: Iterable[Sequence[StoredPrediction]],
+    postprocessing: Postprocessing,
 ) -> int:
-    """A row a series: its length, each class's greatest probability, the slice of it, a decision.
+    """Writes a row for each series: ids, number of slices, and four columns for each class.
 
-    `slice_<class>` counts from 0 along the series' normal; `<class>_decision` is 1 at or above
-    Youden's point for series, empty where there is none. `<class>_series` is what a series model
-    says of the series as a whole, empty of other models.
+    `<class>` is the greatest probability of a slice, `slice_<class>` the place of that slice from 0
+    along the normal of the series; `<class>_decision` is 1 at or above Youden's point for series,
+    else 0, and empty without a threshold; `<class>_series` is a series model's probability of the
+    series as a whole, empty without one.
+
+    Args:
+      path: Path of the file.
+      members_of_series: Slices of each series with their probabilities, along its normal.
+      postprocessing: Steps that made the probabilities, with the thresholds.
 
     Returns:
-      The number of series.
+      Number of series.
     """
     number = 0
     columns = ["study_id", "series_id", "num_slices"]
@@ -49,11 +57,11 @@ def write_series_csv(
             number += 1
             header, whole = members[0].header, members[0].whole
             row: list[Any] = [header.study_id, header.series_id, len(members)]
-            probabilities = np.stack([one.values for one in members])
+            probabilities = np.stack([slice_.values for slice_ in members])
             for i, name in enumerate(CLASSES):
                 greatest = float(probabilities[:, i].max())
                 row += [repr(greatest), int(probabilities[:, i].argmax())]
-                row.append(_decision(greatest, after.threshold(SERIES_LEVEL, name)))
+                row.append(_decision(greatest, postprocessing.threshold(SERIES_LEVEL, name)))
                 row.append("" if whole is None else repr(float(whole[i])))
             yield csv_line(row)
 
@@ -65,37 +73,38 @@ def write_series_json(
     path: Path,
     members_of_series: Iterable[Sequence[StoredPrediction]],
     names: Sequence[str],
-    after: Postprocessing,
+    postprocessing: Postprocessing,
     *,
     model_sha256: str,
     prevalence: float,
 ) -> None:
-    """An object: `model`, how probabilities were made, and `series` with their slices in order.
+    """Writes an object with the model, the operating points, and the series with their slices.
 
     Args:
-      path: The file to write.
-      members_of_series: In the order of the body.
-      names: Of the files, by `StoredPrediction.source`.
-      after: What made the probabilities.
-      model_sha256: Of the model.
-      prevalence: That the probabilities were moved to; 0 for none.
+      path: Path of the file.
+      members_of_series: Slices of each series with their probabilities, along its normal.
+      names: Names of the files, by `StoredPrediction.source`.
+      postprocessing: Steps that made the probabilities, with the thresholds.
+      model_sha256: SHA-256 of the model (`Predictor.sha256`).
+      prevalence: Prevalence that the probabilities were moved to; 0 for none.
     """
-    about = {
-        "model": {"sha256": model_sha256, "postprocessing": after.describe()},
+    thresholds = postprocessing.thresholds
+    head = {
+        "model": {"sha256": model_sha256, "postprocessing": postprocessing.describe()},
         "prevalence": prevalence or None,
         "classes": list(CLASSES),
         "operating_points": {
-            level: {rule: after.thresholds.get(level, {}).get(rule, {}) for rule in POINTS}
+            level: {rule: thresholds.get(level, {}).get(rule, {}) for rule in POINTS}
             for level in (SLICE, SERIES_LEVEL, SERIES_MODEL)
         },
         "note": "Research only. Not for clinical use.",
     }
 
     def parts() -> Iterator[str]:
-        yield json.dumps(about)[:-1] + ', "series": ['
+        yield json.dumps(head)[:-1] + ', "series": ['
         separator = "\n"
         for members in members_of_series:
-            yield separator + json.dumps(_series(members, names, after))
+            yield separator + json.dumps(_series(members, names, postprocessing))
             separator = ",\n"
         yield "\n]}\n"
 
@@ -103,43 +112,52 @@ def write_series_json(
 
 
 def csv_line(row: Sequence[Any]) -> str:
-    """A row as a line of a CSV."""
+    r"""Formats a row as a line of a CSV.
+
+    Example:
+      >>> csv_line(("a,b", 1))
+      '"a,b",1\n'
+    """
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n").writerow(row)
     return buffer.getvalue()
 
 
 def _series(
-    members: Sequence[StoredPrediction], names: Sequence[str], after: Postprocessing
+    members: Sequence[StoredPrediction], names: Sequence[str], postprocessing: Postprocessing
 ) -> dict[str, Any]:
     header, whole = members[0].header, members[0].whole
-    probabilities = np.stack([one.values for one in members])
+    probabilities = np.stack([slice_.values for slice_ in members])
     return {
         "study_id": header.study_id,
         "series_id": header.series_id,
-        **summarize(probabilities, whole, after),
+        **summarize(probabilities, whole, postprocessing),
         "slices": [
             {
-                "image_id": one.image_id,
-                "file": names[one.source].encode("utf-8", "backslashreplace").decode(),
-                "frame": one.header.frame or None,
-                "z_mm": one.z_mm,
-                "probabilities": _by_class(one.values),
+                "image_id": slice_.image_id,
+                "file": names[slice_.source].encode("utf-8", "backslashreplace").decode(),
+                "frame": slice_.header.frame or None,
+                "z_mm": slice_.z_mm,
+                "probabilities": _by_class(slice_.values),
             }
-            for one in members
+            for slice_ in members
         ],
     }
 
 
 def summarize(
-    probabilities: np.ndarray, whole: np.ndarray | None, after: Postprocessing
+    probabilities: np.ndarray, whole: np.ndarray | None, postprocessing: Postprocessing
 ) -> dict[str, dict[str, float] | dict[str, bool | None] | None]:
-    """What is said of a series as a whole, by class.
+    """Summarizes a series by class.
 
     Args:
-      probabilities: Of its slices, [n, 6].
-      whole: Of a series model, [6], or None.
-      after: Whose operating point for series decides.
+      probabilities: Probabilities of its slices, [n, 6].
+      whole: Probabilities of the series as a whole by a series model, [6]; None without one.
+      postprocessing: Steps that made the probabilities, with the threshold of the decisions.
+
+    Returns:
+      `max` and `noisy_or` of the slices' probabilities; `series_model`, `whole` by class or None;
+      and `decisions`, None for a class without a threshold.
     """
     return {
         "max": _by_class(max_probability(probabilities)),
@@ -148,7 +166,7 @@ def summarize(
         "decisions": {
             name: None if threshold is None else bool(probabilities[:, i].max() >= threshold)
             for i, name in enumerate(CLASSES)
-            for threshold in (after.threshold(SERIES_LEVEL, name, DEFAULT_POINT),)
+            for threshold in (postprocessing.threshold(SERIES_LEVEL, name, DEFAULT_POINT),)
         },
     }
 

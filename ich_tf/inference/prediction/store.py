@@ -1,7 +1,7 @@
-"""What has been predicted so far, on the disk: so that memory stays flat, and a run may be killed.
+"""Store of predictions: a SQLite database beside the submission, deleted when that is complete.
 
-A SQLite database beside the submission, which goes when the submission stands. Patient and study
-ids stand in it as they stand in the DICOM files.
+Memory does not grow with the number of slices, and a killed run continues where it was. The
+database holds patient and study ids as the DICOM files do.
 """
 
 from __future__ import annotations
@@ -42,15 +42,16 @@ CREATE TABLE rejected (source INTEGER PRIMARY KEY, reason TEXT, message TEXT);
 
 @dataclass(frozen=True, eq=False)
 class StoredPrediction:
-    """A slice that was predicted.
+    """A predicted slice.
 
     Attributes:
-      source: Its file's place in the list of sources.
-      image_id: Its name in a submission.
-      header: Where it is.
-      values: Logits or, once they are known, probabilities, float64 [6].
-      z_mm: Along its series' normal; 0 before that is known.
-      whole: Probabilities of its whole series by a series model, float64 [6], or None.
+      source: Place of its file in the list of sources.
+      image_id: Id of the image in a submission.
+      header: Identifiers and geometry of the slice.
+      values: Outputs of the predictor, float64 [k], until the series is complete; then
+        probabilities, float64 [6].
+      z_mm: Position along the normal of the series, mm; 0 until the series is complete.
+      whole: Probabilities of its series by a series model, float64 [6]; None without one.
     """
 
     source: int
@@ -64,36 +65,48 @@ class StoredPrediction:
 class PredictionStore:
     """Predictions of one list of files by one model."""
 
-    def __init__(self, path: Path, fingerprint: str) -> None:
-        """Opens what an earlier run left, if it was of the same files and model; else begins.
+    def __init__(self, path: Path, database: sqlite3.Connection) -> None:
+        """Takes over an open database; see `open`.
 
         Args:
-          path: Of the database.
-          fingerprint: Of files and model.
+          path: Path of the database.
+          database: Connection to it.
         """
         self._path = path
-        self._database = self._open(fingerprint)
+        self._database = database
         self._last_commit = time.monotonic()
 
-    def _open(self, fingerprint: str) -> sqlite3.Connection:
-        if self._path.is_file():
-            database = sqlite3.connect(self._path)
+    @classmethod
+    def open(cls, path: Path, fingerprint: str) -> PredictionStore:
+        """Opens the database of an earlier run, or replaces it by an empty one.
+
+        Args:
+          path: Path of the database.
+          fingerprint: Hash of files and model. A database with another fingerprint, or a damaged
+            one, is deleted.
+        """
+        if path.is_file():
+            database = sqlite3.connect(path)
             try:
-                found = database.execute("SELECT fingerprint FROM about").fetchone()
-                if found == (fingerprint,):
-                    return database
+                row = database.execute("SELECT fingerprint FROM about").fetchone()
+                if row == (fingerprint,):
+                    return cls(path, database)
             except sqlite3.DatabaseError:
                 pass  # killed while it was made
             database.close()
-            self._path.unlink()
-        database = sqlite3.connect(self._path)
+            path.unlink()
+        database = sqlite3.connect(path)
         database.executescript(_SCHEMA)
         database.execute("INSERT INTO about VALUES (?, 0)", (fingerprint,))
         database.commit()
-        return database
+        return cls(path, database)
 
     def close(self, *, remove: bool = False) -> None:
-        """Closes the database; `remove` deletes it, when all that it held stands elsewhere."""
+        """Closes the database.
+
+        Args:
+          remove: Whether to delete it, once all of its content is in other files.
+        """
         self._database.commit()
         self._database.close()
         if remove:
@@ -101,25 +114,32 @@ class PredictionStore:
 
     @property
     def is_laid_out(self) -> bool:
-        """Whether `add_layout` has seen all files."""
+        """Whether `add_layout` has stored the headers of all files."""
         return bool(self._database.execute("SELECT laid_out FROM about").fetchone()[0])
 
-    def add_layout(self, found: Iterable[tuple[int, Header, Box]]) -> None:
-        """Notes every slice of every file: (source, header, own box)."""
+    def add_layout(self, slices: Iterable[tuple[int, Header, Box]]) -> None:
+        """Stores the headers of all files, by which files of one series are read together.
+
+        Args:
+          slices: Place of the file, header and box of the head in the slice alone, for each slice.
+        """
         self._database.execute("DELETE FROM layout")
         rows = (
             (_series(header), source, header.frame, _header_text(header), json.dumps(crop))
-            for source, header, crop in found
+            for source, header, crop in slices
         )
         self._database.executemany("INSERT INTO layout VALUES (?, ?, ?, ?, ?)", rows)
         self._database.execute("UPDATE about SET laid_out = 1")
         self._database.commit()
 
     def layout(self, number: int) -> Iterator[tuple[list[int], dict[int, dict[int, Box]]]]:
-        """Files that belong together, and what to cut out of each one's frames.
+        """Yields groups of files: those of one series, then each file without a slice.
 
         Args:
-          number: Of sources; those without a slice stand alone, and last.
+          number: Number of sources.
+
+        Yields:
+          Places of the files, and place -> frame -> box to cut out.
         """
         keys = self._database.execute("SELECT DISTINCT series FROM layout ORDER BY series")
         seen: set[int] = set()
@@ -129,54 +149,54 @@ class PredictionStore:
                 (key,),
             ).fetchall()
             headers = [_header(text) for _, text, _ in rows]
-            own_boxes = [tuple(json.loads(crop)) for _, _, crop in rows]
-            boxes = series_boxes(list(zip(headers, own_boxes, strict=True)))
+            slice_boxes = [tuple(json.loads(crop)) for _, _, crop in rows]
+            boxes = series_boxes(list(zip(headers, slice_boxes, strict=True)))
             crops: dict[int, dict[int, Box]] = {}
             for (source, _, _), header, box in zip(rows, headers, boxes, strict=True):
                 crops.setdefault(source, {})[header.frame] = box
-            # A file with frames of several series goes with the first.
-            own = [source for source in crops if source not in seen]
-            seen.update(own)
-            if own:
-                yield own, {source: crops[source] for source in own}
+            # A file with frames of several series is read with the first.
+            sources = [source for source in crops if source not in seen]
+            seen.update(sources)
+            if sources:
+                yield sources, {source: crops[source] for source in sources}
         yield from (([source], {}) for source in range(number) if source not in seen)
 
     def is_done(self, sources: Sequence[int]) -> bool:
-        """Whether all that these files hold has been predicted."""
+        """Whether all slices of these files have been predicted."""
         marks = ",".join("?" * len(sources))
         query = f"SELECT COUNT(*) FROM done WHERE source IN ({marks})"
         return bool(self._database.execute(query, list(sources)).fetchone()[0] == len(sources))
 
     def num_done(self) -> int:
-        """Files whose slices have been predicted."""
+        """Returns the number of files whose slices have all been predicted."""
         return int(self._database.execute("SELECT COUNT(*) FROM done").fetchone()[0])
 
     def add(self, predictions: Iterable[StoredPrediction]) -> None:
-        """Notes slices and their logits."""
+        """Stores slices with the outputs of the predictor as `values`."""
         self._database.executemany(
             "INSERT OR REPLACE INTO slices VALUES (?, ?, ?, ?, ?, ?, ?, 0, NULL, NULL, NULL)",
             (
                 (
-                    one.source,
-                    one.header.frame,
-                    _bytes(one.image_id),
-                    _bytes(one.header.image_id),
-                    _series(one.header),
-                    _header_text(one.header),
-                    one.values.astype(np.float64).tobytes(),
+                    slice_.source,
+                    slice_.header.frame,
+                    _bytes(slice_.image_id),
+                    _bytes(slice_.header.image_id),
+                    _series(slice_.header),
+                    _header_text(slice_.header),
+                    slice_.values.astype(np.float64).tobytes(),
                 )
-                for one in predictions
+                for slice_ in predictions
             ),
         )
 
     def reject(self, source: int, reason: str, message: str) -> None:
-        """Notes a file that could not be read."""
+        """Stores the reason code and the message of a file that could not be read."""
         self._database.execute(
             "INSERT OR REPLACE INTO rejected VALUES (?, ?, ?)", (source, reason, message)
         )
 
     def mark_done(self, sources: Iterable[int]) -> None:
-        """Notes files of which nothing is missing any more."""
+        """Marks files whose slices have all been predicted, or that could not be read."""
         self._database.executemany(
             "INSERT OR REPLACE INTO done VALUES (?)", ((source,) for source in sources)
         )
@@ -185,10 +205,10 @@ class PredictionStore:
             self._last_commit = time.monotonic()
 
     def by_series(self, column: str = "logits") -> Iterator[list[StoredPrediction]]:
-        """The slices of each series, in the order of the body; series by their ids.
+        """Yields the slices of each series, along its normal; series sorted by their ids.
 
         Args:
-          column: `logits` or `probabilities`.
+          column: Column of `values`: `logits`, the outputs of the predictor, or `probabilities`.
         """
         keys = self._database.execute("SELECT DISTINCT series FROM slices ORDER BY series")
         for (key,) in keys.fetchall():
@@ -200,25 +220,29 @@ class PredictionStore:
             yield series.order([_prediction(row) for row in rows])
 
     def finish(self, members: Sequence[StoredPrediction]) -> None:
-        """Notes the probabilities of slices whose logits are known, and where they lie."""
+        """Stores the probabilities and the positions of the slices of a series.
+
+        Args:
+          members: Slices with probabilities as `values`.
+        """
         self._database.executemany(
             "UPDATE slices SET z_mm = ?, probabilities = ?, bleed = ?, whole = ? "
             "WHERE source = ? AND frame = ?",
             (
                 (
-                    one.z_mm,
-                    one.values.astype(np.float64).tobytes(),
-                    float(one.values[ANY]),
-                    None if one.whole is None else one.whole.astype(np.float64).tobytes(),
-                    one.source,
-                    one.header.frame,
+                    slice_.z_mm,
+                    slice_.values.astype(np.float64).tobytes(),
+                    float(slice_.values[ANY]),
+                    None if slice_.whole is None else slice_.whole.astype(np.float64).tobytes(),
+                    slice_.source,
+                    slice_.header.frame,
                 )
-                for one in members
+                for slice_ in members
             ),
         )
 
     def find(self, image_id: str) -> np.ndarray | None:
-        """The probabilities of an image by its name, or by its SOP instance UID."""
+        """Returns the probabilities of an image, float64 [6], by its id or its SOP instance UID."""
         for column in ("image_id", "instance_id"):
             row = self._database.execute(
                 f"SELECT probabilities FROM slices WHERE {column} = ? LIMIT 1", (_bytes(image_id),)
@@ -228,39 +252,48 @@ class PredictionStore:
         return None
 
     def image_ids(self) -> Iterator[str]:
-        """The names of all slices, in the order of their files."""
+        """Yields the ids of all slices, in the order of their files."""
         rows = self._database.execute("SELECT image_id FROM slices ORDER BY source, frame")
         for (image_id,) in rows:
             yield _text(image_id)
 
     def rejected(self) -> Iterator[tuple[int, str, str]]:
-        """(source, reason, message) of files that could not be read, in their order."""
+        """Yields place, reason code and message of each file that could not be read."""
         yield from self._database.execute(
             "SELECT source, reason, message FROM rejected ORDER BY source"
         )
 
     def count(self, table: str) -> int:
-        """Rows of `slices` or `rejected`."""
+        """Returns the number of rows of a table, `slices` or `rejected`."""
         assert table in ("slices", "rejected")
         return int(self._database.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0])
 
-    def likeliest(self, name: str, threshold: float, most: int) -> list[StoredPrediction]:
-        """The slices with the greatest probabilities of a class, at or above a threshold."""
+    def likeliest(self, name: str, threshold: float, limit: int) -> list[StoredPrediction]:
+        """Returns the slices with the greatest probabilities of a class, highest first.
+
+        Args:
+          name: A class, one of `labels.CLASSES`.
+          threshold: Least probability.
+          limit: Maximum number of slices.
+        """
         column = CLASSES.index(name)
         rows = self._database.execute(
             "SELECT source, image_id, header, probabilities, z_mm, whole FROM slices"
         )
-        found: list[StoredPrediction] = []
+        slices: list[StoredPrediction] = []
         for row in rows:
             if np.frombuffer(row[3])[column] >= threshold:
-                found.append(_prediction(row))
-                if len(found) > 4 * most:
-                    found = _greatest(found, column, most)
-        return _greatest(found, column, most)
+                slices.append(_prediction(row))
+                if len(slices) > 4 * limit:
+                    slices = _greatest(slices, column, limit)
+        return _greatest(slices, column, limit)
 
 
-def _greatest(found: list[StoredPrediction], column: int, most: int) -> list[StoredPrediction]:
-    return sorted(found, key=lambda one: (-one.values[column], one.source, one.header.frame))[:most]
+def _greatest(slices: list[StoredPrediction], column: int, limit: int) -> list[StoredPrediction]:
+    def rank(slice_: StoredPrediction) -> tuple[float, int, int]:
+        return -slice_.values[column], slice_.source, slice_.header.frame
+
+    return sorted(slices, key=rank)[:limit]
 
 
 def _prediction(row: tuple[int, bytes, str, bytes, float, bytes | None]) -> StoredPrediction:
@@ -276,12 +309,12 @@ def _prediction(row: tuple[int, bytes, str, bytes, float, bytes | None]) -> Stor
 
 
 def _series(header: Header) -> str:
-    """A key by which series sort as their ids do."""
+    """Key of a series, which sorts as its patient, study and series ids do."""
     return json.dumps([header.patient_id, header.study_id, header.series_id])
 
 
 def _header_text(header: Header) -> str:
-    return json.dumps({one.name: getattr(header, one.name) for one in fields(Header)})
+    return json.dumps({field.name: getattr(header, field.name) for field in fields(Header)})
 
 
 def _header(text: str) -> Header:

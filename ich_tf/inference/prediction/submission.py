@@ -1,6 +1,7 @@
-"""The challenge's submission CSV, row by row: written in a sample's order, and checked against it.
+"""The challenge's submission CSV: written in the order of a sample, and checked against it.
 
-Nothing here holds a file in memory unless it is wrong: RSNA's has 727,392 rows.
+Files are read and written row by row, and only an invalid one is held in memory: RSNA's has
+727,392 rows.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ _COLUMN = {name: i for i, name in enumerate(CLASSES)}
 
 
 @dataclass(frozen=True)
-class Problem:
-    """What is wrong with a submission.
+class SubmissionProblem:
+    """A kind of invalid rows of a submission.
 
     Attributes:
       kind: `missing`, `extra`, `doubled`, `reordered`, `not a number` or `out of range`.
-      count: Rows that have it.
-      first: The id of the first of them, with its value where that is what is wrong.
+      count: Number of rows of the kind.
+      first: Id of the first of these rows, followed by its value if the value is invalid.
     """
 
     kind: str
@@ -41,10 +42,10 @@ class Problem:
 
 
 def read_rows(path: str | Path) -> Iterator[tuple[str, str]]:
-    """The id and the value of each row, as they stand there.
+    """Yields the id and the value of each row, as text.
 
     Raises:
-      LabelError: If the file is missing, no CSV, or has another header.
+      LabelError: If the file is missing, is no CSV, or has another header.
     """
     path = Path(path)
     if not path.is_file():
@@ -72,26 +73,31 @@ def read_rows(path: str | Path) -> Iterator[tuple[str, str]]:
 
 
 def sample_ids(path: str | Path) -> Iterator[str]:
-    """The row ids of a sample submission, `<image>_<class>`, in its order.
+    """Yields the row ids of a sample submission, `<image>_<class>`, in its order.
 
     Raises:
-      LabelError: As `read_rows`; or if an id does not end in a class, or there is none.
+      LabelError: If the file cannot be read, has no rows, or an id does not end in a class.
     """
-    found = False
+    is_empty = True
     for row_id, _ in read_rows(path):
         if row_id.rpartition("_")[2] not in _COLUMN:
             raise LabelError(
                 f"{path}: the id {row_id!r} does not end in a class. Expected <image>_<class> with "
                 f"one of {', '.join(CLASSES)}."
             )
-        found = True
+        is_empty = False
         yield row_id
-    if not found:
+    if is_empty:
         raise LabelError(f"{path}: has no rows below its header; expected six an image.")
 
 
 def image_row_ids(image_ids: Iterable[str]) -> Iterator[str]:
-    """The row ids of images, six each, in the challenge's order."""
+    """Yields the row ids of images, six for each, in the order of `labels.CLASSES`.
+
+    Example:
+      >>> list(image_row_ids(["ID_a"]))[-2:]
+      ['ID_a_subdural', 'ID_a_any']
+    """
     for image_id in image_ids:
         for name in CLASSES:
             yield f"{image_id}_{name}"
@@ -101,9 +107,10 @@ def write_submission(path: Path, row_ids: Iterable[str], find: Callable[[str], n
     """Writes a submission atomically.
 
     Args:
-      path: The file to write.
-      row_ids: Of its rows.
-      find: Image id -> probabilities [6]; asked once for rows of one image that follow each other.
+      path: Path of the file.
+      row_ids: Ids of the rows, `<image>_<class>`.
+      find: Function from an image id to its probabilities, [6]; called once for consecutive rows
+        of one image.
     """
 
     def lines() -> Iterator[str]:
@@ -126,25 +133,25 @@ def write_submission(path: Path, row_ids: Iterable[str], find: Callable[[str], n
     write_parts(path, lines())
 
 
-def check_submission(path: str | Path, sample: str | Path) -> list[Problem]:
-    """What the challenge would refuse, or score as wrong.
+def check_submission(path: str | Path, sample: str | Path) -> list[SubmissionProblem]:
+    """Lists what the challenge would refuse in a submission, or score as wrong.
 
     Args:
-      path: The submission.
-      sample: Whose ids, in whose order, it must have.
+      path: Path of the submission.
+      sample: Path of the sample submission, whose ids it must have in the same order.
 
     Returns:
-      The problems; none if it is sound.
+      A problem for each kind of invalid rows; empty for a valid submission.
 
     Raises:
-      LabelError: If either cannot be read at all.
+      LabelError: If one of the files cannot be read.
     """
-    problems: dict[str, Problem] = {}
+    problems: dict[str, SubmissionProblem] = {}
 
-    def add(kind: str, what: str) -> None:
+    def add(kind: str, row: str) -> None:
         known = problems.get(kind)
-        problems[kind] = Problem(
-            kind, known.count + 1 if known else 1, known.first if known else what
+        problems[kind] = SubmissionProblem(
+            kind, known.count + 1 if known else 1, known.first if known else row
         )
 
     in_order = True
@@ -170,9 +177,9 @@ def check_submission(path: str | Path, sample: str | Path) -> list[Problem]:
                 add("doubled", row_id)
         common = [row_id for row_id in dict.fromkeys(given) if row_id in known]
         expected = [row_id for row_id in wanted_ids if row_id in counts]
-        for one, other in zip(common, expected, strict=True):
-            if one != other:
-                add("reordered", one)
+        for row_id, expected_id in zip(common, expected, strict=True):
+            if row_id != expected_id:
+                add("reordered", row_id)
     return list(problems.values())
 
 

@@ -1,0 +1,75 @@
+"""Heat maps of a prediction: pictures of the slices with the greatest probabilities."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ich_tf.errors import InputError
+from ich_tf.inference.config import PredictConfig
+from ich_tf.inference.explainer import Explainer, normalized, overlay
+from ich_tf.inference.postprocessing.aggregation import SLICE
+from ich_tf.inference.postprocessing.postprocessing import DEFAULT_POINT
+from ich_tf.inference.prediction.reader import Reader
+from ich_tf.inference.slice_predictor import Predictor
+from ich_tf.windows import apply_windows, preset_windows
+
+
+def heatmaps_dir(submission_path: Path) -> Path:
+    """Returns the folder of the heat maps of a submission."""
+    return submission_path.with_name(f"{submission_path.stem}_heatmaps")
+
+
+def draw_heat_maps(config: PredictConfig, reader: Reader) -> int:
+    """Draws the slices with the greatest probabilities of some classes, under their heat maps.
+
+    Slices at or above the operating point are drawn, without one those at 0.5 or above.
+
+    Args:
+      config: Config with the classes and the greatest number of heat maps for each.
+      reader: Reader whose store holds the probabilities.
+
+    Returns:
+      Number of pictures.
+
+    Raises:
+      InputError: If a picture cannot be written.
+    """
+    store, predictor = reader.store, reader.predictor
+    folder = heatmaps_dir(config.submission_path)
+    folder.mkdir(exist_ok=True)
+    classes: dict[tuple[int, int], list[str]] = {}
+    image_ids = {}
+    for name in config.heatmaps:
+        threshold = predictor.postprocessing.threshold(SLICE, name, DEFAULT_POINT)
+        least = 0.5 if threshold is None else threshold
+        for stored in store.likeliest(name, least, config.max_heatmaps):
+            key = stored.source, stored.header.frame
+            classes.setdefault(key, []).append(name)
+            image_ids[key] = stored.image_id
+    files = {source for source, _ in classes}
+    explainer = Explainer(predictor)
+    number = 0
+    groups = (group for group in reader.groups() if files.intersection(group.sources))
+    for _, slices, _ in reader.read(groups):
+        for slice_ in slices:
+            key = slice_.source, slice_.header.frame
+            for name in classes.get(key, ()):
+                heat = explainer(slice_.image[None], name)[0]
+                picture = overlay(_grey(predictor, slice_.image), normalized(heat))
+                path = folder / f"{image_ids[key].replace('/', '_')}_{name}.png"
+                if not cv2.imwrite(str(path), picture[..., ::-1]):
+                    raise InputError(f"{path}: could not be written. Check the disk.")
+                number += 1
+    return number
+
+
+def _grey(predictor: Predictor, image: np.ndarray) -> np.ndarray:
+    """Returns a slice without its neighbours in the first of the model's windows, uint8 [H, W]."""
+    channels = predictor.record_shape[2]
+    channel = image[..., predictor.neighbours // 2 * channels]
+    if predictor.stored_hu:
+        return apply_windows(channel, preset_windows(predictor.windows[:1]))[..., 0]
+    return channel
