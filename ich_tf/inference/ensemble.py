@@ -1,6 +1,7 @@
-"""Which models a folder stands for: a run, the runs of its folds, or those that it names.
+"""The models of a folder: a run, the runs of all folds, or the members of an ensemble.
 
-`ensemble.json` names weights of other folders, each with its share, relative to its own place.
+`ensemble.json` lists weights of other folders with their shares. Paths are relative to the folder
+of the file, so that folders can be moved together.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ class Member:
     """A model of an ensemble.
 
     Attributes:
-      work_dir: Of its run.
-      weights: Path of its weights within it.
-      share: Of the mean of probabilities.
-      sha256: Of the weights; empty if it was not noted.
+      work_dir: Folder of its run.
+      weights: Path of the weights within `work_dir`.
+      share: Share in the mean of probabilities, above 0.
+      sha256: SHA-256 of the weights; empty if unknown.
     """
 
     work_dir: Path
@@ -37,7 +38,7 @@ class Member:
     sha256: str = ""
 
     def validation_fold(self) -> int:
-        """The fold that it did not train on.
+        """Returns the fold that the model was validated on, and not trained on.
 
         Raises:
           InputError: If the run's config cannot be read.
@@ -51,30 +52,37 @@ class Member:
             ) from error
 
     def data_sha256(self) -> str:
-        """The hash of the slices that it was trained on, as `Manifest.fingerprint` gives it."""
+        """Returns the SHA-256 of the data that it was trained on (`Manifest.fingerprint`).
+
+        Raises:
+          InputError: If `run.json` cannot be read.
+        """
         data = read_json(self.work_dir / run_files.RUN, _COPY)["data"]
         return str(data.get("slices_sha256", data["sha256"]))
 
 
 def runs_of(work_dir: str | Path) -> list[Path]:
-    """The folder itself, or the runs of `--validation_fold=all` in it, by fold."""
+    """Returns the runs of `--validation_fold=all` in a folder, by fold; else the folder itself."""
     if (Path(work_dir) / run_files.MODEL).is_file():
         return [Path(work_dir)]
-    found = {
+    folds = {
         int(number): path
         for path in Path(work_dir).glob("fold-*")
         if (number := path.name.removeprefix("fold-")).isdecimal()
         and (path / run_files.MODEL).is_file()
     }
-    return [found[number] for number in sorted(found)] or [Path(work_dir)]
+    return [folds[number] for number in sorted(folds)] or [Path(work_dir)]
 
 
 def find_members(work_dir: str | Path) -> list[Member]:
-    """The models that a folder stands for.
+    """Finds the models of a folder.
+
+    Args:
+      work_dir: Folder of an ensemble, of a run, or of runs by fold.
 
     Returns:
-      Those that its `ensemble.json` names; else the one of its run; else those of its folds, with
-      equal shares. Where there is none, the folder itself, which `checkpoints` then refuses.
+      The members of `ensemble.json`; else the model of the run; else those of the folds, with equal
+      shares. For a folder without a model the folder itself, which `models.saved` then refuses.
 
     Raises:
       InputError: If `ensemble.json` is damaged.
@@ -87,7 +95,12 @@ def find_members(work_dir: str | Path) -> list[Member]:
 
 
 def combined_sha256(hashes: Sequence[str], shares: Iterable[float]) -> str:
-    """One hash for weights and their shares, which are scaled to sum 1; in any order."""
+    """Hashes weights and shares.
+
+    Args:
+      hashes: SHA-256 of the weights of each model, in any order.
+      shares: Share of each model; only their ratios count.
+    """
     shares = list(shares)
     lines = [
         f"{sha256} {share / sum(shares):.9f}\n"
@@ -97,17 +110,17 @@ def combined_sha256(hashes: Sequence[str], shares: Iterable[float]) -> str:
 
 
 def write_ensemble(work_dir: str | Path, members: Sequence[Member]) -> None:
-    """Writes `ensemble.json`."""
+    """Writes `ensemble.json` into a folder, which is made if it is missing."""
     work_dir = Path(work_dir)
     work_dir.mkdir(parents=True, exist_ok=True)
     content = [
         {
-            "work_dir": Path(os.path.relpath(one.work_dir, work_dir)).as_posix(),
-            "weights": one.weights,
-            "share": one.share,
-            "sha256": one.sha256,
+            "work_dir": Path(os.path.relpath(member.work_dir, work_dir)).as_posix(),
+            "weights": member.weights,
+            "share": member.share,
+            "sha256": member.sha256,
         }
-        for one in members
+        for member in members
     ]
     write_json(work_dir / run_files.ENSEMBLE, {"version": VERSION, "members": content})
 
@@ -119,8 +132,13 @@ def _read_ensemble(work_dir: Path) -> list[Member]:
         if content["version"] != VERSION or not content["members"]:
             raise ValueError("another version, or no members")
         return [
-            Member(work_dir / one["work_dir"], one["weights"], float(one["share"]), one["sha256"])
-            for one in content["members"]
+            Member(
+                work_dir / entry["work_dir"],
+                entry["weights"],
+                float(entry["share"]),
+                entry["sha256"],
+            )
+            for entry in content["members"]
         ]
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(

@@ -1,7 +1,7 @@
-"""Slices' records and the runs of all folds -> records of series, for a sequence model.
+"""Feature extraction: records of series for a sequence model, from the runs of all folds.
 
-A patient's features come from the network that did not train on him; those of the test patients
-from every network.
+A patient's features come from the network that was not trained on this patient; those of the test
+patients from every network.
 """
 
 from __future__ import annotations
@@ -10,30 +10,34 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ich_tf.errors import InputError
 from ich_tf.inference.config import ExtractConfig
 from ich_tf.inference.ensemble import Member, find_members
-from ich_tf.inference.forward import NetworkOutputs, SliceOutputs, make_logits_fn, predict_outputs
+from ich_tf.inference.forward import (
+    LogitsFn,
+    NetworkOutputs,
+    SliceOutputs,
+    make_logits_fn,
+    predict_outputs,
+)
 from ich_tf.inference.postprocessing.smoothing import rows_of
 from ich_tf.inference.slice_predictor import Predictor, load_member
-from ich_tf.labels import CLASSES
 from ich_tf.models.feature_axes import AXES, Axes, fit_axes, principal_axes, save_axes
 from ich_tf.models.slice_model import with_features
-from ich_tf.records.feature_manifest import FeatureManifest, write_series
+from ich_tf.records.feature_manifest import FeatureManifest, FeatureShard, write_series
 from ich_tf.records.input_pipeline import eval_batches
-from ich_tf.records.manifest import Manifest, Shard, damage_named, num_records
+from ich_tf.records.manifest import Manifest, damage_named, num_records
 from ich_tf.records.series_features import SeriesFeatures
-from ich_tf.records.splits import fold_name
+from ich_tf.records.splits import TEST, fold_name
 from ich_tf.runtime.files import file_sha256
 from ich_tf.runtime.keras2 import keras
 from ich_tf.runtime.strategies import make_strategy
 
 _LOG = logging.getLogger(__name__)
-TEST = "test"
 
 
 def extract(config: ExtractConfig) -> FeatureManifest:
@@ -48,40 +52,32 @@ def extract(config: ExtractConfig) -> FeatureManifest:
     folder = Path(config.out_dir)
     folder.mkdir(parents=True, exist_ok=True)
     axes: list[Axes] = []
-    shards, networks = [], []
     reference: np.ndarray | None = None
-    sample = _Sample(manifest, config)
+    shards: list[FeatureShard] = []
+    networks = []
     for number, member in enumerate(members):
         loaded = load_member(member, strategy)
         Predictor([loaded]).check_data(manifest, member.work_dir)
         outputs_fn = make_logits_fn(with_features(loaded.model), strategy)
-        fold = member.validation_fold()
-        found = sample.outputs(outputs_fn, loaded.spec.neighbours)[:, len(CLASSES) :]
+        neighbours, fold = loaded.spec.neighbours, member.validation_fold()
+        sample = _read_sample(manifest, config, outputs_fn, neighbours)
         if reference is None:
-            axes.append(principal_axes(found, config.feature_dim))
-            reference = axes[0](found)
+            axes.append(principal_axes(sample.features, config.feature_dim))
+            reference = axes[0](sample.features)
         else:
-            rows = sample.outside(fold_name(members[0].validation_fold()), fold_name(fold))
-            axes.append(fit_axes(found[rows], reference[rows]))
+            rows = sample.rows_outside(
+                [fold_name(members[0].validation_fold()), fold_name(fold)],
+                least=2 * config.feature_dim,
+            )
+            axes.append(fit_axes(sample.features[rows], reference[rows]))
         _LOG.info(
             "network %d, fold %d: %.2f of the variance of the first one's axes",
             *(number, fold, axes[-1].explained),
         )
-        splits = [fold_name(fold), *([TEST] if manifest.patients.get(TEST) else [])]
-        for split in splits:
-            own = manifest.split_shards(split)
-            batches = eval_batches(
-                own,
-                manifest.image_shape,
-                batch_size=config.batch_size,
-                encoding=manifest.encoding,
-                neighbours=loaded.spec.neighbours,
-            )
-            with damage_named(own):
-                outputs = predict_outputs(outputs_fn, batches, num_records(own))
-            series = _series(outputs, axes[-1], number)
+        for split in (fold_name(fold), *([TEST] if manifest.patients.get(TEST) else [])):
+            slices = _split_outputs(manifest, split, config.batch_size, outputs_fn, neighbours)
             path = folder / f"{split}.network-{number}.tfrecord"
-            shards.append(write_series(path, series, split, number))
+            shards.append(write_series(path, _series(slices, axes[-1], number), split, number))
         networks.append(
             {
                 "sha256": loaded.sha256,
@@ -91,8 +87,18 @@ def extract(config: ExtractConfig) -> FeatureManifest:
             }
         )
         keras.backend.clear_session()
+    return _write_manifest(folder, manifest, axes, networks, shards)
+
+
+def _write_manifest(
+    folder: Path,
+    manifest: Manifest,
+    axes: Sequence[Axes],
+    networks: Sequence[dict[str, Any]],
+    shards: Sequence[FeatureShard],
+) -> FeatureManifest:
     save_axes(folder / AXES, axes)
-    written = FeatureManifest(
+    features = FeatureManifest(
         folder=folder,
         axes_sha256=file_sha256(folder / AXES),
         feature_dim=axes[0].weights.shape[1],
@@ -102,22 +108,26 @@ def extract(config: ExtractConfig) -> FeatureManifest:
         patients=manifest.patients,
         num_folds=manifest.num_folds,
     )
-    written.check_disjoint()
-    written.save()
-    return written
+    features.check_disjoint()
+    features.save()
+    return features
 
 
 def _members(config: ExtractConfig, manifest: Manifest) -> list[Member]:
-    """A run for each fold, of these data."""
+    """Returns the runs of a folder.
+
+    Raises:
+      InputError: If they are not one for each fold, or were trained on other data.
+    """
     members = find_members(config.work_dir)
     data_sha256 = manifest.fingerprint()["sha256"]
-    for one in members:
-        if one.data_sha256() != data_sha256:
+    for member in members:
+        if member.data_sha256() != data_sha256:
             raise InputError(
-                f"{one.work_dir}: was trained on other data than {config.data_dir} holds. Give "
+                f"{member.work_dir}: was trained on other data than {config.data_dir} holds. Give "
                 "--data_dir the folder that it was trained on."
             )
-    folds = [one.validation_fold() for one in members]
+    folds = [member.validation_fold() for member in members]
     if sorted(folds) != list(range(manifest.num_folds)):
         raise InputError(
             f"{config.work_dir}: holds runs that validated on folds {sorted(folds)}; features of "
@@ -127,84 +137,105 @@ def _members(config: ExtractConfig, manifest: Manifest) -> list[Member]:
     return members
 
 
-class _Sample:
-    """Some slices of all folds, the same for every network."""
+class _AlignmentSample(NamedTuple):
+    """Features of a sample of slices of all folds, the same slices for every network.
 
-    def __init__(self, manifest: Manifest, config: ExtractConfig) -> None:
-        self._manifest, self._config = manifest, config
-        self._shards: list[Shard] = manifest.fold_shards(*range(manifest.num_folds))
-        batches = -(-num_records(self._shards) // config.batch_size)
-        wanted = max(1, config.num_aligned // config.batch_size)
-        self._every = max(1, batches // wanted)
-        self._splits: list[str] = []
+    Attributes:
+      features: Features of one network, float32 [m, F].
+      splits: Split of each slice, [m].
+    """
 
-    def outputs(self, outputs_fn: Any, neighbours: int) -> np.ndarray:
-        """What a network says of them, [m, 6 + F]."""
-        batches = eval_batches(
-            self._shards,
-            self._manifest.image_shape,
-            batch_size=self._config.batch_size,
-            encoding=self._manifest.encoding,
-            neighbours=neighbours,
-        )
-        split_of = {
-            patient: split
-            for split, patients in self._manifest.patients.items()
-            for patient in patients
-        }
-        found, splits = [], []
-        for number, batch in enumerate(batches):
-            if number % self._every:
-                continue
-            keep = batch["mask"].numpy()
-            found.append(outputs_fn(batch["image"])[keep])
-            splits += [split_of[key.decode()] for key in batch["patient_key"].numpy()[keep]]
-        self._splits = splits
-        return np.concatenate(found)
+    features: np.ndarray
+    splits: list[str]
 
-    def outside(self, *splits: str) -> np.ndarray:
-        """Which of them are in none of some splits; all, where that leaves too few."""
-        rows = ~np.isin(self._splits, splits)
-        enough = rows.sum() >= 2 * self._config.feature_dim
-        return np.flatnonzero(rows) if enough else np.arange(len(rows))
+    def rows_outside(self, splits: Sequence[str], least: int) -> np.ndarray:
+        """Returns the rows of slices of other splits.
+
+        Args:
+          splits: Names of the splits to leave out: those that only one of two networks was trained
+            on.
+          least: Least number of rows; where fewer are left, all rows are returned.
+        """
+        outside = ~np.isin(self.splits, splits)
+        return np.flatnonzero(outside) if outside.sum() >= least else np.arange(len(outside))
 
 
-def _series(outputs: SliceOutputs, axes: Axes, network: int) -> Iterator[SeriesFeatures]:
-    """The series of a split, sorted by key."""
-    logits, features = NetworkOutputs.split(outputs.outputs)
+def _read_sample(
+    manifest: Manifest, config: ExtractConfig, outputs_fn: LogitsFn, neighbours: int
+) -> _AlignmentSample:
+    """Computes features of about `num_aligned` slices, in every k-th batch of all folds."""
+    shards = manifest.fold_shards(*range(manifest.num_folds))
+    num_batches = -(-num_records(shards) // config.batch_size)
+    step = max(1, num_batches // max(1, config.num_aligned // config.batch_size))
+    batches = eval_batches(
+        shards,
+        manifest.image_shape,
+        batch_size=config.batch_size,
+        encoding=manifest.encoding,
+        neighbours=neighbours,
+    )
+    split_of = {
+        patient: split for split, patients in manifest.patients.items() for patient in patients
+    }
+    features, splits = [], []
+    for number, batch in enumerate(batches):
+        if number % step:
+            continue
+        keep = batch["mask"].numpy()
+        features.append(NetworkOutputs.split(outputs_fn(batch["image"])[keep]).features)
+        splits += [split_of[key.decode()] for key in batch["patient_key"].numpy()[keep]]
+    return _AlignmentSample(np.concatenate(features), splits)
+
+
+def _split_outputs(
+    manifest: Manifest, split: str, batch_size: int, outputs_fn: LogitsFn, neighbours: int
+) -> SliceOutputs:
+    shards = manifest.split_shards(split)
+    batches = eval_batches(
+        shards,
+        manifest.image_shape,
+        batch_size=batch_size,
+        encoding=manifest.encoding,
+        neighbours=neighbours,
+    )
+    with damage_named(shards):
+        return predict_outputs(outputs_fn, batches, num_records(shards))
+
+
+def _series(slices: SliceOutputs, axes: Axes, network: int) -> Iterator[SeriesFeatures]:
+    """Yields the series of a split with aligned features, sorted by key."""
+    logits, features = NetworkOutputs.split(slices.outputs)
     features = axes(features)
-    groups = rows_of(outputs.series_key)
+    groups = rows_of(slices.series_key)
     for key in sorted(groups):
-        rows = groups[key][np.argsort(outputs.slice_index[groups[key]], kind="stable")]
+        rows = groups[key][np.argsort(slices.slice_index[groups[key]], kind="stable")]
         first = rows[0]
+        spacing_mm = slices.spacing_mm[first]
         yield SeriesFeatures(
             series_key=key,
-            patient_key=outputs.patient_key[first],
-            scanner=outputs.scanner[first],
+            patient_key=slices.patient_key[first],
+            scanner=slices.scanner[first],
             network=network,
-            source_id=tuple(outputs.source_id[row] for row in rows),
-            slice_index=outputs.slice_index[rows],
-            z_mm=outputs.z_mm[rows],
-            spacing_mm=_pair(outputs.spacing_mm[first]),
-            gantry_tilt_deg=float(outputs.gantry_tilt_deg[first]),
-            labels=outputs.labels[rows],
+            source_id=tuple(slices.source_id[row] for row in rows),
+            slice_index=slices.slice_index[rows],
+            z_mm=slices.z_mm[rows],
+            spacing_mm=(float(spacing_mm[0]), float(spacing_mm[1])),
+            gantry_tilt_deg=float(slices.gantry_tilt_deg[first]),
+            labels=slices.labels[rows],
             logits=logits[rows],
             features=features[rows],
         )
 
 
-def _pair(values: Sequence[float]) -> tuple[float, float]:
-    return float(values[0]), float(values[1])
-
-
 def summary(manifest: FeatureManifest) -> str:
-    """A few lines for a person."""
+    """Describes written features in a few lines."""
     lines = [
-        f"{manifest.folder}: {sum(one.num_slices for one in manifest.shards)} slices, "
+        f"{manifest.folder}: {sum(shard.num_slices for shard in manifest.shards)} slices, "
         f"{manifest.feature_dim} numbers each"
     ]
     lines += [
-        f"  {one.name}: {one.num_series} series, {one.num_slices} slices, by network {one.network}"
-        for one in manifest.shards
+        f"  {shard.name}: {shard.num_series} series, {shard.num_slices} slices, by network "
+        f"{shard.network}"
+        for shard in manifest.shards
     ]
     return "\n".join(lines)

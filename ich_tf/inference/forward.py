@@ -120,7 +120,7 @@ class SliceOutputs(LabelledSlices):
 
         Args:
           logits: [n, 6].
-          series_logits: As of `SlicePredictions`.
+          series_logits: Logits of each slice's series, [n, 6]; None without a series model.
         """
         slices = {
             field.name: getattr(self, field.name) for field in dataclasses.fields(LabelledSlices)

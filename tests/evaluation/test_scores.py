@@ -11,9 +11,9 @@ import sklearn.metrics
 from ich_tf.evaluation.result import score
 from ich_tf.evaluation.scores import IntervalEstimate
 from ich_tf.evaluation.subgroups import divide
-from ich_tf.inference.calibration import choose_thresholds, fit_postprocessing
 from ich_tf.inference.forward import SlicePredictions
 from ich_tf.inference.postprocessing.aggregation import at_levels
+from ich_tf.inference.postprocessing.fitting import choose_thresholds, fit_postprocessing
 from ich_tf.inference.postprocessing.postprocessing import Postprocessing
 from ich_tf.labels import ANY, CLASSES
 from ich_tf.metrics import sigmoid, weighted_log_loss

@@ -11,10 +11,10 @@ import pytest
 
 from ich_tf.dicom.reader import read_slice
 from ich_tf.errors import InputError
-from ich_tf.inference.calibration import fit_postprocessing
 from ich_tf.inference.config import ExportConfig
 from ich_tf.inference.ensemble import Member, write_ensemble
 from ich_tf.inference.export import TOLERANCE, answers_of, expected_answers, export
+from ich_tf.inference.postprocessing.fitting import fit_postprocessing
 from ich_tf.inference.series_predictor import load_predictor
 from ich_tf.inference.serving_model import ServingModel
 from ich_tf.inference.slice_predictor import Predictor
