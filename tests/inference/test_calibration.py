@@ -29,12 +29,15 @@ def config(data_dir: Path, work_dir: Path, **changes) -> CalibrateConfig:
 
 
 def test_a_run_is_fitted_on_the_fold_it_did_not_train_on(data_dir: Path, work_copy: Path) -> None:
-    found = calibrate(config(data_dir, work_copy))
-    fitted = found.postprocessing.fitted_on
+    calibration = calibrate(config(data_dir, work_copy))
+    fitted = calibration.postprocessing.fitted_on
     manifest = Manifest.load(data_dir)
     assert fitted["splits"] == ["fold-0"]
     assert fitted["num_patients"] == len(manifest.patients["fold-0"])
-    assert min(fitted["losses"], key=fitted["losses"].get) == found.postprocessing.calibrator.method
+    assert (
+        min(fitted["losses"], key=fitted["losses"].get)
+        == calibration.postprocessing.calibrator.method
+    )
     # evaluate applies it: to the very fold it was fitted on, with the loss that was noted.
     again = evaluation(data_dir, work_copy, "fold-0")
     assert again.loss == pytest.approx(fitted["loss_after"], abs=1e-6)
@@ -48,11 +51,17 @@ def test_a_run_is_fitted_on_the_fold_it_did_not_train_on(data_dir: Path, work_co
 
 
 def test_choices_can_be_given(data_dir: Path, work_copy: Path) -> None:
-    found = calibrate(config(data_dir, work_copy, method="isotonic", smoothing_mm=3.0, flip=True))
-    after = found.postprocessing
-    assert (after.calibrator.method, after.smoothing_mm, after.flip) == ("isotonic", 3.0, True)
+    calibration = calibrate(
+        config(data_dir, work_copy, method="isotonic", smoothing_mm=3.0, flip=True)
+    )
+    postprocessing = calibration.postprocessing
+    assert (postprocessing.calibrator.method, postprocessing.smoothing_mm, postprocessing.flip) == (
+        "isotonic",
+        3.0,
+        True,
+    )
     predictor = load_predictor(work_copy, make_strategy("one"))
-    assert predictor.postprocessing == after
+    assert predictor.postprocessing == postprocessing
     images = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), np.uint8)
     plain = load_predictor(work_copy, make_strategy("one"), calibrated=False)
     mean = (plain.logits(images) + plain.logits(images[:, :, ::-1])) / 2
@@ -60,20 +69,20 @@ def test_choices_can_be_given(data_dir: Path, work_copy: Path) -> None:
 
 
 def test_epochs_are_averaged_with_fitted_shares(data_dir: Path, work_copy: Path) -> None:
-    found = calibrate(
+    calibration = calibrate(
         config(data_dir, work_copy, average_epochs=2, method="none", smoothing_mm=0.0)
     )
     members = find_members(work_copy)
-    assert {one.weights for one in members} <= {
+    assert {member.weights for member in members} <= {
         "epochs/epoch-001.weights.h5",
         "epochs/epoch-002.weights.h5",
     }
-    assert sum(one.share for one in members) == pytest.approx(1)
-    shares = {one.weights: one.share for one in found.members}
-    assert shares == pytest.approx({one.weights: one.share for one in members})
+    assert sum(member.share for member in members) == pytest.approx(1)
+    shares = {member.weights: member.share for member in calibration.members}
+    assert shares == pytest.approx({member.weights: member.share for member in members})
     # Without, the folder stands for its best epoch again.
     calibrate(config(data_dir, work_copy))
-    assert [one.weights for one in find_members(work_copy)] == ["best.weights.h5"]
+    assert [member.weights for member in find_members(work_copy)] == ["best.weights.h5"]
     with pytest.raises(InputError, match="weights of 2 epochs; --average_epochs is 3"):
         calibrate(config(data_dir, work_copy, average_epochs=3))
 
@@ -90,7 +99,7 @@ def test_an_ensemble_is_the_mean_of_its_members(
     content["sha256"] = file_sha256(other / "best.weights.h5")
     (other / "model.json").write_text(json.dumps(content))
     together = tmp_path / "together"
-    found = calibrate(
+    calibration = calibrate(
         config(
             data_dir,
             together,
@@ -103,10 +112,10 @@ def test_an_ensemble_is_the_mean_of_its_members(
     images = np.random.default_rng(1).integers(0, 256, (5, 64, 64, 3), np.uint8)
     ensemble = load_predictor(together, strategy)
     each = [
-        sigmoid(load_predictor(one.work_dir, strategy, calibrated=False).logits(images))
-        for one in found.members
+        sigmoid(load_predictor(member.work_dir, strategy, calibrated=False).logits(images))
+        for member in calibration.members
     ]
-    shares = np.array([one.share for one in found.members])
+    shares = np.array([member.share for member in calibration.members])
     np.testing.assert_allclose(
         sigmoid(ensemble.logits(images)), mix(np.stack(each), shares), atol=1e-6
     )
@@ -130,20 +139,22 @@ def test_folds_are_joined(
     folder = Path(shutil.copytree(folds_dir, tmp_path / "folds"))
     done = run_command("ich_tf.calibrate", f"--data_dir={data_dir}", f"--work_dir={folder}")
     assert "fold-0, fold-1, fold-2" in done.stdout
-    after = json.loads((folder / "calibration.json").read_text())
+    postprocessing = json.loads((folder / "calibration.json").read_text())
     table = pd.read_csv(folder / "oof_predictions.csv")
-    assert after["fitted_on"]["num_slices"] == len(table)
+    assert postprocessing["fitted_on"]["num_slices"] == len(table)
     labels = table[[f"label_{name}" for name in CLASSES]].to_numpy()
-    assert after["fitted_on"]["loss_before"] == pytest.approx(
+    assert postprocessing["fitted_on"]["loss_before"] == pytest.approx(
         weighted_log_loss(labels, table[list(CLASSES)].to_numpy()), abs=1e-6
     )
     members = find_members(folder)
-    assert [one.work_dir.name for one in members] == ["fold-0", "fold-1", "fold-2"]
+    assert [member.work_dir.name for member in members] == ["fold-0", "fold-1", "fold-2"]
     predictor = load_predictor(folder, make_strategy("one"))
     np.testing.assert_allclose(predictor.shares, [1 / 3] * 3)
     # One of the folds beside a run of fold 0: the patients that are new to both are fold 0's.
-    one = calibrate(config(data_dir, tmp_path / "e", members=(str(folder), str(folder / "fold-0"))))
-    assert one.postprocessing.fitted_on["splits"] == ["fold-0"]
+    mixed = calibrate(
+        config(data_dir, tmp_path / "e", members=(str(folder), str(folder / "fold-0")))
+    )
+    assert mixed.postprocessing.fitted_on["splits"] == ["fold-0"]
     with pytest.raises(InputError, match="validated on different folds"):
         calibrate(
             config(
@@ -171,37 +182,37 @@ def test_other_data_and_other_weights_are_refused(data_dir: Path, work_copy: Pat
 def test_members_that_read_other_records_do_not_mix(work_dir: Path) -> None:
     from ich_tf.inference.slice_predictor import Predictor
 
-    (one,) = load_predictor(work_dir, make_strategy("one")).members
-    other = dataclasses.replace(one, spec=dataclasses.replace(one.spec, crop="head"))
+    (member,) = load_predictor(work_dir, make_strategy("one")).members
+    other = dataclasses.replace(member, spec=dataclasses.replace(member.spec, crop="head"))
     with pytest.raises(InputError, match="read different records"):
-        Predictor([one, other])
+        Predictor([member, other])
 
 
 def test_a_wider_member_sees_more_neighbours(data_dir: Path, work_dir: Path) -> None:
     from ich_tf.inference.slice_predictor import LoadedMember, Predictor
 
-    (one,) = load_predictor(work_dir, make_strategy("one")).members
+    (member,) = load_predictor(work_dir, make_strategy("one")).members
     seen = []
 
     def wide(images):
         seen.append(images.shape)
         return np.zeros((len(images), 6), np.float32)
 
-    wide_spec = dataclasses.replace(one.spec, neighbours=3)
-    predictor = Predictor([one, LoadedMember(one.model, wide_spec, 1.0, "x", wide)])
+    wide_spec = dataclasses.replace(member.spec, neighbours=3)
+    predictor = Predictor([member, LoadedMember(member.model, wide_spec, 1.0, "x", wide)])
     assert predictor.neighbours == 3
     images = np.random.default_rng(2).integers(0, 256, (2, 64, 64, 9), np.uint8)
-    found = sigmoid(predictor.logits(images))
+    probabilities = sigmoid(predictor.logits(images))
     np.testing.assert_allclose(
-        found, (sigmoid(one.logits_fn(images[..., 3:6])) + 0.5) / 2, atol=1e-6
+        probabilities, (sigmoid(member.logits_fn(images[..., 3:6])) + 0.5) / 2, atol=1e-6
     )
     assert seen == [(2, 64, 64, 9)]
 
 
 def test_the_file_names_its_prevalence(data_dir: Path, work_copy: Path) -> None:
-    found = calibrate(config(data_dir, work_copy))
+    calibration = calibrate(config(data_dir, work_copy))
     predictor = load_predictor(work_copy, make_strategy("one"))
-    after = load_postprocessing(work_copy, predictor.sha256)
+    postprocessing = load_postprocessing(work_copy, predictor.sha256)
     predictions = predictor.predict_split(Manifest.load(data_dir), "fold-0", 16)
-    assert after is not None and after == found.postprocessing
-    assert after.prevalence == pytest.approx(predictions.labels[:, ANY].mean())
+    assert postprocessing is not None and postprocessing == calibration.postprocessing
+    assert postprocessing.prevalence == pytest.approx(predictions.labels[:, ANY].mean())

@@ -64,19 +64,21 @@ def test_platt_keeps_its_doubts_and_its_direction() -> None:
 def test_isotonic_equals_scikit_learn_between_its_ends() -> None:
     labels, logits = overconfident(2, 400)
     fitted = fit_isotonic(labels, logits)
-    found = fitted(logits)
+    probabilities = fitted(logits)
     for i in range(6):
         reference = IsotonicRegression().fit_transform(logits[:, i], labels[:, i])
         inner = (reference > 0) & (reference < 1)
-        np.testing.assert_allclose(found[inner, i], reference[inner], atol=1e-12)
+        np.testing.assert_allclose(probabilities[inner, i], reference[inner], atol=1e-12)
         lowest = reference == 0
         expected = min(1 / (lowest.sum() + 2), reference[inner].min())
-        np.testing.assert_allclose(found[lowest, i], expected)
-        assert found[:, i].min() > 0 and found[:, i].max() < 1
+        np.testing.assert_allclose(probabilities[lowest, i], expected)
+        assert probabilities[:, i].min() > 0 and probabilities[:, i].max() < 1
         order = np.argsort(logits[:, i])
-        assert (np.diff(found[order, i]) >= -1e-15).all()
+        assert (np.diff(probabilities[order, i]) >= -1e-15).all()
     # Beyond what was seen it stays as it is.
-    np.testing.assert_allclose(fitted(logits.max(axis=0)[None] + 5), found.max(axis=0)[None])
+    np.testing.assert_allclose(
+        fitted(logits.max(axis=0)[None] + 5), probabilities.max(axis=0)[None]
+    )
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -84,13 +86,17 @@ def test_a_class_that_is_missing_is_left_alone_and_nothing_is_nan(name: Any) -> 
     labels, logits = overconfident(3, 60)
     labels[:, 0], labels[:, 1] = 0, 1
     fitted = METHODS[name](labels, logits)
-    found = fitted(logits)
-    assert np.isfinite(found).all() and (found >= 0).all() and (found <= 1).all()
+    probabilities = fitted(logits)
+    assert (
+        np.isfinite(probabilities).all()
+        and (probabilities >= 0).all()
+        and (probabilities <= 1).all()
+    )
     if name in ("platt", "isotonic"):
-        np.testing.assert_allclose(found[:, :2], sigmoid(logits[:, :2]))
+        np.testing.assert_allclose(probabilities[:, :2], sigmoid(logits[:, :2]))
     again = Calibrator.from_json(json.loads(json.dumps(fitted.to_json())))
     assert again == fitted
-    np.testing.assert_array_equal(again(logits), found)
+    np.testing.assert_array_equal(again(logits), probabilities)
 
 
 def test_cross_validation_prefers_what_helps_on_other_patients() -> None:
@@ -118,15 +124,15 @@ def test_a_patient_is_never_on_both_sides() -> None:
 def test_prevalence_by_bayes_on_counts() -> None:
     """A population of which bleeds are then taken three times: shares of each kind are counted."""
     probabilities = np.array([[0.1, 0.05, 0.0, 0.02, 0.2, 0.25]])
-    before = 0.3
+    old = 0.3
     odds = 3.0
-    after = odds * before / (odds * before + 1 - before)
-    found = shift_prevalence(probabilities, before, after)
+    new = odds * old / (odds * old + 1 - old)
+    shifted = shift_prevalence(probabilities, old, new)
     bleed = probabilities[:, ANY]
     # Of slices that look so, a share `bleed` bleeds: now three times as many of them.
     expected = odds * probabilities / (odds * bleed + 1 - bleed)
-    np.testing.assert_allclose(found, expected, rtol=1e-12)
-    np.testing.assert_allclose(shift_prevalence(found, after, before), probabilities, rtol=1e-9)
+    np.testing.assert_allclose(shifted, expected, rtol=1e-12)
+    np.testing.assert_allclose(shift_prevalence(shifted, new, old), probabilities, rtol=1e-9)
     np.testing.assert_allclose(shift_prevalence(probabilities, 0.3, 0.3), probabilities)
 
 
@@ -142,7 +148,7 @@ def test_prevalence_turns_round_what_class_balance_undoes() -> None:
 
 def test_an_incoherent_model_stays_within_bounds() -> None:
     probabilities = np.array([[0.9, 0.1, 0.1, 0.1, 0.1, 0.2], [1, 0, 0, 0, 0, 0]])
-    found = shift_prevalence(probabilities, 0.05, 0.9)
-    assert (found >= 0).all() and (found <= 1).all()
+    shifted = shift_prevalence(probabilities, 0.05, 0.9)
+    assert (shifted >= 0).all() and (shifted <= 1).all()
     with pytest.raises(ValueError, match="prevalence is 1"):
         shift_prevalence(probabilities, 1, 0.5)

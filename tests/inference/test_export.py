@@ -39,11 +39,11 @@ def heads(number: int, rows: int, columns: int) -> np.ndarray:
 
 def calibrated(work_dir: Path, method: str, smoothing_mm: float, flip: bool) -> None:
     predictor = load_predictor(work_dir, make_strategy("one"), calibrated=False)
-    after = fit_postprocessing(
+    postprocessing = fit_postprocessing(
         made_up(), model_sha256=predictor.sha256, method=method, smoothing_mm=smoothing_mm,
         flip=flip,
     )  # fmt: skip
-    after.save(work_dir)
+    postprocessing.save(work_dir)
 
 
 @pytest.mark.parametrize(
@@ -68,10 +68,10 @@ def test_it_says_what_predict_says(
     for rows, columns in ((128, 128), (200, 200), (40, 40), (120, 90)):
         hu = heads(5, rows, columns)
         z_mm = np.array([10, 0, 5, 15, 40], np.float32)
-        found = answers_of(folder, hu, z_mm if series else None)["probabilities"]
+        probabilities = answers_of(folder, hu, z_mm if series else None)["probabilities"]
         expected = expected_answers(predictor, hu, z_mm, prevalence)["probabilities"]
-        assert found.shape == (5, 6) and expected.std() > 1e-3
-        np.testing.assert_allclose(found, expected, atol=TOLERANCE)
+        assert probabilities.shape == (5, 6) and expected.std() > 1e-3
+        np.testing.assert_allclose(probabilities, expected, atol=TOLERANCE)
 
 
 def test_several_models_are_one(tmp_path: Path) -> None:
@@ -134,8 +134,8 @@ def test_the_records_of_a_conversion_get_the_same(
     names = predictions.source_id[:8]
     files = [phantom_dir / "stage_2_train" / f"{name}.dcm" for name in names]
     hu = np.stack([read_slice(file.read_bytes()).hu for file in files])
-    found = answers_of(folder, hu)["probabilities"]
-    np.testing.assert_allclose(found, sigmoid(predictions.logits[:8]), atol=TOLERANCE)
+    probabilities = answers_of(folder, hu)["probabilities"]
+    np.testing.assert_allclose(probabilities, sigmoid(predictions.logits[:8]), atol=TOLERANCE)
 
 
 def test_what_differs_is_not_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

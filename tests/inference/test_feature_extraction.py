@@ -28,37 +28,43 @@ def test_every_slice_once_by_the_network_that_did_not_see_its_patient(
     data_dir: Path, folds_dir: Path, features_dir: Path
 ) -> None:
     manifest = Manifest.load(data_dir)
-    found = FeatureManifest.load(features_dir)
-    assert found.num_folds == 3 and len(found.networks) == 3
+    features = FeatureManifest.load(features_dir)
+    assert features.num_folds == 3 and len(features.networks) == 3
     oof = pd.read_csv(folds_dir / "oof_predictions.csv").set_index("source_id")
     folds = [f"fold-{fold}" for fold in range(3)]
-    series = list(found.read(*folds))
-    ids = [source_id for one in series for source_id in one.source_id]
+    series = list(features.read(*folds))
+    ids = [source_id for one_series in series for source_id in one_series.source_id]
     assert sorted(ids) == sorted(oof.index)
-    for one in series:
-        fold = found.networks[one.network]["validation_fold"]
-        assert one.patient_key in manifest.patients[f"fold-{fold}"]
-        assert one.slice_index.tolist() == sorted(one.slice_index)
-        assert (np.diff(one.z_mm) > 0).all()
-        rows = oof.loc[list(one.source_id)]
+    for one_series in series:
+        fold = features.networks[one_series.network]["validation_fold"]
+        assert one_series.patient_key in manifest.patients[f"fold-{fold}"]
+        assert one_series.slice_index.tolist() == sorted(one_series.slice_index)
+        assert (np.diff(one_series.z_mm) > 0).all()
+        rows = oof.loc[list(one_series.source_id)]
         np.testing.assert_allclose(
-            one.logits, rows[[f"logit_{name}" for name in CLASSES]], atol=1e-4
+            one_series.logits, rows[[f"logit_{name}" for name in CLASSES]], atol=1e-4
         )
-        np.testing.assert_array_equal(one.labels, rows[[f"label_{name}" for name in CLASSES]])
-        assert one.features.shape == (len(one), found.feature_dim)
-    test = list(found.read("test"))
-    assert {one.network for one in test} == {0, 1, 2}
-    assert {one.patient_key for one in test} == set(manifest.patients["test"])
+        np.testing.assert_array_equal(
+            one_series.labels, rows[[f"label_{name}" for name in CLASSES]]
+        )
+        assert one_series.features.shape == (len(one_series), features.feature_dim)
+    test = list(features.read("test"))
+    assert {one_series.network for one_series in test} == {0, 1, 2}
+    assert {one_series.patient_key for one_series in test} == set(manifest.patients["test"])
     assert np.isfinite(flat(series, "features")).all()
 
 
 def test_counts_and_hashes_stand_in_the_manifest(features_copy: Path) -> None:
-    found = FeatureManifest.load(features_copy)
-    for shard in found.shards:
-        own = [one for one in found.read(shard.split) if one.network == shard.network]
-        assert (shard.num_series, shard.num_slices) == (len(own), sum(map(len, own)))
-        assert shard.label_counts == tuple(flat(own, "labels").sum(axis=0).astype(int))
-    path = features_copy / found.shards[0].name
+    features = FeatureManifest.load(features_copy)
+    for shard in features.shards:
+        of_network = [
+            one_series
+            for one_series in features.read(shard.split)
+            if one_series.network == shard.network
+        ]
+        assert (shard.num_series, shard.num_slices) == (len(of_network), sum(map(len, of_network)))
+        assert shard.label_counts == tuple(flat(of_network, "labels").sum(axis=0).astype(int))
+    path = features_copy / features.shards[0].name
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
@@ -79,11 +85,11 @@ def test_features_of_a_network_that_saw_the_patient_are_refused(features_copy: P
 
 
 def test_a_record_survives_the_disk(features_dir: Path) -> None:
-    one = next(FeatureManifest.load(features_dir).read("fold-0"))
-    again = SeriesFeatures.decode(one.encode())
-    for field in dataclasses.fields(one):
-        np.testing.assert_array_equal(getattr(again, field.name), getattr(one, field.name))
-    assert again.encode() == one.encode()
+    record = next(FeatureManifest.load(features_dir).read("fold-0"))
+    again = SeriesFeatures.decode(record.encode())
+    for field in dataclasses.fields(record):
+        np.testing.assert_array_equal(getattr(again, field.name), getattr(record, field.name))
+    assert again.encode() == record.encode()
 
 
 def test_runs_that_are_not_one_a_fold_are_refused(

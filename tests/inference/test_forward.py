@@ -85,12 +85,12 @@ def test_predict_records_leaves_padding_out(model_and_strategy: Any) -> None:
     model, strategy = model_and_strategy
     labels = np.random.default_rng(1).integers(0, 2, (16, 6)).astype(np.float32)
     batches = [record_batch(0, 8, labels[:8]), record_batch(8, 5, labels[8:])]
-    found = predict_records(make_logits_fn(model, strategy), batches, expected=13)
-    np.testing.assert_array_equal(found.labels, labels[:13])
-    assert found.source_id == [f"ID_{i}" for i in range(13)]
-    np.testing.assert_array_equal(found.slice_index, np.arange(13))
-    assert found.spacing_mm.shape == (13, 2) and found.scanner == ["GE"] * 13
+    predictions = predict_records(make_logits_fn(model, strategy), batches, expected=13)
+    np.testing.assert_array_equal(predictions.labels, labels[:13])
+    assert predictions.source_id == [f"ID_{i}" for i in range(13)]
+    np.testing.assert_array_equal(predictions.slice_index, np.arange(13))
+    assert predictions.spacing_mm.shape == (13, 2) and predictions.scanner == ["GE"] * 13
     pixels = np.concatenate([batch["image"].numpy() for batch in batches])[:13]
-    np.testing.assert_allclose(found.logits, model(pixels, training=False), atol=1e-6)
+    np.testing.assert_allclose(predictions.logits, model(pixels, training=False), atol=1e-6)
     with pytest.raises(DataError, match=r"13 labelled records; the manifest counts 14"):
         predict_records(make_logits_fn(model, strategy), batches, expected=14)

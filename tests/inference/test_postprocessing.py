@@ -24,19 +24,19 @@ LOGITS = np.random.default_rng(0).normal(size=(8, 6))
 
 def test_saved_and_read_it_is_the_same(tmp_path: Path) -> None:
     FITTED.save(tmp_path)
-    found = load_postprocessing(tmp_path, "ab")
-    assert found == FITTED
+    loaded = load_postprocessing(tmp_path, "ab")
+    assert loaded == FITTED
     assert load_postprocessing(tmp_path / "other", "ab") is None
 
 
 def test_the_steps_in_their_order() -> None:
     z_mm = np.arange(8) * 4.0
-    found = FITTED.probabilities(LOGITS, z_mm, ["s"] * 8)
+    probabilities = FITTED.probabilities(LOGITS, z_mm, ["s"] * 8)
     weight = np.exp(-0.5 * ((z_mm[:, None] - z_mm) / 4) ** 2)
     smoothed = weight @ sigmoid(LOGITS) / weight.sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(found, sigmoid(0.5 * np.log(smoothed / (1 - smoothed))))
+    np.testing.assert_allclose(probabilities, sigmoid(0.5 * np.log(smoothed / (1 - smoothed))))
     rarer = FITTED.probabilities(LOGITS, z_mm, ["s"] * 8, prevalence=0.05)
-    assert (rarer < found).all()
+    assert (rarer < probabilities).all()
     plain = Postprocessing().probabilities(LOGITS, z_mm, ["s"] * 8)
     np.testing.assert_allclose(plain, sigmoid(LOGITS))
 

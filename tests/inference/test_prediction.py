@@ -81,30 +81,32 @@ def test_batches_and_workers_change_nothing(
 def test_series_are_told_in_order(phantom_dir: Path, work_dir: Path, plain: Path) -> None:
     content = json.loads(plain.with_name("s_series.json").read_text())
     table = read_submission(plain)
-    assert sum(len(one["slices"]) for one in content["series"]) == len(table)
+    assert sum(len(one_series["slices"]) for one_series in content["series"]) == len(table)
     rows = pd.read_csv(plain.with_name("s_series.csv"), float_precision="round_trip")
-    assert rows["series_id"].tolist() == [one["series_id"] for one in content["series"]]
-    for one, (_, row) in zip(content["series"], rows.iterrows(), strict=True):
-        z_mm = [member["z_mm"] for member in one["slices"]]
+    assert rows["series_id"].tolist() == [
+        one_series["series_id"] for one_series in content["series"]
+    ]
+    for one_series, (_, row) in zip(content["series"], rows.iterrows(), strict=True):
+        z_mm = [member["z_mm"] for member in one_series["slices"]]
         assert z_mm == sorted(z_mm)
         of_class = np.array(
-            [[member["probabilities"][name] for name in CLASSES] for member in one["slices"]]
+            [[member["probabilities"][name] for name in CLASSES] for member in one_series["slices"]]
         )
-        ids = [member["image_id"] for member in one["slices"]]
+        ids = [member["image_id"] for member in one_series["slices"]]
         np.testing.assert_array_equal(of_class, table.loc[ids].to_numpy())
         for i, name in enumerate(CLASSES):
-            assert one["max"][name] == row[name] == of_class[:, i].max()
+            assert one_series["max"][name] == row[name] == of_class[:, i].max()
             assert row[f"slice_{name}"] == of_class[:, i].argmax()
-            assert one["noisy_or"][name] == pytest.approx(1 - np.prod(1 - of_class[:, i]))
-            assert one["decisions"][name] is None  # not calibrated
-        for member in one["slices"]:
+            assert one_series["noisy_or"][name] == pytest.approx(1 - np.prod(1 - of_class[:, i]))
+            assert one_series["decisions"][name] is None  # not calibrated
+        for member in one_series["slices"]:
             assert (phantom_dir / "stage_2_test" / member["file"]).is_file()
 
 
 def test_calibration_smoothing_and_prevalence_are_applied(
     phantom_dir: Path, data_dir: Path, work_copy: Path, plain: Path, tmp_path: Path
 ) -> None:
-    found = calibrate(
+    calibration = calibrate(
         CalibrateConfig(
             data_dir=str(data_dir), work_dir=str(work_copy), method="platt", smoothing_mm=5.0
         )
@@ -115,15 +117,15 @@ def test_calibration_smoothing_and_prevalence_are_applied(
     content = json.loads(plain.with_name("s_series.json").read_text())
     table = read_submission(out)
     raw = read_submission(plain)
-    for one in content["series"]:
-        ids = [member["image_id"] for member in one["slices"]]
-        z_mm = np.array([member["z_mm"] for member in one["slices"]])
+    for one_series in content["series"]:
+        ids = [member["image_id"] for member in one_series["slices"]]
+        z_mm = np.array([member["z_mm"] for member in one_series["slices"]])
         weight = np.exp(-0.5 * ((z_mm[:, None] - z_mm) / 5) ** 2)
         smoothed = weight @ raw.loc[ids].to_numpy() / weight.sum(axis=1, keepdims=True)
-        expected = found.postprocessing.calibrator(np.log(smoothed / (1 - smoothed)))
+        expected = calibration.postprocessing.calibrator(np.log(smoothed / (1 - smoothed)))
         np.testing.assert_allclose(table.loc[ids], expected, atol=1e-6)
     decided = json.loads(out.with_name("c_series.json").read_text())["series"][0]
-    threshold = found.postprocessing.threshold("series_max", "any")
+    threshold = calibration.postprocessing.threshold("series_max", "any")
     assert decided["decisions"]["any"] == (decided["max"]["any"] >= threshold)
     predict(config(phantom_dir, work_copy, out, prevalence=0.01))
     rarer = read_submission(out)
@@ -141,8 +143,8 @@ def test_heat_maps_of_the_likeliest(phantom_dir: Path, work_dir: Path, tmp_path:
     assert result.num_heatmaps == len(drawn)
     for name in ("any", "subdural"):
         above = table[table[name] >= 0.5].nlargest(3, name)
-        own = {file for file in drawn if file.endswith(f"_{name}.png")}
-        assert own == {f"{image_id}_{name}.png" for image_id in above.index}
+        drawn_of_class = {file for file in drawn if file.endswith(f"_{name}.png")}
+        assert drawn_of_class == {f"{image_id}_{name}.png" for image_id in above.index}
     for file in drawn:
         picture = cv2.imread(str(tmp_path / "s_heatmaps" / file))
         assert picture.shape == (64, 64, 3)
@@ -226,16 +228,16 @@ def test_the_store_keeps_names_and_numbers(tmp_path: Path) -> None:
     values = np.array([1e-300, 0.1, 0.2, 0.3, 0.4, np.pi])
     store = PredictionStore.open(tmp_path / "x.sqlite", "f")
     store.add([StoredPrediction(3, "näme/2", header, values)])
-    ((one,),) = store.by_series()
-    assert one.header == header and one.image_id == "näme/2" and one.source == 3
-    np.testing.assert_array_equal(one.values, values)
-    store.finish([StoredPrediction(3, one.image_id, header, values / 10, 12.5)])
+    ((stored,),) = store.by_series()
+    assert stored.header == header and stored.image_id == "näme/2" and stored.source == 3
+    np.testing.assert_array_equal(stored.values, values)
+    store.finish([StoredPrediction(3, stored.image_id, header, values / 10, 12.5)])
     ((done,),) = store.by_series("probabilities")
     assert done.z_mm == 12.5
     for name in ("näme/2", "1.2.3/2"):
         np.testing.assert_array_equal(store.find(name), values / 10)
     assert store.find("other") is None
-    assert [one.image_id for one in store.likeliest("any", 0.3, 5)] == ["näme/2"]
+    assert [stored.image_id for stored in store.likeliest("any", 0.3, 5)] == ["näme/2"]
     assert store.likeliest("any", 0.4, 5) == []
     store.close(remove=True)
 

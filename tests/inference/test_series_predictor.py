@@ -51,17 +51,17 @@ def test_its_own_fold_comes_from_the_network_that_did_not_see_it(
 ) -> None:
     predictor = load_predictor(series_dir, make_strategy("one"))
     assert isinstance(predictor, SeriesPredictor) and len(predictor.members) == 3
-    found = predictor.predict_split(Manifest.load(data_dir), "fold-0", 16)
-    by_id = dict(zip(found.source_id, found.logits, strict=True))
+    predictions = predictor.predict_split(Manifest.load(data_dir), "fold-0", 16)
+    by_id = dict(zip(predictions.source_id, predictions.logits, strict=True))
     model = predictor.models[0].model
     logits_fn = make_logits_fn(model, make_strategy("one"))
-    for one in FeatureManifest.load(features_dir).read("fold-0"):
-        assert one.network == 0
-        packed = pack(one, 48)
-        there, back = logits_fn(np.stack([packed, turned_series(packed, len(one))]))
-        expected = (there[1 : 1 + len(one)] + back[1 : 1 + len(one)][::-1]) / 2
+    for series in FeatureManifest.load(features_dir).read("fold-0"):
+        assert series.network == 0
+        packed = pack(series, 48)
+        there, back = logits_fn(np.stack([packed, turned_series(packed, len(series))]))
+        expected = (there[1 : 1 + len(series)] + back[1 : 1 + len(series)][::-1]) / 2
         np.testing.assert_allclose(
-            np.stack([by_id[name] for name in one.source_id]), expected, atol=1e-4
+            np.stack([by_id[name] for name in series.source_id]), expected, atol=1e-4
         )
 
 
@@ -69,18 +69,18 @@ def test_test_patients_are_read_by_all_networks(
     data_dir: Path, features_dir: Path, series_dir: Path
 ) -> None:
     predictor = load_predictor(series_dir, make_strategy("one"))
-    found = predictor.predict_split(Manifest.load(data_dir), "test", 16)
-    by_id = dict(zip(found.source_id, found.logits, strict=True))
+    predictions = predictor.predict_split(Manifest.load(data_dir), "test", 16)
+    by_id = dict(zip(predictions.source_id, predictions.logits, strict=True))
     by_series: dict[str, list[np.ndarray]] = {}
     ids = {}
-    for one in FeatureManifest.load(features_dir).read("test"):
-        packed = pack(one, 48)
+    for series in FeatureManifest.load(features_dir).read("test"):
+        packed = pack(series, 48)
         there, back = predictor.models[0].logits_fn(
-            np.stack([packed, turned_series(packed, len(one))])
+            np.stack([packed, turned_series(packed, len(series))])
         )
-        logits = (there[1 : 1 + len(one)] + back[1 : 1 + len(one)][::-1]) / 2
-        by_series.setdefault(one.series_key, []).append(sigmoid(logits))
-        ids[one.series_key] = one.source_id
+        logits = (there[1 : 1 + len(series)] + back[1 : 1 + len(series)][::-1]) / 2
+        by_series.setdefault(series.series_key, []).append(sigmoid(logits))
+        ids[series.series_key] = series.source_id
     for key, each in by_series.items():
         assert len(each) == 3
         expected = logit(np.mean(each, axis=0))
@@ -122,18 +122,20 @@ def test_prediction_equals_evaluation_whatever_the_batch_and_the_files_order(
             )
         )
         content = json.loads(out.with_name(f"{batch_size}_series.json").read_text())
-        assert sum(len(one["slices"]) for one in content["series"]) == len(names)
+        assert sum(len(summary["slices"]) for summary in content["series"]) == len(names)
         tables.append(read_submission(out))
         series = pd.read_csv(out.with_name(f"{batch_size}_series.csv"))
-        whole = [[one["series_model"][name] for name in CLASSES] for one in content["series"]]
+        whole = [
+            [summary["series_model"][name] for name in CLASSES] for summary in content["series"]
+        ]
         columns = [f"{name}_series" for name in CLASSES]
         np.testing.assert_allclose(series[columns], whole, rtol=1e-12)
         wholes.append(whole)
     np.testing.assert_allclose(wholes[0], wholes[1], atol=1e-5)
     np.testing.assert_allclose(tables[0], tables[1], atol=1e-5)
     shuffled = np.random.default_rng(0).permutation(names)
-    found = tables[1].loc[[f"{number:05d}" for number in range(len(names))]]
-    np.testing.assert_allclose(found, evaluated.loc[shuffled, list(CLASSES)], atol=1e-5)
+    predicted = tables[1].loc[[f"{number:05d}" for number in range(len(names))]]
+    np.testing.assert_allclose(predicted, evaluated.loc[shuffled, list(CLASSES)], atol=1e-5)
 
 
 def test_a_slice_that_is_missing_or_broken_is_as_if_it_had_never_been(
@@ -142,34 +144,34 @@ def test_a_slice_that_is_missing_or_broken_is_as_if_it_had_never_been(
     files = sorted((phantom_dir / "stage_2_train").glob("*.dcm"))
     slices = [(file, read_slice(file.read_bytes())) for file in files]
     key = slices[0][1].header.series_id
-    own = [(file, one) for file, one in slices if one.header.series_id == key]
-    normal = series_normal([one.header for _, one in own])
-    own.sort(key=lambda pair: position_along(pair[1].header, normal))
+    members = [(file, slice_) for file, slice_ in slices if slice_.header.series_id == key]
+    normal = series_normal([slice_.header for _, slice_ in members])
+    members.sort(key=lambda pair: position_along(pair[1].header, normal))
     # Two from the middle: an uneven gap.
-    lost = {file for file, _ in own[7:9]}
+    lost = {file for file, _ in members[7:9]}
     tables = []
     for name in ("missing", "broken"):
         folder = tmp_path / name
         folder.mkdir()
-        for file, _ in own:
+        for file, _ in members:
             if file not in lost:
                 shutil.copy(file, folder)
             elif name == "broken":
                 (folder / file.name).write_bytes(file.read_bytes()[:2000])
         out = tmp_path / f"{name}.csv"
-        found = predict(
+        result = predict(
             PredictConfig(
                 dicom_dir=str(folder), work_dir=str(series_dir), out_csv=str(out), num_workers=1
             )
         )
-        assert found.num_rejected == (2 if name == "broken" else 0)
+        assert result.num_rejected == (2 if name == "broken" else 0)
         tables.append(read_submission(out))
-    kept = [(file, one) for file, one in own if file not in lost]
+    kept = [(file, slice_) for file, slice_ in members if file not in lost]
     predictor = load_predictor(series_dir, make_strategy("one"))
     expected = expected_answers(
         predictor,
-        np.stack([one.hu for _, one in kept]),
-        np.array([position_along(one.header, normal) for _, one in kept], np.float32),
+        np.stack([slice_.hu for _, slice_ in kept]),
+        np.array([position_along(slice_.header, normal) for _, slice_ in kept], np.float32),
         0.0,
     )["probabilities"]
     for table in tables:
@@ -192,16 +194,16 @@ def test_two_series_models_are_averaged(
             mixed_precision="float32",
         )
     )
-    found = calibrate(
+    calibration = calibrate(
         CalibrateConfig(
             data_dir=str(data_dir), work_dir=str(together), members=(str(series_dir), str(other))
         )
     )
     predictor = load_predictor(together, make_strategy("one"))
     assert isinstance(predictor, SeriesPredictor)
-    assert len(predictor.models) == len(found.members) >= 1
-    shares = {one.sha256: one.share for one in found.members}
-    assert {one.sha256: one.share for one in predictor.models} == pytest.approx(shares)
+    assert len(predictor.models) == len(calibration.members) >= 1
+    shares = {member.sha256: member.share for member in calibration.members}
+    assert {member.sha256: member.share for member in predictor.models} == pytest.approx(shares)
 
 
 @pytest.mark.slow
@@ -213,21 +215,25 @@ def test_series_models_of_all_folds(data_dir: Path, features_dir: Path, series_d
         mixed_precision="float32", tensorboard=False,
     )  # fmt: skip
     results = train_folds(made)
-    assert [one.work_dir.name for one in results] == ["fold-0", "fold-1", "fold-2"]
-    assert [one.history for one in train_folds(made)] == [one.history for one in results]
-    found = calibrate(CalibrateConfig(data_dir=str(data_dir), work_dir=str(folder)))
-    assert found.postprocessing.fitted_on["splits"] == ["fold-0", "fold-1", "fold-2"]
+    assert [result.work_dir.name for result in results] == ["fold-0", "fold-1", "fold-2"]
+    assert [result.history for result in train_folds(made)] == [
+        result.history for result in results
+    ]
+    calibration = calibrate(CalibrateConfig(data_dir=str(data_dir), work_dir=str(folder)))
+    assert calibration.postprocessing.fitted_on["splits"] == ["fold-0", "fold-1", "fold-2"]
     strategy, manifest = make_strategy("one"), Manifest.load(data_dir)
     together = load_predictor(folder, strategy).predict_split(manifest, "test", 16)
     alone = [
-        load_predictor(one.work_dir, strategy).predict_split(manifest, "test", 16)
-        for one in results
+        load_predictor(result.work_dir, strategy).predict_split(manifest, "test", 16)
+        for result in results
     ]
-    mean = np.mean([one.probabilities for one in alone], axis=0)
+    mean = np.mean([result.probabilities for result in alone], axis=0)
     np.testing.assert_allclose(together.probabilities, mean, atol=1e-5)
     # Each was validated on the fold that neither it nor the network it reads was trained on.
-    own = load_predictor(results[1].work_dir, strategy).predict_split(manifest, "fold-1", 16)
-    loss = weighted_log_loss(own.labels, own.probabilities)
+    out_of_fold = load_predictor(results[1].work_dir, strategy).predict_split(
+        manifest, "fold-1", 16
+    )
+    loss = weighted_log_loss(out_of_fold.labels, out_of_fold.probabilities)
     assert loss == pytest.approx(results[1].best_val_loss, abs=1e-5)
 
 
@@ -264,9 +270,9 @@ def test_it_is_exported(series_dir: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     hu = rng.integers(-100, 200, (7, 96, 96)).astype(np.float32)
     z_mm = np.array([0, 5, 10, 30, 15, 20, 25], np.float32)
-    found = answers_of(folder, hu, z_mm)
+    answers = answers_of(folder, hu, z_mm)
     expected = expected_answers(predictor, hu, z_mm, 0.0)
     assert expected["probabilities"].std(axis=0).max() > 1e-4
-    assert manifest["outputs"].keys() == found.keys() == {"probabilities", "series"}
-    for name, one in expected.items():
-        np.testing.assert_allclose(found[name], one, atol=TOLERANCE)
+    assert manifest["outputs"].keys() == answers.keys() == {"probabilities", "series"}
+    for name, values in expected.items():
+        np.testing.assert_allclose(answers[name], values, atol=TOLERANCE)

@@ -69,29 +69,29 @@ def change(path: Path, line: int, text: str | None) -> None:
 
 def test_a_missing_row(sample: Path, sound: Path) -> None:
     change(sound, 4, None)
-    (found,) = check_submission(sound, sample)
-    assert (found.kind, found.count, found.first) == ("missing", 1, f"ID_b_{CLASSES[3]}")
+    (problem,) = check_submission(sound, sample)
+    assert (problem.kind, problem.count, problem.first) == ("missing", 1, f"ID_b_{CLASSES[3]}")
 
 
 def test_an_extra_row(sample: Path, sound: Path) -> None:
     sound.write_text(sound.read_text() + "ID_z_any,0.5\n")
-    (found,) = check_submission(sound, sample)
-    assert (found.kind, found.first) == ("extra", "ID_z_any")
+    (problem,) = check_submission(sound, sample)
+    assert (problem.kind, problem.first) == ("extra", "ID_z_any")
 
 
 def test_a_doubled_row(sample: Path, sound: Path) -> None:
     lines = sound.read_text().splitlines()
     sound.write_text("\n".join([*lines, lines[-1]]) + "\n")
-    (found,) = check_submission(sound, sample)
-    assert (found.kind, found.first) == ("doubled", "ID_c_any")
+    (problem,) = check_submission(sound, sample)
+    assert (problem.kind, problem.first) == ("doubled", "ID_c_any")
 
 
 def test_reordered_rows(sample: Path, sound: Path) -> None:
     lines = sound.read_text().splitlines()
     lines[1], lines[2] = lines[2], lines[1]
     sound.write_text("\n".join(lines) + "\n")
-    (found,) = check_submission(sound, sample)
-    assert (found.kind, found.count) == ("reordered", 2)
+    (problem,) = check_submission(sound, sample)
+    assert (problem.kind, problem.count) == ("reordered", 2)
 
 
 @pytest.mark.parametrize(
@@ -107,14 +107,14 @@ def test_reordered_rows(sample: Path, sound: Path) -> None:
 )
 def test_a_value_that_is_no_probability(value: str, kind: str, sample: Path, sound: Path) -> None:
     change(sound, 6, f"ID_b_any,{value}")
-    (found,) = check_submission(sound, sample)
-    assert found.kind == kind and "ID_b_any" in str(found)
+    (problem,) = check_submission(sound, sample)
+    assert problem.kind == kind and "ID_b_any" in str(problem)
 
 
 def test_several_problems_are_all_named(sample: Path, sound: Path) -> None:
     change(sound, 6, "ID_b_any,nan")
     change(sound, 1, "ID_x_any,0.5")
-    assert {one.kind for one in check_submission(sound, sample)} == {
+    assert {problem.kind for problem in check_submission(sound, sample)} == {
         "not a number",
         "missing",
         "extra",
