@@ -1,3 +1,5 @@
+"""Resizing, the stored form and display windows of Hounsfield units."""
+
 import numpy as np
 import pytest
 

@@ -1,8 +1,8 @@
 """The graph of an exported model: Hounsfield units in, calibrated probabilities out.
 
 The graph assembles the `*_graph` functions beside the NumPy code of prediction (`windows`,
-`records.neighbours`, `postprocessing/`) around the Keras models. It computes in float64 where
-prediction does.
+`records.neighbours`, `models.series_model`, `postprocessing/`) around the Keras models. It computes
+in float64 where prediction does.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from ich_tf.inference.postprocessing.mixture import mix_logits_graph
 from ich_tf.inference.series_predictor import SeriesPredictor
 from ich_tf.inference.slice_predictor import Predictor
 from ich_tf.models.feature_axes import Axes
+from ich_tf.models.series_model import pack_arrays_graph, turned_series_graph
 from ich_tf.models.slice_model import with_features
 from ich_tf.records.neighbours import neighbour_places_graph
 from ich_tf.runtime.keras2 import keras
@@ -134,7 +135,7 @@ class ServingModel(tf.Module):  # type: ignore[misc]
         ):
             outputs = NetworkOutputs.split(self._forward(network, member.select_slices(images)))
             features = outputs.features if axes is None else _aligned(axes, outputs.features)
-            values = tf.concat([features, outputs.logits], axis=1)
+            values = NetworkOutputs(outputs.logits, features)
             for loaded, share in zip(predictor.models, predictor.model_shares, strict=True):
                 if number in loaded.reads:
                     rows = _read_series(loaded.model, values, z_mm, reverse=loaded.spec.reverse)
@@ -150,26 +151,25 @@ def _aligned(axes: Axes, features: tf.Tensor) -> tf.Tensor:
 
 
 def _read_series(
-    model: keras.Model, values: tf.Tensor, z_mm: tf.Tensor, *, reverse: bool
+    model: keras.Model, values: NetworkOutputs, z_mm: tf.Tensor, *, reverse: bool
 ) -> tf.Tensor:
-    """Computes a series model's logits, with `reverse` the mean with those from the other end.
+    """Computes a series model's logits, with `reverse` the mean of both directions.
 
     Args:
       model: Model over series.
-      values: Features and logits of the slices, sorted by position, float32 [n, d + 6].
+      values: Logits and features of the slices, sorted by position, float32 [n, 6] and [n, d].
       z_mm: Positions of the slices, rising, mm, float32 [n].
       reverse: Whether the model was trained on reversed series, too.
 
     Returns:
       float32 [1 + n, 6]: logits of the series as a whole, then of its slices.
     """
-    # As `series_model.pack_arrays` and `turned_series`: positions count from the first slice.
-    offset = (z_mm - z_mm[0])[:, None]
-    mask = tf.ones_like(offset)
-    packed = tf.concat([values, offset, mask], axis=1)
-    logits = model(packed[None], training=False)[0]
+    offset = z_mm - z_mm[0]
+    packed = pack_arrays_graph(
+        values.features[None], values.logits[None], offset[None], tf.ones_like(offset)[None]
+    )
+    logits = model(packed, training=False)[0]
     if reverse:
-        turned = tf.concat([values, offset[-1] - offset, mask], axis=1)[::-1]
-        backward = model(turned[None], training=False)[0]
+        backward = model(turned_series_graph(packed), training=False)[0]
         logits = (logits + tf.concat([backward[:1], backward[:0:-1]], axis=0)) / 2
     return logits

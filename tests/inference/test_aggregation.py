@@ -1,4 +1,4 @@
-"""Smoothing along a series, series and patients from slices, shares of several models."""
+"""Smoothing along a series, aggregation to series and patients, shares of several models."""
 
 import numpy as np
 import pytest

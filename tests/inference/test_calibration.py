@@ -1,4 +1,4 @@
-"""The command that fits what follows the logits, on runs, folds, epochs and ensembles."""
+"""Calibration of runs, of folds, of several epochs and of ensembles."""
 
 import dataclasses
 import json

@@ -23,14 +23,14 @@ from ich_tf.models.prior_shift import undo_prior_shift
 
 
 def overconfident(seed: int, number: int = 3000, factor: float = 2.5):
-    """Labels drawn with the probabilities of some logits, and these logits made too large."""
+    """Returns labels drawn from the sigmoid of some logits, and these logits times `factor`."""
     rng = np.random.default_rng(seed)
     true = rng.normal(-1, 1.5, (number, 6))
     labels = (rng.uniform(size=true.shape) < sigmoid(true)).astype(int)
     return labels, factor * true
 
 
-def test_temperature_finds_what_was_done_and_is_the_minimum() -> None:
+def test_temperature_finds_the_factor_and_is_the_minimum() -> None:
     labels, logits = overconfident(0, 20_000)
     fitted = fit_temperature(labels, logits)
     assert fitted.scale[0] == pytest.approx(1 / 2.5, rel=0.03)
@@ -99,7 +99,7 @@ def test_a_class_that_is_missing_is_left_alone_and_nothing_is_nan(name: Any) -> 
     np.testing.assert_array_equal(again(logits), probabilities)
 
 
-def test_cross_validation_prefers_what_helps_on_other_patients() -> None:
+def test_cross_validation_prefers_the_method_that_helps_other_patients() -> None:
     labels, logits = overconfident(4)
     patients = [f"P{i // 30}" for i in range(len(labels))]
     losses = cross_validated_losses(labels, logits, patients)
@@ -110,7 +110,7 @@ def test_cross_validation_prefers_what_helps_on_other_patients() -> None:
 
 
 def test_a_patient_is_never_on_both_sides() -> None:
-    """Labels that only the patient tells: whoever sees him can learn them, nobody else."""
+    """Labels depend on the patient alone: a fit on other patients cannot predict them."""
     rng = np.random.default_rng(5)
     patients = np.repeat(np.arange(40), 25)
     logits = np.repeat(rng.normal(size=(40, 6)), 25, axis=0)
@@ -122,7 +122,7 @@ def test_a_patient_is_never_on_both_sides() -> None:
 
 
 def test_prevalence_by_bayes_on_counts() -> None:
-    """A population of which bleeds are then taken three times: shares of each kind are counted."""
+    """Slices with a bleed are counted three times: the shares follow from the counts."""
     probabilities = np.array([[0.1, 0.05, 0.0, 0.02, 0.2, 0.25]])
     old = 0.3
     odds = 3.0
@@ -136,7 +136,7 @@ def test_prevalence_by_bayes_on_counts() -> None:
     np.testing.assert_allclose(shift_prevalence(probabilities, 0.3, 0.3), probabilities)
 
 
-def test_prevalence_turns_round_what_class_balance_undoes() -> None:
+def test_prevalence_is_the_inverse_of_undo_prior_shift() -> None:
     rng = np.random.default_rng(6)
     any_prob = rng.uniform(0.05, 0.95, 50)
     prob = np.column_stack([any_prob[:, None] * rng.uniform(size=(50, 5)), any_prob])

@@ -1,4 +1,4 @@
-"""An exported model says what `predict` says, without this package."""
+"""An exported model predicts what the original predicts, without this package."""
 
 import dataclasses
 import json
@@ -27,7 +27,7 @@ from tests.support.made_up import made_up, make_run
 
 
 def heads(number: int, rows: int, columns: int) -> np.ndarray:
-    """Noise that a resize has much to average of, in a bright ring, in air."""
+    """Returns slices of noise within a bright ring, in air, float32 [number, rows, columns]."""
     rng = np.random.default_rng(rows)
     hu = rng.integers(-50, 120, (number, rows, columns)).astype(np.float32)
     y, x = np.indices((rows, columns))
@@ -55,7 +55,7 @@ def calibrated(work_dir: Path, method: str, smoothing_mm: float, flip: bool) -> 
         (48, {"neighbours": 3, "negatives_kept": 0.5}, "temperature", 6.0, True, 0.3),
     ],
 )
-def test_it_says_what_predict_says(
+def test_it_predicts_as_the_original(
     size: int, spec: dict, method: str, smoothing_mm: float, flip: bool, prevalence: float,
     tmp_path: Path,
 ) -> None:  # fmt: skip
@@ -126,7 +126,7 @@ def test_a_version_is_not_written_over(run_command: Command, tmp_path: Path) -> 
 def test_the_records_of_a_conversion_get_the_same(
     phantom_dir: Path, data_dir: Path, work_dir: Path, tmp_path: Path
 ) -> None:
-    """From the Hounsfield units of the DICOM files to `evaluate`'s logits of their records."""
+    """Hounsfield units of DICOM files give the probabilities of their records."""
     manifest = Manifest.load(data_dir)
     predictor = load_predictor(work_dir, make_strategy("one"), calibrated=False)
     predictions = predictor.predict_split(manifest, "test", 16)
@@ -138,7 +138,7 @@ def test_the_records_of_a_conversion_get_the_same(
     np.testing.assert_allclose(probabilities, sigmoid(predictions.logits[:8]), atol=TOLERANCE)
 
 
-def test_what_differs_is_not_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_export_that_differs_is_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     work_dir = make_run(tmp_path / "run", 64, 5)
     monkeypatch.setattr(
         "ich_tf.inference.export.expected_answers",

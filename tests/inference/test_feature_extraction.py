@@ -1,4 +1,4 @@
-"""Features of series: each patient's by the network that did not see him."""
+"""Features of series: each patient's by the network that was not trained on this patient."""
 
 import dataclasses
 import json

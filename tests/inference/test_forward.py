@@ -63,7 +63,7 @@ def test_no_slices(model_and_strategy: Any) -> None:
 
 
 def record_batch(first, kept, labels):
-    """A padded batch as `eval_batches` gives it, of which `kept` records are no padding."""
+    """Returns a batch of `eval_batches` with `kept` records before the padding."""
     size = len(labels)
     return {
         "image": tf.constant(images(size, first)),

@@ -1,4 +1,4 @@
-"""Prediction as it runs on the disk: lists, kills, heat maps, what stands beside a submission."""
+"""Prediction of files: lists, killed runs, heat maps, the files beside a submission."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def config(phantom_dir: Path, work_dir: Path, out: Path, **changes) -> PredictCo
 
 @pytest.fixture(scope="module")
 def plain(phantom_dir: Path, work_dir: Path, tmp_path_factory) -> Path:
-    """What an undisturbed prediction writes."""
+    """The submission of an undisturbed prediction."""
     out = tmp_path_factory.mktemp("plain") / "s.csv"
     predict(config(phantom_dir, work_dir, out))
     return out
@@ -78,7 +78,7 @@ def test_batches_and_workers_change_nothing(
     np.testing.assert_allclose(read_submission(out), read_submission(plain), atol=1e-6)
 
 
-def test_series_are_told_in_order(phantom_dir: Path, work_dir: Path, plain: Path) -> None:
+def test_series_are_listed_in_order(phantom_dir: Path, work_dir: Path, plain: Path) -> None:
     content = json.loads(plain.with_name("s_series.json").read_text())
     table = read_submission(plain)
     assert sum(len(one_series["slices"]) for one_series in content["series"]) == len(table)
@@ -150,10 +150,10 @@ def test_heat_maps_of_the_likeliest(phantom_dir: Path, work_dir: Path, tmp_path:
         assert picture.shape == (64, 64, 3)
 
 
-def test_killed_it_goes_on_and_says_the_same(
+def test_a_killed_run_continues_with_the_same_result(
     phantom_dir: Path, work_dir: Path, plain: Path, tmp_path: Path
 ) -> None:
-    """SIGKILL after some files are noted; the second run predicts the rest alone."""
+    """SIGKILL after some files are stored; the second run predicts only the others."""
     out = tmp_path / "s.csv"
     partial = tmp_path / ".s.partial.sqlite"
     code = (
@@ -202,7 +202,7 @@ def count_done(path: Path) -> int:
             return 0
 
 
-def test_what_another_model_left_is_not_used(tmp_path: Path) -> None:
+def test_the_database_of_another_model_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "x.sqlite"
     store = PredictionStore.open(path, "one")
     store.mark_done([1, 2])

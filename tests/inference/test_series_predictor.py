@@ -1,4 +1,4 @@
-"""A series model from DICOM files to a submission: evaluation and prediction say the same."""
+"""A series model from DICOM files to a submission: evaluation and prediction agree."""
 
 import json
 import shutil
@@ -46,7 +46,7 @@ def series_dir(run_command, features_dir: Path, tmp_path_factory) -> Path:
     return folder
 
 
-def test_its_own_fold_comes_from_the_network_that_did_not_see_it(
+def test_a_fold_is_predicted_by_the_network_that_was_not_trained_on_it(
     data_dir: Path, features_dir: Path, series_dir: Path
 ) -> None:
     predictor = load_predictor(series_dir, make_strategy("one"))

@@ -1,4 +1,4 @@
-"""A submission against its sample: each way of breaking it is named."""
+"""A submission against its sample: every kind of problem is named."""
 
 from pathlib import Path
 
@@ -121,9 +121,7 @@ def test_several_problems_are_all_named(sample: Path, sound: Path) -> None:
     }
 
 
-def test_the_command_says_sound_or_what_is_not(
-    run_command: Command, sample: Path, sound: Path
-) -> None:
+def test_the_command_names_the_problems(run_command: Command, sample: Path, sound: Path) -> None:
     flags = (f"--submission_csv={sound}", f"--sample_csv={sample}")
     assert "sound" in run_command("tools.check_submission", *flags).stdout
     change(sound, 6, "ID_b_any,1.2")
