@@ -15,7 +15,6 @@ from ich_tf.inference.forward import NetworkOutputs
 from ich_tf.inference.postprocessing.mixture import mix_logits_graph
 from ich_tf.inference.series_predictor import SeriesPredictor
 from ich_tf.inference.slice_predictor import Predictor
-from ich_tf.models.feature_axes import Axes
 from ich_tf.models.series_model import pack_arrays_graph, turned_series_graph
 from ich_tf.models.slice_model import with_features
 from ich_tf.records.neighbours import neighbour_places_graph
@@ -134,7 +133,7 @@ class ServingModel(tf.Module):  # type: ignore[misc]
             zip(predictor.members, self._networks, predictor.axes, strict=True)
         ):
             outputs = NetworkOutputs.split(self._forward(network, member.select_slices(images)))
-            features = outputs.features if axes is None else _aligned(axes, outputs.features)
+            features = outputs.features if axes is None else axes.map_graph(outputs.features)
             values = NetworkOutputs(outputs.logits, features)
             for loaded, share in zip(predictor.models, predictor.model_shares, strict=True):
                 if number in loaded.reads:
@@ -142,12 +141,6 @@ class ServingModel(tf.Module):  # type: ignore[misc]
                     logits.append(tf.cast(rows, tf.float64))
                     shares.append(share / len(loaded.reads))
         return mix_logits_graph(logits, shares)
-
-
-def _aligned(axes: Axes, features: tf.Tensor) -> tf.Tensor:
-    """`Axes.__call__` in a graph: float32 [n, F] -> float32 [n, d]."""
-    centred = tf.cast(features, tf.float64) - axes.mean
-    return tf.cast(tf.linalg.matmul(centred, axes.weights), tf.float32)
 
 
 def _read_series(

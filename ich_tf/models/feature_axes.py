@@ -11,11 +11,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ich_tf.errors import DataError
 from ich_tf.runtime.files import file_sha256
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 AXES = "axes.npz"
 
@@ -43,6 +47,13 @@ class Axes:
     def __call__(self, features: np.ndarray) -> np.ndarray:
         """Maps features [n, F] to float32 [n, d], whose variance is about 1."""
         return np.asarray((features - self.mean) @ self.weights, np.float32)
+
+    def map_graph(self, features: tf.Tensor) -> tf.Tensor:
+        """Maps features as a call does, in a graph: float32 [n, F] -> float32 [n, d]."""
+        import tensorflow as tf
+
+        centred = tf.cast(features, tf.float64) - self.mean
+        return tf.cast(tf.linalg.matmul(centred, self.weights), tf.float32)
 
 
 def save_axes(path: Path, axes: Sequence[Axes]) -> None:

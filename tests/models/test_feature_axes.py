@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from ich_tf.models.feature_axes import fit_axes, principal_axes
 
@@ -24,6 +25,15 @@ def test_principal_axes_are_uncorrelated_and_of_variance_1() -> None:
     back = first - first.mean(axis=0)
     shares = [np.linalg.norm(back.T @ column) for column in found.T]
     assert shares == sorted(shares, reverse=True)
+
+
+@pytest.mark.parametrize("number", [1, 7])
+def test_a_graph_maps_features_as_numpy_does(number: int) -> None:
+    features, _ = two_networks(50, 40)
+    axes = principal_axes(features, 6)
+    some = features[:number].astype(np.float32)
+    in_graph = tf.function(axes.map_graph)(tf.constant(some))
+    np.testing.assert_allclose(in_graph, axes(some), atol=1e-6)
 
 
 def test_fewer_axes_than_asked_where_there_are_no_more() -> None:
