@@ -117,9 +117,9 @@ def test_a_version_is_not_written_over(run_command: Command, tmp_path: Path) -> 
     done = run_command("ich_tf.export", f"--work_dir={work_dir}")
     folder = work_dir / "export" / "1"
     assert done.stdout.strip() == str(folder)
-    failed = run_command("ich_tf.export", f"--work_dir={work_dir}", code=1)
-    assert "--overwrite" in failed.stderr
-    run_command("ich_tf.export", f"--work_dir={work_dir}", "--overwrite")
+    with pytest.raises(InputError, match="--overwrite"):
+        export(ExportConfig(work_dir=str(work_dir)))
+    export(ExportConfig(work_dir=str(work_dir), overwrite=True))
     assert [path.name for path in folder.parent.iterdir() if path.is_dir()] == ["1"]
 
 

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 
 from ich_tf.dicom.header import Header
+from ich_tf.errors import InputError
 from ich_tf.inference.calibration import calibrate
 from ich_tf.inference.config import CalibrateConfig, PredictConfig
 from ich_tf.inference.prediction.predict import predict
@@ -242,13 +243,15 @@ def test_the_store_keeps_names_and_numbers(tmp_path: Path) -> None:
     store.close(remove=True)
 
 
-def test_bad_lists_are_refused(run_command: Command, work_dir: Path, tmp_path: Path) -> None:
+def test_bad_lists_are_refused(phantom_dir: Path, work_dir: Path, tmp_path: Path) -> None:
     listed = tmp_path / "list.txt"
-    flags = (f"--work_dir={work_dir}", f"--dicom_dir={listed}", f"--out_csv={tmp_path / 'o.csv'}")
+    settings = config(phantom_dir, work_dir, tmp_path / "o.csv", dicom_dir=str(listed))
     listed.write_text("none.dcm\n")
-    assert "which is no file" in run_command("ich_tf.predict", *flags, code=1).stderr
+    with pytest.raises(InputError, match="which is no file"):
+        predict(settings)
     listed.write_text("# nothing\n")
-    assert "lists no files" in run_command("ich_tf.predict", *flags, code=1).stderr
+    with pytest.raises(InputError, match="lists no files"):
+        predict(settings)
 
 
 def test_a_sample_that_is_no_sample_is_refused_before_the_work(
