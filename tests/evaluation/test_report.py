@@ -161,6 +161,7 @@ def test_a_browser_shows_it_without_an_error(results: Path, tmp_path: Path) -> N
     assert all(part.std() > 5 for part in np.array_split(page, 6))
 
 
+@pytest.mark.slow
 def test_without_masks_report_and_calibration(
     run_command: Command, data_dir: Path, work_dir: Path, tmp_path: Path
 ) -> None:

@@ -133,6 +133,7 @@ def test_an_ensemble_is_the_mean_of_its_members(
         load_predictor(moved / "together", strategy)
 
 
+@pytest.mark.slow
 def test_folds_are_joined(
     run_command: Command, data_dir: Path, folds_dir: Path, tmp_path: Path
 ) -> None:

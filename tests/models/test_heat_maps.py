@@ -65,6 +65,7 @@ def test_maps_of_many_are_the_maps_of_each(method: str) -> None:
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", ["resnet50", "efficientnet_b4"])
 def test_every_backbone(backbone: str) -> None:
     maps = HeatMaps(with_head(backbone))

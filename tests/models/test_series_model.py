@@ -55,7 +55,7 @@ def outputs(model, series: SeriesFeatures, slots: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("backbone", BODIES)
-@pytest.mark.parametrize("number", [1, 3, slow(25)])
+@pytest.mark.parametrize("number", [slow(1), 3, slow(25)])
 def test_it_begins_as_the_smoothed_slice_model(backbone: str, number: int) -> None:
     prior = np.array([0.1, 0.2, 0.3, 0.1, 0.2, 0.5])
     model = build_series_model(backbone, DIM, units=16, bias=prior)

@@ -24,6 +24,7 @@ from ich_tf.phantom.lesion_sampling import draw_bleeds
 from ich_tf.phantom.lesions import Bleeds
 from ich_tf.phantom.scanner import THICKNESS_MM, field_of_view
 from ich_tf.phantom.study import Encoding, plan_patients
+from tests.support.marks import slow
 
 TINY = PhantomConfig(num_patients=3, matrix=32, masks=True, seed=5)
 
@@ -189,7 +190,7 @@ def scans(leading: int, seed: int) -> tuple[PhantomStudy, PhantomStudy, np.ndarr
     return with_blood, without, to_bone * without.geometry.spacing_mm
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, slow(1)])
 @pytest.mark.parametrize("leading", range(len(SUBTYPES)), ids=SUBTYPES)
 def test_blood_lies_where_its_subtype_says(leading: int, seed: int) -> None:
     study, without, to_bone = scans(leading, seed)

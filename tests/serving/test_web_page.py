@@ -206,6 +206,7 @@ def test_real_slices_among_other_files(
     no_trace(page, slices[0].PatientID, slices[0].StudyInstanceUID, slices[0].SOPInstanceUID)
 
 
+@pytest.mark.slow
 def test_real_slices_in_a_zip(
     visit: Visits, real_dicom: Path, real_expected: list[dict], tmp_path: Path
 ) -> None:
@@ -276,6 +277,7 @@ def check_greys(page: Visit, points: list, number: int, center: float, width: fl
     np.testing.assert_allclose(greys[:, 0], windowed(np.array(hu), center, width), atol=GREY)
 
 
+@pytest.mark.slow
 def test_windows(visit: Visits) -> None:
     page = visit()
     page.upload(MADE)
@@ -314,6 +316,7 @@ def test_windows(visit: Visits) -> None:
     check_greys(page, points, 3, center, width)
 
 
+@pytest.mark.slow
 def test_zoom_and_moves(visit: Visits) -> None:
     page = visit()
     page.upload(MADE)
@@ -372,6 +375,7 @@ def test_heat_maps(visit: Visits, tmp_path: Path) -> None:
     page.page.wait_for_selector(f'#canvas[data-heat="{hot}"]')
 
 
+@pytest.mark.slow
 def test_the_strip(visit: Visits) -> None:
     page = visit()
     page.upload(MADE)
@@ -439,6 +443,7 @@ def test_a_study_is_deleted(visit: Visits, server: httpx.Client) -> None:
     page.page.wait_for_selector("#start:not([hidden])")
 
 
+@pytest.mark.slow
 def test_nothing_to_see(visit: Visits, tmp_path: Path) -> None:
     """Only bad files: said so, each with its name; and the page goes on."""
     page = visit()
@@ -453,6 +458,7 @@ def test_nothing_to_see(visit: Visits, tmp_path: Path) -> None:
     assert page.page.is_hidden("#message")
 
 
+@pytest.mark.slow
 def test_a_folder_and_a_drop(visit: Visits, tmp_path: Path) -> None:
     folder = tmp_path / "CT head"
     (folder / "deep").mkdir(parents=True)
@@ -490,6 +496,7 @@ def test_a_sample(visit: Visits) -> None:
     assert "slice" in page.text("#series-list")
 
 
+@pytest.mark.slow
 def test_a_full_queue_is_waited_for(visit: Visits) -> None:
     page = visit()
     page.expected = ("503",)
@@ -504,6 +511,7 @@ def test_a_full_queue_is_waited_for(visit: Visits) -> None:
     page.page.wait_for_selector("#study:not([hidden])")
 
 
+@pytest.mark.slow
 def test_cancelled_while_working(visit: Visits, server: httpx.Client) -> None:
     page = visit()
     answer = {
@@ -643,6 +651,7 @@ def tabbed(page: Visit) -> None:
     assert not missing, missing
 
 
+@pytest.mark.slow
 def test_by_keyboard_alone(visit: Visits) -> None:
     page = visit()
     # Long before it is needed: with the first listener Playwright begins to catch choosers, and
@@ -683,6 +692,7 @@ def unnamed(page: Visit) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_all_is_named_for_screen_readers(visit: Visits) -> None:
     page = visit()
     assert unnamed(page) == []
@@ -727,6 +737,7 @@ def with_points(page: Visit, slices: dict[str, float], series: dict[str, float])
     page.page.route("**/api/studies/*", study)
 
 
+@pytest.mark.slow
 def test_operating_points(visit: Visits) -> None:
     page = visit()
     page.upload(MADE)
@@ -763,6 +774,7 @@ CUT_OFF = """() => [...document.querySelectorAll(
   .map(one => one.outerHTML.slice(0, 200))"""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES, ids=[f"{one}x{other}" for one, other in SIZES])
 def test_it_fits(visit: Visits, size: tuple[int, int], tmp_path: Path) -> None:
     page = visit(size=size)

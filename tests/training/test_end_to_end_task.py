@@ -147,6 +147,7 @@ def test_what_was_validated_is_what_is_evaluated(data_dir: Path, run_dir: Path) 
     assert found.loss == pytest.approx(history["val_loss"].min(), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_from_files_to_a_submission_whatever_the_batch(
     phantom_dir: Path, data_dir: Path, run_dir: Path, tmp_path: Path
 ) -> None:

@@ -9,6 +9,7 @@ from ich_tf.errors import DataError, Terminated
 from ich_tf.labels import CLASSES
 from ich_tf.training.checkpoints import RunProgress
 from ich_tf.training.epoch import DivergenceError, check_skipped, run_epoch
+from tests.support.marks import slow
 from tests.support.steps import BATCH, RECORD_SHAPE, Run, batch, replicas
 
 BATCHES = [batch(seed) for seed in range(5)]
@@ -30,7 +31,7 @@ def take(run, batches, progress=None, steps=5, **settings):
     return progress
 
 
-@pytest.mark.parametrize("per_execution", [1, 2, 5, 9])
+@pytest.mark.parametrize("per_execution", [1, slow(2), 5, slow(9)])
 def test_an_epoch_sums_its_losses(per_execution: int) -> None:
     losses = Run(replicas(2)).steps(BATCHES)
     run = Run(replicas(2))

@@ -23,6 +23,7 @@ from ich_tf.training import trainer
 from ich_tf.training.config import TrainConfig
 from ich_tf.training.series_task import SeriesTask, pack_labels, predict_series
 from tests.support.commands import Command
+from tests.support.marks import slow
 
 DIM = 4
 
@@ -81,7 +82,7 @@ def config(features: Path, work_dir: Path, **changes) -> TrainConfig:
     return TrainConfig(**values)
 
 
-@pytest.mark.parametrize("backbone", ["bigru", "transformer"])
+@pytest.mark.parametrize("backbone", [slow("bigru"), "transformer"])
 def test_it_beats_the_slice_model(features: Path, tmp_path: Path, backbone: str) -> None:
     rate = 1e-2 if backbone == "bigru" else 3e-3
     result = trainer.train(
@@ -205,6 +206,7 @@ def test_a_run_on_other_features_is_not_continued(features: Path, tmp_path: Path
         trainer.train(dataclasses.replace(made, data_dir=str(other)))
 
 
+@pytest.mark.slow
 def test_the_recipe(run_command: Command, features: Path, tmp_path: Path) -> None:
     done = run_command(
         "ich_tf.train",
