@@ -1,5 +1,6 @@
-# make demo and make test set up all they need: Python 3.10 or 3.11 with pip and venv is enough.
-# uv is used where it is present. With PYTHON=python3.12 or 3.13 they use the second stack.
+# make demo and make test set up all they need in .venv: Python 3.10 to 3.13 with pip and venv is
+# enough. uv installs the packages where it is present. The same lock files hold two stacks:
+# TensorFlow 2.15 for Python 3.10 and 3.11, TensorFlow 2.21 with tf-keras for 3.12 and 3.13.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -7,39 +8,66 @@ SHELL := /bin/bash
 
 VENV ?= .venv
 BIN := $(VENV)/bin
-# The first of these that runs and is 3.10 or 3.11; set PYTHON=... to choose another.
-PYTHON ?= $(shell for p in python3.11 python3.10 python3 python; do \
-	"$$p" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 12))' 2>/dev/null \
-	&& { echo "$$p"; break; }; done)
-
+# The first of these that runs. A name on the PATH may fail, as pyenv's do for other versions.
+PYTHONS := 3.11 3.10 3.12 3.13
+PYTHON ?= $(shell for version in $(PYTHONS); do for name in python$$version python3 python; do \
+	"$$name" -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] != '$$version')" 2>/dev/null \
+	&& { command -v "$$name"; exit; }; done; done)
 SECOND_PYTHON ?= python3.13
-# What meets TensorFlow; the rest is the same on both stacks, or runs what these run.
-CORE := $(addprefix tests/test_,$(addsuffix .py,metrics losses dropout records windows models optimizers \
-	augment input_pipeline class_balance precision strategies training_step self_check epoch \
-	checkpoints trainer inference heatmaps saved_model prediction series_model series_task \
-	series_predictor end_to_end_task end_to_end))
 
 LOCKED := --universal --python-version 3.10 --generate-hashes --no-emit-index-url \
 	--no-emit-find-links --custom-compile-command "make lock"
 
-# A process a core, a file of tests whole in one of them: its fixtures are made once.
-PARALLEL := -n 2 --dist loadfile
-# Begun first, so that no process works on it when the other has nothing left.
-LONGEST := tests/test_resume.py
+# Processes of a test run: one a core. TensorFlow takes about 1.5 GB in each of them, so at most 8,
+# unless JOBS=... sets another number.
+JOBS ?= $(shell cores=$$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN); echo $$((cores < 8 ? cores : 8)))
+# A file of tests runs whole in one process: its fixtures are made once.
+PARALLEL := -n $(JOBS) --dist loadfile
+TESTS := $(wildcard tests/test_*.py tests/*/test_*.py)
+# The longest slow test starts first, so that no process works on it when the others have finished.
+LONGEST := tests/training/test_resume.py
+# The tests that meet TensorFlow: the others are the same on both stacks, or run what these run.
+tests_of = $(patsubst %,tests/$(1)/test_%.py,$(2))
+CORE := tests/test_losses.py tests/test_windows.py tests/models \
+	$(call tests_of,metrics,metrics) \
+	$(call tests_of,records,records input_pipeline) \
+	$(call tests_of,runtime,precision strategies) \
+	$(call tests_of,training,optimizers augmentation step self_check epoch checkpoints trainer \
+		series_task end_to_end_task) \
+	$(call tests_of,inference,forward export prediction series_predictor)
 
 DEMO := data/phantoms data/samples data/tfrecords runs/resnet50
 
-.PHONY: help setup setup-dev demo web test coverage test-slow test-second bench dist lock format clean
+.PHONY: help setup setup-dev demo web test coverage test-slow test-second bench docs dist lock format clean
 
-help: ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+help: ## list the targets (what make alone does)
+	@echo "make TARGET, where TARGET is one of"
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
+	@echo "PYTHON=/path/to/python3.11 chooses another Python than the first of $(PYTHONS) on the PATH."
 
-setup: $(VENV)/.base ## install what commands need into .venv
-setup-dev: $(VENV)/.dev ## and what tests need
+setup: $(VENV)/.base ## install what the commands need into .venv
+setup-dev: $(VENV)/.dev ## install what the commands and the tests need into .venv
+
+define no_python
+error: no Python to set up $(VENV) with. On the PATH were looked for, in this order: Python $(PYTHONS).
+Install one of them with its venv module, or name it: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)
+endef
+
+define check_python
+import sys
+version = sys.version_info
+if not (3, 10) <= version < (3, 14):
+    sys.exit("error: %s is Python %d.%d; expected 3.10 to 3.13." % (sys.executable, *version[:2]))
+stack = "2.15" if version < (3, 12) else "2.21 and tf-keras"
+print("Setting up $(VENV): %s, Python %d.%d.%d" % (sys.executable, *version[:3]), end="")
+print("" if "docs" in "$(VENV)" else ", TensorFlow " + stack)
+endef
+export no_python check_python
 
 $(BIN)/python:
-	@test -n "$(PYTHON)" || { echo "error: no Python 3.10 or 3.11 found; install one, or name it: make PYTHON=/path/to/python3.11 (3.12 and 3.13 use TensorFlow 2.21)" >&2; exit 1; }
-	"$(PYTHON)" -m venv $(VENV)
+	@python="$(PYTHON)"; test -n "$$python" || { echo "$$no_python" >&2; exit 1; }; \
+	"$$python" -c "$$check_python"; \
+	"$$python" -m venv $(VENV)
 
 define install
 	if command -v uv >/dev/null; then uv pip install -q --python $(BIN)/python --require-hashes -r $(1); \
@@ -59,34 +87,35 @@ $(VENV)/.web: requirements-web.lock | $(BIN)/python
 	$(call install,requirements-web.lock)
 	touch $(VENV)/.base
 
-demo: $(VENV)/.base ## phantoms -> TFRecords -> training -> evaluation -> submission
+demo: $(VENV)/.base ## the whole way on synthetic patients, from DICOM files to a report and a submission
 	$(BIN)/python -m tools.demo
 
 # A calibrated model is what a finished demo leaves.
-web: $(VENV)/.web ## the page at http://127.0.0.1:8000: the demo's model, phantoms to click on
+web: $(VENV)/.web ## the page at http://127.0.0.1:8000, with the demo's model and synthetic patients to click on
 	test -f runs/resnet50/calibration.json || $(BIN)/python -m tools.demo
 	test -d data/phantoms/stage_2_test || $(BIN)/python -m tools.make_phantoms --flagfile=configs/demo_phantoms.flags
 	$(BIN)/python -m tools.make_samples
 	exec $(BIN)/python -m ich_tf.serve --samples_dir=data/samples
 
-test: $(VENV)/.dev ## lint, types, tests
+test: $(VENV)/.dev ## lint, types and tests, without those that take minutes
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	@if $(BIN)/python -c "import sys; sys.exit(sys.version_info >= (3, 12))"; then echo $(BIN)/mypy; $(BIN)/mypy; \
+	else echo "mypy: left out on Python 3.12 and later, since the types are checked against NumPy 1"; fi
 	$(BIN)/python -m pytest -m "not slow" $(PARALLEL)
 
-coverage: $(VENV)/.dev ## the tests again, and which lines they reach
+coverage: $(VENV)/.dev ## run the tests of make test, and list the lines that they do not reach
 	$(BIN)/python -m pytest -q -m "not slow" $(PARALLEL) --cov=ich_tf --cov-report=term:skip-covered
 
-test-slow: $(VENV)/.dev ## the tests that take minutes
+test-slow: $(VENV)/.dev ## run the tests that take minutes
 	$(BIN)/python -m pytest -m slow $(PARALLEL) --no-loadscope-reorder $(LONGEST) \
-		$(filter-out $(LONGEST),$(wildcard tests/test_*.py))
+		$(filter-out $(LONGEST),$(TESTS))
 
-test-second: ## training, evaluation and prediction on TensorFlow 2.21 (SECOND_PYTHON=python3.13)
+test-second: ## test training, evaluation and prediction on TensorFlow 2.21 (SECOND_PYTHON=python3.13)
 	$(MAKE) setup-dev VENV=.venv-second PYTHON="$(SECOND_PYTHON)"
 	.venv-second/bin/python -m pytest -m "not slow" -p no:cacheprovider $(PARALLEL) $(CORE)
 
-bench: $(VENV)/.dev ## measure everything; with BASE=REV, this checkout beside another commit
+bench: $(VENV)/.dev ## measure speed and memory; BASE=REV measures this checkout beside another commit
 ifdef BASE
 	$(BIN)/python -m tools.benchmark.commits --base=$(BASE)
 else
@@ -97,10 +126,18 @@ else
 	$(BIN)/python -m tools.benchmark.series
 	$(BIN)/python -m tools.make_samples
 	$(BIN)/python -m tools.benchmark.serve
-	$(BIN)/python -m pytest -s tests/test_bootstrap.py -m slow
+	$(BIN)/python -m pytest -s tests/metrics/test_bootstrap.py -m slow
 endif
 
-dist: $(VENV)/.dev ## wheel and sdist in dist/: the same bytes wherever they are built
+docs: .venv-docs/.docs ## build the documentation's site into site/
+	.venv-docs/bin/mkdocs build --strict
+
+.venv-docs/.docs: requirements-docs.lock
+	$(MAKE) .venv-docs/bin/python VENV=.venv-docs
+	.venv-docs/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r $<
+	touch $@
+
+dist: $(VENV)/.dev ## build the wheel and the sdist in dist/: the same bytes wherever they are built
 	rm -rf dist
 	$(BIN)/python -m hatchling build -d dist
 	cd dist && sha256sum *
@@ -110,10 +147,12 @@ lock: ## compile the lock files from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml $(addprefix --extra ,build dev web codecs dask beam) $(LOCKED) -q --upgrade -o requirements-dev.lock
 	uv pip compile pyproject.toml --extra build --extra web $(LOCKED) -c requirements-dev.lock -q --upgrade -o requirements-web.lock
 	uv pip compile pyproject.toml --extra build $(LOCKED) -c requirements-dev.lock -q --upgrade -o requirements.lock
+	sed -n '/^docs = \[/,/^\]/s/^ *"\([^"]*\)".*/\1/p' pyproject.toml | \
+		uv pip compile - $(LOCKED) -q --upgrade -o requirements-docs.lock
 
-format: $(VENV)/.dev ## format and fix what can be
+format: $(VENV)/.dev ## lay out the code, and fix what ruff can fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean: ## remove what demo and tests made (not .venv)
-	rm -rf $(DEMO) .pytest_cache .mypy_cache .ruff_cache dist
+clean: ## remove what the demo, the tests, docs and dist made (not the environments)
+	rm -rf $(DEMO) .pytest_cache .mypy_cache .ruff_cache dist site
