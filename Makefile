@@ -130,7 +130,8 @@ else
 endif
 
 docs: .venv-docs/.docs ## build the documentation's site into site/
-	.venv-docs/bin/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
+	! grep -rnE "<(script|link|img|iframe)[^>]* (src|href)=.?(https?:)?//" site --include="*.html"
 
 .venv-docs/.docs: requirements-docs.lock
 	$(MAKE) .venv-docs/bin/python VENV=.venv-docs

@@ -70,7 +70,7 @@ def read_labels(path: str | Path) -> pd.DataFrame:
       LabelError: If the file cannot be read, its header differs, a label is not 0 or 1,
         two rows of an id disagree, a class is missing, or `any` is 0 where a subtype is 1.
 
-    Example:
+    Examples:
       >>> import tempfile
       >>> path = f"{tempfile.mkdtemp()}/labels.csv"
       >>> write_long_csv(path, ["ID_a", "ID_b"], np.array([[0, 1, 0, 0, 0, 1], [0] * 6]))
@@ -120,7 +120,7 @@ def read_submission(path: str | Path) -> pd.DataFrame:
     Raises:
       LabelError: As for `read_labels`; also if a value is NaN or outside [0, 1].
 
-    Example:
+    Examples:
       >>> import tempfile
       >>> path = f"{tempfile.mkdtemp()}/submission.csv"
       >>> write_long_csv(path, ["ID_a"], np.array([[0.1, 0, 0, 0, 0.5, 0.6]]))

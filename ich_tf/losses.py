@@ -28,7 +28,7 @@ def weighted_binary_crossentropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Ten
       Loss of each example in nats, float32 [n]. It is not reduced, since the caller knows the
       global batch size and the mask.
 
-    Example:
+    Examples:
       >>> loss = weighted_binary_crossentropy([[0, 1, 0, 0, 0, 1]], [[0.0] * 6])
       >>> round(float(loss[0]), 4)
       0.6931
@@ -53,7 +53,7 @@ def series_loss(labels: tf.Tensor, logits: tf.Tensor, *, label_smoothing: float 
     Returns:
       Loss of each series in nats, float32 [n].
 
-    Example:
+    Examples:
       >>> labels = tf.constant([[[0, 0, 0, 0, 0, 0, 0.5], [0, 0, 0, 0, 0, 0, 0]]])
       >>> round(float(series_loss(labels, [[[0.0] * 6] * 2])[0]), 4)
       0.3466
@@ -87,7 +87,7 @@ def training_loss(
     Returns:
       Loss of each example in nats, float32 [n].
 
-    Example:
+    Examples:
       >>> loss = training_loss([[0] * 6], [[0.0] * 6], negative_weight=0.5)
       >>> round(float(loss[0]), 4)
       0.3466

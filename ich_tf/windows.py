@@ -81,7 +81,7 @@ def preset_windows(names: Sequence[str]) -> tuple[Window, ...]:
     Raises:
       ConfigError: If a name is unknown, or `names` is empty.
 
-    Example:
+    Examples:
       >>> preset_windows(["brain", "bone"])
       (Window(center=40, width=80), Window(center=600, width=2800))
     """
@@ -191,7 +191,7 @@ def store_hu(hu: np.ndarray, size: int) -> np.ndarray:
     Returns:
       (HU + 1024) * `STEPS_PER_HU`, rounded, uint16 [size, size].
 
-    Example:
+    Examples:
       >>> store_hu(np.array([[-1024, 40]], np.float32), 2).tolist()
       [[0, 17024], [0, 0]]
     """
@@ -228,7 +228,7 @@ def apply_windows(stored: np.ndarray, windows: Sequence[Window]) -> np.ndarray:
       Grey values, uint8 [H, W, C]: 0 at center - width / 2 and below, 255 at center + width / 2
       and above.
 
-    Example:
+    Examples:
       >>> hu = np.array([[0, 40], [60, 80]], np.float32)
       >>> apply_windows(store_hu(hu, 2), preset_windows(["brain"]))[..., 0].tolist()
       [[0, 128], [191, 255]]

@@ -35,7 +35,7 @@ class ConversionConfig:
     Raises:
       ConfigError: If an option has a value that is not allowed.
 
-    Example:
+    Examples:
       >>> config = ConversionConfig(dicom_dir="head_ct", labels_csv="", encoding="hu16")
       >>> config.planned()["encoding"], config.num_folds
       ('hu16', 5)

@@ -44,7 +44,7 @@ def convert(config: ConversionConfig) -> ConversionResult:
     Raises:
       InputError: If the sources, the labels or the output folder cannot be used.
 
-    Example:
+    Examples:
       result = convert(ConversionConfig(dicom_dir="head_ct", labels_csv="", out_dir="tfrecords"))
       print(result.report())
     """

@@ -115,7 +115,7 @@ def find_slice(data_dir: str | Path, identifier: str, hash_key: bytes = b"") -> 
         then has the reason.
       DataError: If the folder is damaged.
 
-    Example:
+    Examples:
       trace = find_slice("data/tfrecords", "ID_0003d3cf8")
       print(trace.report())
     """

@@ -45,7 +45,7 @@ def pseudonym(identifier: str, key: bytes = b"") -> str:
     Returns:
       RSNA's ids unchanged; of others `H` and 24 hexadecimal digits of their HMAC-SHA256.
 
-    Example:
+    Examples:
       >>> pseudonym("ID_00a1b2c3d"), pseudonym("1.2.840.113619")[:1]
       ('ID_00a1b2c3d', 'H')
     """

@@ -46,7 +46,7 @@ def read_headers(file: BinaryIO) -> list[Header]:
     Raises:
       DicomError: If the file holds no axial CT slice with a valid geometry.
 
-    Example:
+    Examples:
       >>> import io
       >>> try:
       ...     read_headers(io.BytesIO(b""))
@@ -68,7 +68,7 @@ def read_slice(data: bytes, frame: int = 0) -> Slice:
     Raises:
       DicomError: If it is no axial CT slice, or its pixels cannot be read whole.
 
-    Example:
+    Examples:
       >>> try:
       ...     read_slice(b"no DICOM file")
       ... except DicomError as error:

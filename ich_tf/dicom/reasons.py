@@ -69,7 +69,7 @@ class DicomError(InputError):
     Attributes:
       reason: Stable code of the reason.
 
-    Example:
+    Examples:
       >>> error = DicomError(Reason.NO_PIXELS, "PixelData is missing.")
       >>> error.reason.value, error.reason.meaning
       ('NO_PIXELS', 'no pixel data')

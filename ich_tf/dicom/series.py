@@ -71,7 +71,7 @@ def count_gaps(positions_mm: Sequence[float]) -> int:
     Args:
       positions_mm: Positions of a series' slices along its normal, ascending.
 
-    Example:
+    Examples:
       >>> count_gaps([0, 5, 10, 20, 25]), count_gaps([0, 4, 8, 15, 22])
       (1, 0)
     """

@@ -142,7 +142,7 @@ def is_clutter(name: str) -> bool:
     Args:
       name: Path of the file, with forward or backward slashes.
 
-    Example:
+    Examples:
       >>> [is_clutter(name) for name in ("a/Thumbs.db", "__MACOSX/._a", "a/.git/b", "../a.dcm")]
       [True, True, True, False]
     """

@@ -24,7 +24,7 @@ class IntervalEstimate:
       value: The number; None if it is not defined.
       low, high: Ends of the interval; None if they are not defined or were not asked for.
 
-    Example:
+    Examples:
       >>> IntervalEstimate(0.912, 0.88, 0.938).text()
       '0.912 [0.880, 0.938]'
     """

@@ -58,7 +58,7 @@ def bootstrap_interval(
     Raises:
       ValueError: If there is no group, or a number is out of range.
 
-    Example:
+    Examples:
       >>> import numpy as np
       >>> from ich_tf.metrics import roc_auc
       >>> rng = np.random.default_rng(0)

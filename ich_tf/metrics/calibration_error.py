@@ -25,7 +25,7 @@ def brier_score(
     Raises:
       ValueError: If shapes differ, or a value is NaN or out of range.
 
-    Example:
+    Examples:
       >>> brier_score([0, 1], [0.25, 0.5])
       0.15625
     """
@@ -57,7 +57,7 @@ def reliability_curve(
     Raises:
       ValueError: If shapes differ, or a value is NaN or out of range.
 
-    Example:
+    Examples:
       >>> mean, share, weight = reliability_curve([0, 1, 1], [0.2, 0.3, 0.9], num_bins=2)
       >>> mean.tolist(), share.tolist(), weight.tolist()
       ([0.25, 0.9], [0.5, 1.0], [2.0, 1.0])
@@ -98,7 +98,7 @@ def expected_calibration_error(
     Raises:
       ValueError: If shapes differ, or a value is NaN or out of range.
 
-    Example:
+    Examples:
       >>> expected_calibration_error([0, 1, 1, 1], [0.25, 0.25, 0.75, 0.75], num_bins=2)
       0.25
     """

@@ -31,7 +31,7 @@ def weighted_log_loss(
     Raises:
       ValueError: If shapes differ, there is no image, or a value is NaN or out of range.
 
-    Example:
+    Examples:
       >>> y_true = [[0, 1, 0, 0, 0, 1], [0, 0, 0, 0, 0, 0]]
       >>> y_prob = [[0.01, 0.8, 0.05, 0.02, 0.1, 0.9], [0.001, 0.01, 0.01, 0.02, 0.03, 0.05]]
       >>> round(weighted_log_loss(y_true, y_prob), 6)
@@ -84,7 +84,7 @@ def constant_predictor(y_true: ArrayLike) -> np.ndarray:
     Raises:
       ValueError: If the shape is wrong, there is no image, or a value is neither 0 nor 1.
 
-    Example:
+    Examples:
       >>> constant_predictor([[0, 1, 0, 0, 0, 1], [0, 0, 0, 0, 0, 0]]).tolist()
       [0.0, 0.5, 0.0, 0.0, 0.0, 0.5]
     """
@@ -119,7 +119,7 @@ def sigmoid(logits: ArrayLike) -> np.ndarray:
     Returns:
       Probabilities, float64 of the same shape, in [0, 1].
 
-    Example:
+    Examples:
       >>> sigmoid([0.0, -1000.0]).tolist()
       [0.5, 0.0]
     """
@@ -137,7 +137,7 @@ def logit(probabilities: ArrayLike) -> np.ndarray:
     Returns:
       Logits, float64 of the same shape.
 
-    Example:
+    Examples:
       >>> logit(0.5).item()
       0.0
     """

@@ -60,7 +60,7 @@ def confusion(
     Raises:
       ValueError: If shapes differ, or a value is NaN or out of range.
 
-    Example:
+    Examples:
       >>> counts = confusion([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8], threshold=0.4)
       >>> counts.sensitivity, counts.specificity
       (0.5, 0.5)
@@ -98,7 +98,7 @@ def choose_threshold(
       ValueError: If both targets are given or one is out of (0, 1]; or if shapes differ, or a value
         is NaN or out of range.
 
-    Example:
+    Examples:
       >>> y_true, y_score = [0, 0, 1, 0, 1, 1, 1], [0.1, 0.2, 0.3, 0.4, 0.7, 0.8, 0.9]
       >>> choose_threshold(y_true, y_score)
       0.7
@@ -139,7 +139,7 @@ def predictive_values(
     Raises:
       ValueError: If the prevalence is out of range.
 
-    Example:
+    Examples:
       >>> ppv, npv = predictive_values(0.9, 0.8, prevalence=0.1)
       >>> round(ppv, 4), round(npv, 4)
       (0.3333, 0.9863)

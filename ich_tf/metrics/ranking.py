@@ -31,7 +31,7 @@ def roc_curve(
     Raises:
       ValueError: If shapes differ, or a value is NaN or out of range.
 
-    Example:
+    Examples:
       >>> fpr, tpr, thresholds = roc_curve([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
       >>> fpr.tolist(), tpr.tolist(), thresholds.tolist()
       ([0.0, 0.0, 0.5, 0.5, 1.0], [0.0, 0.5, 0.5, 1.0, 1.0], [inf, 0.8, 0.4, 0.35, 0.1])
@@ -60,7 +60,7 @@ def roc_auc(
     Raises:
       ValueError: If shapes differ, or a value is NaN or out of range.
 
-    Example:
+    Examples:
       >>> roc_auc([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
       0.75
     """
@@ -88,7 +88,7 @@ def precision_recall_curve(
     Raises:
       ValueError: If shapes differ, or a value is NaN or out of range.
 
-    Example:
+    Examples:
       >>> precision, recall, _ = precision_recall_curve([0, 1, 1], [0.1, 0.4, 0.8])
       >>> recall.tolist()
       [0.0, 0.5, 1.0, 1.0]
@@ -120,7 +120,7 @@ def average_precision(
     Raises:
       ValueError: If shapes differ, or a value is NaN or out of range.
 
-    Example:
+    Examples:
       >>> round(average_precision([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]), 4)
       0.8333
     """

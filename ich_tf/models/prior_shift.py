@@ -22,7 +22,7 @@ def shift_prior(prior: np.ndarray, negatives_kept: float) -> np.ndarray:
     Returns:
       float64 [6].
 
-    Example:
+    Examples:
       >>> prior = np.array([0.1, 0.1, 0.1, 0.1, 0.2, 0.4])
       >>> shift_prior(prior, 1 / 3).round(3).tolist()  # 40 of 100 show a bleed, then 40 of 60
       [0.167, 0.167, 0.167, 0.167, 0.333, 0.667]

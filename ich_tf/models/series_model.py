@@ -68,7 +68,7 @@ def pack_arrays(
       float32 [slots, d + 8]: features, logits, position counted from the first slice, and 1 for a
       slice; 0 in all columns of an empty slot.
 
-    Example:
+    Examples:
       >>> packed = pack_arrays(np.ones((2, 1)), np.zeros((2, 6)), np.array([40.0, 45.0]), 3)
       >>> packed[:, [0, -2, -1]].tolist()
       [[1.0, 0.0, 1.0], [1.0, 5.0, 1.0], [0.0, 0.0, 0.0]]
@@ -109,7 +109,7 @@ def turned_series(packed: np.ndarray, number: int) -> np.ndarray:
       packed: float32 [slots, d + 8].
       number: Number of its slices.
 
-    Example:
+    Examples:
       >>> packed = pack_arrays(np.zeros((3, 1)), np.zeros((3, 6)), np.array([0.0, 5.0, 15.0]), 4)
       >>> turned_series(packed, 3)[:, -2].tolist()
       [0.0, 10.0, 15.0, 0.0]

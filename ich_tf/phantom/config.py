@@ -27,7 +27,7 @@ class PhantomConfig:
     Raises:
       ConfigError: If an option has a value that is not allowed.
 
-    Example:
+    Examples:
       >>> PhantomConfig(num_patients=20, test_fraction=0.1).num_test_patients
       2
     """

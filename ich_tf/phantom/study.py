@@ -138,7 +138,7 @@ def make_study(
       head: Head of the patient; None to draw one.
       bleeds: Bleeds in that head; None for none.
 
-    Example:
+    Examples:
       >>> import numpy as np
       >>> study = make_study(np.random.default_rng(0), PhantomConfig(matrix=32))
       >>> study.hu.shape, study.labels.shape

@@ -19,7 +19,7 @@ def shard_name(split: str, index: int, count: int) -> str:
       index: Number of the shard within the split, from 0.
       count: Number of shards of the split.
 
-    Example:
+    Examples:
       >>> shard_name("fold-0", 0, 8)
       'fold-0-00000-of-00008.tfrecord'
     """
@@ -39,7 +39,7 @@ def index_path(shard: Path) -> Path:
 def shard_of(file: str) -> str:
     """Name of the shard that a file belongs to; empty if it belongs to none.
 
-    Example:
+    Examples:
       >>> shard_of("test-00000-of-00001.tfrecord.idx"), shard_of("plan.json")
       ('test-00000-of-00001.tfrecord', '')
     """

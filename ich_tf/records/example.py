@@ -39,7 +39,7 @@ def encode_example(features: Mapping[str, tuple[type, Sequence[Any]]]) -> bytes:
     Args:
       features: Type (bytes, int or float) and values of each feature, by name.
 
-    Example:
+    Examples:
       >>> decode_example(encode_example({"b": (int, [1, -2]), "a": (bytes, ["x"])}))
       {'a': [b'x'], 'b': [1, -2]}
     """
@@ -98,7 +98,7 @@ def parse(serialized: tf.Tensor, fields: Sequence[str] = ()) -> dict[str, tf.Ten
     Returns:
       Tensors by field, int64, float32 or string; `repairs` and `crop` are sparse.
 
-    Example:
+    Examples:
       dataset = tf.data.TFRecordDataset("fold-0-00000-of-00001.tfrecord")
       dataset = dataset.map(lambda serialized: parse(serialized, ["encoded", "labels"]))
     """

@@ -45,7 +45,7 @@ def encode_image(image: np.ndarray, encoding: str) -> bytes:
     Raises:
       ValueError: If the encoding is unknown, or OpenCV cannot encode the image.
 
-    Example:
+    Examples:
       >>> encode_image(np.zeros((2, 2, 3), np.uint8), "png")[1:4]
       b'PNG'
     """

@@ -90,7 +90,7 @@ def train_batches(
     Raises:
       DataError: If the shards hold less than one batch.
 
-    Example:
+    Examples:
       manifest = Manifest.load("data/tfrecords")
       batches = train_batches(
           manifest.train_shards(0), manifest.image_shape, batch_size=32, seed=0, epoch=0

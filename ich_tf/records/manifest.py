@@ -56,7 +56,7 @@ class Manifest:
       shards: All shards, by split and number.
       patients: Keys of the patients of each split.
 
-    Example:
+    Examples:
       manifest = Manifest.load("data/tfrecords")
       training, validation = manifest.train_shards(0), manifest.fold_shards(0)
     """
@@ -224,7 +224,7 @@ def image_shape(size: int, windows: Sequence[str], encoding: str) -> tuple[int, 
       windows: Names of the window presets.
       encoding: Image format.
 
-    Example:
+    Examples:
       >>> image_shape(256, ["brain", "bone"], "png"), image_shape(256, ["brain", "bone"], "hu16")
       ((256, 256, 2), (256, 256, 1))
     """

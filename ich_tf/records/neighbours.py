@@ -26,7 +26,7 @@ def neighbour_places(num_slices: int, count: int) -> np.ndarray:
     Returns:
       int64 [n, count], each in 0..n-1, rising along a row.
 
-    Example:
+    Examples:
       >>> neighbour_places(3, 3).tolist()
       [[0, 0, 1], [0, 1, 2], [1, 2, 2]]
     """

@@ -137,7 +137,7 @@ def index_lines(sizes: Iterable[int]) -> str:
     Args:
       sizes: Size of each record with its framing, bytes.
 
-    Example:
+    Examples:
       >>> index_lines([100, 20])
       '0 100\n100 20\n'
     """

@@ -22,7 +22,7 @@ UNLABELLED = "unlabelled"
 def fold_name(fold: int) -> str:
     """Name of the split that holds a fold.
 
-    Example:
+    Examples:
       >>> fold_name(0)
       'fold-0'
     """

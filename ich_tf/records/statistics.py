@@ -95,7 +95,7 @@ class SliceStatistics:
     def total(cls, parts: Iterable[SliceStatistics]) -> SliceStatistics:
         """Statistics of all slices of several parts, which are consumed one at a time.
 
-        Example:
+        Examples:
           >>> import numpy as np
           >>> slice_ = SliceStatistics.of_slice(
           ...     np.full((4, 4), 16 * 1024, np.uint16),

@@ -28,7 +28,7 @@ class CorruptShardError(InputError):
 def frame(payload: bytes) -> bytes:
     """Frames a payload as a record: length, payload and their CRCs.
 
-    Example:
+    Examples:
       >>> len(frame(b"payload")) - len(b"payload") == OVERHEAD
       True
     """

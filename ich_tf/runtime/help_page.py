@@ -37,7 +37,7 @@ def describe_flags(flags: Sequence[FlagHelp], headings: Mapping[str, str]) -> st
       flags: Flags in the order in which they are shown.
       headings: Name of the first flag of a group -> heading of the group.
 
-    Example:
+    Examples:
       >>> size = FlagHelp("image_size", "Rows and columns, px.", 256, valid_range="16 or more")
       >>> flip = FlagHelp("flip", "Mirror half of the slices.", False)
       >>> print(describe_flags([size, flip], {"image_size": "Image"}))

@@ -29,7 +29,7 @@ class ValueRange:
     def parse(cls, text: str) -> ValueRange:
         """Reads the notation of mathematics, such as `[0, 1)` or `[1, inf)`.
 
-        Example:
+        Examples:
           >>> interval = ValueRange.parse("[0, 1)")
           >>> 0.0 in interval, 1.0 in interval, str(interval)
           (True, False, 'in [0, 1)')
@@ -104,7 +104,7 @@ def check_options(config: Any) -> None:
       ConfigError: If a value has another type, is not finite, is outside its range or is none of
         the choices; the message names the field.
 
-    Example:
+    Examples:
       >>> @dataclasses.dataclass(frozen=True)
       ... class Schedule:
       ...     epochs: int = option(5, "Passes over the training folds.", within="[1, inf)")

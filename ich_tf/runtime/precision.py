@@ -76,7 +76,7 @@ def choose_precision(requested: str, devices: Sequence[Device]) -> Choice[str]:
       requested: One of `training.config.PRECISIONS`; any but `auto` is returned unchanged.
       devices: Devices of all replicas; the weakest decides.
 
-    Example:
+    Examples:
       >>> choose_precision("auto", [Device("GPU", compute_capability=(8, 0))]).value
       'float16'
     """

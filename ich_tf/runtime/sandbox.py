@@ -48,7 +48,7 @@ class SandboxDied(Exception):  # noqa: N818 - the child's end, which callers exp
 class Sandbox:
     """A child process that answers messages, started on demand; used by one thread at a time.
 
-    Example:
+    Examples:
       sandbox = Sandbox("my_module:make_handler", private_bytes=2**30)
       sandbox.send(b"question")
       answer = sandbox.receive(timeout_seconds=8.0)

@@ -193,7 +193,7 @@ def orientation_marks(orientation: tuple[float, ...]) -> Orientation:
       orientation: Unit vectors along a row and along a column, 6 numbers; patient coordinates
         point to the left, to the back and to the head (PS3.3 C.7.6.2.1.1).
 
-    Example:
+    Examples:
       >>> orientation_marks((1, 0, 0, 0, 1, 0))
       Orientation(left='R', right='L', top='A', bottom='P')
     """

@@ -67,7 +67,7 @@ class TrainConfig(
     Raises:
       ConfigError: If a field is out of its range, or two fields contradict each other.
 
-    Example:
+    Examples:
       >>> config = TrainConfig(backbone="efficientnet_b4", image_size=256, flip=True)
       >>> config.batch_size, config.example
       (32, 'slice')

@@ -33,7 +33,7 @@ class Calibrator:
         points and constant beyond them, which replaces scale and offset. A class without a curve
         has two empty tuples; `knots` is empty if no class has one.
 
-    Example:
+    Examples:
       >>> Calibrator(scale=(0.5,) * 6)(np.zeros((1, 6))).tolist()
       [[0.5, 0.5, 0.5, 0.5, 0.5, 0.5]]
     """

@@ -32,7 +32,7 @@ def shift_prevalence(
     Raises:
       ValueError: If a prevalence is out of range.
 
-    Example:
+    Examples:
       >>> shift_prevalence(np.full((1, 6), 0.5), 0.5, 0.1)[0, 5].round(3)
       0.1
     """

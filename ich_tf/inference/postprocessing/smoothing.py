@@ -87,7 +87,7 @@ def rows_of(keys: Sequence[str]) -> dict[str, np.ndarray]:
     Returns:
       Key -> its row numbers, int64, ascending; keys in the order of their first row.
 
-    Example:
+    Examples:
       >>> {key: rows.tolist() for key, rows in rows_of(["a", "b", "a"]).items()}
       {'a': [0, 2], 'b': [1]}
     """

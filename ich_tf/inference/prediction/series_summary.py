@@ -114,7 +114,7 @@ def write_series_json(
 def csv_line(row: Sequence[Any]) -> str:
     r"""Formats a row as a line of a CSV.
 
-    Example:
+    Examples:
       >>> csv_line(("a,b", 1))
       '"a,b",1\n'
     """

@@ -94,7 +94,7 @@ def sample_ids(path: str | Path) -> Iterator[str]:
 def image_row_ids(image_ids: Iterable[str]) -> Iterator[str]:
     """Yields the row ids of images, six for each, in the order of `labels.CLASSES`.
 
-    Example:
+    Examples:
       >>> list(image_row_ids(["ID_a"]))[-2:]
       ['ID_a_subdural', 'ID_a_any']
     """
