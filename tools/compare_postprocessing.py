@@ -72,7 +72,7 @@ def main() -> None:
 
 def _tables(manifest: Any, work_dir: Path, masks_dir: Path) -> str:
     """Tables of postprocessing steps and of heat maps, as Markdown."""
-    from ich_tf.evaluation.heat_maps import measure_heat_maps
+    from ich_tf.evaluation.heat_map_scores import measure_heat_maps
     from ich_tf.evaluation.masks import Masks
     from ich_tf.inference.postprocessing.fitting import fit_postprocessing
     from ich_tf.inference.postprocessing.postprocessing import Postprocessing

@@ -1,4 +1,4 @@
-"""Index of DICOM files: the slices that can be planned, and the files without one."""
+"""Index of DICOM files: slices that can be planned, and files that yield none."""
 
 from __future__ import annotations
 

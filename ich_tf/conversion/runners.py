@@ -1,4 +1,4 @@
-"""Executor of a conversion."""
+"""The executor (local, Dask or Beam) that `--runner` names."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 
 from ich_tf.evaluation.config import EvaluateConfig
-from ich_tf.evaluation.heat_maps import measure_heat_maps, pick_slices
+from ich_tf.evaluation.heat_map_scores import measure_heat_maps, pick_slices
 from ich_tf.evaluation.leakage import same_data, seen_before
 from ich_tf.evaluation.masks import Masks, area_mm2
 from ich_tf.evaluation.model_card import write_model_card

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from ich_tf import metrics
-from ich_tf.evaluation.heat_maps import Picture
+from ich_tf.evaluation.heat_map_scores import Picture
 from ich_tf.evaluation.result import Evaluation
 from ich_tf.evaluation.scores import ClassScores, IntervalEstimate
 from ich_tf.inference.explainer import overlay

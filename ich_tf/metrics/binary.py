@@ -1,4 +1,4 @@
-"""Checks and small helpers of the metrics of one class, for one or many samples of weights."""
+"""Checks of inputs, and what the metrics of one class share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The challenge's loss for Keras 2 (tf.keras up to TensorFlow 2.15, or tf-keras).
+"""The challenge's log loss as a metric for Keras 2, for `compile(metrics=...)`.
 
 Imports TensorFlow. `ich_tf.metrics.WeightedLogLoss` is the class of this module if the project
 uses Keras 2.

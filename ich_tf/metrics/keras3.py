@@ -1,4 +1,4 @@
-"""The challenge's loss for Keras 3, on any of its backends; TensorFlow is not needed.
+"""The challenge's log loss as a metric for Keras 3, for `compile(metrics=...)`.
 
 `ich_tf.metrics.WeightedLogLoss` is the class of this module if the project uses Keras 3. It
 computes in float64, except on JAX, whose default is float32: there a probability is clipped to the

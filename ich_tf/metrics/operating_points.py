@@ -1,4 +1,4 @@
-"""Decisions by a threshold: counts, sensitivity, specificity, predictive values."""
+"""Operating points: choice of a threshold, and counts and rates of decisions at it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Features of several networks in one set of axes.
+"""Alignment of several networks' features, by linear maps to the first one's components.
 
 Networks that were trained on different folds find much the same features, each in axes of its own.
 A sequence model that reads the features of all networks needs one set of axes: the first network's

@@ -1,4 +1,4 @@
-"""Training on a part of the slices without a bleed, and what that does to probabilities.
+"""Undersampled negatives: the shift of the class priors, and its exact correction.
 
 Nine tenths of all slices show no bleed. Reading, or counting, only a share r of them shifts every
 class's prior; by Bayes' rule the shift can be undone exactly.

@@ -1,4 +1,4 @@
-"""Saved models: the best weights of a run, with the spec of their model."""
+"""Saved weights of a run, the best and those of kept epochs, with the spec of the model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weight files: initial weights of a network, and weights of another run."""
+"""Weights for a new network: none, ImageNet's, a file's, or another run's."""
 
 from __future__ import annotations
 

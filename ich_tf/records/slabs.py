@@ -1,4 +1,4 @@
-"""Batches of slabs: consecutive slices of a series, for training through a whole sequence model."""
+"""Training batches of slabs: runs of consecutive slices, for end-to-end training."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ from ich_tf.inference.explainer import overlay
 from ich_tf.labels import CLASSES
 from ich_tf.serving.answers import NOTE, Model, orientation_marks
 from ich_tf.serving.studies import PredictedSeries, SliceFile
-from ich_tf.windows import PRESETS
+from ich_tf.windows import HU_RANGE, PRESETS, apply_windows, quantize_hu
 
 # highdicom logs every module that it copies.
 logging.getLogger("highdicom").setLevel(logging.WARNING)
@@ -216,9 +216,8 @@ def heat_map_picture(
       model: Model that the heat map explains.
     """
     ids = Pseudonyms(key)
-    window = PRESETS["brain"]
-    grey = np.clip((hu - (window.center - window.width / 2)) / window.width, 0, 1) * 255
-    picture = overlay(np.rint(grey).astype(np.uint8), heat / np.float32(255))
+    grey = apply_windows(quantize_hu(np.clip(hu, *HU_RANGE)), [PRESETS["brain"]])[..., 0]
+    picture = overlay(grey, heat / np.float32(255))
     marks = orientation_marks(slice_.orientation)
     image = SCImage(
         pixel_array=_noted(picture, f"{name}: attention, not segmentation. {NOTE}"),

@@ -1,4 +1,4 @@
-"""The state of a run, from which it continues at any step: `checkpoints/` in its work dir."""
+"""Checkpoints of a run: model, optimizer and progress, to resume at any step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Devices of a run, and how it computes on them."""
+"""Choice of distribution strategy, precision and XLA for a run."""
 
 from __future__ import annotations
 

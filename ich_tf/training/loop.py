@@ -1,4 +1,4 @@
-"""The loop of a training run: steps, validation, the best weights, checkpoints."""
+"""The epochs of a run: train, validate, save the best weights and a checkpoint."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from ich_tf.training.config import TrainConfig
 from ich_tf.training.epoch import check_skipped, divergence, run_epoch
 from ich_tf.training.hardware import Hardware
 from ich_tf.training.history import EpochResult
-from ich_tf.training.optimizers import make_schedule
 from ich_tf.training.run_log import RunLog
+from ich_tf.training.schedule import make_schedule
 from ich_tf.training.self_check import check_replicas, check_step
 from ich_tf.training.step import TrainingStep
 from ich_tf.training.task import Task, Validate

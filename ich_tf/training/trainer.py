@@ -1,4 +1,4 @@
-"""A training run: epochs over replicas, validation, the best model, continued at any step."""
+"""`train(config)`: task, hardware and step are set up, the run is resumed or started."""
 
 from __future__ import annotations
 

@@ -8,12 +8,8 @@ from ich_tf.errors import UsageError
 from ich_tf.runtime.keras2 import keras
 from ich_tf.training import optimizers
 from ich_tf.training.config import TrainConfig
-from ich_tf.training.optimizers import (
-    EpochSchedule,
-    apply_gradients,
-    create_variables,
-    make_optimizer,
-)
+from ich_tf.training.optimizers import apply_gradients, create_variables, make_optimizer
+from ich_tf.training.schedule import EpochSchedule
 from tests.support.steps import needs_addons
 
 

@@ -23,7 +23,7 @@ from ich_tf.dicom.sources import Source, list_sources, stamps_sha256
 from ich_tf.errors import InputError
 from ich_tf.inference.config import PredictConfig
 from ich_tf.inference.prediction import submission
-from ich_tf.inference.prediction.heat_maps import draw_heat_maps, heatmaps_dir
+from ich_tf.inference.prediction.heat_map_pictures import draw_heat_maps, heatmaps_dir
 from ich_tf.inference.prediction.model_image import ModelSlice
 from ich_tf.inference.prediction.reader import Reader
 from ich_tf.inference.prediction.series_summary import csv_line, write_series_csv, write_series_json
