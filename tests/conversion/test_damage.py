@@ -93,6 +93,7 @@ def damage(folder: Path, rng: np.random.Generator) -> str:
     return f"{kind} {path.name}"
 
 
+@pytest.mark.slow
 def test_every_damage_is_found_and_mended(tiny: Path, tiny_dicom: Path, tmp_path: Path) -> None:
     before = files_of(tiny)
     folder = tmp_path / "data"

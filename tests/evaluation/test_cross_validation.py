@@ -53,6 +53,7 @@ def test_each_slice_is_predicted_by_the_model_that_did_not_see_its_patient(
     assert (tmp_path / "run" / "oof_predictions.csv").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_run_of_it_goes_on_where_a_fold_is_missing(config: Any, tmp_path: Path) -> None:
     train_folds(config)
     table = pd.read_csv(tmp_path / "run" / "oof_predictions.csv")

@@ -24,6 +24,7 @@ from ich_tf.runtime.files import file_sha256
 from ich_tf.runtime.strategies import make_strategy
 from tests.support.commands import Command
 from tests.support.made_up import made_up, make_run
+from tests.support.marks import slow
 
 
 def heads(number: int, rows: int, columns: int) -> np.ndarray:
@@ -49,8 +50,8 @@ def calibrated(work_dir: Path, method: str, smoothing_mm: float, flip: bool) -> 
 @pytest.mark.parametrize(
     ("size", "spec", "method", "smoothing_mm", "flip", "prevalence"),
     [
-        (64, {}, "none", 0.0, False, 0.0),
-        (56, {}, "platt", 0.0, True, 0.05),
+        slow(64, {}, "none", 0.0, False, 0.0),
+        slow(56, {}, "platt", 0.0, True, 0.05),
         (64, {"stored_hu": True}, "isotonic", 4.0, False, 0.0),
         (48, {"neighbours": 3, "negatives_kept": 0.5}, "temperature", 6.0, True, 0.3),
     ],

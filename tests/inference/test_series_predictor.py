@@ -138,6 +138,7 @@ def test_prediction_equals_evaluation_whatever_the_batch_and_the_files_order(
     np.testing.assert_allclose(predicted, evaluated.loc[shuffled, list(CLASSES)], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_slice_that_is_missing_or_broken_is_as_if_it_had_never_been(
     phantom_dir: Path, series_dir: Path, tmp_path: Path
 ) -> None:
@@ -178,6 +179,7 @@ def test_a_slice_that_is_missing_or_broken_is_as_if_it_had_never_been(
         np.testing.assert_allclose(table.loc[[file.stem for file, _ in kept]], expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_two_series_models_are_averaged(
     data_dir: Path, features_dir: Path, series_dir: Path
 ) -> None:

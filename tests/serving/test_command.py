@@ -35,6 +35,7 @@ def test_what_cannot_be_served(model: Path, tmp_path: Path, run_command: Command
     assert f"127.0.0.1:{port}: cannot be listened on" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_restart_loses_only_what_was_not_done(
     model: Path, tmp_path: Path, phantom_dir: Path, run_command: Command
 ) -> None:
@@ -84,6 +85,7 @@ def refusal(service: Service, data: bytes) -> str:
     return f"{error['code']}: {error['message']}"
 
 
+@pytest.mark.slow
 def test_hostile_files_are_refused_and_the_next_study_is_served(
     model: Path, tmp_path: Path, phantom_dir: Path, real_dicom: Path
 ) -> None:

@@ -133,6 +133,7 @@ def test_replicas_parts_and_resume_come_to_the_same_weights(data_dir: Path, tmp_
     assert losses["again"] == losses["one"]
 
 
+@pytest.mark.slow
 def test_what_was_validated_is_what_is_evaluated(data_dir: Path, run_dir: Path) -> None:
     predictor = load_predictor(run_dir, make_strategy("one"))
     assert isinstance(predictor, SeriesPredictor)
