@@ -100,9 +100,9 @@ def test_the_manifest_sums_up(phantom_dir: Path, small: Path) -> None:
     assert content["hu"]["min"] == -1024
     assert str(phantom_dir) not in (small / "manifest.json").read_text()
     with pytest.raises(InputError, match="3 folds"):
-        manifest.train_shards(3)
+        small_manifest.train_shards(3)
     with pytest.raises(InputError, match="unlabelled"):
-        manifest.split_shards("unlabelled")
+        small_manifest.split_shards("unlabelled")
 
 
 def test_the_index_addresses_every_record(small: Path) -> None:
