@@ -24,10 +24,13 @@ JOBS ?= $(shell cores=$$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN); echo $
 # A file of tests runs whole in one process: its fixtures are made once.
 PARALLEL := -n $(JOBS) --dist loadfile
 TESTS := $(wildcard tests/test_*.py tests/*/test_*.py)
-# The longest slow test starts first, so that no process works on it when the others have finished.
-LONGEST := tests/training/test_resume.py
-# The tests that meet TensorFlow: the others are the same on both stacks, or run what these run.
 tests_of = $(patsubst %,tests/$(1)/test_%.py,$(2))
+# The longest files start first, so that no process works on one when the others have finished.
+LONGEST := $(call tests_of,training,resume trainer step end_to_end_task) \
+	$(call tests_of,inference,series_predictor export prediction) tests/test_whole_way.py \
+	tests/models/test_series_model.py tests/serving/test_web_page.py tests/phantom/test_phantom.py
+IN_ORDER := --no-loadscope-reorder $(LONGEST) $(filter-out $(LONGEST),$(TESTS))
+# The tests that meet TensorFlow: the others are the same on both stacks, or run what these run.
 CORE := tests/test_losses.py tests/test_windows.py tests/models \
 	$(call tests_of,metrics,metrics) \
 	$(call tests_of,records,records input_pipeline) \
@@ -102,14 +105,13 @@ test: $(VENV)/.dev ## lint, types and tests, without those that take minutes
 	$(BIN)/ruff format --check .
 	@if $(BIN)/python -c "import sys; sys.exit(sys.version_info >= (3, 12))"; then echo $(BIN)/mypy; $(BIN)/mypy; \
 	else echo "mypy: left out on Python 3.12 and later, since the types are checked against NumPy 1"; fi
-	$(BIN)/python -m pytest -m "not slow" $(PARALLEL)
+	$(BIN)/python -m pytest -m "not slow" $(PARALLEL) $(IN_ORDER)
 
 coverage: $(VENV)/.dev ## run the tests of make test, and list the lines that they do not reach
 	$(BIN)/python -m pytest -q -m "not slow" $(PARALLEL) --cov=ich_tf --cov-report=term:skip-covered
 
 test-slow: $(VENV)/.dev ## run the tests that take minutes
-	$(BIN)/python -m pytest -m slow $(PARALLEL) --no-loadscope-reorder $(LONGEST) \
-		$(filter-out $(LONGEST),$(TESTS))
+	$(BIN)/python -m pytest -m slow $(PARALLEL) $(IN_ORDER)
 
 test-second: ## test training, evaluation and prediction on TensorFlow 2.21 (SECOND_PYTHON=python3.13)
 	$(MAKE) setup-dev VENV=.venv-second PYTHON="$(SECOND_PYTHON)"

@@ -60,9 +60,8 @@ def interrupt(config: ConversionConfig, rng: np.random.Generator) -> None:
     process.wait()
 
 
-@pytest.mark.parametrize(
-    ("kills", "workers"), [(4, 1), pytest.param(50, 2, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("kills", "workers"), [(4, 1), (50, 2)])
 def test_killed_at_random_moments(
     phantom_dir: Path, whole: Path, tmp_path: Path, kills: int, workers: int
 ) -> None:

@@ -9,6 +9,9 @@ from ich_tf.labels import SUBTYPES, read_labels
 from ich_tf.phantom import PhantomConfig, write_dataset
 from ich_tf.phantom.samples import NO_BLEED, write_samples
 
+# Nine patients are drawn for these.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def phantoms_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -22,6 +22,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_run(tmp_path_factory.mktemp("model") / "w", 32, 1)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_served(model: Path, tmp_path: Path, run_command: Command) -> None:
     done = run_command("ich_tf.serve", f"--work_dir={model}", "--host=0.0.0.0", code=2)
     assert "which other machines may reach" in done.stderr and "--token" in done.stderr

@@ -122,6 +122,7 @@ def test_one_is_killed_and_both_go_on_to_the_same_result(
     assert_same_run(tmp_path / "whole", tmp_path / "cut")
 
 
+@pytest.mark.slow
 def test_two_workers_learn_what_one_does_of_the_same_batches(sharded: Path, tmp_path: Path) -> None:
     """Frozen statistics, the same records in each batch: the same weights."""
     config = smoke_config(
