@@ -44,13 +44,13 @@ class _Step(NamedTuple):
 _STEPS = (
     _Step(
         "draw synthetic patients, as DICOM files",
-        45,
+        40,
         "tools.make_phantoms --flagfile=configs/demo_phantoms.flags --overwrite",
     ),
     # Cropped to the head and about as large as the report shows them: less to read, more to see.
     _Step(
         "convert them into TFRecords",
-        8,
+        5,
         "tools.make_tfrecords --image_size=128 --crop=head",
     ),
     _Step(
@@ -61,7 +61,7 @@ _STEPS = (
     _Step("calibrate it on validation patients", 12, "ich_tf.calibrate"),
     _Step(
         "evaluate it on held-out patients, with heat maps",
-        55,
+        65,
         "ich_tf.evaluate --masks_dir=data/phantoms/stage_2_train_masks",
     ),
     _Step("predict new patients, as a submission", 10, "ich_tf.predict"),
