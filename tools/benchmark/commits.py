@@ -42,8 +42,9 @@ _STEPS = {
         "--out_dir={o}/tfrecords --num_folds=3 --overwrite"
     ),
     "train": (
-        "ich_tf.train --flagfile=configs/demo.flags --data_dir={o}/tfrecords --work_dir={o}/run "
-        "--epochs=1 --overwrite"
+        # In full, since recipes may differ between the commits.
+        "ich_tf.train --data_dir={o}/tfrecords --work_dir={o}/run --weights=none --image_size=64 "
+        "--batch_size=16 --mixed_precision=float32 --bn_momentum=0.9 --epochs=1 --overwrite"
     ),
     "evaluate": "ich_tf.evaluate --data_dir={o}/tfrecords --work_dir={o}/run --bootstrap=100",
     "predict": (
