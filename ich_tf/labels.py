@@ -124,7 +124,7 @@ def read_submission(path: str | Path) -> pd.DataFrame:
       >>> import tempfile
       >>> path = f"{tempfile.mkdtemp()}/submission.csv"
       >>> write_long_csv(path, ["ID_a"], np.array([[0.1, 0, 0, 0, 0.5, 0.6]]))
-      >>> read_submission(path).loc["ID_a", "subdural"]
+      >>> float(read_submission(path).loc["ID_a", "subdural"])
       0.5
     """
     table, conflicts = _read_wide(

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -31,14 +32,20 @@ def test_every_example_runs(phantom_dir: Path, tmp_path: Path) -> None:
         done = subprocess.run(
             ["bash", "-eu", "-o", "pipefail", "-c", "".join(examples)],
             cwd=away,
-            env={**os.environ, "SERVER": str(client.base_url), "DICOM_DIR": str(source)},
+            env={
+                **os.environ,
+                # The examples call python3, which an environment always has.
+                "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+                "SERVER": str(client.base_url),
+                "DICOM_DIR": str(source),
+            },
             capture_output=True,
             text=True,
             timeout=120,
             check=False,
         )
+        assert done.returncode == 0, done.stdout + done.stderr
         assert client.get("/metrics").text.count("ich_tf_studies_total{") == 1
-    assert done.returncode == 0, done.stdout + done.stderr
     assert "done None" in done.stdout and '"NO_STUDY"' in done.stdout
     assert 'ich_tf_studies_total{outcome="done"} 1.0' in done.stdout
     table = pd.read_csv(away / "results.csv")
