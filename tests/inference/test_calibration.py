@@ -68,6 +68,7 @@ def test_choices_can_be_given(data_dir: Path, work_copy: Path) -> None:
     np.testing.assert_allclose(predictor.logits(images), mean, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_epochs_are_averaged_with_fitted_shares(data_dir: Path, work_copy: Path) -> None:
     calibration = calibrate(
         config(data_dir, work_copy, average_epochs=2, method="none", smoothing_mm=0.0)

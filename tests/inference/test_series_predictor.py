@@ -239,6 +239,7 @@ def test_series_models_of_all_folds(data_dir: Path, features_dir: Path, series_d
     assert loss == pytest.approx(results[1].best_val_loss, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_other_networks_and_other_axes_are_refused(
     folds_dir: Path, series_dir: Path, tmp_path: Path
 ) -> None:
