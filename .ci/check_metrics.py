@@ -103,7 +103,7 @@ def main() -> None:
         assert "keras" not in sys.modules
         said += f", PyTorch {torch.__version__}"
     elif kind == "keras2":
-        from ich_tf.stack import keras
+        from ich_tf.runtime.keras2 import keras
 
         assert metrics.WeightedLogLoss.__module__ == "ich_tf.metrics.keras2"
         check_keras(keras)
