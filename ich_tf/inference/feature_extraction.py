@@ -22,7 +22,7 @@ from ich_tf.inference.forward import (
     NetworkOutputs,
     SliceOutputs,
     make_logits_fn,
-    predict_outputs,
+    predict_split_outputs,
 )
 from ich_tf.inference.postprocessing.smoothing import rows_of
 from ich_tf.inference.slice_predictor import Predictor, load_member
@@ -30,7 +30,7 @@ from ich_tf.models.feature_axes import AXES, Axes, fit_axes, principal_axes, sav
 from ich_tf.models.slice_model import with_features
 from ich_tf.records.feature_manifest import FeatureManifest, FeatureShard, write_series
 from ich_tf.records.input_pipeline import eval_batches
-from ich_tf.records.manifest import Manifest, damage_named, num_records
+from ich_tf.records.manifest import Manifest, num_records
 from ich_tf.records.series_features import SeriesFeatures
 from ich_tf.records.splits import TEST, fold_name
 from ich_tf.runtime.files import file_sha256
@@ -75,7 +75,9 @@ def extract(config: ExtractConfig) -> FeatureManifest:
             *(number, fold, axes[-1].explained),
         )
         for split in (fold_name(fold), *([TEST] if manifest.patients.get(TEST) else [])):
-            slices = _split_outputs(manifest, split, config.batch_size, outputs_fn, neighbours)
+            slices = predict_split_outputs(
+                manifest, split, config.batch_size, outputs_fn, neighbours
+            )
             path = folder / f"{split}.network-{number}.tfrecord"
             shards.append(write_series(path, _series(slices, axes[-1], number), split, number))
         networks.append(
@@ -185,21 +187,6 @@ def _read_sample(
         features.append(NetworkOutputs.split(outputs_fn(batch["image"])[keep]).features)
         splits += [split_of[key.decode()] for key in batch["patient_key"].numpy()[keep]]
     return _AlignmentSample(np.concatenate(features), splits)
-
-
-def _split_outputs(
-    manifest: Manifest, split: str, batch_size: int, outputs_fn: LogitsFn, neighbours: int
-) -> SliceOutputs:
-    shards = manifest.split_shards(split)
-    batches = eval_batches(
-        shards,
-        manifest.image_shape,
-        batch_size=batch_size,
-        encoding=manifest.encoding,
-        neighbours=neighbours,
-    )
-    with damage_named(shards):
-        return predict_outputs(outputs_fn, batches, num_records(shards))
 
 
 def _series(slices: SliceOutputs, axes: Axes, network: int) -> Iterator[SeriesFeatures]:

@@ -13,7 +13,8 @@ import tensorflow as tf
 from ich_tf.errors import DataError
 from ich_tf.labels import CLASSES
 from ich_tf.metrics import sigmoid
-from ich_tf.records.input_pipeline import read_batches
+from ich_tf.records.input_pipeline import eval_batches, read_batches
+from ich_tf.records.manifest import Manifest, damage_named, num_records
 from ich_tf.runtime.keras2 import keras
 from ich_tf.runtime.strategies import split_batch
 
@@ -217,3 +218,30 @@ def predict_outputs(
         **{name: np.concatenate(arrays) for name, arrays in numbers.items()},
         outputs=np.concatenate(outputs),
     )
+
+
+def predict_split_outputs(
+    manifest: Manifest, split: str, batch_size: int, outputs_fn: LogitsFn, neighbours: int
+) -> SliceOutputs:
+    """Computes the outputs of a network for all records of a split.
+
+    Args:
+      manifest: Manifest of the data.
+      split: Name of the split.
+      batch_size: Slices in a step.
+      outputs_fn: Forward pass of the network.
+      neighbours: Number of slices that the network sees at once.
+
+    Raises:
+      DataError: If the split is empty, or a record cannot be read; names the damaged shard.
+    """
+    shards = manifest.split_shards(split)
+    batches = eval_batches(
+        shards,
+        manifest.image_shape,
+        batch_size=batch_size,
+        encoding=manifest.encoding,
+        neighbours=neighbours,
+    )
+    with damage_named(shards):
+        return predict_outputs(outputs_fn, batches, num_records(shards))

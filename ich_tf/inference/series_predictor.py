@@ -21,6 +21,7 @@ from ich_tf.inference.forward import (
     SliceOutputs,
     SlicePredictions,
     make_logits_fn,
+    predict_split_outputs,
 )
 from ich_tf.inference.postprocessing.mixture import mix_logits
 from ich_tf.inference.postprocessing.postprocessing import Postprocessing, load_postprocessing
@@ -180,8 +181,12 @@ class SeriesPredictor(Predictor):
         folds = [fold_name(fold) for fold in self.models[0].spec.validation_folds]
         networks = [i for i, fold in enumerate(folds) if fold == split]
         networks = networks or list(range(len(self.members)))
-        slices = self._split_outputs(
-            manifest, split, batch_size, lambda images: self._outputs(images, networks)
+        slices = predict_split_outputs(
+            manifest,
+            split,
+            batch_size,
+            lambda images: self._outputs(images, networks),
+            self.neighbours,
         )
         return self.read_series(slices, networks)
 

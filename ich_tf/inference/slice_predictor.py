@@ -14,10 +14,9 @@ from ich_tf.errors import InputError
 from ich_tf.inference.ensemble import Member, combined_sha256
 from ich_tf.inference.forward import (
     LogitsFn,
-    SliceOutputs,
     SlicePredictions,
     make_logits_fn,
-    predict_outputs,
+    predict_split_outputs,
 )
 from ich_tf.inference.postprocessing.mixture import mix_logits
 from ich_tf.inference.postprocessing.postprocessing import Postprocessing
@@ -25,8 +24,7 @@ from ich_tf.inference.postprocessing.prevalence import shift_prevalence
 from ich_tf.labels import ANY
 from ich_tf.models.saved import load_model
 from ich_tf.models.spec import ModelSpec
-from ich_tf.records.input_pipeline import eval_batches
-from ich_tf.records.manifest import Manifest, damage_named, num_records
+from ich_tf.records.manifest import Manifest
 from ich_tf.runtime.keras2 import keras
 
 
@@ -198,22 +196,8 @@ class Predictor:
         Raises:
           InputError: If the split is empty, or a record cannot be read.
         """
-        slices = self._split_outputs(manifest, split, batch_size, self.outputs)
+        slices = predict_split_outputs(manifest, split, batch_size, self.outputs, self.neighbours)
         return slices.with_logits(slices.outputs)
-
-    def _split_outputs(
-        self, manifest: Manifest, split: str, batch_size: int, outputs_fn: LogitsFn
-    ) -> SliceOutputs:
-        shards = manifest.split_shards(split)
-        batches = eval_batches(
-            shards,
-            manifest.image_shape,
-            batch_size=batch_size,
-            encoding=manifest.encoding,
-            neighbours=self.neighbours,
-        )
-        with damage_named(shards):
-            return predict_outputs(outputs_fn, batches, num_records(shards))
 
     def _member_logits(self, member: LoadedMember, images: np.ndarray) -> np.ndarray:
         images = member.select_slices(images)

@@ -10,7 +10,6 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 
 from ich_tf.errors import InputError
 from ich_tf.runtime.executors.base import Item, Result, bundled, run_bundle
@@ -45,12 +44,7 @@ class BeamExecutor:
     def __enter__(self) -> BeamExecutor:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def map(

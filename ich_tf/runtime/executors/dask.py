@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
-from types import TracebackType
 from typing import Any
 
 from ich_tf.errors import InputError
@@ -52,12 +51,7 @@ class DaskExecutor:
             ) from error
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         # Closing the client cancels waiting tasks; the cluster itself keeps running.
         self._client.close()
 
