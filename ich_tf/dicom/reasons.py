@@ -32,6 +32,10 @@ class Reason(_Code):
     """Reason why an input is not converted. The values are stable: quarantine files hold them."""
 
     NOT_DICOM = "NOT_DICOM", "no DICOM file, or one whose header cannot be read"
+    NOT_A_FILE = "NOT_A_FILE", "a pipe, a socket, a device, or a link that leads nowhere"
+    BAD_ARCHIVE = "BAD_ARCHIVE", "an archive, or a member of one, that is damaged or cut"
+    ENCRYPTED_ARCHIVE = "ENCRYPTED_ARCHIVE", "a member of an archive that needs a password"
+    NESTED_ARCHIVE = "NESTED_ARCHIVE", "an archive within a folder or an archive"
     NOT_CT = "NOT_CT", "another modality"
     LOCALIZER = "LOCALIZER", "a scout, by its image type"
     NOT_AXIAL = "NOT_AXIAL", "a scout or a reformat, by its orientation"
@@ -47,13 +51,37 @@ class Reason(_Code):
     NO_DECODER = "NO_DECODER", "a compression that no installed decoder reads"
     DECODE_FAILED = "DECODE_FAILED", "the decoder failed"
     DECODER_DIED = "DECODER_DIED", "the decoder crashed, or exceeded its time or memory"
+    DECODER_TIMEOUT = "DECODER_TIMEOUT", "the machine was too busy for the decoder to finish"
+    NOT_HOUNSFIELD = "NOT_HOUNSFIELD", "another quantity, by RescaleType, ImageType or a table"
     HU_IMPLAUSIBLE = "HU_IMPLAUSIBLE", "all pixels equal, or values that no tissue has"
-    UNREADABLE = "UNREADABLE", "the operating system, or an archive, could not give the bytes"
+    UNREADABLE = "UNREADABLE", "the operating system could not give the bytes, or list a folder"
     LABEL_MISSING = "LABEL_MISSING", "an image without labels"
     LABEL_CONFLICT = "LABEL_CONFLICT", "labels that are incomplete or contradict each other"
     LABEL_AMBIGUOUS = "LABEL_AMBIGUOUS", "labels by a file name that several files have"
     IMAGE_MISSING = "IMAGE_MISSING", "labels without an image"
     DUPLICATE_IMAGE = "DUPLICATE_IMAGE", "a second file of the same image id"
+    IMAGE_CONFLICT = "IMAGE_CONFLICT", "a second file of the same image id, with other content"
+    SERIES_NOT_CHOSEN = "SERIES_NOT_CHOSEN", "a series that --series leaves out"
+    FILE_CHANGED = "FILE_CHANGED", "the file was another one when its header was read"
+    INTERNAL = "INTERNAL", "an error that nobody foresaw; please report it"
+
+    @property
+    def is_of_machine(self) -> bool:
+        """Whether it says nothing of the file: the same command tries the file again."""
+        return self in _OF_MACHINE
+
+    @property
+    def is_choice(self) -> bool:
+        """Whether the input could be used and is not wanted; --max_bad_fraction ignores it."""
+        return self is Reason.SERIES_NOT_CHOSEN
+
+
+_OF_MACHINE = (
+    Reason.UNREADABLE,
+    Reason.NO_DECODER,
+    Reason.DECODER_TIMEOUT,
+    Reason.FILE_CHANGED,
+)
 
 
 class Repair(_Code):
