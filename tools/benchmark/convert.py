@@ -2,8 +2,9 @@
 
   python -m tools.benchmark.convert --dicom_dir=D/stage_2_train
 
-Floor and conversion alternate, so that other load of the machine slows both; the ratios are
-medians. Rates are of workers that have started, except the rate of the whole command.
+The floor writes its records into a file and waits for the disk, as a conversion does. Floor and
+conversion alternate, so that other load of the machine slows both; the ratios are medians. Rates
+are of workers that have started, except the rate of the whole command.
 
 Exit codes: 0 done; 1 a command failed or the data cannot be used; 2 wrong usage.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import os
 import statistics
 import tempfile
 import time
@@ -143,7 +145,7 @@ def _print_rates(sources: Sequence[Source], config: ConversionConfig) -> None:
 
 
 def _floor_rate(sources: Sequence[Source], config: ConversionConfig) -> float:
-    """Slices a second of the bare loop: read, hash, parse, resize, window, encode, frame."""
+    """Slices a second of the bare loop: read, hash, parse, resize, window, encode, frame, write."""
     from ich_tf.dicom.reader import read_slice
     from ich_tf.records.images import encode_image
     from ich_tf.records.tfrecord import frame
@@ -151,12 +153,15 @@ def _floor_rate(sources: Sequence[Source], config: ConversionConfig) -> float:
 
     windows = preset_windows(config.windows)
     begun = time.perf_counter()
-    for source in sources:
-        data = source.read()
-        hashlib.sha256(data).hexdigest()
-        image = store_hu(read_slice(data).hu, config.image_size)
-        image = image[..., None] if config.encoding == "hu16" else apply_windows(image, windows)
-        frame(encode_image(image, config.encoding))
+    with tempfile.TemporaryFile(dir=Path(config.out_dir).parent) as file:
+        for source in sources:
+            data = source.read()
+            hashlib.sha256(data).hexdigest()
+            image = store_hu(read_slice(data).hu, config.image_size)
+            image = image[..., None] if config.encoding == "hu16" else apply_windows(image, windows)
+            file.write(frame(encode_image(image, config.encoding)))
+        file.flush()
+        os.fsync(file.fileno())
     return len(sources) / (time.perf_counter() - begun)
 
 

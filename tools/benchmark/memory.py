@@ -28,7 +28,7 @@ _NUM_WORKERS = flags.DEFINE_integer("num_workers", 0, "Worker processes; 0: one 
 def main() -> None:
     """Converts each number of slices and prints the peak memory of the processes."""
     from tools.benchmark.processes import run_measured
-    from tools.benchmark.slices import write_slices
+    from tools.benchmark.slices import write_labels, write_slices
 
     counts = sorted(map(int, _NUM_SLICES.value))
     with tempfile.TemporaryDirectory() as folder:
@@ -38,7 +38,7 @@ def main() -> None:
             labels_csv = ""
             if _LABELS.value:
                 labels_csv = f"{folder}/first-{count}.csv"
-                _write_labels(Path(labels_csv), count)
+                write_labels(Path(labels_csv), count)
             usage = run_measured(
                 "tools.make_tfrecords",
                 f"--dicom_dir={part}",
@@ -52,17 +52,6 @@ def main() -> None:
                 f"{count} slices: {usage.main_mib:.0f} MiB the command, "
                 f"{usage.worker_mib:.0f} MiB its largest worker, {usage.seconds:.0f} s"
             )
-
-
-def _write_labels(path: Path, count: int) -> None:
-    """Writes random labels."""
-    import numpy as np
-
-    from ich_tf.labels import ANY, CLASSES, write_long_csv
-
-    values = np.random.default_rng(0).integers(0, 2, (count, len(CLASSES)))
-    values[:, ANY] = 1
-    write_long_csv(path, [f"ID_{number:09x}" for number in range(count)], values)
 
 
 if __name__ == "__main__":

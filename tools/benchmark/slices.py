@@ -1,4 +1,4 @@
-"""Any number of DICOM files from few phantoms."""
+"""Any number of DICOM files from few phantoms, and their labels."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import io
 import tempfile
 from pathlib import Path
 
+import numpy as np
+
 from ich_tf.dicom.reader import read_headers
 from ich_tf.dicom.sources import list_sources
+from ich_tf.labels import ANY, CLASSES, write_long_csv
 from ich_tf.phantom import PhantomConfig, write_dataset
 
 
@@ -35,3 +38,15 @@ def write_slices(folder: Path, count: int, matrix: int, num_workers: int = 0) ->
             data = data.replace(identifier.encode(), f"{identifier[:-4]}{copy:04x}".encode())
         name = f"ID_{number:09x}"
         (folder / f"{name}.dcm").write_bytes(data.replace(header.image_id.encode(), name.encode()))
+
+
+def write_labels(path: Path, count: int) -> None:
+    """Writes a label CSV of random labels for the files of `write_slices`.
+
+    Args:
+      path: CSV file to write.
+      count: Number of slices.
+    """
+    values = np.random.default_rng(0).integers(0, 2, (count, len(CLASSES)))
+    values[:, ANY] = 1
+    write_long_csv(path, [f"ID_{number:09x}" for number in range(count)], values)
