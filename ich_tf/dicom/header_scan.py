@@ -62,11 +62,8 @@ def scan_file(source: Source, find_head: bool = False) -> Sequence[ScannedHeader
     try:
         if find_head:
             return _headers_with_heads(source)
-        if source.root.is_dir():
-            with open(source.root / source.name, "rb") as file:
-                headers = read_headers(file)
-        else:
-            headers = read_headers(io.BytesIO(source.read()))
+        with source.open() as file:
+            headers = read_headers(file)
     except DicomError as error:
         return [Rejection(source.name, "index", error.reason.value, str(error))]
     except OSError as error:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
+import io
 import os
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from ich_tf.dicom.reasons import DicomError, Reason
 from ich_tf.errors import InputError
@@ -52,6 +55,25 @@ class Source:
             return f"{info.file_size}-{info.CRC:08x}"
         except (OSError, KeyError, zipfile.BadZipFile) as error:
             raise _unreadable(error) from error
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[BinaryIO]:
+        """Opens the file for reading in parts: seekable, positioned at its start.
+
+        A file of a folder may have any size. A member of an archive is read whole.
+
+        Raises:
+          DicomError: UNREADABLE, or TOO_LARGE.
+        """
+        if not self.root.is_dir():
+            yield io.BytesIO(self.read())
+            return
+        try:
+            file = open(self.root / self.name, "rb")  # noqa: SIM115 - closed below
+        except OSError as error:
+            raise _unreadable(error) from error
+        with file:
+            yield file
 
     def read(self) -> bytes:
         """Reads the file.
