@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from ich_tf.conversion.patients import PATIENT_SOURCES
 from ich_tf.records.schema import CROPS, ENCODINGS, LOSSY, SCHEMA_VERSION
 from ich_tf.runtime.options import check_options, option, require
 from ich_tf.windows import preset_windows
@@ -16,6 +17,7 @@ _PLANNED = (
     "image_size",
     "windows",
     "crop",
+    "patient_from",
     "encoding",
     "num_folds",
     "test_fraction",
@@ -57,6 +59,13 @@ class ConversionConfig:
         _LABELS_CSV,
         "Label CSV in RSNA's format (columns ID,Label; six rows per image). Empty: convert without "
         "labels.",
+    )
+    patient_from: str = option(
+        "id",
+        "What tells patients apart, each of whom is kept in one split: the PatientID, or, where it "
+        "is empty, the study (a patient with two studies may then be in two splits) or the first "
+        "folder below --dicom_dir.",
+        PATIENT_SOURCES,
     )
     out_dir: str = option("data/tfrecords", "Folder to write the shards to.")
     image_size: int = option(256, "Rows and columns of the stored images, px.", within="[16, 4096]")

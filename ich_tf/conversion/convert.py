@@ -16,6 +16,7 @@ from ich_tf.conversion.output_folder import (
     stored_plan,
     unfinished_shards,
 )
+from ich_tf.conversion.patients import NO_PATIENT
 from ich_tf.conversion.plan import Plan, PlannedShard, save_plan
 from ich_tf.conversion.planning import make_plan
 from ich_tf.conversion.pseudonyms import read_hash_key
@@ -95,15 +96,17 @@ def plan_conversion(
     # Both files are read first, so that their errors are reported at once.
     hash_key = read_hash_key(config.hash_key_file)
     labels = LabelMatcher.from_csv(config.labels_csv) if config.labels_csv else None
-    slices, rejections = index(sources, executor, labels, config.crop)
+    slices, rejections = index(sources, executor, labels, config.crop, config.patient_from)
     if labels is not None:
         rejections += labels.without_images(sources, hash_key)
     plan = make_plan(slices, config, hash_key, previous)
     if not plan.shards:
+        without_patient = any(rejection.message == NO_PATIENT for rejection in rejections)
         raise InputError(
             f"{config.dicom_dir}: none of {len(sources)} files can be converted "
             f"({_commonest(rejections)}). Expected axial head CT slices"
             + (f" whose ids are in {config.labels_csv}." if labels is not None else ".")
+            + (f" In some of them, {NO_PATIENT}" if without_patient else "")
         )
     if previous is not None:
         _check_losses(previous, plan, config)

@@ -9,11 +9,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ich_tf.conversion.matching import LabelMatcher, Labels
+from ich_tf.conversion.patients import patient_of
 from ich_tf.dicom import series
 from ich_tf.dicom.crop import Box, series_boxes
 from ich_tf.dicom.header import Header
 from ich_tf.dicom.header_scan import scan_headers
-from ich_tf.dicom.reasons import Reason, Rejection
+from ich_tf.dicom.reasons import DicomError, Reason, Rejection
 from ich_tf.dicom.sources import Source
 from ich_tf.runtime.executors.base import Executor
 
@@ -59,10 +60,10 @@ class SliceIndex:
         self._series: dict[tuple[str, str, str], int] = {}
         self.transfer_syntaxes: Counter[str] = Counter()
 
-    def add(self, slice_: IndexedSlice) -> None:
-        """Adds a slice whose image id is not in the index yet."""
+    def add(self, slice_: IndexedSlice, patient: str) -> None:
+        """Adds a slice of a patient, whose image id is not in the index yet."""
         header = slice_.header
-        key = header.patient_id, header.study_id, header.series_id
+        key = patient, header.study_id, header.series_id
         number = self._series.setdefault(key, len(self._series))
         self._database.execute(
             "INSERT INTO slices VALUES (?, ?, ?)",
@@ -102,6 +103,7 @@ def index(
     executor: Executor,
     labels: LabelMatcher | None = None,
     crop: str = "none",
+    patient_from: str = "id",
 ) -> tuple[SliceIndex, list[Rejection]]:
     """Reads the header of every file, and finds the labels of its slices.
 
@@ -112,6 +114,7 @@ def index(
       executor: Executor that reads the headers.
       labels: Labels; a slice without a row is rejected. None to index all slices as unlabelled.
       crop: One of `records.CROPS`.
+      patient_from: What tells patients apart, one of `patients.PATIENT_SOURCES`.
 
     Returns:
       The index, and the inputs that were left out with their reasons.
@@ -123,6 +126,11 @@ def index(
     for entry in scan_headers(sources, executor, crop):
         if isinstance(entry, Rejection):
             rejections.append(entry)
+            continue
+        try:
+            patient = patient_of(entry.source, entry.header, patient_from)
+        except DicomError as error:
+            rejections.append(Rejection(entry.source.name, "index", error.reason.value, str(error)))
             continue
         first = indexed.find(entry.header.image_id)
         if first is not None:
@@ -142,7 +150,8 @@ def index(
                 rejections.append(match)
                 continue
             image_id, row = match
-        indexed.add(IndexedSlice(entry.source.name, image_id, row, entry.header, entry.crop))
+        slice_ = IndexedSlice(entry.source.name, image_id, row, entry.header, entry.crop)
+        indexed.add(slice_, patient)
     return indexed, rejections
 
 

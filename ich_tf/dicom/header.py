@@ -43,7 +43,7 @@ class Header:
 
     Attributes:
       image_id: SOP instance UID; `<UID>/<frame>` for a frame of a multi-frame file.
-      patient_id: PatientID as in the file.
+      patient_id: PatientID as in the file; empty if it has none.
       study_id: Study instance UID as in the file.
       series_id: Series instance UID as in the file.
       rows: Number of rows, pixels.
@@ -114,7 +114,7 @@ def make_header(dataset: AnyDataset, frame: int) -> Header:
         )
     header = Header(
         image_id=identifier(dataset, "SOPInstanceUID") + (f"/{frame}" if frame else ""),
-        patient_id=identifier(dataset, "PatientID"),
+        patient_id=text(dataset, "PatientID"),
         study_id=identifier(dataset, "StudyInstanceUID"),
         series_id=identifier(dataset, "SeriesInstanceUID"),
         rows=rows,

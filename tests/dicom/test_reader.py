@@ -90,7 +90,7 @@ def test_header_geometry() -> None:
         ({"tags": {"Columns": 24}}, Reason.BAD_HEADER),
         ({"without": ("PixelData",)}, Reason.NO_PIXELS),
         ({"without": ("Rows",)}, Reason.BAD_HEADER),
-        ({"without": ("PatientID",)}, Reason.BAD_HEADER),
+        ({"without": ("StudyInstanceUID",)}, Reason.BAD_HEADER),
         ({"without": ("BitsStored",)}, Reason.BAD_HEADER),
         ({"without": ("ImagePositionPatient",)}, Reason.BAD_GEOMETRY),
         ({"without": ("PixelSpacing",)}, Reason.BAD_GEOMETRY),
