@@ -81,21 +81,22 @@ class SliceIndex:
     def by_series(self) -> Iterator[tuple[tuple[str, str, str], list[IndexedSlice]]]:
         """Ids (patient, study, series) and slices, in the order of the body, of each series.
 
-        The series are sorted by their ids.
+        The series are sorted by their ids; a series UID with several passes is several series.
         """
         for key in sorted(self._series):
             rows = self._database.execute(
                 "SELECT slice FROM slices WHERE series = ? ORDER BY rowid", (self._series[key],)
             )
-            members = series.order([pickle.loads(data) for (data,) in rows])
-            boxes = series_boxes([(slice_.header, slice_.crop) for slice_ in members])
-            yield (
-                key,
-                [
-                    replace(slice_, crop=box) if box else slice_
-                    for slice_, box in zip(members, boxes, strict=True)
-                ],
-            )
+            slices = [pickle.loads(data) for (data,) in rows]
+            for pass_key, members in series.group_by_series(slices).items():
+                boxes = series_boxes([(slice_.header, slice_.crop) for slice_ in members])
+                yield (
+                    pass_key,
+                    [
+                        replace(slice_, crop=box) if box else slice_
+                        for slice_, box in zip(members, boxes, strict=True)
+                    ],
+                )
 
 
 def index(

@@ -12,7 +12,7 @@ from ich_tf.conversion.config import ConversionConfig
 from ich_tf.conversion.index import IndexedSlice, SliceIndex
 from ich_tf.conversion.plan import Plan, PlannedSeries, PlannedShard, PlannedSlice
 from ich_tf.conversion.pseudonyms import pseudonym
-from ich_tf.dicom import series
+from ich_tf.dicom.geometry import places_along
 from ich_tf.records import splits
 from ich_tf.records.data_files import shard_name
 from ich_tf.records.manifest import image_shape
@@ -84,7 +84,7 @@ def _plan_series(
     keys: tuple[str, str, str], members: Sequence[IndexedSlice], hash_key: bytes
 ) -> PlannedSeries:
     """The slices of a series, in order, as records to write."""
-    normal = series.series_normal([slice_.header for slice_ in members])
+    places = places_along([slice_.header for slice_ in members])
     rows = [
         # The id is the one under which the labels were found, so that records join to the CSV.
         PlannedSlice(
@@ -95,7 +95,7 @@ def _plan_series(
             series_key=keys[2],
             slice_index=position,
             num_slices=len(members),
-            z_mm=series.position_along(slice_.header, normal),
+            z_mm=places[position],
             labels=slice_.labels,
             frame=slice_.header.frame,
             crop=slice_.crop,

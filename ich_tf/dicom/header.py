@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ich_tf.dicom.description import describe_slice
 from ich_tf.dicom.elements import AnyDataset, identifier, integer, numbers, quoted, text
 from ich_tf.dicom.reasons import DicomError, Reason
 
@@ -53,6 +54,15 @@ class Header:
       spacing_mm: Distance between rows, and between columns.
       frame: Number of the frame in an enhanced multi-frame file, from 1; 0 in a file of one slice.
       transfer_syntax: UID of the pixels' encoding.
+      kernel: Class of the reconstruction kernel, one of `kernels.KERNELS`.
+      thickness_mm: Thickness of the slice; 0 if unknown.
+      contrast: Whether contrast agent was given, one of `description.CONTRASTS`.
+      origin: Whether a scan or a computation made it, one of `description.ORIGINS`.
+      content: What it shows, one of `description.CONTENTS`.
+      series_number: SeriesNumber; -1 if unknown.
+      acquisition: AcquisitionNumber; -1 if unknown.
+      instance: InstanceNumber, or the frame's number; -1 if unknown.
+      time_s: Time of the acquisition, seconds since midnight; -1 if unknown.
     """
 
     image_id: str
@@ -66,6 +76,15 @@ class Header:
     spacing_mm: tuple[float, float]
     frame: int = 0
     transfer_syntax: str = ""
+    kernel: str = "unknown"
+    thickness_mm: float = 0.0
+    contrast: str = "unknown"
+    origin: str = "unknown"
+    content: str = "unknown"
+    series_number: int = -1
+    acquisition: int = -1
+    instance: int = -1
+    time_s: float = -1.0
 
     @property
     def normal(self) -> np.ndarray:
@@ -124,6 +143,7 @@ def make_header(dataset: AnyDataset, frame: int) -> Header:
         spacing_mm=(spacing[0], spacing[1]),
         frame=frame,
         transfer_syntax=text(dataset.file_meta, "TransferSyntaxUID"),
+        **describe_slice(dataset, scanner_maker(dataset), frame),
     )
     normal = header.normal
     if abs(normal[2]) < _MIN_AXIAL_COSINE:

@@ -11,7 +11,9 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
+from ich_tf.dicom.geometry import order_along
 from ich_tf.dicom.header import Header
+from ich_tf.dicom.passes import split
 
 
 class HasHeader(Protocol):
@@ -26,41 +28,49 @@ Item = TypeVar("Item", bound=HasHeader)
 
 
 def group_by_series(items: Iterable[Item]) -> dict[tuple[str, str, str], list[Item]]:
-    """Groups items by series.
+    """Groups items by series, and a series UID with several passes by pass.
 
     Args:
       items: Objects with a header, of any number of series, in any order.
 
     Returns:
-      (patient, study, series) -> the items of the series in the order of `order`; sorted by key.
+      (patient, study, series) -> the items of the series along its normal; studies are sorted by
+      their ids, series by theirs. The first pass of a series has the series' own id, further ones
+      have those of `pass_id`.
     """
     groups: dict[tuple[str, str, str], list[Item]] = {}
     for item in items:
         header = item.header
         groups.setdefault((header.patient_id, header.study_id, header.series_id), []).append(item)
-    return {key: order(groups[key]) for key in sorted(groups)}
+    return {
+        (patient, study, pass_id(series, number)): members
+        for patient, study, series in sorted(groups)
+        for number, members in enumerate(passes_of(groups[patient, study, series]), 1)
+    }
+
+
+def passes_of(items: Sequence[Item]) -> list[list[Item]]:
+    """Splits the items of one series UID into its passes, each in its order along its normal."""
+    return [[items[i] for i in pass_] for pass_ in split([item.header for item in items])]
+
+
+def pass_id(series_id: str, number: int) -> str:
+    """Id of a pass of a series: the series' own for the first, `<id>/<number>` for others.
+
+    Args:
+      series_id: Series instance UID.
+      number: Number of the pass, from 1.
+
+    Examples:
+      >>> pass_id("1.2.3", 1), pass_id("1.2.3", 2)
+      ('1.2.3', '1.2.3/2')
+    """
+    return series_id if number == 1 else f"{series_id}/{number}"
 
 
 def order(items: Sequence[Item]) -> list[Item]:
-    """Sorts the items of one series along its normal; those at equal positions by image id."""
-    normal = series_normal([item.header for item in items])
-    return sorted(
-        items, key=lambda item: (position_along(item.header, normal), item.header.image_id)
-    )
-
-
-def series_normal(headers: Sequence[Header]) -> np.ndarray:
-    """Mean unit normal of a series' slices, float64 [3]."""
-    mean = np.mean([header.normal for header in headers], axis=0)
-    return np.asarray(mean / np.linalg.norm(mean))
-
-
-def position_along(header: Header, normal: np.ndarray) -> float:
-    """Position of a slice along `normal`, mm.
-
-    Rounded to 1 um, so that headers that differ in the last digit have a stable order.
-    """
-    return round(float(np.dot(header.position_mm, normal)), 3)
+    """Sorts the items of one pass along its normal; those at equal positions by image id."""
+    return [items[i] for i in order_along([item.header for item in items])]
 
 
 def count_gaps(positions_mm: Sequence[float]) -> int:

@@ -15,6 +15,7 @@ import numpy as np
 
 from ich_tf.dicom import series
 from ich_tf.dicom.crop import Box, series_boxes
+from ich_tf.dicom.geometry import places_along
 from ich_tf.inference.explainer import Explainer
 from ich_tf.inference.prediction.model_image import seen_image
 from ich_tf.inference.prediction.series_summary import summarize
@@ -80,8 +81,7 @@ def predict_study(
 def _predict_series(
     predictor: Predictor, members: Sequence[DecodedSlice], outputs: np.ndarray
 ) -> PredictedSeries:
-    normal = series.series_normal([member.header for member in members])
-    z_mm = np.array([series.position_along(member.header, normal) for member in members])
+    z_mm = np.array(places_along([member.header for member in members]))
     probabilities = predictor.series_probabilities(outputs, z_mm)
     return PredictedSeries(
         slices=tuple(map(_slice_file, members)),

@@ -4,9 +4,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ich_tf.dicom.geometry import position_along, series_normal
 from ich_tf.dicom.header import Header
 from ich_tf.dicom.reader import read_headers
-from ich_tf.dicom.series import group_by_series, order, position_along, series_normal
+from ich_tf.dicom.series import group_by_series, order
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,20 @@
 """Small DICOM files, one tag off at a time, for tests of reading."""
 
+import contextlib
 import io
 import struct
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from ich_tf.dicom.header import Header
+from ich_tf.dicom.reader import read_headers
+from ich_tf.dicom.reasons import DicomError
 
 SYNTAXES = {
     "explicit": ExplicitVRLittleEndian,
@@ -163,3 +170,11 @@ def make_enhanced(stored: np.ndarray, *, slope: str = "1", intercept: str = "-10
     file = io.BytesIO()
     pydicom.dcmwrite(file, dataset)
     return file.getvalue()
+
+
+def headers_of(paths: Iterable[Path]) -> Iterator[Header]:
+    """Headers of the files that are axial CT slices."""
+    for path in sorted(paths):
+        if path.is_file():
+            with contextlib.suppress(DicomError):
+                yield from read_headers(io.BytesIO(path.read_bytes()))

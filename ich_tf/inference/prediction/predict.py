@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ich_tf.dicom import series
+from ich_tf.dicom.geometry import places_along
 from ich_tf.dicom.sources import Source, list_sources, stamps_sha256
 from ich_tf.errors import InputError
 from ich_tf.inference.config import PredictConfig
@@ -215,8 +215,7 @@ def _write(
 def _finish(store: PredictionStore, predictor: Predictor, prevalence: float) -> None:
     """Turns the stored outputs into probabilities, series by series."""
     for members in store.by_series():
-        normal = series.series_normal([slice_.header for slice_ in members])
-        z_mm = np.array([series.position_along(slice_.header, normal) for slice_ in members])
+        z_mm = np.array(places_along([slice_.header for slice_ in members]))
         outputs = np.stack([slice_.values for slice_ in members])
         probabilities, whole = predictor.series_probabilities(outputs, z_mm, prevalence)
         store.finish(

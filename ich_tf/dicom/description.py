@@ -1,0 +1,206 @@
+"""Description of a slice in a closed vocabulary: what was reconstructed, and of which acquisition.
+
+Terms, numbers and nothing else leave this module: a file's free text (kernel, agent, description)
+is compared with words and dropped. A tag that is missing or nonsense is `unknown`, never an error:
+RSNA's anonymised headers have none of them. Clauses are those of DICOM PS3.3, 2024.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import re
+from typing import Any
+
+from ich_tf.dicom.elements import AnyDataset, element, tag_of, text
+from ich_tf.dicom.kernels import kernel_class
+from ich_tf.dicom.reasons import DicomError
+
+CONTRASTS = ("no", "yes", "unknown")
+ORIGINS = ("original", "derived", "unknown")
+CONTENTS = (
+    "axial", "average", "reformat", "monoenergetic", "angio", "mip", "perfusion", "other",
+    "unknown",
+)  # fmt: skip
+
+_MAX_THICKNESS_MM = 100.0
+_MAX_NUMBER = 2**31 - 1
+# ContrastBolusAgent is free text; these say that there was none.
+_NO_AGENT = frozenset((
+    "NO", "N", "NON", "NONE", "NIL", "NA", "N/A", "NATIVE", "NATIV", "WITHOUT", "W/O", "WO",
+    "PLAIN", "NO CONTRAST", "NON CONTRAST", "NON-CONTRAST", "NO IV CONTRAST", "WITHOUT CONTRAST",
+    "W/O CONTRAST", "NOT APPLIED", "UNENHANCED", "NICHT", "KEIN", "KEINES", "OHNE",
+    "SANS", "SIN", "0",
+))  # fmt: skip
+_AGENT_TAGS = (
+    "ContrastBolusAgent", "ContrastBolusRoute", "ContrastBolusIngredient",
+)  # fmt: skip
+_AMOUNT_TAGS = (
+    "ContrastBolusVolume", "ContrastBolusTotalDose", "ContrastFlowRate",
+    "ContrastBolusIngredientConcentration",
+)  # fmt: skip
+# Words of ImageType, FrameType (C.8.15.3.1.1, C.8.16.1) and of makers, with the content that they
+# mean. The first content with a word in the file counts.
+_CONTENT_WORDS = (
+    ("perfusion", r"PERFUSION|CBF|CBV|MTT|TTP|TTD|TTS|TMAX|RBF|RBV|PBV|PERMEABILITY|MSI"),
+    ("mip", r"MIP|MINIP|MAXIP|MAX IP|MIN IP|MAXIMUM|MINIMUM|PROJECTION IMAGE|THIN MIP"),
+    ("angio", r"ANGIO|CTA|SUBTRACTION|MASKED|BONE REMOVAL"),
+    ("monoenergetic", r"MONO|MONOENERGETIC|MONOCHROMATIC|MONOE|VMI|MONO PLUS|DE MONO"),
+    ("average", r"AVERAGE|MEAN|MIX|DE MIX"),
+    ("reformat", r"REFORMATTED|REFORMAT|MPR|MPVR|CPR|RESAMPLED|CSARESAMPLED|CORONAL|SAGITTAL|"
+                 r"OBLIQUE|COR|SAG"),
+    ("other", r"LOCALIZER|SURVIEW|SCOUT|SCREEN SAVE|SCREENSAVE|SCREEN SHOT|VRT|3D EDITOR|VXTL|"
+              r"VOLUME RENDERING|DOSE|DOSE INFO|PROT|SUMMARY|MONITORING|PREMONITORING|VNC|VUE|"
+              r"IODINE|WATER|CALCIUM|Z EFF|ELECTRON DENSITY|CSA BLACK IMAGE"),
+)  # fmt: skip
+_CONTENT_PATTERNS = tuple(
+    (content, re.compile(rf"\b(?:{words})\b")) for content, words in _CONTENT_WORDS
+)
+# In a series' description these words mean other things, or too little.
+_NOT_IN_DESCRIPTIONS = ("other", "average", "monoenergetic")
+_CONTRAST_IN_DESCRIPTION = re.compile(
+    r"\b(?:CTA|CTV|CTP|W CONTRAST|WITH (?:IV )?CONTRAST|POST ?-?(?:CONTRAST|CE|KM))\b"
+    r"|\b(?:ANGIO|VENO|C\+)"
+)
+# Letters, digits and + are words; everything else, the underscore included, separates them.
+_SEPARATORS = re.compile(r"[^A-Z0-9+]+")
+
+
+def describe_slice(dataset: AnyDataset, maker: str, frame: int = 0) -> dict[str, Any]:
+    """The fields of `header.Header` that describe a slice, by name.
+
+    Args:
+      dataset: The file, or one of its frames as `parser.frames` returns it.
+      maker: Maker of the scanner, as `header.scanner_maker` returns it.
+      frame: Number of the frame, from 1; 0 in a file of one slice.
+    """
+    origin, content = image_kind(
+        _text(dataset, "FrameType") or _text(dataset, "ImageType"),
+        _text(dataset, "SeriesDescription"),
+    )
+    acquisition = _integer(dataset, "FrameAcquisitionNumber")
+    return {
+        "kernel": _kernel(_text(dataset, "ConvolutionKernel"), maker),
+        "thickness_mm": _thickness_mm(dataset),
+        "contrast": _contrast(dataset, content),
+        "origin": origin,
+        "content": content,
+        "series_number": _integer(dataset, "SeriesNumber"),
+        "acquisition": _integer(dataset, "AcquisitionNumber") if acquisition < 0 else acquisition,
+        "instance": frame or _integer(dataset, "InstanceNumber"),
+        "time_s": _time_s(dataset),
+    }
+
+
+@functools.lru_cache(1024)
+def image_kind(image_type: str, description: str = "") -> tuple[str, str]:
+    r"""Origin and content of an image, one of `ORIGINS` and one of `CONTENTS`.
+
+    Args:
+      image_type: Values of ImageType or FrameType, joined by a backslash.
+      description: SeriesDescription, which is asked only where the type says no more than `axial`,
+        or nothing.
+
+    Examples:
+      >>> image_kind(r"ORIGINAL\PRIMARY\AXIAL")
+      ('original', 'axial')
+      >>> image_kind(r"DERIVED\SECONDARY\REFORMATTED\MIP")
+      ('derived', 'mip')
+    """
+    values = [value.strip() for value in image_type.upper().split("\\")]
+    origin = {"ORIGINAL": "original", "DERIVED": "derived"}.get(values[0], "unknown")
+    words = _SEPARATORS.sub(" ", " ".join(values[1:])).strip()
+    for content, pattern in _CONTENT_PATTERNS:
+        if pattern.search(words):
+            return origin, content
+    described = _SEPARATORS.sub(" ", description.upper())
+    for content, pattern in _CONTENT_PATTERNS:
+        if content not in _NOT_IN_DESCRIPTIONS and pattern.search(described):
+            return origin, content
+    return origin, "axial" if "AXIAL" in values or "VOLUME" in values else "unknown"
+
+
+def number_text(value: float) -> str:
+    """A number of a description as people read it; a question mark for an unknown one.
+
+    Examples:
+      >>> number_text(0.625), number_text(5.0), number_text(0.0)
+      ('0.625', '5', '?')
+    """
+    return f"{value:.3f}".rstrip("0").rstrip(".") if value > 0 else "?"
+
+
+@functools.lru_cache(1024)
+def _kernel(names: str, maker: str) -> str:
+    return kernel_class(names, maker)
+
+
+def _contrast(dataset: AnyDataset, content: str) -> str:
+    """`yes`, `no` or `unknown`, one of `CONTRASTS`."""
+    administered = _text(dataset, "ContrastBolusAgentAdministered").upper()
+    if administered in ("YES", "NO"):
+        return administered.lower()
+    agents = [_text(dataset, keyword).upper().strip(" .-") for keyword in _AGENT_TAGS]
+    if any(agent and agent not in _NO_AGENT for agent in agents):
+        return "yes"
+    if any(_number(dataset, keyword) > 0 for keyword in _AMOUNT_TAGS):
+        return "yes"
+    if any(agents):
+        return "no"
+    if _is_filled(dataset, "ContrastBolusAgentSequence"):
+        return "yes"
+    if content in ("angio", "perfusion"):
+        return "yes"
+    described = _text(dataset, "SeriesDescription").upper().replace("_", " ")
+    return "yes" if _CONTRAST_IN_DESCRIPTION.search(described) else "unknown"
+
+
+def _thickness_mm(dataset: AnyDataset) -> float:
+    thickness = _number(dataset, "SliceThickness")
+    return round(thickness, 3) if 0 < thickness <= _MAX_THICKNESS_MM else 0.0
+
+
+def _time_s(dataset: AnyDataset) -> float:
+    """Time of the acquisition, seconds since midnight; -1 if unknown."""
+    time = _text(dataset, "AcquisitionTime").replace(":", "")
+    if not time:
+        moment = _text(dataset, "FrameAcquisitionDateTime") or _text(dataset, "AcquisitionDateTime")
+        time = moment[8:].split("+")[0].split("-")[0]
+    if not re.fullmatch(r"\d{6}(\.\d*)?", time):
+        return -1.0
+    return int(time[:2]) * 3600 + int(time[2:4]) * 60 + float(time[4:])
+
+
+def _text(dataset: AnyDataset, keyword: str) -> str:
+    """The value of an element; empty if it is missing or cannot be read."""
+    try:
+        return text(dataset, keyword)
+    except DicomError:
+        return ""
+
+
+def _number(dataset: AnyDataset, keyword: str) -> float:
+    """The first value of a decimal string; 0 if there is none."""
+    try:
+        value = float(_text(dataset, keyword).split("\\")[0])
+    except ValueError:
+        return 0.0
+    return value if math.isfinite(value) else 0.0
+
+
+def _integer(dataset: AnyDataset, keyword: str) -> int:
+    """The value of an integer string that is not negative; -1 if there is none."""
+    try:
+        value = int(_text(dataset, keyword))
+    except ValueError:
+        return -1
+    return value if 0 <= value <= _MAX_NUMBER else -1
+
+
+def _is_filled(dataset: AnyDataset, keyword: str) -> bool:
+    """Whether a sequence has an item."""
+    try:
+        sequence = element(dataset, tag_of(keyword))
+        return sequence is not None and bool(sequence.value)
+    except DicomError:
+        return False
