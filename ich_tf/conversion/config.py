@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from ich_tf.conversion.matching import LABEL_KEYS
 from ich_tf.conversion.patients import PATIENT_SOURCES
 from ich_tf.records.schema import CROPS, ENCODINGS, LOSSY, SCHEMA_VERSION
 from ich_tf.runtime.options import check_options, option, require
@@ -59,6 +60,12 @@ class ConversionConfig:
         _LABELS_CSV,
         "Label CSV in RSNA's format (columns ID,Label; six rows per image). Empty: convert without "
         "labels.",
+    )
+    label_key: str = option(
+        "auto",
+        "What the label CSV names an image by: its SOP instance UID, its file's name, or the "
+        "file's path within --dicom_dir, with or without extension. auto: any of them.",
+        LABEL_KEYS,
     )
     patient_from: str = option(
         "id",

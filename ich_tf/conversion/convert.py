@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from ich_tf.conversion.config import ConversionConfig
-from ich_tf.conversion.index import SliceIndex, index
+from ich_tf.conversion.index import index
+from ich_tf.conversion.label_rows import LabelRows
 from ich_tf.conversion.matching import LabelMatcher
 from ich_tf.conversion.output_folder import (
     remove_other_shards,
@@ -21,6 +22,7 @@ from ich_tf.conversion.plan import Plan, PlannedShard, save_plan
 from ich_tf.conversion.planning import make_plan
 from ich_tf.conversion.pseudonyms import read_hash_key
 from ich_tf.conversion.runners import make_executor
+from ich_tf.conversion.slice_index import SliceIndex
 from ich_tf.conversion.summary import ConversionResult, finish
 from ich_tf.conversion.write_shard import ShardTask, write_shard
 from ich_tf.dicom.reasons import Reason, Rejection
@@ -95,10 +97,12 @@ def plan_conversion(
     """
     # Both files are read first, so that their errors are reported at once.
     hash_key = read_hash_key(config.hash_key_file)
-    labels = LabelMatcher.from_csv(config.labels_csv) if config.labels_csv else None
-    slices, rejections = index(sources, executor, labels, config.crop, config.patient_from)
-    if labels is not None:
-        rejections += labels.without_images(sources, hash_key)
+    labels = None
+    if config.labels_csv:
+        labels = LabelMatcher(LabelRows.from_csv(config.labels_csv), config.label_key)
+    slices, rejections = index(
+        sources, executor, labels, config.crop, config.patient_from, hash_key
+    )
     plan = make_plan(slices, config, hash_key, previous)
     if not plan.shards:
         without_patient = any(rejection.message == NO_PATIENT for rejection in rejections)

@@ -49,14 +49,14 @@ class RecordLocation:
 
 
 def written_slices(shard: PlannedShard, sidecar: Sidecar) -> list[PlannedSlice]:
-    """Slices of a shard that have a record, in order: all that are not in quarantine.
+    """Slices of a shard that have a record, in order: all of which a file is not in quarantine.
 
     Args:
       shard: Planned shard.
       sidecar: Sidecar of the committed shard.
     """
     left_out = {rejection.path for rejection in sidecar.quarantine}
-    return [planned for planned in shard.slices() if planned.path not in left_out]
+    return [planned for planned in shard.slices() if not left_out.issuperset(planned.paths)]
 
 
 def record_locations(folder: Path, shard: PlannedShard) -> Sequence[RecordLocation]:

@@ -1,135 +1,164 @@
-"""Matching of slices and rows of the label CSV."""
+"""Matching of slices and rows of the label CSV.
+
+A row names an image by its SOP instance UID, by the name of its file, or by the file's path within
+the source; name and path with their extension, or without. The number of a frame follows each of
+them. A row goes to the image that it names exactly, else to the one whose name or path it is
+without extension; what two images answer to goes to neither.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from array import array
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass
 
-from ich_tf.conversion.pseudonyms import pseudonym
+import numpy as np
+
+from ich_tf.conversion.label_rows import LabelRows
 from ich_tf.dicom.header import Header
-from ich_tf.dicom.reasons import Reason, Rejection
 from ich_tf.dicom.sources import Source
-from ich_tf.labels import read_labels_and_conflicts
 
-if TYPE_CHECKING:
-    import pandas as pd
+LABEL_KEYS = ("auto", "uid", "name", "path")
 
-Labels = tuple[int, ...]
+_UID, _EXACT, _CUT = range(3)
+
+
+@dataclass(frozen=True, eq=False)
+class LabelMatches:
+    """Rows of the label CSV that belong to slices.
+
+    Attributes:
+      row: Row of each slice, int32 [slices]; -1 if it has none.
+      further_rows: Other rows of a slice that several rows name, by the slice's number.
+      ambiguous: Slices of which a row could speak, or of another image as well.
+      unused_rows: Rows that name no file, in order.
+      ambiguous_rows: Rows that could mean several images, each of which has a row of its own.
+    """
+
+    row: np.ndarray
+    further_rows: dict[int, list[int]]
+    ambiguous: frozenset[int]
+    unused_rows: Sequence[int]
+    ambiguous_rows: Sequence[int]
+
+    def rows(self, slice_: int) -> list[int]:
+        """All rows of a slice."""
+        first = int(self.row[slice_])
+        return [] if first < 0 else [first, *self.further_rows.get(slice_, ())]
 
 
 class LabelMatcher:
-    """Finds the labels of slices; each row of the label table is used once."""
+    """Finds the row of each slice, once the names of all of them are known.
 
-    def __init__(self, table: pd.DataFrame, conflicts: dict[str, str] | None = None) -> None:
-        """Stores the labels.
+    Attributes:
+      rows: Rows of the label CSV.
+      label_key: What a row names an image by, one of `LABEL_KEYS`.
+    """
 
-        Args:
-          table: Label table: a row per image id, a column per class.
-          conflicts: Contradiction in the labels of an image, by image id.
-        """
-        self._conflicts = conflicts or {}
-        self._conflicting: set[str] = set()
-        # RSNA's 752,803 images share 64 possible rows: equal ones become the same tuple.
-        interned: dict[Labels, Labels] = {}
-        rows = map(tuple, table.to_numpy().tolist())
-        self._labels = {
-            image_id: interned.setdefault(row, row)
-            for image_id, row in zip(table.index, rows, strict=True)
-        }
-        self._names = [*self._labels, *self._conflicts]
-        self._shared_stems: set[str] = set()
-
-    @classmethod
-    def from_csv(cls, path: str) -> LabelMatcher:
-        """Reads a label CSV.
-
-        Raises:
-          LabelError: If the file cannot be read.
-        """
-        return cls(*read_labels_and_conflicts(path))
-
-    def see(self, sources: Iterable[Source]) -> None:
-        """Notes the names that several files share, in different folders: they identify no file.
+    def __init__(self, rows: LabelRows, label_key: str = "auto") -> None:
+        """Has seen no slice yet.
 
         Args:
-          sources: All files. Call this before the first `take`.
+          rows: Rows of the label CSV.
+          label_key: What a row names an image by, one of `LABEL_KEYS`; `auto` for any of them.
         """
-        seen: set[str] = set()
-        for source in sources:
-            stem = source.stem
-            (self._shared_stems if stem in seen else seen).add(stem)
+        self.rows = rows
+        self.label_key = label_key
+        # A claim: a slice, a row that could name it, and how. Numbers of files without a slice are
+        # negative. Arrays, since there are 752,803 of RSNA's.
+        self._slices, self._rows, self._kinds = array("i"), array("i"), array("b")
+        self._num_slices = self._num_unusable = 0
 
-    def take(self, source: Source, header: Header) -> tuple[str, Labels] | Rejection:
-        """Finds the labels of a slice, and removes them from the table.
+    def add_slice(self, source: Source, header: Header) -> None:
+        """Notes the names of the next slice."""
+        self._claim(self._num_slices, source, header)
+        self._num_slices += 1
 
-        RSNA names a file by its image id; other CSVs have the SOP instance UID, or the file's path
-        within the source, with extension or without. The number of a frame follows each of them.
+    def add_unusable(self, source: Source, header: Header | None = None) -> None:
+        """Notes the names of a file, or a slice, that is left out: a row may mean it."""
+        self._num_unusable += 1
+        self._claim(-self._num_unusable, source, header)
+
+    def _claim(self, slice_: int, source: Source, header: Header | None) -> None:
+        kinds: dict[int, int] = {}
+        for kind, key in candidate_keys(source, header, self.label_key, self.rows.numbers):
+            kinds.setdefault(self.rows.numbers[key], kind)
+        for row, kind in kinds.items():
+            self._slices.append(slice_)
+            self._rows.append(row)
+            self._kinds.append(kind)
+
+    def match(self, image_of: np.ndarray) -> LabelMatches:
+        """Gives every row to the image that it names.
 
         Args:
-          source: DICOM file.
-          header: Header of the slice.
-
-        Returns:
-          Image id in the CSV, and labels; or the reason why the slice has none.
+          image_of: Number of the image that each slice shows, int [slices]. Copies of a file show
+            the same image, and share its rows.
         """
-        suffix = f"/{header.frame}" if header.frame else ""
-        stem = source.stem
-        is_shared = stem in self._shared_stems
-        candidates = dict.fromkeys(
-            [header.image_id] if is_shared else [stem + suffix, header.image_id]
+        slices = np.asarray(self._slices, np.int64)
+        rows, kinds = np.asarray(self._rows, np.int64), np.asarray(self._kinds)
+        images = slices.copy()
+        images[slices >= 0] = image_of[slices[slices >= 0]]
+        best = np.full(len(self.rows), _CUT + 1)
+        np.minimum.at(best, rows, kinds)
+        is_best = kinds == best[rows]
+        slices, rows, images = slices[is_best], rows[is_best], images[is_best]
+        is_shared = _num_images(rows, images, len(self.rows))[rows] > 1
+        # A file that has a row of its own is not meant by one that could mean others, too.
+        is_meant = ~is_shared | ~np.isin(images, images[~is_shared])
+        counts = _num_images(rows[is_meant], images[is_meant], len(self.rows))
+        is_found = is_meant & (counts[rows] == 1) & (slices >= 0)
+        is_doubtful = is_meant & (counts[rows] > 1) & (slices >= 0)
+        row = np.full(self._num_slices, -1, np.int32)
+        further: dict[int, list[int]] = {}
+        # Written from behind, so that the first of several rows stays.
+        row[slices[is_found][::-1]] = rows[is_found][::-1]
+        more = row[slices[is_found]] != rows[is_found]
+        for slice_, other in zip(
+            slices[is_found][more].tolist(), rows[is_found][more].tolist(), strict=True
+        ):
+            further.setdefault(slice_, []).append(other)
+        return LabelMatches(
+            row=row,
+            further_rows=further,
+            ambiguous=frozenset(slices[is_doubtful].tolist()),
+            unused_rows=np.flatnonzero(best > _CUT).tolist(),
+            ambiguous_rows=np.setdiff1d(rows, rows[is_meant]).tolist(),
         )
-        if not any(name in self._labels or name in self._conflicts for name in candidates):
-            # A shared name does not become a path by lying in no folder.
-            paths = [path for path in _paths(source) if not (is_shared and path == stem)]
-            candidates = dict.fromkeys(path + suffix for path in paths)
-        wrong = [name for name in candidates if name in self._conflicts]
-        # Labels are used once: no later slice finds them.
-        taken = {name: self._labels.pop(name) for name in candidates if name in self._labels}
-        if wrong:
-            self._conflicting.update(wrong)
-            return _rejection(source, Reason.LABEL_CONFLICT, f"{self._conflicts[wrong[0]]}.")
-        if len(set(taken.values())) > 1:
-            message = "its file's name and its SOP instance UID have different labels."
-            return _rejection(source, Reason.LABEL_CONFLICT, message)
-        for image_id, labels in taken.items():
-            return image_id, labels
-        if is_shared and stem + suffix in self._labels:
-            message = (
-                f"several files are named {PurePosixPath(source.name).name}, so that the label CSV "
-                "does not say whose labels it holds. Name images there by SOP instance UID, or by "
-                "the file's path within the folder."
-            )
-            return _rejection(source, Reason.LABEL_AMBIGUOUS, message)
-        message = "neither its file's name nor its SOP instance UID is in the label CSV."
-        return _rejection(source, Reason.LABEL_MISSING, message)
-
-    def without_images(
-        self, sources: Iterable[Source], hash_key: bytes = b""
-    ) -> Iterator[Rejection]:
-        """Rejections of the labels for which there is no file, readable or not.
-
-        Args:
-          sources: All files. Call this after `take` for each of their slices.
-          hash_key: Secret under which ids are hashed; empty for the public key.
-        """
-        left = {*self._labels, *self._conflicts} - self._conflicting
-        for source in sources:
-            left.difference_update((source.stem, *_paths(source)))
-        for number, image_id in enumerate(self._names, 1):
-            if image_id in left:
-                yield Rejection(
-                    pseudonym(image_id, hash_key),
-                    "plan",
-                    Reason.IMAGE_MISSING.value,
-                    f"image {number} of the label CSV has no file.",
-                )
 
 
-def _paths(source: Source) -> tuple[str, str]:
-    """The file's path within the source, with its extension and without."""
-    return source.name, source.name.removesuffix(PurePosixPath(source.name).suffix)
+def candidate_keys(
+    source: Source, header: Header | None, label_key: str, known: Container[str]
+) -> Iterator[tuple[int, str]]:
+    """Ids of the label CSV that may name a slice, the most exact first, each with how exact it is.
+
+    Args:
+      source: File of the slice.
+      header: Header of the slice; None for a file that has none.
+      label_key: One of `LABEL_KEYS`.
+      known: Ids of the label CSV.
+    """
+    suffix = f"/{header.frame}" if header is not None and header.frame else ""
+    if header is not None and label_key in ("auto", "uid") and header.image_id in known:
+        yield _UID, header.image_id
+    _, slash, name = source.name.rpartition("/")
+    texts = [name] if label_key in ("auto", "name") else []
+    if label_key == "path" or (label_key == "auto" and slash):
+        texts.append(source.name)
+    exact = [text for text in texts if text + suffix in known]
+    for text in exact:
+        yield _EXACT, text + suffix
+    stem, _, extension = name.rpartition(".")
+    if stem and extension:
+        for text in texts:
+            cut = text[: -len(extension) - 1] + suffix
+            # Where the CSV has the whole text, what looks like an extension is none.
+            if text not in exact and cut in known:
+                yield _CUT, cut
 
 
-def _rejection(source: Source, reason: Reason, message: str) -> Rejection:
-    return Rejection(source.name, "plan", reason.value, message)
+def _num_images(rows: np.ndarray, images: np.ndarray, num_rows: int) -> np.ndarray:
+    """Number of different images that claim each row, int [num_rows]."""
+    # Pairs as single numbers, which sort in a tenth of the time.
+    pairs = np.unique((rows << 32) + images + 2**31)
+    return np.bincount(pairs >> 32, minlength=num_rows)

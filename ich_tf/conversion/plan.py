@@ -23,6 +23,16 @@ from ich_tf.runtime.files import write_parts
 _SHARDS, _END = ', "shards": [', "]}"
 
 
+def quarantine_path(name: str, frame: int) -> str:
+    """Path of a slice in quarantine files: the file's name, with `#frame` in a multi-frame file.
+
+    Examples:
+      >>> quarantine_path("a.dcm", 0), quarantine_path("a.dcm", 2)
+      ('a.dcm', 'a.dcm#2')
+    """
+    return f"{name}#{frame}" if frame else name
+
+
 @dataclass(frozen=True, slots=True)
 class PlannedSlice:
     """A record to write.
@@ -39,6 +49,7 @@ class PlannedSlice:
       labels: 0 or 1 per class, in the order of `CLASSES`; None without labels.
       frame: Number of the frame within an enhanced multi-frame file, from 1; 0 in other files.
       crop: Top, left, rows and columns to crop to, px; empty for the whole image.
+      alternates: Names of other files that hold the same slice, for one that turns out bad.
     """
 
     name: str
@@ -52,11 +63,17 @@ class PlannedSlice:
     labels: tuple[int, ...] | None
     frame: int = 0
     crop: tuple[int, ...] = ()
+    alternates: tuple[str, ...] = ()
 
     @property
     def path(self) -> str:
         """Name in quarantine files: the file's, with `#frame` in a multi-frame file."""
-        return f"{self.name}#{self.frame}" if self.frame else self.name
+        return quarantine_path(self.name, self.frame)
+
+    @property
+    def paths(self) -> list[str]:
+        """Names in quarantine files of all files that hold the slice, in the order of their use."""
+        return [quarantine_path(name, self.frame) for name in (self.name, *self.alternates)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +100,15 @@ class PlannedSeries:
           slices: Slices in order; `slice_index` and `num_slices` are ignored.
         """
         rows = [
-            (slice_.name, slice_.frame, slice_.source_id, slice_.z_mm, slice_.labels, slice_.crop)
+            (
+                slice_.name,
+                slice_.frame,
+                slice_.source_id,
+                slice_.z_mm,
+                slice_.labels,
+                slice_.crop,
+                slice_.alternates,
+            )
             for slice_ in slices
         ]
         return cls(keys, len(rows), json.dumps(rows, separators=(",", ":")))
@@ -91,7 +116,7 @@ class PlannedSeries:
     def slices(self) -> Iterator[PlannedSlice]:
         """Unpacks the slices, in order."""
         patient_key, study_key, series_key = self.keys
-        for position, (name, frame, source_id, z_mm, labels, crop) in enumerate(
+        for position, (name, frame, source_id, z_mm, labels, crop, alternates) in enumerate(
             json.loads(self.packed)
         ):
             yield PlannedSlice(
@@ -106,6 +131,7 @@ class PlannedSeries:
                 labels=None if labels is None else tuple(labels),
                 frame=frame,
                 crop=tuple(crop),
+                alternates=tuple(alternates),
             )
 
 

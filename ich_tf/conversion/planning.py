@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from ich_tf.conversion.config import ConversionConfig
-from ich_tf.conversion.index import IndexedSlice, SliceIndex
 from ich_tf.conversion.plan import Plan, PlannedSeries, PlannedShard, PlannedSlice
 from ich_tf.conversion.pseudonyms import pseudonym
+from ich_tf.conversion.slice_index import IndexedSlice, SliceIndex
 from ich_tf.dicom.geometry import places_along
 from ich_tf.records import splits
 from ich_tf.records.data_files import shard_name
@@ -99,6 +99,7 @@ def _plan_series(
             labels=slice_.labels,
             frame=slice_.header.frame,
             crop=slice_.crop,
+            alternates=slice_.alternates,
         )
         for position, slice_ in enumerate(members)
     ]

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 import ich_tf
-from ich_tf.conversion.plan import PlannedShard, PlannedSlice
+from ich_tf.conversion.plan import PlannedShard, PlannedSlice, quarantine_path
 from ich_tf.dicom.crop import cut
 from ich_tf.dicom.reader import Slice, read_slice
 from ich_tf.dicom.reasons import DicomError, Rejection
@@ -92,21 +92,27 @@ def library_versions() -> dict[str, str]:
 
 
 def _encoded_slices(task: ShardTask) -> Iterator[tuple[bytes, SliceStatistics] | Rejection]:
-    """Serialized record and statistics of each slice of a shard, or why it is left out."""
+    """Serialized record and statistics of each slice of a shard, or why it is left out.
+
+    Of several files that hold a slice, the first that can be read is used.
+    """
     name, data, sha256 = "", b"", ""
     for planned in task.shard.slices():
-        try:
-            if planned.name != name:  # the frames of one file follow each other
-                name, sha256 = "", ""
-                data = Source(task.root, planned.name).read()
-                sha256 = hashlib.sha256(data).hexdigest()
-                name = planned.name
-            slice_ = read_slice(data, planned.frame)
-            hu = cut(slice_.hu, planned.crop)
-        except DicomError as error:
-            yield Rejection(planned.path, "execute", error.reason.value, str(error), sha256)
-            continue
-        yield _encode(task, planned, slice_, hu, sha256)
+        for candidate in (planned.name, *planned.alternates):
+            try:
+                if candidate != name:  # the frames of one file follow each other
+                    name, sha256 = "", ""
+                    data = Source(task.root, candidate).read()
+                    sha256 = hashlib.sha256(data).hexdigest()
+                    name = candidate
+                slice_ = read_slice(data, planned.frame)
+                hu = cut(slice_.hu, planned.crop)
+            except DicomError as error:
+                path = quarantine_path(candidate, planned.frame)
+                yield Rejection(path, "execute", error.reason.value, str(error), sha256)
+                continue
+            yield _encode(task, planned, slice_, hu, sha256)
+            break
 
 
 def _encode(

@@ -57,7 +57,7 @@ class Reason(_Code):
     UNREADABLE = "UNREADABLE", "the operating system could not give the bytes, or list a folder"
     LABEL_MISSING = "LABEL_MISSING", "an image without labels"
     LABEL_CONFLICT = "LABEL_CONFLICT", "labels that are incomplete or contradict each other"
-    LABEL_AMBIGUOUS = "LABEL_AMBIGUOUS", "labels by a file name that several files have"
+    LABEL_AMBIGUOUS = "LABEL_AMBIGUOUS", "labels by an id that could mean several files"
     IMAGE_MISSING = "IMAGE_MISSING", "labels without an image"
     DUPLICATE_IMAGE = "DUPLICATE_IMAGE", "a second file of the same image id"
     IMAGE_CONFLICT = "IMAGE_CONFLICT", "a second file of the same image id, with other content"

@@ -16,6 +16,7 @@ from ich_tf import errors
 from ich_tf.conversion.config import ConversionConfig
 from ich_tf.conversion.convert import convert, too_many_bad
 from ich_tf.conversion.index import index
+from ich_tf.conversion.label_rows import LabelRows
 from ich_tf.conversion.matching import LabelMatcher
 from ich_tf.conversion.plan import load_plan
 from ich_tf.conversion.pseudonyms import pseudonym
@@ -385,56 +386,11 @@ def test_frames_of_an_enhanced_file_become_records(tmp_path: Path) -> None:
         image = decode_image(record["encoded"], "png", (20, 20, 3))
         np.testing.assert_array_equal(image.numpy(), expected)
 
-    matcher = LabelMatcher.from_csv(str(tmp_path / "labels.csv"))
+    matcher = LabelMatcher(LabelRows.from_csv(str(tmp_path / "labels.csv")))
     indexed, unmatched = index(list_sources(tmp_path / "dicom"), LocalExecutor(1), matcher)
     assert not unmatched
     [(_, slices)] = indexed.by_series()
     assert [one.labels for one in slices] == [tuple(row) for row in labels.tolist()]
-
-
-@pytest.fixture
-def namesakes(tmp_path: Path) -> Path:
-    """Two patients whose scanner named their files alike."""
-    for number, folder in enumerate("ab"):
-        uid = f"1.2.{number}"
-        tags = {"SOPInstanceUID": uid, "PatientID": uid, "StudyInstanceUID": uid + ".1"}
-        (tmp_path / "dicom" / folder).mkdir(parents=True)
-        (tmp_path / "dicom" / folder / "IM1.dcm").write_bytes(make_dicom(tags=tags))
-    return tmp_path / "dicom"
-
-
-def matched(source: Path, ids: list[str]) -> tuple[dict[str, tuple[int, ...]], list[str], list]:
-    """File -> its labels, reasons of files, and the rest of the CSV; image n has subtype n."""
-    labels = np.eye(len(ids), 6, dtype=np.int64)
-    labels[:, -1] = labels[:, :-1].max(axis=1)
-    write_long_csv(source.parent / "labels.csv", ids, labels)
-    matcher = LabelMatcher.from_csv(str(source.parent / "labels.csv"))
-    sources = list_sources(source)
-    indexed, unmatched = index(sources, LocalExecutor(1), matcher)
-    found = {one.name: one.labels for _, members in indexed.by_series() for one in members}
-    return found, [one.reason for one in unmatched], list(matcher.without_images(sources))
-
-
-def test_a_name_that_several_files_have_is_nobodys(namesakes: Path) -> None:
-    found, reasons, left = matched(namesakes, ["IM1"])
-    assert not found
-    assert reasons == ["LABEL_AMBIGUOUS", "LABEL_AMBIGUOUS"]
-    assert not left
-    # Nor that of the one that lies in no folder.
-    (namesakes / "a" / "IM1.dcm").rename(namesakes / "IM1.dcm")
-    found, reasons, _ = matched(namesakes, ["IM1"])
-    assert not found and reasons == ["LABEL_AMBIGUOUS", "LABEL_AMBIGUOUS"]
-    found, reasons, _ = matched(namesakes, ["IM1.dcm", "b/IM1"])
-    assert len(found) == 2 and not reasons
-
-
-@pytest.mark.parametrize(
-    "ids", [["a/IM1", "b/IM1"], ["a/IM1.dcm", "b/IM1.dcm"], ["1.2.0", "1.2.1"]]
-)
-def test_paths_and_uids_tell_namesakes_apart(namesakes: Path, ids: list[str]) -> None:
-    found, reasons, left = matched(namesakes, ids)
-    assert found == {"a/IM1.dcm": (1, 0, 0, 0, 0, 1), "b/IM1.dcm": (0, 1, 0, 0, 0, 1)}
-    assert not reasons and not left
 
 
 def test_files_without_labels_of_their_own_do_not_take_the_phantoms(tmp_path: Path) -> None:

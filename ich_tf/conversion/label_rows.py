@@ -1,0 +1,64 @@
+"""The rows of a label CSV in little memory: ids, labels, and what is wrong with some of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ich_tf.labels import CLASSES, read_labels_and_conflicts
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Labels = tuple[int, ...]
+
+_BITS = 1 << np.arange(len(CLASSES))
+
+
+class LabelRows:
+    """Images of a label CSV, by number from 0; those with faulty labels come last.
+
+    Attributes:
+      numbers: Number of each image, by its id as the CSV has it.
+      ids: Id of each image.
+      conflicts: What is wrong with the labels of an image, by its number.
+    """
+
+    def __init__(self, table: pd.DataFrame, conflicts: Mapping[str, str] | None = None) -> None:
+        """Stores the labels.
+
+        Args:
+          table: Label table: a row per image id, a column per class.
+          conflicts: What is wrong with the labels of an image that is not in the table, by its id.
+        """
+        faulty = conflicts or {}
+        self.ids = [*table.index, *faulty]
+        self.numbers = {image_id: number for number, image_id in enumerate(self.ids)}
+        self.conflicts = {self.numbers[image_id]: text for image_id, text in faulty.items()}
+        # RSNA's 752,803 images share 64 possible rows: a byte stands for each.
+        self._codes = (table.to_numpy() @ _BITS).astype(np.uint8)
+        self._labels = [
+            tuple((code & _BITS > 0).astype(int).tolist()) for code in range(2 ** len(CLASSES))
+        ]
+
+    @classmethod
+    def from_csv(cls, path: str) -> LabelRows:
+        """Reads a label CSV.
+
+        Raises:
+          LabelError: If the file cannot be read.
+        """
+        return cls(*read_labels_and_conflicts(path))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def labels(self, number: int) -> Labels | None:
+        """Labels of an image, 0 or 1 per class; None if they are faulty."""
+        return self._labels[self._codes[number]] if number < len(self._codes) else None
+
+    def place(self, number: int) -> str:
+        """Words for an image's place in the CSV."""
+        return f"image {number + 1} of the label CSV"
