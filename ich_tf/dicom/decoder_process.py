@@ -20,6 +20,8 @@ from ich_tf.runtime.sandbox import Handler, Sandbox, SandboxDied
 TIMEOUT_SECONDS = 8.0
 # Private memory of the process, libraries included; a slice of 4096 x 4096 pixels takes 64 MiB.
 MEMORY_BYTES = 768 * 2**20
+# Type and shape of an image, or an error's text, as JSON.
+_DESCRIPTION_BYTES = 4096
 
 
 class DecoderProcess:
@@ -34,12 +36,13 @@ class DecoderProcess:
             own_session=False,
         )
 
-    def decode(self, codec: str, stream: bytes) -> np.ndarray:
+    def decode(self, codec: str, stream: bytes, max_bytes: int) -> np.ndarray:
         """Decodes one codestream.
 
         Args:
           codec: Decoder of imagecodecs: `jpeg8`, `jpegls` or `jpeg2k`.
           stream: Codestream.
+          max_bytes: Size of the largest image to accept, bytes.
 
         Returns:
           Pixels, an array of the codestream's shape and type.
@@ -51,7 +54,7 @@ class DecoderProcess:
         with self._lock:
             try:
                 self._process.send(codec.encode() + b"\0" + stream)
-                answer = self._process.receive(TIMEOUT_SECONDS)
+                answer = self._process.receive(TIMEOUT_SECONDS, max_bytes + _DESCRIPTION_BYTES)
             except SandboxDied as error:
                 raise DicomError(
                     Reason.DECODER_DIED,

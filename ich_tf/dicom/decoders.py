@@ -2,9 +2,10 @@
 
 Decoders disagree silently on odd files, so none replaces another, and `DecodedFrame.decoder`
 names the one that was used. imagecodecs (BSD) reads every JPEG in use, including 12-bit JPEG, which
-neither gdcm nor pylibjpeg-openjpeg reads, and is faster than them; pydicom reads RLE.
+neither gdcm nor pylibjpeg-openjpeg reads, and is faster than them; RLE is read by `rle`.
 Size and samples are parsed from the codestream first, so that a few bytes cannot claim gigabytes;
-the C code then runs in a separate process (`decoder_process`).
+the C code then runs in a separate process (`decoder_process`). No codestream is longer, and no
+output larger, than the header's rows and columns allow.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 import numpy as np
-from pydicom.dataset import FileDataset
-from pydicom.encaps import get_frame
-from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import UID, RLELossless
 
+import ich_tf
 from ich_tf.dicom.decoder_process import DecoderProcess
+from ich_tf.dicom.fragments import Fragments
 from ich_tf.dicom.reasons import DicomError, Reason
+from ich_tf.dicom.rle import CutRleError, RleError, decode_rle
 
 # Transfer syntax -> function of imagecodecs. PS3.5 annex A.4.
 _IMAGECODECS = {
@@ -40,24 +41,14 @@ SYNTAXES = (*_IMAGECODECS, str(RLELossless))
 
 _PROCESS = DecoderProcess()
 
-# Exceptions that pydicom raises on broken pixel data.
-_DECODE_ERRORS = (
-    AttributeError,
-    EOFError,
-    IndexError,
-    KeyError,
-    MemoryError,
-    NotImplementedError,
-    OverflowError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    struct.error,
-)
+# A codestream is shorter than its pixels; noise, and an encoder that pads, make it a little longer.
+_MAX_GROWTH, _MAX_HEADERS = 2, 2**20
 # JPEG markers of the start of a frame, for every process (T.81 B.1.1.3) and JPEG-LS (T.87).
 _START_OF_FRAME = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 _WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD9)}
 _JPEG2000_START = b"\xff\x4f\xff\x51"  # SOC and SIZ
+_BOXED = b"\x00\x00\x00\x0cjP  "  # T.800 I.5.1
+_END = b"\xff\xd9"
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,43 +65,51 @@ class DecodedFrame:
 
 
 def decode(
-    dataset: FileDataset, syntax: UID, rows: int, columns: int, frame: int, frames: int
+    fragments: Fragments, syntax: UID, rows: int, columns: int, frame: int, sample_bytes: int
 ) -> DecodedFrame:
     """Decodes one frame of compressed pixel data.
 
     Args:
-      dataset: File with PixelData, and for RLE with the image pixel module.
-      syntax: Transfer syntax of the file.
+      fragments: The codestreams of the file.
+      syntax: Transfer syntax of the file, one that `can_decode` accepts.
       rows: Number of rows declared in the header.
       columns: Number of columns declared in the header.
       frame: Number of the frame, from 0.
-      frames: Number of frames declared in the header.
+      sample_bytes: Bytes of a pixel, 1 or 2.
 
     Raises:
-      DicomError: NO_DECODER, DECODE_FAILED or DECODER_DIED.
+      DicomError: DECODE_FAILED, TRUNCATED_PIXELS, DECODER_DIED or DECODER_TIMEOUT.
     """
-    if not can_decode(syntax):
-        raise DicomError(Reason.NO_DECODER, why_not(syntax))
+    size = rows * columns * sample_bytes
+    longest = _MAX_GROWTH * size + _MAX_HEADERS
+    if fragments.num_bytes(frame) > longest:
+        raise DicomError(
+            Reason.DECODE_FAILED,
+            f"its codestream has {fragments.num_bytes(frame)} bytes; {size} bytes of pixels need "
+            f"no more than {longest}.",
+        )
+    stream = fragments.codestream(frame)
     try:
         if syntax == RLELossless:
-            pixels, _ = get_decoder(syntax).as_array(dataset, raw=True, index=frame)
-            decoder = f"pydicom {_version('pydicom')} rle"
-        else:
-            codec = _IMAGECODECS[str(syntax)]
-            stream = get_frame(dataset.PixelData, frame, number_of_frames=frames)
-            _check_size(stream, codec, rows, columns)
-            pixels = _PROCESS.decode(codec, stream)
-            decoder = f"imagecodecs {_version('imagecodecs')} {codec}"
+            pixels = decode_rle(stream, rows, columns, sample_bytes)
+            return DecodedFrame(pixels, f"ich_tf {ich_tf.__version__} rle")
+        codec = _IMAGECODECS[str(syntax)]
+        _check_size(stream, codec, rows, columns)
+        _check_end(stream)
+        pixels = _PROCESS.decode(codec, stream, 2 * rows * columns)
     except DicomError:
         raise
-    except _DECODE_ERRORS as error:
-        raise DicomError(Reason.DECODE_FAILED, f"{syntax.name}: {type(error).__name__}.") from error
+    except CutRleError as error:
+        raise DicomError(Reason.TRUNCATED_PIXELS, f"is cut: {error}.") from error
+    except (IndexError, RleError, ValueError, struct.error) as error:
+        text = str(error) if isinstance(error, RleError) else type(error).__name__
+        raise DicomError(Reason.DECODE_FAILED, f"{syntax.name}: {text}.") from error
     if pixels.shape != (rows, columns):
         raise DicomError(
             Reason.DECODE_FAILED,
             f"{syntax.name}: decoded to {pixels.shape}; the header declares {(rows, columns)}.",
         )
-    return DecodedFrame(np.asarray(pixels), decoder)
+    return DecodedFrame(pixels, f"imagecodecs {_version('imagecodecs')} {codec}")
 
 
 def can_decode(syntax: str) -> bool:
@@ -134,6 +133,18 @@ def _check_size(stream: bytes, codec: str, rows: int, columns: int) -> None:
             Reason.DECODE_FAILED,
             f"its codestream has {size[0]} x {size[1]} pixels of {size[2]} samples; the header "
             f"declares {rows} x {columns} of 1.",
+        )
+
+
+def _check_end(stream: bytes) -> None:
+    """Raises if a codestream lacks its end; decoders would make up the rest of the image.
+
+    T.81 B.1.1.3 and T.800 A.4.4: an end is FF D9. Encoders pad behind it; boxes may follow.
+    """
+    if not stream.startswith(_BOXED) and not stream.rstrip(b"\0\xff").endswith(_END):
+        raise DicomError(
+            Reason.TRUNCATED_PIXELS,
+            f"is cut: its codestream of {len(stream)} bytes has no end-of-image marker.",
         )
 
 

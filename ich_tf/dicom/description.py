@@ -12,9 +12,9 @@ import math
 import re
 from typing import Any
 
-from ich_tf.dicom.elements import AnyDataset, element, tag_of, text
+from ich_tf.dicom.data_set import DataSet
+from ich_tf.dicom.elements import tag_of, text
 from ich_tf.dicom.kernels import kernel_class
-from ich_tf.dicom.reasons import DicomError
 
 CONTRASTS = ("no", "yes", "unknown")
 ORIGINS = ("original", "derived", "unknown")
@@ -66,21 +66,21 @@ _CONTRAST_IN_DESCRIPTION = re.compile(
 _SEPARATORS = re.compile(r"[^A-Z0-9+]+")
 
 
-def describe_slice(dataset: AnyDataset, maker: str, frame: int = 0) -> dict[str, Any]:
+def describe_slice(dataset: DataSet, maker: str, frame: int = 0) -> dict[str, Any]:
     """The fields of `header.Header` that describe a slice, by name.
 
     Args:
-      dataset: The file, or one of its frames as `parser.frames` returns it.
+      dataset: The file, or one of its frames as `frames.Frames` returns it.
       maker: Maker of the scanner, as `header.scanner_maker` returns it.
       frame: Number of the frame, from 1; 0 in a file of one slice.
     """
     origin, content = image_kind(
-        _text(dataset, "FrameType") or _text(dataset, "ImageType"),
-        _text(dataset, "SeriesDescription"),
+        text(dataset, "FrameType") or text(dataset, "ImageType"),
+        text(dataset, "SeriesDescription"),
     )
     acquisition = _integer(dataset, "FrameAcquisitionNumber")
     return {
-        "kernel": _kernel(_text(dataset, "ConvolutionKernel"), maker),
+        "kernel": _kernel(text(dataset, "ConvolutionKernel"), maker),
         "thickness_mm": _thickness_mm(dataset),
         "contrast": _contrast(dataset, content),
         "origin": origin,
@@ -135,12 +135,12 @@ def _kernel(names: str, maker: str) -> str:
     return kernel_class(names, maker)
 
 
-def _contrast(dataset: AnyDataset, content: str) -> str:
+def _contrast(dataset: DataSet, content: str) -> str:
     """`yes`, `no` or `unknown`, one of `CONTRASTS`."""
-    administered = _text(dataset, "ContrastBolusAgentAdministered").upper()
+    administered = text(dataset, "ContrastBolusAgentAdministered").upper()
     if administered in ("YES", "NO"):
         return administered.lower()
-    agents = [_text(dataset, keyword).upper().strip(" .-") for keyword in _AGENT_TAGS]
+    agents = [text(dataset, keyword).upper().strip(" .-") for keyword in _AGENT_TAGS]
     if any(agent and agent not in _NO_AGENT for agent in agents):
         return "yes"
     if any(_number(dataset, keyword) > 0 for keyword in _AMOUNT_TAGS):
@@ -151,56 +151,45 @@ def _contrast(dataset: AnyDataset, content: str) -> str:
         return "yes"
     if content in ("angio", "perfusion"):
         return "yes"
-    described = _text(dataset, "SeriesDescription").upper().replace("_", " ")
+    described = text(dataset, "SeriesDescription").upper().replace("_", " ")
     return "yes" if _CONTRAST_IN_DESCRIPTION.search(described) else "unknown"
 
 
-def _thickness_mm(dataset: AnyDataset) -> float:
+def _thickness_mm(dataset: DataSet) -> float:
     thickness = _number(dataset, "SliceThickness")
     return round(thickness, 3) if 0 < thickness <= _MAX_THICKNESS_MM else 0.0
 
 
-def _time_s(dataset: AnyDataset) -> float:
+def _time_s(dataset: DataSet) -> float:
     """Time of the acquisition, seconds since midnight; -1 if unknown."""
-    time = _text(dataset, "AcquisitionTime").replace(":", "")
+    time = text(dataset, "AcquisitionTime").replace(":", "")
     if not time:
-        moment = _text(dataset, "FrameAcquisitionDateTime") or _text(dataset, "AcquisitionDateTime")
+        moment = text(dataset, "FrameAcquisitionDateTime") or text(dataset, "AcquisitionDateTime")
         time = moment[8:].split("+")[0].split("-")[0]
     if not re.fullmatch(r"\d{6}(\.\d*)?", time):
         return -1.0
     return int(time[:2]) * 3600 + int(time[2:4]) * 60 + float(time[4:])
 
 
-def _text(dataset: AnyDataset, keyword: str) -> str:
-    """The value of an element; empty if it is missing or cannot be read."""
-    try:
-        return text(dataset, keyword)
-    except DicomError:
-        return ""
-
-
-def _number(dataset: AnyDataset, keyword: str) -> float:
+def _number(dataset: DataSet, keyword: str) -> float:
     """The first value of a decimal string; 0 if there is none."""
     try:
-        value = float(_text(dataset, keyword).split("\\")[0])
+        value = float(text(dataset, keyword).split("\\")[0])
     except ValueError:
         return 0.0
     return value if math.isfinite(value) else 0.0
 
 
-def _integer(dataset: AnyDataset, keyword: str) -> int:
+def _integer(dataset: DataSet, keyword: str) -> int:
     """The value of an integer string that is not negative; -1 if there is none."""
     try:
-        value = int(_text(dataset, keyword))
+        value = int(text(dataset, keyword))
     except ValueError:
         return -1
     return value if 0 <= value <= _MAX_NUMBER else -1
 
 
-def _is_filled(dataset: AnyDataset, keyword: str) -> bool:
+def _is_filled(dataset: DataSet, keyword: str) -> bool:
     """Whether a sequence has an item."""
-    try:
-        sequence = element(dataset, tag_of(keyword))
-        return sequence is not None and bool(sequence.value)
-    except DicomError:
-        return False
+    sequence = dataset.get(tag_of(keyword))
+    return sequence is not None and len(sequence.value) > 0

@@ -8,36 +8,20 @@ are stored in quarantine files, and an element may hold a name where none belong
 from __future__ import annotations
 
 import functools
-import struct
-import zlib
-from typing import Any, Literal
+import re
 
-from pydicom.dataelem import RawDataElement
-from pydicom.dataset import Dataset, FileDataset
-from pydicom.errors import BytesLengthException, InvalidDicomError
-from pydicom.tag import BaseTag, Tag
+from pydicom.tag import Tag
 
-from ich_tf.dicom.fast_parser import PlainDataset
+from ich_tf.dicom.data_set import DataSet
 from ich_tf.dicom.reasons import DicomError, Reason
 
-# A file as either of the two parsers returns it.
-AnyDataset = FileDataset | PlainDataset
-
-# Exceptions that pydicom raises on broken files, seen on real ones. It raises OSError as well.
-PARSE_ERRORS = (
-    InvalidDicomError,
-    BytesLengthException,
-    AttributeError,
-    EOFError,
-    KeyError,
-    MemoryError,
-    NotImplementedError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-)
+# A number as PS3.5 6.2 has it; Python would also read nan, infinity and 1_000.
+_DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_INTEGER = re.compile(r"[+-]?\d{1,12}")
+# UIDs and ids have 64 characters (PS3.5 6.2), in 4 bytes each at most.
+_MAX_IDENTIFIER = 256
+# A decimal has 16 characters, and no element that is read has more than 6.
+_MAX_NUMBERS = 1024
 
 
 @functools.cache
@@ -47,63 +31,34 @@ def tag_of(keyword: str) -> int:
     return int(Tag(keyword))
 
 
-def element(dataset: Dataset | PlainDataset | None, tag: int) -> Any:
-    """A data element with its raw value; None if the dataset lacks it.
-
-    Raises:
-      DicomError: BAD_HEADER, if the element cannot be parsed.
-    """
-    try:
-        if dataset is None or isinstance(dataset, PlainDataset):
-            return None if dataset is None else dataset.get(tag)
-        return dataset.get_item(tag) if BaseTag(tag) in dataset else None
-    # An unknown value representation, or a sequence cut off.
-    except (OSError, *PARSE_ERRORS) as error:
-        raise DicomError(
-            Reason.BAD_HEADER, f"{BaseTag(tag)} cannot be read ({type(error).__name__})."
-        ) from error
-
-
-def byte_order(data_element: Any) -> Literal["little", "big"]:
-    """The byte order of an element's raw value: `little` or `big`."""
-    # Only pydicom reads big endian, into raw elements; both parsers' other values are little.
-    little = not isinstance(data_element, RawDataElement) or data_element.is_little_endian
-    return "little" if little else "big"
-
-
-def text(dataset: Dataset | PlainDataset | None, keyword: str) -> str:
+def text(dataset: DataSet, keyword: str) -> str:
     """The value of an element as text, several values joined by a backslash.
 
     Returns:
       The text without padding; an empty string if there is no element or no value.
     """
-    data_element = element(dataset, tag_of(keyword))
-    value: Any = None if data_element is None else data_element.value
-    if value is None:
-        return ""
-    if isinstance(value, bytes):
-        return value.decode("latin-1").strip(" \0")
-    if isinstance(value, str):
-        return value.strip(" \0")
-    try:
-        return "\\".join(str(part) for part in value)
-    except TypeError:
-        return str(value)
+    element = dataset.get(tag_of(keyword))
+    return "" if element is None else bytes(element.value).decode("latin-1").strip(" \0")
 
 
-def identifier(dataset: AnyDataset, keyword: str) -> str:
+def identifier(dataset: DataSet, keyword: str) -> str:
     """The text of an element that must not be empty.
 
     Raises:
-      DicomError: BAD_HEADER, if it is missing or empty.
+      DicomError: BAD_HEADER, if it is missing or empty, or longer than any id.
     """
     value = text(dataset, keyword)
     if not value:
         raise DicomError(Reason.BAD_HEADER, f"{keyword} is missing or empty.")
+    if len(value) > _MAX_IDENTIFIER:
+        raise DicomError(
+            Reason.BAD_HEADER,
+            f"{keyword} has {len(value)} bytes; expected {_MAX_IDENTIFIER} at most.",
+        )
     return value
 
 
-def integer(dataset: AnyDataset, keyword: str, default: int | None = None) -> int:
+def integer(dataset: DataSet, keyword: str, default: int | None = None) -> int:
     """The value of an unsigned short (US) or an integer string (IS).
 
     Args:
@@ -114,23 +69,20 @@ def integer(dataset: AnyDataset, keyword: str, default: int | None = None) -> in
     Raises:
       DicomError: BAD_HEADER.
     """
-    data_element = element(dataset, tag_of(keyword))
-    value: Any = None if data_element is None else data_element.value
-    if isinstance(value, bytes):
-        if len(value) == 2 and keyword != "NumberOfFrames":  # US; NumberOfFrames is an IS
-            return int.from_bytes(value, byte_order(data_element))
-        value = value.decode("ascii", "replace").strip(" \0")
-    if value is None or value == "":
+    element = dataset.get(tag_of(keyword))
+    if element is not None and len(element.value) == 2 and keyword != "NumberOfFrames":  # an IS
+        return int.from_bytes(element.value, "big" if dataset.big else "little")
+    value = text(dataset, keyword)
+    if not value:
         if default is not None:
             return default
         raise DicomError(Reason.BAD_HEADER, f"{keyword} is missing.")
-    try:
-        return int(value)
-    except (TypeError, ValueError) as error:
-        raise DicomError(Reason.BAD_HEADER, f"{keyword} holds no integer.") from error
+    if not _INTEGER.fullmatch(value.strip()):
+        raise DicomError(Reason.BAD_HEADER, f"{keyword} holds no integer.")
+    return int(value)
 
 
-def numbers(dataset: AnyDataset, keyword: str, reason: Reason) -> list[float]:
+def numbers(dataset: DataSet, keyword: str, reason: Reason) -> list[float]:
     """The values of a decimal string (DS); an empty list if there is none.
 
     Args:
@@ -142,10 +94,10 @@ def numbers(dataset: AnyDataset, keyword: str, reason: Reason) -> list[float]:
       DicomError: `reason`.
     """
     values = text(dataset, keyword)
-    try:
-        return [float(part) for part in values.split("\\")] if values else []
-    except ValueError as error:
-        raise DicomError(reason, f"{keyword} holds no numbers.") from error
+    parts = [part.strip(" \0") for part in values.split("\\")] if values else []
+    if len(values) > _MAX_NUMBERS or not all(map(_DECIMAL.fullmatch, parts)):
+        raise DicomError(reason, f"{keyword} holds no numbers.")
+    return [float(part) for part in parts]
 
 
 def quoted(value: str, terms: frozenset[str]) -> str:

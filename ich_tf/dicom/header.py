@@ -10,8 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ich_tf.dicom.data_set import DataSet
 from ich_tf.dicom.description import describe_slice
-from ich_tf.dicom.elements import AnyDataset, identifier, integer, numbers, quoted, text
+from ich_tf.dicom.elements import identifier, integer, numbers, quoted, text
+from ich_tf.dicom.quantity import check_quantity, rescale
 from ich_tf.dicom.reasons import DicomError, Reason
 
 # Makers that `scanner_maker` returns; no free text of a file reaches a record.
@@ -23,6 +25,11 @@ MAX_SIDE = 4096
 # The cosine of the angle between slice normal and body axis. Gantries tilt by 30 degrees at
 # most (cosine 0.87); scouts are at 90.
 _MIN_AXIAL_COSINE = 0.7
+# Tables move by two metres, and some scanners count from the floor or from another room: a position
+# beyond 100 m is none, and float32 would round it by more than a pixel.
+_MAX_POSITION_MM = 1e5
+# Micro-CT resolves 0.01 mm; a head has no pixel of 100 mm.
+_MIN_SPACING_MM, _MAX_SPACING_MM = 0.01, 100.0
 # Headers are rounded to six digits or so; 1e-2 rejects only what is no pair of axes.
 _MAX_AXES_DEVIATION = 1e-2
 
@@ -103,11 +110,11 @@ class Header:
         return math.degrees(math.asin(max(-1.0, min(1.0, self.orientation[5]))))
 
 
-def make_header(dataset: AnyDataset, frame: int) -> Header:
+def make_header(dataset: DataSet, frame: int) -> Header:
     """Reads and checks the header of one slice.
 
     Args:
-      dataset: The file, or one of its frames as `parser.frames` returns it.
+      dataset: The file, or one of its frames as `frames.Frames` returns it.
       frame: Number of the frame, from 1; 0 in a file of one slice.
 
     Raises:
@@ -119,11 +126,9 @@ def make_header(dataset: AnyDataset, frame: int) -> Header:
         raise DicomError(
             Reason.TOO_LARGE, f"{rows} x {columns} pixels; expected 1 to {MAX_SIDE} a side."
         )
-    position = _geometry(dataset, "ImagePositionPatient", 3)
-    orientation = _geometry(dataset, "ImageOrientationPatient", 6)
-    spacing = _geometry(dataset, "PixelSpacing", 2)
-    if min(spacing) <= 0:
-        raise DicomError(Reason.BAD_GEOMETRY, f"PixelSpacing is {spacing} mm; expected positive.")
+    position = _geometry(dataset, "ImagePositionPatient", 3, -_MAX_POSITION_MM, _MAX_POSITION_MM)
+    orientation = _geometry(dataset, "ImageOrientationPatient", 6, -2.0, 2.0)
+    spacing = _geometry(dataset, "PixelSpacing", 2, _MIN_SPACING_MM, _MAX_SPACING_MM)
     a, b, c, d, e, f = orientation
     deviations = (a * a + b * b + c * c - 1, d * d + e * e + f * f - 1, a * d + b * e + c * f)
     if max(map(abs, deviations)) > _MAX_AXES_DEVIATION:
@@ -142,7 +147,7 @@ def make_header(dataset: AnyDataset, frame: int) -> Header:
         orientation=tuple(orientation),  # type: ignore[arg-type]
         spacing_mm=(spacing[0], spacing[1]),
         frame=frame,
-        transfer_syntax=text(dataset.file_meta, "TransferSyntaxUID"),
+        transfer_syntax=dataset.syntax,
         **describe_slice(dataset, scanner_maker(dataset), frame),
     )
     normal = header.normal
@@ -152,10 +157,11 @@ def make_header(dataset: AnyDataset, frame: int) -> Header:
             f"the slice normal is {np.round(normal, 2).tolist()}; expected one near the body axis "
             "(0, 0, 1).",
         )
+    rescale(dataset)  # so that a plan holds no slice whose units are known to be wrong
     return header
 
 
-def scanner_maker(dataset: AnyDataset) -> str:
+def scanner_maker(dataset: DataSet) -> str:
     """The scanner's maker: one of `SCANNERS`, `other`, or `unknown` if the file names none."""
     manufacturer = text(dataset, "Manufacturer").lower()
     # "ge" is part of other words.
@@ -167,7 +173,7 @@ def scanner_maker(dataset: AnyDataset) -> str:
     return "other" if manufacturer else "unknown"
 
 
-def _check_kind(dataset: AnyDataset) -> None:
+def _check_kind(dataset: DataSet) -> None:
     """Raises the reason why a file is no CT slice in grey values."""
     modality = text(dataset, "Modality")
     if modality != "CT":
@@ -186,14 +192,19 @@ def _check_kind(dataset: AnyDataset) -> None:
         raise DicomError(
             Reason.BURNED_IN, "BurnedInAnnotation is YES: its pixels may show who the patient is."
         )
-    if "LOCALIZER" in text(dataset, "ImageType").upper().split("\\"):
+    kinds = f"{text(dataset, 'ImageType')}\\{text(dataset, 'FrameType')}".upper().split("\\")
+    if "LOCALIZER" in kinds:
         raise DicomError(Reason.LOCALIZER, "ImageType is LOCALIZER; expected an axial slice.")
+    check_quantity(dataset)
 
 
-def _geometry(dataset: AnyDataset, keyword: str, count: int) -> list[float]:
+def _geometry(dataset: DataSet, keyword: str, count: int, low: float, high: float) -> list[float]:
     values = numbers(dataset, keyword, Reason.BAD_GEOMETRY)
-    if len(values) != count or not all(map(math.isfinite, values)):
+    # Comparisons that a nan fails, too.
+    if len(values) != count or not all(low <= value <= high for value in values):
         raise DicomError(
-            Reason.BAD_GEOMETRY, f"{keyword} is {values or 'missing'}; expected {count} numbers."
+            Reason.BAD_GEOMETRY,
+            f"{keyword} is {values[:6] or 'missing'}; expected {count} numbers in "
+            f"[{low:g}, {high:g}].",
         )
     return values

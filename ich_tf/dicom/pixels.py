@@ -5,174 +5,227 @@ Clauses are those of DICOM PS3.3 (information objects) and PS3.5 (encoding), 202
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import numpy as np
-from pydicom.dataset import FileDataset
 from pydicom.uid import UID
 
 from ich_tf.dicom import decoders
-from ich_tf.dicom.elements import AnyDataset, byte_order, element, integer, numbers, tag_of, text
-from ich_tf.dicom.fast_parser import PIXEL_DATA
+from ich_tf.dicom.data_set import DataSet
+from ich_tf.dicom.elements import integer, text
+from ich_tf.dicom.fragments import Fragments
 from ich_tf.dicom.header import Header
+from ich_tf.dicom.padding import padding_mask
+from ich_tf.dicom.quantity import rescale
 from ich_tf.dicom.reasons import DicomError, Reason, Repair
+from ich_tf.windows import HU_RANGE
 
 AIR_HU = -1000.0
-# RSNA's 16-bit files reach -1024, GE pads with -1500 to -3024: beyond this it is no intercept.
-_MAX_INTERCEPT = 10_000.0
-_MAX_SLOPE = 100.0
+# In RSNA's damaged files air at -1000 HU became 3096. Metal reaches that, too, but fills no
+# twentieth of a slice, and the air around a head fills more.
+_WRAPPED_FROM = 3072
+_WRAPPED_FRACTION = 0.05
+_RSNA_INTERCEPT = 100.0
 
 
-class StoredPixels(NamedTuple):
-    """Pixels before the rescale to Hounsfield units.
+class PixelFormat(NamedTuple):
+    """How a pixel is stored (PS3.5 8.1.1).
 
     Attributes:
-      values: Stored values, integers [rows, columns].
-      bits: BitsStored, the bits of a pixel in use.
+      allocated: BitsAllocated, 8 or 16.
+      stored: BitsStored, the low bits that are in use.
       signed: Whether the stored values are signed.
-      decoder: Library, version and codec that decoded them; empty if they were not compressed.
     """
 
-    values: np.ndarray
-    bits: int
+    allocated: int
+    stored: int
     signed: bool
-    decoder: str
+
+    @property
+    def dtype(self) -> str:
+        """NumPy's name of the type, without byte order."""
+        return f"{'i' if self.signed else 'u'}{self.allocated // 8}"
 
 
-def hounsfield_units(
-    dataset: AnyDataset, header: Header
-) -> tuple[np.ndarray, tuple[Repair, ...], str]:
-    """Reads the pixels of one slice.
+class Pixels:
+    """The pixels of a file: where each frame's lie, found once."""
 
-    Args:
-      dataset: The file, or one of its frames as `parser.frames` returns it.
-      header: Header of the slice.
+    def __init__(self, dataset: DataSet) -> None:
+        """Checks how the pixels are stored.
 
-    Returns:
-      Hounsfield units, float32 [rows, columns]; the repairs that were applied; and the decoder,
-      empty if the pixels were not compressed.
+        Args:
+          dataset: The file.
 
-    Raises:
-      DicomError: If the pixels cannot be read whole, or are no Hounsfield units.
-    """
-    slope, intercept = _rescale(dataset)
-    stored, bits, signed, decoder = _stored_pixels(dataset, header)
-    padding = _padding(dataset, stored, signed)
-    repairs: tuple[Repair, ...] = ()
-    if bits == 12 and not signed and intercept > -100:
-        # Values above 3095 wrapped around when these files were made, and the intercept was
-        # lost; known from RSNA's stage-2 data.
-        stored = stored.astype(np.int32) + 1000
-        stored[stored >= 4096] -= 4096
-        intercept = -1000.0
-        repairs = (Repair.RSNA_12BIT,)
-    hu = stored.astype(np.float32)
-    if slope != 1.0:
-        hu *= np.float32(slope)
-    if intercept != 0.0:
-        hu += np.float32(intercept)
-    if padding is not None and float(hu[0, 0]) > AIR_HU:
-        # Padding below air is clipped later, with everything else; above air, it would shine.
-        hu[padding] = AIR_HU
-        repairs = (*repairs, Repair.PADDING)
-    _check_plausible(hu, text(dataset, "PhotometricInterpretation"))
-    return hu, repairs, decoder
-
-
-def _rescale(dataset: AnyDataset) -> tuple[float, float]:
-    """Slope and intercept to Hounsfield units; both are required of CT (PS3.3 C.8.2.1)."""
-    factors = []
-    for keyword in ("RescaleSlope", "RescaleIntercept"):
-        values = numbers(dataset, keyword, Reason.BAD_RESCALE)
-        if len(values) != 1 or not math.isfinite(values[0]):
+        Raises:
+          DicomError: BAD_HEADER, NO_PIXELS, NO_DECODER or TRUNCATED_PIXELS.
+        """
+        self._dataset = dataset
+        self._frames = integer(dataset, "NumberOfFrames", 1)
+        self._format = _pixel_format(dataset)
+        syntax = UID(dataset.syntax)
+        if not syntax.is_transfer_syntax:
             raise DicomError(
-                Reason.BAD_RESCALE, f"{keyword} is {values or 'missing'}; expected one number."
+                Reason.BAD_HEADER,
+                "TransferSyntaxUID is unknown; expected that of a transfer syntax.",
             )
-        factors.append(values[0])
-    slope, intercept = factors
-    if not 0 < slope <= _MAX_SLOPE or abs(intercept) > _MAX_INTERCEPT:
-        raise DicomError(
-            Reason.BAD_RESCALE,
-            f"slope {slope:g} and intercept {intercept:g} yield no Hounsfield units; expected a "
-            f"slope in (0, {_MAX_SLOPE:g}] and an intercept within {_MAX_INTERCEPT:g}.",
+        if dataset.pixel_data is None:
+            raise DicomError(Reason.NO_PIXELS, "PixelData is missing.")
+        self._is_compressed = syntax.is_compressed and not syntax.is_deflated
+        self._fragments: Fragments | None = None
+        self._repairs: tuple[Repair, ...] = ()
+        if self._is_compressed:
+            if not decoders.can_decode(syntax):
+                raise DicomError(Reason.NO_DECODER, decoders.why_not(syntax))
+            self._fragments = Fragments(dataset, self._frames)
+            self._repairs = self._fragments.repairs
+        elif self._excess_bytes() > 1:  # one makes the length even
+            self._repairs = (Repair.PADDING_EXCESS,)
+
+    def hounsfield_units(
+        self, dataset: DataSet, header: Header
+    ) -> tuple[np.ndarray, tuple[Repair, ...], str]:
+        """Reads the pixels of one slice.
+
+        Args:
+          dataset: The data set of the slice: the file's, or one of its frames'.
+          header: Header of the slice.
+
+        Returns:
+          Hounsfield units, float32 [rows, columns]; the repairs that were applied; and the
+          decoder, empty if the pixels were not compressed.
+
+        Raises:
+          DicomError: If the pixels cannot be read whole, or are no Hounsfield units.
+        """
+        slope, intercept = rescale(dataset)
+        raw, decoder = self._raw(header)
+        bits, signed = self._format.stored, self._format.signed
+        # Bits above BitsStored may hold anything (PS3.5 8.1.1): shift them out and extend the sign.
+        shift = self._format.allocated - bits
+        stored = np.right_shift(np.left_shift(raw, shift), shift) if shift else raw
+        padding = padding_mask(dataset, raw, stored, signed=signed)
+        repairs = self._repairs
+        if bits == 12 and not signed and slope == 1 and _is_wrapped(stored, intercept):
+            # Values above 3095 wrapped around when these files were made, and the intercept was
+            # lost; known from RSNA's stage-2 data.
+            stored = stored.astype(np.int32) + 1000
+            stored[stored >= 4096] -= 4096
+            intercept = -1000.0
+            repairs = (*repairs, Repair.RSNA_12BIT)
+        hu = stored.astype(np.float32)
+        if slope != 1.0:
+            hu *= np.float32(slope)
+        if intercept != 0.0:
+            hu += np.float32(intercept)
+        if padding is not None and float(hu[padding].max()) > AIR_HU:
+            # Padding below air is clipped later, with everything else; above air, it would shine.
+            hu[padding] = AIR_HU
+            repairs = (*repairs, Repair.PADDING)
+        _check_plausible(hu, text(dataset, "PhotometricInterpretation"))
+        return hu, repairs, decoder
+
+    def _raw(self, header: Header) -> tuple[np.ndarray, str]:
+        """The pixels of a frame as they are in the file, [rows, columns], and the decoder."""
+        if self._fragments is None:
+            return self._uncompressed(header), ""
+        decoded = decoders.decode(
+            self._fragments,
+            UID(self._dataset.syntax),
+            header.rows,
+            header.columns,
+            max(0, header.frame - 1),
+            self._format.allocated // 8,
         )
-    return slope, intercept
+        return decoded.pixels.astype(self._format.dtype, copy=False), decoded.decoder
+
+    def _uncompressed(self, header: Header) -> np.ndarray:
+        pixel_data = self._dataset.pixel_data
+        assert pixel_data is not None
+        size, big = self._frame_bytes(), self._dataset.big
+        at = max(0, header.frame - 1) * size
+        # PS3.5 annex A.3: 8-bit pixels in 16-bit words are swapped in big endian byte order.
+        swapped = big and self._format.allocated == 8 and pixel_data.kind == b"OW"
+        first = at - at % 2 if swapped else at
+        length = size + size % 2 + at % 2 if swapped else size
+        raw = self._dataset.content.part(pixel_data.start + first, length)
+        if swapped:
+            raw = np.frombuffer(raw, "<u2", len(raw) // 2).byteswap().tobytes()
+            if len(raw) < at - first + size:
+                raise DicomError(
+                    Reason.BAD_HEADER, "its 8-bit pixels are in words, and have an odd number."
+                )
+        dtype = np.dtype((">" if big else "<") + self._format.dtype)
+        count = header.rows * header.columns
+        stored = np.frombuffer(raw, dtype, count=count, offset=at - first)
+        return stored.reshape(header.rows, header.columns)
+
+    def _frame_bytes(self) -> int:
+        rows, columns = integer(self._dataset, "Rows"), integer(self._dataset, "Columns")
+        return rows * columns * self._format.allocated // 8
+
+    def _excess_bytes(self) -> int:
+        """Number of bytes after the last frame.
+
+        Raises:
+          DicomError: TRUNCATED_PIXELS, or BAD_HEADER.
+        """
+        dataset, frame_bytes = self._dataset, self._frame_bytes()
+        pixel_data, expected = dataset.pixel_data, self._frames * frame_bytes
+        assert pixel_data is not None
+        length = pixel_data.length
+        if length is None:
+            raise DicomError(
+                Reason.BAD_HEADER,
+                "PixelData is encapsulated; TransferSyntaxUID is that of uncompressed pixels.",
+            )
+        there = min(length, dataset.content.size - pixel_data.start)
+        needed = (
+            f"{self._frames} x {integer(dataset, 'Rows')} x {integer(dataset, 'Columns')} pixels "
+            f"of {self._format.allocated} bits need"
+        )
+        if there < expected:
+            # A file that is cut, or a header that is wrong.
+            found = f"{there} bytes"
+            if there < length:
+                found = f"{there} of its {length} bytes, since the file is cut"
+            raise DicomError(
+                Reason.TRUNCATED_PIXELS, f"PixelData has {found}; {needed} {expected}."
+            )
+        # PS3.5 8.1.1 has readers ignore what follows; another frame is none of that.
+        if length - expected >= frame_bytes:
+            raise DicomError(
+                Reason.BAD_HEADER,
+                f"PixelData has {length} bytes; {needed} no more than {expected}.",
+            )
+        return length - expected
 
 
-def _stored_pixels(dataset: AnyDataset, header: Header) -> StoredPixels:
-    allocated = integer(dataset, "BitsAllocated")
-    bits = integer(dataset, "BitsStored")
-    signed = integer(dataset, "PixelRepresentation") == 1
-    if allocated not in (8, 16) or not 0 < bits <= allocated:
+def _pixel_format(dataset: DataSet) -> PixelFormat:
+    allocated, stored = integer(dataset, "BitsAllocated"), integer(dataset, "BitsStored")
+    if allocated not in (8, 16) or not 0 < stored <= allocated:
         raise DicomError(
             Reason.BAD_HEADER,
-            f"BitsAllocated {allocated}, BitsStored {bits}; expected 8 or 16, and no more "
+            f"BitsAllocated {allocated}, BitsStored {stored}; expected 8 or 16, and no more "
             "stored than allocated.",
         )
-    syntax = UID(header.transfer_syntax)
-    if not syntax.is_transfer_syntax:
+    high = integer(dataset, "HighBit", stored - 1)
+    if high != stored - 1:
         raise DicomError(
             Reason.BAD_HEADER,
-            f"TransferSyntaxUID is {'unknown' if syntax else 'missing'}; expected that of a "
-            "transfer syntax.",
+            f"HighBit is {high}, BitsStored {stored}; expected a HighBit of {stored - 1}: others "
+            "are retired.",
         )
-    if PIXEL_DATA not in dataset:
-        raise DicomError(Reason.NO_PIXELS, "PixelData is missing.")
-    kind = f"{'i' if signed else 'u'}{allocated // 8}"
-    decoder = ""
-    if syntax.is_compressed and not syntax.is_deflated:
-        assert isinstance(dataset, FileDataset)  # `read_plain` leaves compressed pixels alone
-        frames, index = integer(dataset, "NumberOfFrames", 1), max(0, header.frame - 1)
-        decoded = decoders.decode(dataset, syntax, header.rows, header.columns, index, frames)
-        values, decoder = decoded.pixels.astype(kind, copy=False), decoded.decoder
-    else:
-        order = "<" if syntax.is_little_endian else ">"
-        values = _uncompressed(dataset, header, np.dtype(order + kind))
-    if bits < allocated:
-        # Bits above BitsStored may hold anything (PS3.5 8.1.1): shift them out and extend the sign.
-        shift = allocated - bits
-        values = np.right_shift(np.left_shift(values, shift), shift)
-    return StoredPixels(values, bits, signed, decoder)
+    signed = integer(dataset, "PixelRepresentation")
+    if signed not in (0, 1):
+        raise DicomError(Reason.BAD_HEADER, f"PixelRepresentation is {signed}; expected 0 or 1.")
+    return PixelFormat(allocated, stored, signed == 1)
 
 
-def _uncompressed(dataset: AnyDataset, header: Header, dtype: np.dtype) -> np.ndarray:
-    """The stored values of the header's frame, [rows, columns], a view of the pixel data."""
-    frames, index = integer(dataset, "NumberOfFrames", 1), max(0, header.frame - 1)
-    raw = element(dataset, PIXEL_DATA).value
-    pixels = header.rows * header.columns
-    expected = frames * pixels * dtype.itemsize
-    if raw is None or len(raw) < expected:
-        raise DicomError(
-            Reason.TRUNCATED_PIXELS,
-            f"PixelData has {len(raw or b'')} bytes; {frames} x {header.rows} x "
-            f"{header.columns} pixels of {8 * dtype.itemsize} bits need {expected}.",
-        )
-    if len(raw) - expected > header.columns * dtype.itemsize:
-        # Some writers pad; more than a row means that rows or columns are wrong.
-        raise DicomError(
-            Reason.BAD_HEADER,
-            f"PixelData has {len(raw)} bytes; {frames} x {header.rows} x {header.columns} "
-            f"pixels of {8 * dtype.itemsize} bits need no more than {expected}.",
-        )
-    offset = index * pixels * dtype.itemsize
-    stored = np.frombuffer(raw, dtype, count=pixels, offset=offset)
-    return stored.reshape(header.rows, header.columns)
-
-
-def _padding(dataset: AnyDataset, stored: np.ndarray, signed: bool) -> np.ndarray | None:
-    """A mask of the pixels outside the reconstructed field of view, bool [H, W], or None.
-
-    None unless all four corners hold the padding value: a few writers name one that tissue has.
-    """
-    data_element = element(dataset, tag_of("PixelPaddingValue"))
-    if data_element is None or not data_element.value:
-        return None
-    value = data_element.value
-    if isinstance(value, bytes):
-        value = int.from_bytes(value[:2], byte_order(data_element), signed=signed)
-    corners = stored[[0, 0, -1, -1], [0, -1, 0, -1]]
-    return np.asarray(stored == value) if (corners == value).all() else None
+def _is_wrapped(stored: np.ndarray, intercept: float) -> bool:
+    """Whether 12-bit pixels look as RSNA's damaged files do, of slope 1 and an intercept near 0."""
+    if abs(intercept) >= _RSNA_INTERCEPT:
+        return False
+    return np.count_nonzero(stored >= _WRAPPED_FROM) > _WRAPPED_FRACTION * stored.size
 
 
 def _check_plausible(hu: np.ndarray, photometric: str) -> None:
@@ -180,6 +233,12 @@ def _check_plausible(hu: np.ndarray, photometric: str) -> None:
     if low == high:
         raise DicomError(
             Reason.HU_IMPLAUSIBLE, f"every pixel is {low:g} HU; expected a head or a phantom."
+        )
+    if low >= HU_RANGE[1] or high <= HU_RANGE[0]:
+        raise DicomError(
+            Reason.HU_IMPLAUSIBLE,
+            f"its pixels have {low:g} to {high:g} HU; expected a head or a phantom, between "
+            f"{HU_RANGE[0]:g} and {HU_RANGE[1]:g}.",
         )
     border = np.concatenate([hu[0], hu[-1], hu[:, 0], hu[:, -1]])
     # Inverted grey is a matter of display (PS3.3 C.7.6.3.1.2) and leaves Hounsfield units alone;

@@ -8,11 +8,13 @@ from typing import BinaryIO
 
 import numpy as np
 
-from ich_tf.dicom.elements import AnyDataset
+from ich_tf.dicom.content import Buffer, Content
+from ich_tf.dicom.frames import Frames
 from ich_tf.dicom.header import Header, make_header, scanner_maker
-from ich_tf.dicom.parser import frames, parse, parse_header
-from ich_tf.dicom.pixels import hounsfield_units
-from ich_tf.dicom.reasons import DicomError, Reason, Repair
+from ich_tf.dicom.parser import parse
+from ich_tf.dicom.pixels import Pixels
+from ich_tf.dicom.quantity import check_quantity
+from ich_tf.dicom.reasons import Repair
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +24,7 @@ class Slice:
     Attributes:
       header: Identifiers and geometry.
       hu: Hounsfield units, float32 [rows, columns].
-      repairs: Repairs that were applied to the pixels.
+      repairs: Repairs that were applied to the file and its pixels.
       decoder: Library, version and codec that decoded the pixels; empty if uncompressed.
       scanner: Maker of the scanner, one of `SCANNERS`, `other` or `unknown`.
     """
@@ -32,6 +34,72 @@ class Slice:
     repairs: tuple[Repair, ...]
     decoder: str = ""
     scanner: str = "unknown"
+
+
+class DicomFile:
+    """A DICOM file, parsed once; its slices are read one by one."""
+
+    def __init__(self, source: Buffer | BinaryIO) -> None:
+        """Parses the file up to its pixels.
+
+        Args:
+          source: Content of the file, or a seekable binary file. The latter has to stay open, and
+            its frames are read when they are needed.
+
+        Raises:
+          DicomError: If the file cannot be parsed.
+        """
+        self._dataset = parse(Content(source))
+        self._frames = Frames(self._dataset)
+        self._pixels: Pixels | None = None
+        if self.numbers[0]:
+            # Of the frames' own groups, `make_header` is told.
+            check_quantity(self._dataset)
+
+    @property
+    def numbers(self) -> range:
+        """Numbers of the frames, from 1; only 0 in a file of one slice."""
+        return self._frames.numbers
+
+    def headers(self) -> list[Header]:
+        """Reads the headers of all slices.
+
+        Raises:
+          DicomError: If a slice is no axial CT slice with a valid geometry.
+        """
+        headers = [make_header(self._frames[frame], frame) for frame in self.numbers]
+        if len(headers) > 1:
+            # What is wrong with the pixels of all frames is said once, and not of each frame.
+            self._find_pixels()
+        return headers
+
+    def slice(self, frame: int = 0) -> Slice:
+        """Reads a slice into Hounsfield units.
+
+        Args:
+          frame: Number of the frame, from 1; 0 in a file of one slice.
+
+        Raises:
+          DicomError: If it is no axial CT slice, or its pixels cannot be read whole.
+        """
+        dataset = self._frames[frame]
+        header = make_header(dataset, frame)
+        hu, repairs, decoder = self._find_pixels().hounsfield_units(dataset, header)
+        repairs = (*dataset.repairs, *repairs)
+        return Slice(header, hu, repairs, decoder, scanner_maker(dataset))
+
+    def slices(self) -> Iterator[Slice]:
+        """Reads every slice.
+
+        Raises:
+          DicomError: As `slice`.
+        """
+        return map(self.slice, self.numbers)
+
+    def _find_pixels(self) -> Pixels:
+        if self._pixels is None:
+            self._pixels = Pixels(self._dataset)
+        return self._pixels
 
 
 def read_headers(file: BinaryIO) -> list[Header]:
@@ -54,10 +122,10 @@ def read_headers(file: BinaryIO) -> list[Header]:
       ...     print(error.reason.value, error)
       NOT_DICOM is empty; expected a DICOM file.
     """
-    return [make_header(dataset, frame) for frame, dataset in frames(parse_header(file))]
+    return DicomFile(file).headers()
 
 
-def read_slice(data: bytes, frame: int = 0) -> Slice:
+def read_slice(data: Buffer, frame: int = 0) -> Slice:
     """Reads one slice of a DICOM file into Hounsfield units.
 
     Args:
@@ -75,12 +143,10 @@ def read_slice(data: bytes, frame: int = 0) -> Slice:
       ...     print(error.reason.value)
       NOT_DICOM
     """
-    for number, dataset in frames(parse(data), frame):
-        return _read(dataset, number)
-    raise DicomError(Reason.BAD_HEADER, f"has no frame {frame}.")
+    return DicomFile(data).slice(frame)
 
 
-def read_slices(data: bytes) -> Iterator[Slice]:
+def read_slices(data: Buffer) -> Iterator[Slice]:
     """Reads every slice of a DICOM file: a single one, or the frames of an enhanced file.
 
     Args:
@@ -89,11 +155,4 @@ def read_slices(data: bytes) -> Iterator[Slice]:
     Raises:
       DicomError: If a slice is no axial CT slice, or its pixels cannot be read whole.
     """
-    for frame, dataset in frames(parse(data)):
-        yield _read(dataset, frame)
-
-
-def _read(dataset: AnyDataset, frame: int) -> Slice:
-    header = make_header(dataset, frame)
-    hu, repairs, decoder = hounsfield_units(dataset, header)
-    return Slice(header, hu, repairs, decoder, scanner_maker(dataset))
+    return DicomFile(data).slices()

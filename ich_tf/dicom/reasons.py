@@ -89,6 +89,10 @@ class Repair(_Code):
 
     RSNA_12BIT = "rsna_12bit", "12-bit unsigned pixels that wrapped around, wrong intercept"
     PADDING = "padding", "padding brighter than air, which would shine, became air"
+    NO_PREAMBLE = "no_preamble", "a file without preamble and DICM"
+    NO_META = "no_meta", "a file without meta information, or one that names no transfer syntax"
+    PADDING_EXCESS = "padding_excess", "bytes after the pixels, which were left out"
+    NO_DELIMITER = "no_delimiter", "compressed pixels without the delimiter that ends them"
 
 
 class DicomError(InputError):

@@ -4,7 +4,7 @@
 
 A process of its own: its peak memory is that of reading, and a crash would be seen. The slowest
 file, the peak and the outcomes are printed; a slice whose pixels are not pydicom's is an outcome
-of its own, which the test does not allow. Neither is a file that `fast_parser` reads differently.
+of its own, which the test does not allow.
 """
 
 import io
@@ -16,7 +16,6 @@ import time
 import warnings
 from collections import Counter
 from pathlib import Path
-from unittest import mock
 
 import imagecodecs
 import numpy as np
@@ -101,27 +100,6 @@ def pydicoms_hu(data: bytes, one: Slice) -> np.ndarray | None:
 
 def outcome(data: bytes) -> str:
     """A reason code, `slice`, or what is wrong."""
-    found = result(data)
-    with mock.patch("ich_tf.dicom.parser.read_plain", return_value=None):
-        if result(data) != found:
-            return "another result than by pydicom"
-    return check(data)
-
-
-def result(data: bytes) -> object:
-    """All that reading a file gives, to compare."""
-    try:
-        headers = read_headers(io.BytesIO(data))
-        slices = [
-            (one.header, one.hu.tobytes(), one.repairs, one.scanner) for one in read_slices(data)
-        ]
-    except DicomError as error:
-        return error.reason, str(error)
-    return headers, slices
-
-
-def check(data: bytes) -> str:
-    """A reason code, `slice`, or what is wrong with the slice."""
     try:
         read_headers(io.BytesIO(data))
         for one in read_slices(data):
