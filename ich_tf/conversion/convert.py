@@ -31,6 +31,7 @@ from ich_tf.errors import InputError
 from ich_tf.records import data_files
 from ich_tf.runtime import files
 from ich_tf.runtime.executors.base import Executor
+from ich_tf.runtime.folder_lock import FolderLock
 
 _LOG = logging.getLogger(__name__)
 
@@ -45,17 +46,22 @@ def convert(config: ConversionConfig) -> ConversionResult:
       config: Config of the conversion.
 
     Raises:
-      InputError: If the sources, the labels or the output folder cannot be used.
+      InputError: If the sources, the labels or the output folder cannot be used, or another run
+        writes to the folder.
 
     Examples:
       result = convert(ConversionConfig(dicom_dir="head_ct", labels_csv="", out_dir="tfrecords"))
       print(result.report())
     """
     out_dir = Path(config.out_dir)
+    with FolderLock(out_dir, "Or give another --out_dir.") as lock:
+        return _convert(config, out_dir, lock.owner)
+
+
+def _convert(config: ConversionConfig, out_dir: Path, owner: str) -> ConversionResult:
     sources = list_sources(config.dicom_dir)
     previous = stored_plan(out_dir, config)
-    if out_dir.is_dir():
-        files.remove_temporaries(out_dir)
+    files.remove_temporaries(out_dir)
     with make_executor(config) as executor:
         plan, _ = plan_conversion(config, sources, executor, previous)
         root = sources[0].root
@@ -63,12 +69,11 @@ def convert(config: ConversionConfig) -> ConversionResult:
         kept = len(plan.shards) - len(unfinished)
         if kept:
             _LOG.info("%d of %d shards are done already", kept, len(plan.shards))
-        out_dir.mkdir(parents=True, exist_ok=True)
         if unfinished or previous is None or previous.sha256 != plan.sha256:
             (out_dir / data_files.SUCCESS).unlink(missing_ok=True)
         save_plan(out_dir, plan, root)
         remove_other_shards(out_dir, plan)
-        write_shards(plan, unfinished, root, out_dir, executor)
+        write_shards(plan, unfinished, root, out_dir, executor, owner)
     # Left by workers of a cluster that were killed while others finished their work.
     files.remove_temporaries(out_dir)
     return finish(out_dir, plan, kept)
@@ -126,6 +131,7 @@ def write_shards(
     root: Path,
     out_dir: Path,
     executor: Executor,
+    owner: str = "",
 ) -> None:
     """Writes some of a plan's shards.
 
@@ -135,13 +141,15 @@ def write_shards(
       root: Folder or archive of the DICOM files.
       out_dir: Folder to write the shards to.
       executor: Executor that writes the shards.
+      owner: Owner of the folder's lock; empty if it has none.
     """
-    for _ in executor.map(write_shard, shard_tasks(plan, planned, root, out_dir), "shards"):
+    tasks = shard_tasks(plan, planned, root, out_dir, owner)
+    for _ in executor.map(write_shard, tasks, "shards"):
         pass
 
 
 def shard_tasks(
-    plan: Plan, planned: Sequence[PlannedShard], root: Path, out_dir: Path
+    plan: Plan, planned: Sequence[PlannedShard], root: Path, out_dir: Path, owner: str = ""
 ) -> list[ShardTask]:
     """Tasks of the workers that write shards.
 
@@ -150,6 +158,7 @@ def shard_tasks(
       planned: Shards to write.
       root: Folder or archive of the DICOM files.
       out_dir: Folder to write the shards to.
+      owner: Owner of the folder's lock; empty if it has none.
     """
     return [
         ShardTask(
@@ -160,6 +169,7 @@ def shard_tasks(
             image_size=plan.config["image_size"],
             windows=tuple(plan.config["windows"]),
             encoding=plan.config["encoding"],
+            owner=owner,
         )
         for shard in planned
     ]

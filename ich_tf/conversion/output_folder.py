@@ -12,6 +12,7 @@ from ich_tf.errors import DataError, InputError
 from ich_tf.records import data_files, shards
 from ich_tf.records.splits import UNLABELLED
 from ich_tf.runtime import files
+from ich_tf.runtime.folder_lock import LOCK
 
 _LOG = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ def stored_plan(out_dir: Path, config: ConversionConfig) -> Plan | None:
     Raises:
       InputError: If the folder holds another conversion, or something else.
     """
-    if not out_dir.is_dir() or not any(not files.is_temporary(path) for path in out_dir.iterdir()):
+    if not out_dir.is_dir() or all(map(_is_left_over, out_dir.iterdir())):
         return None
     if not (out_dir / data_files.PLAN).is_file():
         raise InputError(
@@ -56,6 +57,11 @@ def stored_plan(out_dir: Path, config: ConversionConfig) -> Plan | None:
             "--out_dir, or --overwrite to replace it."
         )
     return plan
+
+
+def _is_left_over(path: Path) -> bool:
+    """Whether a file is no content of the folder: a lock, or what a killed writer left."""
+    return path.name == LOCK or files.is_temporary(path)
 
 
 def unfinished_shards(out_dir: Path, plan: Plan, root: Path, *, rehash: bool) -> list[PlannedShard]:

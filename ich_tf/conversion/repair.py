@@ -14,6 +14,7 @@ from ich_tf.records.data_files import SUCCESS
 from ich_tf.records.manifest import Manifest
 from ich_tf.records.sidecar import read_sidecar
 from ich_tf.runtime.executors.local import LocalExecutor
+from ich_tf.runtime.folder_lock import FolderLock
 
 
 def repair(
@@ -34,9 +35,17 @@ def repair(
       Names of the shards that were rebuilt.
 
     Raises:
-      InputError: If the DICOM files are missing, or are not those that were converted.
+      InputError: If the DICOM files are missing, or are not those that were converted, or another
+        run writes to the folder.
     """
     folder = Path(data_dir)
+    with FolderLock(folder) as lock:
+        return _repair(folder, damaged, dicom_dir, num_workers, lock.owner)
+
+
+def _repair(
+    folder: Path, damaged: Collection[str], dicom_dir: str, num_workers: int, owner: str
+) -> list[str]:
     plan, source = load_plan(folder)
     planned = [shard for shard in plan.shards if shard.name in damaged]
     recorded = _recorded_hashes(folder)
@@ -45,7 +54,7 @@ def repair(
         if not root.exists():
             raise InputError(f"{root}: not found; give --dicom_dir, the source of this conversion.")
         with LocalExecutor(num_workers) as executor:
-            write_shards(plan, planned, root, folder, executor)
+            write_shards(plan, planned, root, folder, executor, owner)
     for shard in planned:
         sha256 = read_sidecar(folder / shard.name).sha256
         if recorded[shard.name] and sha256 not in recorded[shard.name]:

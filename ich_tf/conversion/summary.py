@@ -18,6 +18,7 @@ from ich_tf.conversion.report import report_html
 from ich_tf.conversion.tfds import TFDS_FILES, tfds_files
 from ich_tf.dicom import series
 from ich_tf.dicom.reasons import Rejection
+from ich_tf.errors import DataError
 from ich_tf.labels import CLASSES
 from ich_tf.records import data_files
 from ich_tf.records.schema import SCHEMA_VERSION
@@ -72,9 +73,9 @@ def finish(out_dir: Path, plan: Plan, num_kept: int = 0) -> ConversionResult:
       num_kept: Number of shards that an earlier run had finished.
 
     Raises:
-      DataError: If a shard is missing.
+      DataError: If a shard is missing, or was written for another plan.
     """
-    sidecars = [read_sidecar(out_dir / shard.name) for shard in plan.shards]
+    sidecars = [_planned_sidecar(out_dir, plan, shard.name) for shard in plan.shards]
     summary = summarize(plan, sidecars)
     texts = summary.files()
     for name in TFDS_FILES:
@@ -95,6 +96,17 @@ def finish(out_dir: Path, plan: Plan, num_kept: int = 0) -> ConversionResult:
         rejections=dict(Counter(manifest["quarantine"]).most_common()),
         num_inputs=plan.num_inputs,
     )
+
+
+def _planned_sidecar(out_dir: Path, plan: Plan, name: str) -> Sidecar:
+    """Sidecar of a shard, which must have been written for this plan."""
+    sidecar = read_sidecar(out_dir / name)
+    if sidecar.plan_sha256 != plan.shard_sha256[name]:
+        raise DataError(
+            f"{out_dir / name}: was written for another plan, by another run. Run the same command "
+            "again."
+        )
+    return sidecar
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import multiprocessing
 import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,12 +19,14 @@ from ich_tf.dicom.crop import cut
 from ich_tf.dicom.reader import Slice, read_slice
 from ich_tf.dicom.reasons import DicomError, Rejection
 from ich_tf.dicom.sources import Source, stamps_sha256
+from ich_tf.errors import DataError
 from ich_tf.labels import CLASSES
 from ich_tf.records.example import encode
 from ich_tf.records.images import encode_image
 from ich_tf.records.schema import SliceRecord
 from ich_tf.records.shards import commit_shard
 from ich_tf.records.statistics import SliceStatistics
+from ich_tf.runtime.folder_lock import check_owner
 from ich_tf.windows import apply_windows, preset_windows, store_hu
 
 # Packages to look at when bytes differ between two machines.
@@ -43,6 +46,8 @@ class ShardTask:
       image_size: Rows and columns of the stored images, px.
       windows: Names of the window presets, one per channel.
       encoding: Image format of the records, one of `records.ENCODINGS`.
+      owner: `FolderLock.owner` of the run, without which nothing is committed; empty for a folder
+        that no other run can know.
     """
 
     shard: PlannedShard
@@ -52,6 +57,7 @@ class ShardTask:
     image_size: int
     windows: tuple[str, ...]
     encoding: str
+    owner: str = ""
 
 
 def write_shard(task: ShardTask) -> None:
@@ -67,6 +73,7 @@ def write_shard(task: ShardTask) -> None:
         # Taken before the first file is read: a file that changes later is noticed.
         sources_sha256=sources_sha256(task.shard, task.root),
         versions=library_versions(),
+        check_run=functools.partial(_check_run, task),
     )
 
 
@@ -79,6 +86,15 @@ def sources_sha256(shard: PlannedShard, root: Path) -> str:
     """
     names = dict.fromkeys(slice_.name for slice_ in shard.slices())
     return stamps_sha256(Source(root, name) for name in names)
+
+
+def _check_run(task: ShardTask) -> None:
+    """Raises an error if the run that a shard is written for has ended or lost its folder."""
+    parent = multiprocessing.parent_process()
+    if parent is not None and not parent.is_alive():
+        raise DataError(f"{task.out_dir}: nothing more is written, since the run was ended.")
+    if task.owner:
+        check_owner(task.out_dir, task.owner)
 
 
 @functools.cache

@@ -34,6 +34,7 @@ from ich_tf.records.manifest import Manifest, num_records
 from ich_tf.records.series_features import SeriesFeatures
 from ich_tf.records.splits import TEST, fold_name
 from ich_tf.runtime.files import file_sha256
+from ich_tf.runtime.folder_lock import FolderLock
 from ich_tf.runtime.keras2 import keras
 from ich_tf.runtime.strategies import make_strategy
 
@@ -44,13 +45,20 @@ def extract(config: ExtractConfig) -> FeatureManifest:
     """Writes the features of every labelled slice of a conversion.
 
     Raises:
-      InputError: If the runs are not one for each fold of these data.
+      InputError: If the runs are not one for each fold of these data, or another run writes to the
+        folder.
     """
     manifest = Manifest.load(config.data_dir)
     members = _members(config, manifest)
-    strategy = make_strategy("mirrored")
     folder = Path(config.out_dir)
-    folder.mkdir(parents=True, exist_ok=True)
+    with FolderLock(folder, "Or give another --out_dir."):
+        return _extract(config, manifest, members, folder)
+
+
+def _extract(
+    config: ExtractConfig, manifest: Manifest, members: Sequence[Member], folder: Path
+) -> FeatureManifest:
+    strategy = make_strategy("mirrored")
     axes: list[Axes] = []
     reference: np.ndarray | None = None
     shards: list[FeatureShard] = []

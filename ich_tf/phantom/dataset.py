@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import multiprocessing
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -25,6 +24,7 @@ from ich_tf.labels import CLASSES, write_long_csv
 from ich_tf.phantom.config import PhantomConfig
 from ich_tf.phantom.headers import Identifiers, write_study
 from ich_tf.phantom.study import PatientPlan, make_patient, plan_patients
+from ich_tf.runtime.executors.local import LocalExecutor
 
 MANIFEST = "phantoms.json"
 # Marks the folder as incomplete; the manifest replaces it at the end.
@@ -132,18 +132,8 @@ def write_dataset(
 def _run(
     jobs: list[tuple[Path, PhantomConfig, PatientPlan]], workers: int
 ) -> Iterator[_WrittenPatient]:
-    workers = min(workers, len(jobs))
-    if workers == 1:
-        yield from map(_write_patient, jobs)
-        return
-    # Spawned: forking a process that runs threads, as TensorFlow's, can hang.
-    with multiprocessing.get_context("spawn").Pool(workers, initializer=_start) as pool:
-        yield from pool.imap(_write_patient, jobs)
-
-
-def _start() -> None:
-    # There is a process per core: OpenCV's threads would only compete for the cores.
-    cv2.setNumThreads(1)
+    with LocalExecutor(min(workers, len(jobs))) as executor:
+        yield from executor.map(_write_patient, jobs)
 
 
 def _write_patient(job: tuple[Path, PhantomConfig, PatientPlan]) -> _WrittenPatient:

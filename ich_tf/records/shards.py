@@ -41,6 +41,7 @@ def commit_shard(
     plan_sha256: str,
     sources_sha256: str,
     versions: Mapping[str, str],
+    check_run: Callable[[], None] = lambda: None,
 ) -> Sidecar:
     """Writes a shard, its index and last its sidecar; each file appears whole or not at all.
 
@@ -51,6 +52,8 @@ def commit_shard(
       plan_sha256: SHA-256 of the shard's part of the plan, for the sidecar.
       sources_sha256: SHA-256 of the stamps of the DICOM files, for the sidecar.
       versions: Version of each library that the bytes depend on, for the sidecar.
+      check_run: Function that is called before each file appears, and raises an error if the run
+        that writes the shard has ended or lost the folder.
 
     Returns:
       The sidecar that was written.
@@ -86,6 +89,7 @@ def commit_shard(
                 f"{path}: read back other bytes than were written. Check the disk, then run the "
                 "same command again."
             )
+        check_run()
     sidecar = Sidecar(
         name=path.name,
         split=split,
@@ -98,7 +102,9 @@ def commit_shard(
         statistics=statistics,
         quarantine=tuple(quarantine),
     )
+    check_run()
     write_text(index_path(path), index_lines(sizes))
+    check_run()
     write_text(sidecar_path(path), sidecar.text())
     return sidecar
 

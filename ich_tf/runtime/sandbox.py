@@ -11,10 +11,12 @@ import errno
 import importlib
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterable
 from multiprocessing.connection import Connection
 
@@ -180,6 +182,7 @@ class Sandbox:
 def run_child() -> None:
     """Answers the messages of a `Sandbox` until it hangs up. Runs in the child process."""
     descriptor, target, limits = sys.argv[1:]
+    threading.Thread(target=_end_with_parent, args=(int(descriptor),), daemon=True).start()
     module, _, function = target.partition(":")
     handler: Handler = getattr(importlib.import_module(module), function)()
     _limit_memory(**json.loads(limits))
@@ -192,6 +195,15 @@ def run_child() -> None:
             return
         for answer in handler(message):
             connection.send_bytes(answer)
+
+
+def _end_with_parent(descriptor: int) -> None:
+    """Ends this process once the other end of its connection is closed, whatever it works on."""
+    poll = select.poll()
+    # No event is asked for: a hang-up is always reported, and messages are left alone.
+    poll.register(descriptor, 0)
+    poll.poll()
+    os._exit(0)
 
 
 def _limit_memory(private_bytes: int | None, added_bytes: int | None) -> None:

@@ -7,7 +7,6 @@ DICOM file: only geometry, pixels and predictions.
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import json
 import logging
 import secrets
@@ -17,11 +16,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from ich_tf.dicom.crop import Box
-from ich_tf.errors import InputError
 from ich_tf.runtime.files import write_json
+from ich_tf.runtime.folder_lock import FolderLock
 from ich_tf.serving.errors import Refused
 from ich_tf.serving.limits import MIB, Limits
 
@@ -131,17 +130,17 @@ class UploadedStudy:
 class Studies:
     """All studies of a server, and their folders."""
 
-    def __init__(self, folder: Path, limits: Limits, lock_file: IO[str]) -> None:
+    def __init__(self, folder: Path, limits: Limits, lock: FolderLock) -> None:
         """Stores its arguments; `open` is the way to make one.
 
         Args:
           folder: State folder of the server.
           limits: Limits of the server.
-          lock_file: Locked file that keeps other servers off the folder.
+          lock: Lock that keeps other servers off the folder, taken.
         """
         self._limits = limits
         self._uploads, self._folder = folder / "uploads", folder / "studies"
-        self._lock_file = lock_file
+        self._folder_lock = lock
         self._lock = threading.RLock()
         self._studies: dict[str, UploadedStudy] = {}
 
@@ -156,7 +155,9 @@ class Studies:
         Raises:
           InputError: If the folder cannot be written, or another server uses it.
         """
-        studies = cls(folder, limits, _take_lock(folder))
+        lock = FolderLock(folder, "Give each server its own --state_dir.", mode=0o700)
+        lock.take()
+        studies = cls(folder, limits, lock)
         shutil.rmtree(studies._uploads, ignore_errors=True)
         for path in (studies._uploads, studies._folder):
             path.mkdir(exist_ok=True, mode=0o700)
@@ -165,7 +166,7 @@ class Studies:
 
     def close(self) -> None:
         """Frees the state folder for another server."""
-        self._lock_file.close()
+        self._folder_lock.free()
 
     def upload_folder(self, study: UploadedStudy) -> Path:
         """Folder of the files of a study until they are read."""
@@ -338,25 +339,6 @@ def _read_slice_file(content: dict[str, Any]) -> SliceFile:
         name: tuple(value) if isinstance(value, list) else value for name, value in content.items()
     }
     return SliceFile(**values)
-
-
-def _take_lock(folder: Path) -> IO[str]:
-    """Makes a folder, and takes the lock of it, which is held until the file is closed."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        file = open(folder / "lock", "w")  # noqa: SIM115 - held until the end
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror}).") from error
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.close()
-        if isinstance(error, BlockingIOError):
-            raise InputError(
-                f"{folder}: another server works with this folder. Give each its own --state_dir."
-            ) from error
-        raise InputError(f"{folder}: cannot be locked ({error.strerror}).") from error
-    return file
 
 
 def _empty(folder: Path) -> None:

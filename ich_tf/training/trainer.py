@@ -14,6 +14,7 @@ import tensorflow as tf
 from ich_tf.errors import ConfigError
 from ich_tf.models import run_files
 from ich_tf.records.manifest import damage_named
+from ich_tf.runtime.folder_lock import FolderLock
 from ich_tf.runtime.keras2 import keras
 from ich_tf.runtime.precision import policy_scope
 from ich_tf.runtime.sigterm import Interruption
@@ -68,7 +69,8 @@ def train(config: TrainConfig, strategy: tf.distribute.Strategy | None = None) -
       strategy: Strategy of several runs in one process; None makes the config's.
 
     Raises:
-      InputError: If the data, the work dir or the weights cannot be worked with.
+      InputError: If the data, the work dir or the weights cannot be worked with, or another run
+        writes to the work dir.
       DivergenceError: If the loss becomes infinite or NaN; the work dir keeps the last checkpoint.
       SelfCheckError: If replicas or compiled code do not compute what they should.
       UsageError: If the strategy cannot be had.
@@ -89,6 +91,8 @@ def train(config: TrainConfig, strategy: tf.distribute.Strategy | None = None) -
         validate = task.validator(step.model, hardware.strategy)
         # Nothing on the disk has been changed so far, and all that is refused has been refused.
         with _output_folder(config, hardware) as folder:
+            # Once more: another run may have begun and ended in the folder meanwhile.
+            check_work_dir(config.work_dir, config, task.data)
             resumes = can_resume(config.work_dir) and not config.overwrite
             if hardware.worker.is_chief:
                 _start_run(config, task, hardware, resumes=resumes)
@@ -159,7 +163,8 @@ def make_step(config: TrainConfig, task: Task, hardware: Hardware) -> TrainingSt
 def _output_folder(config: TrainConfig, hardware: Hardware) -> Iterator[Path]:
     """The folder that this process writes into: the work dir, or a temporary one."""
     if hardware.worker.is_chief:
-        yield Path(config.work_dir)
+        with FolderLock(Path(config.work_dir), "Or give another --work_dir."):
+            yield Path(config.work_dir)
         return
     # Every worker must save when the chief does, but only the chief's files count.
     with tempfile.TemporaryDirectory() as folder:

@@ -32,6 +32,7 @@ from ich_tf.inference.series_predictor import load_predictor
 from ich_tf.inference.slice_predictor import Predictor
 from ich_tf.runtime.executors.local import LocalExecutor
 from ich_tf.runtime.files import write_parts
+from ich_tf.runtime.folder_lock import FolderLock
 from ich_tf.runtime.progress import Tracker
 from ich_tf.runtime.strategies import make_strategy
 
@@ -85,7 +86,8 @@ def predict(config: PredictConfig) -> PredictionResult:
     A call with the same files, model and submission continues a killed one.
 
     Raises:
-      InputError: If there is no model, no readable slice, or the sample cannot be read.
+      InputError: If there is no model, no readable slice, the sample cannot be read, or another run
+        writes the submission.
     """
     sources = list_sources(config.dicom_dir)
     if config.sample_path is not None:
@@ -96,7 +98,14 @@ def predict(config: PredictConfig) -> PredictionResult:
         config.work_dir, make_strategy("mirrored"), calibrated=config.calibrated
     )
     path = config.submission_path
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with FolderLock(path.parent, "Or give another --out_csv.", name=f".{path.stem}.lock"):
+        return _predict(config, sources, predictor)
+
+
+def _predict(
+    config: PredictConfig, sources: Sequence[Source], predictor: Predictor
+) -> PredictionResult:
+    path = config.submission_path
     store = PredictionStore.open(
         path.with_name(f".{path.stem}.partial.sqlite"), _fingerprint(sources, predictor)
     )

@@ -19,7 +19,11 @@ class Executor(Protocol):
     def __exit__(self, *error: object) -> None: ...
 
     def map(
-        self, function: Callable[[Item], Result], items: Sequence[Item], name: str = ""
+        self,
+        function: Callable[[Item], Result],
+        items: Sequence[Item],
+        name: str = "",
+        on_death: Callable[[Item], Result] | None = None,
     ) -> Iterator[Result]:
         """Yields the results of `function` in the order of `items`.
 
@@ -28,6 +32,9 @@ class Executor(Protocol):
             item.
           items: Arguments of `function`, which must be picklable.
           name: Name of the work in the progress display; empty: no display.
+          on_death: Function of a module that a worker calls instead for an item that ended its
+            worker again; an executor that leaves deaths to its cluster ignores it. None: the work
+            cannot be finished then.
 
         Raises:
           InputError: If the work cannot be finished.

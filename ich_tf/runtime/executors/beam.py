@@ -48,7 +48,11 @@ class BeamExecutor:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def map(
-        self, function: Callable[[Item], Result], items: Sequence[Item], name: str = ""
+        self,
+        function: Callable[[Item], Result],
+        items: Sequence[Item],
+        name: str = "",
+        on_death: Callable[[Item], Result] | None = None,
     ) -> Iterator[Result]:
         """As `Executor.map`; no result is yielded before the whole pipeline has finished."""
         import apache_beam as beam

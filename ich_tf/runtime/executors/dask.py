@@ -56,7 +56,11 @@ class DaskExecutor:
         self._client.close()
 
     def map(
-        self, function: Callable[[Item], Result], items: Sequence[Item], name: str = ""
+        self,
+        function: Callable[[Item], Result],
+        items: Sequence[Item],
+        name: str = "",
+        on_death: Callable[[Item], Result] | None = None,
     ) -> Iterator[Result]:
         """As `Executor.map`.
 
