@@ -25,8 +25,8 @@ from ich_tf.conversion.runners import make_executor
 from ich_tf.conversion.slice_index import SliceIndex
 from ich_tf.conversion.summary import ConversionResult, finish
 from ich_tf.conversion.write_shard import ShardTask, write_shard
+from ich_tf.dicom.listing import SourceListing, list_sources
 from ich_tf.dicom.reasons import Reason, Rejection
-from ich_tf.dicom.sources import Source, list_sources
 from ich_tf.errors import InputError
 from ich_tf.records import data_files
 from ich_tf.runtime import files
@@ -59,21 +59,20 @@ def convert(config: ConversionConfig) -> ConversionResult:
 
 
 def _convert(config: ConversionConfig, out_dir: Path, owner: str) -> ConversionResult:
-    sources = list_sources(config.dicom_dir)
+    listing = list_sources(config.dicom_dir)
     previous = stored_plan(out_dir, config)
     files.remove_temporaries(out_dir)
     with make_executor(config) as executor:
-        plan, _ = plan_conversion(config, sources, executor, previous)
-        root = sources[0].root
-        unfinished = unfinished_shards(out_dir, plan, root, rehash=config.verify == "full")
+        plan, _ = plan_conversion(config, listing, executor, previous)
+        unfinished = unfinished_shards(out_dir, plan, listing, rehash=config.verify == "full")
         kept = len(plan.shards) - len(unfinished)
         if kept:
             _LOG.info("%d of %d shards are done already", kept, len(plan.shards))
         if unfinished or previous is None or previous.sha256 != plan.sha256:
             (out_dir / data_files.SUCCESS).unlink(missing_ok=True)
-        save_plan(out_dir, plan, root)
+        save_plan(out_dir, plan, listing.root)
         remove_other_shards(out_dir, plan)
-        write_shards(plan, unfinished, root, out_dir, executor, owner)
+        write_shards(plan, unfinished, listing, out_dir, executor, owner)
     # Left by workers of a cluster that were killed while others finished their work.
     files.remove_temporaries(out_dir)
     return finish(out_dir, plan, kept)
@@ -81,7 +80,7 @@ def _convert(config: ConversionConfig, out_dir: Path, owner: str) -> ConversionR
 
 def plan_conversion(
     config: ConversionConfig,
-    sources: Sequence[Source],
+    listing: SourceListing,
     executor: Executor,
     previous: Plan | None = None,
 ) -> tuple[Plan, SliceIndex]:
@@ -89,7 +88,7 @@ def plan_conversion(
 
     Args:
       config: Config of the conversion.
-      sources: DICOM files.
+      listing: DICOM files.
       executor: Executor that reads the headers.
       previous: Plan that is stored in the output folder; None if there is none.
 
@@ -106,13 +105,13 @@ def plan_conversion(
     if config.labels_csv:
         labels = LabelMatcher(LabelRows.from_csv(config.labels_csv), config.label_key)
     slices, rejections = index(
-        sources, executor, labels, config.crop, config.patient_from, hash_key
+        listing, executor, labels, config.crop, config.patient_from, hash_key
     )
     plan = make_plan(slices, config, hash_key, previous)
     if not plan.shards:
         without_patient = any(rejection.message == NO_PATIENT for rejection in rejections)
         raise InputError(
-            f"{config.dicom_dir}: none of {len(sources)} files can be converted "
+            f"{config.dicom_dir}: none of {len(listing)} files can be converted "
             f"({_commonest(rejections)}). Expected axial head CT slices"
             + (f" whose ids are in {config.labels_csv}." if labels is not None else ".")
             + (f" In some of them, {NO_PATIENT}" if without_patient else "")
@@ -120,7 +119,7 @@ def plan_conversion(
     if previous is not None:
         _check_losses(previous, plan, config)
     num_missing = sum(rejection.reason == Reason.IMAGE_MISSING.value for rejection in rejections)
-    num_inputs = len(sources) + num_missing
+    num_inputs = len(listing) + num_missing
     plan = replace(plan, rejections=tuple(rejections), num_inputs=num_inputs)
     return plan, slices
 
@@ -128,7 +127,7 @@ def plan_conversion(
 def write_shards(
     plan: Plan,
     planned: Sequence[PlannedShard],
-    root: Path,
+    listing: SourceListing,
     out_dir: Path,
     executor: Executor,
     owner: str = "",
@@ -138,25 +137,29 @@ def write_shards(
     Args:
       plan: The whole plan.
       planned: Shards to write.
-      root: Folder or archive of the DICOM files.
+      listing: DICOM files.
       out_dir: Folder to write the shards to.
       executor: Executor that writes the shards.
       owner: Owner of the folder's lock; empty if it has none.
     """
-    tasks = shard_tasks(plan, planned, root, out_dir, owner)
+    tasks = shard_tasks(plan, planned, listing, out_dir, owner)
     for _ in executor.map(write_shard, tasks, "shards"):
         pass
 
 
 def shard_tasks(
-    plan: Plan, planned: Sequence[PlannedShard], root: Path, out_dir: Path, owner: str = ""
+    plan: Plan,
+    planned: Sequence[PlannedShard],
+    listing: SourceListing,
+    out_dir: Path,
+    owner: str = "",
 ) -> list[ShardTask]:
     """Tasks of the workers that write shards.
 
     Args:
       plan: The whole plan.
       planned: Shards to write.
-      root: Folder or archive of the DICOM files.
+      listing: DICOM files.
       out_dir: Folder to write the shards to.
       owner: Owner of the folder's lock; empty if it has none.
     """
@@ -164,7 +167,7 @@ def shard_tasks(
         ShardTask(
             shard=shard,
             plan_sha256=plan.shard_sha256[shard.name],
-            root=root,
+            sources=tuple(map(listing.find, shard.file_names())),
             out_dir=out_dir,
             image_size=plan.config["image_size"],
             windows=tuple(plan.config["windows"]),

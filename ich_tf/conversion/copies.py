@@ -6,11 +6,11 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
 
 from ich_tf.conversion.labelling import Labelling
 from ich_tf.conversion.slice_index import IndexedSlice, SliceIndex
 from ich_tf.dicom.header import Header
+from ich_tf.dicom.listing import SourceListing
 from ich_tf.dicom.reader import read_slice
 from ich_tf.dicom.reasons import DicomError, Reason, Rejection
 from ich_tf.dicom.sources import Source
@@ -58,7 +58,10 @@ class _Copy:
 
 
 def settle_copies(
-    indexed: SliceIndex, root: Path, executor: Executor, labelling: Labelling | None = None
+    indexed: SliceIndex,
+    listing: SourceListing,
+    executor: Executor,
+    labelling: Labelling | None = None,
 ) -> Iterator[Rejection]:
     """Chooses among the slices of each image id: the first that can be used is used.
 
@@ -67,7 +70,7 @@ def settle_copies(
 
     Args:
       indexed: Index of the slices, which is changed.
-      root: Folder or archive of the files.
+      listing: DICOM files.
       executor: Executor whose workers read the files.
       labelling: Labels of the slices, changed where another slice than the first is used; None
         for data without labels.
@@ -86,7 +89,9 @@ def settle_copies(
                 images.append((first, copies))
             else:
                 indexed.remove(first)
-        contents = _read_contents([copy for _, copies in images for copy in copies], root, executor)
+        contents = _read_contents(
+            [copy for _, copies in images for copy in copies], listing, executor
+        )
         for first, copies in images:
             compared = [contents[copy.number] for copy in copies]
             yield from _settle(indexed, first, copies, compared, labelling)
@@ -189,13 +194,15 @@ def _rejection(copy: _Copy, reason: Reason, message: str) -> Rejection:
     return Rejection(copy.slice_.path, "index", reason.value, message)
 
 
-def _read_contents(copies: Sequence[_Copy], root: Path, executor: Executor) -> dict[int, _Content]:
+def _read_contents(
+    copies: Sequence[_Copy], listing: SourceListing, executor: Executor
+) -> dict[int, _Content]:
     """Content of each copy, by its number. Each file is read once."""
     members: dict[str, list[_Copy]] = {}
     for copy in copies:
         members.setdefault(copy.slice_.name, []).append(copy)
     tasks = [
-        (Source(root, name), tuple(copy.slice_.header.frame for copy in group))
+        (listing.find(name), tuple(copy.slice_.header.frame for copy in group))
         for name, group in members.items()
     ]
     contents: dict[int, _Content] = {}

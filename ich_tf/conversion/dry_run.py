@@ -20,7 +20,7 @@ from ich_tf.conversion.output_folder import stored_plan, unfinished_shards
 from ich_tf.conversion.plan import PlannedSeries, PlannedShard
 from ich_tf.conversion.write_shard import ShardTask, write_shard
 from ich_tf.dicom.decoders import can_decode, why_not
-from ich_tf.dicom.sources import list_sources
+from ich_tf.dicom.listing import list_sources
 from ich_tf.records.sidecar import read_sidecar
 from ich_tf.runtime.executors.local import LocalExecutor
 
@@ -105,14 +105,13 @@ def estimate(config: ConversionConfig) -> ConversionEstimate:
       InputError: If the conversion would raise it before it writes anything.
     """
     out_dir = Path(config.out_dir)
-    sources = list_sources(config.dicom_dir)
+    listing = list_sources(config.dicom_dir)
     previous = stored_plan(out_dir, config)
     # On this machine, whatever the runner: a cluster's executor may write where it works.
     with LocalExecutor(config.num_workers) as executor:
-        plan, slices = plan_conversion(config, sources, executor, previous)
-    root = sources[0].root
-    to_write = unfinished_shards(out_dir, plan, root, rehash=config.verify == "full")
-    sample = _sample(shard_tasks(plan, to_write, root, out_dir))
+        plan, slices = plan_conversion(config, listing, executor, previous)
+    to_write = unfinished_shards(out_dir, plan, listing, rehash=config.verify == "full")
+    sample = _sample(shard_tasks(plan, to_write, listing, out_dir))
     count = sum(shard.num_slices for shard in to_write)
     splits = {}
     for split, patients in plan.patients.items():
@@ -152,6 +151,7 @@ def _sample(tasks: Sequence[ShardTask]) -> _SampleCost:
     count = sum(task.shard.num_slices for task in tasks)
     if not count:
         return _SampleCost()
+    sources = {source.name: source for task in tasks for source in task.sources}
     slices = (planned for task in tasks for planned in task.shard.slices())
     chosen = list(itertools.islice(slices, 0, None, -(-count // _SAMPLE)))
     with tempfile.TemporaryDirectory() as folder:
@@ -160,7 +160,8 @@ def _sample(tasks: Sequence[ShardTask]) -> _SampleCost:
             series = PlannedSeries.pack(("", "", ""), chosen[:number])
             shard = PlannedShard(name, "sample", (series,))
             begun = time.perf_counter()
-            write_shard(replace(tasks[0], shard=shard, out_dir=Path(folder)))
+            files = tuple(sources[file] for file in shard.file_names())
+            write_shard(replace(tasks[0], shard=shard, sources=files, out_dir=Path(folder)))
             return time.perf_counter() - begun
 
         write("warm-up", 1)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from itertools import chain
 
 from ich_tf.conversion.copies import settle_copies
 from ich_tf.conversion.labelling import Labelling
@@ -10,13 +11,14 @@ from ich_tf.conversion.matching import LabelMatcher
 from ich_tf.conversion.patients import patient_of
 from ich_tf.conversion.slice_index import IndexedSlice, SliceIndex
 from ich_tf.dicom.header_scan import scan_headers
+from ich_tf.dicom.listing import SourceListing
 from ich_tf.dicom.reasons import DicomError, Rejection
 from ich_tf.dicom.sources import Source
 from ich_tf.runtime.executors.base import Executor
 
 
 def index(
-    sources: Sequence[Source],
+    listing: SourceListing,
     executor: Executor,
     labels: LabelMatcher | None = None,
     crop: str = "none",
@@ -28,7 +30,7 @@ def index(
     Of several slices with the same image id the first that can be used is kept.
 
     Args:
-      sources: DICOM files.
+      listing: DICOM files, and inputs that were left out already.
       executor: Executor that reads the headers.
       labels: Matcher of the labels; a slice without a row is rejected. None to index all slices as
         unlabelled.
@@ -42,11 +44,11 @@ def index(
     """
     indexed = SliceIndex()
     rejections: list[Rejection] = []
-    for entry in scan_headers(sources, executor, crop):
+    for entry in chain(listing.rejections, scan_headers(listing.sources, executor, crop)):
         if isinstance(entry, Rejection):
             rejections.append(entry)
             if labels is not None:
-                labels.add_unusable(Source(sources[0].root, entry.path))
+                labels.add_unusable(Source(listing.root, entry.path))
             continue
         source, header = entry.source, entry.header
         slice_ = IndexedSlice(source.name, header.image_id, None, header, entry.crop)
@@ -61,11 +63,11 @@ def index(
         if labels is not None:
             labels.add_slice(source, header)
     if labels is None:
-        rejections += settle_copies(indexed, sources[0].root, executor)
+        rejections += settle_copies(indexed, listing, executor)
         return indexed, rejections
     labelling = Labelling(labels.rows, labels.match(indexed.first_copies()), labels.label_key)
     rejections += _unlabelled(indexed, labelling)
-    rejections += settle_copies(indexed, sources[0].root, executor, labelling)
+    rejections += settle_copies(indexed, listing, executor, labelling)
     indexed.label(labelling.matches.row, labelling.rows)
     rejections += labelling.rows_without_images(hash_key)
     return indexed, rejections

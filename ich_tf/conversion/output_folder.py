@@ -7,7 +7,8 @@ from pathlib import Path
 
 from ich_tf.conversion.config import ConversionConfig
 from ich_tf.conversion.plan import Plan, PlannedShard, load_plan
-from ich_tf.conversion.write_shard import sources_sha256
+from ich_tf.dicom.listing import SourceListing
+from ich_tf.dicom.sources import stamps_sha256
 from ich_tf.errors import DataError, InputError
 from ich_tf.records import data_files, shards
 from ich_tf.records.splits import UNLABELLED
@@ -64,13 +65,15 @@ def _is_left_over(path: Path) -> bool:
     return path.name == LOCK or files.is_temporary(path)
 
 
-def unfinished_shards(out_dir: Path, plan: Plan, root: Path, *, rehash: bool) -> list[PlannedShard]:
+def unfinished_shards(
+    out_dir: Path, plan: Plan, listing: SourceListing, *, rehash: bool
+) -> list[PlannedShard]:
     """Shards of a plan that the output folder does not hold as a run of the plan leaves them.
 
     Args:
       out_dir: Output folder.
       plan: Plan of the conversion.
-      root: Folder or archive of the DICOM files.
+      listing: DICOM files.
       rehash: Whether the hash of each shard is compared, besides its size.
     """
     return [
@@ -79,7 +82,7 @@ def unfinished_shards(out_dir: Path, plan: Plan, root: Path, *, rehash: bool) ->
         if not shards.is_committed(
             out_dir / shard.name,
             plan.shard_sha256[shard.name],
-            sources_sha256(shard, root),
+            stamps_sha256(map(listing.find, shard.file_names())),
             rehash=rehash,
         )
     ]

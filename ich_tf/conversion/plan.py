@@ -7,6 +7,7 @@ labels and the config. An input that turns out to be bad later leaves a gap and 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -158,6 +159,11 @@ class PlannedShard:
         """The slices of all series, in order."""
         for series in self.series:
             yield from series.slices()
+
+    def file_names(self) -> list[str]:
+        """Names of the files that the shard may be made of, in order, each once."""
+        names = ((slice_.name, *slice_.alternates) for slice_ in self.slices())
+        return [*dict.fromkeys(itertools.chain.from_iterable(names))]
 
     def json_text(self) -> str:
         """JSON of the shard in plan.json, in which the keys of a series occur once."""

@@ -51,5 +51,7 @@ def pseudonym(identifier: str, key: bytes = b"") -> str:
     """
     if _RSNA_ID.fullmatch(identifier):
         return identifier
-    digest = hmac.new(key or _PUBLIC_KEY, identifier.encode(), hashlib.sha256)
+    digest = hmac.new(
+        key or _PUBLIC_KEY, identifier.encode(errors="surrogateescape"), hashlib.sha256
+    )
     return f"H{digest.hexdigest()[:24]}"

@@ -9,6 +9,7 @@ from pathlib import Path
 from ich_tf.conversion.convert import write_shards
 from ich_tf.conversion.plan import load_plan, save_plan
 from ich_tf.conversion.summary import finish
+from ich_tf.dicom.listing import named_sources
 from ich_tf.errors import DataError, InputError
 from ich_tf.records.data_files import SUCCESS
 from ich_tf.records.manifest import Manifest
@@ -54,7 +55,7 @@ def _repair(
         if not root.exists():
             raise InputError(f"{root}: not found; give --dicom_dir, the source of this conversion.")
         with LocalExecutor(num_workers) as executor:
-            write_shards(plan, planned, root, folder, executor, owner)
+            write_shards(plan, planned, named_sources(root), folder, executor, owner)
     for shard in planned:
         sha256 = read_sidecar(folder / shard.name).sha256
         if recorded[shard.name] and sha256 not in recorded[shard.name]:

@@ -41,7 +41,7 @@ class ShardTask:
     Attributes:
       shard: Slices of the shard, in order.
       plan_sha256: SHA-256 of the shard's part of the plan.
-      root: Folder or archive of the DICOM files.
+      sources: DICOM files of the shard, as they were listed.
       out_dir: Folder to write the shard to.
       image_size: Rows and columns of the stored images, px.
       windows: Names of the window presets, one per channel.
@@ -52,7 +52,7 @@ class ShardTask:
 
     shard: PlannedShard
     plan_sha256: str
-    root: Path
+    sources: tuple[Source, ...]
     out_dir: Path
     image_size: int
     windows: tuple[str, ...]
@@ -70,22 +70,11 @@ def write_shard(task: ShardTask) -> None:
         _encoded_slices(task),
         split=task.shard.split,
         plan_sha256=task.plan_sha256,
-        # Taken before the first file is read: a file that changes later is noticed.
-        sources_sha256=sources_sha256(task.shard, task.root),
+        # As listed, before the first file was read: a file that changes later is noticed.
+        sources_sha256=stamps_sha256(task.sources),
         versions=library_versions(),
         check_run=functools.partial(_check_run, task),
     )
-
-
-def sources_sha256(shard: PlannedShard, root: Path) -> str:
-    """SHA-256 of the stamps of a shard's DICOM files.
-
-    Args:
-      shard: Planned shard.
-      root: Folder or archive of the DICOM files.
-    """
-    names = dict.fromkeys(slice_.name for slice_ in shard.slices())
-    return stamps_sha256(Source(root, name) for name in names)
 
 
 def _check_run(task: ShardTask) -> None:
@@ -112,13 +101,14 @@ def _encoded_slices(task: ShardTask) -> Iterator[tuple[bytes, SliceStatistics] |
 
     Of several files that hold a slice, the first that can be read is used.
     """
+    sources = {source.name: source for source in task.sources}
     name, data, sha256 = "", b"", ""
     for planned in task.shard.slices():
         for candidate in (planned.name, *planned.alternates):
             try:
                 if candidate != name:  # the frames of one file follow each other
                     name, sha256 = "", ""
-                    data = Source(task.root, candidate).read()
+                    data = sources[candidate].read()
                     sha256 = hashlib.sha256(data).hexdigest()
                     name = candidate
                 slice_ = read_slice(data, planned.frame)

@@ -10,6 +10,7 @@ import struct
 import zlib
 from typing import NamedTuple
 
+from ich_tf.dicom.archives import START_BYTES, archive_kind, nested_archive
 from ich_tf.dicom.content import Buffer, Content
 from ich_tf.dicom.data_set import LONG, SHORT, is_explicit
 from ich_tf.dicom.reasons import DicomError, Reason, Repair
@@ -70,7 +71,7 @@ def find_data_set(data: Buffer) -> Encoding:
       data: The first bytes of the file, some kilobytes at least.
 
     Raises:
-      DicomError: NOT_DICOM.
+      DicomError: NOT_DICOM; or NESTED_ARCHIVE.
     """
     if not data:
         raise DicomError(Reason.NOT_DICOM, "is empty; expected a DICOM file.")
@@ -81,6 +82,9 @@ def find_data_set(data: Buffer) -> Encoding:
         at = 4 if data[:4] == _MAGIC else 0
         repairs = (Repair.NO_PREAMBLE,)
         if not _is_meta(data, at) and not _is_identifying(data, at):
+            kind = archive_kind(bytes(data[:START_BYTES]))
+            if kind:
+                raise nested_archive(kind)
             raise DicomError(
                 Reason.NOT_DICOM,
                 "is no DICOM file: it begins neither with a preamble and DICM nor with a data "

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ich_tf.dicom.crop import Box, head_box
 from ich_tf.dicom.header import Header
 from ich_tf.dicom.reader import read_headers, read_slice
-from ich_tf.dicom.reasons import DicomError, Reason, Rejection
+from ich_tf.dicom.reasons import DicomError, Reason, Rejection, unreadable
 from ich_tf.dicom.sources import Source
 from ich_tf.runtime.executors.base import Executor
 
@@ -67,7 +67,7 @@ def scan_file(source: Source, find_head: bool = False) -> Sequence[ScannedHeader
     except DicomError as error:
         return [Rejection(source.name, "index", error.reason.value, str(error))]
     except OSError as error:
-        return [Rejection(source.name, "index", Reason.UNREADABLE.value, f"{error}.")]
+        return [Rejection(source.name, "index", Reason.UNREADABLE.value, f"{unreadable(error)}")]
     return [ScannedHeader(source, header) for header in headers]
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ich_tf.errors import InputError
+from ich_tf.runtime.names import printable
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -115,12 +116,26 @@ class DicomError(InputError):
         return type(self), (self.reason, str(self))
 
 
+def unreadable(error: OSError) -> DicomError:
+    """Error of a file that the operating system does not give."""
+    # The kind of error, not its text, which holds paths.
+    kind = error.strerror or type(error).__name__
+    return DicomError(Reason.UNREADABLE, f"cannot be read ({kind}).")
+
+
+def special_file() -> DicomError:
+    """Error of what is no regular file, in a folder or in an archive."""
+    return DicomError(
+        Reason.NOT_A_FILE, "is a pipe, a socket, a device or a link that leads nowhere."
+    )
+
+
 @dataclass(frozen=True)
 class Rejection:
     """An input that is left out, as a line of quarantine.jsonl.
 
     Attributes:
-      path: Path of the input within the source folder.
+      path: Path of the input within the source folder, as texts show it (`names.printable`).
       stage: Stage of the conversion: `index`, `plan` or `execute`.
       reason: Stable code, a value of `Reason`.
       message: Description of the failure: the value found, and the value expected.
@@ -132,3 +147,6 @@ class Rejection:
     reason: str
     message: str
     sha256: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", printable(self.path))

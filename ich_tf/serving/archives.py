@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from ich_tf.dicom.sources import is_clutter
+from ich_tf.dicom.clutter import is_clutter
 
 # APPNOTE.TXT 4.3.16, 4.3.15 and 4.3.14: the end record, the locator of its 64-bit form, that form.
 _END = struct.Struct("<4s4H2LH")

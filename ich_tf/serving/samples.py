@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ich_tf.dicom.sources import list_sources
+from ich_tf.dicom.listing import list_sources
 from ich_tf.errors import InputError
 
 _DESCRIPTION = "description.txt"
@@ -49,7 +49,7 @@ def find_samples(samples_dir: str) -> dict[str, SampleStudy]:
         text = description.read_text("utf-8").strip() if description.is_file() else ""
         files = [
             source.root / source.name
-            for source in list_sources(path)
+            for source in list_sources(path).sources
             if source.name != _DESCRIPTION
         ]
         samples[path.name] = SampleStudy(path.name, text, files)

@@ -20,8 +20,8 @@ from ich_tf.conversion.label_rows import LabelRows
 from ich_tf.conversion.matching import LabelMatcher
 from ich_tf.conversion.plan import load_plan
 from ich_tf.conversion.pseudonyms import pseudonym
+from ich_tf.dicom.listing import list_sources
 from ich_tf.dicom.reader import read_slice
-from ich_tf.dicom.sources import list_sources
 from ich_tf.errors import ConfigError, InputError
 from ich_tf.labels import CLASSES, read_labels, write_long_csv
 from ich_tf.records import data_files, manifest

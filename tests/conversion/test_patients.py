@@ -9,8 +9,8 @@ from ich_tf.conversion.config import ConversionConfig
 from ich_tf.conversion.convert import convert
 from ich_tf.conversion.plan import load_plan
 from ich_tf.dicom.header_scan import scan_file
+from ich_tf.dicom.listing import list_sources
 from ich_tf.dicom.series import group_by_series
-from ich_tf.dicom.sources import list_sources
 from ich_tf.errors import InputError
 from tests.support.dicom_files import make_dicom
 
@@ -75,7 +75,9 @@ def test_the_study_or_the_folder_is_the_patient(
 
 
 def test_series_without_a_patient_stay_apart(anonymised: ConversionConfig) -> None:
-    scanned = [entry for one in list_sources(anonymised.dicom_dir) for entry in scan_file(one)]
+    scanned = [
+        entry for one in list_sources(anonymised.dicom_dir).sources for entry in scan_file(one)
+    ]
     groups = group_by_series(scanned)
     assert [len(members) for members in groups.values()] == [2, 2]
     assert {key[0] for key in groups} == {""}

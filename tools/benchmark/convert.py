@@ -51,10 +51,10 @@ def main() -> None:
     import cv2
 
     from ich_tf.conversion.config import ConversionConfig
-    from ich_tf.dicom.sources import list_sources
+    from ich_tf.dicom.listing import list_sources
 
     cv2.setNumThreads(1)  # as in a worker
-    sources = list_sources(_DICOM_DIR.value)[: _NUM_SLICES.value]
+    sources = list_sources(_DICOM_DIR.value).sources[: _NUM_SLICES.value]
     for source in sources:
         source.read()  # into the page cache
     print(f"{len(sources)} slices of {_DICOM_DIR.value}, {_IMAGE_SIZE.value} px")
@@ -170,19 +170,19 @@ def _conversion_rate(config: ConversionConfig, executor: Any) -> float:
     from ich_tf.conversion.convert import plan_conversion, write_shards
     from ich_tf.conversion.plan import save_plan
     from ich_tf.conversion.summary import finish
-    from ich_tf.dicom.sources import list_sources
+    from ich_tf.dicom.listing import list_sources
 
     with tempfile.TemporaryDirectory(dir=Path(config.out_dir).parent) as folder:
         out_dir = Path(folder)
         begun = time.perf_counter()
-        sources = list_sources(config.dicom_dir)
+        listing = list_sources(config.dicom_dir)
         # Enough shards to keep all workers busy, as in a large data set.
-        finer = replace(config, shard_mb=_shard_mb(len(sources), config))
-        plan, _ = plan_conversion(finer, sources, executor)
-        write_shards(plan, plan.shards, sources[0].root, out_dir, executor)
-        save_plan(out_dir, plan, sources[0].root)
+        finer = replace(config, shard_mb=_shard_mb(len(listing), config))
+        plan, _ = plan_conversion(finer, listing, executor)
+        write_shards(plan, plan.shards, listing, out_dir, executor)
+        save_plan(out_dir, plan, listing.root)
         finish(out_dir, plan)
-        return len(sources) / (time.perf_counter() - begun)
+        return len(listing) / (time.perf_counter() - begun)
 
 
 def _shard_mb(count: int, config: ConversionConfig) -> int:

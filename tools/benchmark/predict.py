@@ -46,11 +46,11 @@ _MEMORY_SLICES = flags.DEFINE_list(
 
 def main() -> None:
     """Measures each network's floor and prediction, then memory."""
-    from ich_tf.dicom.sources import list_sources
+    from ich_tf.dicom.listing import list_sources
     from tools.benchmark.random_run import make_run
 
     sizes = _IMAGE_SIZE.value, _RECORD_SIZE.value
-    sources = list_sources(_DICOM_DIR.value)[: _NUM_FILES.value]
+    sources = list_sources(_DICOM_DIR.value).sources[: _NUM_FILES.value]
     with tempfile.TemporaryDirectory() as folder:
         for backbone in _BACKBONES.value:
             work_dir = make_run(Path(folder) / backbone, backbone, *sizes)

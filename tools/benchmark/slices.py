@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ich_tf.dicom.listing import list_sources
 from ich_tf.dicom.reader import read_headers
-from ich_tf.dicom.sources import list_sources
 from ich_tf.labels import ANY, CLASSES, write_long_csv
 from ich_tf.phantom import PhantomConfig, write_dataset
 
@@ -26,7 +26,7 @@ def write_slices(folder: Path, count: int, matrix: int, num_workers: int = 0) ->
     with tempfile.TemporaryDirectory() as phantoms:
         config = PhantomConfig(num_patients=20, seed=0, matrix=matrix)
         write_dataset(phantoms, config, num_workers)
-        sources = list_sources(Path(phantoms) / "stage_2_train")
+        sources = list_sources(Path(phantoms) / "stage_2_train").sources
         files = [source.read() for source in sources]
     headers = [read_headers(io.BytesIO(data))[0] for data in files]
     folder.mkdir()

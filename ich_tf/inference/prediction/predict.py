@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from ich_tf.dicom.geometry import places_along
-from ich_tf.dicom.sources import Source, list_sources, stamps_sha256
+from ich_tf.dicom.listing import SourceListing, list_sources
+from ich_tf.dicom.sources import Source, stamps_sha256
 from ich_tf.errors import InputError
 from ich_tf.inference.config import PredictConfig
 from ich_tf.inference.prediction import submission
@@ -89,7 +90,7 @@ def predict(config: PredictConfig) -> PredictionResult:
       InputError: If there is no model, no readable slice, the sample cannot be read, or another run
         writes the submission.
     """
-    sources = list_sources(config.dicom_dir)
+    listing = list_sources(config.dicom_dir)
     if config.sample_path is not None:
         for _ in submission.sample_ids(config.sample_path):
             pass  # an invalid sample is refused before hours of work, not after
@@ -99,22 +100,22 @@ def predict(config: PredictConfig) -> PredictionResult:
     )
     path = config.submission_path
     with FolderLock(path.parent, "Or give another --out_csv.", name=f".{path.stem}.lock"):
-        return _predict(config, sources, predictor)
+        return _predict(config, listing, predictor)
 
 
 def _predict(
-    config: PredictConfig, sources: Sequence[Source], predictor: Predictor
+    config: PredictConfig, listing: SourceListing, predictor: Predictor
 ) -> PredictionResult:
     path = config.submission_path
     store = PredictionStore.open(
-        path.with_name(f".{path.stem}.partial.sqlite"), _fingerprint(sources, predictor)
+        path.with_name(f".{path.stem}.partial.sqlite"), _fingerprint(listing.sources, predictor)
     )
     finished = False
     try:
         with LocalExecutor(config.num_workers) as executor:
-            reader = Reader(sources, predictor, executor, store)
+            reader = Reader(listing.sources, predictor, executor, store)
             predict_files(reader, config.batch_size)
-            result = _write(config, sources, reader, store)
+            result = _write(config, listing, reader, store)
         finished = True
     finally:
         store.close(remove=finished)
@@ -177,17 +178,17 @@ def _fingerprint(sources: Sequence[Source], predictor: Predictor) -> str:
 
 
 def _write(
-    config: PredictConfig, sources: Sequence[Source], reader: Reader, store: PredictionStore
+    config: PredictConfig, listing: SourceListing, reader: Reader, store: PredictionStore
 ) -> PredictionResult:
     path = config.submission_path
     rejected_path = path.with_name(f"{path.stem}_rejected.csv")
     csv_path = path.with_name(f"{path.stem}_series.csv")
     json_path = csv_path.with_suffix(".json")
     if not store.count("slices"):
-        source, reason, message = next(store.rejected())
+        name, reason, message = next(_rejected(listing, store))
         raise InputError(
-            f"{config.dicom_dir}: none of {len(sources)} files is an axial head CT slice; the "
-            f"first, {sources[source].name}: {reason}, {message}"
+            f"{config.dicom_dir}: none of {len(listing)} files is an axial head CT slice; the "
+            f"first, {name}: {reason}, {message}"
         )
     predictor, postprocessing = reader.predictor, reader.predictor.postprocessing
     _finish(store, predictor, config.prevalence)
@@ -196,15 +197,12 @@ def _write(
     write_series_json(
         json_path,
         store.by_series("probabilities"),
-        [source.name for source in sources],
+        [source.shown for source in listing.sources],
         postprocessing,
         model_sha256=predictor.sha256,
         prevalence=config.prevalence,
     )
-    rows = (
-        csv_line((sources[source].name, reason, message))
-        for source, reason, message in store.rejected()
-    )
+    rows = map(csv_line, _rejected(listing, store))
     write_parts(rejected_path, chain([csv_line(("path", "reason", "message"))], rows))
     num_heatmaps = draw_heat_maps(config, reader) if config.heatmaps else 0
     return PredictionResult(
@@ -215,10 +213,18 @@ def _write(
         postprocessing=postprocessing.describe(),
         num_slices=store.count("slices"),
         num_series=num_series,
-        num_rejected=store.count("rejected"),
+        num_rejected=len(listing.rejections) + store.count("rejected"),
         num_prior=num_prior,
         num_heatmaps=num_heatmaps,
     )
+
+
+def _rejected(listing: SourceListing, store: PredictionStore) -> Iterator[tuple[str, str, str]]:
+    """Name, reason code and message of each input that was not read."""
+    for rejection in listing.rejections:
+        yield rejection.path, rejection.reason, rejection.message
+    for source, reason, message in store.rejected():
+        yield listing.sources[source].shown, reason, message
 
 
 def _finish(store: PredictionStore, predictor: Predictor, prevalence: float) -> None:

@@ -18,6 +18,7 @@ from ich_tf.inference.prediction.store import PredictionStore
 from ich_tf.inference.slice_predictor import Predictor
 from ich_tf.records.neighbours import neighbour_places
 from ich_tf.runtime.executors.local import LocalExecutor
+from ich_tf.runtime.names import printable
 
 # Files whose tasks are handed to the executor at once; between two lots the workers are idle for a
 # moment.
@@ -155,6 +156,4 @@ def _lots(groups: Iterable[FileGroup]) -> Iterator[list[FileGroup]]:
 
 def _image_ids(sources: Sequence[Source]) -> list[str]:
     unique = len({source.stem for source in sources}) == len(sources)
-    names = [source.stem if unique else source.name for source in sources]
-    # A name that is not UTF-8 could not be written into a CSV.
-    return [name.encode("utf-8", "backslashreplace").decode() for name in names]
+    return [printable(source.stem if unique else source.name) for source in sources]
