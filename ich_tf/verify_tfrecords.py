@@ -29,6 +29,7 @@ _NUM_WORKERS = flags.DEFINE_integer(
 
 def main() -> None:
     """Verifies the folder, repairs it if asked to, and verifies it again."""
+    from ich_tf.conversion.equal_pixels import stored_equal_pixels
     from ich_tf.conversion.repair import repair
     from ich_tf.conversion.verification import verify
     from ich_tf.errors import InputError
@@ -49,6 +50,8 @@ def main() -> None:
             "conversion is unfinished, run ich_tf.make_tfrecords again."
         )
     print(f"{_DATA_DIR.value}: {'every byte' if _FULL.value else 'every shard'} is as planned")
+    if remark := stored_equal_pixels(_DATA_DIR.value).report():
+        print(remark)
 
 
 if __name__ == "__main__":

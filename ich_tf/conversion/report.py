@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from pydicom.uid import UID
 
+from ich_tf.conversion.equal_pixels import EqualPixels
 from ich_tf.conversion.lookup import RecordLocation, record_locations, written_slices
 from ich_tf.conversion.plan import Plan, PlannedShard, PlannedSlice
 from ich_tf.dicom.reasons import Reason, Rejection, Repair
@@ -70,6 +71,7 @@ def report_html(
             "slices at the position of another": manifest["duplicate_positions"],
             "slices with a tilted gantry": manifest["num_tilted"],
         },
+        "equal_pixels": EqualPixels(**manifest["equal_pixels"]).report(),
         "scanners": html.count_rows(manifest["scanners"]),
         "transfer_syntaxes": html.count_rows(
             {names[uid]: count for uid, count in manifest["transfer_syntaxes"].items()}

@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from ich_tf.conversion.equal_pixels import EqualPixels, find_equal_pixels
 from ich_tf.conversion.plan import Plan
 from ich_tf.conversion.report import report_html
 from ich_tf.conversion.tfds import TFDS_FILES, tfds_files
@@ -40,6 +41,7 @@ class ConversionResult:
       label_counts: Number of positive records per class; empty for data without labels.
       rejections: Number of inputs that were left out, by reason code.
       num_inputs: Number of files, and of labels without a file.
+      equal_pixels: Images that several patients share.
     """
 
     out_dir: Path
@@ -49,6 +51,7 @@ class ConversionResult:
     label_counts: dict[str, int]
     rejections: dict[str, int]
     num_inputs: int
+    equal_pixels: EqualPixels = field(default_factory=EqualPixels)
 
     def report(self) -> str:
         """Summary of the result, several lines of text."""
@@ -61,6 +64,8 @@ class ConversionResult:
             lines.append(f"  {name:<17}{count:>8}  {count / max(1, self.num_records):6.1%}")
         for reason, count in self.rejections.items():
             lines.append(f"  left out: {reason:<17}{count:>8}")
+        if self.equal_pixels.images:
+            lines.append(f"  {self.equal_pixels.report()}")
         return "\n".join(lines)
 
 
@@ -95,6 +100,7 @@ def finish(out_dir: Path, plan: Plan, num_kept: int = 0) -> ConversionResult:
         label_counts=manifest["label_counts"] if manifest["num_folds"] else {},
         rejections=dict(Counter(manifest["quarantine"]).most_common()),
         num_inputs=plan.num_inputs,
+        equal_pixels=EqualPixels(**manifest["equal_pixels"]),
     )
 
 
@@ -192,6 +198,7 @@ def _manifest(
             "histogram": totals.hu_histogram.tolist(),
         },
         **_geometry(plan),
+        "equal_pixels": asdict(find_equal_pixels(plan, sidecars)),
         "spacings": _sorted(totals.spacings),
         "scanners": _sorted(totals.scanners),
         "transfer_syntaxes": _sorted(totals.transfer_syntaxes),

@@ -23,8 +23,9 @@ from ich_tf.errors import DataError
 from ich_tf.labels import CLASSES
 from ich_tf.records.example import encode
 from ich_tf.records.images import encode_image
+from ich_tf.records.pixel_hash import pixel_hash
 from ich_tf.records.schema import SliceRecord
-from ich_tf.records.shards import commit_shard
+from ich_tf.records.shards import EncodedSlice, commit_shard
 from ich_tf.records.statistics import SliceStatistics
 from ich_tf.runtime.folder_lock import check_owner
 from ich_tf.windows import apply_windows, preset_windows, store_hu
@@ -96,7 +97,7 @@ def library_versions() -> dict[str, str]:
     }
 
 
-def _encoded_slices(task: ShardTask) -> Iterator[tuple[bytes, SliceStatistics] | Rejection]:
+def _encoded_slices(task: ShardTask) -> Iterator[EncodedSlice | Rejection]:
     """Serialized record and statistics of each slice of a shard, or why it is left out.
 
     Of several files that hold a slice, the first that can be read is used.
@@ -123,7 +124,7 @@ def _encoded_slices(task: ShardTask) -> Iterator[tuple[bytes, SliceStatistics] |
 
 def _encode(
     task: ShardTask, planned: PlannedSlice, slice_: Slice, hu: np.ndarray, sha256: str
-) -> tuple[bytes, SliceStatistics]:
+) -> EncodedSlice:
     """Serialized record and statistics of a slice.
 
     Its arrays are freed on return: a generator would hold them while the next slice is read, which
@@ -131,8 +132,8 @@ def _encode(
     """
     stored = store_hu(hu, task.image_size)
     # Before the image is encoded: the stored slice is still in the processor's cache.
-    statistics = _statistics(planned, slice_, stored)
-    return encode(_record(task, planned, slice_, stored, sha256)), statistics
+    statistics, pixels = _statistics(planned, slice_, stored), pixel_hash(stored)
+    return EncodedSlice(encode(_record(task, planned, slice_, stored, sha256)), statistics, pixels)
 
 
 def _record(

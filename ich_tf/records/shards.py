@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import google_crc32c
 
@@ -25,6 +25,7 @@ from ich_tf.errors import DataError
 from ich_tf.records import tfrecord
 from ich_tf.records.data_files import index_path, sidecar_path
 from ich_tf.records.manifest import repair_advice
+from ich_tf.records.pixel_hash import hashes_text
 from ich_tf.records.sidecar import Sidecar, read_sidecar
 from ich_tf.records.statistics import SliceStatistics
 from ich_tf.runtime.files import atomic_file, file_crc32c, file_sha256, write_text
@@ -33,9 +34,23 @@ from ich_tf.runtime.files import atomic_file, file_crc32c, file_sha256, write_te
 _SEND_BYTES = 8 << 20
 
 
+class EncodedSlice(NamedTuple):
+    """A slice as a shard takes it.
+
+    Attributes:
+      payload: Serialized record.
+      statistics: Statistics of the slice.
+      pixel_hash: Hash of the stored pixels (`pixel_hash.pixel_hash`).
+    """
+
+    payload: bytes
+    statistics: SliceStatistics
+    pixel_hash: int = 0
+
+
 def commit_shard(
     path: Path,
-    slices: Iterable[tuple[bytes, SliceStatistics] | Rejection],
+    slices: Iterable[EncodedSlice | Rejection],
     *,
     split: str,
     plan_sha256: str,
@@ -47,7 +62,7 @@ def commit_shard(
 
     Args:
       path: Path of the TFRecord file.
-      slices: Serialized record and statistics of each slice, or the reason why it is left out.
+      slices: The slices, or the reasons why they are left out.
       split: Split of the shard's patients, for the sidecar.
       plan_sha256: SHA-256 of the shard's part of the plan, for the sidecar.
       sources_sha256: SHA-256 of the stamps of the DICOM files, for the sidecar.
@@ -63,6 +78,7 @@ def commit_shard(
     """
     digest, crc = hashlib.sha256(), 0
     sizes: list[int] = []
+    hashes: list[int] = []
     quarantine: list[Rejection] = []
     with atomic_file(path) as file, _write_behind(file) as count_written:
 
@@ -72,14 +88,14 @@ def commit_shard(
                 if isinstance(slice_, Rejection):
                     quarantine.append(slice_)
                     continue
-                payload, statistics = slice_
-                record = tfrecord.frame(payload)
+                record = tfrecord.frame(slice_.payload)
                 file.write(record)
                 count_written(len(record))
                 digest.update(record)
                 crc = google_crc32c.extend(crc, record)
                 sizes.append(len(record))
-                yield statistics
+                hashes.append(slice_.pixel_hash)
+                yield slice_.statistics
 
         statistics = SliceStatistics.total(write_records())
         file.flush()
@@ -101,6 +117,7 @@ def commit_shard(
         sha256=digest.hexdigest(),
         statistics=statistics,
         quarantine=tuple(quarantine),
+        pixel_hashes=hashes_text(hashes),
     )
     check_run()
     write_text(index_path(path), index_lines(sizes))

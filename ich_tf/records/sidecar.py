@@ -14,6 +14,7 @@ from ich_tf.errors import DataError
 from ich_tf.labels import CLASSES
 from ich_tf.records.data_files import sidecar_path
 from ich_tf.records.manifest import Shard, repair_advice
+from ich_tf.records.pixel_hash import hashes_from_text
 from ich_tf.records.statistics import HISTOGRAM_BINS, SliceStatistics
 from ich_tf.runtime.files import read_json
 
@@ -34,6 +35,8 @@ class Sidecar:
       sha256: SHA-256 of the TFRecord file, hexadecimal.
       statistics: Statistics of the stored slices; in the file its fields are the sidecar's own.
       quarantine: Slices that were left out, with their reasons.
+      pixel_hashes: Pixel hash of each record, in order, as hexadecimal text
+        (`pixel_hash.hashes_text`).
     """
 
     name: str
@@ -46,6 +49,7 @@ class Sidecar:
     sha256: str
     statistics: SliceStatistics
     quarantine: tuple[Rejection, ...]
+    pixel_hashes: str = ""
 
     def shard(self, folder: Path) -> Shard:
         """The shard in a folder that the sidecar describes."""
@@ -87,6 +91,7 @@ def read_sidecar(shard: Path) -> Sidecar:
             if len(statistics[name]) != length:
                 raise ValueError(f"{name} has not {length} values")
         quarantine = tuple(Rejection(**line) for line in content.pop("quarantine"))
+        hashes_from_text(content.get("pixel_hashes", ""))
         return Sidecar(**content, statistics=SliceStatistics(**statistics), quarantine=quarantine)
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(

@@ -9,7 +9,8 @@ import pytest
 from ich_tf.dicom.reasons import Rejection
 from ich_tf.errors import DataError
 from ich_tf.records.data_files import sidecar_path
-from ich_tf.records.shards import commit_shard, read_index
+from ich_tf.records.pixel_hash import hashes_from_text
+from ich_tf.records.shards import EncodedSlice, commit_shard, read_index
 from ich_tf.records.sidecar import Sidecar, read_sidecar
 from ich_tf.records.statistics import HISTOGRAM_BINS, SliceStatistics
 from ich_tf.records.tfrecord import read_records
@@ -67,7 +68,11 @@ def test_no_slices() -> None:
 def commit(path: Path, stored: np.ndarray) -> Sidecar:
     return commit_shard(
         path,
-        [(b"first", statistics_of(stored[0])), REJECTION, (b"2nd", statistics_of(stored[1]))],
+        [
+            EncodedSlice(b"first", statistics_of(stored[0]), 7),
+            REJECTION,
+            EncodedSlice(b"2nd", statistics_of(stored[1]), 2**64 - 1),
+        ],
         split="test",
         plan_sha256="p",
         sources_sha256="s",
@@ -93,6 +98,7 @@ def test_a_sidecar_is_read_as_it_was_written(tmp_path: Path, stored: np.ndarray)
     again = read_sidecar(path)
     assert again.text() == sidecar.text() == sidecar_path(path).read_text()
     assert again.quarantine == sidecar.quarantine
+    assert hashes_from_text(again.pixel_hashes).tolist() == [7, 2**64 - 1]
 
 
 @pytest.mark.parametrize(
@@ -102,6 +108,7 @@ def test_a_sidecar_is_read_as_it_was_written(tmp_path: Path, stored: np.ndarray)
         {"label_counts": [0] * 5},
         {"quarantine": [{"path": "x"}]},
         {"another": 1},
+        {"pixel_hashes": "x"},
         {"repairs": None},
     ],
 )

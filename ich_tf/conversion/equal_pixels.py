@@ -1,0 +1,162 @@
+"""Equal pixels under two patients: one image that was anonymised twice, say.
+
+Such an image may stand on both sides of a split, where a model is scored on what it has seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ich_tf.conversion.lookup import written_slices
+from ich_tf.conversion.plan import Plan
+from ich_tf.records.data_files import MANIFEST
+from ich_tf.records.manifest import repair_advice
+from ich_tf.records.pixel_hash import hashes_from_text
+from ich_tf.records.sidecar import Sidecar
+from ich_tf.runtime.files import read_json
+
+
+@dataclass(frozen=True)
+class EqualPixels:
+    """Images that several patients share.
+
+    Attributes:
+      images: Number of different images that two or more patients have.
+      patients: Number of these patients.
+      images_in_two_splits: Number of these images that stand in two or more splits.
+    """
+
+    images: int = 0
+    patients: int = 0
+    images_in_two_splits: int = 0
+
+    def report(self) -> str:
+        """A sentence or two; empty if there are no such images."""
+        if not self.images:
+            return ""
+        text = (
+            f"{self.images} images have equal pixels under two patients or more "
+            f"({self.patients} patients); {self.images_in_two_splits} of them stand on both sides "
+            "of a split."
+        )
+        if self.images_in_two_splits:
+            text += " --join_duplicates, in a new --out_dir, keeps such patients in one split."
+        return text
+
+
+def find_equal_pixels(plan: Plan, sidecars: Sequence[Sidecar]) -> EqualPixels:
+    """Finds the images of a conversion that several patients share.
+
+    Args:
+      plan: Plan of the conversion.
+      sidecars: Sidecars of all shards, in the plan's order.
+    """
+    numbers: dict[str, int] = {}
+    splits: list[int] = []
+    split_numbers: dict[str, int] = {}
+    hashes, patients = [], []
+    for shard, sidecar in zip(plan.shards, sidecars, strict=True):
+        of_shard = [numbers.setdefault(series.keys[0], len(numbers)) for series in shard.series]
+        splits += [split_numbers.setdefault(shard.split, len(split_numbers))] * (
+            len(numbers) - len(splits)
+        )
+        if sidecar.quarantine:
+            written = [numbers[slice_.patient_key] for slice_ in written_slices(shard, sidecar)]
+        else:
+            written = np.repeat(of_shard, [series.num_slices for series in shard.series]).tolist()
+        of_records = hashes_from_text(sidecar.pixel_hashes)
+        if len(of_records) == len(written):
+            hashes.append(of_records)
+            patients.append(np.asarray(written, np.int32))
+    if not hashes:
+        return EqualPixels()
+    image, patient = shared_images(np.concatenate(hashes), np.concatenate(patients))
+    in_splits = np.unique(np.stack([image, np.asarray(splits)[patient]]), axis=1)
+    num_splits = np.bincount(in_splits[0]) if len(image) else np.zeros(0)
+    return EqualPixels(
+        images=len(np.unique(image)),
+        patients=len(np.unique(patient)),
+        images_in_two_splits=int(np.sum(num_splits > 1)),
+    )
+
+
+def stored_equal_pixels(data_dir: str | Path) -> EqualPixels:
+    """The images of a finished conversion that several patients share, by its manifest.
+
+    Args:
+      data_dir: Folder of the conversion.
+
+    Raises:
+      DataError: If the manifest cannot be read.
+    """
+    content = read_json(Path(data_dir) / MANIFEST, repair_advice(Path(data_dir)))
+    return EqualPixels(**content.get("equal_pixels", {}))
+
+
+def shared_images(hashes: np.ndarray, patients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Images that several patients share.
+
+    Args:
+      hashes: Pixel hash of each slice, uint64 [n]; 0 for one that shows nothing.
+      patients: Number of the patient of each slice, int [n].
+
+    Returns:
+      Number of an image and number of a patient who has it, int [pairs] each: every patient of
+      every shared image once.
+
+    Examples:
+      >>> hashes = np.array([7, 7, 8, 0, 0, 7], np.uint64)
+      >>> shared_images(hashes, np.array([1, 2, 2, 1, 2, 2]))
+      (array([0, 0]), array([1, 2]))
+    """
+    shows = hashes != 0
+    hashes, patients = hashes[shows], patients[shows]
+    order = np.lexsort((patients, hashes))
+    hashes, patients = hashes[order], patients[order]
+    is_first = np.ones(len(hashes), bool)  # of a pair of image and patient
+    is_first[1:] = (hashes[1:] != hashes[:-1]) | (patients[1:] != patients[:-1])
+    hashes, patients = hashes[is_first], patients[is_first]
+    _, image, counts = np.unique(hashes, return_inverse=True, return_counts=True)
+    is_shared = counts[image] > 1
+    _, image = np.unique(image[is_shared], return_inverse=True)
+    return image, patients[is_shared]
+
+
+def join_patients(
+    hashes: np.ndarray, patients: np.ndarray, names: Sequence[str]
+) -> Mapping[str, str]:
+    """Joins the patients who share an image, and those who share one with any of these.
+
+    Args:
+      hashes: Pixel hash of each slice, uint64 [n]; 0 for one that shows nothing.
+      patients: Number of the patient of each slice, int [n].
+      names: Name of each patient, by number.
+
+    Returns:
+      Name of the first patient of the group, in the order of names, for each patient of a group of
+      two or more.
+
+    Examples:
+      >>> hashes = np.array([7, 7, 8, 8, 9], np.uint64)
+      >>> join_patients(hashes, np.array([0, 1, 1, 2, 3]), ["c", "b", "a", "d"])
+      {'a': 'a', 'b': 'a', 'c': 'a'}
+    """
+    leader: dict[str, str] = {}
+
+    def find(name: str) -> str:
+        while leader.setdefault(name, name) != name:
+            leader[name] = leader[leader[name]]
+            name = leader[name]
+        return name
+
+    image, patient = shared_images(hashes, patients)
+    # Patients of one image follow each other.
+    follows = np.flatnonzero(image[1:] == image[:-1])
+    for first, second in zip(patient[follows].tolist(), patient[follows + 1].tolist(), strict=True):
+        low, high = sorted((find(names[first]), find(names[second])))
+        leader[high] = low
+    return {name: find(name) for name in sorted(leader)}
