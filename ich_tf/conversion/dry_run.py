@@ -18,6 +18,7 @@ from ich_tf.conversion.config import ConversionConfig
 from ich_tf.conversion.convert import plan_conversion, shard_tasks
 from ich_tf.conversion.output_folder import stored_plan, unfinished_shards
 from ich_tf.conversion.plan import PlannedSeries, PlannedShard
+from ich_tf.conversion.side_by_side import side_by_side
 from ich_tf.conversion.write_shard import ShardTask, write_shard
 from ich_tf.dicom.decoders import can_decode, why_not
 from ich_tf.dicom.listing import list_sources
@@ -46,6 +47,7 @@ class ConversionEstimate:
       missing_decoders: Number of slices that cannot be decoded here, by the reason.
       rejections: Number of inputs that headers and labels exclude, by reason code.
       num_inputs: Number of files, and of labels without a file.
+      side_by_side: Labels and files that do not join, several lines; empty if there are none.
       sample_size: Number of slices of the sample.
       sample_rejections: Number of slices of the sample that were left out, by reason code.
     """
@@ -62,6 +64,7 @@ class ConversionEstimate:
     missing_decoders: dict[str, int]
     rejections: dict[str, int]
     num_inputs: int
+    side_by_side: str
     sample_size: int
     sample_rejections: dict[str, int]
 
@@ -89,6 +92,8 @@ class ConversionEstimate:
             lines.append(f"  would be left out: {reason:<17}{count:>8}")
         for reason, count in self.sample_rejections.items():
             lines.append(f"  left out of the sample: {reason:<17}{count:>8}")
+        if self.side_by_side:
+            lines += [f"  {line}" for line in self.side_by_side.splitlines()]
         if self.num_bytes > self.free_bytes:
             lines.append("  the disk has too little room for it")
         lines.append("nothing was written")
@@ -131,6 +136,7 @@ def estimate(config: ConversionConfig) -> ConversionEstimate:
         missing_decoders=_missing_decoders(slices.transfer_syntaxes),
         rejections=dict(Counter(rejection.reason for rejection in plan.rejections).most_common()),
         num_inputs=plan.num_inputs,
+        side_by_side=side_by_side(slices, config.label_key),
         sample_size=sample.size,
         sample_rejections=sample.rejections,
     )
