@@ -12,7 +12,6 @@ from ich_tf.conversion.config import ConversionConfig
 from ich_tf.conversion.index import index
 from ich_tf.conversion.label_rows import LabelRows
 from ich_tf.conversion.matching import LabelMatcher
-from ich_tf.conversion.out_of_reach import OutOfReach, to_write, with_images_only
 from ich_tf.conversion.output_folder import (
     remove_other_shards,
     stored_plan,
@@ -23,7 +22,6 @@ from ich_tf.conversion.plan import Plan, PlannedShard, save_plan
 from ich_tf.conversion.planning import make_plan
 from ich_tf.conversion.pseudonyms import read_hash_key
 from ich_tf.conversion.runners import make_executor
-from ich_tf.conversion.side_by_side import side_by_side
 from ich_tf.conversion.slice_index import SliceIndex
 from ich_tf.conversion.summary import ConversionResult, finish
 from ich_tf.conversion.write_shard import ShardTask, write_shard
@@ -67,9 +65,6 @@ def _convert(config: ConversionConfig, out_dir: Path, owner: str) -> ConversionR
     with make_executor(config) as executor:
         plan, _ = plan_conversion(config, listing, executor, previous)
         unfinished = unfinished_shards(out_dir, plan, listing, rehash=config.verify == "full")
-        out_of_reach = OutOfReach(plan.rejections)
-        if out_of_reach:
-            unfinished = to_write(out_dir, plan, unfinished, listing, out_of_reach)
         kept = len(plan.shards) - len(unfinished)
         if kept:
             _LOG.info("%d of %d shards are done already", kept, len(plan.shards))
@@ -112,25 +107,15 @@ def plan_conversion(
     slices, rejections = index(
         listing, executor, labels, config.crop, config.patient_from, hash_key
     )
-    out_of_reach = OutOfReach(rejections)
-    if previous is None and not config.overwrite:
-        out_of_reach.check_plan_is_known(Path(config.out_dir))
-    plan = make_plan(slices, config, hash_key, previous, out_of_reach)
-    if out_of_reach:
-        rejections = [*with_images_only(rejections, plan)]
+    plan = make_plan(slices, config, hash_key, previous)
+    rejections += plan.rejections
     if not plan.shards:
-        advice = ""
-        if any(rejection.message == NO_PATIENT for rejection in rejections):
-            advice += f" In some of them, {NO_PATIENT}"
-        if labels is not None and config.dry_run:
-            advice += f"\n{side_by_side(slices, config.label_key)}"
-        elif slices.has_unlabelled and slices.unused_ids:
-            advice += " --dry_run shows labels and files that do not join side by side."
+        without_patient = any(rejection.message == NO_PATIENT for rejection in rejections)
         raise InputError(
             f"{config.dicom_dir}: none of {len(listing)} files can be converted "
-            f"({_commonest(rejections)}{_first(rejections)}). Expected axial head CT slices"
+            f"({_commonest(rejections)}). Expected axial head CT slices"
             + (f" whose ids are in {config.labels_csv}." if labels is not None else ".")
-            + advice.rstrip("\n")
+            + (f" In some of them, {NO_PATIENT}" if without_patient else "")
         )
     if previous is not None:
         _check_losses(previous, plan, config)
@@ -200,7 +185,8 @@ def too_many_bad(
     """Error message if more inputs were left out than the config allows; None if not.
 
     Args:
-      rejections: Number of inputs that were left out, by reason code.
+      rejections: Number of inputs that could not be used, by reason code; without slices of
+        series that were not chosen.
       num_inputs: Number of inputs.
       config: Config of the conversion.
     """
@@ -228,23 +214,24 @@ def _check_losses(previous: Plan, plan: Plan, config: ConversionConfig) -> None:
       InputError: If their share is above `max_bad_fraction`.
     """
     planned_ids = {slice_.source_id for shard in plan.shards for slice_ in shard.slices()}
-    stored_ids = [slice_.source_id for shard in previous.shards for slice_ in shard.slices()]
-    lost = [source_id for source_id in stored_ids if source_id not in planned_ids]
-    if len(lost) > config.max_bad_fraction * len(stored_ids):
+    # A better series has come: what it replaces is there still.
+    not_chosen = {line.path for line in plan.rejections if Reason(line.reason).is_choice}
+    num_stored = sum(shard.num_slices for shard in previous.shards)
+    lost = [
+        slice_.source_id
+        for shard in previous.shards
+        for slice_ in shard.slices()
+        if slice_.source_id not in planned_ids and slice_.path not in not_chosen
+    ]
+    if len(lost) > config.max_bad_fraction * num_stored:
         raise InputError(
-            f"{config.out_dir}: {len(lost)} of the {len(stored_ids)} images of this conversion are "
+            f"{config.out_dir}: {len(lost)} of the {num_stored} images of this conversion are "
             f"no longer among the inputs, the first {lost[0]}. If they are meant to go, raise "
             "--max_bad_fraction; if this is another data set, give another --out_dir, or "
             "--overwrite to replace it."
         )
     if lost:
         _LOG.info("%d images are no longer among the inputs; their records are removed", len(lost))
-
-
-def _first(rejections: Sequence[Rejection]) -> str:
-    """Phrase about the first input that was left out; a label's path is no file's."""
-    files = (one for one in rejections if one.reason != Reason.IMAGE_MISSING.value)
-    return next((f"; the first, {one.path}: {one.message.rstrip('.')}" for one in files), "")
 
 
 def _commonest(rejections: Sequence[Rejection]) -> str:
