@@ -11,8 +11,8 @@ from ich_tf.conversion.labelling import Labelling
 from ich_tf.conversion.slice_index import IndexedSlice, SliceIndex
 from ich_tf.dicom.header import Header
 from ich_tf.dicom.listing import SourceListing
-from ich_tf.dicom.reader import read_slice
 from ich_tf.dicom.reasons import DicomError, Reason, Rejection
+from ich_tf.dicom.source_reader import SourceReader
 from ich_tf.dicom.sources import Source
 from ich_tf.runtime.executors.base import Executor
 
@@ -215,16 +215,13 @@ def _read_contents(
 def _read_content(task: tuple[Source, Sequence[int]]) -> list[_Content]:
     """Reads slices of a file, given by their frames. Runs in a worker."""
     source, frames = task
-    try:
-        data = source.read()
-    except DicomError as error:
-        return [_Content(reason=error.reason.value, message=str(error))] * len(frames)
-    return [_content_of(data, frame) for frame in frames]
+    with SourceReader() as reader:
+        return [_content_of(reader, source, frame) for frame in frames]
 
 
-def _content_of(data: bytes, frame: int) -> _Content:
+def _content_of(reader: SourceReader, source: Source, frame: int) -> _Content:
     try:
-        slice_ = read_slice(data, frame)
+        slice_ = reader.slice(source, frame)
     except DicomError as error:
         return _Content(reason=error.reason.value, message=str(error))
     return _Content(_header_hash(slice_.header), hashlib.sha256(slice_.hu.tobytes()).hexdigest())

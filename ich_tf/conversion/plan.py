@@ -34,6 +34,29 @@ def quarantine_path(name: str, frame: int) -> str:
     return f"{name}#{frame}" if frame else name
 
 
+def one_per_input(rejections: Iterable[Rejection]) -> list[Rejection]:
+    """The first rejection of each input, for numbers that are compared with numbers of inputs.
+
+    The frames of a file are one input, and may have a rejection each.
+
+    Examples:
+      >>> paths = ("a.dcm", "b.dcm#1", "b.dcm#2")
+      >>> found = one_per_input(Rejection(path, "execute", "NO_PIXELS", "") for path in paths)
+      >>> [rejection.path for rejection in found]
+      ['a.dcm', 'b.dcm#1']
+    """
+    files: set[str] = set()
+    kept = []
+    for rejection in rejections:
+        file, mark, frame = rejection.path.rpartition("#")
+        if mark and frame.isdecimal():
+            if file in files:
+                continue
+            files.add(file)
+        kept.append(rejection)
+    return kept
+
+
 @dataclass(frozen=True, slots=True)
 class PlannedSlice:
     """A record to write.
@@ -195,31 +218,6 @@ class PlannedShard:
         return _json_sha256([config, self.json_text()])
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class SeriesKind:
-    """Series that are alike and were treated alike: a row of the report's table.
-
-    Attributes:
-      content: One of `dicom.description.CONTENTS`.
-      origin: One of `dicom.description.ORIGINS`.
-      kernel: One of `dicom.kernels.KERNELS`.
-      contrast: One of `dicom.description.CONTRASTS`.
-      thickness_mm: Thickness of the slices, else their distance, to 0.5 mm; 0 if unknown.
-      why_not: Why they are left out; empty if they are converted.
-      num_series: Number of series, each pass counted.
-      num_slices: Number of their slices.
-    """
-
-    content: str
-    origin: str
-    kernel: str
-    contrast: str
-    thickness_mm: float
-    why_not: str
-    num_series: int = 0
-    num_slices: int = 0
-
-
 @dataclass(frozen=True)
 class Plan:
     """Plan of a conversion.
@@ -230,7 +228,6 @@ class Plan:
       patients: Sorted keys of the patients of each split.
       rejections: Inputs that were left out before any pixel was read.
       num_inputs: Number of files, and of labels without a file.
-      kinds: All series by kind, chosen or not.
     """
 
     config: dict[str, Any]
@@ -238,7 +235,6 @@ class Plan:
     patients: dict[str, list[str]]
     rejections: tuple[Rejection, ...] = ()
     num_inputs: int = 0
-    kinds: tuple[SeriesKind, ...] = ()
 
     @cached_property
     def shard_sha256(self) -> dict[str, str]:
@@ -255,8 +251,6 @@ class Plan:
                 [asdict(rejection) for rejection in self.rejections],
                 self.num_inputs,
                 self.shard_sha256,
-                # Plans of schema 2 have none.
-                *([[asdict(kind) for kind in self.kinds]] if self.kinds else []),
             ]
         )
 
@@ -274,7 +268,6 @@ class Plan:
             "num_inputs": self.num_inputs,
             "patients": self.patients,
             "rejections": [asdict(rejection) for rejection in self.rejections],
-            "kinds": [asdict(kind) for kind in self.kinds],
         }
         yield json.dumps(head, sort_keys=True)[:-1] + _SHARDS
         for number, shard in enumerate(self.shards):
@@ -318,7 +311,6 @@ def load_plan(data_dir: str | Path) -> tuple[Plan, Path]:
             content["patients"],
             tuple(Rejection(**rejection) for rejection in content["rejections"]),
             content["num_inputs"],
-            tuple(SeriesKind(**kind) for kind in content.get("kinds", ())),
         )
         source = Path(content["source"])
         expected_sha256 = content["sha256"]

@@ -6,7 +6,6 @@ import functools
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,7 @@ from pydicom.uid import UID
 
 from ich_tf.conversion.equal_pixels import EqualPixels
 from ich_tf.conversion.lookup import RecordLocation, record_locations, written_slices
-from ich_tf.conversion.plan import Plan, PlannedShard, PlannedSlice, SeriesKind
-from ich_tf.dicom.description import number_text
+from ich_tf.conversion.plan import Plan, PlannedShard, PlannedSlice, one_per_input
 from ich_tf.dicom.reasons import Reason, Rejection, Repair
 from ich_tf.labels import CLASSES
 from ich_tf.records.images import read_image
@@ -56,12 +54,13 @@ def report_html(
       DataError: If a shard is damaged.
     """
     config = plan.config
+    quarantine = one_per_input(quarantine)
     names = {uid: f"{UID(uid).name} ({uid})" for uid in manifest["transfer_syntaxes"]}
     content = {
         **{name: config[name] for name in ("image_size", "encoding", "windows", "crop", "seed")},
         "num_records": manifest["num_records"],
         "num_inputs": plan.num_inputs,
-        "headline": _headline(plan, manifest, sum(manifest["quarantine"].values())),
+        "headline": _headline(plan, manifest, len(quarantine)),
         "thumbnails": list(_thumbnails(folder, plan, sidecars)),
         "classes": list(CLASSES),
         "splits": _splits(plan, manifest),
@@ -82,8 +81,6 @@ def report_html(
         "repairs": html.count_rows(
             manifest["repairs"], {repair.value: repair.meaning for repair in Repair}
         ),
-        "series": _series(plan.kinds),
-        "choice": config.get("series", "all"),
         "quarantine": _left_out(quarantine),
         "versions": sorted(manifest["versions"].items()),
         "shards": manifest["shards"],
@@ -101,7 +98,6 @@ def _headline(plan: Plan, manifest: Mapping[str, Any], left_out: int) -> list[tu
         ("shards", f"{len(plan.shards):,}"),
         ("size", f"{size / 2**20:,.1f} MiB"),
         ("inputs left out", f"{left_out:,} of {plan.num_inputs:,}"),
-        ("slices not chosen", f"{manifest['num_not_chosen']:,}"),
     ]
 
 
@@ -219,22 +215,9 @@ def _histogram(values: Sequence[float], *, whole: bool) -> dict[str, Any]:
     return html.column_chart(counts, names, marks)
 
 
-def _series(kinds: Sequence[SeriesKind]) -> list[dict[str, Any]]:
-    """Rows of the table of series, with the share of each kind in all slices, percent."""
-    total = max(1, sum(kind.num_slices for kind in kinds))
-    return [
-        {
-            **asdict(kind),
-            "thickness": number_text(kind.thickness_mm),
-            "share": round(100 * kind.num_slices / total, 1),
-        }
-        for kind in kinds
-    ]
-
-
 def _left_out(quarantine: Sequence[Rejection]) -> list[dict[str, Any]]:
     """Meaning, number and examples of each reason, the most frequent first."""
-    counts = Counter(line.reason for line in quarantine if not Reason(line.reason).is_choice)
+    counts = Counter(rejection.reason for rejection in quarantine)
     return [
         {
             "reason": reason,

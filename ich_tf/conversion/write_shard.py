@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import multiprocessing
 import platform
 from collections.abc import Iterator
@@ -16,8 +15,10 @@ import numpy as np
 import ich_tf
 from ich_tf.conversion.plan import PlannedShard, PlannedSlice, quarantine_path
 from ich_tf.dicom.crop import cut
-from ich_tf.dicom.reader import Slice, read_slice
+from ich_tf.dicom.guard import guarded
+from ich_tf.dicom.reader import Slice
 from ich_tf.dicom.reasons import DicomError, Rejection
+from ich_tf.dicom.source_reader import SourceReader
 from ich_tf.dicom.sources import Source, stamps_sha256
 from ich_tf.errors import DataError
 from ich_tf.labels import CLASSES
@@ -103,37 +104,34 @@ def _encoded_slices(task: ShardTask) -> Iterator[EncodedSlice | Rejection]:
     Of several files that hold a slice, the first that can be read is used.
     """
     sources = {source.name: source for source in task.sources}
-    name, data, sha256 = "", b"", ""
-    for planned in task.shard.slices():
-        for candidate in (planned.name, *planned.alternates):
-            try:
-                if candidate != name:  # the frames of one file follow each other
-                    name, sha256 = "", ""
-                    data = sources[candidate].read()
-                    sha256 = hashlib.sha256(data).hexdigest()
-                    name = candidate
-                slice_ = read_slice(data, planned.frame)
-                hu = cut(slice_.hu, planned.crop)
-            except DicomError as error:
-                path = quarantine_path(candidate, planned.frame)
-                yield Rejection(path, "execute", error.reason.value, str(error), sha256)
-                continue
-            yield _encode(task, planned, slice_, hu, sha256)
-            break
+    with SourceReader() as reader:
+        for planned in task.shard.slices():
+            for candidate in (planned.name, *planned.alternates):
+                try:
+                    with guarded():
+                        encoded = _encode(task, planned, sources[candidate], reader)
+                except DicomError as error:
+                    path, message = quarantine_path(candidate, planned.frame), str(error)
+                    yield Rejection(path, "execute", error.reason.value, message, reader.sha256)
+                    continue
+                yield encoded
+                break
 
 
 def _encode(
-    task: ShardTask, planned: PlannedSlice, slice_: Slice, hu: np.ndarray, sha256: str
+    task: ShardTask, planned: PlannedSlice, source: Source, reader: SourceReader
 ) -> EncodedSlice:
     """Serialized record and statistics of a slice.
 
     Its arrays are freed on return: a generator would hold them while the next slice is read, which
     made raw records 5 % slower.
     """
-    stored = store_hu(hu, task.image_size)
+    slice_ = reader.slice(source, planned.frame)
+    stored = store_hu(cut(slice_.hu, planned.crop), task.image_size)
     # Before the image is encoded: the stored slice is still in the processor's cache.
     statistics, pixels = _statistics(planned, slice_, stored), pixel_hash(stored)
-    return EncodedSlice(encode(_record(task, planned, slice_, stored, sha256)), statistics, pixels)
+    record = _record(task, planned, slice_, stored, reader.sha256)
+    return EncodedSlice(encode(record), statistics, pixels)
 
 
 def _record(

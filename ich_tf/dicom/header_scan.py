@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import functools
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ich_tf.dicom.crop import Box, head_box
+from ich_tf.dicom.guard import guarded
 from ich_tf.dicom.header import Header
-from ich_tf.dicom.reader import read_headers, read_slice
-from ich_tf.dicom.reasons import DicomError, Reason, Rejection, unreadable
+from ich_tf.dicom.reader import DicomFile
+from ich_tf.dicom.reasons import DicomError, Rejection
+from ich_tf.dicom.source_reader import SourceReader, check_size
 from ich_tf.dicom.sources import Source
 from ich_tf.runtime.executors.base import Executor
 
@@ -60,24 +61,29 @@ def scan_file(source: Source, find_head: bool = False) -> Sequence[ScannedHeader
       A header for each slice, or a single rejection.
     """
     try:
-        if find_head:
-            return _headers_with_heads(source)
-        with source.open() as file:
-            headers = read_headers(file)
+        with guarded():
+            return _headers_with_heads(source) if find_head else _headers(source)
     except DicomError as error:
         return [Rejection(source.name, "index", error.reason.value, str(error))]
-    except OSError as error:
-        return [Rejection(source.name, "index", Reason.UNREADABLE.value, f"{unreadable(error)}")]
-    return [ScannedHeader(source, header) for header in headers]
+
+
+def _headers(source: Source) -> list[ScannedHeader]:
+    with source.open() as opened:
+        file = DicomFile(opened)
+        headers = [ScannedHeader(source, header) for header in file.headers()]
+        if len(headers) > 1:
+            check_size(opened)
+        return headers
 
 
 def _headers_with_heads(source: Source) -> list[ScannedHeader]:
-    data = source.read()
     headers = []
-    for header in read_headers(io.BytesIO(data)):
-        try:
-            box = head_box(read_slice(data, header.frame).hu, header.spacing_mm)
-        except DicomError:
-            box = ()  # the slice is quarantined when it is to be written
-        headers.append(ScannedHeader(source, header, box))
+    with SourceReader() as reader:
+        for header in reader.file(source).headers():
+            try:
+                slice_ = reader.slice(source, header.frame)
+                box = head_box(slice_.hu, header.spacing_mm)
+            except DicomError:
+                box = ()  # the slice is quarantined when it is to be written
+            headers.append(ScannedHeader(source, header, box))
     return headers

@@ -103,24 +103,25 @@ class Pixels:
         # Bits above BitsStored may hold anything (PS3.5 8.1.1): shift them out and extend the sign.
         shift = self._format.allocated - bits
         stored = np.right_shift(np.left_shift(raw, shift), shift) if shift else raw
-        padding = padding_mask(dataset, raw, stored, signed=signed)
         repairs = self._repairs
         if bits == 12 and not signed and slope == 1 and _is_wrapped(stored, intercept):
             # Values above 3095 wrapped around when these files were made, and the intercept was
             # lost; known from RSNA's stage-2 data.
-            stored = stored.astype(np.int32) + 1000
-            stored[stored >= 4096] -= 4096
+            hu = ((stored + np.uint16(1000)) & np.uint16(0x0FFF)).astype(np.float32)
             intercept = -1000.0
             repairs = (*repairs, Repair.RSNA_12BIT)
-        hu = stored.astype(np.float32)
+        else:
+            hu = stored.astype(np.float32)
         if slope != 1.0:
             hu *= np.float32(slope)
         if intercept != 0.0:
             hu += np.float32(intercept)
-        if padding is not None and float(hu[padding].max()) > AIR_HU:
-            # Padding below air is clipped later, with everything else; above air, it would shine.
-            hu[padding] = AIR_HU
-            repairs = (*repairs, Repair.PADDING)
+        # Padding below air is clipped later, with everything else; above air, it would shine.
+        if hu[np.ix_((0, -1), (0, -1))].max() > AIR_HU:
+            padding = padding_mask(dataset, raw, stored, signed=signed)
+            if padding is not None and hu[padding].max() > AIR_HU:
+                hu[padding] = AIR_HU
+                repairs = (*repairs, Repair.PADDING)
         _check_plausible(hu, text(dataset, "PhotometricInterpretation"))
         return hu, repairs, decoder
 

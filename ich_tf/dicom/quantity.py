@@ -7,6 +7,7 @@ Clauses are those of DICOM PS3.3, 2024.
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 
@@ -98,6 +99,7 @@ def rescale(dataset: DataSet) -> tuple[float, float]:
     return slope, intercept
 
 
+@functools.lru_cache(1024)
 def _other_quantity(image_type: str) -> str:
     """The term of an ImageType that names another quantity than Hounsfield units; else empty."""
     values = image_type.upper().split("\\")

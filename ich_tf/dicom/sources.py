@@ -96,13 +96,15 @@ class Source:
           DicomError: As for `open`; or TOO_LARGE.
         """
         place, file = self._opened()
+        data: bytes | None = None
         with file:
             if place:
                 with zip_members.open_member(file, place) as member:
                     data = member.read(MAX_FILE_BYTES + 1)
-            else:
-                data = _read(file)
-        if len(data) > MAX_FILE_BYTES:
+            # Sized by the file: a read of "at most 256 MiB" begins by allocating them.
+            elif (size := os.fstat(file.fileno()).st_size) <= MAX_FILE_BYTES:
+                data = _read(file, size + 1)
+        if data is None or len(data) > MAX_FILE_BYTES:
             raise DicomError(
                 Reason.TOO_LARGE, f"more than {MAX_FILE_BYTES >> 20} MiB; expected one slice."
             )
@@ -181,10 +183,8 @@ def _open_without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
-def _read(file: io.FileIO) -> bytes:
-    """Content of a file, or a byte more than `MAX_FILE_BYTES`."""
-    # Sized by the file: a read of "at most 256 MiB" begins by allocating them.
-    size = min(os.fstat(file.fileno()).st_size, MAX_FILE_BYTES) + 1
+def _read(file: io.FileIO, size: int) -> bytes:
+    """Content of a file; `size` bytes if it has grown to more."""
     data = file.read(size) or b""
     while len(data) < size - 1 and (piece := file.read(size - len(data))):
         data += piece

@@ -18,6 +18,7 @@ from typing import Any, NoReturn, TypeVar
 from absl import flags
 
 from ich_tf.errors import InputError, Terminated, UsageError
+from ich_tf.runtime.debugging import start_debugging
 from ich_tf.runtime.flagfiles import expand, recipes
 from ich_tf.runtime.help_page import FlagHelp, describe_flags
 
@@ -56,6 +57,8 @@ def run(main: Callable[[], None], doc: str | None) -> NoReturn:
     _parse(sys.argv, doc or "")
     for name, value in _TENSORFLOW_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    if _DEBUG.value:
+        start_debugging()
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
     )

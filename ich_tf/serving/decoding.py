@@ -6,6 +6,7 @@ as bare float32: nothing that they send is unpickled or executed.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import queue
@@ -21,6 +22,7 @@ import cv2
 import numpy as np
 
 from ich_tf.dicom.crop import Box, head_box
+from ich_tf.dicom.guard import guarded
 from ich_tf.dicom.header import MAX_SIDE, Header
 from ich_tf.dicom.reader import read_slices
 from ich_tf.dicom.reasons import DicomError, Reason
@@ -262,22 +264,22 @@ def make_handler() -> Handler:
 def _answers(file: str, out: str, find_head: bool) -> Iterator[dict[str, Any]]:
     """An answer for each slice of a file, then the end or a reason."""
     try:
-        data = Path(file).read_bytes()
-        for number, slice_ in enumerate(read_slices(data)):
+        with guarded():
+            slices = read_slices(Path(file).read_bytes())
+        for number in itertools.count():
+            with guarded():
+                slice_ = next(slices, None)
+                if slice_ is None:
+                    break
+                box = head_box(slice_.hu, slice_.header.spacing_mm) if find_head else ()
             slice_.hu.astype("<f4", copy=False).tofile(f"{out}-{number}")
             header = {name: getattr(slice_.header, name) for name in Header.__dataclass_fields__}
-            box = head_box(slice_.hu, slice_.header.spacing_mm) if find_head else ()
             yield {"header": header, "box": box}
         yield {"end": True}
     except DicomError as error:
         yield {"reason": error.reason.value, "message": str(error)}
-    except (MemoryError, RecursionError) as error:
-        yield {
-            "reason": Reason.TOO_LARGE.value,
-            "message": f"takes more memory than a file is given ({type(error).__name__}).",
-        }
     except OSError as error:
         yield {
             "reason": Reason.UNREADABLE.value,
-            "message": f"cannot be read or kept ({error.strerror or type(error).__name__}).",
+            "message": f"cannot be kept ({error.strerror or type(error).__name__}).",
         }

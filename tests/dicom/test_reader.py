@@ -1,21 +1,34 @@
+import hashlib
 import io
 import pickle
 import struct
 import zlib
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pydicom
 import pytest
 from pydicom.dataelem import RawDataElement
 
+from ich_tf.dicom import parser, reader, source_reader, sources
 from ich_tf.dicom.encoding import MAX_INFLATED_BYTES
+from ich_tf.dicom.guard import guarded
+from ich_tf.dicom.header_scan import scan_file
 from ich_tf.dicom.reader import read_headers, read_slice, read_slices
-from ich_tf.dicom.reasons import DicomError, Reason, Repair
+from ich_tf.dicom.reasons import DicomError, Reason, Rejection, Repair
+from ich_tf.dicom.source_reader import SourceReader
+from ich_tf.dicom.sources import Source
+from ich_tf.errors import Terminated
+from ich_tf.inference.prediction.model_image import ImageTask, read_images
+from ich_tf.runtime import debugging
 from tests.support.dicom_files import make_dicom, make_enhanced, rewrite
 
 # What odd files make pydicom say is no matter of these tests.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
+
+
+FRAMES = np.arange(3 * 16 * 12, dtype=np.int16).reshape(3, 16, 12)
 
 
 def reason_of(data: bytes, frame: int = 0) -> Reason:
@@ -254,3 +267,102 @@ def test_an_empty_file_is_said_to_be_empty() -> None:
         read_slice(b"")
     with pytest.raises(DicomError, match="is empty"):
         read_headers(io.BytesIO(b""))
+
+
+def test_a_file_is_parsed_once_for_all_its_frames(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.dcm").write_bytes(make_enhanced(FRAMES))
+    (tmp_path / "b.dcm").write_bytes(make_dicom())
+    parsed = []
+    monkeypatch.setattr(
+        reader, "parse", lambda content: parsed.append(content) or parser.parse(content)
+    )
+    a, b = (Source(tmp_path, name) for name in ("a.dcm", "b.dcm"))
+    with SourceReader() as slices:
+        for frame in (1, 2, 3):
+            np.testing.assert_array_equal(slices.slice(a, frame).hu, FRAMES[frame - 1] - 1024.0)
+        assert slices.slice(b, 0).header.frame == 0
+    assert len(parsed) == 2
+
+
+def test_a_file_that_cannot_be_parsed_is_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.dcm").write_bytes(b"no DICOM" * 99)
+    source = Source(tmp_path, "a.dcm")
+    with SourceReader() as slices:
+        with pytest.raises(DicomError, match="is no DICOM file"):
+            slices.slice(source, 1)
+        monkeypatch.setattr(Source, "read", None)
+        with pytest.raises(DicomError, match="is no DICOM file"):
+            slices.slice(source, 2)
+
+
+def test_a_large_file_is_read_frame_by_frame(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "MAX_FILE_BYTES", 1000)
+    data = make_enhanced(FRAMES)
+    (tmp_path / "a.dcm").write_bytes(data)
+    (tmp_path / "b.dcm").write_bytes(make_dicom())
+    a, b = (Source(tmp_path, name) for name in ("a.dcm", "b.dcm"))
+    with SourceReader() as slices:
+        for frame in (3, 1, 2):
+            np.testing.assert_array_equal(slices.slice(a, frame).hu, FRAMES[frame - 1] - 1024.0)
+        assert slices.sha256 == hashlib.sha256(data).hexdigest()
+        with pytest.raises(DicomError, match="expected one slice") as caught:
+            slices.slice(b, 0)
+    assert caught.value.reason is Reason.TOO_LARGE
+    monkeypatch.setattr(source_reader, "MAX_LARGE_FILE_BYTES", 1000)
+    (found,) = scan_file(a)
+    assert isinstance(found, Rejection) and found.reason == "TOO_LARGE"
+
+
+def test_what_is_wrong_with_all_frames_is_one_rejection(tmp_path: Path) -> None:
+    cut = make_enhanced(FRAMES)[:-2]
+    (tmp_path / "slope.dcm").write_bytes(make_enhanced(FRAMES, slope="0"))
+    (tmp_path / "cut.dcm").write_bytes(cut)
+    for name, reason in (("cut.dcm", "TRUNCATED_PIXELS"), ("slope.dcm", "BAD_RESCALE")):
+        (rejection,) = scan_file(Source(tmp_path, name))
+        assert isinstance(rejection, Rejection) and rejection.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (ZeroDivisionError("Meier"), Reason.INTERNAL),
+        (MemoryError(), Reason.TOO_LARGE),
+        (RecursionError("Meier"), Reason.TOO_LARGE),
+        (OSError(5, "Input/output error", "/home/Meier"), Reason.UNREADABLE),
+    ],
+)
+def test_whatever_a_file_causes_becomes_a_reason(
+    error: Exception, reason: Reason, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.dcm").write_bytes(make_dicom())
+    source = Source(tmp_path, "a.dcm")
+    monkeypatch.setattr(reader, "parse", mock.Mock(side_effect=error))
+    (rejection,) = scan_file(source)
+    assert isinstance(rejection, Rejection)
+    assert rejection.reason == reason.value and "Meier" not in rejection.message
+    answer = read_images(ImageTask(0, source, 32, ()))
+    assert isinstance(answer, DicomError) and answer.reason is reason
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_the_traceback_of_an_unforeseen_error_is_logged_under_debug(
+    debug: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delenv(debugging.VARIABLE, raising=False)
+    if debug:
+        debugging.start_debugging()
+    with pytest.raises(DicomError, match="nobody foresaw .KeyError."), guarded():
+        raise KeyError("Meier")
+    assert ("Meier" in caplog.text) == debug
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, Terminated])
+def test_a_request_to_end_is_no_reason(error: type[BaseException]) -> None:
+    with pytest.raises(error), guarded():
+        raise error

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ich_tf.dicom.crop import Box, cut
+from ich_tf.dicom.guard import guarded
 from ich_tf.dicom.header import Header
-from ich_tf.dicom.reader import read_slices
 from ich_tf.dicom.reasons import DicomError
+from ich_tf.dicom.source_reader import SourceReader
 from ich_tf.dicom.sources import Source
 from ich_tf.windows import apply_windows, preset_windows, store_hu
 
@@ -73,12 +74,14 @@ def read_images(task: ImageTask) -> list[ModelSlice] | DicomError:
     Returns:
       A slice for each frame, without neighbours; the error if the file cannot be read.
     """
+    slices = []
     try:
-        slices = []
-        for slice_ in read_slices(task.source.read()):
-            box = task.crops.get(slice_.header.frame, ())
-            image = seen_image(slice_.hu, box, task.image_size, task.windows)
-            slices.append(ModelSlice(task.number, slice_.header, image))
+        with guarded(), SourceReader() as reader:
+            for frame in reader.file(task.source).numbers:
+                slice_ = reader.slice(task.source, frame)
+                box = task.crops.get(frame, ())
+                image = seen_image(slice_.hu, box, task.image_size, task.windows)
+                slices.append(ModelSlice(task.number, slice_.header, image))
         return slices
     except DicomError as error:
         return error
