@@ -21,8 +21,17 @@ _KINDS = {
     b"\x28\xb5\x2f\xfd": "zstd file",
 }
 _GZIP = b"\x1f\x8b"
-# Compression methods of a zip archive's members that Python does not read (APPNOTE.TXT 4.4.5).
-_METHODS = {1: "shrink", 6: "implode", 9: "Deflate64", 93: "zstd", 95: "xz", 98: "PPMd"}
+# Compression methods of a zip archive's members (APPNOTE.TXT 4.4.5).
+_METHODS = {
+    1: "shrink",
+    6: "implode",
+    9: "Deflate64",
+    12: "bzip2",
+    14: "LZMA",
+    93: "zstd",
+    95: "xz",
+    98: "PPMd",
+}
 
 
 def archive_kind(start: bytes) -> str:
