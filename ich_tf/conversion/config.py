@@ -15,6 +15,7 @@ from ich_tf.windows import preset_windows
 RUNNERS = ("local", "dask", "beam")
 # Options that a plan depends on; the others choose where and how fast the work is done.
 _PLANNED = (
+    "series",
     "image_size",
     "windows",
     "crop",
@@ -46,6 +47,7 @@ class ConversionConfig:
 
     HEADINGS: ClassVar[dict[str, str]] = {
         "dicom_dir": "Files and folder",
+        "series": "Series",
         "image_size": "Image",
         "num_folds": "Folds and shards",
         "num_workers": "Where it runs",
@@ -75,6 +77,12 @@ class ConversionConfig:
         PATIENT_SOURCES,
     )
     out_dir: str = option("data/tfrecords", "Folder to write the shards to.")
+    series: str = option(
+        "best",
+        "Series to convert. best: one a study, the plain axial one with a soft kernel and slices "
+        "near 5 mm; all: every series; or conditions such as "
+        "kernel=soft,thickness<=6,contrast!=yes, all of which a series must fulfil.",
+    )
     image_size: int = option(256, "Rows and columns of the stored images, px.", within="[16, 4096]")
     windows: tuple[str, ...] = option(
         ("brain", "subdural", "soft"),
@@ -138,6 +146,9 @@ class ConversionConfig:
     def __post_init__(self) -> None:
         check_options(self)
         preset_windows(self.windows)
+        from ich_tf.dicom.choice import SeriesChoice  # --help answers without pydicom
+
+        SeriesChoice.parse(self.series)
         require(
             self.allow_lossy or self.encoding not in LOSSY,
             "encoding",

@@ -108,6 +108,7 @@ def plan_conversion(
         listing, executor, labels, config.crop, config.patient_from, hash_key
     )
     plan = make_plan(slices, config, hash_key, previous)
+    rejections += plan.rejections
     if not plan.shards:
         without_patient = any(rejection.message == NO_PATIENT for rejection in rejections)
         raise InputError(
@@ -184,7 +185,8 @@ def too_many_bad(
     """Error message if more inputs were left out than the config allows; None if not.
 
     Args:
-      rejections: Number of inputs that were left out, by reason code.
+      rejections: Number of inputs that could not be used, by reason code; without slices of
+        series that were not chosen.
       num_inputs: Number of inputs.
       config: Config of the conversion.
     """
@@ -212,11 +214,18 @@ def _check_losses(previous: Plan, plan: Plan, config: ConversionConfig) -> None:
       InputError: If their share is above `max_bad_fraction`.
     """
     planned_ids = {slice_.source_id for shard in plan.shards for slice_ in shard.slices()}
-    stored_ids = [slice_.source_id for shard in previous.shards for slice_ in shard.slices()]
-    lost = [source_id for source_id in stored_ids if source_id not in planned_ids]
-    if len(lost) > config.max_bad_fraction * len(stored_ids):
+    # A better series has come: what it replaces is there still.
+    not_chosen = {line.path for line in plan.rejections if Reason(line.reason).is_choice}
+    num_stored = sum(shard.num_slices for shard in previous.shards)
+    lost = [
+        slice_.source_id
+        for shard in previous.shards
+        for slice_ in shard.slices()
+        if slice_.source_id not in planned_ids and slice_.path not in not_chosen
+    ]
+    if len(lost) > config.max_bad_fraction * num_stored:
         raise InputError(
-            f"{config.out_dir}: {len(lost)} of the {len(stored_ids)} images of this conversion are "
+            f"{config.out_dir}: {len(lost)} of the {num_stored} images of this conversion are "
             f"no longer among the inputs, the first {lost[0]}. If they are meant to go, raise "
             "--max_bad_fraction; if this is another data set, give another --out_dir, or "
             "--overwrite to replace it."

@@ -17,7 +17,8 @@ from pydicom.uid import UID
 from ich_tf.conversion.config import ConversionConfig
 from ich_tf.conversion.convert import plan_conversion, shard_tasks
 from ich_tf.conversion.output_folder import stored_plan, unfinished_shards
-from ich_tf.conversion.plan import PlannedSeries, PlannedShard, one_per_input
+from ich_tf.conversion.plan import PlannedSeries, PlannedShard
+from ich_tf.conversion.summary import bad_reasons, num_not_chosen
 from ich_tf.conversion.write_shard import ShardTask, write_shard
 from ich_tf.dicom.decoders import can_decode, why_not
 from ich_tf.dicom.listing import list_sources
@@ -46,6 +47,7 @@ class ConversionEstimate:
       missing_decoders: Number of slices that cannot be decoded here, by the reason.
       rejections: Number of inputs that headers and labels exclude, by reason code.
       num_inputs: Number of files, and of labels without a file.
+      num_not_chosen: Number of slices of the series that would not be chosen.
       sample_size: Number of slices of the sample.
       sample_rejections: Number of slices of the sample that were left out, by reason code.
     """
@@ -62,6 +64,7 @@ class ConversionEstimate:
     missing_decoders: dict[str, int]
     rejections: dict[str, int]
     num_inputs: int
+    num_not_chosen: int
     sample_size: int
     sample_rejections: dict[str, int]
 
@@ -87,6 +90,8 @@ class ConversionEstimate:
             lines.append(f"  not decodable here: {count} slices: {why}")
         for reason, count in self.rejections.items():
             lines.append(f"  would be left out: {reason:<17}{count:>8}")
+        if self.num_not_chosen:
+            lines.append(f"  not chosen by --series: {self.num_not_chosen} slices")
         for reason, count in self.sample_rejections.items():
             lines.append(f"  left out of the sample: {reason:<17}{count:>8}")
         if self.num_bytes > self.free_bytes:
@@ -118,7 +123,7 @@ def estimate(config: ConversionConfig) -> ConversionEstimate:
         shards = [shard for shard in plan.shards if shard.split == split]
         num_slices = sum(shard.num_slices for shard in shards)
         splits[split] = len(patients), num_slices, len(shards)
-    left_out = Counter(rejection.reason for rejection in one_per_input(plan.rejections))
+    rejections = bad_reasons(plan.rejections)
     return ConversionEstimate(
         out_dir=out_dir,
         splits=splits,
@@ -130,8 +135,9 @@ def estimate(config: ConversionConfig) -> ConversionEstimate:
         num_workers=0 if config.runner != "local" else config.num_workers or os.cpu_count() or 1,
         free_bytes=_free_bytes(out_dir),
         missing_decoders=_missing_decoders(slices.transfer_syntaxes),
-        rejections=dict(left_out.most_common()),
+        rejections=dict(rejections.most_common()),
         num_inputs=plan.num_inputs,
+        num_not_chosen=num_not_chosen(plan.rejections),
         sample_size=sample.size,
         sample_rejections=sample.rejections,
     )

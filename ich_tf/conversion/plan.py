@@ -218,6 +218,31 @@ class PlannedShard:
         return _json_sha256([config, self.json_text()])
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class SeriesKind:
+    """Series that are alike and were treated alike: a row of the report's table.
+
+    Attributes:
+      content: One of `dicom.description.CONTENTS`.
+      origin: One of `dicom.description.ORIGINS`.
+      kernel: One of `dicom.kernels.KERNELS`.
+      contrast: One of `dicom.description.CONTRASTS`.
+      thickness_mm: Thickness of the slices, else their distance, to 0.5 mm; 0 if unknown.
+      why_not: Why they are left out; empty if they are converted.
+      num_series: Number of series, each pass counted.
+      num_slices: Number of their slices.
+    """
+
+    content: str
+    origin: str
+    kernel: str
+    contrast: str
+    thickness_mm: float
+    why_not: str
+    num_series: int = 0
+    num_slices: int = 0
+
+
 @dataclass(frozen=True)
 class Plan:
     """Plan of a conversion.
@@ -228,6 +253,7 @@ class Plan:
       patients: Sorted keys of the patients of each split.
       rejections: Inputs that were left out before any pixel was read.
       num_inputs: Number of files, and of labels without a file.
+      kinds: All series by kind, chosen or not.
     """
 
     config: dict[str, Any]
@@ -235,6 +261,7 @@ class Plan:
     patients: dict[str, list[str]]
     rejections: tuple[Rejection, ...] = ()
     num_inputs: int = 0
+    kinds: tuple[SeriesKind, ...] = ()
 
     @cached_property
     def shard_sha256(self) -> dict[str, str]:
@@ -251,6 +278,8 @@ class Plan:
                 [asdict(rejection) for rejection in self.rejections],
                 self.num_inputs,
                 self.shard_sha256,
+                # Plans of schema 2 have none.
+                *([[asdict(kind) for kind in self.kinds]] if self.kinds else []),
             ]
         )
 
@@ -268,6 +297,7 @@ class Plan:
             "num_inputs": self.num_inputs,
             "patients": self.patients,
             "rejections": [asdict(rejection) for rejection in self.rejections],
+            "kinds": [asdict(kind) for kind in self.kinds],
         }
         yield json.dumps(head, sort_keys=True)[:-1] + _SHARDS
         for number, shard in enumerate(self.shards):
@@ -311,6 +341,7 @@ def load_plan(data_dir: str | Path) -> tuple[Plan, Path]:
             content["patients"],
             tuple(Rejection(**rejection) for rejection in content["rejections"]),
             content["num_inputs"],
+            tuple(SeriesKind(**kind) for kind in content.get("kinds", ())),
         )
         source = Path(content["source"])
         expected_sha256 = content["sha256"]

@@ -11,7 +11,9 @@ import numpy as np
 from ich_tf.conversion.config import ConversionConfig
 from ich_tf.conversion.plan import Plan, PlannedSeries, PlannedShard, PlannedSlice
 from ich_tf.conversion.pseudonyms import pseudonym
+from ich_tf.conversion.selection import SeriesSelection
 from ich_tf.conversion.slice_index import IndexedSlice, SliceIndex
+from ich_tf.dicom.choice import SeriesChoice
 from ich_tf.dicom.geometry import places_along
 from ich_tf.records import splits
 from ich_tf.records.data_files import shard_name
@@ -38,15 +40,17 @@ def make_plan(
         its series their shards, so that few shards have to be written again.
 
     Returns:
-      The plan, without rejections and number of inputs; without shards if there are no slices.
+      The plan, whose rejections are the slices that `config.series` leaves out, without number of
+      inputs; without shards if there are no slices.
 
     Raises:
       LeakageError: If a patient is in two splits.
       InputError: If there are too few patients for the folds.
     """
+    selection = SeriesSelection(SeriesChoice.parse(config.series))
     series_of: dict[str, list[PlannedSeries]] = {}
     labels: dict[str, list[np.ndarray]] = {}
-    for ids, members in slices.by_series():
+    for ids, members in selection.chosen(slices.by_series()):
         patient, study, key = (pseudonym(identifier, hash_key) for identifier in ids)
         planned = _plan_series((patient, study, key), members, hash_key)
         series_of.setdefault(patient, []).append(planned)
@@ -54,7 +58,8 @@ def make_plan(
         if rows:
             labels.setdefault(patient, []).append(np.max(rows, axis=0))
     if not series_of:
-        return Plan(config.planned(), (), {})
+        return Plan(config.planned(), (), {}, tuple(selection.rejections))
+    selection.log()
     patients: dict[str, list[str]] = {}
     for patient, split in _split_patients(series_of, labels, config, previous).items():
         patients.setdefault(split, []).append(patient)
@@ -70,7 +75,13 @@ def make_plan(
         else:
             shards += _fill_shards(split, members_of_split, config)
     _check_leakage(shards)
-    return Plan(config.planned(), tuple(shards), patients)
+    return Plan(
+        config.planned(),
+        tuple(shards),
+        patients,
+        tuple(selection.rejections),
+        kinds=selection.kinds(),
+    )
 
 
 def _check_leakage(shards: Iterable[PlannedShard]) -> None:

@@ -6,6 +6,7 @@ import functools
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from pydicom.uid import UID
 
 from ich_tf.conversion.equal_pixels import EqualPixels
 from ich_tf.conversion.lookup import RecordLocation, record_locations, written_slices
-from ich_tf.conversion.plan import Plan, PlannedShard, PlannedSlice, one_per_input
+from ich_tf.conversion.plan import Plan, PlannedShard, PlannedSlice, SeriesKind, one_per_input
+from ich_tf.dicom.description import number_text
 from ich_tf.dicom.reasons import Reason, Rejection, Repair
 from ich_tf.labels import CLASSES
 from ich_tf.records.images import read_image
@@ -60,7 +62,7 @@ def report_html(
         **{name: config[name] for name in ("image_size", "encoding", "windows", "crop", "seed")},
         "num_records": manifest["num_records"],
         "num_inputs": plan.num_inputs,
-        "headline": _headline(plan, manifest, len(quarantine)),
+        "headline": _headline(plan, manifest, sum(manifest["quarantine"].values())),
         "thumbnails": list(_thumbnails(folder, plan, sidecars)),
         "classes": list(CLASSES),
         "splits": _splits(plan, manifest),
@@ -81,6 +83,8 @@ def report_html(
         "repairs": html.count_rows(
             manifest["repairs"], {repair.value: repair.meaning for repair in Repair}
         ),
+        "series": _series(plan.kinds),
+        "choice": config.get("series", "all"),
         "quarantine": _left_out(quarantine),
         "versions": sorted(manifest["versions"].items()),
         "shards": manifest["shards"],
@@ -98,6 +102,7 @@ def _headline(plan: Plan, manifest: Mapping[str, Any], left_out: int) -> list[tu
         ("shards", f"{len(plan.shards):,}"),
         ("size", f"{size / 2**20:,.1f} MiB"),
         ("inputs left out", f"{left_out:,} of {plan.num_inputs:,}"),
+        ("slices not chosen", f"{manifest['num_not_chosen']:,}"),
     ]
 
 
@@ -215,9 +220,22 @@ def _histogram(values: Sequence[float], *, whole: bool) -> dict[str, Any]:
     return html.column_chart(counts, names, marks)
 
 
+def _series(kinds: Sequence[SeriesKind]) -> list[dict[str, Any]]:
+    """Rows of the table of series, with the share of each kind in all slices, percent."""
+    total = max(1, sum(kind.num_slices for kind in kinds))
+    return [
+        {
+            **asdict(kind),
+            "thickness": number_text(kind.thickness_mm),
+            "share": round(100 * kind.num_slices / total, 1),
+        }
+        for kind in kinds
+    ]
+
+
 def _left_out(quarantine: Sequence[Rejection]) -> list[dict[str, Any]]:
     """Meaning, number and examples of each reason, the most frequent first."""
-    counts = Counter(rejection.reason for rejection in quarantine)
+    counts = Counter(line.reason for line in quarantine if not Reason(line.reason).is_choice)
     return [
         {
             "reason": reason,

@@ -18,7 +18,7 @@ from ich_tf.conversion.plan import Plan, one_per_input
 from ich_tf.conversion.report import report_html
 from ich_tf.conversion.tfds import TFDS_FILES, tfds_files
 from ich_tf.dicom import series
-from ich_tf.dicom.reasons import Rejection
+from ich_tf.dicom.reasons import Reason, Rejection
 from ich_tf.errors import DataError
 from ich_tf.labels import CLASSES
 from ich_tf.records import data_files
@@ -39,9 +39,10 @@ class ConversionResult:
       num_shards: Number of shards.
       num_kept: Number of shards that an earlier run had finished.
       label_counts: Number of positive records per class; empty for data without labels.
-      rejections: Number of inputs that were left out, by reason code.
+      rejections: Number of inputs that could not be used, by reason code.
       num_inputs: Number of files, and of labels without a file.
       equal_pixels: Images that several patients share.
+      num_not_chosen: Number of slices of the series that were not chosen.
     """
 
     out_dir: Path
@@ -52,6 +53,7 @@ class ConversionResult:
     rejections: dict[str, int]
     num_inputs: int
     equal_pixels: EqualPixels = field(default_factory=EqualPixels)
+    num_not_chosen: int = 0
 
     def report(self) -> str:
         """Summary of the result, several lines of text."""
@@ -66,6 +68,8 @@ class ConversionResult:
             lines.append(f"  left out: {reason:<17}{count:>8}")
         if self.equal_pixels.images:
             lines.append(f"  {self.equal_pixels.report()}")
+        if self.num_not_chosen:
+            lines.append(f"  not chosen by --series: {self.num_not_chosen} slices")
         return "\n".join(lines)
 
 
@@ -101,6 +105,7 @@ def finish(out_dir: Path, plan: Plan, num_kept: int = 0) -> ConversionResult:
         rejections=dict(Counter(manifest["quarantine"]).most_common()),
         num_inputs=plan.num_inputs,
         equal_pixels=EqualPixels(**manifest["equal_pixels"]),
+        num_not_chosen=manifest["num_not_chosen"],
     )
 
 
@@ -153,6 +158,17 @@ def quarantined(plan: Plan, sidecars: Iterable[Sidecar]) -> tuple[Rejection, ...
     return tuple(chain(plan.rejections, *(sidecar.quarantine for sidecar in sidecars)))
 
 
+def bad_reasons(quarantine: Iterable[Rejection]) -> Counter[str]:
+    """Number of inputs that could not be used, by reason code: of all but those not chosen."""
+    bad = (line for line in quarantine if not Reason(line.reason).is_choice)
+    return Counter(line.reason for line in one_per_input(bad))
+
+
+def num_not_chosen(quarantine: Iterable[Rejection]) -> int:
+    """Number of slices of series that were not chosen."""
+    return sum(Reason(line.reason).is_choice for line in quarantine)
+
+
 def success_text(out_dir: Path, sidecars: Sequence[Sidecar], summaries: Iterable[str]) -> str:
     """Text of `_SUCCESS`: SHA-256 and name of every file, as `sha256sum` prints them.
 
@@ -180,7 +196,7 @@ def _manifest(
 ) -> dict[str, Any]:
     """Content of manifest.json."""
     totals = SliceStatistics.total(sidecar.statistics for sidecar in sidecars)
-    reasons = Counter(rejection.reason for rejection in one_per_input(quarantine))
+    reasons = bad_reasons(quarantine)
     return {
         "schema_version": SCHEMA_VERSION,
         "config": plan.config,
@@ -206,6 +222,8 @@ def _manifest(
         "repairs": _sorted(totals.repairs),
         "num_tilted": totals.num_tilted,
         "quarantine": _sorted(reasons),
+        "num_not_chosen": num_not_chosen(quarantine),
+        "series": [asdict(kind) for kind in plan.kinds],
         "shards": [
             {
                 "name": sidecar.name,

@@ -68,6 +68,17 @@ def pass_id(series_id: str, number: int) -> str:
     return series_id if number == 1 else f"{series_id}/{number}"
 
 
+def pass_of(series_id: str) -> tuple[str, int]:
+    """Series instance UID and number of the pass of an id that `pass_id` made.
+
+    Examples:
+      >>> pass_of("1.2.3"), pass_of("1.2.3/2")
+      (('1.2.3', 1), ('1.2.3', 2))
+    """
+    uid, _, number = series_id.rpartition("/")
+    return (uid, int(number)) if uid and number.isdecimal() else (series_id, 1)
+
+
 def order(items: Sequence[Item]) -> list[Item]:
     """Sorts the items of one pass along its normal; those at equal positions by image id."""
     return [items[i] for i in order_along([item.header for item in items])]

@@ -334,7 +334,10 @@ def test_ge_head_and_philips(real_dicom: Path, tmp_path: Path) -> None:
 
     result = convert(
         ConversionConfig(
-            dicom_dir=str(real_dicom / "philips_phantom"), out_dir=str(tmp_path / "ph"), **settings
+            dicom_dir=str(real_dicom / "philips_phantom"),
+            out_dir=str(tmp_path / "ph"),
+            series="all",
+            **settings,
         )
     )
     assert result.num_records == 8
