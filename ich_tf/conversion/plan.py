@@ -74,6 +74,7 @@ class PlannedSlice:
       frame: Number of the frame within an enhanced multi-frame file, from 1; 0 in other files.
       crop: Top, left, rows and columns to crop to, px; empty for the whole image.
       alternates: Names of other files that hold the same slice, for one that turns out bad.
+      members: Name and frame of each slice of a slab, in order; empty for a slice as it is.
     """
 
     name: str
@@ -88,6 +89,7 @@ class PlannedSlice:
     frame: int = 0
     crop: tuple[int, ...] = ()
     alternates: tuple[str, ...] = ()
+    members: tuple[tuple[str, int], ...] = ()
 
     @property
     def path(self) -> str:
@@ -96,7 +98,9 @@ class PlannedSlice:
 
     @property
     def paths(self) -> list[str]:
-        """Names in quarantine files of all files that hold the slice, in the order of their use."""
+        """Names in quarantine files of all files that it can be made of, in their order."""
+        if self.members:
+            return [quarantine_path(name, frame) for name, frame in self.members]
         return [quarantine_path(name, self.frame) for name in (self.name, *self.alternates)]
 
 
@@ -132,6 +136,7 @@ class PlannedSeries:
                 slice_.labels,
                 slice_.crop,
                 slice_.alternates,
+                slice_.members,
             )
             for slice_ in slices
         ]
@@ -140,9 +145,10 @@ class PlannedSeries:
     def slices(self) -> Iterator[PlannedSlice]:
         """Unpacks the slices, in order."""
         patient_key, study_key, series_key = self.keys
-        for position, (name, frame, source_id, z_mm, labels, crop, alternates) in enumerate(
-            json.loads(self.packed)
-        ):
+        for position, row in enumerate(json.loads(self.packed)):
+            name, frame, source_id, z_mm, labels, crop = row[:6]
+            # Rows of an older version lack these.
+            alternates, members = (*row[6:], (), ())[:2]
             yield PlannedSlice(
                 name=name,
                 source_id=source_id,
@@ -156,6 +162,7 @@ class PlannedSeries:
                 frame=frame,
                 crop=tuple(crop),
                 alternates=tuple(alternates),
+                members=tuple((member[0], member[1]) for member in members),
             )
 
 

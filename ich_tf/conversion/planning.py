@@ -60,6 +60,7 @@ def make_plan(
     if not series_of:
         return Plan(config.planned(), (), {}, tuple(selection.rejections))
     selection.log()
+    slices.transfer_syntaxes -= selection.transfer_syntaxes
     patients: dict[str, list[str]] = {}
     for patient, split in _split_patients(series_of, labels, config, previous).items():
         patients.setdefault(split, []).append(patient)

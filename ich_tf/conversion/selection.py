@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -26,10 +27,12 @@ class SeriesSelection:
     Attributes:
       choice: Rule of the selection.
       rejections: Slices of the series that are left out.
+      transfer_syntaxes: Number of these slices per transfer syntax UID.
     """
 
     choice: SeriesChoice
     rejections: list[Rejection] = field(default_factory=list)
+    transfer_syntaxes: Counter[str] = field(default_factory=Counter)
     _counts: dict[SeriesKind, list[int]] = field(default_factory=dict, init=False)
 
     def chosen(self, all_series: Iterable[_Series]) -> Iterator[_Series]:
@@ -97,6 +100,7 @@ class SeriesSelection:
     def _reject(
         self, slices: Sequence[IndexedSlice], description: SeriesDescription, why_not: str
     ) -> None:
+        self.transfer_syntaxes.update(slice_.header.transfer_syntax for slice_ in slices)
         message = not_chosen_message(description, why_not)
         self.rejections += [
             Rejection(

@@ -162,6 +162,11 @@ def _record(
         scanner=slice_.scanner,
         repairs=_repairs(slice_),
         crop=planned.crop,
+        kernel=slice_.header.kernel,
+        thickness_mm=slice_.header.thickness_mm,
+        contrast=slice_.header.contrast,
+        origin=slice_.header.origin,
+        content=slice_.header.content,
     )
 
 

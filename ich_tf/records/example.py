@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import tensorflow as tf
-from ich_tf.records.schema import FEATURES, SCHEMA_VERSION, CorruptRecordError, SliceRecord
+from ich_tf.records.schema import (
+    ADDED_FIELDS,
+    FEATURES,
+    SCHEMA_VERSION,
+    CorruptRecordError,
+    SliceRecord,
+)
 
 
 def encode(record: SliceRecord) -> bytes:
@@ -73,7 +79,11 @@ def decode(payload: bytes) -> SliceRecord:
     try:
         features = _read_features(payload)
         values: dict[str, Any] = {}
+        missing: list[str] = []
         for field, name, _, kind, count in _LAYOUT:
+            if name not in features and field in ADDED_FIELDS:
+                missing.append(name)
+                continue
             raw = features.pop(name)
             if count is not None and len(raw) != count:
                 raise ValueError(f"{name} has {len(raw)} values, not {count}")
@@ -82,6 +92,8 @@ def decode(payload: bytes) -> SliceRecord:
             values[field] = raw[0] if count == 1 else tuple(raw)
         if features:
             raise ValueError(f"{', '.join(features)} is no feature of this schema")
+        if missing and values["schema_version"] >= SCHEMA_VERSION:
+            raise ValueError(f"{', '.join(missing)} is missing")
         return SliceRecord(**values)
     # UnicodeDecodeError is a ValueError.
     except (IndexError, KeyError, ValueError, struct.error) as error:
@@ -96,7 +108,8 @@ def parse(serialized: tf.Tensor, fields: Sequence[str] = ()) -> dict[str, tf.Ten
       fields: Names of the fields of `SliceRecord` to parse; empty for all.
 
     Returns:
-      Tensors by field, int64, float32 or string; `repairs` and `crop` are sparse.
+      Tensors by field, int64, float32 or string; `repairs` and `crop` are sparse. A field that
+      records of an older version lack has its default.
 
     Examples:
       dataset = tf.data.TFRecordDataset("fold-0-00000-of-00001.tfrecord")
@@ -107,11 +120,12 @@ def parse(serialized: tf.Tensor, fields: Sequence[str] = ()) -> dict[str, tf.Ten
     dtypes = {bytes: tf.string, int: tf.int64, float: tf.float32}
     spec: dict[str, Any] = {}
     features = {field: FEATURES[field] for field in fields or FEATURES}
-    for name, kind, count in features.values():
+    for field, (name, kind, count) in features.items():
         if count is None:
             spec[name] = tf.io.VarLenFeature(dtypes[kind])
         else:
-            spec[name] = tf.io.FixedLenFeature([] if count == 1 else [count], dtypes[kind])
+            shape = [] if count == 1 else [count]
+            spec[name] = tf.io.FixedLenFeature(shape, dtypes[kind], ADDED_FIELDS.get(field))
     parsed = tf.io.parse_example(serialized, spec)
     return {field: parsed[name] for field, (name, _, _) in features.items()}
 

@@ -14,7 +14,7 @@ import numpy as np
 from ich_tf.errors import DataError
 from ich_tf.labels import CLASSES
 from ich_tf.records.data_files import MANIFEST, PLAN, SUCCESS
-from ich_tf.records.schema import SCHEMA_VERSION
+from ich_tf.records.schema import READABLE_VERSIONS, SCHEMA_VERSION
 from ich_tf.records.splits import fold_name
 from ich_tf.runtime.files import file_sha256, read_json
 
@@ -93,10 +93,11 @@ class Manifest:
             )
         content = read_json(data_dir / MANIFEST, _ADVICE)
         version = content.get("schema_version")
-        if version != SCHEMA_VERSION:
+        if version not in READABLE_VERSIONS:
             raise DataError(
                 f"{data_dir}: schema version {version}; this version of ich_tf reads "
-                f"{SCHEMA_VERSION}. Convert the data again into another folder."
+                f"{' and '.join(map(str, READABLE_VERSIONS))}. Convert the data again into another "
+                "folder."
             )
         try:
             manifest = cls._from_content(data_dir, content)

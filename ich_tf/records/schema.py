@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 from ich_tf.errors import InputError
 from ich_tf.labels import CLASSES
 
-# Version 2 added ct/scanner.
-SCHEMA_VERSION = 2
+# Version 2 added ct/scanner, version 3 the description of the series and slabs.
+SCHEMA_VERSION = 3
+# Versions that are read; a field that a version lacks has the default of `SliceRecord`.
+READABLE_VERSIONS = (2, 3)
 # png, raw and jpeg hold windows, jpeg with losses; hu16 holds `windows.store_hu` as a 16-bit PNG.
 ENCODINGS = ("png", "raw", "hu16", "jpeg")
 LOSSY = ("jpeg",)
@@ -46,7 +49,13 @@ class SliceRecord:
       repairs: Names of the repairs that were applied.
       crop: Part of the original image that was kept before resizing: top, left, rows, columns, px;
         empty for the whole image.
-      schema_version: `SCHEMA_VERSION`.
+      kernel: Class of the reconstruction kernel, one of `dicom.kernels.KERNELS`.
+      thickness_mm: Thickness of the slice, or of the slab, mm; 0 if unknown.
+      contrast: Whether contrast agent was given, one of `dicom.description.CONTRASTS`.
+      origin: Whether a scan or a computation made it, one of `dicom.description.ORIGINS`.
+      content: What it shows, one of `dicom.description.CONTENTS`.
+      slab: Number of slices whose mean it is; 1 for a slice as it was scanned.
+      schema_version: `SCHEMA_VERSION` of the record.
     """
 
     encoded: bytes
@@ -69,6 +78,12 @@ class SliceRecord:
     scanner: str
     repairs: tuple[str, ...]
     crop: tuple[int, ...] = ()
+    kernel: str = "unknown"
+    thickness_mm: float = 0.0
+    contrast: str = "unknown"
+    origin: str = "unknown"
+    content: str = "unknown"
+    slab: int = 1
     schema_version: int = SCHEMA_VERSION
 
 
@@ -94,6 +109,17 @@ FEATURES: dict[str, tuple[str, type, int | None]] = {
     "scanner": ("ct/scanner", bytes, 1),
     "repairs": ("ct/repairs", bytes, None),
     "crop": ("ct/crop", int, None),
+    "kernel": ("ct/kernel", bytes, 1),
+    "thickness_mm": ("ct/thickness_mm", float, 1),
+    "contrast": ("ct/contrast", bytes, 1),
+    "origin": ("ct/origin", bytes, 1),
+    "content": ("ct/content", bytes, 1),
+    "slab": ("ct/slab", int, 1),
     "schema_version": ("ct/schema_version", int, 1),
+}
+# Fields that records of version 2 lack, with the value that they then have.
+_ADDED = ("kernel", "thickness_mm", "contrast", "origin", "content", "slab")
+ADDED_FIELDS: dict[str, Any] = {
+    field.name: field.default for field in fields(SliceRecord) if field.name in _ADDED
 }
 assert set(FEATURES) == {field.name for field in fields(SliceRecord)}

@@ -70,6 +70,7 @@ def test_missing_decoders_are_named(
         tmp_path / "out",
         dicom_dir=str(real_dicom / "transfer_syntaxes"),
         labels_csv="",
+        series="all",
         max_bad_fraction=1.0,
     )
     with_all = estimate(config).missing_decoders

@@ -1,6 +1,7 @@
 """Series that a conversion takes and leaves out: records, quarantine, counts, reruns."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,12 @@ import pytest
 from ich_tf.conversion.config import ConversionConfig
 from ich_tf.conversion.convert import convert, too_many_bad
 from ich_tf.conversion.dry_run import estimate
+from ich_tf.conversion.inspection import find_slice
+from ich_tf.conversion.plan import load_plan, save_plan
 from ich_tf.conversion.verification import verify
 from ich_tf.errors import ConfigError
 from ich_tf.records.example import decode
+from ich_tf.records.manifest import Manifest
 from ich_tf.records.schema import SliceRecord
 from ich_tf.records.tfrecord import read_records
 from tests.support.conversions import files_of
@@ -142,6 +146,40 @@ def test_a_rerun_with_new_series_equals_a_fresh_one(tmp_path: Path) -> None:
     convert(config_of(tmp_path / "in", tmp_path / "fresh"))
     incremental, fresh = files_of(tmp_path / "out"), files_of(tmp_path / "fresh")
     assert incremental == fresh
+
+
+def test_folders_of_schema_version_2_are_read(study: Path, tmp_path: Path) -> None:
+    out_dir = tmp_path / "out"
+    convert(config_of(study, out_dir))
+    path = out_dir / "manifest.json"
+    path.write_text(path.read_text().replace('"schema_version": 3', '"schema_version": 2'))
+    assert Manifest.load(out_dir).shards
+    plan, source = load_plan(out_dir)
+    rows = [row[:6] for row in json.loads(plan.shards[0].series[0].packed)]
+    old = replace(plan.shards[0].series[0], packed=json.dumps(rows, separators=(",", ":")))
+    shards = (replace(plan.shards[0], series=(old,)),)
+    save_plan(out_dir, replace(plan, shards=shards, kinds=()), source)
+    plan, _ = load_plan(out_dir)
+    assert [slice_.slice_index for slice_ in plan.shards[0].slices()] == list(range(6))
+    assert find_slice(out_dir, "P1_repeat_03.dcm").describe()["kernel"] == "soft"
+
+
+def test_records_say_what_they_are(study: Path, tmp_path: Path) -> None:
+    convert(config_of(study, tmp_path / "out", series="all"))
+    kinds = {
+        (record.kernel, record.thickness_mm, record.contrast, record.origin, record.content)
+        for record in records(tmp_path / "out")
+    }
+    assert kinds == {
+        ("soft", 5.0, "unknown", "original", "axial"),
+        ("sharp", 5.0, "unknown", "original", "axial"),
+        ("soft", 1.0, "unknown", "original", "axial"),
+        ("soft", 1.0, "yes", "original", "axial"),
+        ("soft", 5.0, "unknown", "derived", "average"),
+        ("unknown", 5.0, "unknown", "derived", "mip"),
+    }
+    features = json.loads((tmp_path / "out/features.json").read_text())
+    assert "ct/kernel" in features["featuresDict"]["features"]
 
 
 def test_best_of_a_real_study(real_dicom: Path, tmp_path: Path) -> None:

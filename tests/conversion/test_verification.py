@@ -142,7 +142,7 @@ def test_missing_shards_stop_the_readers_too(data_copy: Path) -> None:
 
 def test_other_schema_versions_and_empty_folders(data_copy: Path, tmp_path: Path) -> None:
     path = data_copy / "manifest.json"
-    path.write_text(path.read_text().replace('"schema_version": 2', '"schema_version": 99'))
+    path.write_text(path.read_text().replace('"schema_version": 3', '"schema_version": 99'))
     with pytest.raises(InputError, match="schema version 99"):
         manifest.Manifest.load(data_copy)
     (tmp_path / "empty").mkdir()

@@ -30,7 +30,35 @@ RECORD = SliceRecord(
     scanner="GE",
     repairs=("rsna_12bit", "other"),
     crop=(10, 0, 300, 300),
+    kernel="soft",
+    thickness_mm=5.0,
+    contrast="no",
+    origin="original",
+    content="axial",
+    slab=8,
 )
+
+
+def of_version_2(record: SliceRecord) -> bytes:
+    """A record as version 2 wrote it."""
+    example = tf.train.Example.FromString(encode(replace(record, schema_version=2)))
+    for name in ("kernel", "thickness_mm", "contrast", "origin", "content", "slab"):
+        del example.features.feature[f"ct/{name}"]
+    return example.SerializeToString(deterministic=True)
+
+
+def test_records_of_version_2_are_read_with_defaults() -> None:
+    record = decode(of_version_2(RECORD))
+    assert (record.schema_version, record.slab, record.thickness_mm) == (2, 1, 0.0)
+    assert {record.kernel, record.contrast, record.origin, record.content} == {"unknown"}
+    assert record.source_id == RECORD.source_id
+    fields = parse(tf.constant([of_version_2(RECORD), encode(RECORD)]))
+    assert fields["kernel"].numpy().tolist() == [b"unknown", b"soft"]
+    assert fields["slab"].numpy().tolist() == [1, 8]
+    example = tf.train.Example.FromString(encode(RECORD))
+    del example.features.feature["ct/kernel"]
+    with pytest.raises(CorruptRecordError, match="ct/kernel is missing"):
+        decode(example.SerializeToString(deterministic=True))
 
 
 def test_tensorflow_reads_what_was_encoded_without_it() -> None:
