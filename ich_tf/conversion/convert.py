@@ -12,6 +12,7 @@ from ich_tf.conversion.config import ConversionConfig
 from ich_tf.conversion.index import index
 from ich_tf.conversion.label_rows import LabelRows
 from ich_tf.conversion.matching import LabelMatcher
+from ich_tf.conversion.out_of_reach import OutOfReach, to_write, with_images_only
 from ich_tf.conversion.output_folder import (
     remove_other_shards,
     stored_plan,
@@ -65,6 +66,9 @@ def _convert(config: ConversionConfig, out_dir: Path, owner: str) -> ConversionR
     with make_executor(config) as executor:
         plan, _ = plan_conversion(config, listing, executor, previous)
         unfinished = unfinished_shards(out_dir, plan, listing, rehash=config.verify == "full")
+        out_of_reach = OutOfReach(plan.rejections)
+        if out_of_reach:
+            unfinished = to_write(out_dir, plan, unfinished, listing, out_of_reach)
         kept = len(plan.shards) - len(unfinished)
         if kept:
             _LOG.info("%d of %d shards are done already", kept, len(plan.shards))
@@ -107,13 +111,18 @@ def plan_conversion(
     slices, rejections = index(
         listing, executor, labels, config.crop, config.patient_from, hash_key
     )
-    plan = make_plan(slices, config, hash_key, previous)
+    out_of_reach = OutOfReach(rejections)
+    if previous is None and not config.overwrite:
+        out_of_reach.check_plan_is_known(Path(config.out_dir))
+    plan = make_plan(slices, config, hash_key, previous, out_of_reach)
+    if out_of_reach:
+        rejections = [*with_images_only(rejections, plan)]
     rejections += plan.rejections
     if not plan.shards:
         without_patient = any(rejection.message == NO_PATIENT for rejection in rejections)
         raise InputError(
             f"{config.dicom_dir}: none of {len(listing)} files can be converted "
-            f"({_commonest(rejections)}). Expected axial head CT slices"
+            f"({_commonest(rejections)}{_first(rejections)}). Expected axial head CT slices"
             + (f" whose ids are in {config.labels_csv}." if labels is not None else ".")
             + (f" In some of them, {NO_PATIENT}" if without_patient else "")
         )
@@ -232,6 +241,12 @@ def _check_losses(previous: Plan, plan: Plan, config: ConversionConfig) -> None:
         )
     if lost:
         _LOG.info("%d images are no longer among the inputs; their records are removed", len(lost))
+
+
+def _first(rejections: Sequence[Rejection]) -> str:
+    """Phrase about the first input that was left out; a label's path is no file's."""
+    files = (one for one in rejections if one.reason != Reason.IMAGE_MISSING.value)
+    return next((f"; the first, {one.path}: {one.message.rstrip('.')}" for one in files), "")
 
 
 def _commonest(rejections: Sequence[Rejection]) -> str:

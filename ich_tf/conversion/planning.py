@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from ich_tf.conversion.config import ConversionConfig
+from ich_tf.conversion.out_of_reach import OutOfReach, carry_over
 from ich_tf.conversion.plan import Plan, PlannedSeries, PlannedShard, PlannedSlice
 from ich_tf.conversion.pseudonyms import pseudonym
 from ich_tf.conversion.selection import SeriesSelection
@@ -29,6 +30,7 @@ def make_plan(
     config: ConversionConfig,
     hash_key: bytes = b"",
     previous: Plan | None = None,
+    out_of_reach: OutOfReach | None = None,
 ) -> Plan:
     """Plans a conversion.
 
@@ -38,6 +40,8 @@ def make_plan(
       hash_key: Secret under which ids other than RSNA's are hashed; empty for the public key.
       previous: Plan of an earlier run with the same config. Its patients keep their splits and
         its series their shards, so that few shards have to be written again.
+      out_of_reach: Inputs of which nothing is known; what the earlier plan has of them stays
+        planned.
 
     Returns:
       The plan, whose rejections are the slices that `config.series` leaves out, without number of
@@ -57,6 +61,8 @@ def make_plan(
         rows = [slice_.labels for slice_ in members if slice_.labels is not None]
         if rows:
             labels.setdefault(patient, []).append(np.max(rows, axis=0))
+    if previous is not None and out_of_reach:
+        carry_over(series_of, labels, previous, out_of_reach)
     if not series_of:
         return Plan(config.planned(), (), {}, tuple(selection.rejections))
     selection.log()

@@ -65,7 +65,7 @@ def nested_archive(kind: str) -> DicomError:
       kind: Its kind, of `archive_kind`.
     """
     return DicomError(
-        Reason.NESTED_ARCHIVE, f"is a {kind}; expected a DICOM file. Unpack it first."
+        Reason.NESTED_ARCHIVE, f"is a {kind}; what is within it is not read. Unpack it first."
     )
 
 
@@ -112,5 +112,5 @@ def _gzip_kind(start: bytes) -> str:
     except zlib.error:
         content = b""
     if _is_tar(content):
-        return "tar archive within a gzip file"
-    return "DICOM file within a gzip file" if is_dicom(content) else "gzip file"
+        return "gzip file of a tar archive"
+    return "gzip file of a DICOM file" if is_dicom(content) else "gzip file"

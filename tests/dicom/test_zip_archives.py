@@ -260,8 +260,8 @@ def other_archives() -> dict[str, bytes]:
     data = make_dicom()
     return {
         "tar archive": tar_of(data, "w"),
-        "tar archive within a gzip file": tar_of(data, "w:gz"),
-        "DICOM file within a gzip file": gzip.compress(data),
+        "gzip file of a tar archive": tar_of(data, "w:gz"),
+        "gzip file of a DICOM file": gzip.compress(data),
         "gzip file": gzip.compress(b"text"),
         "bzip2 file": tar_of(data, "w:bz2"),
         "xz file": tar_of(data, "w:xz"),
@@ -284,7 +284,7 @@ def test_other_archives_are_told_by_name(tmp_path: Path, kind: str) -> None:
         (source,) = list_sources(path).sources
         (rejection,) = scan_file(source)
         assert (rejection.path, rejection.reason) == ("inner", "NESTED_ARCHIVE")
-        assert rejection.message == f"is a {kind}; expected a DICOM file. Unpack it first."
+        assert rejection.message == f"is a {kind}; what is within it is not read. Unpack it first."
         with pytest.raises(DicomError) as caught:
             read_slice(source.read())
         assert caught.value.reason is Reason.NESTED_ARCHIVE
