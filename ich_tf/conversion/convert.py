@@ -23,6 +23,7 @@ from ich_tf.conversion.plan import Plan, PlannedShard, save_plan
 from ich_tf.conversion.planning import make_plan
 from ich_tf.conversion.pseudonyms import read_hash_key
 from ich_tf.conversion.runners import make_executor
+from ich_tf.conversion.side_by_side import side_by_side
 from ich_tf.conversion.slice_index import SliceIndex
 from ich_tf.conversion.summary import ConversionResult, finish
 from ich_tf.conversion.write_shard import ShardTask, write_shard
@@ -119,12 +120,18 @@ def plan_conversion(
         rejections = [*with_images_only(rejections, plan)]
     rejections += plan.rejections
     if not plan.shards:
-        without_patient = any(rejection.message == NO_PATIENT for rejection in rejections)
+        advice = ""
+        if any(rejection.message == NO_PATIENT for rejection in rejections):
+            advice += f" In some of them, {NO_PATIENT}"
+        if labels is not None and config.dry_run:
+            advice += f"\n{side_by_side(slices, config.label_key)}"
+        elif slices.has_unlabelled and slices.unused_ids:
+            advice += " --dry_run shows labels and files that do not join side by side."
         raise InputError(
             f"{config.dicom_dir}: none of {len(listing)} files can be converted "
             f"({_commonest(rejections)}{_first(rejections)}). Expected axial head CT slices"
             + (f" whose ids are in {config.labels_csv}." if labels is not None else ".")
-            + (f" In some of them, {NO_PATIENT}" if without_patient else "")
+            + advice.rstrip("\n")
         )
     if previous is not None:
         _check_losses(previous, plan, config)

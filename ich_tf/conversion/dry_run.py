@@ -18,6 +18,7 @@ from ich_tf.conversion.config import ConversionConfig
 from ich_tf.conversion.convert import plan_conversion, shard_tasks
 from ich_tf.conversion.output_folder import stored_plan, unfinished_shards
 from ich_tf.conversion.plan import PlannedSeries, PlannedShard
+from ich_tf.conversion.side_by_side import side_by_side
 from ich_tf.conversion.summary import bad_reasons, num_not_chosen
 from ich_tf.conversion.write_shard import ShardTask, write_shard
 from ich_tf.dicom.decoders import can_decode, why_not
@@ -48,6 +49,7 @@ class ConversionEstimate:
       rejections: Number of inputs that headers and labels exclude, by reason code.
       num_inputs: Number of files, and of labels without a file.
       num_not_chosen: Number of slices of the series that would not be chosen.
+      side_by_side: Labels and files that do not join, several lines; empty if there are none.
       sample_size: Number of slices of the sample.
       sample_rejections: Number of slices of the sample that were left out, by reason code.
     """
@@ -65,6 +67,7 @@ class ConversionEstimate:
     rejections: dict[str, int]
     num_inputs: int
     num_not_chosen: int
+    side_by_side: str
     sample_size: int
     sample_rejections: dict[str, int]
 
@@ -94,6 +97,8 @@ class ConversionEstimate:
             lines.append(f"  not chosen by --series: {self.num_not_chosen} slices")
         for reason, count in self.sample_rejections.items():
             lines.append(f"  left out of the sample: {reason:<17}{count:>8}")
+        if self.side_by_side:
+            lines += [f"  {line}" for line in self.side_by_side.splitlines()]
         if self.num_bytes > self.free_bytes:
             lines.append("  the disk has too little room for it")
         lines.append("nothing was written")
@@ -138,6 +143,7 @@ def estimate(config: ConversionConfig) -> ConversionEstimate:
         rejections=dict(rejections.most_common()),
         num_inputs=plan.num_inputs,
         num_not_chosen=num_not_chosen(plan.rejections),
+        side_by_side=side_by_side(slices, config.label_key),
         sample_size=sample.size,
         sample_rejections=sample.rejections,
     )

@@ -68,7 +68,7 @@ def index(
     labelling = Labelling(labels.rows, labels.match(indexed.first_copies()), labels.label_key)
     rejections += _unlabelled(indexed, labelling)
     rejections += settle_copies(indexed, listing, executor, labelling)
-    indexed.label(labelling.matches.row, labelling.rows)
+    indexed.label(labelling.matches.row, labelling.rows, labelling.matches.unused_rows)
     rejections += labelling.rows_without_images(hash_key)
     return indexed, rejections
 

@@ -141,10 +141,11 @@ def candidate_keys(
     suffix = f"/{header.frame}" if header is not None and header.frame else ""
     if header is not None and label_key in ("auto", "uid") and header.image_id in known:
         yield _UID, header.image_id
-    _, slash, name = source.name.rpartition("/")
+    path = source.shown  # no CSV holds what is no text
+    _, slash, name = path.rpartition("/")
     texts = [name] if label_key in ("auto", "name") else []
     if label_key == "path" or (label_key == "auto" and slash):
-        texts.append(source.name)
+        texts.append(path)
     exact = [text for text in texts if text + suffix in known]
     for text in exact:
         yield _EXACT, text + suffix

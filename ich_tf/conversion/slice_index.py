@@ -6,7 +6,7 @@ import pickle
 import sqlite3
 from array import array
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -52,6 +52,7 @@ class SliceIndex:
 
     Attributes:
       transfer_syntaxes: Number of slices per transfer syntax UID.
+      unused_ids: Ids of the label CSV that name no file.
     """
 
     def __init__(self) -> None:
@@ -71,6 +72,7 @@ class SliceIndex:
         self._first = array("i")
         self._labels: tuple[np.ndarray, LabelRows] | None = None
         self.transfer_syntaxes: Counter[str] = Counter()
+        self.unused_ids: list[str] = []
 
     def __len__(self) -> int:
         """Number of slices that were added."""
@@ -148,6 +150,11 @@ class SliceIndex:
             "INSERT INTO unlabelled VALUES (?, ?)", (number, pickle.dumps(slice_))
         )
 
+    @property
+    def has_unlabelled(self) -> bool:
+        """Whether any slice has no labels."""
+        return any(True for _ in self.unlabelled())
+
     def unlabelled(self) -> Iterator[IndexedSlice]:
         """The slices that have no labels, in order."""
         for (data,) in self._database.execute("SELECT slice FROM unlabelled ORDER BY number"):
@@ -175,14 +182,18 @@ class SliceIndex:
             (pickle.dumps(replace(slice_, alternates=alternates)), first),
         )
 
-    def label(self, rows: np.ndarray, label_rows: LabelRows) -> None:
+    def label(
+        self, rows: np.ndarray, label_rows: LabelRows, unused_rows: Sequence[int] = ()
+    ) -> None:
         """Gives the images their labels.
 
         Args:
           rows: Number of the row of each slice, int [slices], where it is the first of its image.
           label_rows: Rows of the label CSV.
+          unused_rows: Rows that name no file.
         """
         self._labels = rows, label_rows
+        self.unused_ids = [label_rows.ids[row] for row in unused_rows]
 
     def by_series(self) -> Iterator[tuple[tuple[str, str, str], list[IndexedSlice]]]:
         """Ids (patient, study, series) and slices, in the order of the body, of each series.
