@@ -94,7 +94,7 @@ def test_a_dry_run_shows_ten_of_each(unjoined: ConversionConfig) -> None:
     text = str(caught.value)
     assert "12 images of the label CSV have no file, 12 slices have no label" in text
     assert re.search(r"case-00 +scan-00\.dcm +1\.0\n", text)
-    assert text.count("scan-") == 11  # ten, and one in the rule
+    assert "scan-09" in text and "scan-10" not in text
     assert text.endswith("ids began with 'scan-' instead of 'case-'.")
 
 
