@@ -10,6 +10,7 @@ import contextlib
 import errno
 import importlib
 import json
+import math
 import os
 import select
 import signal
@@ -17,8 +18,11 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable
 from multiprocessing.connection import Connection
+
+from ich_tf.runtime.debugging import VARIABLE, is_debugging
 
 # Message -> the messages that answer it.
 Handler = Callable[[bytes], Iterable[bytes]]
@@ -32,6 +36,7 @@ _READY = b"ready"
 # No other variable reaches the child: tokens and passwords are often kept in the environment.
 _ENVIRONMENT = (
     "PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONHOME", "TMPDIR", "VIRTUAL_ENV",
+    VARIABLE,
 )  # fmt: skip
 
 
@@ -62,6 +67,7 @@ class Sandbox:
         *,
         private_bytes: int | None = None,
         added_bytes: int | None = None,
+        cpu_seconds: int | None = None,
         own_session: bool = True,
     ) -> None:
         """Stores the description of the process, and starts nothing.
@@ -72,12 +78,16 @@ class Sandbox:
           private_bytes: Limit of private memory, with that of libraries (RLIMIT_DATA).
           added_bytes: Limit of address space beyond what is mapped once `target` has returned
             (RLIMIT_AS): libraries map far more than they use.
+          cpu_seconds: Limit of CPU time from one message, or answer, to the next answer: unlike
+            time on the clock, it is the same on a machine that is busy. The code of a child that
+            exceeds it is -SIGXCPU.
           own_session: Whether the child leads a session and a process group, so that processes
             that it starts are killed with it. False for a sandbox within a sandbox, which has to
             stay in the group of the outer one.
         """
         self._target = target
-        self._limits = {"private_bytes": private_bytes, "added_bytes": added_bytes}
+        self._memory = {"private_bytes": private_bytes, "added_bytes": added_bytes}
+        self._cpu_seconds = cpu_seconds
         self._own_session = own_session
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
@@ -105,14 +115,18 @@ class Sandbox:
             "OPENBLAS_NUM_THREADS": "1",
             "OMP_NUM_THREADS": "1",
         }
-        arguments = [str(theirs.fileno()), self._target, json.dumps(self._limits)]
+        arguments = [
+            str(theirs.fileno()),
+            self._target,
+            json.dumps([self._memory, self._cpu_seconds]),
+        ]
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", _CODE, *arguments],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
+                stderr=None if is_debugging() else subprocess.DEVNULL,
                 env=environment,
                 start_new_session=self._own_session,
             )
@@ -185,7 +199,8 @@ def run_child() -> None:
     threading.Thread(target=_end_with_parent, args=(int(descriptor),), daemon=True).start()
     module, _, function = target.partition(":")
     handler: Handler = getattr(importlib.import_module(module), function)()
-    _limit_memory(**json.loads(limits))
+    memory, cpu_seconds = json.loads(limits)
+    _limit_memory(**memory)
     connection = Connection(int(descriptor))
     connection.send_bytes(_READY)
     while True:
@@ -193,8 +208,10 @@ def run_child() -> None:
             message = connection.recv_bytes()
         except EOFError:
             return
+        _allow_cpu(cpu_seconds)
         for answer in handler(message):
             connection.send_bytes(answer)
+            _allow_cpu(cpu_seconds)
 
 
 def _end_with_parent(descriptor: int) -> None:
@@ -217,3 +234,12 @@ def _limit_memory(private_bytes: int | None, added_bytes: int | None) -> None:
             mapped = int(file.read().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (mapped + added_bytes, mapped + added_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _allow_cpu(seconds: int | None) -> None:
+    """Allows so much CPU time from now on; the kernel counts whole seconds."""
+    if seconds is not None:
+        import resource
+
+        limit = math.ceil(time.process_time()) + seconds
+        resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))

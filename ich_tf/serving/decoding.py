@@ -10,6 +10,7 @@ import itertools
 import json
 import math
 import queue
+import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -30,6 +31,8 @@ from ich_tf.runtime.sandbox import Handler, Sandbox, SandboxDied
 from ich_tf.serving.limits import MIB, Limits
 
 _TARGET = "ich_tf.serving.decoding:make_handler"
+# A busy machine takes so many times the CPU time that a decoder is given.
+_PATIENCE = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +152,11 @@ class _Decoder:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._sandbox = Sandbox(_TARGET, added_bytes=limits.decoder_mb * MIB)
+        self._sandbox = Sandbox(
+            _TARGET,
+            added_bytes=limits.decoder_mb * MIB,
+            cpu_seconds=math.ceil(limits.silent_seconds),
+        )
 
     def start(self) -> None:
         self._sandbox.start()
@@ -196,13 +203,13 @@ class _Decoder:
     def _answer(self, end: float) -> dict[str, Any]:
         """The next answer of the process, until a time."""
         limits = self._limits
-        seconds = min(limits.silent_seconds, end - time.monotonic())
+        seconds = min(_PATIENCE * limits.silent_seconds, end - time.monotonic())
         message = self._sandbox.receive(seconds, MIB) if seconds > 0 else None
         if message is None:
             self._sandbox.close()
             raise _RejectedFileError(
-                Reason.DECODER_DIED.value,
-                f"gave no slice for {limits.silent_seconds:g} s, or took more than "
+                Reason.DECODER_TIMEOUT.value,
+                f"gave no slice for {_PATIENCE * limits.silent_seconds:g} s, or took more than "
                 f"{limits.file_seconds:g} s; its decoder was ended.",
             )
         answer: dict[str, Any] = json.loads(message)
@@ -229,9 +236,10 @@ class _RejectedFileError(Exception):
 
 
 def _died(code: int | None) -> _RejectedFileError:
-    return _RejectedFileError(
-        Reason.DECODER_DIED.value, f"ended the process that was to read it (code {code})."
-    )
+    message = f"ended the process that was to read it (code {code})."
+    if code == -signal.SIGXCPU:
+        message = "took more CPU time than a slice is given; its decoder was ended."
+    return _RejectedFileError(Reason.DECODER_DIED.value, message)
 
 
 def _checked(answer: dict[str, Any], path: Path) -> DecodedSlice:

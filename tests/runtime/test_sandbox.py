@@ -110,3 +110,17 @@ def test_a_signal_is_the_code(make: Make) -> None:
     with pytest.raises(SandboxDied) as caught:
         ask(sandbox)
     assert caught.value.code == -signal.SIGSEGV
+
+
+def test_cpu_time_is_limited_for_each_message(make: Make) -> None:
+    body = (
+        "begun = time.process_time()\n"
+        "        while time.process_time() < begun + float(m): pass\n"
+        "        yield m"
+    )
+    sandbox = make(body, cpu_seconds=1)
+    for _ in range(3):
+        assert ask(sandbox, b"0.6") == b"0.6"
+    with pytest.raises(SandboxDied) as caught:
+        ask(sandbox, b"30")
+    assert caught.value.code == -signal.SIGXCPU

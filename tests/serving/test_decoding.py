@@ -87,28 +87,32 @@ def test_slices_are_those_of_the_reader(decode: Decode, good: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "act",
+    ("act", "reason"),
     [
-        "os.kill(os.getpid(), signal.SIGSEGV)",
-        "os._exit(0)",
-        "raise ZeroDivisionError('Meier')",
-        "time.sleep(60)",
-        "any(iter(int, 1))",
-        "keep = [np.ones(2**27) for _ in range(99)]",
+        ("os.kill(os.getpid(), signal.SIGSEGV)", "DECODER_DIED"),
+        ("os._exit(0)", "DECODER_DIED"),
+        ("raise ZeroDivisionError('Meier')", "INTERNAL"),
+        ("time.sleep(60)", "DECODER_TIMEOUT"),
+        ("any(iter(int, 1))", "DECODER_DIED"),
+        ("keep = [np.ones(2**27) for _ in range(99)]", "TOO_LARGE"),
     ],
     ids=["crash", "exit", "error", "stall", "loop", "memory"],
 )
 def test_a_file_costs_itself_alone(
-    monkeypatch: pytest.MonkeyPatch, decode: Decode, good: bytes, tmp_path: Path, act: str
+    monkeypatch: pytest.MonkeyPatch,
+    decode: Decode,
+    good: bytes,
+    tmp_path: Path,
+    act: str,
+    reason: str,
 ) -> None:
     sabotaged(monkeypatch, tmp_path, act)
     limits = Limits(decoders=1, silent_seconds=1.0, decoder_mb=256)
     begun = time.monotonic()
     decoded = decode([good, b"BAD", good], limits)
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 20
     assert [len(file.slices) for file in decoded] == [1, 0, 1]
-    expected = "TOO_LARGE" if "ones" in act else "INTERNAL" if "raise" in act else "DECODER_DIED"
-    assert decoded[1].reason == expected and decoded[1].message
+    assert decoded[1].reason == reason and decoded[1].message
     assert "Meier" not in decoded[1].message
 
 
@@ -123,7 +127,7 @@ def test_what_a_worker_started_ends_with_it(
         f"open({str(note)!r}, 'w').write(str(p.pid)); time.sleep(60)",
     )
     decoded = decode([b"BAD"], Limits(decoders=1, silent_seconds=1.0))
-    assert decoded[0].reason == "DECODER_DIED"
+    assert decoded[0].reason == "DECODER_TIMEOUT"
     child = int(note.read_text())
     end = time.monotonic() + 5
     while time.monotonic() < end and psutil.pid_exists(child):
@@ -187,7 +191,7 @@ def test_a_study_is_bounded_in_time_and_size(
     sabotaged(monkeypatch, tmp_path, "time.sleep(60)")
     limits = Limits(decoders=1, silent_seconds=0.5, reading_seconds=1.0)
     decoded = decode([b"BAD"] * 9 + [good], limits)
-    assert {file.reason for file in decoded} == {"DECODER_DIED", "TIME"}
+    assert {file.reason for file in decoded} == {"DECODER_TIMEOUT", "TIME"}
     assert decoded[-1].reason == "TIME"
     # 70 slices of 64 px fill a MiB.
     decoded = decode([good] * 70, Limits(decoders=1, decoded_mb=1))
