@@ -16,14 +16,18 @@ _DATA_DIR = flags.DEFINE_string(
 _FULL = flags.DEFINE_bool(
     "full", False, "Read every byte: hashes, CRCs, and the fields of every record."
 )
-_REPAIR = flags.DEFINE_bool("repair", False, "Rebuild damaged shards, byte for byte.")
+_REPAIR = flags.DEFINE_bool(
+    "repair",
+    False,
+    "Rebuild damaged shards, byte for byte, and try slices again that the machine could not read.",
+)
 _DICOM_DIR = flags.DEFINE_string(
     "dicom_dir",
     "",
     "With --repair: folder of the DICOM files. Empty: the folder that was converted.",
 )
 _NUM_WORKERS = flags.DEFINE_integer(
-    "num_workers", 0, "With --repair: worker processes; 0: one per core.", lower_bound=0
+    "num_workers", 0, "Worker processes of --full and --repair; 0: one per core.", lower_bound=0
 )
 
 
@@ -35,14 +39,14 @@ def main() -> None:
     from ich_tf.errors import InputError
     from ich_tf.records.data_files import shard_of
 
-    problems = verify(_DATA_DIR.value, _FULL.value)
+    problems = verify(_DATA_DIR.value, _FULL.value, _NUM_WORKERS.value)
     for problem in problems:
         print(f"{problem.file}: {problem.description}")
     damaged = {shard_of(problem.file) for problem in problems}
     if problems and _REPAIR.value:
         rebuilt = repair(_DATA_DIR.value, damaged, _DICOM_DIR.value, _NUM_WORKERS.value)
         print(f"{_DATA_DIR.value}: rebuilt {', '.join(rebuilt) or 'nothing'}")
-        problems = verify(_DATA_DIR.value, _FULL.value)
+        problems = verify(_DATA_DIR.value, _FULL.value, _NUM_WORKERS.value)
     if problems:
         raise InputError(
             f"{_DATA_DIR.value}: {len(problems)} problems, the first {problems[0].file}: "

@@ -26,7 +26,7 @@ from ich_tf.conversion.runners import make_executor
 from ich_tf.conversion.side_by_side import side_by_side
 from ich_tf.conversion.slice_index import SliceIndex
 from ich_tf.conversion.summary import ConversionResult, finish
-from ich_tf.conversion.write_shard import ShardTask, write_shard
+from ich_tf.conversion.write_shard import shard_tasks, write_carefully, write_shard
 from ich_tf.dicom.listing import SourceListing, list_sources
 from ich_tf.dicom.reasons import Reason, Rejection
 from ich_tf.errors import InputError
@@ -66,7 +66,8 @@ def _convert(config: ConversionConfig, out_dir: Path, owner: str) -> ConversionR
     files.remove_temporaries(out_dir)
     with make_executor(config) as executor:
         plan, _ = plan_conversion(config, listing, executor, previous)
-        unfinished = unfinished_shards(out_dir, plan, listing, rehash=config.verify == "full")
+        rehash = config.verify == "full"
+        unfinished = unfinished_shards(out_dir, plan, listing, executor, rehash=rehash)
         out_of_reach = OutOfReach(plan.rejections)
         if out_of_reach:
             unfinished = to_write(out_dir, plan, unfinished, listing, out_of_reach)
@@ -160,39 +161,8 @@ def write_shards(
       owner: Owner of the folder's lock; empty if it has none.
     """
     tasks = shard_tasks(plan, planned, listing, out_dir, owner)
-    for _ in executor.map(write_shard, tasks, "shards"):
+    for _ in executor.map(write_shard, tasks, "shards", write_carefully):
         pass
-
-
-def shard_tasks(
-    plan: Plan,
-    planned: Sequence[PlannedShard],
-    listing: SourceListing,
-    out_dir: Path,
-    owner: str = "",
-) -> list[ShardTask]:
-    """Tasks of the workers that write shards.
-
-    Args:
-      plan: The whole plan.
-      planned: Shards to write.
-      listing: DICOM files.
-      out_dir: Folder to write the shards to.
-      owner: Owner of the folder's lock; empty if it has none.
-    """
-    return [
-        ShardTask(
-            shard=shard,
-            plan_sha256=plan.shard_sha256[shard.name],
-            sources=tuple(map(listing.find, shard.file_names())),
-            out_dir=out_dir,
-            image_size=plan.config["image_size"],
-            windows=tuple(plan.config["windows"]),
-            encoding=plan.config["encoding"],
-            owner=owner,
-        )
-        for shard in planned
-    ]
 
 
 def too_many_bad(

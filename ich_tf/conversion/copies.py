@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 
 from ich_tf.conversion.labelling import Labelling
 from ich_tf.conversion.slice_index import IndexedSlice, SliceIndex
-from ich_tf.dicom.header import Header
 from ich_tf.dicom.listing import SourceListing
-from ich_tf.dicom.reasons import DicomError, Reason, Rejection
+from ich_tf.dicom.reasons import READER_DIED, DicomError, Reason, Rejection
 from ich_tf.dicom.source_reader import SourceReader
 from ich_tf.dicom.sources import Source
 from ich_tf.runtime.executors.base import Executor
@@ -206,7 +205,7 @@ def _read_contents(
         for name, group in members.items()
     ]
     contents: dict[int, _Content] = {}
-    results = executor.map(_read_content, tasks)
+    results = executor.map(_read_content, tasks, on_death=_died)
     for group, found in zip(members.values(), results, strict=True):
         contents.update(zip((copy.number for copy in group), found, strict=True))
     return contents
@@ -219,14 +218,15 @@ def _read_content(task: tuple[Source, Sequence[int]]) -> list[_Content]:
         return [_content_of(reader, source, frame) for frame in frames]
 
 
+def _died(task: tuple[Source, Sequence[int]]) -> list[_Content]:
+    """What stands for the content of a file that ended its worker twice."""
+    _, frames = task
+    return [_Content(reason=Reason.DECODER_DIED.value, message=READER_DIED)] * len(frames)
+
+
 def _content_of(reader: SourceReader, source: Source, frame: int) -> _Content:
     try:
         slice_ = reader.slice(source, frame)
     except DicomError as error:
         return _Content(reason=error.reason.value, message=str(error))
-    return _Content(_header_hash(slice_.header), hashlib.sha256(slice_.hu.tobytes()).hexdigest())
-
-
-def _header_hash(header: Header) -> str:
-    # Equal pixels may be compressed in different ways.
-    return hashlib.sha256(repr(replace(header, transfer_syntax="")).encode()).hexdigest()
+    return _Content(slice_.header.digest(), hashlib.sha256(slice_.hu.tobytes()).hexdigest())

@@ -15,12 +15,12 @@ from pathlib import Path
 from pydicom.uid import UID
 
 from ich_tf.conversion.config import ConversionConfig
-from ich_tf.conversion.convert import plan_conversion, shard_tasks
+from ich_tf.conversion.convert import plan_conversion
 from ich_tf.conversion.output_folder import stored_plan, unfinished_shards
 from ich_tf.conversion.plan import PlannedSeries, PlannedShard
 from ich_tf.conversion.side_by_side import side_by_side
 from ich_tf.conversion.summary import bad_reasons, num_not_chosen
-from ich_tf.conversion.write_shard import ShardTask, write_shard
+from ich_tf.conversion.write_shard import ShardTask, shard_tasks, write_shard
 from ich_tf.dicom.decoders import can_decode, why_not
 from ich_tf.dicom.listing import list_sources
 from ich_tf.records.sidecar import read_sidecar
@@ -120,7 +120,8 @@ def estimate(config: ConversionConfig) -> ConversionEstimate:
     # On this machine, whatever the runner: a cluster's executor may write where it works.
     with LocalExecutor(config.num_workers) as executor:
         plan, slices = plan_conversion(config, listing, executor, previous)
-    to_write = unfinished_shards(out_dir, plan, listing, rehash=config.verify == "full")
+        rehash = config.verify == "full"
+        to_write = unfinished_shards(out_dir, plan, listing, executor, rehash=rehash)
     sample = _sample(shard_tasks(plan, to_write, listing, out_dir))
     count = sum(shard.num_slices for shard in to_write)
     splits = {}

@@ -12,7 +12,7 @@ from ich_tf.conversion.plan import Plan, PlannedSeries, PlannedShard, PlannedSli
 from ich_tf.dicom.listing import SourceListing
 from ich_tf.dicom.reasons import DicomError, Reason, Rejection
 from ich_tf.errors import DataError, InputError
-from ich_tf.records.shards import is_committed
+from ich_tf.records.shards import committed
 from ich_tf.records.sidecar import read_sidecar
 from ich_tf.runtime.names import printable
 
@@ -175,7 +175,7 @@ def to_write(
                 "They would be lost, since other inputs of that shard have changed, so that it "
                 "has to be written again. Make the files readable, and run the same command again."
             )
-        if not is_committed(out_dir / shard.name, planned_sha256, sidecar.sources_sha256):
+        if committed(out_dir / shard.name, planned_sha256) is None:
             chosen.append(shard)
     return chosen
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from pathlib import Path
 
 from ich_tf.conversion.config import ConversionConfig
 from ich_tf.conversion.plan import Plan, PlannedShard, load_plan
+from ich_tf.conversion.write_shard import is_finished, shard_tasks
 from ich_tf.dicom.listing import SourceListing
 from ich_tf.dicom.sources import stamps_sha256
 from ich_tf.errors import DataError, InputError
 from ich_tf.records import data_files, shards
 from ich_tf.records.splits import UNLABELLED
 from ich_tf.runtime import files
+from ich_tf.runtime.executors.base import Executor
 from ich_tf.runtime.folder_lock import LOCK
 
 _LOG = logging.getLogger(__name__)
@@ -66,7 +69,7 @@ def _is_left_over(path: Path) -> bool:
 
 
 def unfinished_shards(
-    out_dir: Path, plan: Plan, listing: SourceListing, *, rehash: bool
+    out_dir: Path, plan: Plan, listing: SourceListing, executor: Executor, *, rehash: bool
 ) -> list[PlannedShard]:
     """Shards of a plan that the output folder does not hold as a run of the plan leaves them.
 
@@ -74,18 +77,24 @@ def unfinished_shards(
       out_dir: Output folder.
       plan: Plan of the conversion.
       listing: DICOM files.
+      executor: Executor whose workers look at shards that need a closer look.
       rehash: Whether the hash of each shard is compared, besides its size.
     """
-    return [
-        shard
-        for shard in plan.shards
-        if not shards.is_committed(
-            out_dir / shard.name,
-            plan.shard_sha256[shard.name],
-            stamps_sha256(map(listing.find, shard.file_names())),
-            rehash=rehash,
-        )
-    ]
+    finished, doubtful = set(), []
+    for shard in plan.shards:
+        sidecar = shards.committed(out_dir / shard.name, plan.shard_sha256[shard.name])
+        if sidecar is None or sidecar.sources_sha256 != stamps_sha256(
+            map(listing.find, shard.file_names())
+        ):
+            continue
+        if rehash or sidecar.to_retry:
+            doubtful.append(shard)
+        else:
+            finished.add(shard.name)
+    tasks = shard_tasks(plan, doubtful, listing, out_dir)
+    answers = executor.map(functools.partial(is_finished, rehash=rehash), tasks)
+    finished |= {task.shard.name for task, answer in zip(tasks, answers, strict=True) if answer}
+    return [shard for shard in plan.shards if shard.name not in finished]
 
 
 def remove_other_shards(out_dir: Path, plan: Plan) -> None:

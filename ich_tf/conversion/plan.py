@@ -77,6 +77,7 @@ class PlannedSlice:
       crop: Top, left, rows and columns to crop to, px; empty for the whole image.
       alternates: Names of other files that hold the same slice, for one that turns out bad.
       members: Name and frame of each slice of a slab, in order; empty for a slice as it is.
+      digest: `Header.digest` of the slice, by which a file that changes is noticed.
     """
 
     name: str
@@ -92,6 +93,7 @@ class PlannedSlice:
     crop: tuple[int, ...] = ()
     alternates: tuple[str, ...] = ()
     members: tuple[tuple[str, int], ...] = ()
+    digest: str = ""
 
     @property
     def path(self) -> str:
@@ -139,6 +141,7 @@ class PlannedSeries:
                 slice_.crop,
                 slice_.alternates,
                 slice_.members,
+                slice_.digest,
             )
             for slice_ in slices
         ]
@@ -150,7 +153,8 @@ class PlannedSeries:
         for position, row in enumerate(json.loads(self.packed)):
             name, frame, source_id, z_mm, labels, crop = row[:6]
             # Rows of an older version lack these.
-            alternates, members = (*row[6:], (), ())[:2]
+            rest: list[Any] = [*row[6:], *((), (), "")[len(row) - 6 :]]
+            alternates, members, digest = rest
             yield PlannedSlice(
                 name=name,
                 source_id=source_id,
@@ -165,6 +169,7 @@ class PlannedSeries:
                 crop=tuple(crop),
                 alternates=tuple(alternates),
                 members=tuple((member[0], member[1]) for member in members),
+                digest=digest,
             )
 
 

@@ -118,6 +118,7 @@ def _plan_series(
             frame=slice_.header.frame,
             crop=slice_.crop,
             alternates=slice_.alternates,
+            digest=slice_.header.digest(),
         )
         for position, slice_ in enumerate(members)
     ]

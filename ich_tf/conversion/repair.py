@@ -24,11 +24,11 @@ def repair(
     dicom_dir: str = "",
     num_workers: int = 0,
 ) -> list[str]:
-    """Writes damaged shards again, and all files that sum the conversion up.
+    """Writes shards again that are damaged or lack slices, and all files that sum them up.
 
     Args:
       data_dir: Folder of a finished conversion.
-      damaged: Names of the damaged shards.
+      damaged: Names of the shards.
       dicom_dir: Folder or archive of the DICOM files; empty for the one that was converted.
       num_workers: Number of worker processes; 0 for one per core.
 
@@ -50,6 +50,7 @@ def _repair(
     plan, source = load_plan(folder)
     planned = [shard for shard in plan.shards if shard.name in damaged]
     recorded = _recorded_hashes(folder)
+    incomplete = {shard.name for shard in planned if _lacks_slices(folder / shard.name)}
     if planned:
         root = Path(dicom_dir) if dicom_dir else source
         if not root.exists():
@@ -57,6 +58,8 @@ def _repair(
         with LocalExecutor(num_workers) as executor:
             write_shards(plan, planned, named_sources(root), folder, executor, owner)
     for shard in planned:
+        if shard.name in incomplete:
+            continue  # slices that can be read by now have come to those that it had
         sha256 = read_sidecar(folder / shard.name).sha256
         if recorded[shard.name] and sha256 not in recorded[shard.name]:
             raise InputError(
@@ -67,6 +70,14 @@ def _repair(
     save_plan(folder, plan, source)
     finish(folder, plan)
     return [shard.name for shard in planned]
+
+
+def _lacks_slices(shard: Path) -> bool:
+    """Whether a shard lacks slices for a reason of the machine."""
+    try:
+        return bool(read_sidecar(shard).to_retry)
+    except DataError:
+        return False
 
 
 def _recorded_hashes(folder: Path) -> dict[str, set[str]]:

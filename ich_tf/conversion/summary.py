@@ -41,6 +41,8 @@ class ConversionResult:
       label_counts: Number of positive records per class; empty for data without labels.
       rejections: Number of inputs that could not be used, by reason code.
       num_inputs: Number of files, and of labels without a file.
+      num_to_retry: Number of those that were left out for a reason of the machine, which the same
+        command tries again.
       equal_pixels: Images that several patients share.
       num_not_chosen: Number of slices of the series that were not chosen.
     """
@@ -52,6 +54,7 @@ class ConversionResult:
     label_counts: dict[str, int]
     rejections: dict[str, int]
     num_inputs: int
+    num_to_retry: int = 0
     equal_pixels: EqualPixels = field(default_factory=EqualPixels)
     num_not_chosen: int = 0
 
@@ -66,6 +69,11 @@ class ConversionResult:
             lines.append(f"  {name:<17}{count:>8}  {count / max(1, self.num_records):6.1%}")
         for reason, count in self.rejections.items():
             lines.append(f"  left out: {reason:<17}{count:>8}")
+        if self.num_to_retry:
+            lines.append(
+                f"  {self.num_to_retry} of these for a reason of the machine, not of the file: the "
+                "same command tries them again"
+            )
         if self.equal_pixels.images:
             lines.append(f"  {self.equal_pixels.report()}")
         if self.num_not_chosen:
@@ -104,6 +112,7 @@ def finish(out_dir: Path, plan: Plan, num_kept: int = 0) -> ConversionResult:
         label_counts=manifest["label_counts"] if manifest["num_folds"] else {},
         rejections=dict(Counter(manifest["quarantine"]).most_common()),
         num_inputs=plan.num_inputs,
+        num_to_retry=manifest["to_retry"],
         equal_pixels=EqualPixels(**manifest["equal_pixels"]),
         num_not_chosen=manifest["num_not_chosen"],
     )
@@ -224,6 +233,7 @@ def _manifest(
         "quarantine": _sorted(reasons),
         "num_not_chosen": num_not_chosen(quarantine),
         "series": [asdict(kind) for kind in plan.kinds],
+        "to_retry": sum(count for code, count in reasons.items() if Reason(code).is_of_machine),
         "shards": [
             {
                 "name": sidecar.name,

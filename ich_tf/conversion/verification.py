@@ -13,6 +13,7 @@ from ich_tf import errors
 from ich_tf.conversion.lookup import written_slices
 from ich_tf.conversion.plan import Plan, PlannedShard, PlannedSlice, load_plan
 from ich_tf.conversion.summary import success_text, summarize
+from ich_tf.dicom.reasons import Reason, Rejection
 from ich_tf.labels import CLASSES
 from ich_tf.records import data_files, manifest, shards, splits, tfrecord
 from ich_tf.records.example import decode
@@ -20,7 +21,8 @@ from ich_tf.records.images import read_image
 from ich_tf.records.schema import CorruptRecordError, SliceRecord
 from ich_tf.records.sidecar import Sidecar, read_sidecar
 from ich_tf.runtime import files
-from ich_tf.runtime.progress import track
+from ich_tf.runtime.executors.local import LocalExecutor
+from ich_tf.runtime.names import printable
 
 
 @dataclass(frozen=True)
@@ -36,15 +38,51 @@ class Mismatch:
     description: str
 
 
-def verify(data_dir: str | Path, full: bool = False) -> list[Mismatch]:
+@dataclass(frozen=True)
+class _Task:
+    """A shard to compare with its plan.
+
+    Attributes:
+      folder: Folder of the shards.
+      shard: Planned shard.
+      plan_sha256: SHA-256 of the shard's part of the plan.
+      config: Config of the plan.
+      full: Whether every byte is read.
+    """
+
+    folder: Path
+    shard: PlannedShard
+    plan_sha256: str
+    config: dict[str, Any]
+    full: bool
+
+
+@dataclass(frozen=True)
+class _Finding:
+    """What a shard has.
+
+    Attributes:
+      sidecar: Its sidecar; None if that is damaged.
+      mismatches: Differences between shard and plan.
+      patients: Keys of the patients of its records, if every byte was read.
+    """
+
+    sidecar: Sidecar | None
+    mismatches: list[Mismatch]
+    patients: set[str]
+
+
+def verify(data_dir: str | Path, full: bool = False, num_workers: int = 1) -> list[Mismatch]:
     """Compares a folder with its plan.
 
     Args:
       data_dir: Folder of the shards.
       full: Whether every byte is read: hashes, CRCs, fields, image and location of every record.
+      num_workers: Number of worker processes that read; 0 for one per core, 1 for the calling
+        process alone.
 
     Returns:
-      All differences; empty if there are none.
+      All differences, slices that are to be tried again among them; empty if there are none.
 
     Raises:
       DataError: If the folder has no plan to compare with.
@@ -54,18 +92,17 @@ def verify(data_dir: str | Path, full: bool = False) -> list[Mismatch]:
     mismatches: list[Mismatch] = []
     sidecars: list[Sidecar] = []
     patients: dict[str, set[str]] = {}
-    for shard in track(plan.shards, len(plan.shards), "verify", "shard"):
-        try:
-            sidecar = read_sidecar(folder / shard.name)
-        except errors.DataError as error:
-            path = data_files.sidecar_path(folder / shard.name)
-            mismatches.append(Mismatch(path.name, f"{error}"))
-            continue
-        sidecars.append(sidecar)
-        mismatches += _check_sizes(folder, plan, shard, sidecar)
-        if full and (folder / shard.name).is_file():
-            of_split = patients.setdefault(shard.split, set())
-            mismatches += _check_content(folder / shard.name, plan, shard, sidecar, of_split)
+    tasks = [
+        _Task(folder, shard, plan.shard_sha256[shard.name], plan.config, full)
+        for shard in plan.shards
+    ]
+    # Without reading the shards there is too little work to start processes for.
+    with LocalExecutor(num_workers if full else 1) as executor:
+        for shard, finding in zip(plan.shards, executor.map(_check, tasks, "verify"), strict=True):
+            mismatches += finding.mismatches
+            patients.setdefault(shard.split, set()).update(finding.patients)
+            if finding.sidecar is not None:
+                sidecars.append(finding.sidecar)
     if len(sidecars) == len(plan.shards):
         mismatches += _check_summaries(folder, plan, sidecars)
     known = {shard.name for shard in plan.shards}
@@ -76,7 +113,41 @@ def verify(data_dir: str | Path, full: bool = False) -> list[Mismatch]:
         *mismatches,
         *_check_leakage(data_files.PLAN, plan.patients),
         *_check_leakage("the records", patients),
+        *_to_retry(data_files.QUARANTINE, plan.rejections, "by ich_tf.make_tfrecords"),
     ]
+
+
+def _check(task: _Task) -> _Finding:
+    """Compares a shard with its plan. Runs in a worker."""
+    path = task.folder / task.shard.name
+    patients: set[str] = set()
+    try:
+        sidecar = read_sidecar(path)
+    except errors.DataError as error:
+        name = data_files.sidecar_path(path).name
+        return _Finding(None, [Mismatch(name, f"{error}")], patients)
+    mismatches = [*_check_sizes(path, task.plan_sha256, task.shard, sidecar)]
+    if task.full and path.is_file():
+        mismatches += _check_content(path, task.config, task.shard, sidecar, patients)
+    mismatches += _to_retry(task.shard.name, sidecar.quarantine, "by --repair too")
+    return _Finding(sidecar, mismatches, patients)
+
+
+def _to_retry(file: str, rejections: Iterable[Rejection], how: str) -> Iterator[Mismatch]:
+    """Slices that are left out for a reason of the machine.
+
+    Args:
+      file: File that lacks them.
+      rejections: Inputs that were left out.
+      how: Command that tries them again.
+    """
+    for rejection in rejections:
+        if Reason(rejection.reason).is_of_machine:
+            yield Mismatch(
+                file,
+                f"lacks {printable(rejection.path)}, which is to be retried, {how}: "
+                f"{rejection.reason}, {rejection.message}",
+            )
 
 
 def _check_leakage(source: str, patients: Mapping[str, Iterable[str]]) -> Iterator[Mismatch]:
@@ -93,10 +164,9 @@ def _check_leakage(source: str, patients: Mapping[str, Iterable[str]]) -> Iterat
 
 
 def _check_sizes(
-    folder: Path, plan: Plan, shard: PlannedShard, sidecar: Sidecar
+    path: Path, plan_sha256: str, shard: PlannedShard, sidecar: Sidecar
 ) -> Iterator[Mismatch]:
     """Compares a shard's files, by size, and its sidecar with the plan."""
-    path = folder / shard.name
     if not path.is_file():
         yield Mismatch(shard.name, "is missing.")
     elif path.stat().st_size != sidecar.num_bytes:
@@ -105,7 +175,7 @@ def _check_sizes(
         )
     if not data_files.index_path(path).is_file():
         yield Mismatch(data_files.index_path(path).name, "is missing.")
-    planned = shard.name, shard.split, plan.shard_sha256[shard.name]
+    planned = shard.name, shard.split, plan_sha256
     if (sidecar.name, sidecar.split, sidecar.plan_sha256) != planned:
         yield Mismatch(data_files.sidecar_path(path).name, "belongs to another shard or plan.")
 
@@ -138,7 +208,11 @@ def _check_summaries(folder: Path, plan: Plan, sidecars: list[Sidecar]) -> Itera
 
 
 def _check_content(
-    path: Path, plan: Plan, shard: PlannedShard, sidecar: Sidecar, patients: set[str]
+    path: Path,
+    config: dict[str, Any],
+    shard: PlannedShard,
+    sidecar: Sidecar,
+    patients: set[str],
 ) -> Iterator[Mismatch]:
     """Reads every byte of a shard, and adds the patients of its records to `patients`."""
     if files.file_sha256(path) != sidecar.sha256:
@@ -159,7 +233,7 @@ def _check_content(
             counts += record.labels
             patients.add(record.patient_key)
             if number < len(expected):
-                wrong = _differences(record, image, expected[number], plan.config)
+                wrong = _differences(record, image, expected[number], config)
                 if wrong:
                     yield Mismatch(
                         shard.name, f"{place} differs from the plan in {', '.join(wrong)}."

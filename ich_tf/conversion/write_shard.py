@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import multiprocessing
 import platform
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
 import ich_tf
-from ich_tf.conversion.plan import PlannedShard, PlannedSlice, quarantine_path
+from ich_tf.conversion.plan import Plan, PlannedShard, PlannedSlice, quarantine_path
+from ich_tf.conversion.planned_reader import PlannedReader
 from ich_tf.dicom.crop import cut
 from ich_tf.dicom.guard import guarded
+from ich_tf.dicom.listing import SourceListing
 from ich_tf.dicom.reader import Slice
 from ich_tf.dicom.reasons import DicomError, Rejection
-from ich_tf.dicom.source_reader import SourceReader
 from ich_tf.dicom.sources import Source, stamps_sha256
 from ich_tf.errors import DataError
 from ich_tf.labels import CLASSES
@@ -27,7 +29,9 @@ from ich_tf.records.images import encode_image
 from ich_tf.records.pixel_hash import pixel_hash
 from ich_tf.records.schema import SliceRecord
 from ich_tf.records.shards import EncodedSlice, commit_shard
+from ich_tf.records.sidecar import read_sidecar
 from ich_tf.records.statistics import SliceStatistics
+from ich_tf.runtime.files import file_sha256
 from ich_tf.runtime.folder_lock import check_owner
 from ich_tf.windows import apply_windows, preset_windows, store_hu
 
@@ -50,6 +54,7 @@ class ShardTask:
       encoding: Image format of the records, one of `records.ENCODINGS`.
       owner: `FolderLock.owner` of the run, without which nothing is committed; empty for a folder
         that no other run can know.
+      careful: Whether each file is read in a sandbox first, since one of them ends its reader.
     """
 
     shard: PlannedShard
@@ -60,6 +65,7 @@ class ShardTask:
     windows: tuple[str, ...]
     encoding: str
     owner: str = ""
+    careful: bool = False
 
 
 def write_shard(task: ShardTask) -> None:
@@ -77,6 +83,68 @@ def write_shard(task: ShardTask) -> None:
         versions=library_versions(),
         check_run=functools.partial(_check_run, task),
     )
+
+
+def write_carefully(task: ShardTask) -> None:
+    """As `write_shard`, for a shard that ended its worker: the file that does so is left out."""
+    write_shard(replace(task, careful=True))
+
+
+def is_finished(task: ShardTask, rehash: bool = False) -> bool:
+    """Whether a committed shard may stay as it is. Runs in a worker.
+
+    It may not if it lacks a slice for a reason of the machine, and the slice can be read by now.
+
+    Args:
+      task: Task that wrote the shard.
+      rehash: Whether the shard's bytes are compared with its hash.
+    """
+    path = task.out_dir / task.shard.name
+    sidecar = read_sidecar(path)
+    if rehash and file_sha256(path) != sidecar.sha256:
+        return False
+    missing = {rejection.path for rejection in sidecar.to_retry}
+    with PlannedReader(task.sources) as reader:
+        for planned in task.shard.slices() if missing else ():
+            for candidate, listed in zip(
+                (planned.name, *planned.alternates), planned.paths, strict=True
+            ):
+                if listed in missing:
+                    with contextlib.suppress(DicomError):
+                        reader.read(planned, candidate)
+                        return False
+    return True
+
+
+def shard_tasks(
+    plan: Plan,
+    planned: Sequence[PlannedShard],
+    listing: SourceListing,
+    out_dir: Path,
+    owner: str = "",
+) -> list[ShardTask]:
+    """Tasks of the workers that write shards.
+
+    Args:
+      plan: The whole plan.
+      planned: Shards to write.
+      listing: DICOM files.
+      out_dir: Folder to write the shards to.
+      owner: Owner of the folder's lock; empty if it has none.
+    """
+    return [
+        ShardTask(
+            shard=shard,
+            plan_sha256=plan.shard_sha256[shard.name],
+            sources=tuple(map(listing.find, shard.file_names())),
+            out_dir=out_dir,
+            image_size=plan.config["image_size"],
+            windows=tuple(plan.config["windows"]),
+            encoding=plan.config["encoding"],
+            owner=owner,
+        )
+        for shard in planned
+    ]
 
 
 def _check_run(task: ShardTask) -> None:
@@ -103,13 +171,12 @@ def _encoded_slices(task: ShardTask) -> Iterator[EncodedSlice | Rejection]:
 
     Of several files that hold a slice, the first that can be read is used.
     """
-    sources = {source.name: source for source in task.sources}
-    with SourceReader() as reader:
+    with PlannedReader(task.sources, careful=task.careful) as reader:
         for planned in task.shard.slices():
             for candidate in (planned.name, *planned.alternates):
                 try:
                     with guarded():
-                        encoded = _encode(task, planned, sources[candidate], reader)
+                        encoded = _encode(task, planned, candidate, reader)
                 except DicomError as error:
                     path, message = quarantine_path(candidate, planned.frame), str(error)
                     yield Rejection(path, "execute", error.reason.value, message, reader.sha256)
@@ -119,14 +186,14 @@ def _encoded_slices(task: ShardTask) -> Iterator[EncodedSlice | Rejection]:
 
 
 def _encode(
-    task: ShardTask, planned: PlannedSlice, source: Source, reader: SourceReader
+    task: ShardTask, planned: PlannedSlice, name: str, reader: PlannedReader
 ) -> EncodedSlice:
     """Serialized record and statistics of a slice.
 
     Its arrays are freed on return: a generator would hold them while the next slice is read, which
     made raw records 5 % slower.
     """
-    slice_ = reader.slice(source, planned.frame)
+    slice_ = reader.read(planned, name)
     stored = store_hu(cut(slice_.hu, planned.crop), task.image_size)
     # Before the image is encoded: the stored slice is still in the processor's cache.
     statistics, pixels = _statistics(planned, slice_, stored), pixel_hash(stored)

@@ -5,8 +5,9 @@ Clauses are those of DICOM PS3.3 (information objects), 2024.
 
 from __future__ import annotations
 
+import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -93,6 +94,11 @@ class Header:
     instance: int = -1
     time_s: float = -1.0
 
+    def digest(self) -> str:
+        """Hash of all values but the encoding of the pixels, 16 hexadecimal digits."""
+        values = repr([getattr(self, name) for name in _HASHED])
+        return hashlib.sha256(values.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
     @property
     def normal(self) -> np.ndarray:
         """Unit normal of the slice, float64 [3]; towards the head for a supine axial slice."""
@@ -108,6 +114,10 @@ class Header:
         From the orientation: makers give GantryDetectorTilt opposite signs.
         """
         return math.degrees(math.asin(max(-1.0, min(1.0, self.orientation[5]))))
+
+
+# Equal pixels may be compressed in different ways.
+_HASHED = tuple(field.name for field in fields(Header) if field.name != "transfer_syntax")
 
 
 def make_header(dataset: DataSet, frame: int) -> Header:

@@ -10,7 +10,7 @@ from ich_tf.dicom.crop import Box, head_box
 from ich_tf.dicom.guard import guarded
 from ich_tf.dicom.header import Header
 from ich_tf.dicom.reader import DicomFile
-from ich_tf.dicom.reasons import DicomError, Rejection
+from ich_tf.dicom.reasons import READER_DIED, DicomError, Reason, Rejection
 from ich_tf.dicom.source_reader import SourceReader, check_size
 from ich_tf.dicom.sources import Source
 from ich_tf.runtime.executors.base import Executor
@@ -46,7 +46,7 @@ def scan_headers(
       Every slice, and every file that has none, in the order of `sources`.
     """
     scan = functools.partial(scan_file, find_head=crop == "head")
-    for headers in executor.map(scan, sources, "index"):
+    for headers in executor.map(scan, sources, "index", _died):
         yield from headers
 
 
@@ -74,6 +74,11 @@ def _headers(source: Source) -> list[ScannedHeader]:
         if len(headers) > 1:
             check_size(opened)
         return headers
+
+
+def _died(source: Source) -> Sequence[ScannedHeader | Rejection]:
+    """What stands for a file that ended its worker twice."""
+    return [Rejection(source.name, "index", Reason.DECODER_DIED.value, READER_DIED)]
 
 
 def _headers_with_heads(source: Source) -> list[ScannedHeader]:

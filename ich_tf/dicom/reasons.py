@@ -85,6 +85,10 @@ _OF_MACHINE = (
 )
 
 
+# Message of DECODER_DIED for a file that ended its reader.
+READER_DIED = "ended the process that was to read it."
+
+
 class Repair(_Code):
     """Known defect that was repaired. The values are stable: records hold them."""
 

@@ -28,7 +28,7 @@ from ich_tf.records.manifest import repair_advice
 from ich_tf.records.pixel_hash import hashes_text
 from ich_tf.records.sidecar import Sidecar, read_sidecar
 from ich_tf.records.statistics import SliceStatistics
-from ich_tf.runtime.files import atomic_file, file_crc32c, file_sha256, write_text
+from ich_tf.runtime.files import atomic_file, file_crc32c, write_text
 
 # Written bytes after which the next part of a file is sent to the disk.
 _SEND_BYTES = 8 << 20
@@ -193,29 +193,27 @@ def read_index(shard: Path) -> list[tuple[int, int]]:
         ) from error
 
 
-def is_committed(
-    shard: Path, plan_sha256: str, sources_sha256: str, *, rehash: bool = False
-) -> bool:
-    """Whether a shard is committed, for the current plan and DICOM files.
+def committed(shard: Path, plan_sha256: str) -> Sidecar | None:
+    """Sidecar of a shard that is committed, whole by its size, and of the current plan.
 
     Args:
       shard: Path of the TFRecord file.
       plan_sha256: SHA-256 of the shard's part of the plan.
-      sources_sha256: SHA-256 of the stamps of the DICOM files.
-      rehash: Whether the file's hash is compared, besides its size.
+
+    Returns:
+      None if it is not.
     """
     try:
         sidecar = read_sidecar(shard)
     except DataError:
-        return False
-    return (
+        return None
+    is_whole = (
         sidecar.plan_sha256 == plan_sha256
-        and sidecar.sources_sha256 == sources_sha256
         and shard.is_file()
         and shard.stat().st_size == sidecar.num_bytes
         and index_path(shard).is_file()
-        and (not rehash or file_sha256(shard) == sidecar.sha256)
     )
+    return sidecar if is_whole else None
 
 
 def remove_shard(shard: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ich_tf.dicom.reasons import Rejection
+from ich_tf.dicom.reasons import Reason, Rejection
 from ich_tf.errors import DataError
 from ich_tf.labels import CLASSES
 from ich_tf.records.data_files import sidecar_path
@@ -50,6 +50,13 @@ class Sidecar:
     statistics: SliceStatistics
     quarantine: tuple[Rejection, ...]
     pixel_hashes: str = ""
+
+    @property
+    def to_retry(self) -> tuple[Rejection, ...]:
+        """Slices that were left out for a reason of the machine, not of the file."""
+        return tuple(
+            rejection for rejection in self.quarantine if Reason(rejection.reason).is_of_machine
+        )
 
     def shard(self, folder: Path) -> Shard:
         """The shard in a folder that the sidecar describes."""

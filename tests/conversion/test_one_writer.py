@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from ich_tf.conversion.convert import convert, shard_tasks
+from ich_tf.conversion.convert import convert
 from ich_tf.conversion.plan import load_plan
 from ich_tf.conversion.repair import repair
 from ich_tf.conversion.summary import finish
-from ich_tf.conversion.write_shard import write_shard
+from ich_tf.conversion.write_shard import shard_tasks, write_shard
+from ich_tf.dicom.listing import named_sources
 from ich_tf.errors import DataError, InputError
 from ich_tf.records.data_files import sidecar_path
 from ich_tf.records.sidecar import read_sidecar
@@ -43,7 +44,8 @@ def test_a_lock_is_no_content_and_no_folder_is_left(phantom_dir: Path, tmp_path:
 def test_a_worker_of_an_ended_run_commits_nothing(data_copy: Path, phantom_dir: Path) -> None:
     plan, root = load_plan(data_copy)
     before = files_of(data_copy)
-    (task,) = shard_tasks(plan, plan.shards[:1], root, data_copy, owner="a run that was killed")
+    listing = named_sources(root)
+    (task,) = shard_tasks(plan, plan.shards[:1], listing, data_copy, "a run that was killed")
     with pytest.raises(DataError, match="belongs to another run"):
         write_shard(task)
     assert files_of(data_copy) == before

@@ -10,7 +10,7 @@ import numpy as np
 from ich_tf.dicom.crop import Box, cut
 from ich_tf.dicom.guard import guarded
 from ich_tf.dicom.header import Header
-from ich_tf.dicom.reasons import DicomError
+from ich_tf.dicom.reasons import READER_DIED, DicomError, Reason
 from ich_tf.dicom.source_reader import SourceReader
 from ich_tf.dicom.sources import Source
 from ich_tf.windows import apply_windows, preset_windows, store_hu
@@ -66,6 +66,11 @@ def seen_image(hu: np.ndarray, box: Box, size: int, windows: Sequence[str]) -> n
     """
     stored = store_hu(cut(hu, box), size)
     return apply_windows(stored, preset_windows(windows)) if windows else stored[..., None]
+
+
+def died(task: ImageTask) -> list[ModelSlice] | DicomError:
+    """What stands for the slices of a file that ended its worker twice."""
+    return DicomError(Reason.DECODER_DIED, READER_DIED)
 
 
 def read_images(task: ImageTask) -> list[ModelSlice] | DicomError:

@@ -13,7 +13,7 @@ from ich_tf.dicom.header import Header
 from ich_tf.dicom.header_scan import ScannedHeader, scan_headers
 from ich_tf.dicom.reasons import DicomError
 from ich_tf.dicom.sources import Source
-from ich_tf.inference.prediction.model_image import ImageTask, ModelSlice, read_images
+from ich_tf.inference.prediction.model_image import ImageTask, ModelSlice, died, read_images
 from ich_tf.inference.prediction.store import PredictionStore
 from ich_tf.inference.slice_predictor import Predictor
 from ich_tf.records.neighbours import neighbour_places
@@ -107,7 +107,7 @@ class Reader:
         """
         neighbours = self.predictor.neighbours
         for lot in _lots(groups):
-            results = self._executor.map(read_images, [*self._tasks(lot)])
+            results = self._executor.map(read_images, [*self._tasks(lot)], on_death=died)
             for group in lot:
                 slices: list[ModelSlice] = []
                 errors = []
