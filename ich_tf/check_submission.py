@@ -10,17 +10,15 @@ Exit codes: 0 valid; 1 invalid, with the number and first row of each kind of pr
 
 from __future__ import annotations
 
-from absl import flags
-
 from ich_tf.runtime import command
 
 command.add_headings({"submission_csv": "Files"})
-_SUBMISSION_CSV = flags.DEFINE_string(
+_SUBMISSION_CSV = command.define_path(
     "submission_csv",
     "runs/resnet50/submission.csv",
     "Submission to check, as ich_tf.predict writes it.",
 )
-_SAMPLE_CSV = flags.DEFINE_string(
+_SAMPLE_CSV = command.define_path(
     "sample_csv",
     "data/phantoms/stage_2_sample_submission.csv",
     "Sample submission of the challenge.",

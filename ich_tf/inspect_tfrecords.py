@@ -14,16 +14,16 @@ from absl import flags
 from ich_tf.runtime import command
 
 command.add_headings({"data_dir": "Slice", "out_png": "Output"})
-_DATA_DIR = flags.DEFINE_string(
+_DATA_DIR = command.define_path(
     "data_dir", "data/tfrecords", "Folder that ich_tf.make_tfrecords wrote."
 )
 _ID = flags.DEFINE_string("id", "", "Image id, SOP Instance UID, or path or name of a DICOM file.")
-_HASH_KEY_FILE = flags.DEFINE_string(
+_HASH_KEY_FILE = command.define_path(
     "hash_key_file",
     "",
     "File with the secret of the conversion, needed to find a slice by its UID. Empty: none.",
 )
-_OUT_PNG = flags.DEFINE_string(
+_OUT_PNG = command.define_path(
     "out_png", "", "PNG file to write. Empty: <image id>.png in the current folder."
 )
 _JSON = flags.DEFINE_bool("json", False, "Print JSON instead of lines.")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ich_tf.phantom import PhantomSummary
 
 command.add_headings({"out_dir": "Folder and processes"})
-_OUT = flags.DEFINE_string(
+_OUT = command.define_path(
     "out_dir", "data/phantoms", "Folder to write; it must be empty or missing."
 )
 _OVERWRITE = flags.DEFINE_bool(

@@ -12,15 +12,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from absl import flags
-
 from ich_tf.runtime import command
 
 command.add_headings({"phantoms_dir": "Folders"})
-_PHANTOMS = flags.DEFINE_string(
+_PHANTOMS = command.define_path(
     "phantoms_dir", "data/phantoms", "Folder that ich_tf.make_phantoms wrote."
 )
-_OUT = flags.DEFINE_string(
+_OUT = command.define_path(
     "out_dir", "data/samples", "Folder to write; ich_tf.serve takes it as --samples_dir."
 )
 

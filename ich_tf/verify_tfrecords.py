@@ -10,7 +10,7 @@ from absl import flags
 from ich_tf.runtime import command
 
 command.add_headings({"data_dir": "Verification", "repair": "Repair"})
-_DATA_DIR = flags.DEFINE_string(
+_DATA_DIR = command.define_path(
     "data_dir", "data/tfrecords", "Folder that ich_tf.make_tfrecords wrote."
 )
 _FULL = flags.DEFINE_bool(
@@ -21,7 +21,7 @@ _REPAIR = flags.DEFINE_bool(
     False,
     "Rebuild damaged shards, byte for byte, and try slices again that the machine could not read.",
 )
-_DICOM_DIR = flags.DEFINE_string(
+_DICOM_DIR = command.define_path(
     "dicom_dir",
     "",
     "With --repair: folder of the DICOM files. Empty: the folder that was converted.",

@@ -22,7 +22,7 @@ from tools.steps import make_records, run_step
 
 command.add_headings({"seeds": "Comparison", "train_flags": "Training"})
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds of the trainings, one column each.")
-_OUT_DIR = flags.DEFINE_string(
+_OUT_DIR = command.define_path(
     "out_dir", "runs/context", "Folder for phantoms, records, runs and the table."
 )
 _TRAIN_FLAGS = flags.DEFINE_list("train_flags", [], "More flags of ich_tf.train for slice models.")

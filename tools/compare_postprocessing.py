@@ -21,7 +21,7 @@ from ich_tf.runtime import command
 from tools.steps import make_records, run_step
 
 command.add_headings({"out_dir": "Comparison"})
-_OUT_DIR = flags.DEFINE_string(
+_OUT_DIR = command.define_path(
     "out_dir", "runs/postprocessing", "Folder for phantoms, records, the run and the tables."
 )
 _NUM_PATIENTS = flags.DEFINE_integer(

@@ -26,7 +26,7 @@ _RECIPES = flags.DEFINE_list(
     "Recipes to compare: names of files in configs/ without .flags.",
 )
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1"], "Seeds; each recipe is trained once with each.")
-_OUT_DIR = flags.DEFINE_string(
+_OUT_DIR = command.define_path(
     "out_dir", "runs/recipes", "Folder for phantoms, records, runs and the table."
 )
 _NUM_PATIENTS = flags.DEFINE_integer(

@@ -11,12 +11,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from absl import flags
-
 from ich_tf.runtime import command
 
 command.add_headings({"out_dir": "Output"})
-_OUT_DIR = flags.DEFINE_string("out_dir", "docs", "Folder to write the picture into.")
+_OUT_DIR = command.define_path("out_dir", "docs", "Folder to write the picture into.")
 _SLICES = 3
 _AUGMENTATIONS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("as stored", {}),

@@ -19,15 +19,15 @@ from absl import flags
 from ich_tf.runtime import command
 
 command.add_headings({"work_dir": "Input", "out_dir": "Output"})
-_WORK_DIR = flags.DEFINE_string("work_dir", "runs/resnet50", "Folder of the trained model.")
-_REPORT = flags.DEFINE_string(
+_WORK_DIR = command.define_path("work_dir", "runs/resnet50", "Folder of the trained model.")
+_REPORT = command.define_path(
     "report", "runs/resnet50/evaluation/test/report.html", "Report that ich_tf.evaluate wrote."
 )
-_SAMPLES = flags.DEFINE_string(
+_SAMPLES = command.define_path(
     "samples_dir", "data/samples", "Folder that ich_tf.make_samples wrote."
 )
 _SAMPLE = flags.DEFINE_string("sample", "subdural", "Sample to show, the name of its class.")
-_OUT_DIR = flags.DEFINE_string("out_dir", "docs", "Folder to write the pictures into.")
+_OUT_DIR = command.define_path("out_dir", "docs", "Folder to write the pictures into.")
 _WIDTH, _HEIGHT = 1440, 900
 _QUALITY = 80
 

@@ -57,11 +57,13 @@ class ConversionConfig:
     dicom_dir: str = option(
         _DICOM_DIR,
         "Folder (nested, any extension) or zip archive of DICOM files, or a single file.",
+        is_path=True,
     )
     labels_csv: str = option(
         _LABELS_CSV,
         "Label CSV in RSNA's format (columns ID,Label; six rows per image). Empty: convert without "
         "labels.",
+        is_path=True,
     )
     label_key: str = option(
         "auto",
@@ -76,7 +78,7 @@ class ConversionConfig:
         "folder below --dicom_dir.",
         PATIENT_SOURCES,
     )
-    out_dir: str = option("data/tfrecords", "Folder to write the shards to.")
+    out_dir: str = option("data/tfrecords", "Folder to write the shards to.", is_path=True)
     series: str = option(
         "best",
         "Series to convert. best: one a study, the plain axial one with a soft kernel and slices "
@@ -135,6 +137,7 @@ class ConversionConfig:
         "",
         "File with a secret, at least 16 bytes: ids that are not RSNA's are stored as HMACs under "
         "it. Empty: a public key, under which known ids can be recognised.",
+        is_path=True,
     )
     dry_run: bool = option(
         False,

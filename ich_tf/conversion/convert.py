@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ich_tf.conversion.config import ConversionConfig
 from ich_tf.conversion.index import index
+from ich_tf.conversion.input_folder import check_folders, list_inputs
 from ich_tf.conversion.label_rows import LabelRows
 from ich_tf.conversion.matching import LabelMatcher
 from ich_tf.conversion.out_of_reach import OutOfReach, to_write, with_images_only
@@ -27,7 +28,7 @@ from ich_tf.conversion.side_by_side import side_by_side
 from ich_tf.conversion.slice_index import SliceIndex
 from ich_tf.conversion.summary import ConversionResult, finish
 from ich_tf.conversion.write_shard import shard_tasks, write_carefully, write_shard
-from ich_tf.dicom.listing import SourceListing, list_sources
+from ich_tf.dicom.listing import SourceListing
 from ich_tf.dicom.reasons import Reason, Rejection
 from ich_tf.errors import InputError
 from ich_tf.records import data_files
@@ -56,12 +57,13 @@ def convert(config: ConversionConfig) -> ConversionResult:
       print(result.report())
     """
     out_dir = Path(config.out_dir)
+    check_folders(config)
     with FolderLock(out_dir, "Or give another --out_dir.") as lock:
         return _convert(config, out_dir, lock.owner)
 
 
 def _convert(config: ConversionConfig, out_dir: Path, owner: str) -> ConversionResult:
-    listing = list_sources(config.dicom_dir)
+    listing = list_inputs(config)
     previous = stored_plan(out_dir, config)
     files.remove_temporaries(out_dir)
     with make_executor(config) as executor:

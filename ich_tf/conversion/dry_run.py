@@ -16,13 +16,13 @@ from pydicom.uid import UID
 
 from ich_tf.conversion.config import ConversionConfig
 from ich_tf.conversion.convert import plan_conversion
+from ich_tf.conversion.input_folder import check_folders, list_inputs
 from ich_tf.conversion.output_folder import stored_plan, unfinished_shards
 from ich_tf.conversion.plan import PlannedSeries, PlannedShard
 from ich_tf.conversion.side_by_side import side_by_side
 from ich_tf.conversion.summary import bad_reasons, num_not_chosen
 from ich_tf.conversion.write_shard import ShardTask, shard_tasks, write_shard
 from ich_tf.dicom.decoders import can_decode, why_not
-from ich_tf.dicom.listing import list_sources
 from ich_tf.records.sidecar import read_sidecar
 from ich_tf.runtime.executors.local import LocalExecutor
 
@@ -115,7 +115,8 @@ def estimate(config: ConversionConfig) -> ConversionEstimate:
       InputError: If the conversion would raise it before it writes anything.
     """
     out_dir = Path(config.out_dir)
-    listing = list_sources(config.dicom_dir)
+    check_folders(config)
+    listing = list_inputs(config)
     previous = stored_plan(out_dir, config)
     # On this machine, whatever the runner: a cluster's executor may write where it works.
     with LocalExecutor(config.num_workers) as executor:

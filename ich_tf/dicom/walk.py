@@ -63,7 +63,7 @@ def walk(root: Path, leave_out: Sequence[Path] = ()) -> Iterator[FoundFile]:
         inner: list[str] = []
         try:
             identity = _identity(path.stat(), path)
-            if identity in entered or identity in passed_over:
+            if identity in entered or (folder and identity in passed_over):
                 continue
             entered.add(identity)
             with os.scandir(path) as entries:

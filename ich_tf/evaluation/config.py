@@ -24,10 +24,14 @@ class EvaluateConfig:
         "batch_size": "Speed",
     }
 
-    data_dir: str = option("data/tfrecords", "Folder of records, written by ich_tf.make_tfrecords.")
-    work_dir: str = option("runs/resnet50", "Folder of the trained model.")
+    data_dir: str = option(
+        "data/tfrecords", "Folder of records, written by ich_tf.make_tfrecords.", is_path=True
+    )
+    work_dir: str = option("runs/resnet50", "Folder of the trained model.", is_path=True)
     split: str = option("test", "Split to evaluate: test, or fold-0, fold-1, ...")
-    out_dir: str = option("", "Folder for the results. Empty: evaluation/<split> in --work_dir.")
+    out_dir: str = option(
+        "", "Folder for the results. Empty: evaluation/<split> in --work_dir.", is_path=True
+    )
     calibrated: bool = option(True, "Apply the calibration.json of --work_dir, if there is one.")
     bootstrap: int = option(
         1000,
@@ -44,6 +48,7 @@ class EvaluateConfig:
         "",
         "Folder of masks, as make_phantoms --masks writes them (<image id>.png, bit k = class k): "
         "measures heat maps, and scores slices by the area of the bleed. Empty: neither.",
+        is_path=True,
     )
     report: bool = option(True, "Write report.html and model_card.md.")
     batch_size: int = option(64, "Slices in a batch.", within="[1, inf)")

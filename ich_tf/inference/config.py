@@ -26,15 +26,19 @@ class CalibrateConfig:
         "batch_size": "Speed",
     }
 
-    data_dir: str = option("data/tfrecords", "Folder of the TFRecords that the models trained on.")
+    data_dir: str = option(
+        "data/tfrecords", "Folder of the TFRecords that the models trained on.", is_path=True
+    )
     work_dir: str = option(
         "runs/resnet50",
         "Folder for calibration.json: the folder of a run, or of the runs of "
         "--validation_fold=all. With --members a new folder, which names the ensemble.",
+        is_path=True,
     )
     members: tuple[str, ...] = option(
         (),
         "Folders of runs to average, with shares fitted on validation patients. Empty: --work_dir.",
+        is_path=True,
     )
     average_epochs: int = option(
         0,
@@ -80,12 +84,14 @@ class ExtractConfig:
     }
 
     data_dir: str = option(
-        "data/tfrecords", "Folder of the TFRecords that the slice models trained on."
+        "data/tfrecords", "Folder of the TFRecords that the slice models trained on.", is_path=True
     )
     work_dir: str = option(
-        "runs/resnet50_folds", "Folder of the runs of ich_tf.train --validation_fold=all."
+        "runs/resnet50_folds",
+        "Folder of the runs of ich_tf.train --validation_fold=all.",
+        is_path=True,
     )
-    out_dir: str = option("data/features", "Folder for the records of series.")
+    out_dir: str = option("data/features", "Folder for the records of series.", is_path=True)
     feature_dim: int = option(
         64,
         "Number of features a slice: principal components of the networks' features.",
@@ -121,9 +127,11 @@ class ExportConfig:
         "out_dir": "Export",
     }
 
-    work_dir: str = option("runs/resnet50", "Folder of the trained model.")
+    work_dir: str = option("runs/resnet50", "Folder of the trained model.", is_path=True)
     out_dir: str = option(
-        "", "Folder for <version>/ and manifest.json. Empty: the folder export in --work_dir."
+        "",
+        "Folder for <version>/ and manifest.json. Empty: the folder export in --work_dir.",
+        is_path=True,
     )
     version: int = option(
         1, "Version number of the model for TensorFlow Serving.", within="[1, inf)"
@@ -165,17 +173,20 @@ class PredictConfig:
         "data/phantoms/stage_2_test",
         "Folder (nested, any extension) or zip archive of DICOM files, one file, or a text file "
         "(.txt) with a path a line.",
+        is_path=True,
     )
-    work_dir: str = option("runs/resnet50", "Folder of the trained model.")
+    work_dir: str = option("runs/resnet50", "Folder of the trained model.", is_path=True)
     out_csv: str = option(
         "",
         "Path of the submission. Empty: submission.csv in --work_dir. <name>_series.csv, "
         "<name>_series.json, <name>_rejected.csv and <name>_heatmaps/ are written beside it.",
+        is_path=True,
     )
     sample_csv: str = option(
         "",
         "Sample submission whose ids and order to follow. Empty: stage_2_sample_submission.csv "
         "beside --dicom_dir if there is one, else the order of the files' names.",
+        is_path=True,
     )
     calibrated: bool = option(True, "Apply the calibration.json of --work_dir, if there is one.")
     prevalence: float = option(

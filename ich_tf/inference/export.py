@@ -19,6 +19,7 @@ from ich_tf.inference.slice_predictor import Predictor
 from ich_tf.labels import CLASSES
 from ich_tf.records.neighbours import neighbour_places
 from ich_tf.runtime.files import file_sha256, temporary_path, write_json
+from ich_tf.runtime.paths import plain_path
 from ich_tf.runtime.strategies import make_strategy
 from ich_tf.windows import apply_windows, preset_windows, store_hu
 
@@ -47,7 +48,8 @@ def export(config: ExportConfig) -> Path:
     module = ServingModel(predictor, config.prevalence)
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_path(folder)
-    tf.saved_model.save(module, str(temporary), signatures={"serving_default": module.signature()})
+    target = plain_path(temporary.parent) / temporary.name
+    tf.saved_model.save(module, str(target), signatures={"serving_default": module.signature()})
     _compare(temporary, predictor, config.prevalence, module.needs_series)
     if folder.exists():
         shutil.rmtree(folder)
@@ -138,7 +140,8 @@ def answers_of(
     inputs = {"hu": tf.constant(hu)}
     if z_mm is not None:
         inputs["z_mm"] = tf.constant(z_mm)
-    loaded = tf.saved_model.load(str(folder))
+    folder = Path(folder)
+    loaded = tf.saved_model.load(str(plain_path(folder.parent) / folder.name))
     outputs = loaded.signatures["serving_default"](**inputs)
     return {name: values.numpy() for name, values in outputs.items()}
 

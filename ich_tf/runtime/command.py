@@ -7,6 +7,7 @@ Exit codes: 0 done; 1 the work failed, with one paragraph on stderr; 2 wrong usa
 from __future__ import annotations
 
 import dataclasses
+import io
 import logging
 import os
 import sys
@@ -21,6 +22,7 @@ from ich_tf.errors import InputError, Terminated, UsageError
 from ich_tf.runtime.debugging import start_debugging
 from ich_tf.runtime.flagfiles import expand, recipes
 from ich_tf.runtime.help_page import FlagHelp, describe_flags
+from ich_tf.runtime.paths import user_path
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -54,6 +56,9 @@ def run(main: Callable[[], None], doc: str | None) -> NoReturn:
       main: The command, which reads its flags and calls the library.
       doc: Docstring of the command's module, which `--help` prints above the flags.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # not where a test replaced it
+            stream.reconfigure(errors="backslashreplace")  # a path may be any bytes
     _parse(sys.argv, doc or "")
     for name, value in _TENSORFLOW_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -115,7 +120,9 @@ def define_flags(config_class: type[Any], exclude: Sequence[str] = ()) -> None:
         kind = types[field.name]
         if "within" in field.metadata:
             _RANGES[name] = str(field.metadata["within"])
-        if "choices" in field.metadata:
+        if field.metadata["is_path"]:
+            define_path(name, field.default, help_text)
+        elif "choices" in field.metadata:
             choices = list(field.metadata["choices"])
             flags.DEFINE_enum(name, field.default, choices, help_text)  # type: ignore[arg-type]
         elif kind is bool:
@@ -128,6 +135,29 @@ def define_flags(config_class: type[Any], exclude: Sequence[str] = ()) -> None:
             flags.DEFINE_string(name, field.default, help_text)  # type: ignore[arg-type]
         else:
             flags.DEFINE_list(name, list(field.default), help_text)  # type: ignore[arg-type]
+
+
+def define_path(name: str, default: Any, help_text: str) -> flags.FlagHolder[Any]:
+    """Defines a flag that is a path, or a comma-separated list of paths, with `~` expanded.
+
+    Args:
+      name: Name of the flag.
+      default: Default path; a sequence for a list of paths.
+      help_text: Meaning, for `--help`.
+    """
+    parser = _PathParser() if isinstance(default, str) else _PathListParser()
+    default = default if isinstance(default, str) else list(default)
+    return flags.DEFINE(parser, name, default, help_text)
+
+
+class _PathParser(flags.ArgumentParser[str]):
+    def parse(self, argument: str) -> str:
+        return user_path(argument)
+
+
+class _PathListParser(flags.ListParser):
+    def parse(self, argument: str | list[str]) -> list[str]:
+        return [user_path(path) for path in super().parse(argument)]
 
 
 def config_from_flags(config_class: type[Config], **given: Any) -> Config:
@@ -169,16 +199,14 @@ def _parse(argv: Sequence[str], doc: str) -> None:
 
 def _describe_own_flags() -> str:
     """The flags of the command, then those of every command, without absl's own."""
-    defined = {
-        flag.name: flag
-        # Flags that the command's module defines come before those of its config, which this
-        # module defines.
-        for module, members in sorted(
-            flags.FLAGS.flags_by_module_dict().items(), key=lambda item: item[0] == __name__
-        )
-        if not module.startswith("absl")
+    of_absl = {
+        flag.name
+        for module, members in flags.FLAGS.flags_by_module_dict().items()
+        if module.startswith("absl")
         for flag in members
     }
+    # In the order of their definition.
+    defined = {name: flags.FLAGS[name] for name in flags.FLAGS if name not in of_absl}
     debug = defined.pop(_DEBUG.name)
     flagfile = FlagHelp(
         "flagfile",

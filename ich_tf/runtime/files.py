@@ -73,8 +73,11 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_parts(path: Path, parts: Iterable[str]) -> None:
-    """Writes a text file atomically from consecutive parts, encoded as UTF-8."""
-    write_bytes(path, (part.encode("utf-8") for part in parts))
+    """Writes a text file atomically from consecutive parts, encoded as UTF-8.
+
+    Surrogates, which stand for the bytes of a path that are not UTF-8, become backslashes.
+    """
+    write_bytes(path, (part.encode("utf-8", "backslashreplace") for part in parts))
 
 
 def write_bytes(path: Path, parts: Iterable[bytes]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ich_tf.errors import UsageError
+from ich_tf.runtime.paths import user_path
 
 # The folder is part of the package in a wheel, and beside the package in a checkout.
 _FOLDERS = tuple(Path(__file__).parents[depth] / "configs" for depth in (1, 2))
@@ -63,7 +64,10 @@ def _expanded(arguments: Sequence[str], including: tuple[Path, ...]) -> list[str
 
 def _path(value: str) -> Path:
     if not value.startswith("@"):
-        return Path(value).expanduser()
+        try:
+            return Path(user_path(value))
+        except ValueError as error:
+            raise UsageError(f"--flagfile={error}") from error
     paths = recipes()
     if value[1:] not in paths:
         names = ", ".join(f"@{name}" for name in paths)

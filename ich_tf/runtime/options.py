@@ -57,6 +57,7 @@ def option(
     choices: tuple[str, ...] | None = None,
     *,
     within: str | None = None,
+    is_path: bool = False,
 ) -> Any:
     """A field of a config dataclass, of which `command.define_flags` makes a flag.
 
@@ -66,8 +67,9 @@ def option(
       choices: Allowed values; None for any.
       within: Interval of the allowed values of a number, such as `[0, 1)`, `(0, inf)` or
         `[1, inf)`, which `check_options` enforces; None for any.
+      is_path: Whether it is a path, or a tuple of paths, in which the flag expands a leading `~`.
     """
-    metadata: dict[str, Any] = {"help": help_text}
+    metadata: dict[str, Any] = {"help": help_text, "is_path": is_path}
     if choices is not None:
         metadata["choices"] = choices
     if within is not None:

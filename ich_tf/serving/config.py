@@ -31,7 +31,7 @@ class ServeConfig:
         "body_mb": "Limits",
     }
 
-    work_dir: str = option("runs/resnet50", "Folder of the trained model.")
+    work_dir: str = option("runs/resnet50", "Folder of the trained model.", is_path=True)
     host: str = option(
         "127.0.0.1", "Address to listen on; other addresses than loopback need --token."
     )
@@ -44,9 +44,13 @@ class ServeConfig:
         "Better in a --flagfile than on the command line, which every user of the machine can "
         "read.",
     )
-    state_dir: str = option("", "Folder for the server's studies. Empty: serve in --work_dir.")
+    state_dir: str = option(
+        "", "Folder for the server's studies. Empty: serve in --work_dir.", is_path=True
+    )
     samples_dir: str = option(
-        "", "Folder of sample studies, each a folder of DICOM files. Empty: no samples."
+        "",
+        "Folder of sample studies, each a folder of DICOM files. Empty: no samples.",
+        is_path=True,
     )
     calibrated: bool = option(True, "Apply the calibration.json of --work_dir, if there is one.")
     batch_size: int = option(32, "Slices in a batch.", within="[1, inf)")

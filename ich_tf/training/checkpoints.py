@@ -14,6 +14,7 @@ import tensorflow as tf
 from ich_tf.errors import InputError
 from ich_tf.models.run_files import CHECKPOINTS
 from ich_tf.runtime.keras2 import keras
+from ich_tf.runtime.paths import plain_path
 
 _LOG = logging.getLogger(__name__)
 
@@ -105,8 +106,10 @@ class TrainingState:
             **(variables or {}),
         )
         self._folder = Path(work_dir) / CHECKPOINTS
+        target = Path(write_to or work_dir)
+        target.mkdir(parents=True, exist_ok=True)
         self._manager = tf.train.CheckpointManager(
-            self._checkpoint, str(Path(write_to or work_dir) / CHECKPOINTS), max_to_keep=3
+            self._checkpoint, str(plain_path(target) / CHECKPOINTS), max_to_keep=3
         )
 
     def restore(self) -> bool:
@@ -118,12 +121,14 @@ class TrainingState:
         Raises:
           InputError: If all checkpoints are damaged or of another model.
         """
-        listed = tf.train.get_checkpoint_state(str(self._folder))
-        paths = list(listed.all_model_checkpoint_paths) if listed is not None else []
+        folder = plain_path(self._folder.parent) / CHECKPOINTS
+        listed = tf.train.get_checkpoint_state(str(folder))
+        names = [Path(path).name for path in listed.all_model_checkpoint_paths] if listed else []
+        paths = [self._folder / name for name in names]
         problems = []
         for path in reversed(paths):
             try:
-                self._checkpoint.restore(path).assert_consumed()
+                self._checkpoint.restore(str(folder / path.name)).assert_consumed()
             # TensorFlow raises an IndexError for a file that ends too soon.
             except (tf.errors.OpError, AssertionError, ValueError, IndexError) as error:
                 problems.append(str(error).strip().splitlines()[0])

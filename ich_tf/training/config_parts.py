@@ -63,8 +63,12 @@ class RunConfig(ConfigPart):
 
     HEADING: ClassVar[str] = "Data and run"
 
-    data_dir: str = option("data/tfrecords", "Folder that ich_tf.make_tfrecords wrote.")
-    work_dir: str = option("runs/resnet50", "Folder of this run: checkpoints, logs, config.")
+    data_dir: str = option(
+        "data/tfrecords", "Folder that ich_tf.make_tfrecords wrote.", is_path=True
+    )
+    work_dir: str = option(
+        "runs/resnet50", "Folder of this run: checkpoints, logs, config.", is_path=True
+    )
     overwrite: bool = option(
         False, "Start anew, deleting the run in work_dir, instead of continuing it."
     )
@@ -109,6 +113,7 @@ class NetworkConfig(ConfigPart):
         "imagenet",
         "Initial weights: imagenet (downloaded once by Keras), none (random), or the path of a "
         "weights file: keras.applications' without its top, or best.weights.h5 of another run.",
+        is_path=True,
     )
     image_size: int = option(
         224,

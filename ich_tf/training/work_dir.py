@@ -47,7 +47,11 @@ _FILES = (MODEL, BEST_WEIGHTS, HISTORY, CURVES, CONFIG, RUN, ENSEMBLE, CALIBRATI
 
 def can_resume(work_dir: str | Path) -> bool:
     """Whether the folder holds a checkpoint."""
-    return tf.train.latest_checkpoint(str(Path(work_dir) / CHECKPOINTS)) is not None
+    folder = Path(work_dir) / CHECKPOINTS
+    # Not `latest_checkpoint`, which takes the path for a pattern.
+    listed = tf.train.get_checkpoint_state(str(folder))
+    names = [Path(path).name for path in listed.all_model_checkpoint_paths] if listed else []
+    return any((folder / f"{name}.index").is_file() for name in names)
 
 
 def check_work_dir(

@@ -400,3 +400,22 @@ def test_files_without_labels_of_their_own_do_not_take_the_phantoms(tmp_path: Pa
     with pytest.raises(ConfigError, match=r"--labels_csv=\) to convert without"):
         ConversionConfig(dicom_dir=str(tmp_path))
     assert ConversionConfig().labels_csv == "data/phantoms/stage_2_train.csv"
+
+
+def test_an_output_folder_within_the_inputs_is_no_input(tmp_path: Path) -> None:
+    source = tmp_path / "dicom"
+    source.mkdir()
+    (source / "1.dcm").write_bytes(make_dicom())
+    (source / "ich.key").write_text("k" * 32)
+    changes = {
+        "dicom_dir": str(source), "labels_csv": "", "image_size": 16,
+        "hash_key_file": str(source / "ich.key"),
+    }  # fmt: skip
+    config = config_for(tmp_path, source / "out", **changes)
+    for _ in range(2):
+        convert(config)
+        plan, _ = load_plan(source / "out")
+        assert plan.num_inputs == 1 and not plan.rejections
+    for out_dir in (source, tmp_path, tmp_path / "dicom/../dicom"):
+        with pytest.raises(ConfigError, match="dicom_dir is .* lies in out_dir"):
+            convert(config_for(tmp_path, out_dir, **changes))

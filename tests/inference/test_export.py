@@ -114,7 +114,7 @@ def test_it_needs_nothing_of_this_package_and_its_files_are_hashed(tmp_path: Pat
 
 
 def test_a_version_is_not_written_over(run_command: Command, tmp_path: Path) -> None:
-    work_dir = make_run(tmp_path / "run", 64, 4)
+    work_dir = make_run(tmp_path / "run[1]", 64, 4)
     done = run_command("ich_tf.export", f"--work_dir={work_dir}")
     folder = work_dir / "export" / "1"
     assert done.stdout.strip() == str(folder)

@@ -193,13 +193,20 @@ def test_state_round_trip(tmp_path: Path) -> None:
         np.testing.assert_array_equal(left.numpy(), right.numpy())
 
 
-def test_the_last_three_are_kept(tmp_path: Path) -> None:
-    state, _, _ = make_state(tmp_path)
+@pytest.mark.parametrize("name", ["run", "run[1]*?"])
+def test_the_last_three_are_kept(tmp_path: Path, name: str) -> None:
+    work_dir = tmp_path / name
+    assert not can_resume(work_dir)
+    state, _, _ = make_state(work_dir)
     for step in range(5):
         state.progress.step = step
         state.save()
-    names = sorted(path.name for path in (tmp_path / "checkpoints").glob("*.index"))
+    names = sorted(path.name for path in (work_dir / "checkpoints").glob("*.index"))
     assert names == ["ckpt-3.index", "ckpt-4.index", "ckpt-5.index"]
+    assert can_resume(work_dir)
+    again, _, _ = make_state(work_dir)
+    assert again.restore()
+    assert again.progress.step == 4
 
 
 def cut(path):

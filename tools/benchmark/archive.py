@@ -22,7 +22,7 @@ from ich_tf.runtime import command
 
 command.add_headings({"num_files": "Archive"})
 _NUM_FILES = flags.DEFINE_integer("num_files", 750_000, "Number of files.", lower_bound=1000)
-_FOLDER = flags.DEFINE_string("folder", "data/archive", "Folder for the files and the shards.")
+_FOLDER = command.define_path("folder", "data/archive", "Folder for the files and the shards.")
 _NUM_WORKERS = flags.DEFINE_integer("num_workers", 0, "Worker processes; 0: one per core.")
 _COUNTED_FILES = flags.DEFINE_integer(
     "counted_files",

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ich_tf.dicom.sources import Source
 
 command.add_headings({"dicom_dir": "Conversion", "repeats": "Measurement"})
-_DICOM_DIR = flags.DEFINE_string(
+_DICOM_DIR = command.define_path(
     "dicom_dir", "data/phantoms/stage_2_train", "Folder of DICOM files to convert."
 )
 _NUM_SLICES = flags.DEFINE_integer(

@@ -22,7 +22,7 @@ from ich_tf.runtime import command
 from tools.benchmark.records import convert_folder
 
 command.add_headings({"dicom_dir": "Data", "rounds": "Measurement"})
-_DICOM_DIR = flags.DEFINE_string(
+_DICOM_DIR = command.define_path(
     "dicom_dir", "data/phantoms/stage_2_train", "Folder of DICOM files to convert and read."
 )
 _IMAGE_SIZE = flags.DEFINE_integer("image_size", 256, "Rows and columns of the records, px.")

@@ -21,7 +21,7 @@ from absl import flags
 from ich_tf.runtime import command
 
 command.add_headings({"dicom_dir": "Data and networks", "batch_size": "Measurement"})
-_DICOM_DIR = flags.DEFINE_string(
+_DICOM_DIR = command.define_path(
     "dicom_dir", "data/phantoms/stage_2_test", "Folder of DICOM files to predict."
 )
 _BACKBONES = flags.DEFINE_list(

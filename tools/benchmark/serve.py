@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import httpx
 
 command.add_headings({"dicom_dir": "Study and network", "clients": "Measurement"})
-_DICOM_DIR = flags.DEFINE_string(
+_DICOM_DIR = command.define_path(
     "dicom_dir", "data/samples/subdural", "Folder with the DICOM files of one series."
 )
 _BACKBONE = flags.DEFINE_string("backbone", "resnet50", "Network, with random weights.")

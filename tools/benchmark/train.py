@@ -19,7 +19,7 @@ from ich_tf.runtime import command
 from tools.benchmark.records import convert_folder
 
 command.add_headings({"dicom_dir": "Data", "backbone": "Network", "steps": "Measurement"})
-_DICOM_DIR = flags.DEFINE_string(
+_DICOM_DIR = command.define_path(
     "dicom_dir", "data/phantoms/stage_2_train", "Folder of DICOM files to train on."
 )
 _BACKBONE = flags.DEFINE_string("backbone", "resnet50", "Network, with random weights.")

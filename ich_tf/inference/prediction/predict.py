@@ -90,7 +90,7 @@ def predict(config: PredictConfig) -> PredictionResult:
       InputError: If there is no model, no readable slice, the sample cannot be read, or another run
         writes the submission.
     """
-    listing = list_sources(config.dicom_dir)
+    listing = list_sources(config.dicom_dir, _own_files(config))
     if config.sample_path is not None:
         for _ in submission.sample_ids(config.sample_path):
             pass  # an invalid sample is refused before hours of work, not after
@@ -101,6 +101,14 @@ def predict(config: PredictConfig) -> PredictionResult:
     path = config.submission_path
     with FolderLock(path.parent, "Or give another --out_csv.", name=f".{path.stem}.lock"):
         return _predict(config, listing, predictor)
+
+
+def _own_files(config: PredictConfig) -> list[Path]:
+    """Files that an earlier run with the same flags may have left among the inputs."""
+    path = config.submission_path
+    ends = (path.suffix, "_series.csv", "_series.json", "_rejected.csv")
+    files = [path.with_name(f"{path.stem}{end}") for end in ends]
+    return [*files, heatmaps_dir(path), *filter(None, [config.sample_path])]
 
 
 def _predict(

@@ -1,0 +1,33 @@
+"""The inputs of a conversion, without its own files among them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ich_tf.conversion.config import ConversionConfig
+from ich_tf.dicom.listing import SourceListing, list_sources
+from ich_tf.errors import ConfigError
+
+
+def check_folders(config: ConversionConfig) -> None:
+    """Refuses an output folder that holds the inputs; one within the inputs is passed over.
+
+    Raises:
+      ConfigError: If `dicom_dir` is `out_dir`, or lies in it.
+    """
+    inputs, out_dir = Path(config.dicom_dir).resolve(), Path(config.out_dir).resolve()
+    if out_dir in (inputs, *inputs.parents):
+        raise ConfigError(
+            f"dicom_dir is {config.dicom_dir!r}, which lies in out_dir, {config.out_dir!r}; it "
+            "must be another folder, so that the conversion takes none of its own files for inputs."
+        )
+
+
+def list_inputs(config: ConversionConfig) -> SourceListing:
+    """Lists the inputs, without the conversion itself, its labels and its secret.
+
+    Raises:
+      InputError: As for `list_sources`.
+    """
+    own = (config.out_dir, config.labels_csv, config.hash_key_file)
+    return list_sources(config.dicom_dir, [Path(path) for path in own if path])
