@@ -78,6 +78,11 @@ class ConversionConfig:
         "folder below --dicom_dir.",
         PATIENT_SOURCES,
     )
+    join_duplicates: bool = option(
+        False,
+        "Keep patients who share an image, such as one that was anonymised twice, in one split; "
+        "every file is read twice.",
+    )
     out_dir: str = option("data/tfrecords", "Folder to write the shards to.", is_path=True)
     series: str = option(
         "best",

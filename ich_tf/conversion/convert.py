@@ -113,7 +113,13 @@ def plan_conversion(
     if config.labels_csv:
         labels = LabelMatcher(LabelRows.from_csv(config.labels_csv), config.label_key)
     slices, rejections = index(
-        listing, executor, labels, config.crop, config.patient_from, hash_key
+        listing,
+        executor,
+        labels,
+        config.crop,
+        config.patient_from,
+        hash_key,
+        config.image_size if config.join_duplicates else 0,
     )
     out_of_reach = OutOfReach(rejections)
     if previous is None and not config.overwrite:

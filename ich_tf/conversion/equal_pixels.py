@@ -5,7 +5,8 @@ Such an image may stand on both sides of a split, where a model is scored on wha
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +14,9 @@ import numpy as np
 
 from ich_tf.conversion.lookup import written_slices
 from ich_tf.conversion.plan import Plan
+from ich_tf.dicom.pixel_hash import hashes_from_text
 from ich_tf.records.data_files import MANIFEST
 from ich_tf.records.manifest import repair_advice
-from ich_tf.records.pixel_hash import hashes_from_text
 from ich_tf.records.sidecar import Sidecar
 from ich_tf.runtime.files import read_json
 
@@ -126,37 +127,53 @@ def shared_images(hashes: np.ndarray, patients: np.ndarray) -> tuple[np.ndarray,
     return image, patients[is_shared]
 
 
-def join_patients(
-    hashes: np.ndarray, patients: np.ndarray, names: Sequence[str]
-) -> Mapping[str, str]:
-    """Joins the patients who share an image, and those who share one with any of these.
+class SharedImages:
+    """Pixel hashes of patients' slices, by which patients who share an image are joined."""
 
-    Args:
-      hashes: Pixel hash of each slice, uint64 [n]; 0 for one that shows nothing.
-      patients: Number of the patient of each slice, int [n].
-      names: Name of each patient, by number.
+    def __init__(self) -> None:
+        """Has no slices yet."""
+        self._hashes = array("Q")
+        self._patients = array("i")
+        self._numbers: dict[str, int] = {}
 
-    Returns:
-      Name of the first patient of the group, in the order of names, for each patient of a group of
-      two or more.
+    def add(self, patient: str, hashes: Iterable[int]) -> None:
+        """Adds slices of a patient; those whose hash is 0 show nothing."""
+        number = self._numbers.setdefault(patient, len(self._numbers))
+        for value in filter(None, hashes):
+            self._hashes.append(value)
+            self._patients.append(number)
 
-    Examples:
-      >>> hashes = np.array([7, 7, 8, 8, 9], np.uint64)
-      >>> join_patients(hashes, np.array([0, 1, 1, 2, 3]), ["c", "b", "a", "d"])
-      {'a': 'a', 'b': 'a', 'c': 'a'}
-    """
-    leader: dict[str, str] = {}
+    def groups(self) -> dict[str, str]:
+        """Patients who share an image, or share one with those who do.
 
-    def find(name: str) -> str:
-        while leader.setdefault(name, name) != name:
-            leader[name] = leader[leader[name]]
-            name = leader[name]
-        return name
+        Returns:
+          Name of the group, which is that of its first patient in alphabetical order, of each
+          patient who is in a group of two or more.
 
-    image, patient = shared_images(hashes, patients)
-    # Patients of one image follow each other.
-    follows = np.flatnonzero(image[1:] == image[:-1])
-    for first, second in zip(patient[follows].tolist(), patient[follows + 1].tolist(), strict=True):
-        low, high = sorted((find(names[first]), find(names[second])))
-        leader[high] = low
-    return {name: find(name) for name in sorted(leader)}
+        Examples:
+          >>> images = SharedImages()
+          >>> images.add("c", [7])
+          >>> images.add("b", [7, 8])
+          >>> images.add("a", [8])
+          >>> images.add("d", [9])
+          >>> images.groups()
+          {'a': 'a', 'b': 'a', 'c': 'a'}
+        """
+        names = [*self._numbers]
+        group: dict[str, str] = {}
+
+        def find(name: str) -> str:
+            while group.setdefault(name, name) != name:
+                group[name] = group[group[name]]
+                name = group[name]
+            return name
+
+        image, patient = shared_images(
+            np.asarray(self._hashes, np.uint64), np.asarray(self._patients, np.int64)
+        )
+        # Patients of one image follow each other.
+        follows = np.flatnonzero(image[1:] == image[:-1])
+        for first, second in zip(patient[follows], patient[follows + 1], strict=True):
+            low, high = sorted((find(names[first]), find(names[second])))
+            group[high] = low
+        return {name: find(name) for name in sorted(group)}

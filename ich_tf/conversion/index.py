@@ -24,6 +24,7 @@ def index(
     crop: str = "none",
     patient_from: str = "id",
     hash_key: bytes = b"",
+    hash_size: int = 0,
 ) -> tuple[SliceIndex, list[Rejection]]:
     """Reads the header of every file, and finds the labels of its slices.
 
@@ -38,20 +39,30 @@ def index(
       patient_from: What tells patients apart, one of `patients.PATIENT_SOURCES`.
       hash_key: Secret under which the ids of labels without a file are hashed; empty for the
         public key.
+      hash_size: Rows and columns of the stored form whose pixels are hashed, px; 0 to hash none.
 
     Returns:
       The index, and the inputs that were left out with their reasons.
     """
     indexed = SliceIndex()
     rejections: list[Rejection] = []
-    for entry in chain(listing.rejections, scan_headers(listing.sources, executor, crop)):
+    for entry in chain(
+        listing.rejections, scan_headers(listing.sources, executor, crop, hash_size)
+    ):
         if isinstance(entry, Rejection):
             rejections.append(entry)
             if labels is not None:
                 labels.add_unusable(Source(listing.root, entry.path))
             continue
         source, header = entry.source, entry.header
-        slice_ = IndexedSlice(source.name, header.image_id, None, header, entry.crop)
+        slice_ = IndexedSlice(
+            name=source.name,
+            image_id=header.image_id,
+            labels=None,
+            header=header,
+            crop=entry.crop,
+            pixel_hash=entry.pixel_hash,
+        )
         try:
             patient = patient_of(source, header, patient_from)
         except DicomError as error:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from ich_tf.conversion.config import ConversionConfig
+from ich_tf.conversion.equal_pixels import SharedImages
 from ich_tf.conversion.out_of_reach import OutOfReach, carry_over
 from ich_tf.conversion.plan import Plan, PlannedSeries, PlannedShard, PlannedSlice
 from ich_tf.conversion.pseudonyms import pseudonym
@@ -54,8 +55,10 @@ def make_plan(
     selection = SeriesSelection(SeriesChoice.parse(config.series))
     series_of: dict[str, list[PlannedSeries]] = {}
     labels: dict[str, list[np.ndarray]] = {}
+    shared = SharedImages()
     for ids, members in selection.chosen(slices.by_series()):
         patient, study, key = (pseudonym(identifier, hash_key) for identifier in ids)
+        shared.add(patient, [slice_.pixel_hash for slice_ in members])
         planned = _plan_series((patient, study, key), members, hash_key)
         series_of.setdefault(patient, []).append(planned)
         rows = [slice_.labels for slice_ in members if slice_.labels is not None]
@@ -68,7 +71,7 @@ def make_plan(
     selection.log()
     slices.transfer_syntaxes -= selection.transfer_syntaxes
     patients: dict[str, list[str]] = {}
-    for patient, split in _split_patients(series_of, labels, config, previous).items():
+    for patient, split in _split_patients(series_of, labels, shared, config, previous).items():
         patients.setdefault(split, []).append(patient)
     shards: list[PlannedShard] = []
     for split in sorted(patients):
@@ -128,6 +131,7 @@ def _plan_series(
 def _split_patients(
     patients: Iterable[str],
     labels: Mapping[str, Sequence[np.ndarray]],
+    shared: SharedImages,
     config: ConversionConfig,
     previous: Plan | None,
 ) -> dict[str, str]:
@@ -136,10 +140,23 @@ def _split_patients(
         return dict.fromkeys(sorted(patients), splits.UNLABELLED)
     vectors = {patient: np.max(labels[patient], axis=0) for patient in patients}
     num_folds, test_fraction = config.num_folds, config.test_fraction
+    groups = shared.groups()
+    if groups:
+        _LOG.info(
+            "%d patients share images with others; %d groups of them are each kept in one split",
+            *(len(groups), len(set(groups.values()))),
+        )
+    of_groups = splits.join_labels(vectors, groups)
     if previous is None:
-        return splits.split_patients(vectors, num_folds, test_fraction, config.seed)
-    known = {patient: split for split, keys in previous.patients.items() for patient in keys}
-    return splits.place_patients(vectors, known, num_folds, test_fraction)
+        known: dict[str, str] = {}
+        dealt = splits.split_patients(of_groups, num_folds, test_fraction, config.seed)
+    else:
+        known = {patient: split for split, keys in previous.patients.items() for patient in keys}
+        known_groups = splits.join_splits(known, groups)
+        dealt = splits.place_patients(of_groups, known_groups, num_folds, test_fraction)
+    return {
+        patient: known.get(patient) or dealt[groups.get(patient, patient)] for patient in vectors
+    }
 
 
 def _fill_shards(

@@ -29,6 +29,7 @@ class IndexedSlice:
       header: Header of the slice, with its position in the series.
       crop: Top, left, rows and columns to crop to, px; empty for the whole image.
       alternates: Names of other files that hold the same slice.
+      pixel_hash: Hash of the pixels, as of `header_scan.ScannedHeader`.
     """
 
     name: str
@@ -37,6 +38,7 @@ class IndexedSlice:
     header: Header
     crop: Box = ()
     alternates: tuple[str, ...] = ()
+    pixel_hash: int = 0
 
     @property
     def path(self) -> str:

@@ -19,6 +19,7 @@ from ich_tf.conversion.planned_reader import PlannedReader
 from ich_tf.dicom.crop import cut
 from ich_tf.dicom.guard import guarded
 from ich_tf.dicom.listing import SourceListing
+from ich_tf.dicom.pixel_hash import pixel_hash
 from ich_tf.dicom.reader import Slice
 from ich_tf.dicom.reasons import DicomError, Rejection
 from ich_tf.dicom.sources import Source, stamps_sha256
@@ -26,7 +27,6 @@ from ich_tf.errors import DataError
 from ich_tf.labels import CLASSES
 from ich_tf.records.example import encode
 from ich_tf.records.images import encode_image
-from ich_tf.records.pixel_hash import pixel_hash
 from ich_tf.records.schema import SliceRecord
 from ich_tf.records.shards import EncodedSlice, commit_shard
 from ich_tf.records.sidecar import read_sidecar

@@ -20,12 +20,12 @@ from typing import BinaryIO, NamedTuple
 
 import google_crc32c
 
+from ich_tf.dicom.pixel_hash import hashes_text
 from ich_tf.dicom.reasons import Rejection
 from ich_tf.errors import DataError
 from ich_tf.records import tfrecord
 from ich_tf.records.data_files import index_path, sidecar_path
 from ich_tf.records.manifest import repair_advice
-from ich_tf.records.pixel_hash import hashes_text
 from ich_tf.records.sidecar import Sidecar, read_sidecar
 from ich_tf.records.statistics import SliceStatistics
 from ich_tf.runtime.files import atomic_file, file_crc32c, write_text

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
+from ich_tf.dicom.pixel_hash import hashes_from_text
 from ich_tf.dicom.reasons import Reason, Rejection
 from ich_tf.errors import DataError
 from ich_tf.labels import CLASSES
 from ich_tf.records.data_files import sidecar_path
 from ich_tf.records.manifest import Shard, repair_advice
-from ich_tf.records.pixel_hash import hashes_from_text
 from ich_tf.records.statistics import HISTOGRAM_BINS, SliceStatistics
 from ich_tf.runtime.files import read_json
 

@@ -7,6 +7,7 @@ of Sechidis et al. 2011.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
@@ -15,6 +16,7 @@ import numpy as np
 from ich_tf.errors import InputError
 from ich_tf.labels import ANY
 
+_LOG = logging.getLogger(__name__)
 TEST = "test"
 UNLABELLED = "unlabelled"
 
@@ -111,6 +113,54 @@ def place_patients(
         splits[patient] = split
         counts[split, bleeds] += 1
     return splits
+
+
+def join_labels(
+    labels: Mapping[str, np.ndarray], groups: Mapping[str, str]
+) -> dict[str, np.ndarray]:
+    """Label vectors of groups of patients, each the maximum over the group.
+
+    Args:
+      labels: Label vector of each patient, int [6], as for `split_patients`.
+      groups: Group of some patients; any other is one of his own, under his own name.
+
+    Examples:
+      >>> joined = join_labels({"a": np.eye(6)[0], "b": np.eye(6)[5]}, {"a": "a", "b": "a"})
+      >>> joined["a"].tolist()
+      [1.0, 0.0, 0.0, 0.0, 0.0, 1.0]
+    """
+    joined: dict[str, np.ndarray] = {}
+    for patient, vector in labels.items():
+        group = groups.get(patient, patient)
+        joined[group] = np.maximum(joined.get(group, vector), vector)
+    return joined
+
+
+def join_splits(known: Mapping[str, str], groups: Mapping[str, str]) -> dict[str, str]:
+    """Split of each group of which a patient has one already.
+
+    Args:
+      known: Split of each old patient.
+      groups: Group of some patients; any other is one of his own, under his own name.
+
+    Returns:
+      Split of each group: where its patients stand in several, which is logged, the one with most
+      of them.
+    """
+    counts: dict[str, Counter[str]] = {}
+    for patient, split in known.items():
+        counts.setdefault(groups.get(patient, patient), Counter())[split] += 1
+    num_torn = sum(len(splits) > 1 for splits in counts.values())
+    if num_torn:
+        _LOG.warning(
+            "%d groups of patients who share images stand in several splits since an earlier run, "
+            "and stay there. --overwrite, or another --out_dir, deals them anew.",
+            num_torn,
+        )
+    return {
+        group: min(splits, key=lambda split: (-splits[split], split))
+        for group, splits in counts.items()
+    }
 
 
 def check_leakage(patients_by_split: Mapping[str, Iterable[str]]) -> None:

@@ -8,10 +8,11 @@ import pytest
 
 from ich_tf.conversion.config import ConversionConfig
 from ich_tf.conversion.convert import convert
-from ich_tf.conversion.equal_pixels import join_patients, shared_images, stored_equal_pixels
+from ich_tf.conversion.equal_pixels import SharedImages, shared_images, stored_equal_pixels
+from ich_tf.conversion.plan import load_plan
 from ich_tf.conversion.verification import verify
+from ich_tf.dicom.pixel_hash import pixel_hash
 from ich_tf.labels import write_long_csv
-from ich_tf.records.pixel_hash import pixel_hash
 from tests.support.dicom_files import make_dicom
 
 
@@ -81,8 +82,46 @@ def test_an_image_of_one_patient_is_not_shared() -> None:
 
 
 def test_patients_are_joined_through_others() -> None:
-    hashes = np.array([1, 1, 2, 2, 3, 3, 4], np.uint64)
-    patients = np.array([3, 1, 1, 0, 4, 5, 2])
-    assert join_patients(hashes, patients, list("abcdef")) == {
+    images = SharedImages()
+    for patient, hashes in {
+        "d": [1],
+        "b": [1, 2],
+        "a": [2],
+        "e": [3],
+        "f": [3],
+        "c": [4, 0],
+    }.items():
+        images.add(patient, hashes)
+    assert images.groups() == {
         "a": "a", "b": "a", "d": "a", "e": "e", "f": "e",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("crop", ["none", "head"])
+def test_joined_they_stand_in_one_split(twice: ConversionConfig, crop: str) -> None:
+    result = convert(replace(twice, join_duplicates=True, crop=crop))
+    assert (result.equal_pixels.images, result.equal_pixels.images_in_two_splits) == (6, 0)
+    assert "--join_duplicates" not in result.report()
+    plan, _ = load_plan(result.out_dir)
+    assert {split: len(patients) % 2 for split, patients in plan.patients.items()} == {
+        "fold-0": 0, "fold-1": 0, "test": 0,
+    }  # fmt: skip
+
+
+def test_known_patients_keep_their_splits_and_newcomers_join_them(
+    twice: ConversionConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    newcomer = Path(twice.dicom_dir) / "f11.dcm"
+    data = newcomer.read_bytes()
+    newcomer.unlink()
+    patient = replace(twice, max_bad_fraction=1.0)
+    first = convert(patient)
+    before, _ = load_plan(first.out_dir)
+    newcomer.write_bytes(data)
+    convert(replace(patient, join_duplicates=True))
+    after, _ = load_plan(first.out_dir)
+    for split, patients in before.patients.items():
+        assert set(patients) <= set(after.patients[split])
+    splits = {slice_.name: shard.split for shard in after.shards for slice_ in shard.slices()}
+    assert splits["f11.dcm"] == splits["f10.dcm"]
+    assert "stand in several splits since an earlier run" in caplog.text
