@@ -11,6 +11,8 @@ from ich_tf.dicom.reasons import DicomError, Reason, Repair
 # An item's tag and length; compressed pixels are in little endian.
 _read_item = struct.Struct("<HHL").unpack
 _ITEM, _SEQUENCE_END = (0xFFFE, 0xE000), (0xFFFE, 0xE0DD)
+_ITEM_START = struct.pack("<HH", *_ITEM)
+_DELIMITER = struct.pack("<HHL", *_SEQUENCE_END, 0)
 _MAX_FRAGMENTS = 100_000
 # Where a frame has several fragments, its first begins a codestream: JPEG or JPEG 2000.
 _STARTS = (b"\xff\xd8", b"\xff\x4f")
@@ -72,7 +74,10 @@ class Fragments:
                 at += 8 + length
                 continue
             if (group, element) != _SEQUENCE_END:
-                if any(content.part(at, content.size - at)):
+                rest = bytes(content.part(at, content.size - at))
+                if len(rest) < 8 and rest.startswith(_ITEM_START):
+                    raise _cut(f"fragment {len(found)} has 0")
+                if any(rest) and not _DELIMITER.startswith(rest):
                     raise DicomError(
                         Reason.BAD_HEADER,
                         f"its pixel data has something else than fragments at byte {at:,}.",

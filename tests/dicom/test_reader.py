@@ -10,6 +10,7 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset
 
 from ich_tf.dicom import parser, reader, source_reader, sources
 from ich_tf.dicom.encoding import MAX_INFLATED_BYTES
@@ -22,7 +23,7 @@ from ich_tf.dicom.sources import Source
 from ich_tf.errors import Terminated
 from ich_tf.inference.prediction.model_image import ImageTask, read_images
 from ich_tf.runtime import debugging
-from tests.support.dicom_files import make_dicom, make_enhanced, rewrite
+from tests.support.dicom_files import changed, make_dicom, make_enhanced, rewrite
 
 # What odd files make pydicom say is no matter of these tests.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
@@ -366,3 +367,49 @@ def test_the_traceback_of_an_unforeseen_error_is_logged_under_debug(
 def test_a_request_to_end_is_no_reason(error: type[BaseException]) -> None:
     with pytest.raises(error), guarded():
         raise error
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"ImagePositionPatient": ["0", "0", "1e39"]},
+        {"ImagePositionPatient": ["0", "-2e5", "0"]},
+        {"PixelSpacing": ["1e308", "1e308"]},
+        {"PixelSpacing": ["0.5", "1e-9"]},
+        {"PixelSpacing": ["101", "0.5"]},
+    ],
+)
+def test_a_geometry_that_no_scanner_has_is_refused(tags: dict) -> None:
+    assert reason_of(make_dicom(tags=tags)) is Reason.BAD_GEOMETRY
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"nan",
+        b"inf",
+        b"-Infinity",
+        b"0x10",
+        b"1_0",
+        b"1 2",
+        b"1e",
+        b"",
+        b"1\\",
+        b"--1",
+        b"9" * 5000,
+    ],
+)
+def test_a_number_is_one_of_the_standard(text: bytes) -> None:
+    def change(dataset: Dataset) -> None:
+        position = dataset["ImagePositionPatient"]
+        value = b"0\\0\\" + text
+        dataset[position.tag] = RawDataElement(
+            position.tag, "DS", len(value), value, 0, False, True
+        )
+
+    assert reason_of(changed(make_dicom(), change)) is Reason.BAD_GEOMETRY
+
+
+def test_a_number_may_have_spaces_a_sign_and_an_exponent() -> None:
+    data = make_dicom(tags={"ImagePositionPatient": [" +1.5e1", "-.5 ", "2."]})
+    assert read_slice(data).header.position_mm == (15, -0.5, 2)

@@ -3,7 +3,7 @@
 import contextlib
 import io
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -102,16 +102,25 @@ def insert_decimal(data: bytes, element: int, text: str, skip: bool) -> bytes:
     return data[:at] + tag + data[at:]
 
 
-def rewrite(data: bytes, **tags: Any) -> bytes:
-    """The same file with other values of some tags."""
+def changed(data: bytes, change: Callable[[Dataset], Any]) -> bytes:
+    """The same file after a function has changed its data set."""
     dataset = pydicom.dcmread(io.BytesIO(data))
-    for keyword, value in tags.items():
-        setattr(dataset, keyword, value)
-        if dataset[keyword].VR == "US or SS":
-            dataset[keyword].VR = "SS" if dataset.PixelRepresentation else "US"
+    change(dataset)
     file = io.BytesIO()
     pydicom.dcmwrite(file, dataset)
     return file.getvalue()
+
+
+def rewrite(data: bytes, **tags: Any) -> bytes:
+    """The same file with other values of some tags."""
+
+    def change(dataset: Dataset) -> None:
+        for keyword, value in tags.items():
+            setattr(dataset, keyword, value)
+            if dataset[keyword].VR == "US or SS":
+                dataset[keyword].VR = "SS" if dataset.PixelRepresentation else "US"
+
+    return changed(data, change)
 
 
 def encapsulated(data: bytes, stream: bytes, syntax: str) -> bytes:
