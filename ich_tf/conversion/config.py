@@ -140,7 +140,7 @@ class ConversionConfig:
     )
     hash_key_file: str = option(
         "",
-        "File with a secret, at least 16 bytes: ids that are not RSNA's are stored as HMACs under "
+        "File with a secret, at least 16 bytes: all ids are stored as HMACs under "
         "it. Empty: a public key, under which known ids can be recognised.",
         is_path=True,
     )
@@ -188,7 +188,16 @@ class ConversionConfig:
         )
         require(bool(self.out_dir), "out_dir", self.out_dir, "a folder")
 
-    def planned(self) -> dict[str, Any]:
-        """The options that the bytes of the shards depend on, as plan and manifest store them."""
+    def planned(self, hash_key: str = "") -> dict[str, Any]:
+        """The options that the bytes of the shards depend on, as plan and manifest store them.
+
+        Args:
+          hash_key: `pseudonyms.key_fingerprint` of the secret; empty without one.
+        """
         content = {name: getattr(self, name) for name in _PLANNED}
-        return {**content, "windows": list(self.windows), "schema_version": SCHEMA_VERSION}
+        return {
+            **content,
+            "windows": list(self.windows),
+            "schema_version": SCHEMA_VERSION,
+            "hash_key": hash_key,
+        }

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ich_tf.conversion.config import ConversionConfig
 from ich_tf.conversion.plan import Plan, PlannedShard, load_plan
+from ich_tf.conversion.pseudonyms import key_fingerprint, read_hash_key
 from ich_tf.conversion.write_shard import is_finished, shard_tasks
 from ich_tf.dicom.listing import SourceListing
 from ich_tf.dicom.sources import stamps_sha256
@@ -18,6 +19,7 @@ from ich_tf.runtime import files
 from ich_tf.runtime.executors.base import Executor
 from ich_tf.runtime.folder_lock import LOCK
 
+_HASH_KEY = "hash_key"
 _LOG = logging.getLogger(__name__)
 
 
@@ -51,8 +53,14 @@ def stored_plan(out_dir: Path, config: ConversionConfig) -> Plan | None:
     changed = [
         f"{name} was {plan.config.get(name)!r} and is now {value!r}"
         for name, value in config.planned().items()
-        if plan.config.get(name) != value
+        if plan.config.get(name) != value and name != _HASH_KEY
     ]
+    fingerprint = key_fingerprint(read_hash_key(config.hash_key_file))
+    if plan.config.get(_HASH_KEY, "") != fingerprint:
+        changed.append(
+            f"its ids were hashed {'under another' if plan.config.get(_HASH_KEY) else 'without a'} "
+            "secret; see --hash_key_file"
+        )
     if was_labelled != bool(config.labels_csv):
         changed.append(f"it was made {'with' if was_labelled else 'without'} labels")
     if changed:

@@ -12,7 +12,7 @@ from ich_tf.conversion.config import ConversionConfig
 from ich_tf.conversion.equal_pixels import SharedImages
 from ich_tf.conversion.out_of_reach import OutOfReach, carry_over
 from ich_tf.conversion.plan import Plan, PlannedSeries, PlannedShard, PlannedSlice
-from ich_tf.conversion.pseudonyms import pseudonym
+from ich_tf.conversion.pseudonyms import key_fingerprint, pseudonym
 from ich_tf.conversion.selection import SeriesSelection
 from ich_tf.conversion.slice_index import IndexedSlice, SliceIndex
 from ich_tf.dicom.choice import SeriesChoice
@@ -38,7 +38,7 @@ def make_plan(
     Args:
       slices: Index of the slices to convert.
       config: Config of the conversion.
-      hash_key: Secret under which ids other than RSNA's are hashed; empty for the public key.
+      hash_key: Secret under which ids are hashed; empty for the public key.
       previous: Plan of an earlier run with the same config. Its patients keep their splits and
         its series their shards, so that few shards have to be written again.
       out_of_reach: Inputs of which nothing is known; what the earlier plan has of them stays
@@ -67,7 +67,7 @@ def make_plan(
     if previous is not None and out_of_reach:
         carry_over(series_of, labels, previous, out_of_reach)
     if not series_of:
-        return Plan(config.planned(), (), {}, tuple(selection.rejections))
+        return Plan(config.planned(key_fingerprint(hash_key)), (), {}, tuple(selection.rejections))
     selection.log()
     slices.transfer_syntaxes -= selection.transfer_syntaxes
     patients: dict[str, list[str]] = {}
@@ -86,7 +86,7 @@ def make_plan(
             shards += _fill_shards(split, members_of_split, config)
     _check_leakage(shards)
     return Plan(
-        config.planned(),
+        config.planned(key_fingerprint(hash_key)),
         tuple(shards),
         patients,
         tuple(selection.rejections),

@@ -1,4 +1,4 @@
-"""Pseudonyms: RSNA's ids are stored unchanged, any other id as a keyed hash."""
+"""Pseudonyms: ids are stored as keyed hashes; without a key, RSNA's are stored unchanged."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from ich_tf.errors import InputError
 
 _RSNA_ID = re.compile(r"ID_[0-9a-f]{6,12}")
 _PUBLIC_KEY = b"ich_tf"
+# No id has a zero byte.
+_FINGERPRINTED = b"\0fingerprint of this key"
 
 
 def read_hash_key(path: str) -> bytes:
@@ -27,12 +29,21 @@ def read_hash_key(path: str) -> bytes:
     """
     if not path:
         return b""
-    if not Path(path).is_file():
-        raise InputError(f"{path}: no such file; --hash_key_file names a file with a secret.")
-    key = Path(path).read_bytes().strip()
+    try:
+        key = Path(path).read_bytes().strip()
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); --hash_key_file names a file with a "
+            "secret."
+        ) from error
     if len(key) < 16:
         raise InputError(f"{path}: holds {len(key)} bytes; a secret needs 16 or more.")
     return key
+
+
+def key_fingerprint(key: bytes) -> str:
+    """Text by which a key is known again, and that does not tell it; empty for the public key."""
+    return hmac.new(key, _FINGERPRINTED, hashlib.sha256).hexdigest()[:16] if key else ""
 
 
 def pseudonym(identifier: str, key: bytes = b"") -> str:
@@ -43,13 +54,14 @@ def pseudonym(identifier: str, key: bytes = b"") -> str:
       key: Secret under which ids are hashed; empty for the public key.
 
     Returns:
-      RSNA's ids unchanged; of others `H` and 24 hexadecimal digits of their HMAC-SHA256.
+      `H` and 24 hexadecimal digits of the id's HMAC-SHA256; under the public key RSNA's ids
+      unchanged.
 
     Examples:
       >>> pseudonym("ID_00a1b2c3d"), pseudonym("1.2.840.113619")[:1]
       ('ID_00a1b2c3d', 'H')
     """
-    if _RSNA_ID.fullmatch(identifier):
+    if not key and _RSNA_ID.fullmatch(identifier):
         return identifier
     digest = hmac.new(
         key or _PUBLIC_KEY, identifier.encode(errors="surrogateescape"), hashlib.sha256

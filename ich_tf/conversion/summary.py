@@ -178,6 +178,12 @@ def num_not_chosen(quarantine: Iterable[Rejection]) -> int:
     return sum(Reason(line.reason).is_choice for line in quarantine)
 
 
+def num_to_retry(data_dir: str | Path) -> int:
+    """Number of inputs of a finished conversion that were left out for a reason of the machine."""
+    content = files.read_json(Path(data_dir) / data_files.MANIFEST)
+    return int(content.get("to_retry", 0))
+
+
 def success_text(out_dir: Path, sidecars: Sequence[Sidecar], summaries: Iterable[str]) -> str:
     """Text of `_SUCCESS`: SHA-256 and name of every file, as `sha256sum` prints them.
 
@@ -233,7 +239,7 @@ def _manifest(
         "quarantine": _sorted(reasons),
         "num_not_chosen": num_not_chosen(quarantine),
         "series": [asdict(kind) for kind in plan.kinds],
-        "to_retry": sum(count for code, count in reasons.items() if Reason(code).is_of_machine),
+        "to_retry": sum(rejection.is_of_machine for rejection in quarantine),
         "shards": [
             {
                 "name": sidecar.name,

@@ -13,7 +13,6 @@ from ich_tf import errors
 from ich_tf.conversion.lookup import written_slices
 from ich_tf.conversion.plan import Plan, PlannedShard, PlannedSlice, load_plan
 from ich_tf.conversion.summary import success_text, summarize
-from ich_tf.dicom.reasons import Reason, Rejection
 from ich_tf.labels import CLASSES
 from ich_tf.records import data_files, manifest, shards, splits, tfrecord
 from ich_tf.records.example import decode
@@ -113,7 +112,6 @@ def verify(data_dir: str | Path, full: bool = False, num_workers: int = 1) -> li
         *mismatches,
         *_check_leakage(data_files.PLAN, plan.patients),
         *_check_leakage("the records", patients),
-        *_to_retry(data_files.QUARANTINE, plan.rejections, "by ich_tf.make_tfrecords"),
     ]
 
 
@@ -129,25 +127,15 @@ def _check(task: _Task) -> _Finding:
     mismatches = [*_check_sizes(path, task.plan_sha256, task.shard, sidecar)]
     if task.full and path.is_file():
         mismatches += _check_content(path, task.config, task.shard, sidecar, patients)
-    mismatches += _to_retry(task.shard.name, sidecar.quarantine, "by --repair too")
+    mismatches += (
+        Mismatch(
+            task.shard.name,
+            f"lacks {printable(rejection.path)}, which is to be retried: {rejection.reason}, "
+            f"{rejection.message}",
+        )
+        for rejection in sidecar.to_retry
+    )
     return _Finding(sidecar, mismatches, patients)
-
-
-def _to_retry(file: str, rejections: Iterable[Rejection], how: str) -> Iterator[Mismatch]:
-    """Slices that are left out for a reason of the machine.
-
-    Args:
-      file: File that lacks them.
-      rejections: Inputs that were left out.
-      how: Command that tries them again.
-    """
-    for rejection in rejections:
-        if Reason(rejection.reason).is_of_machine:
-            yield Mismatch(
-                file,
-                f"lacks {printable(rejection.path)}, which is to be retried, {how}: "
-                f"{rejection.reason}, {rejection.message}",
-            )
 
 
 def _check_leakage(source: str, patients: Mapping[str, Iterable[str]]) -> Iterator[Mismatch]:

@@ -152,5 +152,10 @@ class Rejection:
     message: str
     sha256: str = ""
 
+    @property
+    def is_of_machine(self) -> bool:
+        """Whether the reason is one of the machine (`Reason.is_of_machine`)."""
+        return self.reason in _OF_MACHINE
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "path", printable(self.path))

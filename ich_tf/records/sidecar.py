@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ich_tf.dicom.pixel_hash import hashes_from_text
-from ich_tf.dicom.reasons import Reason, Rejection
+from ich_tf.dicom.reasons import Rejection
 from ich_tf.errors import DataError
 from ich_tf.labels import CLASSES
 from ich_tf.records.data_files import sidecar_path
@@ -54,9 +54,7 @@ class Sidecar:
     @property
     def to_retry(self) -> tuple[Rejection, ...]:
         """Slices that were left out for a reason of the machine, not of the file."""
-        return tuple(
-            rejection for rejection in self.quarantine if Reason(rejection.reason).is_of_machine
-        )
+        return tuple(rejection for rejection in self.quarantine if rejection.is_of_machine)
 
     def shard(self, folder: Path) -> Shard:
         """The shard in a folder that the sidecar describes."""
