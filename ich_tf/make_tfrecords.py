@@ -5,6 +5,9 @@ r"""Converts head CT DICOM files and their labels to sharded TFRecords.
 
 The same command continues a conversion that was interrupted.
 
+Labels that belong to no file are shown by --dry_run beside the files that they might mean. Files
+whose PatientID is empty are converted if --patient_from is study or folder.
+
 Exit codes: 0 done; 1 nothing could be converted, or the share of rejected inputs is above
 --max_bad_fraction; 2 wrong usage.
 """
