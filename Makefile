@@ -39,9 +39,13 @@ CORE := tests/test_losses.py tests/test_windows.py tests/models \
 		series_task end_to_end_task) \
 	$(call tests_of,inference,forward export prediction series_predictor)
 
+# Of make fuzz: seconds, and the seed of all damage.
+TIME ?= 300
+SEED ?= 0
+
 DEMO := data/phantoms data/samples data/tfrecords runs/resnet50
 
-.PHONY: help setup setup-dev demo web test coverage test-slow test-second bench docs dist lock format clean
+.PHONY: help setup setup-dev demo web test coverage test-slow test-second fuzz bench docs dist lock format clean
 
 help: ## list the targets (what make alone does)
 	@echo "make TARGET, where TARGET is one of"
@@ -116,6 +120,9 @@ test-slow: $(VENV)/.dev ## run the tests that take minutes
 test-second: ## test training, evaluation and prediction on TensorFlow 2.21 (SECOND_PYTHON=python3.13)
 	$(MAKE) setup-dev VENV=.venv-second PYTHON="$(SECOND_PYTHON)"
 	.venv-second/bin/python -m pytest -m "not slow" -p no:cacheprovider $(PARALLEL) $(CORE)
+
+fuzz: $(VENV)/.dev ## damage DICOM files and archives for TIME=300 seconds, and check what reading them gives
+	$(BIN)/python -m tools.fuzz --seconds=$(TIME) --seed=$(SEED) --keep_dir=runs/fuzz
 
 bench: $(VENV)/.dev ## measure speed and memory; BASE=REV measures this checkout beside another commit
 ifdef BASE

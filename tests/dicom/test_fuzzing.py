@@ -1,0 +1,78 @@
+"""make fuzz: damaged inputs end in pydicom's pixels, a known repair or a reason."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ich_tf.dicom import reader
+from ich_tf.dicom.reader import DicomFile
+from ich_tf.dicom.reasons import Reason
+from tests.support.marks import slow
+from tools.fuzzing import campaign
+from tools.fuzzing.judging import WRONG, judge
+from tools.fuzzing.seeds import good_archives, good_files
+
+KNOWN = {one.hu.tobytes() for data in good_files().values() for one in DicomFile(data).slices()}
+
+
+def test_good_inputs_are_read_whole(tmp_path: Path) -> None:
+    for name, data in (good_files() | good_archives()).items():
+        outcomes = judge(data, tmp_path, KNOWN)
+        assert set(outcomes) <= {"slice", "slice, as pydicom's"}, name
+        assert len(outcomes) == 8 if "zip" in name else 3 if "enhanced" in name else 1
+
+
+def test_the_same_number_gives_the_same_input() -> None:
+    inputs = [campaign.damaged_input(0, number) for number in range(50)]
+    assert inputs == [campaign.damaged_input(0, number) for number in range(50)]
+    assert len(set(inputs)) == 50
+    assert inputs[7] != campaign.damaged_input(1, 7)
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, KeyError])
+def test_an_error_that_nobody_foresaw_is_found(
+    error: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def parse(content: object) -> None:
+        raise error
+
+    monkeypatch.setattr(reader, "parse", parse)
+    (outcome,) = judge(good_files()["explicit"], tmp_path, KNOWN)
+    assert outcome.startswith(WRONG) and error.__name__ in outcome
+
+
+def test_other_pixels_than_pydicoms_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = DicomFile.slice
+
+    def shifted(file: DicomFile, frame: int = 0) -> reader.Slice:
+        slice_ = read(file, frame)
+        slice_.hu[:] = np.roll(slice_.hu, 1)
+        return slice_
+
+    monkeypatch.setattr(DicomFile, "slice", shifted)
+    for name in ("explicit", "enhanced", "zip, stored"):
+        data = (good_files() | good_archives())[name]
+        assert all(outcome.startswith(WRONG) for outcome in judge(data, tmp_path, KNOWN))
+
+
+def assert_sound(report: campaign.Report) -> None:
+    assert report.failures == {}
+    reasons = {reason.value for reason in Reason} - {"INTERNAL"}
+    assert set(report.outcomes) <= {"slice", "slice, as pydicom's", "refused", *reasons}
+    assert report.peak_mib < campaign.MEMORY_MIB
+
+
+def test_damaged_inputs_end_in_a_slice_or_a_reason() -> None:
+    report = campaign.run(0, 0, 300, 120.0, None)
+    assert report.count == 300 and len(report.outcomes) > 8
+    assert_sound(report)
+
+
+@slow
+def test_more_damaged_inputs() -> None:
+    report = campaign.run(1, 0, 5000, 600.0, None)
+    assert report.count == 5000
+    assert_sound(report)

@@ -1,0 +1,1 @@
+"""Damaged DICOM files and archives: what they are made of, how, and what reading them gives."""
