@@ -15,25 +15,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ich_tf.dicom.reasons import Rejection
+from ich_tf.dicom.reasons import Rejection, quarantine_path
 from ich_tf.errors import DataError
 from ich_tf.records.data_files import PLAN
 from ich_tf.runtime.files import write_parts
-from ich_tf.runtime.names import printable
 
 # End of the first line of plan.json, and its last line.
 _SHARDS, _END = ', "shards": [', "]}"
-
-
-def quarantine_path(name: str, frame: int) -> str:
-    """Path of a slice as texts show it: the file's, with `#frame` in a multi-frame file.
-
-    Examples:
-      >>> quarantine_path("a.dcm", 0), quarantine_path("a.dcm", 2)
-      ('a.dcm', 'a.dcm#2')
-    """
-    shown = printable(name)
-    return f"{shown}#{frame}" if frame else shown
 
 
 def one_per_input(rejections: Iterable[Rejection]) -> list[Rejection]:

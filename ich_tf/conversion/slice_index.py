@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ich_tf.conversion.label_rows import LabelRows, Labels
-from ich_tf.conversion.plan import quarantine_path
 from ich_tf.dicom import series
 from ich_tf.dicom.crop import Box, series_boxes
 from ich_tf.dicom.header import Header
+from ich_tf.dicom.reasons import quarantine_path
 
 
 @dataclass(frozen=True, slots=True)

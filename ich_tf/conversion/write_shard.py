@@ -14,14 +14,14 @@ from pathlib import Path
 import numpy as np
 
 import ich_tf
-from ich_tf.conversion.plan import Plan, PlannedShard, PlannedSlice, quarantine_path
+from ich_tf.conversion.plan import Plan, PlannedShard, PlannedSlice
 from ich_tf.conversion.planned_reader import PlannedReader
 from ich_tf.dicom.crop import cut
 from ich_tf.dicom.guard import guarded
 from ich_tf.dicom.listing import SourceListing
 from ich_tf.dicom.pixel_hash import pixel_hash
 from ich_tf.dicom.reader import Slice
-from ich_tf.dicom.reasons import DicomError, Rejection
+from ich_tf.dicom.reasons import DicomError, Rejection, quarantine_path
 from ich_tf.dicom.sources import Source, stamps_sha256
 from ich_tf.errors import DataError
 from ich_tf.labels import CLASSES

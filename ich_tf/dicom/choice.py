@@ -63,6 +63,9 @@ class SeriesChoice:
         ]
 
 
+ALL_SERIES = SeriesChoice("all")
+
+
 def not_chosen_message(series: SeriesDescription, why_not: str) -> str:
     """Message of a file that is left out with its series."""
     return f"{series.text()}: its series {why_not}. --series=all takes it."

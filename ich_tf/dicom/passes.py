@@ -52,9 +52,21 @@ def split(headers: Sequence[Header]) -> list[list[int]]:
       headers: Headers of a series' slices, in any order.
 
     Returns:
-      Indices of the slices of each pass along the pass's normal. Passes are in the order of their
-      acquisition; which ones there are does not depend on the order of `headers`.
+      Indices of the slices of each pass along the pass's normal; copies of an image stay together.
+      Passes are in the order of their acquisition; which ones there are does not depend on the
+      order of `headers`.
     """
+    images = _partition(range(len(headers)), lambda i: headers[i].image_id)
+    passes = _split([headers[copies[0]] for copies in images])
+    return [
+        [members[i] for i in order_along([headers[i] for i in members])]
+        for pass_ in passes
+        for members in ([i for image in pass_ for i in images[image]],)
+    ]
+
+
+def _split(headers: Sequence[Header]) -> list[list[int]]:
+    """Splits slices of different images, each pass in no order."""
     if len({_look(header) for header in headers}) == 1:
         # Nearly every series; the general way takes ten times as long.
         passes = _by_acquisition(_Stack(headers), list(range(len(headers))))
@@ -66,7 +78,7 @@ def split(headers: Sequence[Header]) -> list[list[int]]:
                 passes += [[plane[i] for i in pass_] for pass_ in _split_stack(stack)]
     if len(passes) > 1:
         passes.sort(key=lambda pass_: min(_sequence_key(headers[i]) for i in pass_))
-    return [[pass_[i] for i in order_along([headers[i] for i in pass_])] for pass_ in passes]
+    return passes
 
 
 class _Stack:

@@ -159,3 +159,14 @@ class Rejection:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "path", printable(self.path))
+
+
+def quarantine_path(name: str, frame: int) -> str:
+    """Path of a slice as texts show it: the file's, with `#frame` in a multi-frame file.
+
+    Examples:
+      >>> quarantine_path("a.dcm", 0), quarantine_path("a.dcm", 2)
+      ('a.dcm', 'a.dcm#2')
+    """
+    shown = printable(name)
+    return f"{shown}#{frame}" if frame else shown

@@ -176,6 +176,12 @@ class PredictConfig:
         is_path=True,
     )
     work_dir: str = option("runs/resnet50", "Folder of the trained model.", is_path=True)
+    series: str = option(
+        "best",
+        "Series to predict. best: one a study, the plain axial one with a soft kernel and slices "
+        "near 5 mm, and with a sample submission every series; all: every series; or conditions "
+        "such as kernel=soft,thickness<=6,contrast!=yes, all of which a series must fulfil.",
+    )
     out_csv: str = option(
         "",
         "Path of the submission. Empty: submission.csv in --work_dir. <name>_series.csv, "
@@ -210,6 +216,9 @@ class PredictConfig:
 
     def __post_init__(self) -> None:
         check_options(self)
+        from ich_tf.dicom.choice import SeriesChoice  # --help answers without pydicom
+
+        SeriesChoice.parse(self.series)
         for name in self.heatmaps:
             require(name in CLASSES, "heatmaps", name, f"of {', '.join(CLASSES)}")
         require(bool(self.dicom_dir), "dicom_dir", self.dicom_dir, "a folder, archive or file")

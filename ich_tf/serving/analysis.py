@@ -6,6 +6,7 @@ same order, so that the page shows the numbers that the command writes.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,8 +15,10 @@ import cv2
 import numpy as np
 
 from ich_tf.dicom import series
+from ich_tf.dicom.choice import SeriesChoice
 from ich_tf.dicom.crop import Box, series_boxes
 from ich_tf.dicom.geometry import places_along
+from ich_tf.dicom.series_description import describe_series
 from ich_tf.inference.explainer import Explainer
 from ich_tf.inference.prediction.model_image import seen_image
 from ich_tf.inference.prediction.series_summary import summarize
@@ -23,7 +26,7 @@ from ich_tf.inference.slice_predictor import Predictor
 from ich_tf.labels import CLASSES
 from ich_tf.records.neighbours import neighbour_places
 from ich_tf.serving.decoding import DecodedSlice, read_hu
-from ich_tf.serving.studies import PredictedSeries, SliceFile
+from ich_tf.serving.studies import LeftOutSeries, PredictedSeries, SliceFile
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,31 +42,60 @@ class HeatMap:
     peak: float
 
 
+def choose_series(
+    slices: Sequence[DecodedSlice], choice: SeriesChoice
+) -> tuple[list[list[DecodedSlice]], list[LeftOutSeries]]:
+    """Chooses among the series of an upload, which may hold several studies.
+
+    Args:
+      slices: Slices of the upload, in the order of their files.
+      choice: Rule of the choice.
+
+    Returns:
+      Slices of each chosen series, in order; and the series that are left out.
+    """
+    groups = series.group_by_series(slices)
+    chosen: list[list[DecodedSlice]] = []
+    left_out: list[LeftOutSeries] = []
+    for _, keys in itertools.groupby(groups, key=lambda key: key[:2]):
+        study = list(keys)
+        descriptions = [
+            describe_series(key[2], [slice_.header for slice_ in groups[key]]) for key in study
+        ]
+        for key, described, why_not in zip(
+            study, descriptions, choice.why_not(descriptions), strict=True
+        ):
+            if why_not:
+                left_out.append(LeftOutSeries(described.num_slices, described.text(), why_not))
+            else:
+                chosen.append(groups[key])
+    return chosen, left_out
+
+
 def predict_study(
     predictor: Predictor,
-    slices: Sequence[DecodedSlice],
+    groups: Sequence[Sequence[DecodedSlice]],
     batch_size: int,
     on_batch: Callable[[int], None],
 ) -> list[PredictedSeries]:
-    """Predicts all series of a study.
+    """Predicts the series of a study.
 
     Args:
       predictor: Model that predicts.
-      slices: Slices of the study, in the order of their files.
+      groups: Slices of each series, in order.
       batch_size: Slices in a batch.
       on_batch: Called after each batch with the number of slices that are predicted; may raise
         to stop.
     """
     if predictor.crop != "none":
-        boxes = series_boxes([(slice_.header, slice_.box) for slice_ in slices])
-        slices = [replace(slice_, box=box) for slice_, box in zip(slices, boxes, strict=True)]
-    groups = list(series.group_by_series(slices).values())
+        groups = [_with_boxes(members) for members in groups]
+    num_slices = sum(map(len, groups))
     images = (image for members in groups for image in _model_images(predictor, members))
     rows: list[np.ndarray] = []
     waiting: list[np.ndarray] = []
     for image in images:
         waiting.append(image)
-        if len(waiting) == batch_size or len(rows) + len(waiting) == len(slices):
+        if len(waiting) == batch_size or len(rows) + len(waiting) == num_slices:
             # Batches of one shape are traced once, as in inference.prediction.
             padding = [(0, batch_size - len(waiting)), (0, 0), (0, 0), (0, 0)]
             outputs = predictor.outputs(np.pad(np.stack(waiting), padding))
@@ -76,6 +108,12 @@ def predict_study(
         predicted.append(_predict_series(predictor, members, outputs))
         first += len(members)
     return predicted
+
+
+def _with_boxes(members: Sequence[DecodedSlice]) -> list[DecodedSlice]:
+    """The slices of a series, each with the box of the whole series."""
+    boxes = series_boxes([(slice_.header, slice_.box) for slice_ in members])
+    return [replace(slice_, box=box) for slice_, box in zip(members, boxes, strict=True)]
 
 
 def _predict_series(

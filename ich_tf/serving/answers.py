@@ -57,6 +57,14 @@ class RejectedFile(BaseModel):
     message: str
 
 
+class LeftOutSeriesAnswer(BaseModel):
+    """A series that was not chosen: what it is, and what counts against it."""
+
+    num_slices: int
+    description: str
+    reason: str
+
+
 class Orientation(BaseModel):
     """Direction in the patient at each edge of the image: R, L, A, P, H or F."""
 
@@ -101,6 +109,7 @@ class StudyAnswer(BaseModel):
     num_files: int
     expires_in_seconds: int
     rejected: list[RejectedFile]
+    left_out: list[LeftOutSeriesAnswer]
     series: list[SeriesAnswer]
 
 
@@ -164,6 +173,7 @@ def study_answer(study: UploadedStudy, studies: Studies) -> StudyAnswer:
         num_files=study.num_files,
         expires_in_seconds=int(studies.expires_in(study)),
         rejected=[RejectedFile(**vars(file)) for file in study.rejected],
+        left_out=[LeftOutSeriesAnswer(**vars(series)) for series in study.left_out],
         series=[_series_answer(*numbered) for numbered in enumerate(study.series)]
         if state == "done"
         else [],

@@ -27,7 +27,7 @@ class ServeConfig:
     HEADINGS: ClassVar[dict[str, str]] = {
         "work_dir": "Model and address",
         "state_dir": "Folders",
-        "calibrated": "Prediction",
+        "series": "Prediction",
         "body_mb": "Limits",
     }
 
@@ -51,6 +51,11 @@ class ServeConfig:
         "",
         "Folder of sample studies, each a folder of DICOM files. Empty: no samples.",
         is_path=True,
+    )
+    series: str = option(
+        "best",
+        "Series to show. best: one a study, the plain axial one with a soft kernel and slices near "
+        "5 mm; all: every series; or conditions as those of ich_tf.predict.",
     )
     calibrated: bool = option(True, "Apply the calibration.json of --work_dir, if there is one.")
     batch_size: int = option(32, "Slices in a batch.", within="[1, inf)")
@@ -81,6 +86,9 @@ class ServeConfig:
 
     def __post_init__(self) -> None:
         check_options(self)
+        from ich_tf.dicom.choice import SeriesChoice  # --help answers without pydicom
+
+        SeriesChoice.parse(self.series)
         if self.token and len(self.token) < _MIN_TOKEN:
             raise ConfigError(
                 f"token has {len(self.token)} characters; expected {_MIN_TOKEN} or more."

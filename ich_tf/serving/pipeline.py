@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ich_tf.dicom.choice import ALL_SERIES, SeriesChoice
 from ich_tf.inference.explainer import Explainer
 from ich_tf.inference.slice_predictor import Predictor
 from ich_tf.serving import analysis
@@ -77,6 +78,7 @@ class Pipeline:
         limits: Limits,
         monitor: Monitor,
         batch_size: int = 32,
+        choice: SeriesChoice = ALL_SERIES,
     ) -> None:
         """Stores its arguments; `start` starts the workers.
 
@@ -86,10 +88,11 @@ class Pipeline:
           limits: Limits of the server.
           monitor: Counters to update.
           batch_size: Slices in a batch.
+          choice: Rule by which the series to predict are chosen.
         """
         self.predictor = predictor
         self._studies, self._limits, self._monitor = studies, limits, monitor
-        self._batch_size = batch_size
+        self._batch_size, self._choice = batch_size, choice
         self._decoders = Decoders(limits)
         self._model = ModelThread(limits.heat_maps)
         self._explainer: Explainer | None = None
@@ -214,9 +217,21 @@ class Pipeline:
                 f"none of {len(files)} files is an axial CT slice; the first: {first.reason}, "
                 f"{first.message}",
             )
-        study.done, study.total = 0, len(slices)
+        groups, study.left_out = analysis.choose_series(slices, self._choice)
+        chosen = {slice_.path for members in groups for slice_ in members}
+        for slice_ in slices:
+            if slice_.path not in chosen:
+                slice_.path.unlink(missing_ok=True)
+        if not groups:
+            raise Refused(
+                422,
+                "NO_SERIES",
+                f"none of {len(study.left_out)} series is chosen; the first: "
+                f"{study.left_out[0].description}: its series {study.left_out[0].reason}.",
+            )
+        study.done, study.total = 0, len(chosen)
         study.state = PREDICTING
-        self._model.later(lambda: self._predict(study, slices))
+        self._model.later(lambda: self._predict(study, groups))
 
     def _decode(self, study: UploadedStudy, files: Sequence[UploadedFile]) -> list[DecodedSlice]:
         """Decodes the files of a study, notes those without a slice, and returns the slices."""
@@ -244,7 +259,7 @@ class Pipeline:
         ]
         return slices
 
-    def _predict(self, study: UploadedStudy, slices: Sequence[DecodedSlice]) -> None:
+    def _predict(self, study: UploadedStudy, groups: Sequence[Sequence[DecodedSlice]]) -> None:
         begun = time.perf_counter()
 
         def on_batch(done: int) -> None:
@@ -255,7 +270,7 @@ class Pipeline:
         # Whatever happens to a study, the next one is predicted.
         try:
             study.series = analysis.predict_study(
-                self.predictor, slices, self._batch_size, on_batch
+                self.predictor, groups, self._batch_size, on_batch
             )
             study.model_sha256 = self.predictor.sha256
             self._studies.finish(study)
@@ -263,7 +278,7 @@ class Pipeline:
             self._give_up(study, error)
             return
         self._monitor.model_seconds.observe(time.perf_counter() - begun)
-        self._monitor.slices.inc(len(slices))
+        self._monitor.slices.inc(sum(map(len, groups)))
         self._monitor.studies.labels("done").inc()
 
     def _check(self, study: UploadedStudy) -> None:

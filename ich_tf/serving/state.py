@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import anyio
 
+from ich_tf.dicom.choice import SeriesChoice
 from ich_tf.inference.slice_predictor import Predictor
 from ich_tf.serving.config import ServeConfig
 from ich_tf.serving.errors import Refused
@@ -56,7 +57,14 @@ class ServerState:
         """
         monitor = Monitor()
         studies = Studies.open(config.state_path, limits)
-        pipeline = Pipeline(predictor, studies, limits, monitor, config.batch_size)
+        pipeline = Pipeline(
+            predictor,
+            studies,
+            limits,
+            monitor,
+            config.batch_size,
+            SeriesChoice.parse(config.series),
+        )
         samples = find_samples(config.samples_dir)
         monitor.unfinished.set_function(studies.num_unfinished)
         monitor.finished.set_function(studies.num_finished)

@@ -73,6 +73,21 @@ class PredictedSeries:
 
 
 @dataclass(frozen=True)
+class LeftOutSeries:
+    """A series that was not chosen.
+
+    Attributes:
+      num_slices: Number of its slices.
+      description: What it is, in closed terms and numbers.
+      reason: What counts against it, to follow "its series".
+    """
+
+    num_slices: int
+    description: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Rejected:
     """A file without a slice.
 
@@ -101,6 +116,7 @@ class UploadedStudy:
         while `predicting`.
       error: Code and message of a failure; None for none.
       rejected: Files without a slice.
+      left_out: Series that were not chosen.
       series: Series with their predictions; empty until the study is done.
       model_sha256: Hash of the model that predicted it.
       finished_at: Time at which it was done or failed, seconds since 1970; 0 before.
@@ -115,6 +131,7 @@ class UploadedStudy:
     total: int = 0
     error: dict[str, str] | None = None
     rejected: list[Rejected] = field(default_factory=list)
+    left_out: list[LeftOutSeries] = field(default_factory=list)
     series: list[PredictedSeries] = field(default_factory=list)
     model_sha256: str = ""
     finished_at: float = 0.0
@@ -320,6 +337,8 @@ def _read_study(content: dict[str, Any]) -> UploadedStudy:
     if content.pop("version") != _VERSION:
         raise ValueError("another version")
     content["rejected"] = [Rejected(**file) for file in content["rejected"]]
+    # Studies of an older server have none.
+    content["left_out"] = [LeftOutSeries(**series) for series in content.get("left_out", ())]
     content["series"] = [
         PredictedSeries(
             **{

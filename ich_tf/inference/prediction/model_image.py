@@ -26,8 +26,8 @@ class ImageTask:
       image_size: Rows and columns of the images, px.
       windows: Names of window presets; empty for a model that applies them to stored Hounsfield
         units.
-      crops: Frame (0 in a file of one slice) -> box to cut out; a frame without a box is kept
-        whole.
+      crops: Frame (0 in a file of one slice) -> box to cut out, empty for the whole slice. Other
+        frames are not read; an empty mapping reads all, whole.
     """
 
     number: int
@@ -82,7 +82,7 @@ def read_images(task: ImageTask) -> list[ModelSlice] | DicomError:
     slices = []
     try:
         with guarded(), SourceReader() as reader:
-            for frame in reader.file(task.source).numbers:
+            for frame in task.crops or reader.file(task.source).numbers:
                 slice_ = reader.slice(task.source, frame)
                 box = task.crops.get(frame, ())
                 image = seen_image(slice_.hu, box, task.image_size, task.windows)

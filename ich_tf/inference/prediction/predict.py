@@ -18,8 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ich_tf.dicom.choice import ALL_SERIES, SeriesChoice
 from ich_tf.dicom.geometry import places_along
 from ich_tf.dicom.listing import SourceListing, list_sources
+from ich_tf.dicom.reasons import Reason, quarantine_path
 from ich_tf.dicom.sources import Source, stamps_sha256
 from ich_tf.errors import InputError
 from ich_tf.inference.config import PredictConfig
@@ -50,6 +52,7 @@ class PredictionResult:
       num_slices: Number of predicted slices.
       num_series: Number of their series.
       num_rejected: Number of files that could not be read.
+      num_not_chosen: Number of slices of the series that were not chosen.
       num_prior: Number of images of the submission without a readable file, which get the prior
         probabilities of the training data.
       num_heatmaps: Number of heat maps.
@@ -63,6 +66,7 @@ class PredictionResult:
     num_slices: int
     num_series: int
     num_rejected: int
+    num_not_chosen: int
     num_prior: int
     num_heatmaps: int
 
@@ -74,6 +78,11 @@ class PredictionResult:
         ]
         if self.num_rejected:
             lines.append(f"{self.rejected}: {self.num_rejected} files could not be read")
+        if self.num_not_chosen:
+            lines.append(
+                f"{self.num_not_chosen} slices of other series were not chosen by --series; they "
+                f"are in {self.rejected.name}, with the reason"
+            )
         if self.num_prior:
             lines.append(f"{self.num_prior} images without a readable file got the training prior")
         if self.num_heatmaps:
@@ -114,14 +123,15 @@ def _own_files(config: PredictConfig) -> list[Path]:
 def _predict(
     config: PredictConfig, listing: SourceListing, predictor: Predictor
 ) -> PredictionResult:
-    path = config.submission_path
+    path, choice = config.submission_path, _choice(config)
     store = PredictionStore.open(
-        path.with_name(f".{path.stem}.partial.sqlite"), _fingerprint(listing.sources, predictor)
+        path.with_name(f".{path.stem}.partial.sqlite"),
+        _fingerprint(listing.sources, predictor, choice),
     )
     finished = False
     try:
         with LocalExecutor(config.num_workers) as executor:
-            reader = Reader(listing.sources, predictor, executor, store)
+            reader = Reader(listing.sources, predictor, executor, store, choice)
             predict_files(reader, config.batch_size)
             result = _write(config, listing, reader, store)
         finished = True
@@ -138,6 +148,7 @@ def predict_files(reader: Reader, batch_size: int) -> None:
       batch_size: Number of slices a batch.
     """
     store = reader.store
+    groups = reader.groups()
     tracker = Tracker(len(reader.sources), "predict", "file", done=store.num_done())
     batch: list[ModelSlice] = []
     # Number of slices read up to the end of a group, and the files of the group.
@@ -162,7 +173,7 @@ def predict_files(reader: Reader, batch_size: int) -> None:
             store.mark_done(sources)
             tracker.update(len(sources))
 
-    remaining = (group for group in reader.groups() if not store.is_done(group.sources))
+    remaining = (group for group in groups if not store.is_done(group.sources))
     for group, slices, errors in reader.read(remaining):
         for source, error in errors:
             store.reject(source, error.reason.value, str(error))
@@ -179,9 +190,16 @@ def predict_files(reader: Reader, batch_size: int) -> None:
     tracker.close()
 
 
-def _fingerprint(sources: Sequence[Source], predictor: Predictor) -> str:
+def _choice(config: PredictConfig) -> SeriesChoice:
+    """Rule by which series are chosen. A sample names its images, of whatever series."""
+    if config.sample_path is not None and config.series == "best":
+        return ALL_SERIES
+    return SeriesChoice.parse(config.series)
+
+
+def _fingerprint(sources: Sequence[Source], predictor: Predictor, choice: SeriesChoice) -> str:
     """Hashes everything that the outputs of the predictor depend on."""
-    parts = [predictor.sha256, predictor.postprocessing.flip, stamps_sha256(sources)]
+    parts = [predictor.sha256, predictor.postprocessing.flip, stamps_sha256(sources), choice.text]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -194,6 +212,11 @@ def _write(
     json_path = csv_path.with_suffix(".json")
     if not store.count("slices"):
         name, reason, message = next(_rejected(listing, store))
+        if store.layout.num_not_chosen()[0]:
+            raise InputError(
+                f"{config.dicom_dir}: no series is chosen by --series={config.series}; the first "
+                f"file, {name}: {reason}, {message}"
+            )
         raise InputError(
             f"{config.dicom_dir}: none of {len(listing)} files is an axial head CT slice; the "
             f"first, {name}: {reason}, {message}"
@@ -213,6 +236,14 @@ def _write(
     rows = map(csv_line, _rejected(listing, store))
     write_parts(rejected_path, chain([csv_line(("path", "reason", "message"))], rows))
     num_heatmaps = draw_heat_maps(config, reader) if config.heatmaps else 0
+    num_not_chosen, num_series_not_chosen = store.layout.num_not_chosen()
+    if num_not_chosen:
+        _LOG.info(
+            "--series=%s leaves out %d slices of %d series, which %s lists as %s; --series=all "
+            "predicts them",
+            *(config.series, num_not_chosen, num_series_not_chosen, rejected_path.name),
+            Reason.SERIES_NOT_CHOSEN.value,
+        )
     return PredictionResult(
         submission=path,
         series_csv=csv_path,
@@ -222,6 +253,7 @@ def _write(
         num_slices=store.count("slices"),
         num_series=num_series,
         num_rejected=len(listing.rejections) + store.count("rejected"),
+        num_not_chosen=num_not_chosen,
         num_prior=num_prior,
         num_heatmaps=num_heatmaps,
     )
@@ -233,6 +265,9 @@ def _rejected(listing: SourceListing, store: PredictionStore) -> Iterator[tuple[
         yield rejection.path, rejection.reason, rejection.message
     for source, reason, message in store.rejected():
         yield listing.sources[source].shown, reason, message
+    for source, frame, message in store.layout.not_chosen():
+        name = quarantine_path(listing.sources[source].shown, frame)
+        yield name, Reason.SERIES_NOT_CHOSEN.value, message
 
 
 def _finish(store: PredictionStore, predictor: Predictor, prevalence: float) -> None:

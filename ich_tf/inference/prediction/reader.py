@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 
 from ich_tf.dicom import series
+from ich_tf.dicom.choice import ALL_SERIES, SeriesChoice
 from ich_tf.dicom.crop import Box
 from ich_tf.dicom.header import Header
 from ich_tf.dicom.header_scan import ScannedHeader, scan_headers
 from ich_tf.dicom.reasons import DicomError
 from ich_tf.dicom.sources import Source
+from ich_tf.inference.prediction.layout import FileGroup
 from ich_tf.inference.prediction.model_image import ImageTask, ModelSlice, died, read_images
 from ich_tf.inference.prediction.store import PredictionStore
 from ich_tf.inference.slice_predictor import Predictor
@@ -23,19 +26,6 @@ from ich_tf.runtime.names import printable
 # Files whose tasks are handed to the executor at once; between two lots the workers are idle for a
 # moment.
 _FILES_PER_LOT = 4096
-
-
-@dataclass(frozen=True)
-class FileGroup:
-    """Files that are read together: those of one series, if a slice is read with its neighbours.
-
-    Attributes:
-      sources: Places in the list of sources.
-      crops: Place -> frame -> box to cut out; empty for whole images.
-    """
-
-    sources: list[int]
-    crops: dict[int, dict[int, Box]]
 
 
 class Reader:
@@ -55,6 +45,7 @@ class Reader:
         predictor: Predictor,
         executor: LocalExecutor,
         store: PredictionStore,
+        choice: SeriesChoice = ALL_SERIES,
     ) -> None:
         """Reads no file yet.
 
@@ -63,12 +54,14 @@ class Reader:
           predictor: The model.
           executor: Executor whose workers read the files.
           store: Store of the predictions.
+          choice: Rule by which the series to predict are chosen.
         """
         self.sources = sources
         self.predictor = predictor
         self.store = store
         self.image_ids = _image_ids(sources)
         self._executor = executor
+        self._choice = choice
         self._windows = () if predictor.stored_hu else predictor.windows
 
     def image_id(self, slice_: ModelSlice) -> str:
@@ -77,15 +70,23 @@ class Reader:
         return f"{name}/{frame}" if frame else name
 
     def groups(self) -> Iterator[FileGroup]:
-        """Yields all files, in the groups in which they are read.
+        """Yields the files of the chosen series, in the groups in which they are read.
 
-        Neighbours and crops need the headers of all files, which are scanned once and stored.
+        The headers of all files are scanned once and stored: series, neighbours and crops follow
+        from them.
         """
-        if self.predictor.neighbours == 1 and self.predictor.crop == "none":
-            return (FileGroup([source], {}) for source in range(len(self.sources)))
-        if not self.store.is_laid_out:
-            self.store.add_layout(self._scan())
-        return (FileGroup(*layout) for layout in self.store.layout(len(self.sources)))
+        layout = self.store.layout
+        if not layout.is_laid_out:
+            layout.add(self._scan(), self._choice)
+        groups = layout.groups(len(self.sources))
+        if self.predictor.neighbours > 1:
+            return groups
+        # File by file, so that no more than a batch is in memory.
+        return (
+            FileGroup([source], {source: group.slices.get(source, {})})
+            for group in groups
+            for source in group.sources
+        )
 
     def _scan(self) -> Iterator[tuple[int, Header, Box]]:
         places = {source: place for place, source in enumerate(self.sources)}
@@ -116,11 +117,11 @@ class Reader:
                     if isinstance(result, DicomError):
                         errors.append((source, result))
                     else:
-                        slices += result
+                        slices += map(_of_pass, result, itertools.repeat(group))
                 if neighbours > 1:
                     slices = [
                         slice_
-                        for members in series.group_by_series(slices).values()
+                        for members in _by_series_id(slices)
                         for slice_ in _with_neighbours(members, neighbours)
                     ]
                 yield group, slices, errors
@@ -129,8 +130,26 @@ class Reader:
         size = self.predictor.record_shape[0]
         for group in lot:
             for source in group.sources:
-                crops = group.crops.get(source, {})
+                chosen = group.slices.get(source, {})
+                crops = {frame: slice_.crop for frame, slice_ in chosen.items()}
                 yield ImageTask(source, self.sources[source], size, self._windows, crops)
+
+
+def _of_pass(slice_: ModelSlice, group: FileGroup) -> ModelSlice:
+    """The slice with the id of its pass as that of its series."""
+    header = slice_.header
+    chosen = group.slices.get(slice_.source, {}).get(header.frame)
+    if chosen is None or chosen.series_id == header.series_id:
+        return slice_
+    return replace(slice_, header=replace(header, series_id=chosen.series_id))
+
+
+def _by_series_id(slices: Sequence[ModelSlice]) -> Iterator[list[ModelSlice]]:
+    """The slices of each pass, in order."""
+    passes: dict[str, list[ModelSlice]] = {}
+    for slice_ in slices:
+        passes.setdefault(slice_.header.series_id, []).append(slice_)
+    yield from map(series.order, passes.values())
 
 
 def _with_neighbours(members: Sequence[ModelSlice], count: int) -> Iterator[ModelSlice]:

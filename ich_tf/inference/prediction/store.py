@@ -6,27 +6,23 @@ database holds patient and study ids as the DICOM files do.
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ich_tf.dicom import series
-from ich_tf.dicom.crop import Box, series_boxes
 from ich_tf.dicom.header import Header
+from ich_tf.inference.prediction import layout
+from ich_tf.inference.prediction.layout import Layout, header_of_text, header_text, series_key
 from ich_tf.labels import ANY, CLASSES
 
 _SECONDS_BETWEEN_COMMITS = 2.0
 _SCHEMA = """
 CREATE TABLE about (fingerprint TEXT, laid_out INTEGER);
-CREATE TABLE layout (series TEXT, source INTEGER, frame INTEGER, header TEXT, crop TEXT);
-CREATE INDEX layout_by_series ON layout (series);
-CREATE INDEX layout_by_source ON layout (source);
 CREATE TABLE done (source INTEGER PRIMARY KEY);
 CREATE TABLE slices (
     source INTEGER, frame INTEGER, image_id BLOB, instance_id BLOB, series TEXT, header TEXT,
@@ -63,7 +59,11 @@ class StoredPrediction:
 
 
 class PredictionStore:
-    """Predictions of one list of files by one model."""
+    """Predictions of one list of files by one model.
+
+    Attributes:
+      layout: Which slices the files hold, and which of them are predicted.
+    """
 
     def __init__(self, path: Path, database: sqlite3.Connection) -> None:
         """Takes over an open database; see `open`.
@@ -74,6 +74,7 @@ class PredictionStore:
         """
         self._path = path
         self._database = database
+        self.layout = Layout(database)
         self._last_commit = time.monotonic()
 
     @classmethod
@@ -96,7 +97,7 @@ class PredictionStore:
             database.close()
             path.unlink()
         database = sqlite3.connect(path)
-        database.executescript(_SCHEMA)
+        database.executescript(_SCHEMA + layout.TABLE)
         database.execute("INSERT INTO about VALUES (?, 0)", (fingerprint,))
         database.commit()
         return cls(path, database)
@@ -111,55 +112,6 @@ class PredictionStore:
         self._database.close()
         if remove:
             self._path.unlink()
-
-    @property
-    def is_laid_out(self) -> bool:
-        """Whether `add_layout` has stored the headers of all files."""
-        return bool(self._database.execute("SELECT laid_out FROM about").fetchone()[0])
-
-    def add_layout(self, slices: Iterable[tuple[int, Header, Box]]) -> None:
-        """Stores the headers of all files, by which files of one series are read together.
-
-        Args:
-          slices: Place of the file, header and box of the head in the slice alone, for each slice.
-        """
-        self._database.execute("DELETE FROM layout")
-        rows = (
-            (_series(header), source, header.frame, _header_text(header), json.dumps(crop))
-            for source, header, crop in slices
-        )
-        self._database.executemany("INSERT INTO layout VALUES (?, ?, ?, ?, ?)", rows)
-        self._database.execute("UPDATE about SET laid_out = 1")
-        self._database.commit()
-
-    def layout(self, number: int) -> Iterator[tuple[list[int], dict[int, dict[int, Box]]]]:
-        """Yields groups of files: those of one series, then each file without a slice.
-
-        Args:
-          number: Number of sources.
-
-        Yields:
-          Places of the files, and place -> frame -> box to cut out.
-        """
-        keys = self._database.execute("SELECT DISTINCT series FROM layout ORDER BY series")
-        seen: set[int] = set()
-        for (key,) in keys.fetchall():
-            rows = self._database.execute(
-                "SELECT source, header, crop FROM layout WHERE series = ? ORDER BY source, frame",
-                (key,),
-            ).fetchall()
-            headers = [_header(text) for _, text, _ in rows]
-            slice_boxes = [tuple(json.loads(crop)) for _, _, crop in rows]
-            boxes = series_boxes(list(zip(headers, slice_boxes, strict=True)))
-            crops: dict[int, dict[int, Box]] = {}
-            for (source, _, _), header, box in zip(rows, headers, boxes, strict=True):
-                crops.setdefault(source, {})[header.frame] = box
-            # A file with frames of several series is read with the first.
-            sources = [source for source in crops if source not in seen]
-            seen.update(sources)
-            if sources:
-                yield sources, {source: crops[source] for source in sources}
-        yield from (([source], {}) for source in range(number) if source not in seen)
 
     def is_done(self, sources: Sequence[int]) -> bool:
         """Whether all slices of these files have been predicted."""
@@ -181,8 +133,8 @@ class PredictionStore:
                     slice_.header.frame,
                     _bytes(slice_.image_id),
                     _bytes(slice_.header.image_id),
-                    _series(slice_.header),
-                    _header_text(slice_.header),
+                    series_key(slice_.header),
+                    header_text(slice_.header),
                     slice_.values.astype(np.float64).tobytes(),
                 )
                 for slice_ in predictions
@@ -301,28 +253,11 @@ def _prediction(row: tuple[int, bytes, str, bytes, float, bytes | None]) -> Stor
     return StoredPrediction(
         source,
         _text(image_id),
-        _header(header),
+        header_of_text(header),
         np.frombuffer(values),
         z_mm,
         None if whole is None else np.frombuffer(whole),
     )
-
-
-def _series(header: Header) -> str:
-    """Key of a series, which sorts as its patient, study and series ids do."""
-    return json.dumps([header.patient_id, header.study_id, header.series_id])
-
-
-def _header_text(header: Header) -> str:
-    return json.dumps({field.name: getattr(header, field.name) for field in fields(Header)})
-
-
-def _header(text: str) -> Header:
-    values: dict[str, Any] = json.loads(text)
-    for name, value in values.items():
-        if isinstance(value, list):
-            values[name] = tuple(value)
-    return Header(**values)
 
 
 def _bytes(text: str) -> bytes:

@@ -94,7 +94,10 @@ function toStudy(study, names) {
     view: WHOLE,
     heatOn: false,
   });
-  announce(`Done: ${study.series.length} series, ${study.rejected.length} files not used.`);
+  announce(
+    `Done: ${study.series.length} series, ${study.left_out.length} left out, ` +
+      `${study.rejected.length} files not used.`,
+  );
 }
 
 // Runs promiseOf(signal), a promise of a finished study, and shows the study or the failure.

@@ -1,6 +1,6 @@
-// The study: a list of its series, its number of files, and the time until it is deleted.
+// The study: a list of its series, and of those that were left out, its number of files, and the time until it is deleted.
 
-import { byId, make } from "./dom.js";
+import { byId, make, show } from "./dom.js";
 import { WHOLE } from "./view_transform.js";
 
 function timeText(seconds) {
@@ -13,9 +13,26 @@ export function makeStudyCard(store, onExpired) {
   let expiresAt = Infinity;
   let isReported = false;
 
+  function writeLeftOut(leftOut) {
+    show(byId("left-out"), leftOut.length > 0);
+    byId("left-out-title").textContent =
+      leftOut.length === 1 ? "1 series left out" : `${leftOut.length} series left out`;
+    byId("left-out-list").replaceChildren(
+      ...leftOut.map(({ description, reason }) =>
+        make(
+          "li",
+          {},
+          make("span", { class: "file" }, description),
+          make("span", { class: "why" }, `${reason}.`),
+        ),
+      ),
+    );
+  }
+
   function write() {
     const study = store.get("study");
     if (!study) return;
+    writeLeftOut(study.left_out);
     byId("series-list").replaceChildren(
       ...study.series.map((series, i) => {
         const [row, column] = series.spacing_mm.map((mm) => mm.toFixed(2));
