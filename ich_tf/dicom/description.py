@@ -12,7 +12,8 @@ import math
 import re
 from typing import Any
 
-from ich_tf.dicom.data_set import DataSet
+from ich_tf.dicom.content import Content
+from ich_tf.dicom.data_set import DataSet, Element
 from ich_tf.dicom.elements import tag_of, text
 from ich_tf.dicom.kernels import kernel_class
 
@@ -25,6 +26,8 @@ CONTENTS = (
 
 _MAX_THICKNESS_MM = 100.0
 _MAX_NUMBER = 2**31 - 1
+# More than any of these elements may have (PS3.5 6.2).
+_MAX_BYTES = 1024
 # ContrastBolusAgent is free text; these say that there was none.
 _NO_AGENT = frozenset((
     "NO", "N", "NON", "NONE", "NIL", "NA", "N/A", "NATIVE", "NATIV", "WITHOUT", "W/O", "WO",
@@ -39,6 +42,11 @@ _AMOUNT_TAGS = (
     "ContrastBolusVolume", "ContrastBolusTotalDose", "ContrastFlowRate",
     "ContrastBolusIngredientConcentration",
 )  # fmt: skip
+_SERIES_TAGS = tuple(map(tag_of, (
+    "FrameType", "ImageType", "SeriesDescription", "ConvolutionKernel", "SliceThickness",
+    "SeriesNumber", "ContrastBolusAgentAdministered", "ContrastBolusAgentSequence", *_AGENT_TAGS,
+    *_AMOUNT_TAGS,
+)))  # fmt: skip
 # Words of ImageType, FrameType (C.8.15.3.1.1, C.8.16.1) and of makers, with the content that they
 # mean. The first content with a word in the file counts.
 _CONTENT_WORDS = (
@@ -74,22 +82,43 @@ def describe_slice(dataset: DataSet, maker: str, frame: int = 0) -> dict[str, An
       maker: Maker of the scanner, as `header.scanner_maker` returns it.
       frame: Number of the frame, from 1; 0 in a file of one slice.
     """
+    acquisition = _integer(dataset, "FrameAcquisitionNumber")
+    return {
+        **_describe_series(maker, tuple(_start(dataset, tag) for tag in _SERIES_TAGS)),
+        "acquisition": _integer(dataset, "AcquisitionNumber") if acquisition < 0 else acquisition,
+        "instance": frame or _integer(dataset, "InstanceNumber"),
+        "time_s": _time_s(dataset),
+    }
+
+
+@functools.lru_cache(1024)
+def _describe_series(maker: str, values: tuple[bytes, ...]) -> dict[str, Any]:
+    """The fields that slices of a series share; hundreds of slices ask for the same.
+
+    Args:
+      maker: Maker of the scanner.
+      values: Values of the tags `_SERIES_TAGS`; empty where the file has none.
+    """
+    elements = dict(zip(_SERIES_TAGS, map(Element, values), strict=True))
+    dataset = DataSet(elements, Content(b""), "")
     origin, content = image_kind(
         text(dataset, "FrameType") or text(dataset, "ImageType"),
         text(dataset, "SeriesDescription"),
     )
-    acquisition = _integer(dataset, "FrameAcquisitionNumber")
     return {
-        "kernel": _kernel(text(dataset, "ConvolutionKernel"), maker),
+        "kernel": kernel_class(text(dataset, "ConvolutionKernel"), maker),
         "thickness_mm": _thickness_mm(dataset),
         "contrast": _contrast(dataset, content),
         "origin": origin,
         "content": content,
         "series_number": _integer(dataset, "SeriesNumber"),
-        "acquisition": _integer(dataset, "AcquisitionNumber") if acquisition < 0 else acquisition,
-        "instance": frame or _integer(dataset, "InstanceNumber"),
-        "time_s": _time_s(dataset),
     }
+
+
+def _start(dataset: DataSet, tag: int) -> bytes:
+    """Start of an element's value, a copy: a view would keep the whole file in memory."""
+    element = dataset.get(tag)
+    return b"" if element is None else bytes(element.value[:_MAX_BYTES])
 
 
 @functools.lru_cache(1024)
@@ -128,11 +157,6 @@ def number_text(value: float) -> str:
       ('0.625', '5', '?')
     """
     return f"{value:.3f}".rstrip("0").rstrip(".") if value > 0 else "?"
-
-
-@functools.lru_cache(1024)
-def _kernel(names: str, maker: str) -> str:
-    return kernel_class(names, maker)
 
 
 def _contrast(dataset: DataSet, content: str) -> str:

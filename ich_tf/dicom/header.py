@@ -5,6 +5,7 @@ Clauses are those of DICOM PS3.3 (information objects), 2024.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 from dataclasses import dataclass, fields
@@ -104,8 +105,9 @@ class Header:
         """Unit normal of the slice, float64 [3]; towards the head for a supine axial slice."""
         # By hand: np.cross takes 40 us, and every file needs its normal.
         a, b, c, d, e, f = self.orientation
-        normal = np.array([b * f - c * e, c * d - a * f, a * e - b * d])
-        return np.asarray(normal / math.sqrt(normal @ normal))
+        x, y, z = b * f - c * e, c * d - a * f, a * e - b * d
+        length = math.sqrt(x * x + y * y + z * z)
+        return np.array((x / length, y / length, z / length))
 
     @property
     def gantry_tilt_deg(self) -> float:
@@ -173,7 +175,11 @@ def make_header(dataset: DataSet, frame: int) -> Header:
 
 def scanner_maker(dataset: DataSet) -> str:
     """The scanner's maker: one of `SCANNERS`, `other`, or `unknown` if the file names none."""
-    manufacturer = text(dataset, "Manufacturer").lower()
+    return _maker(text(dataset, "Manufacturer").lower())
+
+
+@functools.lru_cache(256)
+def _maker(manufacturer: str) -> str:
     # "ge" is part of other words.
     words = manufacturer.replace("_", " ").split()
     for maker in SCANNERS:

@@ -282,15 +282,16 @@ def _fill(stack: _Stack, units: Sequence[list[int]]) -> list[list[int]]:
 
 def _planes(headers: Sequence[Header], members: Sequence[int]) -> Iterator[list[int]]:
     """Groups slices whose planes are parallel; a mirrored one is parallel, too."""
+    ordered = sorted(members, key=lambda i: (headers[i].orientation, headers[i].image_id))
     groups: list[tuple[np.ndarray, list[int]]] = []
-    for i in sorted(members, key=lambda i: (headers[i].orientation, headers[i].image_id)):
-        normal = headers[i].normal
+    for alike in _partition(ordered, lambda i: headers[i].orientation):
+        normal = headers[alike[0]].normal
         for first, group in groups:
             if np.linalg.norm(np.cross(first, normal)) <= _MAX_PLANE_SINE:
-                group.append(i)
+                group += alike
                 break
         else:
-            groups.append((normal, [i]))
+            groups.append((normal, alike))
     yield from (group for _, group in groups)
 
 
