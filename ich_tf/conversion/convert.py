@@ -11,6 +11,7 @@ from pathlib import Path
 from ich_tf.conversion.config import ConversionConfig
 from ich_tf.conversion.index import index
 from ich_tf.conversion.input_folder import check_folders, list_inputs
+from ich_tf.conversion.known_splits import known_splits, with_planned
 from ich_tf.conversion.label_rows import LabelRows
 from ich_tf.conversion.matching import LabelMatcher
 from ich_tf.conversion.out_of_reach import OutOfReach, to_write, with_images_only
@@ -32,6 +33,7 @@ from ich_tf.dicom.listing import SourceListing
 from ich_tf.dicom.reasons import Reason, Rejection
 from ich_tf.errors import InputError
 from ich_tf.records import data_files
+from ich_tf.records.dealt_splits import save_splits
 from ich_tf.runtime import files
 from ich_tf.runtime.executors.base import Executor
 from ich_tf.runtime.folder_lock import FolderLock
@@ -65,9 +67,10 @@ def convert(config: ConversionConfig) -> ConversionResult:
 def _convert(config: ConversionConfig, out_dir: Path, owner: str) -> ConversionResult:
     listing = list_inputs(config)
     previous = stored_plan(out_dir, config)
+    known = known_splits(out_dir, config, previous)
     files.remove_temporaries(out_dir)
     with make_executor(config) as executor:
-        plan, _ = plan_conversion(config, listing, executor, previous)
+        plan, _ = plan_conversion(config, listing, executor, previous, known)
         rehash = config.verify == "full"
         unfinished = unfinished_shards(out_dir, plan, listing, executor, rehash=rehash)
         out_of_reach = OutOfReach(plan.rejections)
@@ -78,6 +81,8 @@ def _convert(config: ConversionConfig, out_dir: Path, owner: str) -> ConversionR
             _LOG.info("%d of %d shards are done already", kept, len(plan.shards))
         if unfinished or previous is None or previous.sha256 != plan.sha256:
             (out_dir / data_files.SUCCESS).unlink(missing_ok=True)
+        # Before the plan: no patient has a split that only a plan knows.
+        save_splits(out_dir, with_planned(known, plan))
         save_plan(out_dir, plan, listing.root)
         remove_other_shards(out_dir, plan)
         write_shards(plan, unfinished, listing, out_dir, executor, owner)
@@ -91,6 +96,7 @@ def plan_conversion(
     listing: SourceListing,
     executor: Executor,
     previous: Plan | None = None,
+    known: Mapping[str, str] | None = None,
 ) -> tuple[Plan, SliceIndex]:
     """Reads the header of every file, and plans the shards.
 
@@ -99,6 +105,7 @@ def plan_conversion(
       listing: DICOM files.
       executor: Executor that reads the headers.
       previous: Plan that is stored in the output folder; None if there is none.
+      known: Split of each patient that the folder ever held; None or empty to deal all.
 
     Returns:
       The plan, and the index of the slices.
@@ -124,7 +131,7 @@ def plan_conversion(
     out_of_reach = OutOfReach(rejections)
     if previous is None and not config.overwrite:
         out_of_reach.check_plan_is_known(Path(config.out_dir))
-    plan = make_plan(slices, config, hash_key, previous, out_of_reach)
+    plan = make_plan(slices, config, hash_key, previous, known, out_of_reach)
     if out_of_reach:
         rejections = [*with_images_only(rejections, plan)]
     rejections += plan.rejections

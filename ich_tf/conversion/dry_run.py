@@ -17,6 +17,7 @@ from pydicom.uid import UID
 from ich_tf.conversion.config import ConversionConfig
 from ich_tf.conversion.convert import plan_conversion
 from ich_tf.conversion.input_folder import check_folders, list_inputs
+from ich_tf.conversion.known_splits import known_splits
 from ich_tf.conversion.output_folder import stored_plan, unfinished_shards
 from ich_tf.conversion.plan import PlannedSeries, PlannedShard
 from ich_tf.conversion.side_by_side import side_by_side
@@ -118,9 +119,10 @@ def estimate(config: ConversionConfig) -> ConversionEstimate:
     check_folders(config)
     listing = list_inputs(config)
     previous = stored_plan(out_dir, config)
+    known = known_splits(out_dir, config, previous)
     # On this machine, whatever the runner: a cluster's executor may write where it works.
     with LocalExecutor(config.num_workers) as executor:
-        plan, slices = plan_conversion(config, listing, executor, previous)
+        plan, slices = plan_conversion(config, listing, executor, previous, known)
         rehash = config.verify == "full"
         to_write = unfinished_shards(out_dir, plan, listing, executor, rehash=rehash)
     sample = _sample(shard_tasks(plan, to_write, listing, out_dir))

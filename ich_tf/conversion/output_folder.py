@@ -72,8 +72,8 @@ def stored_plan(out_dir: Path, config: ConversionConfig) -> Plan | None:
 
 
 def _is_left_over(path: Path) -> bool:
-    """Whether a file is no content of the folder: a lock, or what a killed writer left."""
-    return path.name == LOCK or files.is_temporary(path)
+    """Whether a file is no conversion: a lock, splits without a plan, or an unfinished file."""
+    return path.name in (LOCK, data_files.SPLITS) or files.is_temporary(path)
 
 
 def unfinished_shards(

@@ -31,6 +31,7 @@ def make_plan(
     config: ConversionConfig,
     hash_key: bytes = b"",
     previous: Plan | None = None,
+    known_splits: Mapping[str, str] | None = None,
     out_of_reach: OutOfReach | None = None,
 ) -> Plan:
     """Plans a conversion.
@@ -39,8 +40,10 @@ def make_plan(
       slices: Index of the slices to convert.
       config: Config of the conversion.
       hash_key: Secret under which ids are hashed; empty for the public key.
-      previous: Plan of an earlier run with the same config. Its patients keep their splits and
-        its series their shards, so that few shards have to be written again.
+      previous: Plan of an earlier run with the same config. Its series keep their shards, so that
+        few shards have to be written again.
+      known_splits: Split of each patient that the folder ever held; these keep theirs. None or
+        empty to deal all.
       out_of_reach: Inputs of which nothing is known; what the earlier plan has of them stays
         planned.
 
@@ -71,7 +74,9 @@ def make_plan(
     selection.log()
     slices.transfer_syntaxes -= selection.transfer_syntaxes
     patients: dict[str, list[str]] = {}
-    for patient, split in _split_patients(series_of, labels, shared, config, previous).items():
+    for patient, split in _split_patients(
+        series_of, labels, shared, config, known_splits or {}
+    ).items():
         patients.setdefault(split, []).append(patient)
     shards: list[PlannedShard] = []
     for split in sorted(patients):
@@ -133,7 +138,7 @@ def _split_patients(
     labels: Mapping[str, Sequence[np.ndarray]],
     shared: SharedImages,
     config: ConversionConfig,
-    previous: Plan | None,
+    known: Mapping[str, str],
 ) -> dict[str, str]:
     """Split of each patient."""
     if not labels:
@@ -147,11 +152,9 @@ def _split_patients(
             *(len(groups), len(set(groups.values()))),
         )
     of_groups = splits.join_labels(vectors, groups)
-    if previous is None:
-        known: dict[str, str] = {}
+    if not known:
         dealt = splits.split_patients(of_groups, num_folds, test_fraction, config.seed)
     else:
-        known = {patient: split for split, keys in previous.patients.items() for patient in keys}
         known_groups = splits.join_splits(known, groups)
         dealt = splits.place_patients(of_groups, known_groups, num_folds, test_fraction)
     return {

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Collection
 from pathlib import Path
 
 from ich_tf.conversion.convert import write_shards
+from ich_tf.conversion.known_splits import with_planned
 from ich_tf.conversion.plan import load_plan, save_plan
 from ich_tf.conversion.summary import finish
 from ich_tf.dicom.listing import named_sources
 from ich_tf.errors import DataError, InputError
 from ich_tf.records.data_files import SUCCESS
+from ich_tf.records.dealt_splits import load_splits, save_splits
 from ich_tf.records.manifest import Manifest
 from ich_tf.records.sidecar import read_sidecar
 from ich_tf.runtime.executors.local import LocalExecutor
 from ich_tf.runtime.folder_lock import FolderLock
+
+_LOG = logging.getLogger(__name__)
 
 
 def repair(
@@ -67,9 +72,19 @@ def _repair(
                 "files, or the versions named in manifest.json, have changed. Run "
                 "ich_tf.make_tfrecords with the flags of this conversion."
             )
+    save_splits(folder, with_planned(_stored_splits(folder), plan))
     save_plan(folder, plan, source)
     finish(folder, plan)
     return [shard.name for shard in planned]
+
+
+def _stored_splits(folder: Path) -> dict[str, str]:
+    """Splits by splits.json; of a damaged one nothing is kept but what the plan has as well."""
+    try:
+        return load_splits(folder)
+    except DataError as error:
+        _LOG.warning("%s It is made anew, from the plan.", error)
+        return {}
 
 
 def _lacks_slices(shard: Path) -> bool:

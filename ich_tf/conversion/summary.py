@@ -198,6 +198,8 @@ def success_text(out_dir: Path, sidecars: Sequence[Sidecar], summaries: Iterable
         name: files.file_sha256(out_dir / name)
         for name in (data_files.PLAN, *summaries, data_files.REPORT)
     }
+    if (out_dir / data_files.SPLITS).is_file():
+        hashes[data_files.SPLITS] = files.file_sha256(out_dir / data_files.SPLITS)
     for sidecar in sidecars:
         path = out_dir / sidecar.name
         hashes[sidecar.name] = sidecar.sha256

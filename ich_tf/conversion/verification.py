@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 
 from ich_tf import errors
+from ich_tf.conversion.known_splits import with_planned
 from ich_tf.conversion.lookup import written_slices
 from ich_tf.conversion.plan import Plan, PlannedShard, PlannedSlice, load_plan
 from ich_tf.conversion.summary import success_text, summarize
 from ich_tf.labels import CLASSES
 from ich_tf.records import data_files, manifest, shards, splits, tfrecord
+from ich_tf.records.dealt_splits import load_splits
 from ich_tf.records.example import decode
 from ich_tf.records.images import read_image
 from ich_tf.records.schema import CorruptRecordError, SliceRecord
@@ -104,6 +106,7 @@ def verify(data_dir: str | Path, full: bool = False, num_workers: int = 1) -> li
                 sidecars.append(finding.sidecar)
     if len(sidecars) == len(plan.shards):
         mismatches += _check_summaries(folder, plan, sidecars)
+    mismatches += _check_splits(folder, plan)
     known = {shard.name for shard in plan.shards}
     for path in sorted(folder.glob("*.tfrecord*")):
         if data_files.shard_of(path.name) not in known:
@@ -136,6 +139,19 @@ def _check(task: _Task) -> _Finding:
         for rejection in sidecar.to_retry
     )
     return _Finding(sidecar, mismatches, patients)
+
+
+def _check_splits(folder: Path, plan: Plan) -> Iterator[Mismatch]:
+    """Compares splits.json with the plan; it may have more patients, who were there before."""
+    try:
+        stored = load_splits(folder)
+    except errors.DataError as error:
+        yield Mismatch(data_files.SPLITS, f"{error}")
+        return
+    if with_planned(stored, plan) != stored:
+        yield Mismatch(
+            data_files.SPLITS, "lacks patients of the plan, or has other splits for them."
+        )
 
 
 def _check_leakage(source: str, patients: Mapping[str, Iterable[str]]) -> Iterator[Mismatch]:

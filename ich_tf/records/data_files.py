@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 PLAN = "plan.json"
+SPLITS = "splits.json"
 MANIFEST = "manifest.json"
 SUCCESS = "_SUCCESS"
 QUARANTINE = "quarantine.jsonl"
