@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ich_tf import labels
 from ich_tf.labels import (
     CLASSES,
     LabelError,
@@ -43,14 +42,14 @@ def test_any_order_of_rows_and_a_byte_order_mark(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "header", "message"),
     [
-        (rows("ID_a", "000000"), "id,label", "header"),
+        (rows("ID_a", "000000"), "id,class", "header"),
         (rows("ID_a", "000000"), "index,ID,Label", "header"),
         (["ID_a_any,2", *rows("ID_b", "000000")], "ID,Label", "neither 0 nor 1"),
         (["ID_a_any,", *rows("ID_b", "000000")], "ID,Label", "neither 0 nor 1"),
         (["ID_a_any,nan", *rows("ID_b", "000000")], "ID,Label", "neither 0 nor 1"),
         (rows("ID_a", "000010"), "ID,Label", "any = 0"),
         ([*rows("ID_a", "000011"), "ID_a_any,0"], "ID,Label", "disagree"),
-        (rows("ID_a", "000011")[:-1], "ID,Label", "no row for any"),
+        ([*rows("ID_a", "000011")[:-1], *rows("ID_b", "000000")], "ID,Label", "no row for any"),
         ([*rows("ID_a", "000011"), "ID_a_stroke,0"], "ID,Label", "do not end in a class"),
         ([], "ID,Label", "no rows"),
     ],
@@ -84,7 +83,7 @@ def test_conflicts_cost_their_images_alone(tmp_path: Path) -> None:
 def test_rows_of_an_image_may_lie_far_apart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(labels, "_CHUNK_ROWS", 7)
+    monkeypatch.setattr("ich_tf.labels.rows._CHUNK_ROWS", 7)
     ids = [f"ID_{i:09x}" for i in range(40)]
     values = np.random.default_rng(0).integers(0, 2, (40, 6))
     values[:, 5] = values.max(axis=1)

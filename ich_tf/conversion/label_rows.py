@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ich_tf.labels import CLASSES, read_labels_and_conflicts
+from ich_tf.labels import CLASSES, read_label_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,17 +26,25 @@ class LabelRows:
       conflicts: What is wrong with the labels of an image, by its number.
     """
 
-    def __init__(self, table: pd.DataFrame, conflicts: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        table: pd.DataFrame,
+        conflicts: Mapping[str, str] | None = None,
+        lines: Sequence[int] | np.ndarray = (),
+    ) -> None:
         """Stores the labels.
 
         Args:
           table: Label table: a row per image id, a column per class.
           conflicts: What is wrong with the labels of an image that is not in the table, by its id.
+          lines: Line of the first row of each image, those of the table first; empty if there is
+            no file.
         """
         faulty = conflicts or {}
         self.ids = [*table.index, *faulty]
         self.numbers = {image_id: number for number, image_id in enumerate(self.ids)}
         self.conflicts = {self.numbers[image_id]: text for image_id, text in faulty.items()}
+        self._lines = lines
         # RSNA's 752,803 images share 64 possible rows: a byte stands for each.
         self._codes = (table.to_numpy() @ _BITS).astype(np.uint8)
         self._labels = [
@@ -50,7 +58,8 @@ class LabelRows:
         Raises:
           LabelError: If the file cannot be read.
         """
-        return cls(*read_labels_and_conflicts(path))
+        read = read_label_table(path)
+        return cls(read.table, read.conflicts, read.lines)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -61,4 +70,6 @@ class LabelRows:
 
     def place(self, number: int) -> str:
         """Words for an image's place in the CSV."""
+        if number < len(self._lines):
+            return f"line {self._lines[number]} of the label CSV"
         return f"image {number + 1} of the label CSV"

@@ -114,9 +114,9 @@ def carry_over(
         known = [slice_ for one in members[at : at + 1] for slice_ in one.slices()]
         rows = sorted([*known, *kept], key=lambda slice_: slice_.z_mm)
         members[at : at + 1] = [PlannedSeries.pack(series.keys, rows)]
-        labels.setdefault(series.keys[0], []).extend(
-            np.array(slice_.labels) for slice_ in kept if slice_.labels is not None
-        )
+        for slice_ in kept:
+            if slice_.labels is not None:
+                labels.setdefault(series.keys[0], []).append(np.array(slice_.labels))
     if count:
         _LOG.warning(
             "%d images cannot be read for now; they stay as they were planned, and their records "

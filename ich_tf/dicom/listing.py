@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ich_tf.dicom.archives import START_BYTES, ZIP, archive_kind, is_dicom
-from ich_tf.dicom.clutter import is_clutter
 from ich_tf.dicom.reasons import DicomError, Rejection
 from ich_tf.dicom.sources import Source
 from ich_tf.dicom.walk import walk
 from ich_tf.dicom.zip_directory import BadArchive, find_directory, list_members
 from ich_tf.errors import InputError
+from ich_tf.runtime.clutter import is_clutter
 from ich_tf.runtime.names import printable
 
 
@@ -59,7 +59,7 @@ def named_sources(root: Path) -> SourceListing:
 def list_sources(path: str | Path, leave_out: Sequence[Path] = ()) -> SourceListing:
     """Lists the inputs at a path.
 
-    Clutter (`clutter.is_clutter`) is left out. Every other file is listed, whatever its extension:
+    Clutter (`runtime.clutter`) is left out. Every other file is listed, whatever its extension:
     DICOM files often have none. In a folder links are followed (`walk.walk`).
 
     Args:

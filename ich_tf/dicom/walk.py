@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ich_tf.dicom.clutter import is_clutter, is_clutter_folder
 from ich_tf.dicom.reasons import DicomError, special_file, unreadable
+from ich_tf.runtime.clutter import is_clutter, is_clutter_folder
 
 # Device and inode; the real path where a file system has no inodes.
 _Identity = tuple[int, int] | str

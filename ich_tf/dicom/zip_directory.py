@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 from typing import BinaryIO, NamedTuple
 
 from ich_tf.dicom.archives import encrypted_member, unknown_method
-from ich_tf.dicom.clutter import is_clutter
 from ich_tf.dicom.reasons import DicomError, special_file
+from ich_tf.runtime.clutter import is_clutter
 
 # 4.3.16, 4.3.15 and 4.3.14: the end record, the locator of its 64-bit form, that form.
 _END = struct.Struct("<4s4H2LH")

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ich_tf.dicom.archives import START_BYTES, ZIP, archive_kind, damaged_member, nested_archive
-from ich_tf.dicom.clutter import is_clutter
 from ich_tf.dicom.reasons import DicomError, Reason
 from ich_tf.dicom.zip_directory import (
     BadArchive,
@@ -19,6 +18,7 @@ from ich_tf.dicom.zip_directory import (
     read_members,
 )
 from ich_tf.dicom.zip_members import open_member
+from ich_tf.runtime.clutter import is_clutter
 
 # Maximum bytes of an entry of the directory: 46, its name, times and owners.
 _ENTRY_BYTES = 1024

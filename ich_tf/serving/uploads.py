@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from ich_tf.dicom.clutter import is_clutter
+from ich_tf.runtime.clutter import is_clutter
 from ich_tf.serving.archives import TooMuch, is_archive, unpack
 from ich_tf.serving.errors import Refused
 from ich_tf.serving.limits import MIB, Limits

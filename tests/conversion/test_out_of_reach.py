@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -81,13 +82,24 @@ def test_records_below_a_folder_that_cannot_be_listed_stay(
     deny(tmp_path / "in/p3")
     result = convert(converted)
     assert len(records_of(out_dir)) == 12
-    assert verify(out_dir, full=True) == []
+    (problem,) = verify(out_dir, full=True)
+    assert "p3, which is to be retried" in problem.description
     after = files_of(out_dir)
     shards = [name for name in before if ".tfrecord" in name]
     assert {name: after[name] for name in shards} == {name: before[name] for name in shards}
     plan, _ = load_plan(out_dir)
     assert [(one.path, one.reason) for one in plan.rejections] == [("p3", "UNREADABLE")]
     assert result.num_kept == len(plan.shards)
+
+
+def test_nor_are_those_without_labels_dropped(
+    converted: ConversionConfig, tmp_path: Path, deny: Callable[[Path], None]
+) -> None:
+    config = replace(converted, labels_csv="", out_dir=str(tmp_path / "unlabelled"))
+    convert(config)
+    deny(tmp_path / "in/p3")
+    convert(config)
+    assert len(records_of(tmp_path / "unlabelled")) == 12
 
 
 def test_it_is_as_if_nothing_had_been_when_the_folder_is_back(

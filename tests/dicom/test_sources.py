@@ -6,11 +6,11 @@ import pytest
 
 from ich_tf.conversion.config import ConversionConfig
 from ich_tf.conversion.convert import convert
-from ich_tf.dicom.clutter import is_clutter
 from ich_tf.dicom.listing import list_sources
 from ich_tf.dicom.reasons import DicomError
 from ich_tf.dicom.sources import Source
 from ich_tf.errors import InputError
+from ich_tf.runtime.clutter import is_clutter
 from tests.support.dicom_files import make_dicom
 
 CLUTTER = (

@@ -1,5 +1,6 @@
 """A submission against its sample: every kind of problem is named."""
 
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -144,4 +145,23 @@ def test_what_cannot_be_read_at_all(sample: Path, sound: Path, tmp_path: Path) -
         list(sample_ids(sample))
     sample.write_text("ID,Label\n")
     with pytest.raises(LabelError, match="no rows"):
+        list(sample_ids(sample))
+
+
+def test_a_sample_may_have_come_by_mail(sample: Path) -> None:
+    wanted = list(sample_ids(sample))
+    text = sample.read_text()
+    for data in (
+        gzip.compress(text.encode()),
+        text.replace("\n", ",\n").encode(),
+        text.replace(",", ";").encode("utf-16"),
+        text.replace("\n", "\n ").replace("ID,Label", "id,label").encode(),
+    ):
+        sample.write_bytes(data)
+        assert list(sample_ids(sample)) == wanted
+    sample.write_bytes(gzip.compress(text.encode())[:60])
+    with pytest.raises(LabelError, match="compressed file that is cut or damaged"):
+        list(sample_ids(sample))
+    sample.write_text(text.replace("\n", ",x\n"))
+    with pytest.raises(LabelError, match="line 2 has 3 values"):
         list(sample_ids(sample))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ich_tf.dicom.clutter import is_clutter
+from ich_tf.runtime.clutter import is_clutter
 from ich_tf.serving.archives import TooMuch, is_archive, unpack
 from ich_tf.serving.errors import Refused
 from ich_tf.serving.limits import MIB, Limits

@@ -18,6 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from ich_tf.labels import CLASSES, HEADER, LabelError
+from ich_tf.labels.columns import find_columns
+from ich_tf.runtime.csv_files import CsvError, open_csv
 from ich_tf.runtime.files import write_parts
 
 _COLUMN = {name: i for i, name in enumerate(CLASSES)}
@@ -79,7 +81,7 @@ def sample_ids(path: str | Path) -> Iterator[str]:
       LabelError: If the file cannot be read, has no rows, or an id does not end in a class.
     """
     is_empty = True
-    for row_id, _ in read_rows(path):
+    for row_id in _ids(Path(path)):
         if row_id.rpartition("_")[2] not in _COLUMN:
             raise LabelError(
                 f"{path}: the id {row_id!r} does not end in a class. Expected <image>_<class> with "
@@ -89,6 +91,26 @@ def sample_ids(path: str | Path) -> Iterator[str]:
         yield row_id
     if is_empty:
         raise LabelError(f"{path}: has no rows below its header; expected six an image.")
+
+
+def _ids(path: Path) -> Iterator[str]:
+    """Ids of a sample, which may be packed, or separated by semicolons, as label CSVs may be."""
+    try:
+        with open_csv(path) as text:
+            place = find_columns(text.header).image
+            rows = csv.reader(text.file, delimiter=text.separator, skipinitialspace=True)
+            for row in rows:
+                values = [value.strip() for value in row]
+                if not any(values):
+                    continue
+                if len(values) <= place or any(values[len(text.header) :]):
+                    raise CsvError(
+                        f"line {text.line + rows.line_num} has {len(values)} values; expected "
+                        f"{len(text.header)}, an id and a probability."
+                    )
+                yield values[place]
+    except ValueError as error:  # CsvError among them
+        raise LabelError(f"{path}: {error}") from error
 
 
 def image_row_ids(image_ids: Iterable[str]) -> Iterator[str]:

@@ -1,58 +1,41 @@
-"""The six classes of the RSNA 2019 challenge and its CSV files.
-
-A label table is a pandas DataFrame with one row an image, indexed by image id (`ID_xxxxxxxxx`),
-with the columns `CLASSES`. The CSV files are long: one row for each image and class, such as
-`ID_xxxxxxxxx_epidural,0`.
-"""
+"""Label tables: images by classes, read from CSV files and written to them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import logging
+from array import array
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ich_tf.errors import InputError
+from ich_tf.labels.classes import ANY, CLASSES, HEADER, SUBTYPES, LabelError
+from ich_tf.labels.rows import read_chunks
 
 if TYPE_CHECKING:
     # Imported on use: pandas takes 0.3 s to load, and ich_tf.metrics and --help need only the
     # names of the classes.
     import pandas as pd
 
-__all__ = [
-    "ANY",
-    "CLASSES",
-    "HEADER",
-    "LabelError",
-    "SUBTYPES",
-    "WEIGHTS",
-    "read_labels",
-    "read_labels_and_conflicts",
-    "read_submission",
-    "write_long_csv",
-]
-
-# Order of the rows of an image in the CSV files.
-CLASSES = (
-    "epidural",
-    "intraparenchymal",
-    "intraventricular",
-    "subarachnoid",
-    "subdural",
-    "any",
-)
-SUBTYPES = CLASSES[:-1]
-ANY = CLASSES.index("any")
-# The metric of the challenge counts `any` twice.
-WEIGHTS = (1.0, 1.0, 1.0, 1.0, 1.0, 2.0)
-
-HEADER = ("ID", "Label")
-_CHUNK_ROWS = 24_000
+_LOG = logging.getLogger(__name__)
 
 
-class LabelError(InputError):
-    """A label or submission CSV that is unreadable or has not six consistent rows an image."""
+@dataclass(frozen=True)
+class LabelTable:
+    """Labels of images, as a CSV has them.
+
+    Attributes:
+      table: Label table of the images with valid labels, int64 [images, 6].
+      conflicts: What is wrong with the labels of each other image, by its id.
+      lines: Line of the first row of each image, by its id: those of `table`, then the others, in
+        their order, int32.
+    """
+
+    table: pd.DataFrame
+    conflicts: dict[str, str]
+    lines: np.ndarray
 
 
 def read_labels(path: str | Path) -> pd.DataFrame:
@@ -94,18 +77,33 @@ def read_labels_and_conflicts(path: str | Path) -> tuple[pd.DataFrame, dict[str,
     Raises:
       LabelError: If the file cannot be read, its header differs, or a label is not 0 or 1.
     """
-    table, conflicts = _read_wide(
+    labels = read_label_table(path)
+    return labels.table, labels.conflicts
+
+
+def read_label_table(path: str | Path) -> LabelTable:
+    """Reads a label CSV with the lines of its images; see `read_labels_and_conflicts`.
+
+    Raises:
+      LabelError: If the file cannot be read, its header differs, or a label is not 0 or 1.
+    """
+    read = _read(
         path,
         lambda values: (values == 0) | (values == 1),
         "labels are neither 0 nor 1",
         "Labels mark absence (0) or presence (1): correct those rows.",
+        fill_any=True,
     )
-    table = table.astype("int64")
-    any_label = table["any"].to_numpy()
+    table = read.table.astype("int64")
     subtypes = table[list(SUBTYPES)].to_numpy().max(axis=1, initial=0)
-    contradictory = table.index[subtypes > any_label]
-    conflicts.update(dict.fromkeys(contradictory, "a subtype is 1 with any = 0"))
-    return table.drop(index=contradictory), conflicts
+    is_wrong = subtypes > table["any"].to_numpy()
+    wrong = dict.fromkeys(table.index[is_wrong], "a subtype is 1 with any = 0")
+    lines, others = np.split(read.lines, [len(table)])
+    return LabelTable(
+        table[~is_wrong],
+        {**read.conflicts, **wrong},
+        np.concatenate([lines[~is_wrong], others, lines[is_wrong]]),
+    )
 
 
 def read_submission(path: str | Path) -> pd.DataFrame:
@@ -127,14 +125,14 @@ def read_submission(path: str | Path) -> pd.DataFrame:
       >>> float(read_submission(path).loc["ID_a", "subdural"])
       0.5
     """
-    table, conflicts = _read_wide(
+    read = _read(
         path,
         lambda values: (values >= 0) & (values <= 1),
         "values are no probabilities",
         "Every value must be a number in [0, 1].",
     )
-    _refuse(conflicts, path)
-    return table
+    _refuse(read.conflicts, path)
+    return read.table
 
 
 def write_long_csv(
@@ -163,38 +161,6 @@ def write_long_csv(
     frame.to_csv(path, index=False, lineterminator="\n")
 
 
-def _read_chunks(path: str | Path) -> Iterator[pd.DataFrame]:
-    """Yields rows as strings, in chunks: as one table the rows of RSNA's CSV take 2 GB."""
-    import pandas as pd
-
-    path = Path(path)
-    if not path.is_file():
-        raise LabelError(
-            f"{path}: no such file. Expected a CSV with the header ID,Label and six rows an image."
-        )
-    try:
-        # utf-8-sig: spreadsheet programs write a byte order mark.
-        with pd.read_csv(
-            path, dtype=str, encoding="utf-8-sig", keep_default_na=False, chunksize=_CHUNK_ROWS
-        ) as chunks:
-            for number, chunk in enumerate(chunks):
-                if tuple(chunk.columns) != HEADER:
-                    raise LabelError(
-                        f"{path}: the header is {','.join(map(str, chunk.columns))!r}; expected "
-                        f"{','.join(HEADER)!r}. Rename or drop columns so that only these two "
-                        "remain."
-                    )
-                if chunk.empty and not number:
-                    raise LabelError(
-                        f"{path}: has no rows below its header; expected six an image."
-                    )
-                yield chunk
-    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise LabelError(
-            f"{path}: not readable as CSV ({error}). Expected the header ID,Label."
-        ) from error
-
-
 def _refuse(conflicts: dict[str, str], path: str | Path) -> None:
     if conflicts:
         image_id, problem = next(iter(conflicts.items()))
@@ -204,43 +170,49 @@ def _refuse(conflicts: dict[str, str], path: str | Path) -> None:
         )
 
 
-def _read_wide(
-    path: str | Path, is_valid: Callable[[np.ndarray], np.ndarray], complaint: str, advice: str
-) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Reads a long CSV into a table with a row an image.
+def _read(
+    path: str | Path,
+    is_valid: Callable[[np.ndarray], np.ndarray],
+    complaint: str,
+    advice: str,
+    *,
+    fill_any: bool = False,
+) -> LabelTable:
+    """Reads a label CSV into a table with a row an image.
 
     Args:
       path: CSV file.
       is_valid: Function that marks the valid ones among values, float64 [n] -> bool [n].
       complaint: Predicate of an error about invalid values, such as `labels are neither 0 nor 1`.
       advice: Sentence that ends this error: what to do.
+      fill_any: Whether `any` may be left out everywhere; it is the maximum of the others then.
 
     Returns:
-      Table, float64 [images, 6], of the images with one value for each class; and a dict of the
-      other images: image id -> problem.
+      Table, float64 [images, 6], of the images with one value for each class; the other images
+      with their problem; and the lines of both.
     """
     import pandas as pd
 
     numbers: dict[str, int] = {}
+    lines = array("i")
     pieces: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     unknown, invalid = _Faults(), _Faults()
-    for chunk in _read_chunks(path):
-        ids, texts = chunk["ID"], chunk["Label"]
-        parts = ids.str.rsplit("_", n=1, expand=True).reindex(columns=[0, 1])
-        columns = pd.Categorical(parts[1], categories=list(CLASSES)).codes
-        values = _as_numbers(texts)
-        unknown.add(ids[columns < 0])
-        invalid.add((ids + " with " + texts)[~is_valid(values)])
-        codes, images = pd.factorize(parts[0])
-        rows = [numbers.setdefault(image, len(numbers)) for image in images]
-        pieces.append((np.asarray(rows, np.int32)[codes], columns, values))
+    for chunk in read_chunks(path):
+        unknown.add(chunk.classes < 0, chunk.lines, chunk.ids)
+        invalid.add(~is_valid(chunk.values), chunk.lines, chunk.ids, chunk.texts)
+        rows = []
+        for image, line in zip(chunk.images, chunk.first_lines.tolist(), strict=True):
+            rows.append(numbers.setdefault(image, len(numbers)))
+            if len(numbers) > len(lines):
+                lines.append(line)
+        pieces.append((np.asarray(rows, np.int32)[chunk.image], chunk.classes, chunk.values))
     if invalid.count:
         raise LabelError(
-            f"{path}: {invalid.count} {complaint}, the first {invalid.first!r}. {advice}"
+            f"{path}: {invalid.count} {complaint}, the first {invalid.first}. {advice}"
         )
     if unknown.count:
         raise LabelError(
-            f"{path}: {unknown.count} ids do not end in a class, the first {unknown.first!r}. "
+            f"{path}: {unknown.count} ids do not end in a class, the first {unknown.first}. "
             f"Expected <image>_<class> with one of {', '.join(CLASSES)}."
         )
     # Rows may repeat if they agree: stage_2_train.csv has 24 duplicates.
@@ -249,6 +221,10 @@ def _read_wide(
     for image_rows, columns, values in pieces:
         np.minimum.at(lowest, (image_rows, columns), values)
         np.maximum.at(highest, (image_rows, columns), values)
+    if fill_any and np.isinf(lowest[:, ANY]).all():
+        _LOG.info("%s: has no labels for any, which is taken as the maximum of the others", path)
+        for bound in (lowest, highest):
+            bound[:, ANY] = bound[:, :ANY].max(axis=1)
     names = np.array(list(numbers), dtype=object)
     conflicts: dict[str, str] = {}
     for i, j in np.argwhere(lowest != highest):
@@ -259,7 +235,9 @@ def _read_wide(
         conflicts.setdefault(names[i], problem.format(CLASSES[j]))
     is_whole = np.all(lowest == highest, axis=1)
     index = pd.Index(names[is_whole], name="image_id")
-    return pd.DataFrame(lowest[is_whole], index=index, columns=list(CLASSES)), conflicts
+    table = pd.DataFrame(lowest[is_whole], index=index, columns=list(CLASSES))
+    all_lines = np.asarray(lines)
+    return LabelTable(table, conflicts, np.concatenate([all_lines[is_whole], all_lines[~is_whole]]))
 
 
 class _Faults:
@@ -267,30 +245,23 @@ class _Faults:
 
     Attributes:
       count: Number of faulty rows.
-      first: Text of the first one; empty if there is none.
+      first: Words for the first one; empty if there is none.
     """
 
     def __init__(self) -> None:
         self.count = 0
         self.first = ""
 
-    def add(self, rows: pd.Series) -> None:
-        """Counts faulty rows, given as text."""
-        if len(rows) and not self.count:
-            self.first = rows.iloc[0]
-        self.count += len(rows)
+    def add(self, faulty: np.ndarray, lines: np.ndarray, *texts: pd.Series) -> None:
+        """Counts faulty rows.
 
-
-def _as_numbers(texts: pd.Series) -> np.ndarray:
-    """Texts as float64, NaN for no number, parsed by Python: pandas may lose the last digit."""
-    try:
-        return np.asarray(texts.to_numpy(dtype=object).astype(np.float64))
-    except ValueError:
-        return np.array([_as_number(text) for text in texts])
-
-
-def _as_number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return float("nan")
+        Args:
+          faulty: Marks of the faulty rows, bool [rows].
+          lines: Line of each row.
+          *texts: Id of each row, and its label where that is at fault.
+        """
+        places = np.flatnonzero(faulty)
+        if len(places) and not self.count:
+            words = " with ".join(str(text.iloc[places[0]]) for text in texts)
+            self.first = f"{words!r} in line {lines[places[0]]}"
+        self.count += len(places)

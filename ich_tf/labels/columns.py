@@ -1,0 +1,90 @@
+"""Columns of a label CSV: which one names the image, and which hold its labels."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ich_tf.labels.classes import CLASSES, SUBTYPES
+
+# Names of columns, without spaces, hyphens and underscores, in lower case.
+_ID_NAMES = ("id", "image", "imageid", "sopinstanceuid", "filename", "file", "path", "filepath")
+_LABEL_NAMES = ("label", "labels")
+_CLASS_NUMBER = {name: number for number, name in enumerate(CLASSES)}
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Columns of a label CSV.
+
+    Attributes:
+      image: Place of the column that names the image; in a long CSV with its class.
+      label: Place of the column of labels in a long CSV; -1 in a wide one.
+      classes: Place of the column of each class in a wide CSV, by the class's number.
+      unread: Names of other columns.
+    """
+
+    image: int
+    label: int
+    classes: dict[int, int]
+    unread: tuple[str, ...] = ()
+
+
+def class_number(name: str) -> int:
+    """Number of a class, whatever the case of its name; -1 for another name.
+
+    Examples:
+      >>> class_number(" Subdural"), class_number("stroke")
+      (4, -1)
+    """
+    return _CLASS_NUMBER.get(name.strip().casefold(), -1)
+
+
+def find_columns(header: Sequence[str]) -> Columns:
+    """Finds the columns by their names, whatever their case and order.
+
+    Args:
+      header: Names of the columns; those without a name are not read.
+
+    Raises:
+      ValueError: If the columns are not those of labels; the text says why, to follow the file's
+        name.
+
+    Examples:
+      >>> find_columns(["id", "Label"]).label
+      1
+    """
+    shown = ",".join(header)
+    keys = [re.sub(r"[ _-]", "", name.casefold()) for name in header]
+    images = [place for place, key in enumerate(keys) if key in _ID_NAMES]
+    labels = [place for place, key in enumerate(keys) if key in _LABEL_NAMES]
+    classes: dict[int, int] = {}
+    for place, name in enumerate(header):
+        number = class_number(name)
+        if number in classes:
+            raise ValueError(f"the header is {shown!r}, with two columns {name!r}; remove one.")
+        if number >= 0:
+            classes[number] = place
+    used = {*images, *labels, *classes.values()}
+    others = tuple(name for place, name in enumerate(header) if name and place not in used)
+    if not classes:
+        if len(images) != 1 or len(labels) != 1 or others:
+            raise ValueError(
+                f"the header is {shown!r}; expected 'ID,Label', or an id and a column for each "
+                "class. Rename or drop columns so that only these remain."
+            )
+        return Columns(images[0], labels[0], {})
+    if len(images) != 1:
+        raise ValueError(
+            f"the header is {shown!r}, with {len(images)} columns that name an image; expected one "
+            "named ID, Image, image_id, SOPInstanceUID, filename or path."
+        )
+    missing = [name for number, name in enumerate(SUBTYPES) if number not in classes]
+    if missing:
+        raise ValueError(
+            f"the header is {shown!r}, without {', '.join(missing)}; expected a column for each of "
+            f"{', '.join(CLASSES)}, of which any may be left out."
+        )
+    unread = tuple(header[place] for place in labels) + others
+    return Columns(images[0], -1, classes, unread)

@@ -1,0 +1,242 @@
+"""CSV files as programs leave them: compressed or not, in several encodings and separators."""
+
+from __future__ import annotations
+
+import bz2
+import codecs
+import csv
+import gzip
+import io
+import lzma
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, TextIO
+
+from ich_tf.runtime.clutter import is_clutter
+
+SEPARATORS = (",", ";", "\t", "|")
+_BOMS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+_WORKBOOK = "xl/workbook.xml"
+_TEXTS = (".csv", ".tsv", ".txt")
+_ENCRYPTED = 1
+_DAMAGED = (
+    EOFError,
+    OSError,
+    RuntimeError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+)
+
+
+class CsvError(ValueError):
+    """A file that cannot be read as CSV; the text says what it is, to follow its name."""
+
+
+@dataclass(frozen=True)
+class CsvText:
+    """A CSV file that is open after its header.
+
+    Attributes:
+      file: Text of its rows, to be read by pandas or line by line.
+      separator: Character between values, one of `SEPARATORS`.
+      header: Names of the columns, without white space around them.
+      line: Number of the header's line, from 1.
+      width: Number of values of the first row below the header; 0 if there is none.
+    """
+
+    file: CsvRows
+    separator: str
+    header: tuple[str, ...]
+    line: int
+    width: int
+
+
+@contextmanager
+def open_csv(path: Path) -> Iterator[CsvText]:
+    """Opens a CSV file, which may be compressed, whatever its name says.
+
+    Args:
+      path: CSV file, or a zip, gzip, bzip2 or xz file of one.
+
+    Yields:
+      The text after the header.
+
+    Raises:
+      CsvError: If there is no such file, or its bytes or its text are broken, even if that shows
+        while the text is read.
+    """
+    if not path.is_file():
+        raise CsvError("no such file.")
+    try:
+        with _opened(path) as (data, encoding):
+            text = io.TextIOWrapper(data, encoding, newline="")
+            yield _after_header(text)
+            text.detach()
+    except UnicodeDecodeError as error:
+        raise CsvError(_not_text(path)) from error
+    except csv.Error as error:
+        raise CsvError(f"not readable as CSV ({error}).") from error
+
+
+def split_line(line: str, separator: str) -> list[str]:
+    """Values of a line, without white space around them.
+
+    Examples:
+      >>> split_line(' ID_a_any; "1" ', ";")
+      ['ID_a_any', '1']
+    """
+    rows = csv.reader([line], delimiter=separator, skipinitialspace=True)
+    return [value.strip() for value in next(rows, [])]
+
+
+def _after_header(text: TextIO) -> CsvText:
+    line, number, separator = "", 0, ""
+    while not line.strip():
+        line = text.readline()
+        if not line:
+            raise CsvError("is empty; expected a header and rows.")
+        number += 1
+        if number == 1 and line.lower().startswith("sep=") and line.strip()[4:] in SEPARATORS:
+            separator, line = line.strip()[4:], ""  # a note of Excel's
+    separator = separator or max(SEPARATORS, key=lambda mark: len(split_line(line, mark)))
+    header = tuple(split_line(line, separator))
+    first, at = "", number
+    rest: list[str] = []
+    while not first.strip() and (first := text.readline()):
+        rest.append(first)
+        at += 1
+    width = len(split_line(first, separator)) if first.strip() else 0
+    return CsvText(CsvRows("".join(rest), text), separator, header, number, width)
+
+
+class CsvRows:
+    """Text after lines that were read to look at them."""
+
+    def __init__(self, start: str, text: TextIO) -> None:
+        """Wraps a text.
+
+        Args:
+          start: Lines that were read already.
+          text: Text after these lines.
+        """
+        self._start, self._text = start, text
+
+    def read(self, size: int = -1) -> str:
+        """Reads some characters; none at the end."""
+        if self._start:
+            start, self._start = self._start, ""
+            return start
+        return self._text.read(size)
+
+    def __iter__(self) -> Iterator[str]:
+        """Yields the lines."""
+        yield from io.StringIO(self._start, newline="")
+        self._start = ""
+        yield from self._text
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[IO[bytes], str]]:
+    """The bytes of a CSV file, unpacked, and their encoding."""
+    with _unpacked(path) as data:
+        with _damage_told():
+            start = data.peek(4096)[:4096]
+        encoding = next((name for bom, name in _BOMS.items() if start.startswith(bom)), "")
+        if not encoding and b"\0" in start:
+            # UTF-16 without its mark: every other byte of a Latin letter is zero.
+            encoding = "utf-16-le" if start[1:2] == b"\0" else "utf-16-be"
+        yield data, encoding or "utf-8"
+
+
+@contextmanager
+def _unpacked(path: Path) -> Iterator[io.BufferedReader]:
+    """The bytes of a file, or of the one file that is packed in it."""
+    with open(path, "rb") as file:
+        start = file.read(6)
+        file.seek(0)
+        unpacked: Any = None
+        if start.startswith(b"\x1f\x8b"):
+            unpacked = gzip.GzipFile(fileobj=file)
+        elif start.startswith(b"BZh"):
+            unpacked = bz2.BZ2File(file)
+        elif start.startswith(b"\xfd7zXZ\x00"):
+            unpacked = lzma.LZMAFile(file)  # noqa: SIM115 - closed below
+        elif start.startswith(b"PK\x03\x04"):
+            unpacked = _member(file)
+        if unpacked is None:
+            yield file
+            return
+        with unpacked:
+            yield io.BufferedReader(_Told(unpacked), 1 << 16)
+
+
+def _member(file: IO[bytes]) -> IO[bytes]:
+    """Opens the one CSV file in a zip archive."""
+    with _damage_told():
+        archive = zipfile.ZipFile(file)
+        infos = [
+            info
+            for info in archive.infolist()
+            if not info.is_dir() and not is_clutter(info.filename)
+        ]
+        if any(info.filename == _WORKBOOK for info in infos):
+            raise CsvError("is an Excel workbook; save its sheet as CSV.")
+        texts = [info for info in infos if info.filename.lower().endswith(_TEXTS)] or infos
+        if len(texts) != 1:
+            names = ", ".join(sorted(info.filename for info in texts)) or "none"
+            raise CsvError(f"is a zip archive of several files ({names}); expected one CSV file.")
+        if texts[0].flag_bits & _ENCRYPTED:
+            raise CsvError("is an encrypted zip archive; expected one without a password.")
+        return archive.open(texts[0])
+
+
+class _Told(io.RawIOBase):
+    """Unpacked bytes, whose damage is told as that of the archive."""
+
+    def __init__(self, unpacked: IO[bytes]) -> None:
+        self._unpacked = unpacked
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        with _damage_told():
+            data = self._unpacked.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+@contextmanager
+def _damage_told() -> Iterator[None]:
+    try:
+        yield
+    except _DAMAGED as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise CsvError(
+            f"is a compressed file that is cut or damaged ({type(error).__name__})."
+        ) from error
+
+
+def _not_text(path: Path) -> str:
+    """Words for the first line that is no text."""
+    with _opened(path) as (data, encoding):
+        if encoding.startswith("utf-16"):
+            return "is no UTF-16 text, as which it begins. Save it as UTF-8."
+        broken = (
+            number
+            for number, line in enumerate(data, 1)
+            if "\ufffd" in line.decode(errors="replace")
+        )
+        return f"line {next(broken, 1)} is no UTF-8 text. Save it as UTF-8."
