@@ -44,8 +44,8 @@ def side_by_side(indexed: SliceIndex, label_key: str) -> str:
     )
     first, second = (max(len(row[column]) for row in rows) for column in range(2))
     lines = [
-        f"{len(ids)} images of the label CSV have no file, {len(slices)} slices have no label. The "
-        "first of each:",
+        f"images of the label CSV without a file: {len(ids)}, slices without a label: "
+        f"{len(slices)}; the first of each:",
         *(f"  {a:<{first}}  {b:<{second}}  {c}".rstrip() for a, b, c in rows),
     ]
     if ids and slices:

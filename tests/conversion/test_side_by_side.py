@@ -92,7 +92,7 @@ def test_a_dry_run_shows_ten_of_each(unjoined: ConversionConfig) -> None:
     with pytest.raises(InputError, match="none of 12 files") as caught:
         estimate(replace(unjoined, dry_run=True))
     text = str(caught.value)
-    assert "12 images of the label CSV have no file, 12 slices have no label" in text
+    assert "label CSV without a file: 12, slices without a label: 12" in text
     assert re.search(r"case-00 +scan-00\.dcm +1\.0\n", text)
     assert "scan-09" in text and "scan-10" not in text
     assert text.endswith("ids began with 'scan-' instead of 'case-'.")
