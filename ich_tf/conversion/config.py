@@ -16,6 +16,7 @@ RUNNERS = ("local", "dask", "beam")
 # Options that a plan depends on; the others choose where and how fast the work is done.
 _PLANNED = (
     "series",
+    "slab_mm",
     "image_size",
     "windows",
     "crop",
@@ -89,6 +90,13 @@ class ConversionConfig:
         "Series to convert. best: one a study, the plain axial one with a soft kernel and slices "
         "near 5 mm; all: every series; or conditions such as "
         "kernel=soft,thickness<=6,contrast!=yes, all of which a series must fulfil.",
+    )
+    slab_mm: float = option(
+        0.0,
+        "Thickness of slabs, mm: thinner slices are averaged in Hounsfield units before they are "
+        "windowed. A slab has the labels of all its slices and the id of the middle one. 0: every "
+        "slice as it is.",
+        within="[0, 50]",
     )
     image_size: int = option(256, "Rows and columns of the stored images, px.", within="[16, 4096]")
     windows: tuple[str, ...] = option(

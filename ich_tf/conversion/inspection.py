@@ -165,9 +165,9 @@ def _matches(
     exact, by_name = [], []
     for shard in plan.shards:
         for planned in shard.slices():
-            if planned.source_id in ids or planned.path == identifier:
+            if planned.source_id in ids or identifier in planned.paths:
                 exact.append((shard, planned))
-            elif identifier in _names(planned.name):
+            elif any(identifier in _names(part.name) for part in planned.parts()):
                 by_name.append((shard, planned))
     return exact or by_name
 

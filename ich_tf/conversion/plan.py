@@ -10,7 +10,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,8 @@ class PlannedSlice:
       frame: Number of the frame within an enhanced multi-frame file, from 1; 0 in other files.
       crop: Top, left, rows and columns to crop to, px; empty for the whole image.
       alternates: Names of other files that hold the same slice, for one that turns out bad.
-      members: Name and frame of each slice of a slab, in order; empty for a slice as it is.
+      members: Name, frame and digest of each slice of a slab, in order; empty for a slice as it
+        is. Name, frame and id of a slab are those of its middle slice.
       digest: `Header.digest` of the slice, by which a file that changes is noticed.
     """
 
@@ -80,7 +81,7 @@ class PlannedSlice:
     frame: int = 0
     crop: tuple[int, ...] = ()
     alternates: tuple[str, ...] = ()
-    members: tuple[tuple[str, int], ...] = ()
+    members: tuple[tuple[str, int, str], ...] = ()
     digest: str = ""
 
     @property
@@ -88,11 +89,20 @@ class PlannedSlice:
         """Name in quarantine files: the file's, with `#frame` in a multi-frame file."""
         return quarantine_path(self.name, self.frame)
 
+    def parts(self) -> list[PlannedSlice]:
+        """The slices of a slab; a slice as it is is its own only part."""
+        if not self.members:
+            return [self]
+        return [
+            replace(self, name=name, frame=frame, digest=digest, members=())
+            for name, frame, digest in self.members
+        ]
+
     @property
     def paths(self) -> list[str]:
         """Names in quarantine files of all files that it can be made of, in their order."""
         if self.members:
-            return [quarantine_path(name, frame) for name, frame in self.members]
+            return [quarantine_path(name, frame) for name, frame, _ in self.members]
         return [quarantine_path(name, self.frame) for name in (self.name, *self.alternates)]
 
 
@@ -156,7 +166,7 @@ class PlannedSeries:
                 frame=frame,
                 crop=tuple(crop),
                 alternates=tuple(alternates),
-                members=tuple((member[0], member[1]) for member in members),
+                members=tuple((member[0], member[1], member[2]) for member in members),
                 digest=digest,
             )
 
@@ -187,7 +197,9 @@ class PlannedShard:
 
     def file_names(self) -> list[str]:
         """Names of the files that the shard may be made of, in order, each once."""
-        names = ((slice_.name, *slice_.alternates) for slice_ in self.slices())
+        names = (
+            (part.name, *part.alternates) for slice_ in self.slices() for part in slice_.parts()
+        )
         return [*dict.fromkeys(itertools.chain.from_iterable(names))]
 
     def json_text(self) -> str:

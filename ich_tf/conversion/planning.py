@@ -10,6 +10,7 @@ import numpy as np
 
 from ich_tf.conversion.config import ConversionConfig
 from ich_tf.conversion.equal_pixels import SharedImages
+from ich_tf.conversion.label_rows import Labels
 from ich_tf.conversion.out_of_reach import OutOfReach, carry_over
 from ich_tf.conversion.plan import Plan, PlannedSeries, PlannedShard, PlannedSlice
 from ich_tf.conversion.pseudonyms import key_fingerprint, pseudonym
@@ -17,6 +18,7 @@ from ich_tf.conversion.selection import SeriesSelection
 from ich_tf.conversion.slice_index import IndexedSlice, SliceIndex
 from ich_tf.dicom.choice import SeriesChoice
 from ich_tf.dicom.geometry import places_along
+from ich_tf.dicom.slabs import slab_groups
 from ich_tf.records import splits
 from ich_tf.records.data_files import shard_name
 from ich_tf.records.manifest import image_shape
@@ -62,7 +64,7 @@ def make_plan(
     for ids, members in selection.chosen(slices.by_series()):
         patient, study, key = (pseudonym(identifier, hash_key) for identifier in ids)
         shared.add(patient, [slice_.pixel_hash for slice_ in members])
-        planned = _plan_series((patient, study, key), members, hash_key)
+        planned = _plan_series((patient, study, key), members, hash_key, config.slab_mm)
         series_of.setdefault(patient, []).append(planned)
         rows = [slice_.labels for slice_ in members if slice_.labels is not None]
         if rows:
@@ -107,10 +109,14 @@ def _check_leakage(shards: Iterable[PlannedShard]) -> None:
 
 
 def _plan_series(
-    keys: tuple[str, str, str], members: Sequence[IndexedSlice], hash_key: bytes
+    keys: tuple[str, str, str],
+    members: Sequence[IndexedSlice],
+    hash_key: bytes,
+    slab_mm: float,
 ) -> PlannedSeries:
-    """The slices of a series, in order, as records to write."""
+    """The slices or slabs of a series, in order, as records to write."""
     places = places_along([slice_.header for slice_ in members])
+    groups = slab_groups(places, slab_mm)
     rows = [
         # The id is the one under which the labels were found, so that records join to the CSV.
         PlannedSlice(
@@ -120,17 +126,32 @@ def _plan_series(
             study_key=keys[1],
             series_key=keys[2],
             slice_index=position,
-            num_slices=len(members),
-            z_mm=places[position],
-            labels=slice_.labels,
+            num_slices=len(groups),
+            z_mm=round(float(np.mean([places[i] for i in group])), 3),
+            labels=_union([members[i].labels for i in group]),
             frame=slice_.header.frame,
             crop=slice_.crop,
-            alternates=slice_.alternates,
+            alternates=slice_.alternates if len(group) == 1 else (),
+            members=()
+            if len(group) == 1
+            else tuple(
+                (members[i].name, members[i].header.frame, members[i].header.digest())
+                for i in group
+            ),
             digest=slice_.header.digest(),
         )
-        for position, slice_ in enumerate(members)
+        for position, group in enumerate(groups)
+        for slice_ in (members[group[len(group) // 2]],)
     ]
     return PlannedSeries.pack(keys, rows)
+
+
+def _union(labels: Sequence[Labels | None]) -> Labels | None:
+    """Labels of a slab: those of any of its slices."""
+    known = [row for row in labels if row is not None]
+    if len(known) < 2:
+        return known[0] if known else None
+    return tuple(np.max(known, axis=0).tolist())
 
 
 def _split_patients(

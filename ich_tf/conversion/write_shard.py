@@ -16,6 +16,7 @@ import numpy as np
 import ich_tf
 from ich_tf.conversion.plan import Plan, PlannedShard, PlannedSlice
 from ich_tf.conversion.planned_reader import PlannedReader
+from ich_tf.conversion.slab_reader import read_slab
 from ich_tf.dicom.crop import cut
 from ich_tf.dicom.guard import guarded
 from ich_tf.dicom.listing import SourceListing
@@ -106,13 +107,14 @@ def is_finished(task: ShardTask, rehash: bool = False) -> bool:
     missing = {rejection.path for rejection in sidecar.to_retry}
     with PlannedReader(task.sources) as reader:
         for planned in task.shard.slices() if missing else ():
-            for candidate, listed in zip(
-                (planned.name, *planned.alternates), planned.paths, strict=True
-            ):
-                if listed in missing:
-                    with contextlib.suppress(DicomError):
-                        reader.read(planned, candidate)
-                        return False
+            for part in planned.parts():
+                for candidate, listed in zip(
+                    (part.name, *part.alternates), part.paths, strict=True
+                ):
+                    if listed in missing:
+                        with contextlib.suppress(DicomError):
+                            reader.read(part, candidate)
+                            return False
     return True
 
 
@@ -173,6 +175,9 @@ def _encoded_slices(task: ShardTask) -> Iterator[EncodedSlice | Rejection]:
     """
     with PlannedReader(task.sources, careful=task.careful) as reader:
         for planned in task.shard.slices():
+            if planned.members:
+                yield from _encoded_slab(task, planned, reader)
+                continue
             for candidate in (planned.name, *planned.alternates):
                 try:
                     with guarded():
@@ -193,11 +198,37 @@ def _encode(
     Its arrays are freed on return: a generator would hold them while the next slice is read, which
     made raw records 5 % slower.
     """
-    slice_ = reader.read(planned, name)
+    return _encode_slice(task, planned, reader.read(planned, name), reader.sha256)
+
+
+def _encoded_slab(
+    task: ShardTask, planned: PlannedSlice, reader: PlannedReader
+) -> Iterator[EncodedSlice | Rejection]:
+    """The slices of a slab that cannot be read, and the mean of the others."""
+    slab = read_slab(reader, planned)
+    yield from slab.rejections
+    if slab.slice_ is None:
+        return
+    try:
+        with guarded():
+            encoded = _encode_slice(task, planned, slab.slice_, slab.sha256, slab.num_slices)
+    except DicomError as error:
+        # A slab is missing where all of its slices are listed.
+        listed = {rejection.path for rejection in slab.rejections}
+        for path in planned.paths:
+            if path not in listed:
+                yield Rejection(path, "execute", error.reason.value, str(error))
+        return
+    yield encoded
+
+
+def _encode_slice(
+    task: ShardTask, planned: PlannedSlice, slice_: Slice, sha256: str, num_slices: int = 1
+) -> EncodedSlice:
     stored = store_hu(cut(slice_.hu, planned.crop), task.image_size)
     # Before the image is encoded: the stored slice is still in the processor's cache.
     statistics, pixels = _statistics(planned, slice_, stored), pixel_hash(stored)
-    record = _record(task, planned, slice_, stored, reader.sha256)
+    record = replace(_record(task, planned, slice_, stored, sha256), slab=num_slices)
     return EncodedSlice(encode(record), statistics, pixels)
 
 
