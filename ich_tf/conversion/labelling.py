@@ -80,11 +80,10 @@ class Labelling:
           hash_key: Secret under which ids are hashed; under the public key, the empty one, the
             message quotes the row's id.
         """
-        for rows, reason, complaint in (
-            (self.matches.unused_rows, Reason.IMAGE_MISSING, "has no file."),
+        for rows, complaint in (
+            (self.matches.unused_rows, "has no file."),
             (
                 self.matches.ambiguous_rows,
-                Reason.LABEL_AMBIGUOUS,
                 "could mean several files, each of which has a row of its own.",
             ),
         ):
@@ -92,7 +91,7 @@ class Labelling:
                 image_id = self.rows.ids[row]
                 quoted = "" if hash_key else f", {image_id!r},"
                 message = f"{self.rows.place(row)}{quoted} {complaint}"
-                yield _rejection(pseudonym(image_id, hash_key), reason, message)
+                yield _rejection(pseudonym(image_id, hash_key), Reason.IMAGE_MISSING, message)
 
 
 def _rejection(path: str, reason: Reason, message: str) -> Rejection:
