@@ -13,7 +13,7 @@ from ich_tf.conversion.matching import LabelMatcher
 from ich_tf.conversion.slice_index import IndexedSlice
 from ich_tf.dicom.header import Header
 from ich_tf.dicom.sources import Source
-from ich_tf.labels import CLASSES
+from ich_tf.labels import CLASSES, write_long_csv
 
 HEADER = Header("", "P", "1.3", "1.4", 2, 2, (0, 0, 0), (1, 0, 0, 0, 1, 0), (1, 1))
 
@@ -121,6 +121,16 @@ def test_a_row_without_a_file_is_quoted() -> None:
     found, listed = matched({"case.1": "1"}, ["case", "case.1"])
     assert found == {"case.1": "case.1"}
     assert [line.split()[0] for line in listed] == ["IMAGE_MISSING"]
+
+
+def test_a_row_without_a_file_is_told_of_by_its_line(tmp_path: Path) -> None:
+    write_long_csv(tmp_path / "l.csv", ["a", "b"], np.zeros((2, 6), np.int64))
+    matcher = LabelMatcher(LabelRows.from_csv(str(tmp_path / "l.csv")))
+    labelling = Labelling(matcher.rows, matcher.match(np.zeros(0, np.int64)))
+    assert [line.message for line in labelling.rows_without_images()] == [
+        "line 2 of the label CSV, 'a', has no file.",
+        "line 8 of the label CSV, 'b', has no file.",
+    ]
 
 
 def test_a_row_that_could_mean_files_with_rows_of_their_own_is_listed() -> None:
