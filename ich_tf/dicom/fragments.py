@@ -13,6 +13,7 @@ _read_item = struct.Struct("<HHL").unpack
 _ITEM, _SEQUENCE_END = (0xFFFE, 0xE000), (0xFFFE, 0xE0DD)
 _ITEM_START = struct.pack("<HH", *_ITEM)
 _DELIMITER = struct.pack("<HHL", *_SEQUENCE_END, 0)
+_STEP = 2**20
 _MAX_FRAGMENTS = 100_000
 # Where a frame has several fragments, its first begins a codestream: JPEG or JPEG 2000.
 _STARTS = (b"\xff\xd8", b"\xff\x4f")
@@ -60,7 +61,7 @@ class Fragments:
         """Length of a frame's codestream."""
         return sum(fragment.length for fragment in self._frames[frame])
 
-    def _walk(self, at: int) -> tuple[bytes, list[Fragment]]:
+    def _walk(self, at: int) -> tuple[Fragment, list[Fragment]]:
         """The basic offset table, and all fragments."""
         content = self._content
         found: list[Fragment] = []
@@ -74,10 +75,10 @@ class Fragments:
                 at += 8 + length
                 continue
             if (group, element) != _SEQUENCE_END:
-                rest = bytes(content.part(at, content.size - at))
+                rest = bytes(head)
                 if len(rest) < 8 and rest.startswith(_ITEM_START):
                     raise _cut(f"fragment {len(found)} has 0")
-                if any(rest) and not _DELIMITER.startswith(rest):
+                if not _DELIMITER.startswith(rest) and not self._is_zero_from(at):
                     raise DicomError(
                         Reason.BAD_HEADER,
                         f"its pixel data has something else than fragments at byte {at:,}.",
@@ -86,11 +87,19 @@ class Fragments:
                 self.repairs = (Repair.NO_DELIMITER,)
             if not found:
                 raise _cut("it has 0 fragments and 0")
-            return bytes(content.part(*found[0])), found[1:]
+            return found[0], found[1:]
         raise DicomError(Reason.TOO_LARGE, f"has more than {_MAX_FRAGMENTS} fragments of pixels.")
 
+    def _is_zero_from(self, at: int) -> bool:
+        """Whether the rest of the file is zeros."""
+        while part := bytes(self._content.part(at, _STEP)):
+            if part.strip(b"\0"):
+                return False
+            at += len(part)
+        return True
+
     def _by_frame(
-        self, table: bytes, fragments: list[Fragment], frames: int
+        self, table: Fragment, fragments: list[Fragment], frames: int
     ) -> list[tuple[Fragment, ...]]:
         if frames == 1 and fragments:
             return [tuple(fragments)]
@@ -108,12 +117,12 @@ class Fragments:
             f"its {len(fragments)} fragments of pixels cannot be divided into {frames} frames.",
         )
 
-    def _starts(self, table: bytes, fragments: list[Fragment], frames: int) -> list[int]:
+    def _starts(self, table: Fragment, fragments: list[Fragment], frames: int) -> list[int]:
         """Index of the first fragment of each frame: by the offset table, or by their bytes."""
-        if len(table) == 4 * frames:
+        if table.length == 4 * frames:
             first = fragments[0].start - 8
             places = {fragment.start - 8 - first: at for at, fragment in enumerate(fragments)}
-            offsets = struct.unpack(f"<{frames}L", table)
+            offsets = struct.unpack(f"<{frames}L", self._content.part(*table))
             return [places[offset] for offset in offsets if offset in places]
         return [
             at

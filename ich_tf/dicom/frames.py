@@ -8,6 +8,7 @@ files have them. The groups of a frame are read when the frame is.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections import defaultdict
 
 from ich_tf.dicom.content import Buffer
@@ -77,7 +78,8 @@ class Frames:
             )
         self.numbers = range(1, count + 1)
         try:
-            self._items = list(items(self._groups, big=dataset.big))
+            found = items(self._groups, big=dataset.big)
+            self._items = list(itertools.islice(found, MAX_FRAMES + 1))
             if (shared := dataset.get(_SHARED)) is not None:
                 for start, end in list(items(shared.value, big=dataset.big))[:1]:
                     self._shared = self._flat(shared.value, start, end)

@@ -98,11 +98,12 @@ class Source:
         place, file = self._opened()
         data: bytes | None = None
         with file:
-            if place:
-                with zip_members.open_member(file, place) as member:
-                    data = member.read(MAX_FILE_BYTES + 1)
             # Sized by the file: a read of "at most 256 MiB" begins by allocating them.
-            elif (size := os.fstat(file.fileno()).st_size) <= MAX_FILE_BYTES:
+            size = zip_members.place_size(place) if place else os.fstat(file.fileno()).st_size
+            if size <= MAX_FILE_BYTES and place:
+                with zip_members.open_member(file, place) as member:
+                    data = member.read(size + 1)
+            elif size <= MAX_FILE_BYTES:
                 data = _read(file, size + 1)
         if data is None or len(data) > MAX_FILE_BYTES:
             raise DicomError(

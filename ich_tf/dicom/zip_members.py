@@ -21,6 +21,7 @@ from ich_tf.dicom.zip_directory import PLACE
 # 4.3.7: the header before a member's bytes.
 _LOCAL = struct.Struct("<4s2xH18x2H")
 _LOCAL_MARK = b"PK\x03\x04"
+_PIECE_BYTES = 2**20
 _ENCRYPTED, _PATCHED = 1 << 0, 1 << 5
 # What `zipfile` and its decompressors raise on damaged members. bzip2's OSError has no number.
 UNPACK_ERRORS = (
@@ -43,6 +44,16 @@ def place_stamp(place: bytes) -> str:
     """
     _, _, size, crc, _ = PLACE.unpack(place)
     return f"{size}-{crc:08x}"
+
+
+def place_size(place: bytes) -> int:
+    """Size of a member, bytes: what is inflated is cut at it.
+
+    Args:
+      place: The member's `zip_directory.Member.place`.
+    """
+    size: int = PLACE.unpack(place)[2]
+    return size
 
 
 @contextmanager
@@ -89,7 +100,8 @@ class _MemberFile(io.RawIOBase):
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         with _told():
-            data = self._inner.read(len(buffer))
+            # In pieces: what is asked for may be a quarter of a gigabyte, and is held twice.
+            data = self._inner.read(min(len(buffer), _PIECE_BYTES))
         buffer[: len(data)] = data
         return len(data)
 

@@ -179,3 +179,13 @@ def test_functional_groups_in_sequences_of_both_lengths() -> None:
     assert len(file.getvalue()) > len(data)
     expected = read_headers(io.BytesIO(data))
     assert len(expected) == 2 and read_headers(io.BytesIO(file.getvalue())) == expected
+
+
+def test_the_number_of_described_frames_is_bounded() -> None:
+    data = make_enhanced(np.stack([STORED, STORED + 1]))
+    at = at_of(data, 0x5200, 0x9230)
+    end = at + 12 + int.from_bytes(data[at + 8 : at + 12], "little")
+    items = 100_000 * struct.pack("<HHL", 0xFFFE, 0xE000, 0)
+    more = data[:at] + struct.pack("<HH2s2xL", 0x5200, 0x9230, b"SQ", len(items)) + items
+    with pytest.raises(DicomError, match="NumberOfFrames is 2, but 2001 frames are described"):
+        read_headers(io.BytesIO(more + data[end:]))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ich_tf.dicom import sources, zip_members
 from ich_tf.dicom.header_scan import ScannedHeader, scan_file
 from ich_tf.dicom.listing import list_sources, named_sources
 from ich_tf.dicom.reader import read_slice
@@ -295,3 +296,13 @@ def test_a_zip_within_a_zip_is_listed(tmp_path: Path) -> None:
     (source,) = list_sources(write_archive(tmp_path / "d.zip", ("inner.zip", inner))).sources
     (rejection,) = scan_file(source)
     assert (rejection.reason, rejection.message[:16]) == ("NESTED_ARCHIVE", "is a zip archive")
+
+
+def test_a_member_that_claims_more_than_a_file_may_have_is_not_inflated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_archive(tmp_path / "a.zip", ("a.dcm", make_dicom()), method=zipfile.ZIP_DEFLATED)
+    (source,) = list_sources(path).sources
+    monkeypatch.setattr(sources, "MAX_FILE_BYTES", 1000)
+    monkeypatch.setattr(zip_members, "open_member", None)
+    assert reason_of(source) is Reason.TOO_LARGE
