@@ -73,9 +73,7 @@ def _convert(config: ConversionConfig, out_dir: Path, owner: str) -> ConversionR
         plan, _ = plan_conversion(config, listing, executor, previous, known)
         rehash = config.verify == "full"
         unfinished = unfinished_shards(out_dir, plan, listing, executor, rehash=rehash)
-        out_of_reach = OutOfReach(plan.rejections)
-        if out_of_reach:
-            unfinished = to_write(out_dir, plan, unfinished, listing, out_of_reach)
+        unfinished = to_write(out_dir, plan, unfinished, listing, OutOfReach(plan.rejections))
         kept = len(plan.shards) - len(unfinished)
         if kept:
             _LOG.info("%d of %d shards are done already", kept, len(plan.shards))

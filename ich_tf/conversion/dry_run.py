@@ -18,6 +18,7 @@ from ich_tf.conversion.config import ConversionConfig
 from ich_tf.conversion.convert import plan_conversion
 from ich_tf.conversion.input_folder import check_folders, list_inputs
 from ich_tf.conversion.known_splits import known_splits
+from ich_tf.conversion.out_of_reach import OutOfReach, to_write
 from ich_tf.conversion.output_folder import stored_plan, unfinished_shards
 from ich_tf.conversion.plan import PlannedSeries, PlannedShard
 from ich_tf.conversion.side_by_side import side_by_side
@@ -124,9 +125,10 @@ def estimate(config: ConversionConfig) -> ConversionEstimate:
     with LocalExecutor(config.num_workers) as executor:
         plan, slices = plan_conversion(config, listing, executor, previous, known)
         rehash = config.verify == "full"
-        to_write = unfinished_shards(out_dir, plan, listing, executor, rehash=rehash)
-    sample = _sample(shard_tasks(plan, to_write, listing, out_dir))
-    count = sum(shard.num_slices for shard in to_write)
+        unfinished = unfinished_shards(out_dir, plan, listing, executor, rehash=rehash)
+    unfinished = to_write(out_dir, plan, unfinished, listing, OutOfReach(plan.rejections))
+    sample = _sample(shard_tasks(plan, unfinished, listing, out_dir))
+    count = sum(shard.num_slices for shard in unfinished)
     splits = {}
     for split, patients in plan.patients.items():
         shards = [shard for shard in plan.shards if shard.split == split]
@@ -137,7 +139,7 @@ def estimate(config: ConversionConfig) -> ConversionEstimate:
         out_dir=out_dir,
         splits=splits,
         num_shards=len(plan.shards),
-        num_kept=len(plan.shards) - len(to_write),
+        num_kept=len(plan.shards) - len(unfinished),
         num_to_write=count,
         num_bytes=round(count * sample.bytes_per_slice),
         core_seconds=count * sample.seconds_per_slice,

@@ -70,6 +70,8 @@ class OutOfReach:
 
     def slices(self, shard: PlannedShard) -> list[PlannedSlice]:
         """Slices of a shard whose files are out of reach."""
+        if not self:
+            return []
         return [slice_ for slice_ in shard.slices() if self.find(slice_.name)]
 
 
@@ -152,7 +154,7 @@ def to_write(
     Raises:
       InputError: If a shard has to be written again that holds records of files out of reach.
     """
-    chosen = []
+    chosen: list[PlannedShard] = []
     for shard in unfinished:
         lost = [
             slice_

@@ -76,7 +76,19 @@ def scan_file(
                 return _headers_with_pixels(source, find_head, hash_size)
             return _headers(source)
     except DicomError as error:
+        error = _damage(source) or error
         return [Rejection(source.name, "index", error.reason.value, str(error))]
+
+
+def _damage(source: Source) -> DicomError | None:
+    """The damage of an archive's member whose header cannot be used, as its checksum shows."""
+    if source.place:
+        try:
+            source.read()
+        except DicomError as error:
+            if error.reason in (Reason.BAD_ARCHIVE, Reason.UNREADABLE):
+                return error
+    return None
 
 
 def _headers(source: Source) -> list[ScannedHeader]:

@@ -116,6 +116,7 @@ def read_headers(file: BinaryIO) -> list[Header]:
 
     Examples:
       >>> import io
+      >>> from ich_tf.dicom.reasons import DicomError
       >>> try:
       ...     read_headers(io.BytesIO(b""))
       ... except DicomError as error:
@@ -137,6 +138,7 @@ def read_slice(data: Buffer, frame: int = 0) -> Slice:
       DicomError: If it is no axial CT slice, or its pixels cannot be read whole.
 
     Examples:
+      >>> from ich_tf.dicom.reasons import DicomError
       >>> try:
       ...     read_slice(b"no DICOM file")
       ... except DicomError as error:

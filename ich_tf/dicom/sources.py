@@ -97,14 +97,17 @@ class Source:
         """
         place, file = self._opened()
         data: bytes | None = None
-        with file:
-            # Sized by the file: a read of "at most 256 MiB" begins by allocating them.
-            size = zip_members.place_size(place) if place else os.fstat(file.fileno()).st_size
-            if size <= MAX_FILE_BYTES and place:
-                with zip_members.open_member(file, place) as member:
-                    data = member.read(size + 1)
-            elif size <= MAX_FILE_BYTES:
-                data = _read(file, size + 1)
+        try:
+            with file:
+                # Sized by the file: a read of "at most 256 MiB" begins by allocating them.
+                size = zip_members.place_size(place) if place else os.fstat(file.fileno()).st_size
+                if size <= MAX_FILE_BYTES and place:
+                    with zip_members.open_member(file, place) as member:
+                        data = member.read(size + 1)
+                elif size <= MAX_FILE_BYTES:
+                    data = _read(file, size + 1)
+        except OSError as error:
+            raise unreadable(error) from error
         if data is None or len(data) > MAX_FILE_BYTES:
             raise DicomError(
                 Reason.TOO_LARGE, f"more than {MAX_FILE_BYTES >> 20} MiB; expected one slice."

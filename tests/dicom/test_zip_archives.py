@@ -7,6 +7,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ich_tf.dicom import sources, zip_members
@@ -142,6 +143,39 @@ def test_the_index_of_a_damaged_member_says_so(tmp_path: Path) -> None:
     path.write_bytes(data)
     (rejection,) = scan_file(list_sources(path).sources[0])
     assert rejection.reason == "BAD_ARCHIVE"
+
+
+def test_a_header_that_is_damaged_within_an_archive_is_the_archives(tmp_path: Path) -> None:
+    path = write_archive(tmp_path / "d.zip", ("a.dcm", make_dicom()))
+    path.write_bytes(path.read_bytes().replace(b"DICM", b"DICE"))
+    (rejection,) = scan_file(list_sources(path).sources[0])
+    assert rejection.reason == "BAD_ARCHIVE"
+
+
+def test_mutations_of_an_archive_have_reasons(tmp_path: Path) -> None:
+    stored = np.zeros((8, 8), np.int16)
+    members = [(name, make_dicom(stored)) for name in ("a/1", "2", "a/1")]
+    path = write_archive(tmp_path / "d.zip", *members, method=zipfile.ZIP_DEFLATED)
+    whole = path.read_bytes()
+    random = np.random.default_rng(0)
+    for _ in range(300):
+        data = bytearray(whole)
+        # Half of them in the directory.
+        at = int(random.integers(random.choice([0, len(data) - 250]), len(data)))
+        data[at : at + int(random.integers(1, 5))] = random.bytes(int(random.integers(0, 5)))
+        path.write_bytes(data)
+        try:
+            listing = list_sources(path)
+        except InputError:
+            continue
+        for source in listing.sources:
+            (entry,) = scan_file(source)
+            try:
+                assert source.read() == members[0][1]
+            except DicomError as error:
+                assert error.reason in (Reason.BAD_ARCHIVE, Reason.ENCRYPTED_ARCHIVE)
+            else:
+                assert isinstance(entry, ScannedHeader)
 
 
 def test_the_index_inflates_a_members_header_alone(

@@ -162,6 +162,6 @@ def test_a_sample_may_have_come_by_mail(sample: Path) -> None:
     sample.write_bytes(gzip.compress(text.encode())[:60])
     with pytest.raises(LabelError, match="compressed file that is cut or damaged"):
         list(sample_ids(sample))
-    sample.write_text(text.replace("\n", ",x\n"))
+    sample.write_text(text.replace("0.5\n", "0.5,x\n"))
     with pytest.raises(LabelError, match="line 2 has 3 values"):
         list(sample_ids(sample))
