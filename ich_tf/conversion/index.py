@@ -13,7 +13,6 @@ from ich_tf.conversion.slice_index import IndexedSlice, SliceIndex
 from ich_tf.dicom.header_scan import scan_headers
 from ich_tf.dicom.listing import SourceListing
 from ich_tf.dicom.reasons import DicomError, Rejection
-from ich_tf.dicom.sources import Source
 from ich_tf.runtime.executors.base import Executor
 
 
@@ -52,7 +51,7 @@ def index(
         if isinstance(entry, Rejection):
             rejections.append(entry)
             if labels is not None:
-                labels.add_unusable(Source(listing.root, entry.path))
+                labels.add_unusable(listing.within(entry.path))
             continue
         source, header = entry.source, entry.header
         slice_ = IndexedSlice(
@@ -64,15 +63,15 @@ def index(
             pixel_hash=entry.pixel_hash,
         )
         try:
-            patient = patient_of(source, header, patient_from)
+            patient = patient_of(listing.within(source.name), header, patient_from)
         except DicomError as error:
             rejections.append(Rejection(slice_.path, "index", error.reason.value, str(error)))
             if labels is not None:
-                labels.add_unusable(source, header)
+                labels.add_unusable(listing.within(source.shown), header)
             continue
         indexed.add(slice_, patient)
         if labels is not None:
-            labels.add_slice(source, header)
+            labels.add_slice(listing.within(source.shown), header)
     if labels is None:
         rejections += settle_copies(indexed, listing, executor)
         return indexed, rejections

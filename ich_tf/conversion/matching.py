@@ -16,7 +16,6 @@ import numpy as np
 
 from ich_tf.conversion.label_rows import LabelRows
 from ich_tf.dicom.header import Header
-from ich_tf.dicom.sources import Source
 
 LABEL_KEYS = ("auto", "uid", "name", "path")
 
@@ -69,19 +68,19 @@ class LabelMatcher:
         self._slices, self._rows, self._kinds = array("i"), array("i"), array("b")
         self._num_slices = self._num_unusable = 0
 
-    def add_slice(self, source: Source, header: Header) -> None:
-        """Notes the names of the next slice."""
-        self._claim(self._num_slices, source, header)
+    def add_slice(self, path: str, header: Header) -> None:
+        """Notes the names of the next slice, in the file at a path."""
+        self._claim(self._num_slices, path, header)
         self._num_slices += 1
 
-    def add_unusable(self, source: Source, header: Header | None = None) -> None:
-        """Notes the names of a file, or a slice, that is left out: a row may mean it."""
+    def add_unusable(self, path: str, header: Header | None = None) -> None:
+        """Notes the names of a file, or a slice in it, that is left out: a row may mean it."""
         self._num_unusable += 1
-        self._claim(-self._num_unusable, source, header)
+        self._claim(-self._num_unusable, path, header)
 
-    def _claim(self, slice_: int, source: Source, header: Header | None) -> None:
+    def _claim(self, slice_: int, path: str, header: Header | None) -> None:
         kinds: dict[int, int] = {}
-        for kind, key in candidate_keys(source, header, self.label_key, self.rows.numbers):
+        for kind, key in candidate_keys(path, header, self.label_key, self.rows.numbers):
             kinds.setdefault(self.rows.numbers[key], kind)
         for row, kind in kinds.items():
             self._slices.append(slice_)
@@ -128,12 +127,12 @@ class LabelMatcher:
 
 
 def candidate_keys(
-    source: Source, header: Header | None, label_key: str, known: Container[str]
+    path: str, header: Header | None, label_key: str, known: Container[str]
 ) -> Iterator[tuple[int, str]]:
     """Ids of the label CSV that may name a slice, the most exact first, each with how exact it is.
 
     Args:
-      source: File of the slice.
+      path: Path of its file from the folder of all inputs, as texts show it.
       header: Header of the slice; None for a file that has none.
       label_key: One of `LABEL_KEYS`.
       known: Ids of the label CSV.
@@ -141,7 +140,6 @@ def candidate_keys(
     suffix = f"/{header.frame}" if header is not None and header.frame else ""
     if header is not None and label_key in ("auto", "uid") and header.image_id in known:
         yield _UID, header.image_id
-    path = source.shown  # no CSV holds what is no text
     _, slash, name = path.rpartition("/")
     texts = [name] if label_key in ("auto", "name") else []
     if label_key == "path" or (label_key == "auto" and slash):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ich_tf.dicom.header import Header
 from ich_tf.dicom.reasons import DicomError, Reason
-from ich_tf.dicom.sources import Source
 
 PATIENT_SOURCES = ("id", "study", "folder")
 NO_PATIENT = (
@@ -13,11 +12,11 @@ NO_PATIENT = (
 )
 
 
-def patient_of(source: Source, header: Header, patient_from: str) -> str:
+def patient_of(path: str, header: Header, patient_from: str) -> str:
     """Id of a slice's patient.
 
     Args:
-      source: File of the slice.
+      path: Path of its file from the folder of all inputs.
       header: Header of the slice.
       patient_from: `id` for the PatientID; `study` for the study instance UID; `folder` for the
         first folder of the file's path, so that the studies below it stay together. Files that
@@ -27,16 +26,14 @@ def patient_of(source: Source, header: Header, patient_from: str) -> str:
       DicomError: BAD_HEADER, if the PatientID is asked for and there is none.
 
     Examples:
-      >>> from pathlib import Path
       >>> header = Header("1.2", "", "1.3", "1.4", 2, 2, (0, 0, 0), (1, 0, 0, 0, 1, 0), (1, 1))
-      >>> source = Source(Path("scans"), "anna/2019/1.dcm")
-      >>> [patient_of(source, header, patient_from) for patient_from in ("study", "folder")]
+      >>> [patient_of("anna/2019/1.dcm", header, kind) for kind in ("study", "folder")]
       ['1.3', 'anna']
     """
     if patient_from == "study":
         return header.study_id
     if patient_from == "folder":
-        folder, slash, _ = source.name.partition("/")
+        folder, slash, _ = path.partition("/")
         return folder if slash else ""
     if not header.patient_id:
         raise DicomError(Reason.BAD_HEADER, NO_PATIENT)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ich_tf.dicom.archives import START_BYTES, ZIP, archive_kind, is_dicom
@@ -26,15 +26,21 @@ class SourceListing:
       root: Path of the folder or zip archive that holds them.
       sources: Files, sorted by name.
       rejections: Files that are not opened, and folders that cannot be listed, sorted by path.
+      folder: Folder of an archive to which the path led; empty for the whole root.
     """
 
     root: Path
     sources: list[Source]
     rejections: list[Rejection]
+    folder: str = ""
 
     def __len__(self) -> int:
         """Number of inputs, usable or not."""
         return len(self.sources) + len(self.rejections)
+
+    def within(self, name: str) -> str:
+        """Path of a file, or its text, from the folder that was given."""
+        return name.removeprefix(f"{self.folder}/") if self.folder else name
 
     def find(self, name: str) -> Source:
         """The file of a name, as it was listed; one that was not listed has no stamp yet."""
@@ -134,7 +140,7 @@ def _list_archive(path: Path, folder: str) -> SourceListing:
             rejections.append(_rejection(name, place))
         else:
             sources.append(Source(path, name, place=place))
-    return _sorted(path, sources, rejections)
+    return replace(_sorted(path, sources, rejections), folder=folder)
 
 
 def _sorted(root: Path, sources: list[Source], rejections: list[Rejection]) -> SourceListing:

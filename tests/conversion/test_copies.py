@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from ich_tf.conversion import convert as conversion
+from ich_tf.conversion import copies
 from ich_tf.conversion.config import ConversionConfig
 from ich_tf.conversion.convert import convert
 from ich_tf.conversion.plan import Plan
@@ -119,6 +120,27 @@ def test_labels_of_other_pixels_are_not(tmp_path: Path) -> None:
     records, left_out = converted(tmp_path, {"a.dcm": GOOD, "b.dcm": OTHER}, {"b": SUBDURAL})
     assert sum(int(record["labels"].numpy()[-1]) for record in records) == 1
     assert left_out["a.dcm"].startswith("IMAGE_CONFLICT: has the image id of b.dcm")
+
+
+def test_copies_of_many_images_are_compared_in_lots(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copies, "_IMAGES_PER_LOT", 2)
+    files = {}
+    for number in range(5):
+        place = ["0", "0", str(5 * number)]
+        tags = {"SOPInstanceUID": f"1.2.{number}", "ImagePositionPatient": place}
+        data = make_dicom(tags=tags)
+        files |= {f"a{number}": data[: -99 if number % 2 else None], f"b{number}": data}
+    records, left_out = converted(tmp_path, files)
+    assert len(records) == 5
+    assert {name: text.split(":")[0] for name, text in left_out.items()} == {
+        "b0": "DUPLICATE_IMAGE",
+        "a1": "TRUNCATED_PIXELS",
+        "b2": "DUPLICATE_IMAGE",
+        "a3": "TRUNCATED_PIXELS",
+        "b4": "DUPLICATE_IMAGE",
+    }
 
 
 def test_copies_without_labels_are_each_listed(tmp_path: Path) -> None:

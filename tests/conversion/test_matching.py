@@ -12,7 +12,6 @@ from ich_tf.conversion.labelling import Labelling
 from ich_tf.conversion.matching import LabelMatcher
 from ich_tf.conversion.slice_index import IndexedSlice
 from ich_tf.dicom.header import Header
-from ich_tf.dicom.sources import Source
 from ich_tf.labels import CLASSES, write_long_csv
 
 HEADER = Header("", "P", "1.3", "1.4", 2, 2, (0, 0, 0), (1, 0, 0, 0, 1, 0), (1, 1))
@@ -34,12 +33,12 @@ def matched(
     table = pd.DataFrame(labels, index=ids, columns=list(CLASSES))
     matcher = LabelMatcher(LabelRows(table), label_key)
     for name in unusable:
-        matcher.add_unusable(Source(Path(), name))
+        matcher.add_unusable(name)
     headers = {}
     for name, uid in files.items():
         frame = int(uid.partition("/")[2] or 0)
         headers[name] = replace(HEADER, image_id=uid, frame=frame)
-        matcher.add_slice(Source(Path(), name), headers[name])
+        matcher.add_slice(name, headers[name])
     uids = list(files.values())
     images = np.array([uids.index(uid) for uid in uids], np.int64)
     labelling = Labelling(matcher.rows, matcher.match(images), label_key)
@@ -150,7 +149,7 @@ def test_under_a_secret_a_row_is_not_quoted() -> None:
 def test_faulty_labels_are_a_conflict_wherever_they_are_found() -> None:
     table = pd.DataFrame(np.zeros((1, 6), np.int64), index=["a"], columns=list(CLASSES))
     matcher = LabelMatcher(LabelRows(table, {"b": "it has no row for any"}))
-    matcher.add_slice(Source(Path(), "b.dcm"), replace(HEADER, image_id="2"))
+    matcher.add_slice("b.dcm", replace(HEADER, image_id="2"))
     labelling = Labelling(matcher.rows, matcher.match(np.arange(1)))
     problem = labelling.problem(0, IndexedSlice("b.dcm", "2", None, HEADER))
     assert problem is not None

@@ -1,5 +1,6 @@
 """Whose slice it is, where files have no PatientID."""
 
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -72,6 +73,19 @@ def test_the_study_or_the_folder_is_the_patient(
     assert sorted(found.values(), key=sorted) == names
     with pytest.raises(InputError, match="patient_from"):
         convert(anonymised)
+
+
+def test_the_folder_is_the_one_below_the_folder_of_an_archive(
+    anonymised: ConversionConfig, tmp_path: Path
+) -> None:
+    folder = Path(anonymised.dicom_dir)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for path in sorted(folder.rglob("*.dcm")):
+            archive.write(path, f"study/{path.relative_to(folder)}")
+    config = replace(anonymised, patient_from="folder", dicom_dir=str(tmp_path / "a.zip" / "study"))
+    result = convert(config)
+    plan, _ = load_plan(result.out_dir)
+    assert len(plan.patients["unlabelled"]) == 2
 
 
 def test_series_without_a_patient_stay_apart(anonymised: ConversionConfig) -> None:
