@@ -32,6 +32,7 @@ _JSON = flags.DEFINE_bool("json", False, "Print JSON instead of lines.")
 def main() -> None:
     """Finds the slice, writes its picture and prints its fields."""
     from ich_tf.errors import UsageError
+    from ich_tf.runtime.files import write_bytes
 
     if not _ID.value:
         raise UsageError("--id is empty; expected an image id, a UID or a file's name.")
@@ -47,7 +48,7 @@ def main() -> None:
     out_png = Path(_OUT_PNG.value or f"{slice_.record.source_id.replace('/', '_')}.png")
     is_encoded, data = cv2.imencode(".png", slice_.picture())
     assert is_encoded
-    out_png.write_bytes(data.tobytes())
+    write_bytes(out_png, [data.tobytes()])
     if _JSON.value:
         print(json.dumps({**slice_.describe(), "picture": str(out_png)}, indent=1))
     else:

@@ -35,7 +35,7 @@ def main() -> None:
     """Verifies the folder, repairs it if asked to, and verifies it again."""
     from ich_tf.conversion.equal_pixels import stored_equal_pixels
     from ich_tf.conversion.repair import repair
-    from ich_tf.conversion.summary import num_to_retry
+    from ich_tf.conversion.summary import retry_remark
     from ich_tf.conversion.verification import verify
     from ich_tf.errors import InputError
     from ich_tf.records.data_files import shard_of
@@ -55,11 +55,8 @@ def main() -> None:
             "conversion is unfinished, run ich_tf.make_tfrecords again."
         )
     print(f"{_DATA_DIR.value}: {'every byte' if _FULL.value else 'every shard'} is as planned")
-    if count := num_to_retry(_DATA_DIR.value):
-        print(
-            f"{count} inputs were left out for a reason of the machine, not of the file; "
-            "ich_tf.make_tfrecords tries them again"
-        )
+    if remark := retry_remark(_DATA_DIR.value):
+        print(remark)
     if remark := stored_equal_pixels(_DATA_DIR.value).report():
         print(remark)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -37,6 +38,7 @@ from ich_tf.records.dealt_splits import save_splits
 from ich_tf.runtime import files
 from ich_tf.runtime.executors.base import Executor
 from ich_tf.runtime.folder_lock import FolderLock
+from ich_tf.runtime.writing import writing
 
 _LOG = logging.getLogger(__name__)
 
@@ -89,6 +91,8 @@ def _convert(config: ConversionConfig, out_dir: Path, owner: str) -> ConversionR
     return finish(out_dir, plan, kept)
 
 
+# The index is a temporary database.
+@writing("the folder of temporary files (TMPDIR)", sqlite3.Error)
 def plan_conversion(
     config: ConversionConfig,
     listing: SourceListing,

@@ -178,10 +178,20 @@ def num_not_chosen(quarantine: Iterable[Rejection]) -> int:
     return sum(Reason(line.reason).is_choice for line in quarantine)
 
 
-def num_to_retry(data_dir: str | Path) -> int:
-    """Number of inputs of a finished conversion that were left out for a reason of the machine."""
+def retry_remark(data_dir: str | Path) -> str:
+    """Remark on inputs that a finished conversion left out for a reason of the machine, if any."""
     content = files.read_json(Path(data_dir) / data_files.MANIFEST)
-    return int(content.get("to_retry", 0))
+    counts = ", ".join(
+        f"{count} {reason}"
+        for reason, count in content["quarantine"].items()
+        if Reason(reason).is_of_machine
+    )
+    if not counts:
+        return ""
+    return (
+        f"left out for a reason of the machine, not of the file: {counts}; ich_tf.make_tfrecords "
+        "tries them again"
+    )
 
 
 def success_text(out_dir: Path, sidecars: Sequence[Sidecar], summaries: Iterable[str]) -> str:

@@ -171,20 +171,16 @@ def _open_regular(path: Path) -> io.FileIO:
       DicomError: NOT_A_FILE.
     """
     try:
-        file = io.FileIO(os.fspath(path), opener=_open_without_waiting)
+        # To open a pipe waits for a writer otherwise.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     except OSError as error:
-        if error.errno in (errno.ENXIO, errno.EISDIR):  # a socket, a folder
+        if error.errno == errno.ENXIO:  # a socket
             raise special_file() from error
         raise
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
         raise special_file()
-    return file
-
-
-def _open_without_waiting(path: str, flags: int) -> int:
-    # To open a pipe waits for a writer otherwise.
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    return io.FileIO(descriptor)
 
 
 def _read(file: io.FileIO, size: int) -> bytes:

@@ -21,6 +21,7 @@ from ich_tf.records.neighbours import neighbour_places
 from ich_tf.runtime.files import file_sha256, temporary_path, write_json
 from ich_tf.runtime.paths import plain_path
 from ich_tf.runtime.strategies import make_strategy
+from ich_tf.runtime.writing import writing
 from ich_tf.windows import apply_windows, preset_windows, store_hu
 
 _LOG = logging.getLogger(__name__)
@@ -49,11 +50,16 @@ def export(config: ExportConfig) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_path(folder)
     target = plain_path(temporary.parent) / temporary.name
-    tf.saved_model.save(module, str(target), signatures={"serving_default": module.signature()})
-    _compare(temporary, predictor, config.prevalence, module.needs_series)
-    if folder.exists():
-        shutil.rmtree(folder)
-    temporary.rename(folder)
+    signatures = {"serving_default": module.signature()}
+    try:
+        with writing(folder):
+            tf.saved_model.save(module, str(target), signatures=signatures)
+        _compare(temporary, predictor, config.prevalence, module.needs_series)
+        if folder.exists():
+            shutil.rmtree(folder)
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
     write_json(folder.parent / MANIFEST, _manifest(config, module, predictor, folder))
     _LOG.info("%s: predicts as the model of the work dir, to %g", folder, TOLERANCE)
     return folder

@@ -13,6 +13,7 @@ import numpy as np
 
 from ich_tf.labels.classes import ANY, CLASSES, HEADER, SUBTYPES, LabelError
 from ich_tf.labels.rows import read_chunks
+from ich_tf.runtime.writing import writing
 
 if TYPE_CHECKING:
     # Imported on use: pandas takes 0.3 s to load, and ich_tf.metrics and --help need only the
@@ -158,7 +159,8 @@ def write_long_csv(
         )
     names = [f"{image_id}_{name}" for image_id in ids for name in CLASSES]
     frame = pd.DataFrame({HEADER[0]: names, column: values.reshape(-1)})
-    frame.to_csv(path, index=False, lineterminator="\n")
+    with writing(path):
+        frame.to_csv(path, index=False, lineterminator="\n")
 
 
 def _refuse(conflicts: dict[str, str], path: str | Path) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 
 from ich_tf.errors import DataError
 from ich_tf.runtime.files import file_sha256
+from ich_tf.runtime.writing import writing
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -58,11 +59,12 @@ class Axes:
 
 def save_axes(path: Path, axes: Sequence[Axes]) -> None:
     """Writes the axes of networks, in their order, as an npz file."""
-    np.savez(
-        path,
-        **{f"mean_{i}": network_axes.mean for i, network_axes in enumerate(axes)},
-        **{f"weights_{i}": network_axes.weights for i, network_axes in enumerate(axes)},
-    )
+    with writing(path):
+        np.savez(
+            path,
+            **{f"mean_{i}": network_axes.mean for i, network_axes in enumerate(axes)},
+            **{f"weights_{i}": network_axes.weights for i, network_axes in enumerate(axes)},
+        )
 
 
 def load_axes(path: Path, sha256: str) -> list[Axes]:

@@ -16,6 +16,7 @@ from ich_tf.models.spec import ModelSpec
 from ich_tf.models.weights import load_own_weights
 from ich_tf.runtime.files import file_sha256, write_json
 from ich_tf.runtime.keras2 import keras
+from ich_tf.runtime.writing import writing
 
 # Specs of all kinds of models.
 Spec = ModelSpec | SeriesSpec | EndToEndSpec
@@ -46,7 +47,7 @@ def save_best(
     path = work_dir / BEST_WEIGHTS
     # Keras chooses the format by the name's end.
     temporary = work_dir / f".tmp.{BEST_WEIGHTS}"
-    model.save_weights(str(temporary))
+    _save_weights(model, temporary)
     content = {
         "spec": dataclasses.asdict(spec),
         "sha256": file_sha256(temporary),
@@ -70,8 +71,18 @@ def save_epoch(work_dir: str | Path, model: keras.Model, epoch: int) -> None:
     path = Path(work_dir) / EPOCHS / f"epoch-{epoch:03d}.weights.h5"
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".tmp.{path.name}")
-    model.save_weights(str(temporary))
+    _save_weights(model, temporary)
     temporary.replace(path)
+
+
+def _save_weights(model: keras.Model, path: Path) -> None:
+    """Writes weights; what a full disk leaves of them is removed."""
+    try:
+        with writing(path):
+            model.save_weights(str(path))
+    except InputError:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def epoch_weights(work_dir: str | Path) -> list[str]:

@@ -25,6 +25,7 @@ from ich_tf.phantom.config import PhantomConfig
 from ich_tf.phantom.headers import Identifiers, write_study
 from ich_tf.phantom.study import PatientPlan, make_patient, plan_patients
 from ich_tf.runtime.executors.local import LocalExecutor
+from ich_tf.runtime.writing import writing
 
 MANIFEST = "phantoms.json"
 # Marks the folder as incomplete; the manifest replaces it at the end.
@@ -108,7 +109,14 @@ def write_dataset(
     if num_workers < 0:
         raise ConfigError(f"num_workers is {num_workers}; it must be 0 or more.")
     out_dir = Path(out_dir)
-    _clear(out_dir, overwrite)
+    with writing(out_dir):
+        _clear(out_dir, overwrite)
+        return _write(out_dir, config, num_workers or os.cpu_count() or 1, track)
+
+
+def _write(
+    out_dir: Path, config: PhantomConfig, workers: int, track: Track | None
+) -> PhantomSummary:
     for folder in _FOLDERS:
         if config.masks or not folder.endswith("_masks"):
             (out_dir / folder).mkdir(parents=True, exist_ok=True)
@@ -116,7 +124,7 @@ def write_dataset(
     (out_dir / _UNFINISHED).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
     jobs = [(out_dir, config, plan) for plan in plan_patients(config)]
-    patients = _run(jobs, num_workers or os.cpu_count() or 1)
+    patients = _run(jobs, workers)
     written = list(track(patients, len(jobs)) if track else patients)
     for test in (False, True):
         members = [patient for patient in written if patient.test == test]

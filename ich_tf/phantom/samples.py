@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ich_tf.dicom.reader import read_headers
 from ich_tf.errors import InputError
 from ich_tf.labels import SUBTYPES, read_labels
+from ich_tf.runtime.writing import writing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,14 +41,15 @@ def write_samples(phantoms_dir: Path, out_dir: Path) -> dict[str, str]:
     unfinished = out_dir.with_name(f"{out_dir.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     descriptions = {}
-    for name, paths in _choose(_series_files(source), labels).items():
-        folder = unfinished / name
-        folder.mkdir(parents=True)
-        for path in paths:
-            shutil.copyfile(path, folder / path.name)
-        descriptions[name] = _describe(labels.loc[[path.stem for path in paths]])
-        (folder / "description.txt").write_text(descriptions[name] + "\n", "utf-8")
-    unfinished.rename(out_dir)
+    with writing(out_dir):
+        for name, paths in _choose(_series_files(source), labels).items():
+            folder = unfinished / name
+            folder.mkdir(parents=True)
+            for path in paths:
+                shutil.copyfile(path, folder / path.name)
+            descriptions[name] = _describe(labels.loc[[path.stem for path in paths]])
+            (folder / "description.txt").write_text(descriptions[name] + "\n", "utf-8")
+        unfinished.rename(out_dir)
     return descriptions
 
 

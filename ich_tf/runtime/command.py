@@ -23,6 +23,7 @@ from ich_tf.runtime.debugging import start_debugging
 from ich_tf.runtime.flagfiles import expand, recipes
 from ich_tf.runtime.help_page import FlagHelp, describe_flags
 from ich_tf.runtime.paths import user_path
+from ich_tf.runtime.writing import describe
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -71,7 +72,7 @@ def run(main: Callable[[], None], doc: str | None) -> NoReturn:
         main()
     except UsageError as error:
         _fail(error, EXIT_USAGE)
-    except (InputError, OSError) as error:
+    except InputError as error:
         _fail(error, EXIT_FAILED)
     except KeyboardInterrupt as error:
         print("Interrupted. Run the same command again to continue.", file=sys.stderr)
@@ -79,6 +80,12 @@ def run(main: Callable[[], None], doc: str | None) -> NoReturn:
     except Terminated as error:
         print(f"{error} Run the same command again to continue.", file=sys.stderr)
         raise SystemExit(EXIT_TERMINATED) from error
+    # Of whatever library: a full disk is no error of the program.
+    except Exception as error:
+        text = describe(error)
+        if text is None:
+            raise
+        _fail(error, EXIT_FAILED, text)
     raise SystemExit(EXIT_OK)
 
 
@@ -230,8 +237,8 @@ def _flag_help(flag: flags.Flag) -> FlagHelp:
     return FlagHelp(flag.name, meaning, flag.default, choices, valid_range)
 
 
-def _fail(error: Exception, code: int) -> NoReturn:
+def _fail(error: Exception, code: int, text: str = "") -> NoReturn:
     if _DEBUG.value:
         traceback.print_exception(error)
-    print(f"\nerror: {' '.join(str(error).split())}", file=sys.stderr)
+    print(f"\nerror: {' '.join((text or str(error)).split())}", file=sys.stderr)
     raise SystemExit(code)

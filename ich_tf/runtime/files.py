@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 import google_crc32c
 
 from ich_tf.errors import DataError
+from ich_tf.runtime.writing import writing
 
 _TEMPORARY = ".tmp"
 _BLOCK = 1 << 20
@@ -110,17 +111,22 @@ def temporary_path(path: Path) -> Path:
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """Opens a file for writing that appears under its name only if the block succeeds."""
+    """Opens a file for writing that appears under its name only if the block succeeds.
+
+    Raises:
+      InputError: If it cannot be written.
+    """
     temporary = temporary_path(path)
-    try:
-        with open(temporary, "wb") as file:
-            yield file
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    # The rename survives a power failure only once the folder is synchronized.
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    with writing(path):
+        try:
+            with open(temporary, "wb") as file:
+                yield file
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        # The rename survives a power failure only once the folder is synchronized.
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ich_tf.errors import DataError, InputError
+from ich_tf.runtime.writing import writing
 
 LOCK = ".lock"
 _LOG = logging.getLogger(__name__)
@@ -67,14 +68,12 @@ class FolderLock:
           InputError: If another process holds it, or the folder cannot be written.
         """
         try:
-            self._make_folder()
-            self._descriptor = self._locked_file()
-            self._describe(self._descriptor)
-        except OSError as error:
-            self.free()
-            raise InputError(f"{self._folder}: cannot be written ({error.strerror}).") from error
+            with writing(self._folder):
+                self._make_folder()
+                self._descriptor = self._locked_file()
+                self._describe(self._descriptor)
         except InputError:
-            self._remove_folders()
+            self.free()
             raise
 
     def free(self) -> None:

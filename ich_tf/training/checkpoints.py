@@ -15,6 +15,7 @@ from ich_tf.errors import InputError
 from ich_tf.models.run_files import CHECKPOINTS
 from ich_tf.runtime.keras2 import keras
 from ich_tf.runtime.paths import plain_path
+from ich_tf.runtime.writing import writing
 
 _LOG = logging.getLogger(__name__)
 
@@ -145,4 +146,5 @@ class TrainingState:
 
     def save(self) -> None:
         """Writes a checkpoint, whole or not at all."""
-        self._manager.save()
+        with writing(self._manager.directory):
+            self._manager.save()

@@ -9,6 +9,8 @@ import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 
+from ich_tf.runtime.writing import writing
+
 matplotlib.use("Agg")  # no screen needed
 
 
@@ -50,5 +52,6 @@ def training_curves(
     rates.set_xlabel("epoch")
     rates.set_xticks(epochs)
     rates.grid(alpha=0.3)
-    figure.savefig(path, dpi=_DPI)
+    with writing(path):
+        figure.savefig(path, dpi=_DPI)
     plt.close(figure)

@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from ich_tf.models import run_files
 from ich_tf.runtime.files import read_json, write_json
+from ich_tf.runtime.writing import writing
 from ich_tf.training.curves import training_curves
 from ich_tf.training.history import EpochResult, write_history
 
@@ -92,11 +93,13 @@ class RunLog:
         """
         writer = tf.summary.create_noop_writer()
         if tensorboard:
-            writer = tf.summary.create_file_writer(str(work_dir / run_files.TENSORBOARD))
+            with writing(work_dir / run_files.TENSORBOARD):
+                writer = tf.summary.create_file_writer(str(work_dir / run_files.TENSORBOARD))
         try:
             yield cls(work_dir, writer)
         finally:
-            writer.close()
+            with writing(work_dir / run_files.TENSORBOARD):
+                writer.close()
 
     def step(self, step: int, values: dict[str, float]) -> None:
         """Logs numbers for TensorBoard.
@@ -105,7 +108,8 @@ class RunLog:
           step: Number of steps that the run has taken.
           values: Numbers by name.
         """
-        with self._writer.as_default(step=step):
+        folder = self._work_dir / run_files.TENSORBOARD
+        with writing(folder), self._writer.as_default(step=step):
             for name, value in values.items():
                 tf.summary.scalar(name, value)
 
@@ -128,7 +132,8 @@ class RunLog:
         row = history[-1].row()
         row.pop("epoch")
         self.step(step, {f"epoch/{name}": value for name, value in row.items()})
-        self._writer.flush()
+        with writing(self._work_dir / run_files.TENSORBOARD):
+            self._writer.flush()
 
 
 def _version(package: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import sqlite3
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -38,6 +39,7 @@ from ich_tf.runtime.files import write_parts
 from ich_tf.runtime.folder_lock import FolderLock
 from ich_tf.runtime.progress import Tracker
 from ich_tf.runtime.strategies import make_strategy
+from ich_tf.runtime.writing import writing
 
 _LOG = logging.getLogger(__name__)
 
@@ -124,19 +126,18 @@ def _predict(
     config: PredictConfig, listing: SourceListing, predictor: Predictor
 ) -> PredictionResult:
     path, choice = config.submission_path, _choice(config)
-    store = PredictionStore.open(
-        path.with_name(f".{path.stem}.partial.sqlite"),
-        _fingerprint(listing.sources, predictor, choice),
-    )
-    finished = False
-    try:
-        with LocalExecutor(config.num_workers) as executor:
-            reader = Reader(listing.sources, predictor, executor, store, choice)
-            predict_files(reader, config.batch_size)
-            result = _write(config, listing, reader, store)
-        finished = True
-    finally:
-        store.close(remove=finished)
+    database = path.with_name(f".{path.stem}.partial.sqlite")
+    with writing(database, sqlite3.Error):
+        store = PredictionStore.open(database, _fingerprint(listing.sources, predictor, choice))
+        finished = False
+        try:
+            with LocalExecutor(config.num_workers) as executor:
+                reader = Reader(listing.sources, predictor, executor, store, choice)
+                predict_files(reader, config.batch_size)
+                result = _write(config, listing, reader, store)
+            finished = True
+        finally:
+            store.close(remove=finished)
     return result
 
 

@@ -108,8 +108,10 @@ class PredictionStore:
         Args:
           remove: Whether to delete it, once all of its content is in other files.
         """
-        self._database.commit()
-        self._database.close()
+        try:
+            self._database.commit()
+        finally:
+            self._database.close()
         if remove:
             self._path.unlink()
 
