@@ -102,7 +102,6 @@ def _headline(plan: Plan, manifest: Mapping[str, Any], left_out: int) -> list[tu
         ("shards", f"{len(plan.shards):,}"),
         ("size", f"{size / 2**20:,.1f} MiB"),
         ("inputs left out", f"{left_out:,} of {plan.num_inputs:,}"),
-        ("slices not chosen", f"{manifest['num_not_chosen']:,}"),
     ]
 
 
