@@ -35,6 +35,8 @@ _MIN_SPACING_MM, _MAX_SPACING_MM = 0.01, 100.0
 # Headers are rounded to six digits or so; 1e-2 rejects only what is no pair of axes.
 _MAX_AXES_DEVIATION = 1e-2
 
+# CT image storage, enhanced or not (PS3.4 B.5).
+_CT_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
 # Terms that messages may quote (PS3.3 C.7.3.1.1.1 and C.7.6.3.1.2).
 _MODALITIES = frozenset((
     "CR", "DX", "ES", "IO", "IVUS", "KO", "MG", "MR", "NM", "OCT", "OP", "OT", "PR", "PT", "PX",
@@ -192,6 +194,9 @@ def _maker(manufacturer: str) -> str:
 def _check_kind(dataset: DataSet) -> None:
     """Raises the reason why a file is no CT slice in grey values."""
     modality = text(dataset, "Modality")
+    is_ct = text(dataset, "SOPClassUID").startswith(_CT_STORAGE)
+    if not modality and is_ct and dataset.pixel_data is None:
+        raise DicomError(Reason.BAD_HEADER, "ends before its Modality: the file is cut.")
     if modality != "CT":
         raise DicomError(
             Reason.NOT_CT, f"Modality is {quoted(modality, _MODALITIES)}; expected CT."

@@ -95,7 +95,8 @@ def _parse(content: Content, data: Buffer, encoding: Encoding) -> tuple[DataSet,
 
 def _check_end(dataset: DataSet, encoding: Encoding, ended: End, at: int, is_whole: bool) -> None:
     """Raises the reason why a walk that should have come to the pixels or to the end did not."""
-    if not dataset.elements and (at == encoding.at or encoding.repairs):
+    is_cut = ended is End.CUT or (ended is End.DATA and dataset.content.is_cut)
+    if not dataset.elements and (encoding.repairs or (at == encoding.at and not is_cut)):
         raise DicomError(
             Reason.NOT_DICOM, "is no DICOM file: it has none of the elements of an image."
         )
@@ -104,7 +105,7 @@ def _check_end(dataset: DataSet, encoding: Encoding, ended: End, at: int, is_who
             Reason.TOO_LARGE,
             f"its header has too many data elements, or more than {MAX_HEADER_BYTES >> 20} MiB.",
         )
-    if ended is End.CUT or (ended is End.DATA and dataset.content.is_cut):
+    if is_cut:
         raise DicomError(
             Reason.BAD_HEADER,
             f"is cut or broken: its header ends within the data element before byte {at:,}.",

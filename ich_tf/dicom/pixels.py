@@ -69,7 +69,9 @@ class Pixels:
                 "TransferSyntaxUID is unknown; expected that of a transfer syntax.",
             )
         if dataset.pixel_data is None:
-            raise DicomError(Reason.NO_PIXELS, "PixelData is missing.")
+            raise DicomError(
+                Reason.NO_PIXELS, "PixelData is missing: the file has none, or is cut before it."
+            )
         self._is_compressed = syntax.is_compressed and not syntax.is_deflated
         self._fragments: Fragments | None = None
         self._repairs: tuple[Repair, ...] = ()

@@ -21,6 +21,7 @@ from tools.fuzzing.seeds import good_files
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 STORED = np.arange(64 * 48, dtype=np.int16).reshape(64, 48) - 500
 META = 132
+CUT = (Reason.BAD_HEADER, Reason.NO_PIXELS, Reason.TRUNCATED_PIXELS)
 
 
 def parse(data: bytes) -> DataSet:
@@ -146,6 +147,15 @@ def test_a_header_that_is_cut_is_called_cut() -> None:
         with pytest.raises(DicomError, match="is cut or broken") as caught:
             read_slice(good[: at_of(good, tag >> 16, tag & 0xFFFF) + 9])
         assert caught.value.reason is Reason.BAD_HEADER
+
+
+def test_every_cut_in_a_file_is_called_cut() -> None:
+    for data in (good_files()["explicit"], good_files()["deflated"]):
+        meta_end = 144 + int.from_bytes(data[140:144], "little")
+        for keep in range(meta_end + 20, len(data) - 40, 7):
+            with pytest.raises(DicomError, match="cut") as caught:
+                read_slice(data[:keep])
+            assert caught.value.reason in CUT
 
 
 def test_the_number_of_elements_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
