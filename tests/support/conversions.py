@@ -1,5 +1,6 @@
 """Conversions of phantoms, and what they leave on the disk."""
 
+import sys
 from pathlib import Path
 
 from ich_tf.conversion.config import ConversionConfig
@@ -19,6 +20,18 @@ def config_for(phantom_dir: Path, out_dir: Path, **changes: object) -> Conversio
         "num_workers": 1,
     }
     return ConversionConfig(**{**values, **changes})
+
+
+_FLAGS = (
+    "dicom_dir", "labels_csv", "out_dir", "image_size", "num_folds", "test_fraction", "shard_mb",
+    "num_workers", "encoding",
+)  # fmt: skip
+
+
+def conversion_command(config: ConversionConfig) -> list[str]:
+    """The command that runs a config of `config_for`."""
+    values = [f"--{name}={getattr(config, name)}" for name in _FLAGS]
+    return [sys.executable, "-m", "ich_tf.make_tfrecords", *values]
 
 
 def files_of(folder: Path) -> dict[str, bytes]:

@@ -1,8 +1,39 @@
 """Processes of a run, looked up in /proc."""
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+import pytest
+
+# An audit hook, which every way to open a file passes, in every process that starts with it.
+_DYING = """
+import os, sys
+def _hook(event, args):
+    if event == "open" and isinstance(args[0], (str, bytes, os.PathLike)):
+        if os.fsdecode(args[0]) == {path!r} and (not {after!r} or os.path.exists({after!r})):
+            os.kill(os.getpid(), 9)
+sys.addaudithook(_hook)
+"""
+
+
+def dying_at(
+    path: Path, monkeypatch: pytest.MonkeyPatch, folder: Path, after: Path | None = None
+) -> None:
+    """Makes every child that opens a file kill itself.
+
+    Args:
+      path: The file.
+      monkeypatch: Undoes it.
+      folder: Folder for the code that children run as they start.
+      after: File that has to be there; None: from the start.
+    """
+    folder.mkdir()
+    code = _DYING.format(path=str(path), after=str(after or ""))
+    (folder / "sitecustomize.py").write_text(code)
+    monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
+    monkeypatch.syspath_prepend(folder)
 
 
 def descendants(pid: int) -> list[int]:
