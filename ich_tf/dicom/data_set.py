@@ -195,7 +195,8 @@ def pixel_data_at(data: Buffer, at: int, *, implicit: bool, big: bool) -> PixelD
     order = "big" if big else "little"
     kind = b"" if implicit else bytes(data[at + 4 : at + 6])
     start = at + (12 if kind in LONG else 8)
-    length = int.from_bytes(data[start - 4 : start], order)  # type: ignore[arg-type]
+    length_at = at + 6 if kind in SHORT else start - 4
+    length = int.from_bytes(data[length_at:start], order)  # type: ignore[arg-type]
     return PixelData(start, None if length == UNDEFINED_LENGTH else length, kind)
 
 

@@ -26,6 +26,7 @@ from tools.fuzzing.seeds import good_files
 # How an outcome that must not be begins.
 WRONG = "wrong"
 _ARCHIVE = b"PK"
+_PIXELS = 0x7FE00000
 
 
 def make_handler() -> Handler:
@@ -121,12 +122,17 @@ def _checked(reason: str, message: str) -> str:
 def _pydicoms_hu(data: bytes, one: Slice) -> np.ndarray | None:
     """The slice as pydicom reads it; None where pydicom cannot, or where another result is meant.
 
-    That is: a repair, or a codec that pydicom has not.
+    That is: a repair, a codec that pydicom has not, or elements after the pixels that belong
+    before them, which are left out.
     """
     if one.repairs or one.decoder.startswith("imagecodecs"):
         return None
     try:
         dataset = pydicom.dcmread(io.BytesIO(data))
+        before = pydicom.dcmread(io.BytesIO(data), stop_before_pixels=True)
+        head = {tag for tag in list(dataset.keys()) if tag < _PIXELS}
+        if any(tag not in before or dataset.get_item(tag) != before.get_item(tag) for tag in head):
+            return None
         frame = max(0, one.header.frame - 1)
         pixels = dataset.pixel_array
         grey = dataset

@@ -31,12 +31,12 @@ def good_files() -> dict[str, bytes]:
     signed = rng.integers(-1024, 1500, (32, 24)).astype(np.int16)
     unsigned = rng.integers(0, 2500, (32, 24)).astype(np.uint16)
     stack = rng.integers(-1024, 1500, (3, 16, 12)).astype(np.int16)
-    bits = signed.view(np.uint16)
+    bits, small = signed.view(np.uint16), (unsigned // 10).astype(np.uint8)
     jpeg2000 = imagecodecs.jpeg2k_encode(signed, level=0, reversible=True, codecformat="j2k")
     files = {
         "explicit": _encoded(_slice(signed)),
         "12 bits": _encoded(_slice(unsigned, bits=12)),
-        "8 bits": _encoded(_slice((unsigned // 10).astype(np.uint8), bits=8)),
+        "8 bits": _encoded(_slice(small, bits=8)),
         "implicit": _encoded(_slice(signed), _IMPLICIT),
         "big endian": _encoded(_slice(unsigned, bits=12), _BIG),
         "deflated": _deflated(_encoded(_slice(signed))),
@@ -44,6 +44,8 @@ def good_files() -> dict[str, bytes]:
         "wrapped": _encoded(_slice(unsigned, bits=12, intercept="0")),
         "enhanced": _encoded(_enhanced(stack)),
         "enhanced, implicit": _encoded(_enhanced(stack), _IMPLICIT),
+        "enhanced, big endian": _encoded(_enhanced(stack), _BIG),
+        "enhanced, deflated": _deflated(_encoded(_enhanced(stack))),
         "enhanced, open sequences": _encoded(_opened(_enhanced(stack))),
         "RLE": _encapsulated(_slice(signed), [_rle(signed)], _RLE),
         "enhanced RLE": _encapsulated(_enhanced(stack), [_rle(frame) for frame in stack], _RLE),
@@ -62,6 +64,8 @@ def good_files() -> dict[str, bytes]:
             f"{_JPEG}80",
         ),
         "JPEG 2000": _encapsulated(_slice(signed), [jpeg2000], f"{_JPEG}90"),
+        "JPEG 2000, fragments": _encapsulated(_slice(signed), [jpeg2000], f"{_JPEG}90", 4),
+        "8 bits, RLE": _encapsulated(_slice(small, bits=8), [_rle(small)], _RLE),
     }
     files["no preamble"] = files["explicit"][132:]
     files["no meta information"] = _bare(_slice(signed))
@@ -155,14 +159,16 @@ def _opened(dataset: Dataset) -> Dataset:
 
 
 def _rle(stored: np.ndarray) -> bytes:
-    dataset = _slice(stored)
+    dataset = _slice(stored, bits=8 * stored.dtype.itemsize)
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = UID(_EXPLICIT)
     return get_encoder(UID(_RLE)).encode(dataset, encoding_plugin="pydicom")
 
 
-def _encapsulated(dataset: Dataset, streams: Sequence[bytes | bytearray], syntax: str) -> bytes:
-    dataset.PixelData = encapsulate([bytes(stream) for stream in streams])
+def _encapsulated(
+    dataset: Dataset, streams: Sequence[bytes | bytearray], syntax: str, fragments: int = 1
+) -> bytes:
+    dataset.PixelData = encapsulate([bytes(stream) for stream in streams], fragments)
     dataset["PixelData"].VR, dataset["PixelData"].is_undefined_length = "OB", True
     return _encoded(dataset, syntax)
 
