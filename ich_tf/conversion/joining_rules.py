@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
 # Ids that are looked for in the names of files, and names that are looked at for each.
 _AFFIX_IDS, _AFFIX_NAMES = 3, 50
+# Ids on which a beginning or an end is tried before it is tried on all.
+_AFFIX_TRIALS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,29 +63,31 @@ def joining_rules(
       >>> next(words for count, words in joining_rules(["id_07"], slices, "auto") if count)
       'if upper and lower case were alike'
     """
-    texts: dict[str, list[str]] = {}
+    texts: dict[str, Counter[str]] = {}
     for slice_ in slices:
         for kind, text in slice_.keys().items():
-            texts.setdefault(kind, []).append(text)
+            texts.setdefault(kind, Counter())[text] += 1
+    of_ids = Counter(ids)
     if label_key != "auto":
         for other, kinds in _KEYS.items():
             if other != label_key:
-                yield (
-                    max(_num_joined(ids, texts[kind]) for kind in kinds),
-                    f"by --label_key={other}",
-                )
+                count = max(_num_joined(of_ids, texts[kind]) for kind in kinds)
+                yield count, f"by --label_key={other}"
     for words, change in _CHANGES_OF_BOTH.items():
-        changed = list(map(change, ids))
-        yield max(_num_joined(changed, map(change, of)) for of in texts.values()), words
+        changed = _changed(of_ids, change)
+        yield max(_num_joined(changed, _changed(of, change)) for of in texts.values()), words
     for kind in _KEYS["path"]:
-        inner = map(_without_first_folder, texts[kind])
-        yield _num_joined(ids, inner), "if --dicom_dir were the folder within it"
+        inner = _changed(texts[kind], _without_first_folder)
+        yield _num_joined(of_ids, inner), "if --dicom_dir were the folder within it"
     for words, change in _CHANGES_OF_IDS.items():
-        changed = list(map(change, ids))
+        changed = _changed(of_ids, change)
         yield max(_num_joined(changed, of) for of in texts.values()), words
+    few = Counter(ids[:_AFFIX_TRIALS])
     for of in texts.values():
-        for affixes in _affixes(ids, of):
-            yield _num_joined([affixes.change(image_id) for image_id in ids], of), affixes.words()
+        for affixes in _affixes(ids, [*of]):
+            # Many beginnings are possible; most join none of the first ids.
+            if _num_joined(_changed(few, affixes.change), of):
+                yield _num_joined(_changed(of_ids, affixes.change), of), affixes.words()
 
 
 @dataclass(frozen=True)
@@ -147,11 +151,17 @@ def _beginnings(texts: Sequence[str]) -> list[str]:
     return [*dict.fromkeys([common.rstrip("0123456789"), re.sub(r"[^\W_]+$", "", common)])]
 
 
-def _num_joined(ids: Iterable[str], texts: Iterable[str]) -> int:
+def _changed(texts: Counter[str], change: Callable[[str], str]) -> Counter[str]:
+    """Numbers of texts after a change, which may make several alike."""
+    changed: Counter[str] = Counter()
+    for text, count in texts.items():
+        changed[change(text)] += count
+    return changed
+
+
+def _num_joined(ids: Counter[str], texts: Counter[str]) -> int:
     """Number of ids that name one text, where no other id does."""
-    of_ids, of_texts = Counter(ids), Counter(texts)
-    of_ids.pop("", None)
-    return sum(count == 1 == of_texts[image_id] for image_id, count in of_ids.items())
+    return sum(count == 1 == texts.get(image_id, 0) for image_id, count in ids.items() if image_id)
 
 
 def _without_folder(text: str) -> str:

@@ -21,7 +21,7 @@ class LabelRows:
     """Images of a label CSV, by number from 0; those with faulty labels come last.
 
     Attributes:
-      numbers: Number of each image, by its id as the CSV has it.
+      numbers: Number of each image, by its id as the CSV has it; empty once rows are matched.
       ids: Id of each image.
       conflicts: What is wrong with the labels of an image, by its number.
     """

@@ -88,7 +88,7 @@ class LabelMatcher:
             self._kinds.append(kind)
 
     def match(self, image_of: np.ndarray) -> LabelMatches:
-        """Gives every row to the image that it names.
+        """Gives every row to the image that it names. It is called once.
 
         Args:
           image_of: Number of the image that each slice shows, int [slices]. Copies of a file show
@@ -117,6 +117,8 @@ class LabelMatcher:
             slices[is_found][more].tolist(), rows[is_found][more].tolist(), strict=True
         ):
             further.setdefault(slice_, []).append(other)
+        # Of RSNA's images, the ids' numbers take 60 MiB, and no one asks for them any more.
+        self.rows.numbers.clear()
         return LabelMatches(
             row=row,
             further_rows=further,
