@@ -80,7 +80,8 @@ def commit_shard(
     sizes: list[int] = []
     hashes: list[int] = []
     quarantine: list[Rejection] = []
-    with atomic_file(path) as file, _write_behind(file) as count_written:
+    # The folder is synchronized once, with the sidecar: without the other two it is no mark.
+    with atomic_file(path, sync_folder=False) as file, _write_behind(file) as count_written:
 
         def write_records() -> Iterator[SliceStatistics]:
             nonlocal crc
@@ -120,7 +121,7 @@ def commit_shard(
         pixel_hashes=hashes_text(hashes),
     )
     check_run()
-    write_text(index_path(path), index_lines(sizes))
+    write_text(index_path(path), index_lines(sizes), sync_folder=False)
     check_run()
     write_text(sidecar_path(path), sidecar.text())
     return sidecar

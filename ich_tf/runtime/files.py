@@ -68,22 +68,23 @@ def json_text(content: Any) -> str:
     return json.dumps(content, indent=1, sort_keys=True) + "\n"
 
 
-def write_text(path: Path, text: str) -> None:
-    """Writes a text file atomically, encoded as UTF-8."""
-    write_parts(path, (text,))
+def write_text(path: Path, text: str, *, sync_folder: bool = True) -> None:
+    """Writes a text file atomically, encoded as UTF-8; `sync_folder` as for `atomic_file`."""
+    write_parts(path, (text,), sync_folder=sync_folder)
 
 
-def write_parts(path: Path, parts: Iterable[str]) -> None:
+def write_parts(path: Path, parts: Iterable[str], *, sync_folder: bool = True) -> None:
     """Writes a text file atomically from consecutive parts, encoded as UTF-8.
 
     Surrogates, which stand for the bytes of a path that are not UTF-8, become backslashes.
     """
-    write_bytes(path, (part.encode("utf-8", "backslashreplace") for part in parts))
+    encoded = (part.encode("utf-8", "backslashreplace") for part in parts)
+    write_bytes(path, encoded, sync_folder=sync_folder)
 
 
-def write_bytes(path: Path, parts: Iterable[bytes]) -> None:
+def write_bytes(path: Path, parts: Iterable[bytes], *, sync_folder: bool = True) -> None:
     """Writes a file atomically from consecutive parts."""
-    with atomic_file(path) as file:
+    with atomic_file(path, sync_folder=sync_folder) as file:
         for part in parts:
             file.write(part)
         file.flush()
@@ -110,8 +111,13 @@ def temporary_path(path: Path) -> Path:
 
 
 @contextmanager
-def atomic_file(path: Path) -> Iterator[BinaryIO]:
+def atomic_file(path: Path, *, sync_folder: bool = True) -> Iterator[BinaryIO]:
     """Opens a file for writing that appears under its name only if the block succeeds.
+
+    Args:
+      path: File to write.
+      sync_folder: Whether the name survives a power failure from then on. False for the first of
+        several files of a folder, of which the last takes care of all.
 
     Raises:
       InputError: If it cannot be written.
@@ -124,6 +130,8 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+        if not sync_folder:
+            return
         # The rename survives a power failure only once the folder is synchronized.
         folder = os.open(path.parent, os.O_RDONLY)
         try:

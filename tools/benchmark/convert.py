@@ -187,7 +187,7 @@ def _conversion_rate(config: ConversionConfig, executor: Any) -> float:
 
 def _shard_mb(count: int, config: ConversionConfig) -> int:
     raw = count * config.image_size**2 * len(config.windows) / 2**20
-    return max(1, round(raw / 16))
+    return max(1, round(raw / 8))
 
 
 def _wait(seconds: float) -> None:
