@@ -82,7 +82,7 @@ def describe_slice(dataset: DataSet, maker: str, frame: int = 0) -> dict[str, An
       maker: Maker of the scanner, as `header.scanner_maker` returns it.
       frame: Number of the frame, from 1; 0 in a file of one slice.
     """
-    acquisition = _integer(dataset, "FrameAcquisitionNumber")
+    acquisition = _short(dataset, "FrameAcquisitionNumber")
     return {
         **_describe_series(maker, tuple(_start(dataset, tag) for tag in _SERIES_TAGS)),
         "acquisition": _integer(dataset, "AcquisitionNumber") if acquisition < 0 else acquisition,
@@ -188,8 +188,9 @@ def _time_s(dataset: DataSet) -> float:
     """Time of the acquisition, seconds since midnight; -1 if unknown."""
     time = text(dataset, "AcquisitionTime").replace(":", "")
     if not time:
+        # ContentTime is that of the reconstruction, which follows the acquisition.
         moment = text(dataset, "FrameAcquisitionDateTime") or text(dataset, "AcquisitionDateTime")
-        time = moment[8:].split("+")[0].split("-")[0]
+        time = moment[8:].split("+")[0].split("-")[0] or text(dataset, "ContentTime")
     if not re.fullmatch(r"\d{6}(\.\d*)?", time):
         return -1.0
     return int(time[:2]) * 3600 + int(time[2:4]) * 60 + float(time[4:])
@@ -211,6 +212,14 @@ def _integer(dataset: DataSet, keyword: str) -> int:
     except ValueError:
         return -1
     return value if 0 <= value <= _MAX_NUMBER else -1
+
+
+def _short(dataset: DataSet, keyword: str) -> int:
+    """The value of an unsigned short; -1 if there is none."""
+    element = dataset.get(tag_of(keyword))
+    if element is None or len(element.value) != 2:
+        return -1
+    return int.from_bytes(element.value, "big" if dataset.big else "little")
 
 
 def _is_filled(dataset: DataSet, keyword: str) -> bool:

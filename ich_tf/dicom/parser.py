@@ -51,6 +51,7 @@ _KEYWORDS = (
     "SeriesNumber",
     "AcquisitionNumber",
     "AcquisitionTime",
+    "ContentTime",
     "AcquisitionDateTime",
     "InstanceNumber",
     "SharedFunctionalGroupsSequence",

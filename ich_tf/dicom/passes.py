@@ -162,6 +162,8 @@ def _by_acquisition(stack: _Stack, group: list[int]) -> list[list[int]]:
     """Passes of slices that are alike in every attribute."""
     group = sorted(group, key=lambda i: _sequence_key(stack.headers[i]))
     repeats = stack.has_repeats(group)
+    if repeats:
+        group.sort(key=lambda i: _made_key(stack.headers[i]))
     if not repeats and _is_one_way(stack, group):
         return [group]
     units = [
@@ -314,6 +316,12 @@ def _look(header: Header) -> tuple[object, ...]:
         *_kind(header), header.orientation, header.origin, header.contrast, header.kernel,
         header.thickness_mm, header.spacing_mm,
     )  # fmt: skip
+
+
+def _made_key(header: Header) -> tuple[object, ...]:
+    """As `_sequence_key`; UIDs, which scanners count up, in the order of their numbers."""
+    numbers = tuple((len(part), part) for part in header.image_id.split("."))
+    return header.acquisition, header.time_s, header.instance, numbers
 
 
 def _sequence_key(header: Header) -> tuple[int, float, int, str]:

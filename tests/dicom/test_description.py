@@ -3,13 +3,17 @@
 import io
 from pathlib import Path
 
+import numpy as np
+import pydicom
 import pytest
+from pydicom.dataset import Dataset
 
 from ich_tf.dicom.description import CONTENTS, CONTRASTS, ORIGINS, image_kind
 from ich_tf.dicom.header import Header
 from ich_tf.dicom.kernels import KERNELS, kernel_class
+from ich_tf.dicom.passes import split
 from ich_tf.dicom.reader import read_headers
-from tests.support.dicom_files import headers_of, make_dicom
+from tests.support.dicom_files import headers_of, make_dicom, make_enhanced
 
 SOFT = {
     "GE": ("STANDARD", "SOFT", "STD+", "STND", "CHEST"),
@@ -116,6 +120,37 @@ def test_numbers_of_a_series() -> None:
     )
     assert (header.series_number, header.acquisition, header.instance) == (12, 3, 47)
     assert (header.time_s, header.thickness_mm) == (43262.5, 0.625)
+
+
+def test_frames_of_enhanced_files_are_described_by_their_functional_groups() -> None:
+    stored = np.arange(6 * 256, dtype=np.int16).reshape(6, 16, 16)
+    dataset = pydicom.dcmread(io.BytesIO(make_enhanced(stored)))
+    for number, group in enumerate(dataset.PerFrameFunctionalGroupsSequence):
+        group.PlanePositionSequence[0].ImagePositionPatient = ["0", "0", str(5 * (number % 3))]
+        for macro, keyword, value in (
+            ("FrameContentSequence", "FrameAcquisitionNumber", number // 3 + 1),
+            ("CTImageFrameTypeSequence", "FrameType", ["ORIGINAL", "PRIMARY", "AXIAL", "NONE"]),
+            ("CTReconstructionSequence", "ConvolutionKernel", "H31s"),
+            (
+                "ContrastBolusUsageSequence",
+                "ContrastBolusAgentAdministered",
+                "YES" if number > 2 else "NO",
+            ),
+        ):
+            inner = Dataset()
+            setattr(inner, keyword, value)
+            setattr(group, macro, [inner])
+    dataset.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SliceThickness = "5"
+    file = io.BytesIO()
+    pydicom.dcmwrite(file, dataset)
+    headers = read_headers(io.BytesIO(file.getvalue()))
+    assert {(h.kernel, h.thickness_mm, h.origin, h.content) for h in headers} == {
+        ("soft", 5.0, "original", "axial")
+    }
+    assert [h.contrast for h in headers] == ["no"] * 3 + ["yes"] * 3
+    assert [h.acquisition for h in headers] == [1, 1, 1, 2, 2, 2]
+    assert [h.instance for h in headers] == [1, 2, 3, 4, 5, 6]
+    assert split(headers) == [[0, 1, 2], [3, 4, 5]]
 
 
 def test_only_terms_leave_real_files(real_dicom: Path) -> None:

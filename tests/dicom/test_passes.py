@@ -84,6 +84,14 @@ def test_passes_are_told_apart_by_instance_numbers_alone() -> None:
     assert names(shifted) == ["aaaa", "bbbb"]
 
 
+def test_passes_are_told_apart_by_uids_that_count_up() -> None:
+    uids = [f"1.2.{number}" for number in range(8, 16)]
+    items = [item(uid, z) for uid, z in zip(uids, PLACES + PLACES, strict=True)]
+    order = np.random.default_rng(1).permutation(8)
+    passes = passes_of([items[i] for i in order])
+    assert [[entry.header.image_id for entry in pass_] for pass_ in passes] == [uids[:4], uids[4:]]
+
+
 def test_a_table_that_goes_up_and_down_makes_passes() -> None:
     items = instances(stack("a", PLACES) + stack("b", PLACES[::-1]) + stack("c", PLACES))
     assert names(items) == ["aaaa", "bbbb", "cccc"]
