@@ -86,6 +86,7 @@ def report_html(
         "series": _series(plan.kinds),
         "choice": config.get("series", "all"),
         "quarantine": _left_out(quarantine),
+        "to_retry": manifest["to_retry"],
         "versions": sorted(manifest["versions"].items()),
         "shards": manifest["shards"],
     }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import queue
-import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -127,14 +126,8 @@ class _Workers:
             threading.Thread(target=self._serve, args=(worker,), daemon=True)
             for worker in self._workers
         ]
-        # A child is born with the signals blocked that its thread blocks: Ctrl-C comes to this
-        # process alone, whose main thread blocks none.
-        former = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
-        try:
-            for thread in self._threads:
-                thread.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, former)
+        for thread in self._threads:
+            thread.start()
 
     def submit(self, bundle: _Bundle) -> Future[list[Any]]:
         self._queue.put(bundle)

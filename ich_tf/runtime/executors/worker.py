@@ -10,7 +10,8 @@ import queue
 import signal
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from multiprocessing.reduction import ForkingPickler
@@ -95,7 +96,7 @@ class Worker:
                 self._connection, theirs = context.Pipe()
                 # Daemonic: Python ends it as it exits, should nobody else.
                 self._process = context.Process(target=_run_child, args=(theirs,), daemon=True)
-                with theirs:
+                with theirs, _without_interrupts():
                     self._process.start()
             return self._connection
 
@@ -127,6 +128,22 @@ def message_of(function: Callable[[Item], Result], items: Sequence[Item]) -> byt
     return bytes(ForkingPickler.dumps((function, items)))
 
 
+@contextlib.contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Context in which children are born with SIGINT blocked.
+
+    Ctrl-C reaches every process of a terminal, and would end those that are starting, with a
+    traceback. The parent ends its workers.
+    """
+    # As it starts, it unblocks the signal.
+    resource_tracker.ensure_running()
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
+
+
 class _RemoteTraceback(Exception):  # noqa: N818 - the cause that a traceback shows
     """Traceback of an error in a worker."""
 
@@ -136,7 +153,6 @@ class _RemoteTraceback(Exception):  # noqa: N818 - the cause that a traceback sh
 
 def _run_child(connection: Connection) -> None:
     """Answers messages until the parent hangs up or dies. Runs in the worker."""
-    # Ctrl-C reaches every process of the terminal; the parent ends its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     messages: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     # Beside the work: the parent's end is noticed in the middle of it, and its messages never wait.
