@@ -44,8 +44,16 @@ class Source:
 
     @property
     def stem(self) -> str:
-        """The file's name without folders and extension."""
-        return PurePosixPath(self.name).stem
+        """The file's name without folders and extension.
+
+        Digits are no extension: they end a UID, or the name of one of many files.
+
+        Examples:
+          >>> [Source(Path(), name).stem for name in ("a/b.dcm", "1.2.840.7", "case.0001")]
+          ['b', '1.2.840.7', 'case.0001']
+        """
+        path = PurePosixPath(self.name)
+        return path.name if path.suffix[1:].isdecimal() else path.stem
 
     @property
     def shown(self) -> str:

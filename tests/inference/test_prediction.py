@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -240,6 +241,9 @@ def test_the_store_keeps_names_and_numbers(tmp_path: Path) -> None:
     assert store.find("other") is None
     assert [stored.image_id for stored in store.likeliest("any", 0.3, 5)] == ["näme/2"]
     assert store.likeliest("any", 0.4, 5) == []
+    # A UID before another file's name.
+    store.add([StoredPrediction(4, "1.2.3/2", replace(header, image_id="9/2"), values)])
+    np.testing.assert_array_equal(store.find("1.2.3/2"), values / 10)
     store.close(remove=True)
 
 

@@ -196,8 +196,11 @@ class PredictionStore:
         )
 
     def find(self, image_id: str) -> np.ndarray | None:
-        """Returns the probabilities of an image, float64 [6], by its id or its SOP instance UID."""
-        for column in ("image_id", "instance_id"):
+        """Returns the probabilities of an image, float64 [6], by its SOP instance UID or its id.
+
+        A UID comes first: the id is a file's name without what may not be an extension.
+        """
+        for column in ("instance_id", "image_id"):
             row = self._database.execute(
                 f"SELECT probabilities FROM slices WHERE {column} = ? LIMIT 1", (_bytes(image_id),)
             ).fetchone()
