@@ -33,6 +33,8 @@ _SEAM = 2
 # A pass that only the order of instances shows has this many slices: anonymised numbers are in no
 # order.
 _LEAST_RUN = 3
+# So many passes are believed of a series whatever they hold; of more, ten slices a pass.
+_MANY_PASSES = 2
 
 # What may tell slices in the same place apart, in this order.
 _ATTRIBUTES: tuple[Callable[[Header], object], ...] = (
@@ -180,13 +182,13 @@ def _by_acquisition(stack: _Stack, group: list[int]) -> list[list[int]]:
     if min(map(len, runs)) < _LEAST_RUN and not repeats and _are_blocks(stack, units):
         return [group]
     by_unit = _fill(stack, units)
-    if min(map(len, runs)) < _LEAST_RUN:
-        return by_unit
-    candidates = [_fill(stack, runs)]
+    candidates = []
+    if min(map(len, runs)) >= _LEAST_RUN:
+        candidates.append(_fill(stack, runs))
     # A repeat of a few slices in mid-scan ends a run, and the scan goes on with the next unit.
-    if not any(_is_mixed(stack, pass_) for pass_ in by_unit):
+    if not candidates or not any(_is_mixed(stack, pass_) for pass_ in by_unit):
         candidates.append(by_unit)
-    return min(
+    passes = min(
         candidates,
         key=lambda passes: (
             any(map(stack.has_repeats, passes)),
@@ -194,6 +196,9 @@ def _by_acquisition(stack: _Stack, group: list[int]) -> list[list[int]]:
             -max(map(len, passes)),
         ),
     )
+    # Numbers that an anonymiser dealt tell nothing apart: what lies in the same place has to do.
+    is_scattered = len(passes) > _MANY_PASSES + len(group) // 10
+    return _fill(stack, [[i] for i in group]) if is_scattered else passes
 
 
 def _is_one_way(stack: _Stack, group: list[int]) -> bool:

@@ -157,6 +157,12 @@ def test_instance_numbers_in_no_order_split_nothing() -> None:
     assert names(items) == ["a" * 30]
 
 
+def test_acquisition_numbers_in_no_order_split_nothing() -> None:
+    numbers = np.random.default_rng(0).integers(0, 12, 60)
+    items = [item(f"a{k:02}", 1.0 * k, acquisition=int(numbers[k])) for k in range(60)]
+    assert names(items) == ["a" * 60]
+
+
 @pytest.mark.parametrize("count", [6, 5, 7])
 def test_opposite_normals_have_a_common_one(count: int) -> None:
     mirrored = (1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
