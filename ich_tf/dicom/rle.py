@@ -39,36 +39,37 @@ def decode_rle(stream: bytes, rows: int, columns: int, sample_bytes: int) -> np.
         raise RleError(f"it has {count} RLE segments, expected {sample_bytes}")
     starts = offsets[:count]
     ends = [*starts[1:], len(stream)]
-    # A segment a byte of the pixels, the highest first.
+    # A segment a byte of the pixels, the highest first; in memory, the lowest is first.
     planes = np.empty((rows, columns, count), np.uint8)
     for plane, (start, end) in enumerate(zip(starts, ends, strict=True)):
         if not _HEADER_BYTES <= start <= end:
             raise RleError("its RLE segments are not where they should be")
         segment = _unpack(memoryview(stream)[start:end].tobytes(), rows * columns)
-        planes[..., plane] = np.frombuffer(segment, np.uint8).reshape(rows, columns)
-    return planes.view(f">u{count}")[..., 0].astype(f"<u{count}")
+        planes[..., count - 1 - plane] = np.frombuffer(segment, np.uint8).reshape(rows, columns)
+    return planes.view(f"<u{count}")[..., 0]
 
 
 def _unpack(segment: bytes, size: int) -> bytes:
     """Unpacks a segment into exactly `size` bytes; a byte too much, which pads, is left out."""
-    pieces, left, at, end = [], size, 0, len(segment)
-    # Even runs of one pixel each take two bytes a pixel: what has more only does nothing.
-    for _ in range(size + 1):
-        if left <= 0:
-            break
-        while at < end and segment[at] == 128:  # does nothing
-            at += 1
-        if at + 1 >= end:
-            break
-        length = segment[at]
-        if length < 128:
-            piece = segment[at + 1 : at + 2 + length]
-            at += 2 + length
-        else:
-            piece = segment[at + 1 : at + 2] * (257 - length)
-            at += 2
-        pieces.append(piece)
-        left -= len(piece)
-    if left > 0:
-        raise CutRleError(f"its RLE segment gives {size - left} of {size} bytes")
-    return b"".join(pieces)[:size]
+    pieces: list[bytes] = []
+    add, at, left = pieces.append, 0, size
+    try:
+        while left > 0:
+            length = segment[at]
+            if length < 128:
+                end = at + 2 + length
+                add(segment[at + 1 : end])
+                left -= length + 1
+                at = end
+            elif length > 128:
+                add(segment[at + 1 : at + 2] * (257 - length))
+                left -= 257 - length
+                at += 2
+            else:  # does nothing
+                at += 1
+    except IndexError:
+        pass  # the segment ended: what is missing shows below
+    unpacked = b"".join(pieces)
+    if len(unpacked) < size:
+        raise CutRleError(f"its RLE segment gives {len(unpacked)} of {size} bytes")
+    return unpacked[:size]
