@@ -160,16 +160,18 @@ def find_slice(data_dir: str | Path, identifier: str, hash_key: bytes = b"") -> 
 def _matches(
     plan: Plan, identifier: str, hash_key: bytes
 ) -> Sequence[tuple[PlannedShard, PlannedSlice]]:
-    """Slices with that id or path; if there are none, slices whose file has that name."""
+    """Slices with that id or path; else those whose file has that name; else without extension."""
     ids = {identifier, pseudonym(identifier, hash_key)}
-    exact, by_name = [], []
+    exact, by_name, by_stem = [], [], []
     for shard in plan.shards:
         for planned in shard.slices():
             if planned.source_id in ids or identifier in planned.paths:
                 exact.append((shard, planned))
-            elif any(identifier in _names(part.name) for part in planned.parts()):
+            elif any(identifier in _names(part.name)[:2] for part in planned.parts()):
                 by_name.append((shard, planned))
-    return exact or by_name
+            elif any(identifier == _names(part.name)[2] for part in planned.parts()):
+                by_stem.append((shard, planned))
+    return exact or by_name or by_stem
 
 
 def _names(path: str) -> tuple[str, str, str]:

@@ -73,6 +73,8 @@ def strangers(tmp_path_factory: pytest.TempPathFactory) -> Path:
             }
             data = make_dicom(tags=tags)
             path = folder / "dicom" / f"p{patient}" / f"{patient if number else 'x'}{number}.dcm"
+            if (patient, number) == (3, 4):
+                path = path.with_name("33.dcm.7")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data[:-500] if (patient, number) == (2, 3) else data)
     (folder / "key").write_text("a secret of sixteen bytes")
@@ -108,6 +110,11 @@ def test_a_name_that_several_files_have(strangers: Path, monkeypatch: pytest.Mon
     assert find_slice(strangers / "out", str(path)).location == found.location
     monkeypatch.chdir(strangers / "dicom")
     assert find_slice(strangers / "out", "./p3/x0.dcm").location == found.location
+
+
+def test_a_whole_name_comes_before_one_that_was_cut(strangers: Path) -> None:
+    assert find_slice(strangers / "out", "33.dcm").location.planned.name == "p3/33.dcm"
+    assert find_slice(strangers / "out", "33.dcm.7").location.planned.name == "p3/33.dcm.7"
 
 
 def test_what_was_left_out_says_why(strangers: Path, phantom_dir: Path, tmp_path: Path) -> None:
