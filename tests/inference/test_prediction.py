@@ -222,6 +222,19 @@ def test_the_database_of_another_model_is_replaced(tmp_path: Path) -> None:
     assert not path.exists()
 
 
+def test_what_the_machine_withheld_is_read_again_by_a_run_that_continues(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite"
+    store = PredictionStore.open(path, "one")
+    store.reject(0, "UNREADABLE", "cannot be read.")
+    store.reject(1, "NOT_CT", "is an MR.")
+    store.mark_done([0, 1])
+    store.close()
+    again = PredictionStore.open(path, "one")
+    assert [again.is_done([source]) for source in (0, 1)] == [False, True]
+    assert [source for source, *_ in again.rejected()] == [1]
+    again.close()
+
+
 def test_the_store_keeps_names_and_numbers(tmp_path: Path) -> None:
     header = Header(
         "1.2.3/2", "P\udc81", "S", "R", 4, 4, (1.0, 2.0, 0.1 + 0.2), (1.0, 0, 0, 0, 1.0, 0),

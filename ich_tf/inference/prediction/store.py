@@ -16,9 +16,11 @@ import numpy as np
 
 from ich_tf.dicom import series
 from ich_tf.dicom.header import Header
+from ich_tf.dicom.reasons import Reason
 from ich_tf.inference.prediction import layout
 from ich_tf.inference.prediction.layout import Layout, header_of_text, header_text, series_key
 from ich_tf.labels import ANY, CLASSES
+from ich_tf.runtime.writing import disk_problem
 
 _SECONDS_BETWEEN_COMMITS = 2.0
 _SCHEMA = """
@@ -91,9 +93,13 @@ class PredictionStore:
             try:
                 row = database.execute("SELECT fingerprint FROM about").fetchone()
                 if row == (fingerprint,):
-                    return cls(path, database)
-            except sqlite3.DatabaseError:
-                pass  # killed while it was made
+                    store = cls(path, database)
+                    store._retry()
+                    return store
+            except sqlite3.DatabaseError as error:
+                if disk_problem(error) is not None:
+                    raise
+                # Otherwise it was killed while it was made.
             database.close()
             path.unlink()
         database = sqlite3.connect(path)
@@ -101,6 +107,16 @@ class PredictionStore:
         database.execute("INSERT INTO about VALUES (?, 0)", (fingerprint,))
         database.commit()
         return cls(path, database)
+
+    def _retry(self) -> None:
+        """Forgets files that were left out for a reason of the machine: they are read again."""
+        codes = [reason.value for reason in Reason if reason.is_of_machine]
+        chosen = f"reason IN ({','.join('?' * len(codes))})"
+        self._database.execute(
+            f"DELETE FROM done WHERE source IN (SELECT source FROM rejected WHERE {chosen})", codes
+        )
+        self._database.execute(f"DELETE FROM rejected WHERE {chosen}", codes)
+        self._database.commit()
 
     def close(self, *, remove: bool = False) -> None:
         """Closes the database.
