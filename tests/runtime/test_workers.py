@@ -86,7 +86,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, slow(signal.SIGTERM)])
+@pytest.mark.parametrize("number", [signal.SIGKILL, slow(signal.SIGINT), slow(signal.SIGTERM)])
 def test_nothing_outlives_its_parent(tmp_path: Path, number: int) -> None:
     """Workers and their sandboxes, all of them in the middle of something."""
     (tmp_path / "code.py").write_text(CODE)
