@@ -119,7 +119,7 @@ def test_cpu_time_is_limited_for_each_message(make: Make) -> None:
         "        yield m"
     )
     sandbox = make(body, cpu_seconds=1)
-    for _ in range(3):
+    for _ in range(2):  # more than a second together
         assert ask(sandbox, b"0.6") == b"0.6"
     with pytest.raises(SandboxDied) as caught:
         ask(sandbox, b"30")
