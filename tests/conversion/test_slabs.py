@@ -97,6 +97,7 @@ def test_a_slice_that_cannot_be_read_leaves_its_slab_thinner(tmp_path: Path) -> 
     assert not verify(tmp_path / "out", full=True)
 
 
+@pytest.mark.slow
 def test_slabs_do_not_depend_on_workers(tmp_path: Path) -> None:
     for patient in ("P1", "P2"):
         write_study(tmp_path / "in", ("thin",), patient=patient)
@@ -105,8 +106,7 @@ def test_slabs_do_not_depend_on_workers(tmp_path: Path) -> None:
     assert records(tmp_path / "out1") == records(tmp_path / "out2")
 
 
-@pytest.mark.parametrize("crop", ["head"])
-def test_slabs_are_cropped_as_one_series(tmp_path: Path, crop: str) -> None:
+def test_slabs_are_cropped_as_one_series(tmp_path: Path) -> None:
     write_study(tmp_path / "in", ("thin",), side=64)
-    convert(config_of(tmp_path / "in", tmp_path / "out", crop=crop))
+    convert(config_of(tmp_path / "in", tmp_path / "out", crop="head"))
     assert len({slab.crop for slab in records(tmp_path / "out")}) == 1

@@ -13,11 +13,12 @@ from ich_tf.inference.prediction.predict import predict
 from ich_tf.labels import CLASSES
 from tests.support.ct_study import KINDS, write_study
 from tests.support.made_up import make_run
+from tests.support.marks import slow
 
 NUM_SLICES = sum(len(places) for kind, (_, places) in KINDS.items() if kind != "perfusion")
 
 
-@pytest.fixture(scope="module", params=[{}, {"neighbours": 3, "crop": "head"}])
+@pytest.fixture(scope="module", params=[slow({}), {"neighbours": 3, "crop": "head"}])
 def work_dir(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_run(tmp_path_factory.mktemp("w"), 16, 1, **request.param)
 

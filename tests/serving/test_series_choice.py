@@ -41,6 +41,7 @@ def test_best_is_shown_and_the_others_are_named(
     assert len(held) == 6
 
 
+@pytest.mark.slow
 def test_all_shows_every_series(study_dir: Path, work_dir: Path, tmp_path: Path) -> None:
     with running(work_dir, tmp_path / "state", series="all") as client:
         study = served(client, files_of(study_dir))
@@ -50,6 +51,7 @@ def test_all_shows_every_series(study_dir: Path, work_dir: Path, tmp_path: Path)
         assert series["z_mm"] == sorted(set(series["z_mm"]))
 
 
+@pytest.mark.slow
 def test_where_nothing_fulfils_the_conditions_the_study_says_so(
     study_dir: Path, work_dir: Path, tmp_path: Path
 ) -> None:
