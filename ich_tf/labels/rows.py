@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ich_tf.labels.classes import CLASSES, LabelError
+from ich_tf.labels.classes import LabelError
 from ich_tf.labels.columns import Columns, class_number, find_columns
 from ich_tf.runtime.csv_files import CsvError, CsvText, open_csv
 
@@ -138,10 +138,9 @@ def _long(rows: pd.DataFrame, columns: Columns, text: CsvText) -> LabelChunk:
 
     ids, texts = rows[columns.image], rows[columns.label]
     parts = ids.str.rsplit("_", n=1, expand=True).reindex(columns=[0, 1])
-    classes = pd.Categorical(parts[1], categories=list(CLASSES)).codes.astype(np.int8)
-    for place in np.flatnonzero(classes < 0):
-        name = parts[1].iloc[place]
-        classes[place] = class_number(name) if isinstance(name, str) else -1
+    # An id without an underscore has no class, which is number -1, the last of the table.
+    number, names = pd.factorize(parts[1])
+    classes = np.array([*map(class_number, names), -1], np.int8)[number]
     image, images = pd.factorize(parts[0])
     lines = rows.index.to_numpy()
     return LabelChunk(
