@@ -24,6 +24,8 @@ MAX_INFLATED_BYTES = 192 * 2**20
 _INFLATE_STEP = 2**20
 _PREAMBLE = 128
 _MAGIC = b"DICM"
+# PS3.10 7.1 knows 19.
+_MAX_META_ELEMENTS = 256
 _META, _IDENTIFYING = b"\x02\x00", b"\x08\x00"
 _TRANSFER_SYNTAX = 0x0010
 # The identifying elements of group 8 begin below this: character set, image type, class UID.
@@ -144,7 +146,9 @@ def _is_identifying(data: Buffer, at: int) -> bool:
 def _read_meta(data: Buffer, at: int) -> tuple[int, str]:
     """Offset after the meta information, and the transfer syntax; empty if none is named."""
     syntax = ""
-    while data[at : at + 2] == _META and at + 12 <= len(data):
+    for _ in range(_MAX_META_ELEMENTS):
+        if data[at : at + 2] != _META or at + 12 > len(data):
+            break
         element, kind, length = _read_element(data, at)
         value = at + 8
         if kind in LONG:

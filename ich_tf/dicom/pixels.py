@@ -151,6 +151,10 @@ class Pixels:
         first = at - at % 2 if swapped else at
         length = size + size % 2 + at % 2 if swapped else size
         raw = self._dataset.content.part(pixel_data.start + first, length)
+        if len(raw) < at - first + size:
+            raise DicomError(
+                Reason.TRUNCATED_PIXELS, "became shorter while it was read: it is cut by now."
+            )
         if swapped:
             raw = np.frombuffer(raw, "<u2", len(raw) // 2).byteswap().tobytes()
             if len(raw) < at - first + size:

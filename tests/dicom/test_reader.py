@@ -16,7 +16,7 @@ from ich_tf.dicom import parser, reader, source_reader, sources
 from ich_tf.dicom.encoding import MAX_INFLATED_BYTES
 from ich_tf.dicom.guard import guarded
 from ich_tf.dicom.header_scan import scan_file
-from ich_tf.dicom.reader import read_headers, read_slice, read_slices
+from ich_tf.dicom.reader import DicomFile, read_headers, read_slice, read_slices
 from ich_tf.dicom.reasons import DicomError, Reason, Rejection, Repair
 from ich_tf.dicom.source_reader import SourceReader
 from ich_tf.dicom.sources import Source
@@ -413,3 +413,14 @@ def test_a_number_is_one_of_the_standard(text: bytes) -> None:
 def test_a_number_may_have_spaces_a_sign_and_an_exponent() -> None:
     data = make_dicom(tags={"ImagePositionPatient": [" +1.5e1", "-.5 ", "2."]})
     assert read_slice(data).header.position_mm == (15, -0.5, 2)
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_cut() -> None:
+    file = io.BytesIO(make_enhanced(FRAMES))
+    opened = DicomFile(file)
+    assert len(opened.headers()) == 3
+    file.truncate(len(file.getvalue()) - 10)
+    assert opened.slice(2).hu[0, 0] == FRAMES[1, 0, 0] - 1024
+    with pytest.raises(DicomError, match="became shorter while it was read") as caught:
+        opened.slice(3)
+    assert caught.value.reason is Reason.TRUNCATED_PIXELS
