@@ -86,8 +86,11 @@ def settle_copies(
             yield from rejected
             if copies:
                 images.append((first, copies))
-            else:
-                indexed.remove(first)
+                continue
+            indexed.remove(first)
+            for number, slice_ in group:
+                if labelling is not None and labelling.is_unlabelled(number):
+                    indexed.note_unlabelled(number, slice_)
         contents = _read_contents(
             [copy for _, copies in images for copy in copies], listing, executor
         )

@@ -1,6 +1,7 @@
 """--dry_run shows what does not join, and by which rule it would."""
 
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -106,6 +107,10 @@ def test_a_dry_run_that_joins_most_shows_the_rest(
     report = estimate(replace(unjoined, dry_run=True)).report()
     assert re.search(r"SCAN-11 +scan-11\.dcm", report)
     assert "They would join if upper and lower case were alike." in report
+    shutil.copy(tmp_path / "dicom/scan-11.dcm", tmp_path / "dicom/copy.dcm")
+    copied = estimate(replace(unjoined, dry_run=True, max_bad_fraction=1.0)).side_by_side
+    assert "slices without a label: 2" in copied
+    (tmp_path / "dicom/copy.dcm").unlink()
     ids[-1] = "scan-11"
     write_long_csv(tmp_path / "labels.csv", ids, np.zeros((12, 6), np.int64))
     assert estimate(replace(unjoined, dry_run=True)).side_by_side == ""
