@@ -15,7 +15,7 @@ from ich_tf.labels import CLASSES
 from tests.support.conversions import config_for, files_of
 from tests.support.dicom_files import make_dicom
 
-MANY = 24
+MANY = 12
 
 
 @pytest.fixture
