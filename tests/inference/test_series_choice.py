@@ -104,3 +104,10 @@ def test_conditions_that_nothing_fulfils(work_dir: Path, tmp_path: Path) -> None
         predict(config_of(tmp_path / "in", work_dir, tmp_path / "s.csv", series="kernel=sharp"))
     with pytest.raises(ConfigError, match="Names are kernel"):
         config_of(tmp_path / "in", work_dir, tmp_path / "s.csv", series="sharp")
+
+
+def test_best_of_a_real_study(work_dir: Path, real_dicom: Path, tmp_path: Path) -> None:
+    result = predict(config_of(real_dicom / "philips_study", work_dir, tmp_path / "s.csv"))
+    assert (result.num_slices, result.num_series, result.num_not_chosen) == (28, 1, 60)
+    reasons = Counter(line["reason"] for line in rejected(tmp_path / "s.csv"))
+    assert reasons["SERIES_NOT_CHOSEN"] == 60
