@@ -127,8 +127,8 @@ def image_kind(image_type: str, description: str = "") -> tuple[str, str]:
 
     Args:
       image_type: Values of ImageType or FrameType, joined by a backslash.
-      description: SeriesDescription, which is asked only where the type says no more than `axial`,
-        or nothing.
+      description: SeriesDescription, which is asked only where the image is not original and its
+        type says no more than `axial`: that of a scan may list all that was made of it.
 
     Examples:
       >>> image_kind(r"ORIGINAL\PRIMARY\AXIAL")
@@ -142,7 +142,7 @@ def image_kind(image_type: str, description: str = "") -> tuple[str, str]:
     for content, pattern in _CONTENT_PATTERNS:
         if pattern.search(words):
             return origin, content
-    described = _SEPARATORS.sub(" ", description.upper())
+    described = "" if origin == "original" else _SEPARATORS.sub(" ", description.upper())
     for content, pattern in _CONTENT_PATTERNS:
         if content not in _NOT_IN_DESCRIPTIONS and pattern.search(described):
             return origin, content

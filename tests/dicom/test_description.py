@@ -71,7 +71,7 @@ def test_image_types(image_type: str, expected: tuple[str, str]) -> None:
 def test_a_description_is_asked_where_the_image_type_says_no_more_than_axial() -> None:
     assert image_kind(r"DERIVED\SECONDARY\AXIAL", "AX MIP 10mm") == ("derived", "mip")
     assert image_kind(r"DERIVED\SECONDARY\MPR", "CBF") == ("derived", "reformat")
-    assert image_kind(r"ORIGINAL\PRIMARY\AXIAL", "STD BRAIN 5MM, iDose") == ("original", "axial")
+    assert image_kind(r"ORIGINAL\PRIMARY\AXIAL", "HEAD AX/COR/SAG MIP") == ("original", "axial")
 
 
 def header_of(**tags: object) -> Header:
