@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ich_tf.conversion.matching import LABEL_KEYS
-from ich_tf.conversion.patients import PATIENT_SOURCES
 from ich_tf.records.schema import CROPS, ENCODINGS, LOSSY, SCHEMA_VERSION
 from ich_tf.runtime.options import check_options, option, require
 from ich_tf.windows import preset_windows
 
+# What a row of the label CSV names an image by, and what tells patients apart.
+LABEL_KEYS = ("auto", "uid", "name", "path")
+PATIENT_SOURCES = ("id", "study", "folder")
 RUNNERS = ("local", "dask", "beam")
 # Options that a plan depends on; the others choose where and how fast the work is done.
 _PLANNED = (

@@ -35,7 +35,7 @@ def index(
       labels: Matcher of the labels; a slice without a row is rejected. None to index all slices as
         unlabelled.
       crop: One of `records.CROPS`.
-      patient_from: What tells patients apart, one of `patients.PATIENT_SOURCES`.
+      patient_from: What tells patients apart, one of `config.PATIENT_SOURCES`.
       hash_key: Secret under which the ids of labels without a file are hashed; empty for the
         public key.
       hash_size: Rows and columns of the stored form whose pixels are hashed, px; 0 to hash none.

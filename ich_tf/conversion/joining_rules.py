@@ -53,7 +53,7 @@ def joining_rules(
     Args:
       ids: Ids of the label CSV that name no file.
       slices: Slices without labels.
-      label_key: What an id is, one of `matching.LABEL_KEYS`.
+      label_key: What an id is, one of `config.LABEL_KEYS`.
 
     Yields:
       Number of slices that a rule joins, and its words, which follow "they would join".

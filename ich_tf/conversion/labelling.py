@@ -30,7 +30,7 @@ class Labelling:
         Args:
           rows: Rows of the label CSV.
           matches: Rows of each slice.
-          label_key: What a row names an image by, one of `matching.LABEL_KEYS`.
+          label_key: What a row names an image by, one of `config.LABEL_KEYS`.
         """
         self.rows = rows
         self.matches = matches

@@ -17,8 +17,6 @@ import numpy as np
 from ich_tf.conversion.label_rows import LabelRows
 from ich_tf.dicom.header import Header
 
-LABEL_KEYS = ("auto", "uid", "name", "path")
-
 _UID, _EXACT, _CUT = range(3)
 
 
@@ -51,7 +49,7 @@ class LabelMatcher:
 
     Attributes:
       rows: Rows of the label CSV.
-      label_key: What a row names an image by, one of `LABEL_KEYS`.
+      label_key: What a row names an image by, one of `config.LABEL_KEYS`.
     """
 
     def __init__(self, rows: LabelRows, label_key: str = "auto") -> None:
@@ -59,7 +57,7 @@ class LabelMatcher:
 
         Args:
           rows: Rows of the label CSV.
-          label_key: What a row names an image by, one of `LABEL_KEYS`; `auto` for any of them.
+          label_key: One of `config.LABEL_KEYS`; `auto` for whatever a row names an image by.
         """
         self.rows = rows
         self.label_key = label_key
@@ -136,7 +134,7 @@ def candidate_keys(
     Args:
       path: Path of its file from the folder of all inputs, as texts show it.
       header: Header of the slice; None for a file that has none.
-      label_key: One of `LABEL_KEYS`.
+      label_key: One of `config.LABEL_KEYS`.
       known: Ids of the label CSV.
     """
     suffix = f"/{header.frame}" if header is not None and header.frame else ""

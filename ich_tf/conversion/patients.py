@@ -5,7 +5,6 @@ from __future__ import annotations
 from ich_tf.dicom.header import Header
 from ich_tf.dicom.reasons import DicomError, Reason
 
-PATIENT_SOURCES = ("id", "study", "folder")
 NO_PATIENT = (
     "PatientID is missing or empty, so that nothing says whose slice it is; --patient_from=study "
     "takes the study for the patient, --patient_from=folder the folder."

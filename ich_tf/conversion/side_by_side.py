@@ -19,7 +19,7 @@ def side_by_side(indexed: SliceIndex, label_key: str) -> str:
 
     Args:
       indexed: Index of a conversion with labels.
-      label_key: What a row of the label CSV names an image by, one of `matching.LABEL_KEYS`.
+      label_key: What a row of the label CSV names an image by, one of `config.LABEL_KEYS`.
 
     Returns:
       Several lines of text; empty if no label and no file is left over.
