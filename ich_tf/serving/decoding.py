@@ -32,7 +32,7 @@ from ich_tf.serving.limits import MIB, Limits
 
 _TARGET = "ich_tf.serving.decoding:make_handler"
 # A busy machine takes so many times the CPU time that a decoder is given.
-_PATIENCE = 3
+_PATIENCE = 8
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,7 +23,7 @@ class Limits:
       decoders: Number of processes that decode.
       decoder_mb: Memory of such a process beyond that of Python and its libraries, MiB.
       silent_seconds: CPU time that a decoder may work on a file until it gives a slice; on the
-        clock, three times as much.
+        clock, eight times as much.
       file_seconds: Time that a decoder may work on a file in all.
       reading_seconds: Time for all files of a study; files after it are rejected.
       queue: Number of studies that are uploaded, wait or are worked on; further uploads are

@@ -110,7 +110,7 @@ def test_a_file_costs_itself_alone(
     limits = Limits(decoders=1, silent_seconds=1.0, decoder_mb=256)
     begun = time.monotonic()
     decoded = decode([good, b"BAD", good], limits)
-    assert time.monotonic() - begun < 20
+    assert time.monotonic() - begun < 60
     assert [len(file.slices) for file in decoded] == [1, 0, 1]
     assert decoded[1].reason == reason and decoded[1].message
     assert "Meier" not in decoded[1].message
@@ -126,7 +126,7 @@ def test_what_a_worker_started_ends_with_it(
         "p = subprocess.Popen(['sleep', '99']); "
         f"open({str(note)!r}, 'w').write(str(p.pid)); time.sleep(60)",
     )
-    decoded = decode([b"BAD"], Limits(decoders=1, silent_seconds=1.0))
+    decoded = decode([b"BAD"], Limits(decoders=1, silent_seconds=0.2))
     assert decoded[0].reason == "DECODER_TIMEOUT"
     child = int(note.read_text())
     end = time.monotonic() + 5
