@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +35,8 @@ _ADVICE = {
 }
 # Errors that only writing causes.
 _OF_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+# File systems that cannot reserve space.
+_CANNOT_RESERVE = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
 
 @contextmanager
@@ -56,6 +59,28 @@ def writing(path: str | Path, kind: type[Exception] = Exception) -> Iterator[Non
         if problem is None:
             raise
         raise _write_error(path, problem) from error
+
+
+def check_space(path: Path, num_bytes: int) -> None:
+    """Checks that a file can be written, before a library writes it that a full disk crashes.
+
+    Args:
+      path: File that is to be written, and is not there yet.
+      num_bytes: Size that it may have, bytes.
+
+    Raises:
+      InputError: If the disk has no room for it, or may not be written.
+    """
+    with writing(path):
+        try:
+            with open(path, "wb") as file:
+                if hasattr(os, "posix_fallocate"):
+                    os.posix_fallocate(file.fileno(), 0, num_bytes)
+        except OSError as error:
+            if error.errno not in _CANNOT_RESERVE:
+                raise
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def disk_problem(error: BaseException) -> str | None:

@@ -11,7 +11,7 @@ import tensorflow as tf
 from ich_tf.errors import InputError
 from ich_tf.runtime.files import write_text
 from ich_tf.runtime.folder_lock import FolderLock
-from ich_tf.runtime.writing import describe, writing
+from ich_tf.runtime.writing import check_space, describe, writing
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 READ_ONLY = OSError(errno.EROFS, os.strerror(errno.EROFS), "/a/b")
@@ -74,6 +74,24 @@ def test_a_folder_that_cannot_be_locked_is_named(
     monkeypatch.setattr(os, "write", write)
     with pytest.raises(InputError, match=f"{tmp_path / 'out'}: cannot be written .No space left"):
         FolderLock(tmp_path / "out").take()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_room_is_looked_for_before_a_library_needs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_space(tmp_path / "a", 100)
+    for number, is_refused in ((errno.EOPNOTSUPP, False), (errno.ENOSPC, True)):
+
+        def reserve(descriptor: int, start: int, size: int, number: int = number) -> None:
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(os, "posix_fallocate", reserve)
+        if is_refused:
+            with pytest.raises(InputError, match=f"{tmp_path / 'a'}: cannot be written .No space"):
+                check_space(tmp_path / "a", 100)
+        else:
+            check_space(tmp_path / "a", 100)
     assert list(tmp_path.iterdir()) == []
 
 
