@@ -4,6 +4,7 @@ import bz2
 import codecs
 import gzip
 import io
+import itertools
 import logging
 import lzma
 import re
@@ -163,6 +164,7 @@ def test_truth_values_of_a_wide_csv(tmp_path: Path) -> None:
         (b"ID", "the header is 'ID'"),
         (bytes(99), "l.csv"),
     ],
+    ids=itertools.count(),  # archives hold the time
 )
 def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, data: bytes, message: str) -> None:
     (tmp_path / "l.csv").write_bytes(data)

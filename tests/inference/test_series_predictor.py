@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ich_tf.dicom.geometry import position_along, series_normal
 from ich_tf.dicom.reader import read_slice
-from ich_tf.dicom.series import position_along, series_normal
 from ich_tf.errors import InputError
 from ich_tf.evaluation.config import EvaluateConfig
 from ich_tf.evaluation.cross_validation import train_folds
