@@ -29,7 +29,7 @@ RECIPES = [
 def parse(monkeypatch):
     """Parses flags as a command would, into flags of its own."""
     values = flags.FlagValues()
-    for name in ("DEFINE_bool", "DEFINE_integer", "DEFINE_float", "DEFINE_string"):
+    for name in ("DEFINE", "DEFINE_bool", "DEFINE_integer", "DEFINE_float", "DEFINE_string"):
         define = getattr(flags, name)
         monkeypatch.setattr(flags, name, lambda *args, d=define: d(*args, flag_values=values))
     define_enum = flags.DEFINE_enum
