@@ -12,9 +12,8 @@ from ich_tf.conversion.plan import load_plan
 from ich_tf.conversion.verification import verify
 from ich_tf.errors import InputError
 from ich_tf.labels import CLASSES
-from ich_tf.phantom import PhantomConfig, write_dataset
 from ich_tf.records.splits import place_patients
-from tests.support.conversions import config_for, files_of, records_of
+from tests.support.conversions import config_for, files_of, records_of, write_part
 from tests.support.dicom_files import rewrite
 
 # RSNA's ids are no valid UIDs.
@@ -22,9 +21,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def study(phantom_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("incremental") / "rsna"
-    write_dataset(folder, PhantomConfig(num_patients=12, seed=5, matrix=32), num_workers=1)
+    write_part(phantom_dir, folder, slice(7))
     return folder
 
 
@@ -103,9 +102,11 @@ def test_a_new_series_of_a_known_patient_stays_in_the_patients_split(copy: Path)
     assert touched.startswith(split)
 
 
-def test_new_patients_touch_few_shards_and_move_nobody(copy: Path, tmp_path: Path) -> None:
+def test_new_patients_touch_few_shards_and_move_nobody(
+    copy: Path, phantom_dir: Path, tmp_path: Path
+) -> None:
     more = tmp_path / "more"
-    write_dataset(more, PhantomConfig(num_patients=3, seed=77, matrix=32), num_workers=1)
+    write_part(phantom_dir, more, slice(7, 9))
     before, _ = load_plan(copy / "out")
     for path in (more / "stage_2_train").iterdir():
         shutil.copy2(path, copy / "stage_2_train")
@@ -133,10 +134,10 @@ def test_an_image_that_is_gone_leaves_its_shard(copy: Path) -> None:
     assert written_again(copy, max_bad_fraction=0.1) == {shard}
 
 
-def test_another_data_set_is_refused(copy: Path, tmp_path: Path) -> None:
+def test_another_data_set_is_refused(copy: Path, phantom_dir: Path, tmp_path: Path) -> None:
     before = files_of(copy / "out")
     other = tmp_path / "other"
-    write_dataset(other, PhantomConfig(num_patients=5, seed=99, matrix=32), num_workers=1)
+    write_part(phantom_dir, other, slice(7, 10))
     changes = {
         "dicom_dir": str(other / "stage_2_train"),
         "labels_csv": str(other / "stage_2_train.csv"),

@@ -15,8 +15,9 @@ import pytest
 from ich_tf.conversion.config import ConversionConfig
 from ich_tf.conversion.convert import convert
 from ich_tf.errors import ConfigError, InputError
+from ich_tf.runtime.executors import dask
 from ich_tf.runtime.executors.dask import DaskExecutor
-from tests.support.commands import ROOT, Command
+from tests.support.commands import ROOT
 from tests.support.conversions import config_for, files_of
 from tests.support.marks import slow
 
@@ -33,14 +34,6 @@ def small(phantom_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("executors") / "local"
     convert(config_for(phantom_dir, folder))
     return folder
-
-
-def wait_or_kill(process: subprocess.Popen) -> None:
-    try:
-        process.wait(20)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
 
 
 @pytest.fixture(scope="module")
@@ -67,10 +60,9 @@ def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     while not about.is_file() and time.monotonic() < deadline:
         time.sleep(0.1)
     yield json.loads(about.read_text())["address"]
-    for process in reversed(processes):
-        process.terminate()
     for process in processes:
-        wait_or_kill(process)
+        process.kill()  # SIGTERM lets them say farewell to each other for seconds
+        process.wait()
 
 
 @pytest.mark.parametrize("workers", [2, 3])
@@ -136,18 +128,13 @@ def test_beam(phantom_dir: Path, small: Path, tmp_path: Path, args: tuple[str, .
     assert files_of(tmp_path / "out") == files_of(small)
 
 
-def test_a_scheduler_that_does_not_answer(run_command: Command, tmp_path: Path) -> None:
-    (tmp_path / "a.dcm").write_bytes(b"")
-    done = run_command(
-        "tools.make_tfrecords",
-        f"--dicom_dir={tmp_path}",
-        "--labels_csv=",
-        f"--out_dir={tmp_path / 'out'}",
-        "--runner=dask",
-        "--dask_scheduler=tcp://127.0.0.1:1",
-        code=1,
-    )
-    assert "no Dask scheduler answers at tcp://127.0.0.1:1" in done.stderr
+def test_a_scheduler_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dask, "_CONNECT_SECONDS", 0.5)
+    with (
+        pytest.raises(InputError, match="no Dask scheduler answers at tcp://127.0.0.1:1"),
+        DaskExecutor("tcp://127.0.0.1:1"),
+    ):
+        raise AssertionError
 
 
 def test_a_pipeline_that_fails(phantom_dir: Path, tmp_path: Path) -> None:

@@ -1,7 +1,11 @@
 """Conversions of phantoms, and what they leave on the disk."""
 
+import shutil
 import sys
 from pathlib import Path
+
+import pandas as pd
+import pydicom
 
 from ich_tf.conversion.config import ConversionConfig
 from ich_tf.records.example import parse
@@ -32,6 +36,22 @@ def conversion_command(config: ConversionConfig) -> list[str]:
     """The command that runs a config of `config_for`."""
     values = [f"--{name}={getattr(config, name)}" for name in _FLAGS]
     return [sys.executable, "-m", "ich_tf.make_tfrecords", *values]
+
+
+def write_part(phantoms: Path, folder: Path, patients: slice) -> None:
+    """Copies the files and labels of some of the phantoms."""
+    (folder / "stage_2_train").mkdir(parents=True)
+    files: dict[str, list[Path]] = {}
+    for path in sorted((phantoms / "stage_2_train").iterdir()):
+        patient = pydicom.dcmread(path, specific_tags=["PatientID"]).PatientID
+        files.setdefault(patient, []).append(path)
+    chosen = [path for patient in sorted(files)[patients] for path in files[patient]]
+    for path in chosen:
+        shutil.copy2(path, folder / "stage_2_train")
+    frame = pd.read_csv(phantoms / "stage_2_train.csv")
+    images = frame["ID"].str.rsplit("_", n=1).str[0]
+    frame = frame[images.isin([path.stem for path in chosen])]
+    frame.to_csv(folder / "stage_2_train.csv", index=False)
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
