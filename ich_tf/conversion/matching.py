@@ -16,6 +16,7 @@ import numpy as np
 
 from ich_tf.conversion.label_rows import LabelRows
 from ich_tf.dicom.header import Header
+from ich_tf.dicom.reasons import split_quarantine_path
 
 _UID, _EXACT, _CUT = range(3)
 
@@ -75,10 +76,15 @@ class LabelMatcher:
         """Notes the names of a file, or a slice in it, that is left out: a row may mean it."""
         self._num_unusable += 1
         self._claim(-self._num_unusable, path, header)
+        file, frame = split_quarantine_path(path)
+        if header is None and frame:
+            self._claim(-self._num_unusable, file, frame=frame)
 
-    def _claim(self, slice_: int, path: str, header: Header | None) -> None:
+    def _claim(
+        self, slice_: int, path: str, header: Header | None = None, *, frame: int = 0
+    ) -> None:
         kinds: dict[int, int] = {}
-        for kind, key in candidate_keys(path, header, self.label_key, self.rows.numbers):
+        for kind, key in candidate_keys(path, header, self.label_key, self.rows.numbers, frame):
             kinds.setdefault(self.rows.numbers[key], kind)
         for row, kind in kinds.items():
             self._slices.append(slice_)
@@ -127,7 +133,7 @@ class LabelMatcher:
 
 
 def candidate_keys(
-    path: str, header: Header | None, label_key: str, known: Container[str]
+    path: str, header: Header | None, label_key: str, known: Container[str], frame: int = 0
 ) -> Iterator[tuple[int, str]]:
     """Ids of the label CSV that may name a slice, the most exact first, each with how exact it is.
 
@@ -136,8 +142,10 @@ def candidate_keys(
       header: Header of the slice; None for a file that has none.
       label_key: One of `config.LABEL_KEYS`.
       known: Ids of the label CSV.
+      frame: Number of the frame, where there is no header.
     """
-    suffix = f"/{header.frame}" if header is not None and header.frame else ""
+    frame = frame if header is None else header.frame
+    suffix = f"/{frame}" if frame else ""
     if header is not None and label_key in ("auto", "uid") and header.image_id in known:
         yield _UID, header.image_id
     _, slash, name = path.rpartition("/")

@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ich_tf.dicom.reasons import Rejection, quarantine_path
+from ich_tf.dicom.reasons import Rejection, quarantine_path, split_quarantine_path
 from ich_tf.errors import DataError
 from ich_tf.records.data_files import PLAN
 from ich_tf.runtime.files import write_parts
@@ -38,8 +38,8 @@ def one_per_input(rejections: Iterable[Rejection]) -> list[Rejection]:
     files: set[str] = set()
     kept = []
     for rejection in rejections:
-        file, mark, frame = rejection.path.rpartition("#")
-        if mark and frame.isdecimal():
+        file, frame = split_quarantine_path(rejection.path)
+        if frame:
             if file in files:
                 continue
             files.add(file)

@@ -11,7 +11,7 @@ from ich_tf.dicom.guard import guarded
 from ich_tf.dicom.header import Header
 from ich_tf.dicom.pixel_hash import pixel_hash
 from ich_tf.dicom.reader import DicomFile
-from ich_tf.dicom.reasons import READER_DIED, DicomError, Reason, Rejection
+from ich_tf.dicom.reasons import READER_DIED, DicomError, Reason, Rejection, quarantine_path
 from ich_tf.dicom.source_reader import SourceReader, check_size
 from ich_tf.dicom.sources import Source
 from ich_tf.runtime.executors.base import Executor
@@ -68,7 +68,8 @@ def scan_file(
       hash_size: Rows and columns of the stored form whose pixels are hashed, px; 0 to hash none.
 
     Returns:
-      A header for each slice, or a single rejection.
+      A header for each slice that can be used, and a rejection for each other frame; of a file
+      without any, a single rejection.
     """
     try:
         with guarded():
@@ -91,13 +92,19 @@ def _damage(source: Source) -> DicomError | None:
     return None
 
 
-def _headers(source: Source) -> list[ScannedHeader]:
+def _headers(source: Source) -> Sequence[ScannedHeader | Rejection]:
     with source.open() as opened:
         file = DicomFile(opened)
-        headers = [ScannedHeader(source, header) for header in file.headers()]
-        if len(headers) > 1:
+        headers, errors = file.scan()
+        if len(file.numbers) > 1:
             check_size(opened)
-        return headers
+        return [*(ScannedHeader(source, header) for header in headers), *_of_frames(source, errors)]
+
+
+def _of_frames(source: Source, errors: dict[int, DicomError]) -> Iterator[Rejection]:
+    for frame, error in errors.items():
+        path = quarantine_path(source.name, frame)
+        yield Rejection(path, "index", error.reason.value, str(error))
 
 
 def _died(source: Source) -> Sequence[ScannedHeader | Rejection]:
@@ -105,10 +112,13 @@ def _died(source: Source) -> Sequence[ScannedHeader | Rejection]:
     return [Rejection(source.name, "index", Reason.DECODER_DIED.value, READER_DIED)]
 
 
-def _headers_with_pixels(source: Source, find_head: bool, hash_size: int) -> list[ScannedHeader]:
+def _headers_with_pixels(
+    source: Source, find_head: bool, hash_size: int
+) -> Sequence[ScannedHeader | Rejection]:
     headers = []
     with SourceReader() as reader:
-        for header in reader.file(source).headers():
+        found, errors = reader.file(source).scan()
+        for header in found:
             try:
                 hu = reader.slice(source, header.frame).hu
             except DicomError:
@@ -118,4 +128,4 @@ def _headers_with_pixels(source: Source, find_head: bool, hash_size: int) -> lis
             box = head_box(hu, header.spacing_mm) if find_head else ()
             of_pixels = pixel_hash(store_hu(hu, hash_size)) if hash_size else 0
             headers.append(ScannedHeader(source, header, box, of_pixels))
-    return headers
+    return [*headers, *_of_frames(source, errors)]

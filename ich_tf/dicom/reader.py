@@ -14,7 +14,7 @@ from ich_tf.dicom.header import Header, make_header, scanner_maker
 from ich_tf.dicom.parser import parse
 from ich_tf.dicom.pixels import Pixels
 from ich_tf.dicom.quantity import check_quantity
-from ich_tf.dicom.reasons import Repair
+from ich_tf.dicom.reasons import DicomError, Repair
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,11 +67,40 @@ class DicomFile:
         Raises:
           DicomError: If a slice is no axial CT slice with a valid geometry.
         """
-        headers = [make_header(self._frames[frame], frame) for frame in self.numbers]
-        if len(headers) > 1:
+        headers, errors = self.scan()
+        for error in errors.values():
+            raise error
+        return headers
+
+    def scan(self) -> tuple[list[Header], dict[int, DicomError]]:
+        """Reads the headers of the slices that can be used.
+
+        Returns:
+          The headers; and why each other frame has none, by its number.
+
+        Raises:
+          DicomError: If no frame can be used: the reason of the first, or of the pixels of all.
+        """
+        headers: list[Header] = []
+        errors: dict[int, DicomError] = {}
+        for frame in self.numbers:
+            header = self._header(frame)
+            if isinstance(header, Header):
+                headers.append(header)
+            else:
+                errors[frame] = header
+        if not headers:
+            raise next(iter(errors.values()))
+        if len(self.numbers) > 1:
             # What is wrong with the pixels of all frames is said once, and not of each frame.
             self._find_pixels()
-        return headers
+        return headers, errors
+
+    def _header(self, frame: int) -> Header | DicomError:
+        try:
+            return make_header(self._frames[frame], frame)
+        except DicomError as error:
+            return error
 
     def slice(self, frame: int = 0) -> Slice:
         """Reads a slice into Hounsfield units.

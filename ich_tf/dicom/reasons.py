@@ -170,3 +170,14 @@ def quarantine_path(name: str, frame: int) -> str:
     """
     shown = printable(name)
     return f"{shown}#{frame}" if frame else shown
+
+
+def split_quarantine_path(path: str) -> tuple[str, int]:
+    """File and frame of what may be a path of `quarantine_path`; frame 0 if it names none.
+
+    Examples:
+      >>> split_quarantine_path("a.dcm#2"), split_quarantine_path("a#b")
+      (('a.dcm', 2), ('a#b', 0))
+    """
+    file, mark, frame = path.rpartition("#")
+    return (file, int(frame)) if mark and frame.isdecimal() else (path, 0)

@@ -61,7 +61,8 @@ class DecodedFile:
     Attributes:
       place: Index of the file in the list of files.
       slices: One slice, or the frames of an enhanced file; empty if the file is rejected.
-      reason, message: Code and text of the rejection; empty if there are slices.
+      reason, message: Code and text of the rejection; of a file with slices, of the frames that
+        could not be read; empty if there are none.
     """
 
     place: int
@@ -168,17 +169,15 @@ class _Decoder:
         self, place: int, file: Path, folder: Path, find_head: bool, budget: _Budget
     ) -> DecodedFile:
         try:
-            return DecodedFile(
-                place, tuple(self._slices(file, folder / f"{place}", find_head, budget))
-            )
+            return self._file(place, file, folder / f"{place}", find_head, budget)
         except _RejectedFileError as error:
             for path in folder.glob(f"{place}-*"):
                 path.unlink()
             return DecodedFile(place, reason=error.reason, message=error.message)
 
-    def _slices(
-        self, file: Path, out: Path, find_head: bool, budget: _Budget
-    ) -> Iterator[DecodedSlice]:
+    def _file(
+        self, place: int, file: Path, out: Path, find_head: bool, budget: _Budget
+    ) -> DecodedFile:
         """The slices of a file, as the process reports them.
 
         Raises:
@@ -188,12 +187,13 @@ class _Decoder:
         end = time.monotonic() + self._limits.file_seconds
         try:
             self._sandbox.send(json.dumps(question).encode())
-            number = 0
+            slices: list[DecodedSlice] = []
             while not (answer := self._answer(end)).get("end"):
-                slice_ = _checked(answer, out.with_name(f"{out.name}-{number}"))
+                slice_ = _checked(answer, out.with_name(f"{out.name}-{len(slices)}"))
                 self._charge(slice_, budget)
-                yield slice_
-                number += 1
+                slices.append(slice_)
+            lost = answer.get("lost", {"reason": "", "message": ""})
+            return DecodedFile(place, tuple(slices), str(lost["reason"]), str(lost["message"]))
         except SandboxDied as error:
             raise _died(error.code) from error
         # Whatever a process sends that is no answer.
@@ -269,21 +269,43 @@ def make_handler() -> Handler:
     return handler
 
 
+def _lost(errors: Sequence[tuple[int, DicomError]], num_read: int) -> dict[str, Any]:
+    """Reason and message of the frames that could not be read, for the end of the answers.
+
+    Raises:
+      DicomError: If no frame could be.
+    """
+    if not errors:
+        return {}
+    frame, error = errors[0]
+    if not num_read:
+        raise error
+    message = f"{len(errors)} of {len(errors) + num_read} frames, the first {frame}: {error}"
+    return {"lost": {"reason": error.reason.value, "message": message}}
+
+
 def _answers(file: str, out: str, find_head: bool) -> Iterator[dict[str, Any]]:
-    """An answer for each slice of a file, then the end or a reason."""
+    """An answer for each slice of a file, then the end, with what frames are lost, or a reason."""
+    errors: list[tuple[int, DicomError]] = []
+    number = 0
     try:
         with guarded():
             slices = read_slices(Path(file).read_bytes())
-        for number in itertools.count():
-            with guarded():
-                slice_ = next(slices, None)
-                if slice_ is None:
-                    break
-                box = head_box(slice_.hu, slice_.header.spacing_mm) if find_head else ()
+        for frame in itertools.count(1):
+            try:
+                with guarded():
+                    slice_ = next(slices, None)
+                    if slice_ is None:
+                        break
+                    box = head_box(slice_.hu, slice_.header.spacing_mm) if find_head else ()
+            except DicomError as error:
+                errors.append((frame, error))
+                continue
             slice_.hu.astype("<f4", copy=False).tofile(f"{out}-{number}")
             header = {name: getattr(slice_.header, name) for name in Header.__dataclass_fields__}
             yield {"header": header, "box": box}
-        yield {"end": True}
+            number += 1
+        yield {"end": True, **_lost(errors, number)}
     except DicomError as error:
         yield {"reason": error.reason.value, "message": str(error)}
     except OSError as error:

@@ -249,7 +249,7 @@ class Pipeline:
             self._check(study)
             slices += decoded.slices
             file, _ = unpacked[decoded.place]
-            if not decoded.slices:
+            if decoded.reason:
                 reasons[file.file, file.entry] = (decoded.reason, decoded.message)
             study.done += 1
         study.rejected = [

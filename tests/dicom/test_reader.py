@@ -15,7 +15,7 @@ from pydicom.dataset import Dataset
 from ich_tf.dicom import parser, reader, source_reader, sources
 from ich_tf.dicom.encoding import MAX_INFLATED_BYTES
 from ich_tf.dicom.guard import guarded
-from ich_tf.dicom.header_scan import scan_file
+from ich_tf.dicom.header_scan import ScannedHeader, scan_file
 from ich_tf.dicom.reader import DicomFile, read_headers, read_slice, read_slices
 from ich_tf.dicom.reasons import DicomError, Reason, Rejection, Repair
 from ich_tf.dicom.source_reader import SourceReader
@@ -347,8 +347,7 @@ def test_whatever_a_file_causes_becomes_a_reason(
     (rejection,) = scan_file(source)
     assert isinstance(rejection, Rejection)
     assert rejection.reason == reason.value and "Meier" not in rejection.message
-    answer = read_images(ImageTask(0, source, 32, ()))
-    assert isinstance(answer, DicomError) and answer.reason is reason
+    assert read_images(ImageTask(0, source, 32, ())).errors[0].reason is reason
 
 
 @pytest.mark.parametrize("debug", [False, True])
@@ -413,6 +412,28 @@ def test_a_number_is_one_of_the_standard(text: bytes) -> None:
 def test_a_number_may_have_spaces_a_sign_and_an_exponent() -> None:
     data = make_dicom(tags={"ImagePositionPatient": [" +1.5e1", "-.5 ", "2."]})
     assert read_slice(data).header.position_mm == (15, -0.5, 2)
+
+
+@pytest.mark.parametrize("find_head", [False, True])
+def test_a_frame_that_cannot_be_used_costs_itself_alone(tmp_path: Path, find_head: bool) -> None:
+    def change(dataset: Dataset) -> None:
+        groups = dataset.PerFrameFunctionalGroupsSequence
+        groups[0].PlanePositionSequence[0].ImagePositionPatient = ["1e9", "0", "0"]
+        groups[2].PixelValueTransformationSequence[0].RescaleIntercept = "-9000"
+
+    (tmp_path / "a.dcm").write_bytes(changed(make_enhanced(FRAMES), change))
+    source = Source(tmp_path, "a.dcm")
+    *scanned, rejection = scan_file(source, find_head)
+    assert [one.header.frame for one in scanned if isinstance(one, ScannedHeader)] == [2, 3]
+    assert isinstance(rejection, Rejection)
+    assert (rejection.path, rejection.reason) == ("a.dcm#1", "BAD_GEOMETRY")
+    read = read_images(ImageTask(0, source, 32, (), {2: (), 3: ()}))
+    assert [one.header.frame for one in read.slices] == [2]
+    assert {frame: error.reason.value for frame, error in read.errors.items()} == {
+        3: "HU_IMPLAUSIBLE"
+    }
+    with pytest.raises(DicomError, match="ImagePositionPatient"):
+        read_headers(io.BytesIO((tmp_path / "a.dcm").read_bytes()))
 
 
 def test_a_file_that_shrinks_while_it_is_read_is_cut() -> None:

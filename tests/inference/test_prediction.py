@@ -225,8 +225,8 @@ def test_the_database_of_another_model_is_replaced(tmp_path: Path) -> None:
 def test_what_the_machine_withheld_is_read_again_by_a_run_that_continues(tmp_path: Path) -> None:
     path = tmp_path / "store.sqlite"
     store = PredictionStore.open(path, "one")
-    store.reject(0, "UNREADABLE", "cannot be read.")
-    store.reject(1, "NOT_CT", "is an MR.")
+    store.reject(0, 0, "UNREADABLE", "cannot be read.")
+    store.reject(1, 0, "NOT_CT", "is an MR.")
     store.mark_done([0, 1])
     store.close()
     again = PredictionStore.open(path, "one")

@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from pydicom.dataset import Dataset
 
 from ich_tf.dicom.crop import head_box
 from ich_tf.dicom.reader import read_slice
 from ich_tf.serving import decoding
 from ich_tf.serving.decoding import DecodedFile, Decoders
 from ich_tf.serving.limits import Limits
+from tests.support.dicom_files import changed, make_enhanced
 
 Decode = Callable[..., list[DecodedFile]]
 
@@ -84,6 +86,18 @@ def test_slices_are_those_of_the_reader(decode: Decode, good: bytes) -> None:
     assert slice_.box == head_box(expected.hu, expected.header.spacing_mm) != ()
     (plain,) = decode([good])[0].slices
     assert plain.box == ()
+
+
+def test_frames_that_cannot_be_read_are_told_of(decode: Decode) -> None:
+    def change(dataset: Dataset) -> None:
+        groups = dataset.PerFrameFunctionalGroupsSequence
+        groups[1].PlanePositionSequence[0].ImagePositionPatient = ["1e9", "0", "0"]
+
+    data = make_enhanced(np.arange(3 * 16 * 16, dtype=np.int16).reshape(3, 16, 16))
+    (file,) = decode([changed(data, change)])
+    assert [slice_.header.frame for slice_ in file.slices] == [1, 3]
+    assert file.reason == "BAD_GEOMETRY"
+    assert file.message.startswith("1 of 3 frames, the first 2: ImagePositionPatient is [1000000")
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def _measure(backbone: str, work_dir: Path, sources: Sequence[Any], folder: Path
     tasks = [ImageTask(i, source, size, predictor.windows) for i, source in enumerate(sources)]
     with LocalExecutor() as executor:
         # Starts the workers, and reads the files into the page cache.
-        results = [each for each in executor.map(read_images, tasks) if isinstance(each, list)]
+        results = [each.slices for each in executor.map(read_images, tasks)]
         images = [slice_.image for slices in results for slice_ in slices]
         batches = [
             np.stack(images[start : start + batch])

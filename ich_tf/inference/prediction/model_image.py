@@ -68,25 +68,53 @@ def seen_image(hu: np.ndarray, box: Box, size: int, windows: Sequence[str]) -> n
     return apply_windows(stored, preset_windows(windows)) if windows else stored[..., None]
 
 
-def died(task: ImageTask) -> list[ModelSlice] | DicomError:
-    """What stands for the slices of a file that ended its worker twice."""
-    return DicomError(Reason.DECODER_DIED, READER_DIED)
+@dataclass(frozen=True, eq=False)
+class ReadFile:
+    """What a file gave.
 
-
-def read_images(task: ImageTask) -> list[ModelSlice] | DicomError:
-    """Reads the slices of one file. Runs in a worker.
-
-    Returns:
-      A slice for each frame, without neighbours; the error if the file cannot be read.
+    Attributes:
+      slices: The slices that could be read, without neighbours.
+      errors: Frame -> why it could not be read; only 0 if nothing of the file could be.
     """
-    slices = []
+
+    slices: list[ModelSlice] = field(default_factory=list)
+    errors: dict[int, DicomError] = field(default_factory=dict)
+
+
+def died(task: ImageTask) -> ReadFile:
+    """What stands for the slices of a file that ended its worker twice."""
+    return ReadFile(errors={0: DicomError(Reason.DECODER_DIED, READER_DIED)})
+
+
+def read_images(task: ImageTask) -> ReadFile:
+    """Reads the slices of one file. Runs in a worker."""
+    read = ReadFile()
+    with SourceReader() as reader:
+        try:
+            frames = task.crops or reader.file(task.source).numbers
+        except DicomError as error:
+            return ReadFile(errors={0: error})
+        ended: DicomError | None = None
+        for frame in frames:
+            # A frame may take seconds to end its decoder, and the next as many.
+            result = ended or _read_slice(task, frame, reader)
+            if isinstance(result, ModelSlice):
+                read.slices.append(result)
+                continue
+            read.errors[frame] = result
+            if result.reason in (Reason.DECODER_DIED, Reason.DECODER_TIMEOUT):
+                ended = result
+    if not read.slices and read.errors:
+        return ReadFile(errors={0: next(iter(read.errors.values()))})
+    return read
+
+
+def _read_slice(task: ImageTask, frame: int, reader: SourceReader) -> ModelSlice | DicomError:
     try:
-        with guarded(), SourceReader() as reader:
-            for frame in task.crops or reader.file(task.source).numbers:
-                slice_ = reader.slice(task.source, frame)
-                box = task.crops.get(frame, ())
-                image = seen_image(slice_.hu, box, task.image_size, task.windows)
-                slices.append(ModelSlice(task.number, slice_.header, image))
-        return slices
+        with guarded():
+            slice_ = reader.slice(task.source, frame)
+            box = task.crops.get(frame, ())
+            image = seen_image(slice_.hu, box, task.image_size, task.windows)
+            return ModelSlice(task.number, slice_.header, image)
     except DicomError as error:
         return error

@@ -53,7 +53,7 @@ class PredictionResult:
       postprocessing: Description of the postprocessing.
       num_slices: Number of predicted slices.
       num_series: Number of their series.
-      num_rejected: Number of files that could not be read.
+      num_rejected: Number of files, and of frames of others, that could not be read.
       num_not_chosen: Number of slices of the series that were not chosen.
       num_prior: Number of images of the submission without a readable file, which get the prior
         probabilities of the training data.
@@ -79,7 +79,7 @@ class PredictionResult:
             f"{self.series_csv}, {self.series_json.name}: {self.num_series} series",
         ]
         if self.num_rejected:
-            lines.append(f"{self.rejected}: {self.num_rejected} files could not be read")
+            lines.append(f"{self.rejected}: {self.num_rejected} files or frames could not be read")
         if self.num_not_chosen:
             lines.append(
                 f"{self.num_not_chosen} slices of other series were not chosen by --series; they "
@@ -176,8 +176,8 @@ def predict_files(reader: Reader, batch_size: int) -> None:
 
     remaining = (group for group in groups if not store.is_done(group.sources))
     for group, slices, errors in reader.read(remaining):
-        for source, error in errors:
-            store.reject(source, error.reason.value, str(error))
+        for source, frame, error in errors:
+            store.reject(source, frame, error.reason.value, str(error))
         for slice_ in slices:
             batch.append(slice_)
             num_read += 1
@@ -264,8 +264,8 @@ def _rejected(listing: SourceListing, store: PredictionStore) -> Iterator[tuple[
     """Name, reason code and message of each input that was not read."""
     for rejection in listing.rejections:
         yield rejection.path, rejection.reason, rejection.message
-    for source, reason, message in store.rejected():
-        yield listing.sources[source].shown, reason, message
+    for source, frame, reason, message in store.rejected():
+        yield quarantine_path(listing.sources[source].shown, frame), reason, message
     for source, frame, message in store.layout.not_chosen():
         name = quarantine_path(listing.sources[source].shown, frame)
         yield name, Reason.SERIES_NOT_CHOSEN.value, message

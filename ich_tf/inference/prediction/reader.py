@@ -13,7 +13,7 @@ from ich_tf.dicom.choice import ALL_SERIES, SeriesChoice
 from ich_tf.dicom.crop import Box
 from ich_tf.dicom.header import Header
 from ich_tf.dicom.header_scan import ScannedHeader, scan_headers
-from ich_tf.dicom.reasons import DicomError
+from ich_tf.dicom.reasons import DicomError, split_quarantine_path
 from ich_tf.dicom.sources import Source
 from ich_tf.inference.prediction.layout import FileGroup
 from ich_tf.inference.prediction.model_image import ImageTask, ModelSlice, died, read_images
@@ -90,34 +90,39 @@ class Reader:
 
     def _scan(self) -> Iterator[tuple[int, Header, Box]]:
         places = {source: place for place, source in enumerate(self.sources)}
+        source: Source | None = None
         for scanned in scan_headers(self.sources, self._executor, self.predictor.crop):
             if isinstance(scanned, ScannedHeader):
-                yield places[scanned.source], scanned.header, scanned.crop
+                source = scanned.source
+                yield places[source], scanned.header, scanned.crop
+                continue
+            name, frame = split_quarantine_path(scanned.path)
+            # Of a file whose other frames can be used; the rest is read again.
+            if source is not None and frame and name == source.shown:
+                self.store.reject(places[source], frame, scanned.reason, scanned.message)
 
     def read(
         self, groups: Iterable[FileGroup]
-    ) -> Iterator[tuple[FileGroup, list[ModelSlice], list[tuple[int, DicomError]]]]:
+    ) -> Iterator[tuple[FileGroup, list[ModelSlice], list[tuple[int, int, DicomError]]]]:
         """Reads groups of files in the workers, in order.
 
         As in training, the last slice is repeated beyond the ends of a series, and the neighbours
         of a slice are those that can be read.
 
         Yields:
-          The group; its slices, with their neighbours; and the place and the error of each file
-          that could not be read.
+          The group; its slices, with their neighbours; and the place, the frame and the error of
+          each slice that could not be read, with frame 0 if nothing of its file could be.
         """
         neighbours = self.predictor.neighbours
         for lot in _lots(groups):
             results = self._executor.map(read_images, [*self._tasks(lot)], on_death=died)
             for group in lot:
                 slices: list[ModelSlice] = []
-                errors = []
+                errors: list[tuple[int, int, DicomError]] = []
                 for source in group.sources:
                     result = next(results)
-                    if isinstance(result, DicomError):
-                        errors.append((source, result))
-                    else:
-                        slices += map(_of_pass, result, itertools.repeat(group))
+                    errors += [(source, frame, error) for frame, error in result.errors.items()]
+                    slices += map(_of_pass, result.slices, itertools.repeat(group))
                 if neighbours > 1:
                     slices = [
                         slice_

@@ -34,7 +34,9 @@ CREATE TABLE slices (
 CREATE INDEX slices_by_image ON slices (image_id);
 CREATE INDEX slices_by_instance ON slices (instance_id);
 CREATE INDEX slices_by_series ON slices (series);
-CREATE TABLE rejected (source INTEGER PRIMARY KEY, reason TEXT, message TEXT);
+CREATE TABLE rejected (
+    source INTEGER, frame INTEGER, reason TEXT, message TEXT, PRIMARY KEY (source, frame)
+);
 """
 
 
@@ -159,10 +161,17 @@ class PredictionStore:
             ),
         )
 
-    def reject(self, source: int, reason: str, message: str) -> None:
-        """Stores the reason code and the message of a file that could not be read."""
+    def reject(self, source: int, frame: int, reason: str, message: str) -> None:
+        """Stores why a slice could not be read.
+
+        Args:
+          source: Place of its file in the list of sources.
+          frame: Number of the frame; 0 if nothing of the file could be read.
+          reason: Reason code.
+          message: Description of the failure.
+        """
         self._database.execute(
-            "INSERT OR REPLACE INTO rejected VALUES (?, ?, ?)", (source, reason, message)
+            "INSERT OR REPLACE INTO rejected VALUES (?, ?, ?, ?)", (source, frame, reason, message)
         )
 
     def mark_done(self, sources: Iterable[int]) -> None:
@@ -230,10 +239,10 @@ class PredictionStore:
         for (image_id,) in rows:
             yield _text(image_id)
 
-    def rejected(self) -> Iterator[tuple[int, str, str]]:
-        """Yields place, reason code and message of each file that could not be read."""
+    def rejected(self) -> Iterator[tuple[int, int, str, str]]:
+        """Yields place, frame, reason code and message of each file or frame that was not read."""
         yield from self._database.execute(
-            "SELECT source, reason, message FROM rejected ORDER BY source"
+            "SELECT source, frame, reason, message FROM rejected ORDER BY source, frame"
         )
 
     def count(self, table: str) -> int:
