@@ -11,6 +11,7 @@ from ich_tf.labels.classes import CLASSES, SUBTYPES
 # Names of columns, without spaces, hyphens and underscores, in lower case.
 _ID_NAMES = ("id", "image", "imageid", "sopinstanceuid", "filename", "file", "path", "filepath")
 _LABEL_NAMES = ("label", "labels")
+_MAX_SHOWN = 300
 _CLASS_NUMBER = {name: number for number, name in enumerate(CLASSES)}
 
 
@@ -56,6 +57,7 @@ def find_columns(header: Sequence[str]) -> Columns:
       1
     """
     shown = ",".join(header)
+    shown = shown if len(shown) <= _MAX_SHOWN else f"{shown[:_MAX_SHOWN]}..."
     keys = [re.sub(r"[ _-]", "", name.casefold()) for name in header]
     images = [place for place, key in enumerate(keys) if key in _ID_NAMES]
     labels = [place for place, key in enumerate(keys) if key in _LABEL_NAMES]

@@ -20,12 +20,15 @@ from typing import IO, Any, TextIO
 from ich_tf.runtime.clutter import is_clutter
 
 SEPARATORS = (",", ";", "\t", "|")
-_BOMS = {
+_BOMS = {  # that of UTF-32 begins as that of UTF-16
     codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
 _WORKBOOK = "xl/workbook.xml"
+_OLD_WORKBOOK = b"\xd0\xcf\x11\xe0"
 _TEXTS = (".csv", ".tsv", ".txt")
 _ENCRYPTED = 1
 _DAMAGED = (
@@ -153,10 +156,23 @@ def _opened(path: Path) -> Iterator[tuple[IO[bytes], str]]:
         with _damage_told():
             start = data.peek(4096)[:4096]
         encoding = next((name for bom, name in _BOMS.items() if start.startswith(bom)), "")
+        if start.startswith(_OLD_WORKBOOK):
+            raise CsvError("is an Excel workbook; save its sheet as CSV.")
         if not encoding and b"\0" in start:
-            # UTF-16 without its mark: every other byte of a Latin letter is zero.
-            encoding = "utf-16-le" if start[1:2] == b"\0" else "utf-16-be"
+            encoding = _utf16(start)
         yield data, encoding or "utf-8"
+
+
+def _utf16(start: bytes) -> str:
+    """Encoding of UTF-16 without its mark: every other byte of a Latin letter is zero.
+
+    Raises:
+      CsvError: If the bytes are no text.
+    """
+    even, odd = start[::2].count(0), start[1::2].count(0)
+    if max(even, odd) < len(start) // 4 or min(even, odd) > max(even, odd) // 4:
+        raise CsvError("is no text: it holds bytes of zero. Save it as CSV, in UTF-8.")
+    return "utf-16-le" if odd > even else "utf-16-be"
 
 
 @contextmanager
@@ -232,8 +248,8 @@ def _damage_told() -> Iterator[None]:
 def _not_text(path: Path) -> str:
     """Words for the first line that is no text."""
     with _opened(path) as (data, encoding):
-        if encoding.startswith("utf-16"):
-            return "is no UTF-16 text, as which it begins. Save it as UTF-8."
+        if encoding.startswith(("utf-16", "utf-32")):
+            return f"is no {encoding[:6].upper()} text, as which it begins. Save it as UTF-8."
         broken = (
             number
             for number, line in enumerate(data, 1)
