@@ -8,6 +8,7 @@ a shard's bytes differ from run to run.
 
 from __future__ import annotations
 
+import functools
 import struct
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -35,7 +36,7 @@ def encode(record: SliceRecord) -> bytes:
         values: Sequence[Any] = value if isinstance(value, tuple) else (value,)
         if count is not None and len(values) != count:
             raise ValueError(f"{name} has {len(values)} values; the schema has {count}.")
-        parts += _entry(key, kind, values)
+        parts += (_entry if field in _OF_SLICE else _known_entry)(key, kind, values)
     return b"".join((_FIELD_1, _varint(sum(map(len, parts))), *parts))
 
 
@@ -163,6 +164,11 @@ def _entry(key: bytes, kind: type, values: Sequence[Any]) -> list[bytes]:
     value_head = _FIELD_2 + _varint(size)
     size += len(value_head) + len(key)
     return [_FIELD_1, _varint(size), key, value_head, feature, *content]
+
+
+# Fields that differ from slice to slice; the entries of the others are kept along a series.
+_OF_SLICE = frozenset(("encoded", "source_id", "sha256", "slice_index", "z_mm"))
+_known_entry = functools.lru_cache(512)(_entry)
 
 
 def _varint(value: int) -> bytes:

@@ -14,7 +14,6 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -30,8 +29,8 @@ from ich_tf.records.sidecar import Sidecar, read_sidecar
 from ich_tf.records.statistics import SliceStatistics
 from ich_tf.runtime.files import atomic_file, file_crc32c, write_text
 
-# Written bytes after which the next part of a file is sent to the disk.
-_SEND_BYTES = 8 << 20
+# Bytes after which the next part of a file is written and sent to the disk.
+_PART_BYTES = 8 << 20
 
 
 class EncodedSlice(NamedTuple):
@@ -76,32 +75,26 @@ def commit_shard(
     Raises:
       DataError: If the disk returns other bytes than were written.
     """
-    digest, crc = hashlib.sha256(), 0
     sizes: list[int] = []
     hashes: list[int] = []
     quarantine: list[Rejection] = []
     # The folder is synchronized once, with the sidecar: without the other two it is no mark.
-    with atomic_file(path, sync_folder=False) as file, _write_behind(file) as count_written:
+    with atomic_file(path, sync_folder=False) as file, _WriteBehind(file) as written:
 
         def write_records() -> Iterator[SliceStatistics]:
-            nonlocal crc
             for slice_ in slices:
                 if isinstance(slice_, Rejection):
                     quarantine.append(slice_)
                     continue
                 record = tfrecord.frame(slice_.payload)
-                file.write(record)
-                count_written(len(record))
-                digest.update(record)
-                crc = google_crc32c.extend(crc, record)
+                written.write(record)
                 sizes.append(len(record))
                 hashes.append(slice_.pixel_hash)
                 yield slice_.statistics
 
         statistics = SliceStatistics.total(write_records())
-        file.flush()
-        os.fsync(file.fileno())
-        if file_crc32c(Path(file.name)) != crc:
+        written.finish()
+        if file_crc32c(Path(file.name)) != written.crc:
             raise DataError(
                 f"{path}: read back other bytes than were written. Check the disk, then run the "
                 "same command again."
@@ -115,7 +108,7 @@ def commit_shard(
         versions=versions,
         num_records=len(sizes),
         num_bytes=sum(sizes),
-        sha256=digest.hexdigest(),
+        sha256=written.digest.hexdigest(),
         statistics=statistics,
         quarantine=tuple(quarantine),
         pixel_hashes=hashes_text(hashes),
@@ -127,32 +120,74 @@ def commit_shard(
     return sidecar
 
 
-@contextmanager
-def _write_behind(file: BinaryIO) -> Iterator[Callable[[int], None]]:
-    """Sends a file to the disk while it grows, so that its final fsync finds little to do.
+class _WriteBehind:
+    """Hashes, writes and sends a file to the disk in a thread, in parts, while it grows.
 
-    Yields:
-      Function that takes the number of bytes of each write to the file. It raises OSError if an
-      earlier part could not be sent.
+    A disk waits longer than it works, and hashing holds no lock: the slices that follow are read
+    meanwhile.
+
+    Attributes:
+      digest: SHA-256 of what was written.
+      crc: CRC-32C of what was written.
     """
-    waiting = 0
-    sent: Future[None] | None = None
-    with ThreadPoolExecutor(1, "write-behind") as pool:
 
-        def count_written(count: int) -> None:
-            nonlocal waiting, sent
-            waiting += count
-            if waiting >= _SEND_BYTES and (sent is None or sent.done()):
-                if sent is not None:
-                    sent.result()
-                waiting = 0
-                file.flush()
-                # A disk waits longer than it works: the worker's core is free meanwhile.
-                sent = pool.submit(os.fsync, file.fileno())
+    def __init__(self, file: BinaryIO) -> None:
+        """Writes nothing yet.
 
-        yield count_written
-    if sent is not None:
-        sent.result()
+        Args:
+          file: File, which nobody else writes to.
+        """
+        self.digest = hashlib.sha256()
+        self.crc = 0
+        self._file = file
+        self._part: list[bytes] = []
+        self._num_bytes = 0
+        self._sent: Future[None] | None = None
+        self._pool = ThreadPoolExecutor(1, "write-behind")
+
+    def __enter__(self) -> _WriteBehind:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def write(self, data: bytes) -> None:
+        """Adds bytes to the file.
+
+        Raises:
+          OSError: If an earlier part could not be written.
+        """
+        self._part.append(data)
+        self._num_bytes += len(data)
+        if self._num_bytes >= _PART_BYTES:
+            self._send()
+
+    def finish(self) -> None:
+        """Waits until all bytes are on the disk.
+
+        Raises:
+          OSError: If they could not be written.
+        """
+        self._send()
+        self._wait()
+
+    def _send(self) -> None:
+        # No more than two parts are in memory: a slow disk slows its writer.
+        self._wait()
+        part, self._part, self._num_bytes = self._part, [], 0
+        self._sent = self._pool.submit(self._write, part)
+
+    def _wait(self) -> None:
+        if self._sent is not None:
+            self._sent.result()
+
+    def _write(self, part: list[bytes]) -> None:
+        for data in part:
+            self._file.write(data)
+            self.digest.update(data)
+            self.crc = google_crc32c.extend(self.crc, data)
+        self._file.flush()
+        os.fsync(self._file.fileno())
 
 
 def index_lines(sizes: Iterable[int]) -> str:
