@@ -182,7 +182,7 @@ def _is_zip(path: Path) -> bool:
         try:
             find_directory(file)  # some archives begin with a program
         except BadArchive:
-            return False
+            return path.suffix.lower() == ".zip"  # of which the start is missing
     return True
 
 
@@ -197,8 +197,9 @@ def _start(path: Path) -> bytes:
 def _read_list(path: Path) -> tuple[Path, list[str]]:
     """The common folder of the files in a text list, and their paths within it."""
     text = path.read_text("utf-8-sig", errors="surrogateescape")
+    # Not splitlines: a name may hold what Unicode calls the end of a line.
     listed = [
-        line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")
+        line.strip() for line in text.split("\n") if line.strip() and not line.startswith("#")
     ]
     for line in listed:
         if "\0" in line:

@@ -116,22 +116,37 @@ def find_directory(file: BinaryIO) -> Directory:
     start = max(0, size - _END.size - _MAX_COMMENT)
     file.seek(start)
     tail = file.read()
-    # The search of zipfile: a record at the very end, else the last one that a comment follows.
-    at = len(tail) - _END.size
-    if at < 0 or not (tail[at:].startswith(_END_MARK) and tail.endswith(b"\0\0")):
-        at = tail.rfind(_END_MARK)
-    if at < 0 or len(tail) - at < _END.size:
-        raise BadArchive("has no end record: it is cut off, or no zip archive.")
+    at = _end_record(tail)
     _, disk, _, _, count, length, offset, _ = _END.unpack_from(tail, at)
     end = start + at
     record = _end64(file, end, size)
     if record is not None:
         end, disk, count, length, offset = record
     if disk:
-        raise BadArchive("is one of several parts; expected a whole archive.")
+        raise BadArchive("is one of several parts.")
     if length + offset > end:
         raise BadArchive("is cut off or damaged: its directory is not where its end says.")
     return Directory(count, length, end - length, end - length - offset)
+
+
+def _end_record(tail: bytes) -> int:
+    """Offset of the end record: the last one whose comment ends with the file, else the last one.
+
+    Its mark may stand in the comment as well, or other bytes after the archive.
+
+    Raises:
+      BadArchive: If there is none.
+    """
+    last = -1
+    at = tail.rfind(_END_MARK, 0, len(tail) - _END.size + len(_END_MARK))
+    while at >= 0:
+        last = max(last, at)
+        if at + _END.size + _END.unpack_from(tail, at)[-1] == len(tail):
+            return at
+        at = tail.rfind(_END_MARK, 0, at)
+    if last < 0:
+        raise BadArchive("has no end record: it is cut off, or no zip archive.")
+    return last
 
 
 def _end64(file: BinaryIO, end: int, size: int) -> tuple[int, int, int, int, int] | None:
@@ -144,7 +159,7 @@ def _end64(file: BinaryIO, end: int, size: int) -> tuple[int, int, int, int, int
     if mark != _LOCATOR_MARK:
         return None
     if parts > 1:
-        raise BadArchive("is one of several parts; expected a whole archive.")
+        raise BadArchive("is one of several parts.")
     # The place that the locator tells is wrong where bytes stand before the archive.
     for where in (at - _END64.size, told):
         if 0 <= where <= size - _END64.size:

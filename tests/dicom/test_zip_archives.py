@@ -51,6 +51,32 @@ def test_a_zip_is_read_in_place(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["data.zip"]
 
 
+def test_the_mark_of_the_end_may_stand_in_the_comment(tmp_path: Path) -> None:
+    path = write_archive(tmp_path / "a.zip", ("a.dcm", b"a"))
+    data, comment = path.read_bytes(), b"PK\5\6" + bytes(30)
+    path.write_bytes(data[:-2] + struct.pack("<H", len(comment)) + comment)
+    assert [source.name for source in list_sources(path).sources] == ["a.dcm"]
+    path.write_bytes(data + b"more")
+    assert [source.name for source in list_sources(path).sources] == ["a.dcm"]
+
+
+def test_the_last_part_of_an_archive_is_no_file_of_its_own(tmp_path: Path) -> None:
+    path = write_archive(tmp_path / "a.zip", ("a.dcm", make_dicom()))
+    path.write_bytes(path.read_bytes()[100:])
+    with pytest.raises(InputError, match="is cut off or damaged: its directory"):
+        list_sources(path)
+    path.write_bytes(b"no archive")
+    with pytest.raises(InputError, match="has no end record: it is cut off, or no zip archive"):
+        list_sources(path)
+
+
+def test_a_text_list_has_a_path_a_line(tmp_path: Path) -> None:
+    name = "a\u2028b\x1cc.dcm"
+    (tmp_path / name).write_bytes(b"a")
+    (tmp_path / "list.txt").write_bytes(f"# files\r\n{name}\r\n".encode())
+    assert [source.name for source in list_sources(tmp_path / "list.txt").sources] == [name]
+
+
 def test_a_folder_within_a_zip(tmp_path: Path) -> None:
     path = tmp_path / "data.zip"
     with zipfile.ZipFile(path, "w") as archive:

@@ -19,6 +19,7 @@ from ich_tf.dicom.header import Header
 from ich_tf.errors import InputError
 from ich_tf.inference.calibration import calibrate
 from ich_tf.inference.config import CalibrateConfig, PredictConfig
+from ich_tf.inference.prediction.heat_map_pictures import picture_names
 from ich_tf.inference.prediction.predict import predict
 from ich_tf.inference.prediction.store import PredictionStore, StoredPrediction
 from ich_tf.inference.prediction.submission import check_submission
@@ -150,6 +151,12 @@ def test_heat_maps_of_the_likeliest(phantom_dir: Path, work_dir: Path, tmp_path:
     for file in drawn:
         picture = cv2.imread(str(tmp_path / "s_heatmaps" / file))
         assert picture.shape == (64, 64, 3)
+
+
+def test_a_picture_has_a_name_that_a_file_may_have(tmp_path: Path) -> None:
+    for name in picture_names({(0, 0): "é" * 300, (1, 0): "é" * 301, (2, 3): "\udce9/3"}).values():
+        (tmp_path / f"{name}_intraventricular.png").touch()
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_a_killed_run_continues_with_the_same_result(

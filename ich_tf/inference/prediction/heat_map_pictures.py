@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import cv2
@@ -15,6 +16,11 @@ from ich_tf.inference.postprocessing.postprocessing import DEFAULT_POINT
 from ich_tf.inference.prediction.reader import Reader
 from ich_tf.inference.slice_predictor import Predictor
 from ich_tf.windows import apply_windows, preset_windows
+
+# File systems take 255; a class and an extension follow.
+_MAX_NAME_BYTES = 200
+# Place of a file, and frame.
+_Key = tuple[int, int]
 
 
 def heatmaps_dir(submission_path: Path) -> Path:
@@ -40,7 +46,7 @@ def draw_heat_maps(config: PredictConfig, reader: Reader) -> int:
     store, predictor = reader.store, reader.predictor
     folder = heatmaps_dir(config.submission_path)
     folder.mkdir(exist_ok=True)
-    classes: dict[tuple[int, int], list[str]] = {}
+    classes: dict[_Key, list[str]] = {}
     image_ids = {}
     for name in config.heatmaps:
         threshold = predictor.postprocessing.threshold(SLICE, name, DEFAULT_POINT)
@@ -51,6 +57,7 @@ def draw_heat_maps(config: PredictConfig, reader: Reader) -> int:
             image_ids[key] = stored.image_id
     files = {source for source, _ in classes}
     explainer = Explainer(predictor)
+    names = picture_names({key: image_ids[key] for key in sorted(classes)})
     number = 0
     groups = (group for group in reader.groups() if files.intersection(group.sources))
     for _, slices, _ in reader.read(groups):
@@ -59,11 +66,32 @@ def draw_heat_maps(config: PredictConfig, reader: Reader) -> int:
             for name in classes.get(key, ()):
                 heat = explainer(slice_.image[None], name)[0]
                 picture = overlay(_grey(predictor, slice_.image), normalized(heat))
-                path = folder / f"{image_ids[key].replace('/', '_')}_{name}.png"
+                path = folder / f"{names[key]}_{name}.png"
                 if not cv2.imwrite(str(path), picture[..., ::-1]):
                     raise InputError(f"{path}: could not be written. Check the disk.")
                 number += 1
     return number
+
+
+def picture_names(image_ids: Mapping[_Key, str]) -> dict[_Key, str]:
+    """Beginnings of the names of slices' pictures: their ids as files may be named, each unique.
+
+    Examples:
+      >>> picture_names({(0, 0): "a/b", (1, 0): "a_b"})
+      {(0, 0): 'a_b', (1, 0): 'a_b~2'}
+    """
+    names: dict[_Key, str] = {}
+    taken: set[str] = set()
+    for key, image_id in image_ids.items():
+        data = image_id.replace("/", "_").encode("utf-8", "backslashreplace")
+        text = data[:_MAX_NAME_BYTES].decode("utf-8", "ignore")
+        name, number = text, 1
+        while name in taken:
+            number += 1
+            name = f"{text}~{number}"
+        taken.add(name)
+        names[key] = name
+    return names
 
 
 def _grey(predictor: Predictor, image: np.ndarray) -> np.ndarray:
