@@ -12,8 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pydicom.uid import UID
-
 from ich_tf.conversion.config import ConversionConfig
 from ich_tf.conversion.convert import plan_conversion
 from ich_tf.conversion.input_folder import check_folders, list_inputs
@@ -25,6 +23,7 @@ from ich_tf.conversion.side_by_side import side_by_side
 from ich_tf.conversion.summary import bad_reasons, num_not_chosen
 from ich_tf.conversion.write_shard import ShardTask, shard_tasks, write_shard
 from ich_tf.dicom.decoders import can_decode, why_not
+from ich_tf.dicom.elements import uid
 from ich_tf.records.sidecar import read_sidecar
 from ich_tf.runtime.executors.local import LocalExecutor
 
@@ -199,7 +198,7 @@ def _missing_decoders(syntaxes: Counter[str]) -> dict[str, int]:
     """Number of slices without a decoder, by the reason; `syntaxes` counts slices by UID."""
     missing: Counter[str] = Counter()
     for name, count in syntaxes.items():
-        syntax = UID(name)
+        syntax = uid(name)
         if syntax.is_transfer_syntax and syntax.is_compressed and not can_decode(name):
             missing[why_not(syntax)] += count
     return dict(missing.most_common())

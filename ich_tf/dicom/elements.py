@@ -10,7 +10,9 @@ from __future__ import annotations
 import functools
 import re
 
+from pydicom import config
 from pydicom.tag import Tag
+from pydicom.uid import UID
 
 from ich_tf.dicom.data_set import DataSet
 from ich_tf.dicom.reasons import DicomError, Reason
@@ -29,6 +31,11 @@ def tag_of(keyword: str) -> int:
     """The tag of a keyword, group * 65536 + element."""
     # Cached: pydicom's dictionary takes longer than reading the element.
     return int(Tag(keyword))
+
+
+def uid(value: str) -> UID:
+    """A UID, whatever its text is: pydicom would warn of what is none, and quote it."""
+    return UID(value, config.IGNORE)
 
 
 def text(dataset: DataSet, keyword: str) -> str:

@@ -8,11 +8,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from pydicom.uid import UID
 
 from ich_tf.dicom import decoders
 from ich_tf.dicom.data_set import DataSet
-from ich_tf.dicom.elements import integer, text
+from ich_tf.dicom.elements import integer, text, uid
 from ich_tf.dicom.fragments import Fragments
 from ich_tf.dicom.header import Header
 from ich_tf.dicom.padding import padding_mask
@@ -62,7 +61,7 @@ class Pixels:
         self._dataset = dataset
         self._frames = integer(dataset, "NumberOfFrames", 1)
         self._format = _pixel_format(dataset)
-        syntax = UID(dataset.syntax)
+        syntax = uid(dataset.syntax)
         if not syntax.is_transfer_syntax:
             raise DicomError(
                 Reason.BAD_HEADER,
@@ -133,7 +132,7 @@ class Pixels:
             return self._uncompressed(header), ""
         decoded = decoders.decode(
             self._fragments,
-            UID(self._dataset.syntax),
+            uid(self._dataset.syntax),
             header.rows,
             header.columns,
             max(0, header.frame - 1),

@@ -263,6 +263,13 @@ def test_messages_hold_no_text_of_the_file(keyword: str) -> None:
     assert keyword in str(caught.value)
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_transfer_syntax_that_is_none_is_not_quoted(caplog: pytest.LogCaptureFixture) -> None:
+    data = make_dicom().replace(b"1.2.840.10008.1.2.1\0", b"SMITH^JOHN" + bytes(10), 1)
+    assert reason_of(data) is Reason.BAD_HEADER
+    assert not caplog.text
+
+
 def test_an_empty_file_is_said_to_be_empty() -> None:
     with pytest.raises(DicomError, match="is empty"):
         read_slice(b"")
