@@ -43,8 +43,15 @@ def known_splits(out_dir: Path, config: ConversionConfig, plan: Plan | None) -> 
         if plan is None:
             splits = _of_manifest(out_dir)
     else:
-        if plan is None and (out_dir / data_files.PLAN).is_file() and not stored:
-            splits = _of_manifest(out_dir)
+        if not stored and _had_splits(out_dir):
+            if plan is None:
+                splits = _of_manifest(out_dir)
+            elif not plan.is_former:
+                _LOG.warning(
+                    "%s: is missing. It is made anew, from %s: patients who are in neither are "
+                    "dealt anew if they come back.",
+                    *(out_dir / data_files.SPLITS, data_files.PLAN),
+                )
     moved = [
         patient for patient in splits if stored.get(patient, splits[patient]) != splits[patient]
     ]
@@ -66,13 +73,18 @@ def with_planned(known: Mapping[str, str], plan: Plan) -> dict[str, str]:
       known: Split of each patient that the folder held before.
       plan: Plan of the conversion.
     """
-    if UNLABELLED in plan.patients:
+    if not plan.is_labelled:
         return {}
     return {**known, **_of_patients(plan.patients)}
 
 
 def _of_patients(patients: Mapping[str, Iterable[str]]) -> dict[str, str]:
     return {patient: split for split, keys in patients.items() for patient in keys}
+
+
+def _had_splits(out_dir: Path) -> bool:
+    """Whether patients of a folder were dealt, though it holds no splits.json."""
+    return any(out_dir.glob("*-of-*.tfrecord")) or (out_dir / data_files.PLAN).is_file()
 
 
 def _of_manifest(out_dir: Path) -> dict[str, str]:

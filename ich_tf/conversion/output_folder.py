@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from pathlib import Path
+from typing import Any
 
 from ich_tf.conversion.config import ConversionConfig
 from ich_tf.conversion.plan import Plan, PlannedShard, load_plan
@@ -19,7 +20,7 @@ from ich_tf.runtime import files
 from ich_tf.runtime.executors.base import Executor
 from ich_tf.runtime.folder_lock import LOCK
 
-_HASH_KEY = "hash_key"
+_HASH_KEY, _SCHEMA = "hash_key", "schema_version"
 _LOG = logging.getLogger(__name__)
 
 
@@ -38,27 +39,30 @@ def stored_plan(out_dir: Path, config: ConversionConfig) -> Plan | None:
     """
     if not out_dir.is_dir() or all(map(_is_left_over, out_dir.iterdir())):
         return None
-    if not (out_dir / data_files.PLAN).is_file():
+    if not (out_dir / data_files.PLAN).is_file() and not _was_planned(out_dir):
         raise InputError(
-            f"{out_dir}: is not empty and holds no conversion. Give an empty --out_dir."
+            f"{out_dir}: is not empty and has no {data_files.PLAN}, as a conversion has. Give an "
+            "empty --out_dir."
         )
     if config.overwrite:
         return None
     try:
         plan, _ = load_plan(out_dir)
     except DataError as error:
-        _LOG.info("%s Planning anew; shards that fit are kept.", error)
-        return None
-    was_labelled = UNLABELLED not in plan.patients
+        _LOG.warning("%s Planning anew; shards that fit are kept.", error)
+        plan = None
+    former = _manifest_config(out_dir) if plan is None else plan.config
+    was_labelled = not any(out_dir.glob(f"{UNLABELLED}-*")) if plan is None else plan.is_labelled
     changed = [
-        f"{name} was {plan.config.get(name)!r} and is now {value!r}"
+        f"{name} was {former[name]!r} and is now {value!r}"
         for name, value in config.planned().items()
-        if plan.config.get(name) != value and name != _HASH_KEY
+        # Former schemas lack options; their default is what they did.
+        if former.get(name, value) != value and name not in (_HASH_KEY, _SCHEMA)
     ]
     fingerprint = key_fingerprint(read_hash_key(config.hash_key_file))
-    if plan.config.get(_HASH_KEY, "") != fingerprint:
+    if former and former.get(_HASH_KEY, "") != fingerprint:
         changed.append(
-            f"its ids were hashed {'under another' if plan.config.get(_HASH_KEY) else 'without a'} "
+            f"its ids were hashed {'under another' if former.get(_HASH_KEY) else 'without a'} "
             "secret; see --hash_key_file"
         )
     if was_labelled != bool(config.labels_csv):
@@ -68,7 +72,33 @@ def stored_plan(out_dir: Path, config: ConversionConfig) -> Plan | None:
             f"{out_dir}: holds a conversion of another plan ({'; '.join(changed)}). Give another "
             "--out_dir, or --overwrite to replace it."
         )
+    if plan is not None and plan.is_former:
+        _LOG.warning(
+            "%s: was written by a former version (schema %s). All its shards are written again; "
+            "its patients keep their splits.",
+            *(out_dir, plan.config.get(_SCHEMA)),
+        )
     return plan
+
+
+def _was_planned(out_dir: Path) -> bool:
+    """Whether a folder without a plan had one: its splits, or the list of its files, say so."""
+    if (out_dir / data_files.SPLITS).is_file():
+        return True
+    try:
+        lines = (out_dir / data_files.SUCCESS).read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return False
+    return any(line.endswith(f"  {data_files.PLAN}") for line in lines)
+
+
+def _manifest_config(out_dir: Path) -> dict[str, Any]:
+    """Config of the plan by the manifest; empty if that cannot be read either."""
+    try:
+        config = files.read_json(out_dir / data_files.MANIFEST)["config"]
+    except (DataError, KeyError, OSError, TypeError):
+        return {}
+    return config if isinstance(config, dict) else {}
 
 
 def _is_left_over(path: Path) -> bool:

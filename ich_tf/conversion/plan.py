@@ -18,6 +18,8 @@ from typing import Any
 from ich_tf.dicom.reasons import Rejection, quarantine_path, split_quarantine_path
 from ich_tf.errors import DataError
 from ich_tf.records.data_files import PLAN
+from ich_tf.records.schema import SCHEMA_VERSION
+from ich_tf.records.splits import UNLABELLED
 from ich_tf.runtime.files import write_parts
 
 # End of the first line of plan.json, and its last line.
@@ -276,6 +278,16 @@ class Plan:
     rejections: tuple[Rejection, ...] = ()
     num_inputs: int = 0
     kinds: tuple[SeriesKind, ...] = ()
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether its slices have labels, and its patients folds."""
+        return UNLABELLED not in self.patients
+
+    @property
+    def is_former(self) -> bool:
+        """Whether a former version of the schema made it, whose records are read but not made."""
+        return bool(self.config.get("schema_version") != SCHEMA_VERSION)
 
     @cached_property
     def shard_sha256(self) -> dict[str, str]:

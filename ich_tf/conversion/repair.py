@@ -53,6 +53,13 @@ def _repair(
     folder: Path, damaged: Collection[str], dicom_dir: str, num_workers: int, owner: str
 ) -> list[str]:
     plan, source = load_plan(folder)
+    if plan.is_former:
+        raise InputError(
+            f"{folder}: holds records of a former version (schema "
+            f"{plan.config.get('schema_version')}), which are read but no longer written; nothing "
+            "was changed. Run ich_tf.make_tfrecords with the flags of this conversion: it writes "
+            "all shards again, and its patients keep their splits."
+        )
     planned = [shard for shard in plan.shards if shard.name in damaged]
     recorded = _recorded_hashes(folder)
     incomplete = {shard.name for shard in planned if _lacks_slices(folder / shard.name)}

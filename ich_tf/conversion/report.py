@@ -22,7 +22,6 @@ from ich_tf.dicom.reasons import Reason, Rejection, Repair
 from ich_tf.labels import CLASSES
 from ich_tf.records.images import read_image
 from ich_tf.records.sidecar import Sidecar
-from ich_tf.records.splits import UNLABELLED
 from ich_tf.runtime import html
 from ich_tf.windows import apply_windows, preset_windows
 
@@ -111,7 +110,7 @@ def _thumbnails(folder: Path, plan: Plan, sidecars: Sequence[Sidecar]) -> Iterat
     windows = tuple(plan.config["windows"])
     # Slices by class and patient, of a few patients at a time: a plan may hold 752,803 slices.
     rows: dict[str, dict[str, list[tuple[PlannedShard, PlannedSlice]]]] = {}
-    if UNLABELLED not in plan.patients:
+    if plan.is_labelled:
         rows = {name: {} for name in (*CLASSES, _NONE)}
     for shard, sidecar in zip(plan.shards, sidecars, strict=True):
         for planned in written_slices(shard, sidecar):

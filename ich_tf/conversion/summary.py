@@ -24,7 +24,6 @@ from ich_tf.labels import CLASSES
 from ich_tf.records import data_files
 from ich_tf.records.schema import SCHEMA_VERSION
 from ich_tf.records.sidecar import Sidecar, read_sidecar
-from ich_tf.records.splits import UNLABELLED
 from ich_tf.records.statistics import SliceStatistics
 from ich_tf.runtime import files
 
@@ -231,7 +230,7 @@ def _manifest(
         "versions": _joined([sidecar.versions for sidecar in sidecars]),
         "classes": list(CLASSES),
         "num_records": sum(sidecar.num_records for sidecar in sidecars),
-        "num_folds": 0 if UNLABELLED in plan.patients else plan.config["num_folds"],
+        "num_folds": plan.config["num_folds"] if plan.is_labelled else 0,
         "label_counts": dict(zip(CLASSES, totals.label_counts, strict=True)),
         "patients": plan.patients,
         "hu": {

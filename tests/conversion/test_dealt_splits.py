@@ -121,6 +121,7 @@ def test_overwrite_deals_anew(folder: Path) -> None:
 def test_other_folds_are_refused_though_the_plan_is_damaged(folder: Path) -> None:
     run(folder, overwrite=True, num_folds=3)
     damage(folder / "out" / "plan.json")
+    (folder / "out" / "manifest.json").write_text("{")
     with pytest.raises(InputError, match=r"dealt to fold-2, too, which --num_folds=2 has not"):
         run(folder)
 
@@ -140,3 +141,46 @@ def test_data_without_labels_have_no_splits_to_keep(folder: Path, tmp_path: Path
     damage(folder / "out" / "plan.json")
     run(folder, labels_csv="")
     assert verify(folder / "out", full=True) == []
+
+
+def test_a_missing_plan_is_as_a_damaged_one(folder: Path) -> None:
+    before = splits_of(folder)
+    (folder / "out" / "plan.json").unlink()
+    run(folder)
+    assert splits_of(folder) == before
+    assert not verify(folder / "out", full=True)
+
+
+def test_without_its_plan_a_labelled_conversion_is_not_replaced(folder: Path) -> None:
+    damage(folder / "out" / "plan.json")
+    before = files_of(folder / "out")
+    for changes in ({"labels_csv": ""}, {"image_size": 32}, {"num_folds": 3}):
+        with pytest.raises(InputError, match="another plan"):
+            run(folder, **changes)
+    assert files_of(folder / "out") == before
+
+
+def test_lost_splits_are_told_of(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (folder / "out" / "splits.json").unlink()
+    run(folder)
+    assert "splits.json: is missing" in caplog.text
+    assert not verify(folder / "out")
+
+
+def test_a_folder_of_a_former_schema_is_written_again_with_its_splits(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = splits_of(folder)
+    with monkeypatch.context() as former:
+        former.setattr("ich_tf.conversion.config.SCHEMA_VERSION", 2)
+        run(folder, overwrite=True)
+    (folder / "out" / "splits.json").unlink()
+    before = splits_of(folder)
+    assert all("_SUCCESS" in found.file for found in verify(folder / "out", full=True))
+    stored = files_of(folder / "out")
+    with pytest.raises(InputError, match="former version"):
+        repair(folder / "out", ())
+    assert files_of(folder / "out") == stored
+    run(folder)
+    assert splits_of(folder) == before
+    assert not verify(folder / "out", full=True)
