@@ -26,7 +26,7 @@ _PREAMBLE = 128
 _MAGIC = b"DICM"
 # PS3.10 7.1 knows 19.
 _MAX_META_ELEMENTS = 256
-_META, _IDENTIFYING = b"\x02\x00", b"\x08\x00"
+_META, _IDENTIFYING, _IDENTIFYING_BIG = b"\x02\x00", b"\x08\x00", b"\x00\x08"
 _TRANSFER_SYNTAX = 0x0010
 # The identifying elements of group 8 begin below this: character set, image type, class UID.
 _FIRST_ELEMENTS = 0x0100
@@ -95,6 +95,8 @@ def find_data_set(data: Buffer) -> Encoding:
     at, syntax = _read_meta(data, at)
     if not syntax:
         syntax = EXPLICIT if is_explicit(data, at) else IMPLICIT
+        if data[at : at + 2] == _IDENTIFYING_BIG:
+            syntax = _BIG
         repairs = (Repair.NO_META,)
     return Encoding(at, syntax, repairs)
 
@@ -134,10 +136,11 @@ def _is_meta(data: Buffer, at: int) -> bool:
 
 
 def _is_identifying(data: Buffer, at: int) -> bool:
-    """Whether a bare data set of little endian begins here, explicit or implicit."""
-    if data[at : at + 2] != _IDENTIFYING or at + 8 > len(data):
+    """Whether a bare data set begins here, implicit ones in little endian alone."""
+    is_big = data[at : at + 2] == _IDENTIFYING_BIG and is_explicit(data, at)
+    if not (is_big or data[at : at + 2] == _IDENTIFYING) or at + 8 > len(data):
         return False
-    element = int.from_bytes(data[at + 2 : at + 4], "little")
+    element = int.from_bytes(data[at + 2 : at + 4], "big" if is_big else "little")
     # A length of 16 bits or of 32: no first element has many bytes.
     length = int.from_bytes(data[at + 6 : at + 8], "little")
     return element < _FIRST_ELEMENTS and (is_explicit(data, at) or length == 0)

@@ -145,6 +145,11 @@ def test_files_without_what_stands_before_the_data_set() -> None:
             np.testing.assert_array_equal(slice_.hu, read_slice(good).hu)
             assert read_headers(io.BytesIO(data)) == [slice_.header]
     assert slice_.header.transfer_syntax == "1.2.840.10008.1.2.1"
+    big = make_dicom(STORED, syntax="big")
+    slice_ = read_slice(big[big.index(b"\0\x08\0\x16UI") :])
+    assert slice_.repairs == (Repair.NO_META,)
+    assert slice_.header == read_slice(big).header
+    np.testing.assert_array_equal(slice_.hu, read_slice(big).hu)
 
 
 @pytest.mark.parametrize(
