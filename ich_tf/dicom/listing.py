@@ -12,7 +12,7 @@ from ich_tf.dicom.archives import START_BYTES, ZIP, archive_kind, is_dicom
 from ich_tf.dicom.reasons import DicomError, Rejection
 from ich_tf.dicom.sources import Source
 from ich_tf.dicom.walk import walk
-from ich_tf.dicom.zip_directory import BadArchive, find_directory, list_members
+from ich_tf.dicom.zip_directory import BadArchive, is_zip, list_members
 from ich_tf.errors import InputError
 from ich_tf.runtime.clutter import is_clutter
 from ich_tf.runtime.names import printable
@@ -176,14 +176,9 @@ def _is_zip(path: Path) -> bool:
             f"{path}: is a {kind}. Expected a folder, a zip archive or a DICOM file: unpack it "
             "first."
         )
-    if kind or is_dicom(start):
-        return bool(kind)
     with open(path, "rb") as file:
-        try:
-            find_directory(file)  # some archives begin with a program
-        except BadArchive:
-            return path.suffix.lower() == ".zip"  # of which the start is missing
-    return True
+        # Of an archive of that name the start may be missing.
+        return is_zip(file) or (path.suffix.lower() == ".zip" and not is_dicom(start))
 
 
 def _start(path: Path) -> bytes:

@@ -12,7 +12,14 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO, NamedTuple
 
-from ich_tf.dicom.archives import encrypted_member, unknown_method
+from ich_tf.dicom.archives import (
+    START_BYTES,
+    ZIP,
+    archive_kind,
+    encrypted_member,
+    is_dicom,
+    unknown_method,
+)
 from ich_tf.dicom.reasons import DicomError, special_file
 from ich_tf.runtime.clutter import is_clutter
 
@@ -101,6 +108,24 @@ class Member(NamedTuple):
         if self.flags & _ENCRYPTED or self.method == _AES:
             return encrypted_member()
         return None if self.method in methods else unknown_method(self.method)
+
+
+def is_zip(file: BinaryIO) -> bool:
+    """Whether a file is a zip archive, whole or cut. It may begin with a program.
+
+    Args:
+      file: Seekable file.
+    """
+    file.seek(0)
+    start = file.read(START_BYTES)
+    kind = archive_kind(start)
+    if kind or is_dicom(start):
+        return kind == ZIP
+    try:
+        find_directory(file)
+    except BadArchive:
+        return False
+    return True
 
 
 def find_directory(file: BinaryIO) -> Directory:

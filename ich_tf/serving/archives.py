@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from ich_tf.dicom.archives import START_BYTES, ZIP, archive_kind, damaged_member, nested_archive
+from ich_tf.dicom.archives import START_BYTES, archive_kind, damaged_member, nested_archive
 from ich_tf.dicom.reasons import DicomError, Reason
 from ich_tf.dicom.zip_directory import (
     BadArchive,
     Directory,
     Member,
     find_directory,
+    is_zip,
     read_members,
 )
 from ich_tf.dicom.zip_members import open_member
@@ -48,8 +49,9 @@ class ArchiveEntry:
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a file starts like a zip archive, and not like a DICOM file."""
-    return _kind(path) == ZIP
+    """Whether a file is a zip archive, whole or cut, and no DICOM file."""
+    with open(path, "rb") as file:
+        return is_zip(file)
 
 
 def unpack(

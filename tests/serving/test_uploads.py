@@ -159,3 +159,10 @@ def test_a_dicom_file_with_an_archive_in_its_preamble_is_one(tmp_path: Path) -> 
     path = tmp_path / "x"
     path.write_bytes(b"PK\x03\x04".ljust(128, b"\0") + b"DICM")
     assert not is_archive(path)
+
+
+def test_an_archive_may_begin_with_a_program(tmp_path: Path) -> None:
+    archive = b"MZ" * 100 + zipped([("a", b"x"), ("b", b"y")])
+    assert unpacked(archive, tmp_path) == [(0, ""), (1, "")]
+    (tmp_path / "text").write_bytes(b"MZ" * 100)
+    assert not is_archive(tmp_path / "text")
