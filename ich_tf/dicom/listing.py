@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ich_tf.dicom.archives import START_BYTES, ZIP, archive_kind, is_dicom
-from ich_tf.dicom.reasons import DicomError, Rejection
+from ich_tf.dicom.reasons import DicomError, Rejection, special_file
 from ich_tf.dicom.sources import Source
 from ich_tf.dicom.walk import walk
 from ich_tf.dicom.zip_directory import BadArchive, is_zip, list_members
@@ -82,8 +82,9 @@ def list_sources(path: str | Path, leave_out: Sequence[Path] = ()) -> SourceList
     if path.is_dir():
         listing = _list_folder(path, leave_out)
     elif not path.is_file():
+        what = special_file() if os.path.lexists(path) else "no such file or folder."
         raise InputError(
-            f"{path}: no such file or folder. Expected a folder of DICOM files, a zip archive of "
+            f"{path}: {what} Expected a folder of DICOM files, a zip archive of "
             "them or a folder in one, one DICOM file, or a text file with a path a line."
         )
     elif _is_zip(path):

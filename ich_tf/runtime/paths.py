@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import functools
 import os
 import shutil
@@ -42,6 +43,11 @@ def user_path(text: str) -> str:
             f"{text[:40]!r}...: has {len(os.fsencode(path))} bytes; a path may have {_MAX_PATH}, "
             f"and each name in it {_MAX_NAME}."
         )
+    try:
+        os.stat(path)  # noqa: PTH116 - Path would drop a trailing slash
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise ValueError(f"{text!r}: is a link that leads to itself.") from error
     return path
 
 

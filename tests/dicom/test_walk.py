@@ -140,3 +140,11 @@ def test_a_file_costs_one_stat_in_the_walk(tmp_path: Path, monkeypatch: pytest.M
     assert listing.find("a.dcm").stamp() == listing.sources[0].stamp()
     assert listing.find("a.dcm").read() == b"x"
     assert listing.find("b.dcm") == Source(tmp_path, "b.dcm")
+
+
+def test_a_pipe_in_the_place_of_all_inputs_is_called_that(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "gone").symlink_to("nowhere")
+    for name in ("pipe", "gone"):
+        with pytest.raises(InputError, match="is a pipe, a socket, a device or a link that leads"):
+            list_sources(tmp_path / name)

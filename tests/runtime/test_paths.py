@@ -38,6 +38,13 @@ def test_what_no_file_can_have_is_refused(path: str, problem: str) -> None:
         user_path(path)
 
 
+def test_a_link_to_itself_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    for path in (tmp_path / "loop", tmp_path / "loop" / "x"):
+        with pytest.raises(ValueError, match="is a link that leads to itself"):
+            user_path(str(path))
+
+
 def test_flags_are_expanded_and_refused_in_a_paragraph(
     run_command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
