@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -61,8 +62,13 @@ def make_plan(
     series_of: dict[str, list[PlannedSeries]] = {}
     labels: dict[str, list[np.ndarray]] = {}
     shared = SharedImages()
+    same_id: Counter[str] = Counter()
     for ids, members in selection.chosen(slices.by_series()):
         patient, study, key = (pseudonym(identifier, hash_key) for identifier in ids)
+        # Readers tell series apart by their key alone, and some archives give one UID to several.
+        same_id[ids[2]] += 1
+        if same_id[ids[2]] > 1:
+            key = pseudonym(f"{ids[2]} {same_id[ids[2]]}", hash_key)
         shared.add(patient, [slice_.pixel_hash for slice_ in members])
         planned = _plan_series((patient, study, key), members, hash_key, config.slab_mm)
         series_of.setdefault(patient, []).append(planned)

@@ -19,6 +19,7 @@ from ich_tf.records.schema import SliceRecord
 from ich_tf.records.tfrecord import read_records
 from tests.support.conversions import files_of
 from tests.support.ct_study import KINDS, write_study
+from tests.support.dicom_files import make_dicom
 
 # The perfusion map holds no Hounsfield units, and is left out with that reason.
 NUM_SLICES = sum(len(places) for kind, (_, places) in KINDS.items() if kind != "perfusion")
@@ -186,3 +187,19 @@ def test_best_of_a_real_study(real_dicom: Path, tmp_path: Path) -> None:
     result = convert(config_of(real_dicom / "philips_study", tmp_path / "out"))
     assert result.num_records == 28
     assert {record.spacing_mm for record in records(tmp_path / "out")}
+
+
+def test_one_series_uid_of_two_patients_and_two_studies_is_three_series(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for number, (patient, study) in enumerate((("A", "1.1"), ("B", "1.1"), ("B", "1.2"))):
+        for place in range(3):
+            tags = {"PatientID": patient, "StudyInstanceUID": study, "SeriesInstanceUID": "1.9"}
+            tags |= {"SOPInstanceUID": f"1.3.{number}.{place}"}
+            tags |= {"ImagePositionPatient": [0, 0, 5 * place]}
+            name = f"{number}{place}.dcm"
+            (tmp_path / "in" / name).write_bytes(make_dicom(tags=tags))
+    convert(config_of(tmp_path / "in", tmp_path / "out"))
+    places: dict[str, list[int]] = {}
+    for record in records(tmp_path / "out"):
+        places.setdefault(record.series_key, []).append(record.slice_index)
+    assert list(places.values()) == [[0, 1, 2]] * 3
