@@ -155,3 +155,9 @@ def test_faulty_labels_are_a_conflict_wherever_they_are_found() -> None:
     assert problem is not None
     assert (problem.reason, problem.message) == ("LABEL_CONFLICT", "it has no row for any.")
     assert [line.path for line in labelling.rows_without_images()] != ["b"]
+
+
+def test_the_row_of_a_frame_that_cannot_be_used_has_a_file() -> None:
+    files, ids = {"a.dcm": "1/1"}, ["a/1", "a/2"]
+    assert matched(files, ids, unusable=("a.dcm#2",)) == ({"a.dcm": "a/1"}, [])
+    assert "'a/2', has no file" in matched(files, ids)[1][0]
