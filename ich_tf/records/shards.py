@@ -182,10 +182,11 @@ class _WriteBehind:
             self._sent.result()
 
     def _write(self, part: list[bytes]) -> None:
-        for data in part:
-            self._file.write(data)
-            self.digest.update(data)
-            self.crc = google_crc32c.extend(self.crc, data)
+        # At once: every call would take the interpreter's lock from the slices that follow.
+        data = b"".join(part)
+        self._file.write(data)
+        self.digest.update(data)
+        self.crc = google_crc32c.extend(self.crc, data)
         self._file.flush()
         os.fsync(self._file.fileno())
 
