@@ -13,6 +13,7 @@ from ich_tf.conversion.plan import load_plan
 from ich_tf.conversion.verification import verify
 from ich_tf.dicom.pixel_hash import pixel_hash
 from ich_tf.labels import write_long_csv
+from tests.support.conversions import config_in
 from tests.support.dicom_files import make_dicom
 
 
@@ -30,14 +31,7 @@ def twice(tmp_path: Path) -> ConversionConfig:
         (tmp_path / "dicom" / f"f{number:02}.dcm").write_bytes(data)
     labels = np.zeros((12, 6), np.int64)
     write_long_csv(tmp_path / "labels.csv", [f"f{number:02}" for number in range(12)], labels)
-    return ConversionConfig(
-        dicom_dir=str(tmp_path / "dicom"),
-        labels_csv=str(tmp_path / "labels.csv"),
-        out_dir=str(tmp_path / "out"),
-        image_size=16,
-        num_workers=1,
-        num_folds=2,
-    )
+    return config_in(tmp_path)
 
 
 def test_they_are_told_of(twice: ConversionConfig) -> None:

@@ -6,18 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from ich_tf.conversion.convert import convert
 from tests.support.commands import ROOT
-from tests.support.conversions import config_for, conversion_command, files_of
+from tests.support.conversions import config_for, conversion_command, files_of, undisturbed
 
 
 @pytest.fixture(scope="module")
 def whole(phantom_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An uninterrupted run: eight shards of a megabyte."""
-    folder = tmp_path_factory.mktemp("interruption") / "whole"
-    convert(config_for(phantom_dir, folder, image_size=128, encoding="raw"))
-    assert len(list(folder.glob("*.tfrecord"))) > 6
-    return folder
+    return undisturbed(phantom_dir, tmp_path_factory.mktemp("interruption") / "whole")
 
 
 def test_a_full_disk(phantom_dir: Path, whole: Path, tmp_path: Path) -> None:

@@ -14,9 +14,8 @@ import numpy as np
 import pytest
 
 from ich_tf.conversion.config import ConversionConfig
-from ich_tf.conversion.convert import convert
 from tests.support.commands import ROOT
-from tests.support.conversions import config_for, conversion_command, files_of
+from tests.support.conversions import config_for, conversion_command, files_of, undisturbed
 from tests.support.processes import alive, descendants, wait_until
 
 KILLS = int(os.environ.get("ICH_TF_KILLS", "8"))
@@ -28,11 +27,7 @@ SIGNALS = (signal.SIGKILL, signal.SIGTERM)
 
 @pytest.fixture(scope="module")
 def whole(phantom_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An undisturbed run: eight shards of a megabyte."""
-    folder = tmp_path_factory.mktemp("kills") / "whole"
-    convert(config_for(phantom_dir, folder, image_size=128, encoding="raw"))
-    assert len(list(folder.glob("*.tfrecord"))) > 6
-    return folder
+    return undisturbed(phantom_dir, tmp_path_factory.mktemp("kills") / "whole")
 
 
 def strike(config: ConversionConfig, target: str, number: int, rng: np.random.Generator) -> bool:

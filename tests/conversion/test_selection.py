@@ -13,11 +13,9 @@ from ich_tf.conversion.inspection import find_slice
 from ich_tf.conversion.plan import load_plan, save_plan
 from ich_tf.conversion.verification import verify
 from ich_tf.errors import ConfigError
-from ich_tf.records.example import decode
 from ich_tf.records.manifest import Manifest
 from ich_tf.records.schema import SliceRecord
-from ich_tf.records.tfrecord import read_records
-from tests.support.conversions import files_of
+from tests.support.conversions import files_of, slice_records_of
 from tests.support.ct_study import KINDS, write_study
 from tests.support.dicom_files import make_dicom
 
@@ -28,14 +26,6 @@ NUM_SLICES = sum(len(places) for kind, (_, places) in KINDS.items() if kind != "
 def config_of(source: Path, out_dir: Path, **changes: object) -> ConversionConfig:
     values = {"labels_csv": "", "image_size": 16, "num_workers": 1, "shard_mb": 1}
     return ConversionConfig(dicom_dir=str(source), out_dir=str(out_dir), **{**values, **changes})
-
-
-def records(folder: Path) -> list[SliceRecord]:
-    return [
-        decode(payload)
-        for path in sorted(folder.glob("*.tfrecord"))
-        for payload in read_records(path)
-    ]
 
 
 def quarantine(folder: Path) -> list[dict]:
@@ -56,7 +46,7 @@ def test_best_takes_the_series_that_a_radiologist_opens_first(study: Path, tmp_p
     paths = {line["path"] for line in quarantine(tmp_path / "out")}
     kept = sorted(path.name for path in study.iterdir() if path.name not in paths)
     assert kept == [f"P1_repeat_{k:02}.dcm" for k in range(6)]
-    assert [record.slice_index for record in records(tmp_path / "out")] == list(range(6))
+    assert [record.slice_index for record in slice_records_of(tmp_path / "out")] == list(range(6))
 
 
 def test_what_is_not_chosen_is_listed_and_not_bad(study: Path, tmp_path: Path) -> None:
@@ -88,7 +78,7 @@ def test_all_takes_every_series_each_pass_whole(study: Path, tmp_path: Path) -> 
     assert result.num_records == NUM_SLICES
     assert {line["reason"] for line in quarantine(tmp_path / "out")} == {"NOT_HOUNSFIELD"}
     by_series: dict[str, list[SliceRecord]] = {}
-    for record in records(tmp_path / "out"):
+    for record in slice_records_of(tmp_path / "out"):
         by_series.setdefault(record.series_key, []).append(record)
     assert len(by_series) == len(KINDS) - 1
     for members in by_series.values():
@@ -169,7 +159,7 @@ def test_records_say_what_they_are(study: Path, tmp_path: Path) -> None:
     convert(config_of(study, tmp_path / "out", series="all"))
     kinds = {
         (record.kernel, record.thickness_mm, record.contrast, record.origin, record.content)
-        for record in records(tmp_path / "out")
+        for record in slice_records_of(tmp_path / "out")
     }
     assert kinds == {
         ("soft", 5.0, "unknown", "original", "axial"),
@@ -186,7 +176,7 @@ def test_records_say_what_they_are(study: Path, tmp_path: Path) -> None:
 def test_best_of_a_real_study(real_dicom: Path, tmp_path: Path) -> None:
     result = convert(config_of(real_dicom / "philips_study", tmp_path / "out"))
     assert result.num_records == 28
-    assert {record.spacing_mm for record in records(tmp_path / "out")}
+    assert {record.spacing_mm for record in slice_records_of(tmp_path / "out")}
 
 
 def test_one_series_uid_of_two_patients_and_two_studies_is_three_series(tmp_path: Path) -> None:
@@ -200,6 +190,6 @@ def test_one_series_uid_of_two_patients_and_two_studies_is_three_series(tmp_path
             (tmp_path / "in" / name).write_bytes(make_dicom(tags=tags))
     convert(config_of(tmp_path / "in", tmp_path / "out"))
     places: dict[str, list[int]] = {}
-    for record in records(tmp_path / "out"):
+    for record in slice_records_of(tmp_path / "out"):
         places.setdefault(record.series_key, []).append(record.slice_index)
     assert list(places.values()) == [[0, 1, 2]] * 3

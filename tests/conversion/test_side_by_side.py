@@ -15,6 +15,7 @@ from ich_tf.conversion.joining_rules import UnlabelledSlice
 from ich_tf.conversion.side_by_side import joining_rule
 from ich_tf.errors import InputError
 from ich_tf.labels import write_long_csv
+from tests.support.conversions import config_in
 from tests.support.dicom_files import make_dicom
 
 NAMES = ["ct/s/ID_01.dcm", "ct/s/ID_02.dcm", "ct/t/ID_13.dcm"]
@@ -74,14 +75,7 @@ def unjoined(tmp_path: Path) -> ConversionConfig:
         (tmp_path / "dicom" / f"scan-{number:02}.dcm").write_bytes(make_dicom(tags=tags))
     ids = [f"case-{number:02}" for number in range(12)]
     write_long_csv(tmp_path / "labels.csv", ids, np.zeros((12, 6), np.int64))
-    return ConversionConfig(
-        dicom_dir=str(tmp_path / "dicom"),
-        labels_csv=str(tmp_path / "labels.csv"),
-        out_dir=str(tmp_path / "out"),
-        image_size=16,
-        num_workers=1,
-        num_folds=2,
-    )
+    return config_in(tmp_path)
 
 
 def test_a_conversion_that_fails_names_the_flag(unjoined: ConversionConfig) -> None:

@@ -12,11 +12,9 @@ from ich_tf.conversion.inspection import find_slice
 from ich_tf.conversion.verification import verify
 from ich_tf.dicom.reader import read_slice
 from ich_tf.labels import CLASSES
-from ich_tf.records.example import decode
 from ich_tf.records.images import read_image
-from ich_tf.records.schema import SliceRecord
-from ich_tf.records.tfrecord import read_records
 from ich_tf.windows import store_hu
+from tests.support.conversions import slice_records_of
 from tests.support.ct_study import write_study
 
 
@@ -26,18 +24,10 @@ def config_of(source: Path, out_dir: Path, **changes: object) -> ConversionConfi
     return ConversionConfig(dicom_dir=str(source), out_dir=str(out_dir), **{**values, **changes})
 
 
-def records(folder: Path) -> list[SliceRecord]:
-    return [
-        decode(payload)
-        for path in sorted(folder.glob("*.tfrecord"))
-        for payload in read_records(path)
-    ]
-
-
 def test_thin_slices_are_averaged_in_hounsfield_units(tmp_path: Path) -> None:
     paths = write_study(tmp_path / "in", ("thin",))["thin"]
     convert(config_of(tmp_path / "in", tmp_path / "out"))
-    slabs = records(tmp_path / "out")
+    slabs = slice_records_of(tmp_path / "out")
     assert [slab.slab for slab in slabs] == [5, 5, 5, 5, 5, 1]
     assert [slab.thickness_mm for slab in slabs] == [5.0] * 5 + [1.0]
     assert [slab.z_mm for slab in slabs] == [2.0, 7.0, 12.0, 17.0, 22.0, 25.0]
@@ -55,7 +45,7 @@ def test_thick_slices_stay_as_they_are(tmp_path: Path) -> None:
     write_study(tmp_path / "in", ("standard",))
     convert(config_of(tmp_path / "in", tmp_path / "slabs"))
     convert(config_of(tmp_path / "in", tmp_path / "slices", slab_mm=0.0))
-    assert records(tmp_path / "slabs") == records(tmp_path / "slices")
+    assert slice_records_of(tmp_path / "slabs") == slice_records_of(tmp_path / "slices")
 
 
 def test_a_slab_has_the_labels_of_all_its_slices(tmp_path: Path) -> None:
@@ -77,7 +67,7 @@ def test_a_slab_has_the_labels_of_all_its_slices(tmp_path: Path) -> None:
             test_fraction=0.0,
         )
     )
-    by_place = {slab.slice_index: slab.labels for slab in records(tmp_path / "out")}
+    by_place = {slab.slice_index: slab.labels for slab in slice_records_of(tmp_path / "out")}
     assert by_place[0] == tuple(int(name in ("subdural", "any")) for name in CLASSES)
     assert by_place[1] == (0,) * 6
 
@@ -87,7 +77,7 @@ def test_a_slice_that_cannot_be_read_leaves_its_slab_thinner(tmp_path: Path) -> 
     for path in (paths[2], *paths[5:10]):
         path.write_bytes(path.read_bytes()[:-100])
     convert(config_of(tmp_path / "in", tmp_path / "out"))
-    slabs = records(tmp_path / "out")
+    slabs = slice_records_of(tmp_path / "out")
     assert [slab.slab for slab in slabs] == [4, 5, 5, 5, 1]
     assert [slab.slice_index for slab in slabs] == [0, 2, 3, 4, 5]
     lines = (tmp_path / "out/quarantine.jsonl").read_text().splitlines()
@@ -103,10 +93,10 @@ def test_slabs_do_not_depend_on_workers(tmp_path: Path) -> None:
         write_study(tmp_path / "in", ("thin",), patient=patient)
     for workers in (1, 2):
         convert(config_of(tmp_path / "in", tmp_path / f"out{workers}", num_workers=workers))
-    assert records(tmp_path / "out1") == records(tmp_path / "out2")
+    assert slice_records_of(tmp_path / "out1") == slice_records_of(tmp_path / "out2")
 
 
 def test_slabs_are_cropped_as_one_series(tmp_path: Path) -> None:
     write_study(tmp_path / "in", ("thin",), side=64)
     convert(config_of(tmp_path / "in", tmp_path / "out", crop="head"))
-    assert len({slab.crop for slab in records(tmp_path / "out")}) == 1
+    assert len({slab.crop for slab in slice_records_of(tmp_path / "out")}) == 1

@@ -8,7 +8,9 @@ import pandas as pd
 import pydicom
 
 from ich_tf.conversion.config import ConversionConfig
-from ich_tf.records.example import parse
+from ich_tf.conversion.convert import convert
+from ich_tf.records.example import decode, parse
+from ich_tf.records.schema import SliceRecord
 from ich_tf.records.tfrecord import read_records
 
 
@@ -38,6 +40,26 @@ def conversion_command(config: ConversionConfig) -> list[str]:
     return [sys.executable, "-m", "ich_tf.make_tfrecords", *values]
 
 
+def config_in(folder: Path, **changes: object) -> ConversionConfig:
+    """The config of a small conversion of `dicom/` by `labels.csv` to `out/`."""
+    values = {
+        "dicom_dir": str(folder / "dicom"),
+        "labels_csv": str(folder / "labels.csv"),
+        "out_dir": str(folder / "out"),
+        "image_size": 16,
+        "num_workers": 1,
+        "num_folds": 2,
+    }
+    return ConversionConfig(**{**values, **changes})
+
+
+def undisturbed(phantom_dir: Path, folder: Path) -> Path:
+    """A whole run: eight shards of a megabyte."""
+    convert(config_for(phantom_dir, folder, image_size=128, encoding="raw"))
+    assert len(list(folder.glob("*.tfrecord"))) > 6
+    return folder
+
+
 def write_part(phantoms: Path, folder: Path, patients: slice) -> None:
     """Copies the files and labels of some of the phantoms."""
     (folder / "stage_2_train").mkdir(parents=True)
@@ -56,6 +78,14 @@ def write_part(phantoms: Path, folder: Path, patients: slice) -> None:
 
 def files_of(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def slice_records_of(folder: Path) -> list[SliceRecord]:
+    return [
+        decode(payload)
+        for path in sorted(folder.glob("*.tfrecord"))
+        for payload in read_records(path)
+    ]
 
 
 def records_of(folder: Path) -> list[dict]:
