@@ -63,6 +63,14 @@ def apply_gradients(
         optimizer.apply_gradients(pairs, skip_gradients_aggregation=True)
 
 
+def is_decayed(variable: tf.Variable) -> bool:
+    """Whether weight decay reaches a variable: kernels alone, of any kind of layer.
+
+    Pulling biases, scales, widths or scores to 0 regularizes nothing.
+    """
+    return str(variable.name).split(":")[0].endswith("kernel")
+
+
 def scales_loss(optimizer: Any) -> bool:
     """Whether `make_optimizer` made it with `loss_scaling`."""
     return hasattr(optimizer, "get_unscaled_gradients")

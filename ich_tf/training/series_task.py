@@ -26,7 +26,7 @@ from ich_tf.records.splits import fold_name
 from ich_tf.runtime.keras2 import keras
 from ich_tf.runtime.strategies import Worker
 from ich_tf.training.config import TrainConfig
-from ich_tf.training.step import Loss
+from ich_tf.training.step import Loss, PrepareBatch
 from ich_tf.training.task import Validate, Watch
 
 # All steps have one shape: as many slots as the longest series needs, rounded up to a multiple of
@@ -68,6 +68,7 @@ class SeriesTask:
         longest = max(map(len, (*train, *validation)))
         self._slots = -(-longest // _SLOTS) * _SLOTS
         self._packed: list[tuple[np.ndarray, np.ndarray]] = []
+        self.prepare_batch: PrepareBatch | None = None
         self.loss: Loss = functools.partial(series_loss, label_smoothing=config.label_smoothing)
         self.spec = _series_spec(config, manifest, self.prior)
 

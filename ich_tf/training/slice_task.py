@@ -22,7 +22,7 @@ from ich_tf.runtime.keras2 import keras
 from ich_tf.runtime.strategies import Worker
 from ich_tf.training.augmentation import make_augment
 from ich_tf.training.config import TrainConfig
-from ich_tf.training.step import Loss
+from ich_tf.training.step import Loss, PrepareBatch
 from ich_tf.training.task import Validate, Watch
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ class SliceTask:
         self.prior = label_counts(self._train_shards) / self.num_train
         self.batch_size, self.steps, self._worker = config.batch_size, 0, 0
         self.slices_per_step = float(config.batch_size)
+        self.prepare_batch: PrepareBatch | None = None
         self.loss: Loss = functools.partial(
             training_loss,
             label_smoothing=config.label_smoothing,

@@ -14,11 +14,17 @@ from ich_tf.losses import weighted_binary_crossentropy
 from ich_tf.models.dropout import dropout_seed
 from ich_tf.models.slice_model import batch_normalizations
 from ich_tf.runtime.keras2 import keras
+from ich_tf.runtime.strategies import worker_of
 from ich_tf.training.optimizers import apply_gradients, create_variables, scales_loss
 
 # Labels [n, 6] and logits [n, 6] -> loss of each example, float32 [n]. Tasks over series have other
 # shapes (`losses.series_loss`).
 Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+
+# (inputs, labels, step, first) -> inputs, labels of a replica, before forward and backward: step is
+# the number of the run's step, int64 [], and first the index of the replica's first example in this
+# worker's batch, int32 []. It runs on the replica's device, in its context, and is not compiled.
+PrepareBatch = Callable[[Any, tf.Tensor, tf.Tensor, tf.Tensor], tuple[Any, tf.Tensor]]
 
 # A moving average begins as short as this many steps over the steps so far: the initial weights
 # would weigh on it for long (as tf.train.ExponentialMovingAverage's num_updates).
@@ -73,6 +79,9 @@ class TrainingStep:
         accumulation: int = 1,
         ema_decay: float = 0.0,
         loss: Loss = weighted_binary_crossentropy,
+        prepare: PrepareBatch | None = None,
+        lr_multipliers: Sequence[float] | None = None,
+        decays: Sequence[bool] | None = None,
     ) -> None:
         """Creates the optimizer's variables.
 
@@ -87,6 +96,12 @@ class TrainingStep:
           accumulation: Number of parts of a replica's batch, computed one after the other.
           ema_decay: Decay for a step of the weights' moving average; 0 keeps no average.
           loss: Loss of each example.
+          prepare: Change of a batch on the devices before the step, such as augmentation; None
+            changes nothing.
+          lr_multipliers: Factor of the learning rate for each of the model's trainable variables;
+            None is 1 for all.
+          decays: Whether weight decay reaches each of the model's trainable variables; None decays
+            kernels (`optimizers.is_decayed`).
 
         Raises:
           ConfigError: If replicas and parts do not divide the batch.
@@ -97,10 +112,12 @@ class TrainingStep:
                 f"batch_size is {batch_size}; it must be a multiple of the {replicas} replicas"
                 + (f" times {accumulation} parts." if accumulation > 1 else ".")
             )
+        if lr_multipliers is not None or decays is not None:
+            raise NotImplementedError("lr_multipliers and decays come with the flat update.")
         self.model, self.optimizer = model, optimizer
         self._strategy = strategy
         self._batch_size, self._accumulation = batch_size, accumulation
-        self._seed, self._loss = seed, loss
+        self._seed, self._loss, self._prepare = seed, loss, prepare
         self._clip_norm, self._ema_decay = clip_norm, ema_decay
         self._scales_loss = scales_loss(optimizer)
         self._statistics = _moving_statistics(model)
@@ -185,6 +202,8 @@ class TrainingStep:
     def _replica_step(self, inputs: Any, labels: tf.Tensor) -> tf.Tensor:
         # Read only for a step that may be left out: a network has a hundred of them.
         former_statistics = self._read_statistics() if self._scales_loss else None
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        inputs, labels = self._prepared(inputs, labels, replica)
         loss, gradients, statistics = self._replica_gradients(inputs, labels)
         finite = tf.constant(True)
         if self._scales_loss:
@@ -201,6 +220,14 @@ class TrainingStep:
         self.skipped.assign(tf.where(finite, tf.zeros([], tf.int64), self.skipped + 1))
         self._update_averages()
         return loss
+
+    def _prepared(
+        self, inputs: Any, labels: tf.Tensor, replica: tf.Tensor
+    ) -> tuple[Any, tf.Tensor]:
+        if self._prepare is None:
+            return inputs, labels
+        first = replica % worker_of(self._strategy).replicas * labels.shape[0]
+        return self._prepare(inputs, labels, self.step.read_value(), first)
 
     def _replica_gradients(self, inputs: Any, labels: tf.Tensor) -> Gradients:
         replica = tf.distribute.get_replica_context()
@@ -255,6 +282,8 @@ class TrainingStep:
         compute = self._forward_backward if compiled else self._part_gradients
 
         def measure(inputs: Any, labels: tf.Tensor) -> Gradients:
+            replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+            inputs, labels = self._prepared(inputs, labels, replica if together else part)
             if together:
                 return self._replica_gradients(inputs, labels)
             return self._local_gradients(inputs, labels, part, compute)

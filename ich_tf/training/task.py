@@ -16,7 +16,7 @@ import tensorflow as tf
 from ich_tf.records.manifest import Shard
 from ich_tf.runtime.keras2 import keras
 from ich_tf.runtime.strategies import Worker
-from ich_tf.training.step import Loss
+from ich_tf.training.step import Loss, PrepareBatch
 
 # Wraps the batches of a validation, so that it can be ended between two of them.
 Watch = Callable[[Iterable[Any]], Iterator[Any]]
@@ -35,6 +35,7 @@ class Task(Protocol):
       prior: Share of positive slices of each class in the training folds, float64 [6].
       spec: Spec of the model.
       loss: Loss of each example, (labels, outputs of the model) -> float32 [n].
+      prepare_batch: Change of a batch on the devices before a step; None changes nothing.
       num_train, num_validation: Number of slices, over all workers.
       batch_size: Examples in this worker's part of a batch.
       steps: Number of steps of an epoch.
@@ -46,6 +47,7 @@ class Task(Protocol):
     prior: np.ndarray
     spec: Any
     loss: Loss
+    prepare_batch: PrepareBatch | None
     num_train: int
     num_validation: int
     batch_size: int

@@ -156,6 +156,7 @@ def make_step(config: TrainConfig, task: Task, hardware: Hardware) -> TrainingSt
         accumulation=config.accumulation,
         ema_decay=config.ema_decay,
         loss=task.loss,
+        prepare=task.prepare_batch,
     )
 
 

@@ -103,6 +103,23 @@ def test_several_steps_in_one_execution() -> None:
     assert together.step.traces == 2
 
 
+def test_a_batch_is_prepared_on_each_replica() -> None:
+    """Step and place in the batch are given, and what a self-check measures is prepared alike."""
+    images, labels = BATCHES[0]
+
+    def prepare(images, labels, step, first):
+        places = tf.range(first, first + labels.shape[0])
+        shift = tf.cast(step, tf.int32) + places
+        return images + tf.cast(shift, tf.uint8)[:, None, None, None], labels
+
+    shifts = np.arange(BATCH, dtype=np.uint8)[:, None, None, None]
+    plain, run = Run(replicas(1), freeze_bn=True), Run(replicas(2), freeze_bn=True, prepare=prepare)
+    expected = plain.steps([(images + shifts + np.uint8(step), labels) for step in range(2)])
+    parts = distribute(run.strategy, images, labels)
+    assert float(run.step.gradients(*parts).loss) == pytest.approx(expected[0], abs=1e-5)
+    np.testing.assert_allclose(run.steps([BATCHES[0]] * 2), expected, rtol=0, atol=1e-5)
+
+
 def test_moving_statistics_are_the_replicas_mean() -> None:
     run = Run(replicas(2))
     run.steps(BATCHES[:1])
