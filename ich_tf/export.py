@@ -1,10 +1,10 @@
-"""Exports a trained model as a SavedModel with calibrated probabilities.
+"""Exports a trained model with calibrated probabilities, as a SavedModel or as ONNX.
 
   python -m ich_tf.export --work_dir=W --out_dir=E
 
 The model takes Hounsfield units. TensorFlow Serving and tf.saved_model.load read E/1/ without
-ich_tf. E/manifest.json describes the input and holds the hash of every file. Research only: not
-for clinical use.
+ich_tf; with --format=onnx ONNX Runtime reads E/1/model.onnx. E/manifest.json describes the input
+and holds the hash of every file. Research only: not for clinical use.
 
 Exit codes: 0 done; 1 no model, or the version exists already; 2 wrong usage.
 """

@@ -133,6 +133,13 @@ class ExportConfig:
         "Folder for <version>/ and manifest.json. Empty: the folder export in --work_dir.",
         is_path=True,
     )
+    format: str = option(
+        "saved_model",
+        "Format of the export. saved_model: for TensorFlow Serving and TensorFlow; onnx: "
+        "model.onnx, for ONNX Runtime and others (needs the extra onnx); both: both, in one "
+        "folder.",
+        ("saved_model", "onnx", "both"),
+    )
     version: int = option(
         1, "Version number of the model for TensorFlow Serving.", within="[1, inf)"
     )

@@ -1,9 +1,11 @@
-"""Export: a model as a SavedModel that runs without ich_tf, and is compared with the original."""
+"""Export: a model as a SavedModel or ONNX file that runs without ich_tf and predicts the same."""
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import shutil
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from ich_tf.errors import InputError
+from ich_tf.inference import onnx_model
 from ich_tf.inference.config import ExportConfig
 from ich_tf.inference.series_predictor import load_predictor
 from ich_tf.inference.serving_model import ServingModel
@@ -26,8 +29,23 @@ from ich_tf.windows import apply_windows, preset_windows, store_hu
 
 _LOG = logging.getLogger(__name__)
 MANIFEST = "manifest.json"
+ONNX = "model.onnx"
 # Greatest difference of a probability between an exported model and prediction.
 TOLERANCE = 1e-5
+
+
+@dataclasses.dataclass(frozen=True)
+class _Format:
+    """A format of exported models.
+
+    Attributes:
+      write: Writes a model into a folder.
+      answers: Runs the model in a folder: Hounsfield units, and positions where it takes them, to
+        outputs by name.
+    """
+
+    write: Callable[[ServingModel, Path], None]
+    answers: Callable[[Path, np.ndarray, np.ndarray | None], dict[str, np.ndarray]]
 
 
 def export(config: ExportConfig) -> Path:
@@ -37,9 +55,13 @@ def export(config: ExportConfig) -> Path:
       The folder of the version.
 
     Raises:
-      InputError: If there is no model, the version exists already, or the written model predicts
-        other probabilities than the original.
+      InputError: If there is no model, the version exists already, the model cannot be written in
+        the format, or the written model predicts other probabilities than the original.
+      UsageError: If the packages for the format are not installed.
     """
+    formats = ("saved_model", "onnx") if config.format == "both" else (config.format,)
+    if "onnx" in formats:
+        onnx_model.check_packages()
     folder = config.export_dir / str(config.version)
     if folder.exists() and not config.overwrite:
         raise InputError(
@@ -47,33 +69,54 @@ def export(config: ExportConfig) -> Path:
         )
     predictor = load_predictor(config.work_dir, make_strategy("one"), calibrated=config.calibrated)
     module = ServingModel(predictor, config.prevalence)
+    hu, z_mm = _example_series()
+    expected = expected_answers(predictor, hu, z_mm, config.prevalence)
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_path(folder)
-    target = plain_path(temporary.parent) / temporary.name
-    signatures = {"serving_default": module.signature()}
     try:
-        with writing(folder):
-            tf.saved_model.save(module, str(target), signatures=signatures)
-        _compare(temporary, predictor, config.prevalence, module.needs_series)
+        for name in formats:
+            FORMATS[name].write(module, temporary)
+            answers = FORMATS[name].answers(temporary, hu, z_mm if module.needs_series else None)
+            _compare(answers, expected, name)
         if folder.exists():
             shutil.rmtree(folder)
         temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    write_json(folder.parent / MANIFEST, _manifest(config, module, predictor, folder))
+    write_json(folder.parent / MANIFEST, _manifest(config, module, predictor, folder, formats))
     _LOG.info("%s: predicts as the model of the work dir, to %g", folder, TOLERANCE)
     return folder
 
 
+def _write_saved_model(module: ServingModel, folder: Path) -> None:
+    signature = module.function.get_concrete_function(*module.inputs)
+    target = plain_path(folder.parent) / folder.name
+    with writing(folder):
+        tf.saved_model.save(module, str(target), signatures={"serving_default": signature})
+
+
+def _write_onnx(module: ServingModel, folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    onnx_model.write_onnx(module, folder / ONNX)
+
+
 def _manifest(
-    config: ExportConfig, module: ServingModel, predictor: Predictor, folder: Path
+    config: ExportConfig,
+    module: ServingModel,
+    predictor: Predictor,
+    folder: Path,
+    formats: tuple[str, ...],
 ) -> dict[str, Any]:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     outputs = {"probabilities": "float32 [n, 6], columns as classes"}
     if module.has_series_output:
         outputs["series"] = "float32 [6], of the series as a whole"
+    versions = {name: metadata.version(name) for name in ("tensorflow", "numpy")}
+    if "onnx" in formats:
+        versions |= onnx_model.package_versions()
     return {
         "version": config.version,
+        "formats": list(formats),
         "model_sha256": predictor.sha256,
         "classes": list(CLASSES),
         "inputs": _inputs(module.needs_series),
@@ -85,7 +128,7 @@ def _manifest(
         "postprocessing": predictor.postprocessing.describe(),
         "prevalence": config.prevalence or None,
         "thresholds": predictor.postprocessing.thresholds,
-        "versions": {name: metadata.version(name) for name in ("tensorflow", "numpy")},
+        "versions": versions,
         "note": "Research only. Not for clinical use.",
         "sha256": {path.relative_to(folder.parent).as_posix(): file_sha256(path) for path in files},
     }
@@ -101,12 +144,8 @@ def _inputs(needs_series: bool) -> dict[str, str]:
     }
 
 
-def _compare(folder: Path, predictor: Predictor, prevalence: float, needs_series: bool) -> None:
-    """Runs the written model and the original on four synthetic slices.
-
-    Raises:
-      InputError: If a probability differs by more than `TOLERANCE`; the folder is deleted.
-    """
+def _example_series() -> tuple[np.ndarray, np.ndarray]:
+    """Four synthetic slices, float32 [4, 512, 512], and where they lie, mm, float32 [4]."""
     rng = np.random.default_rng(0)
     side = 512
     hu = rng.integers(-100, 200, (4, side, side)).astype(np.float32)
@@ -114,17 +153,25 @@ def _compare(folder: Path, predictor: Predictor, prevalence: float, needs_series
     rows, columns = np.indices((side, side)) - side / 2
     for number, slice_ in enumerate(hu):
         slice_[np.hypot(rows, columns) > 120 + 20 * number] = -1000
-    z_mm = np.array([10, 0, 5, 20], np.float32)
-    exported = answers_of(folder, hu, z_mm if needs_series else None)
-    expected = expected_answers(predictor, hu, z_mm, prevalence)
+    return hu, np.array([10, 0, 5, 20], np.float32)
+
+
+def _compare(
+    answers: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray], format_name: str
+) -> None:
+    """Compares outputs of a written model with those of the original.
+
+    Raises:
+      InputError: If a probability differs by more than `TOLERANCE`.
+    """
     difference = max(
-        float(np.abs(exported[name] - values).max()) for name, values in expected.items()
+        float(np.abs(answers[name] - values).max()) for name, values in expected.items()
     )
     if not difference <= TOLERANCE:
-        shutil.rmtree(folder)
         raise InputError(
-            f"the exported model differs from the one in the work dir by {difference:.2g} in a "
-            f"probability; expected {TOLERANCE:g} at most. Please report it with config.json."
+            f"the model exported as {format_name} differs from the one in the work dir by "
+            f"{difference:.2g} in a probability; expected {TOLERANCE:g} at most. Please report it "
+            "with config.json."
         )
 
 
@@ -180,3 +227,11 @@ def expected_answers(
     slices, whole = predictor.series_probabilities(outputs, z_mm[order], prevalence)
     answers = {"probabilities": np.asarray(slices[np.argsort(order)])}
     return answers if whole is None else {**answers, "series": whole}
+
+
+FORMATS = {
+    "saved_model": _Format(_write_saved_model, answers_of),
+    "onnx": _Format(
+        _write_onnx, lambda folder, hu, z_mm: onnx_model.onnx_answers(folder / ONNX, hu, z_mm)
+    ),
+}

@@ -61,13 +61,17 @@ class ServingModel(tf.Module):  # type: ignore[misc]
             self._variables += [list(loaded.model.variables) for loaded in predictor.models]
             self._networks = [with_features(member.model) for member in predictor.members]
 
-    def signature(self) -> Any:
-        """Traces the function that the SavedModel serves."""
+    @property
+    def function(self) -> Any:
+        """The function from the tensors that `inputs` describes to outputs by name."""
+        return tf.function(self._predict_series if self.needs_series else self._predict_slices)
+
+    @property
+    def inputs(self) -> list[tf.TensorSpec]:
+        """Types and shapes of the arguments of `function`."""
         hu = tf.TensorSpec([None, None, None], tf.float32, name="hu")
-        if self.needs_series:
-            z_mm = tf.TensorSpec([None], tf.float32, name="z_mm")
-            return tf.function(self._predict_series).get_concrete_function(hu, z_mm)
-        return tf.function(self._predict_slices).get_concrete_function(hu)
+        z_mm = tf.TensorSpec([None], tf.float32, name="z_mm")
+        return [hu, z_mm] if self.needs_series else [hu]
 
     def _predict_slices(self, hu: tf.Tensor) -> dict[str, tf.Tensor]:
         logits = self._slice_logits(self._images(hu))

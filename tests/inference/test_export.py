@@ -145,7 +145,9 @@ def test_an_export_that_differs_is_deleted(tmp_path: Path, monkeypatch: pytest.M
         "ich_tf.inference.export.expected_answers",
         lambda *_: {"probabilities": np.full((4, 6), 2.0)},
     )
-    with pytest.raises(InputError, match="differs from the one in the work dir"):
+    with pytest.raises(
+        InputError, match="exported as saved_model differs from the one in the work dir"
+    ):
         export(ExportConfig(work_dir=str(work_dir)))
     assert not any((work_dir / "export").iterdir())
 
