@@ -157,12 +157,14 @@ def _quiet(logger: str) -> Iterator[None]:
 
 def _log1p(graph: Any, node: Any, name: str, _: list[Any]) -> None:
     """log(1 + x): of probabilities alone, where rounding 1 + x moves a logit by 1e-7 at most."""
-    from tf2onnx.utils import map_onnx_to_numpy_type
-
-    dtype = graph.get_dtype(node.output[0])
-    one = graph.make_const(f"{name}_one", np.array(1, map_onnx_to_numpy_type(dtype)))
-    above = graph.make_node("Add", [node.input[0], one.output[0]])
+    above = graph.make_node("Add", [node.input[0], _one(graph, node)])
     _replace(graph, node, "Log", above.output)
+
+
+def _erfc(graph: Any, node: Any, name: str, _: list[Any]) -> None:
+    """1 - erf(x), of which Keras makes GELU with TensorFlow 2.21."""
+    erf = graph.make_node("Erf", [node.input[0]])
+    _replace(graph, node, "Sub", [_one(graph, node), erf.output[0]])
 
 
 def _upper_bound(graph: Any, node: Any, name: str, _: list[Any]) -> None:
@@ -176,6 +178,14 @@ def _upper_bound(graph: Any, node: Any, name: str, _: list[Any]) -> None:
     above = graph.make_node("GreaterOrEqual", [values.output[0], knots.output[0]])
     ones = graph.make_node("Cast", above.output, attr={"to": dtype})
     _replace(graph, node, "ReduceSum", [ones.output[0], last.output[0]], {"keepdims": 0})
+
+
+def _one(graph: Any, node: Any) -> str:
+    """Name of a constant 1 of the type of a node's output."""
+    from tf2onnx.utils import map_onnx_to_numpy_type
+
+    dtype = map_onnx_to_numpy_type(graph.get_dtype(node.output[0]))
+    return str(graph.make_const(f"{node.name}_one", np.array(1, dtype)).output[0])
 
 
 def _replace(
@@ -196,5 +206,5 @@ def _replace(
     )  # fmt: skip
 
 
-# Operations of the postprocessing that tf2onnx lacks -> what it calls for each.
-_HANDLERS = {"Log1p": _log1p, "UpperBound": _upper_bound}
+# Operations of our models that tf2onnx lacks -> what it calls for each.
+_HANDLERS = {"Erfc": _erfc, "Log1p": _log1p, "UpperBound": _upper_bound}

@@ -39,11 +39,15 @@ FREE_FIELDS = (
     "data_dir",
     "work_dir",
     "overwrite",
+    "extend",
     "checkpoint_steps",
     "keep_epochs",
     "self_check",
     "tensorboard",
+    "tracker",
 )
+# Fields that may change with --extend: when the run ends.
+_END_FIELDS = ("epochs", "patience")
 
 
 # dataclasses puts the fields of the last base first: the parts in the order of `PARTS`, backwards.
@@ -88,6 +92,7 @@ class TrainConfig(
             self.warmup_epochs,
             f"below epochs, which is {self.epochs}",
         )
+        require(not (self.extend and self.overwrite), "extend", True, "false with --overwrite")
         if self.strategy == "multi_worker":
             require(
                 self.validation_fold != ALL_FOLDS,
@@ -157,10 +162,15 @@ class TrainConfig(
         return cls(**values)
 
     def differences(self, other: TrainConfig) -> list[str]:
-        """Fields that change the result and differ, as `name: value here, value there`."""
+        """Fields that change the result and differ, as `name: value here, value there`.
+
+        With `extend` the epochs may be more than the other config's, and the patience another.
+        """
+        extends = self.extend and self.epochs >= other.epochs
+        free = (*FREE_FIELDS, *(_END_FIELDS if extends else ()))
         values, other_values = dataclasses.asdict(self), dataclasses.asdict(other)
         return [
             f"{name}: {values[name]!r} here, {other_values[name]!r} there"
             for name in values
-            if name not in FREE_FIELDS and values[name] != other_values[name]
+            if name not in free and values[name] != other_values[name]
         ]

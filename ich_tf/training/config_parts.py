@@ -227,6 +227,12 @@ class ScheduleConfig(ConfigPart):
         "stops early.",
         within="[0, inf)",
     )
+    extend: bool = option(
+        False,
+        "Continue a run, finished or not, whose epochs were fewer or whose patience was another. "
+        "The learning rate is that of a run of so many epochs: exponential goes on, cosine rises "
+        "to where it would be.",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -441,6 +447,11 @@ class OutputConfig(ConfigPart):
         "those with XLA with those without, on a batch.",
     )
     tensorboard: bool = option(True, "Write logs for TensorBoard to work_dir/tensorboard.")
+    tracker: str = option(
+        "",
+        "Function of your own that follows the run, as module:function. It gets the settings and "
+        "returns an object with the methods epoch(row) and end(error). Empty: none.",
+    )
 
 
 # In the order of `--help` and config.json.

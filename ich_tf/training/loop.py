@@ -27,6 +27,7 @@ from ich_tf.training.schedule import make_schedule
 from ich_tf.training.self_check import check_replicas, check_step
 from ich_tf.training.step import TrainingStep
 from ich_tf.training.task import Task, Validate
+from ich_tf.training.tracker import TrackEpoch
 
 _LOG = logging.getLogger(__name__)
 _STEPS_BETWEEN_LOGS = 50
@@ -49,6 +50,7 @@ class TrainingLoop:
       state: State of the run, restored if the run continues.
       history: Results of the epochs that are finished.
       log: Log of the run.
+      track: Function to call with the row of each epoch, for the user's tracker.
       folder: Folder for the best weights: the work dir, or a temporary one if this worker is not
         the chief.
       interruption: Tells whether SIGTERM was received.
@@ -62,6 +64,7 @@ class TrainingLoop:
     state: TrainingState
     history: list[EpochResult]
     log: RunLog
+    track: TrackEpoch
     folder: Path
     interruption: Interruption
 
@@ -200,6 +203,7 @@ class TrainingLoop:
         self.history.append(result)
         if self.hardware.worker.is_chief:
             self.log.epoch(self.history, progress.epoch * self.task.steps, constant_loss)
+        self.track(result.row())
         self.state.save()
         if self._must_stop():
             raise Terminated(f"Terminated after {progress.epoch} epochs, all of them saved.")

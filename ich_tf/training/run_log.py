@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import metadata
@@ -57,7 +58,7 @@ def describe_session(choices: dict[str, str]) -> dict[str, Any]:
 
 
 def write_run(work_dir: Path, data: dict[str, Any], session: dict[str, Any]) -> None:
-    """Writes `run.json`, with one entry for each start of the run.
+    """Writes `run.json`, with one entry for each start of the run, and the run's id.
 
     Args:
       work_dir: Folder of the run.
@@ -65,8 +66,10 @@ def write_run(work_dir: Path, data: dict[str, Any], session: dict[str, Any]) -> 
       session: Description of this start, as from `describe_session`.
     """
     path = work_dir / run_files.RUN
-    former = read_json(path, _TRAIN_ANEW)["sessions"] if path.is_file() else []
-    write_json(path, {"data": data, "sessions": [*former, session]})
+    former = read_json(path, _TRAIN_ANEW) if path.is_file() else {}
+    sessions = [*former.get("sessions", []), session]
+    run_id = former.get("id") or uuid.uuid4().hex
+    write_json(path, {"id": run_id, "data": data, "sessions": sessions})
 
 
 class RunLog:

@@ -31,7 +31,14 @@ from ich_tf.training.series_task import SeriesTask
 from ich_tf.training.slice_task import SliceTask
 from ich_tf.training.step import TrainingStep
 from ich_tf.training.task import Task
-from ich_tf.training.work_dir import can_resume, check_work_dir, delete_run, start_work_dir
+from ich_tf.training.tracker import load_tracker, tracking
+from ich_tf.training.work_dir import (
+    can_resume,
+    check_work_dir,
+    delete_run,
+    read_config,
+    start_work_dir,
+)
 
 _LOG = logging.getLogger(__name__)
 _TASKS: dict[str, Callable[[TrainConfig], Task]] = {
@@ -78,6 +85,7 @@ def train(config: TrainConfig, strategy: tf.distribute.Strategy | None = None) -
     """
     if config.validation_fold == ALL_FOLDS:
         raise ConfigError("validation_fold is 'all'; it must be a fold's number for one run.")
+    make_tracker = load_tracker(config)
     with Interruption() as interruption:
         task = make_task(config)
         check_work_dir(config.work_dir, config, task.data)
@@ -103,7 +111,14 @@ def train(config: TrainConfig, strategy: tf.distribute.Strategy | None = None) -
                 if resumes:
                     state.restore()
             tensorboard = config.tensorboard and hardware.worker.is_chief
-            with RunLog.open(folder, tensorboard=tensorboard) as log, damage_named(task.shards):
+            history = _finished_epochs(config, state)
+            with (
+                RunLog.open(folder, tensorboard=tensorboard) as log,
+                tracking(
+                    make_tracker if hardware.worker.is_chief else None, config, len(history)
+                ) as track,
+                damage_named(task.shards),
+            ):
                 loop = TrainingLoop(
                     config=config,
                     task=task,
@@ -111,8 +126,9 @@ def train(config: TrainConfig, strategy: tf.distribute.Strategy | None = None) -
                     step=step,
                     validate=validate,
                     state=state,
-                    history=_finished_epochs(config, state),
+                    history=history,
                     log=log,
+                    track=track,
                     folder=folder,
                     interruption=interruption,
                 )
@@ -174,12 +190,30 @@ def _output_folder(config: TrainConfig, hardware: Hardware) -> Iterator[Path]:
 
 def _start_run(config: TrainConfig, task: Task, hardware: Hardware, *, resumes: bool) -> None:
     """Makes the work dir ready; deletes the former run in it, unless this one continues it."""
-    if not resumes:
+    if resumes:
+        _log_extension(config)
+    else:
         delete_run(config.work_dir)
     start_work_dir(config.work_dir, config)
     work_dir = Path(config.work_dir)
     task.prepare(work_dir)
     write_run(work_dir, task.data, describe_session(hardware.describe()))
+
+
+def _log_extension(config: TrainConfig) -> None:
+    """Says how a run goes on that gets more epochs than it was to have."""
+    former = read_config(Path(config.work_dir))
+    if former.epochs == config.epochs:
+        return
+    course = "the learning rate goes on as before"
+    if config.schedule == "cosine":
+        course = (
+            "the cosine is that of so many epochs: the learning rate rises to where it would be"
+        )
+    _LOG.info(
+        "%s: extended from %d to %d epochs; %s",
+        *(config.work_dir, former.epochs, config.epochs, course),
+    )
 
 
 def _finished_epochs(config: TrainConfig, state: TrainingState) -> list[EpochResult]:

@@ -18,6 +18,7 @@ code of whoever wrote it.
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from pathlib import Path
 from typing import Any
@@ -81,14 +82,12 @@ def check_work_dir(
         raise InputError(
             f"{work_dir}: holds a trained model, but no checkpoint to continue from. {advice}"
         )
-    try:
-        former_config = TrainConfig.from_json((work_dir / CONFIG).read_text("utf-8"))
-    except (OSError, ConfigError) as error:
-        raise InputError(
-            f"{work_dir}: holds a run whose {CONFIG} cannot be read ({error}). {advice}"
-        ) from error
+    former_config = read_config(work_dir, advice)
     differences = config.differences(former_config)
     if differences:
+        longer = dataclasses.replace(config, extend=True).differences(former_config)
+        if not config.extend and not longer:
+            advice = f"Give --extend to continue it to {config.epochs} epochs. {advice}"
         raise InputError(
             f"{work_dir}: holds a run with another config ({'; '.join(differences)}). {advice}"
         )
@@ -104,6 +103,24 @@ def check_work_dir(
         raise InputError(
             f"{work_dir}: holds a run on other data ({'; '.join(differences)}). {advice}"
         )
+
+
+def read_config(work_dir: Path, advice: str = "") -> TrainConfig:
+    """Reads the `config.json` of a run.
+
+    Args:
+      work_dir: Folder of the run.
+      advice: Sentence to end an error message with.
+
+    Raises:
+      InputError: If it cannot be read.
+    """
+    try:
+        return TrainConfig.from_json((work_dir / CONFIG).read_text("utf-8"))
+    except (OSError, ConfigError) as error:
+        raise InputError(
+            f"{work_dir}: holds a run whose {CONFIG} cannot be read ({error}). {advice}".rstrip()
+        ) from error
 
 
 def delete_run(work_dir: str | Path) -> None:
