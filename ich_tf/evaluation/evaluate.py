@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ich_tf.evaluation.config import EvaluateConfig
 from ich_tf.evaluation.heat_map_scores import measure_heat_maps, pick_slices
-from ich_tf.evaluation.leakage import same_data, seen_before
+from ich_tf.evaluation.leakage import same_data, seen_before, started_from
 from ich_tf.evaluation.masks import Masks, area_mm2
 from ich_tf.evaluation.model_card import write_model_card
 from ich_tf.evaluation.report import write_report
@@ -70,6 +70,7 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
             "sha256": predictor.sha256,
             "postprocessing": postprocessing.describe(),
             "seen": seen,
+            "started_from": started_from(config.work_dir),
         },
         prevalence=config.prevalence,
         num_resamples=config.bootstrap,

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Sequence
+from functools import reduce
+from operator import or_
 from pathlib import Path
 
 from ich_tf.errors import ConfigError, InputError
 from ich_tf.inference.ensemble import Member, find_members
 from ich_tf.models import run_files
+from ich_tf.models.origins import UNKNOWN, Exposure, Origin, origin_of_run, patient_ids
 from ich_tf.records.manifest import Manifest
-from ich_tf.records.splits import TEST, fold_name
 from ich_tf.training.config import TrainConfig
 
 _LOG = logging.getLogger(__name__)
+_NOT_NEW = "these scores do not hold for new patients"
+_UNKNOWN_START = "started from weights of unknown origin, which may have been trained on them"
+_NOT_KNOWN = "whether it was trained on some of them is not known"
 
 
 def same_data(work_dir: str | Path, manifest: Manifest) -> bool:
@@ -24,13 +30,14 @@ def same_data(work_dir: str | Path, manifest: Manifest) -> bool:
       manifest: Manifest of the conversion.
     """
     sha256 = manifest.fingerprint()["sha256"]
-    return all(_data_sha256(member) == sha256 for member in find_members(work_dir))
+    return all(_origin(member).data_sha256 == sha256 for member in find_members(work_dir))
 
 
 def seen_before(work_dir: str | Path, manifest: Manifest, split: str) -> str:
     """Describes what the models of a folder have seen of a split's patients.
 
-    Logs a warning if a network was trained on them, or if that cannot be known.
+    All that their weights started from counts. Logs a warning if a network was trained on them, or
+    if that cannot be known.
 
     Args:
       work_dir: Folder of the models.
@@ -45,62 +52,112 @@ def seen_before(work_dir: str | Path, manifest: Manifest, split: str) -> str:
         was trained on: its split does not hold them out from the model.
     """
     members = find_members(work_dir)
+    patients = patient_ids(manifest.patients.get(split, ()))
     if same_data(work_dir, manifest):
-        return _within(members, split)
-    evaluated = set(manifest.patients.get(split, ()))
-    trained_on = [_trained_on(member) for member in members]
-    for member, patients in zip(members, trained_on, strict=True):
-        common = evaluated & (patients or set())
-        if common:
-            raise InputError(
-                f"{manifest.data_dir}: {len(common)} of {len(evaluated)} patients of {split} are "
-                f"among those that {member.work_dir} was trained or chosen on, in "
-                f"{_config(member).data_dir}. Evaluate on that folder, or convert with its "
-                "--seed, --num_folds and --test_fraction."
-            )
-    if None in trained_on:
-        text = (
-            "of other data than the model was trained on; whether it was trained on some of them "
-            "is not known"
-        )
+        text, is_new = _within([_noted(member, manifest) for member in members], split, patients)
+    else:
+        text, is_new = _elsewhere(members, manifest, split, patients)
+    if not is_new:
         _LOG.warning("%s, %s: patients %s", manifest.data_dir, split, text)
-        return text
-    return "of other data than the model was trained on, which holds none of them, by stored ids"
-
-
-def _within(members: Sequence[Member], split: str) -> str:
-    if split == TEST:
-        return "no network was trained on them"
-    if all(fold_name(member.validation_fold()) == split for member in members):
-        return "no network was trained on them, but epoch and calibration were chosen on them"
-    text = "networks were trained on them: these scores do not hold for new patients"
-    _LOG.warning("%s: %s", split, text)
     return text
 
 
-def _data_sha256(member: Member) -> str:
-    """Hash of the run's data; empty if the run does not record it."""
+def started_from(work_dir: str | Path) -> str:
+    """Describes what the models of a folder started from, such as "random weights"."""
+    texts = [text for member in find_members(work_dir) for text in _origin(member).started_from()]
+    return "; ".join(dict.fromkeys(texts))
+
+
+def _within(origins: Sequence[Origin], split: str, patients: frozenset[str]) -> tuple[str, bool]:
+    """The text for a split of the models' own data, and whether its patients are new to them."""
+    own = reduce(or_, (origin.own_exposure(patients) for origin in origins))
+    before = reduce(or_, (origin.inherited_exposure(patients, split) for origin in origins))
+    if own.trained:
+        return f"networks were trained on them: {_NOT_NEW}", False
+    if before.trained:
+        return (
+            f"weights that the model started from were trained on {len(before.trained)} of the "
+            f"{len(patients)}: {_NOT_NEW}",
+            False,
+        )
+    if not before.is_known:
+        return f"of whom the model saw none, but it {_UNKNOWN_START}", False
+    text = "no network was trained on them"
+    if own.chosen:
+        return f"{text}, but epoch and calibration were chosen on them", True
+    if before.chosen:
+        return (
+            f"{text}, but an epoch of weights that the model started from was chosen on "
+            f"{len(before.chosen)} of the {len(patients)}",
+            True,
+        )
+    return text, True
+
+
+def _elsewhere(
+    members: Sequence[Member], manifest: Manifest, split: str, patients: frozenset[str]
+) -> tuple[str, bool]:
+    """The text for other data than the models', and whether the patients are new to them."""
+    is_known, started = True, ""
+    for member in members:
+        origin = _origin(member)
+        own, before = origin.own_exposure(patients), origin.inherited_exposure(patients)
+        _check_new(own, member, manifest, split, inherited=False)
+        _check_new(before, member, manifest, split, inherited=True)
+        is_known &= own.is_known and before.is_known
+        if own.is_known and not before.is_known:
+            started = f", since it {_UNKNOWN_START}"
+    if not is_known:
+        return f"of other data than the model was trained on; {_NOT_KNOWN}{started}", False
+    return (
+        "of other data than the model was trained on, which holds none of them, by stored ids",
+        True,
+    )
+
+
+def _check_new(
+    exposure: Exposure, member: Member, manifest: Manifest, split: str, *, inherited: bool
+) -> None:
+    common = exposure.trained | exposure.chosen
+    if not common:
+        return
+    if inherited:
+        raise InputError(
+            f"{manifest.data_dir}: {len(common)} of {len(manifest.patients[split])} patients of "
+            f"{split} are among those that weights were trained or chosen on from which "
+            f"{member.work_dir} started. Evaluate on patients that neither has seen."
+        )
+    raise InputError(
+        f"{manifest.data_dir}: {len(common)} of {len(manifest.patients[split])} patients of "
+        f"{split} are among those that {member.work_dir} was trained or chosen on, in "
+        f"{_data_dir(member)}. Evaluate on that folder, or convert with its --seed, --num_folds "
+        "and --test_fraction."
+    )
+
+
+def _origin(member: Member) -> Origin:
+    """Origin of a model; an unknown one if the run does not record it."""
     try:
-        return member.data_sha256()
+        return member.origin()
     except (InputError, KeyError):
-        return ""
+        return Origin(UNKNOWN)
 
 
-def _trained_on(member: Member) -> set[str] | None:
-    """Patients of a run's folds; None if its data was deleted or converted anew."""
+def _noted(member: Member, manifest: Manifest) -> Origin:
+    """Origin of a model on its own data; a run of an earlier version did not note its patients."""
+    origin = _origin(member)
+    if origin.folds:
+        return origin
+    again = origin_of_run(
+        origin.data_sha256, member.validation_fold(), manifest.patients, origin.ancestors
+    )
+    return dataclasses.replace(again, weights_sha256=origin.weights_sha256)
+
+
+def _data_dir(member: Member) -> str:
+    """Folder of the data that a run was trained on, as its config names it."""
     try:
-        data = Manifest.load(_config(member).data_dir)
-        if data.fingerprint()["sha256"] != _data_sha256(member):
-            return None
-    except (OSError, ConfigError, InputError):
-        return None
-    return {
-        patient
-        for split, patients in data.patients.items()
-        if split != TEST
-        for patient in patients
-    }
-
-
-def _config(member: Member) -> TrainConfig:
-    return TrainConfig.from_json((member.work_dir / run_files.CONFIG).read_text("utf-8"))
+        text = (member.work_dir / run_files.CONFIG).read_text("utf-8")
+        return TrainConfig.from_json(text).data_dir
+    except (OSError, ConfigError):
+        return "other data"

@@ -14,6 +14,7 @@ from ich_tf.inference.postprocessing.postprocessing import DEFAULT_POINT
 from ich_tf.inference.slice_predictor import Predictor
 from ich_tf.labels import CLASSES
 from ich_tf.models import run_files
+from ich_tf.models.origins import read_origin
 from ich_tf.runtime import html
 from ich_tf.runtime.files import read_json, write_text
 from ich_tf.training.config import TrainConfig
@@ -65,6 +66,7 @@ def _run(work_dir: Path) -> dict[str, Any]:
         description["fold"] = config.validation_fold
         description["recipe"] = {name: getattr(config, name) for name in _RECIPE}
         description.update(read_json(work_dir / run_files.RUN))
+        description["started_from"] = read_origin(work_dir).started_from()
     except (OSError, ConfigError, InputError):
         description["missing"] = (
             "config.json or run.json of this run is missing or of another version."

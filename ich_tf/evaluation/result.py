@@ -32,8 +32,8 @@ class Evaluation:
       class_losses: Class -> log loss of the slices.
       constant_class_losses: Class -> log loss of the training prior.
       positives: Class -> number of slices that show it.
-      model: Description of the model: `work_dir`, `sha256`, `postprocessing`, and `seen`, the text
-        of `leakage.seen_before`.
+      model: Description of the model: `work_dir`, `sha256`, `postprocessing`, `seen`, the text of
+        `leakage.seen_before`, and `started_from`, what its weights come from.
       loss_before: Loss of the network's own logits, without smoothing and calibration.
       calibration_error_before: Class -> expected calibration error of the same.
       levels: Level -> scores.

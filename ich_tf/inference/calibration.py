@@ -18,6 +18,7 @@ from ich_tf.errors import InputError
 from ich_tf.inference.config import CalibrateConfig
 from ich_tf.inference.ensemble import Member, combined_sha256, runs_of, write_ensemble
 from ich_tf.inference.forward import SlicePredictions
+from ich_tf.inference.held_out import check_held_out
 from ich_tf.inference.postprocessing.fitting import fit_postprocessing
 from ich_tf.inference.postprocessing.mixture import fit_shares, mix_logits
 from ich_tf.inference.postprocessing.postprocessing import Postprocessing
@@ -165,6 +166,7 @@ def _predict_folds(
                 "so that its validation patients are not known here. Give --data_dir the "
                 "folder that it was trained on."
             )
+        check_held_out(member, manifest)
         fold = fold_name(member.validation_fold())
         _LOG.info("%s/%s predicts %s", member.work_dir, member.weights, fold)
         predictor = predictor_of([member], strategy, Postprocessing(flip=config.flip))

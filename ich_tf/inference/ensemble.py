@@ -6,6 +6,7 @@ of the file, so that folders can be moved together.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from ich_tf.errors import InputError
 from ich_tf.models import run_files
+from ich_tf.models.origins import Origin, data_of, read_origin
 from ich_tf.runtime.files import read_json, write_json
 
 VERSION = 1
@@ -57,8 +59,16 @@ class Member:
         Raises:
           InputError: If `run.json` cannot be read.
         """
-        data = read_json(self.work_dir / run_files.RUN, _COPY)["data"]
-        return str(data.get("slices_sha256", data["sha256"]))
+        return data_of(read_json(self.work_dir / run_files.RUN, _COPY)["data"])
+
+    def origin(self) -> Origin:
+        """Returns the origin of its weights.
+
+        Raises:
+          InputError: If `run.json` or the run's config cannot be read.
+        """
+        origin = read_origin(self.work_dir)
+        return dataclasses.replace(origin, validation_fold=self.validation_fold())
 
 
 def runs_of(work_dir: str | Path) -> list[Path]:

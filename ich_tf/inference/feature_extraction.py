@@ -6,6 +6,7 @@ patients from every network.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 from collections.abc import Iterator, Sequence
@@ -24,9 +25,11 @@ from ich_tf.inference.forward import (
     make_logits_fn,
     predict_split_outputs,
 )
+from ich_tf.inference.held_out import check_held_out
 from ich_tf.inference.postprocessing.smoothing import rows_of
 from ich_tf.inference.slice_predictor import Predictor, load_member
 from ich_tf.models.feature_axes import AXES, Axes, fit_axes, principal_axes, save_axes
+from ich_tf.models.origins import dump_origins
 from ich_tf.models.slice_model import with_features
 from ich_tf.records.feature_manifest import FeatureManifest, FeatureShard, write_series
 from ich_tf.records.input_pipeline import eval_batches
@@ -97,23 +100,29 @@ def _extract(
             }
         )
         keras.backend.clear_session()
-    return _write_manifest(folder, manifest, axes, networks, shards)
+    return _write_manifest(folder, manifest, members, axes, networks, shards)
 
 
 def _write_manifest(
     folder: Path,
     manifest: Manifest,
+    members: Sequence[Member],
     axes: Sequence[Axes],
     networks: Sequence[dict[str, Any]],
     shards: Sequence[FeatureShard],
 ) -> FeatureManifest:
     save_axes(folder / AXES, axes)
+    patients, origins = dump_origins(
+        dataclasses.replace(member.origin(), weights_sha256=network["sha256"])
+        for member, network in zip(members, networks, strict=True)
+    )
     features = FeatureManifest(
         folder=folder,
         axes_sha256=file_sha256(folder / AXES),
         feature_dim=axes[0].weights.shape[1],
         data_sha256=manifest.fingerprint()["sha256"],
         networks=tuple(networks),
+        origins={"networks": origins, "patients": patients},
         shards=tuple(shards),
         patients=manifest.patients,
         num_folds=manifest.num_folds,
@@ -137,6 +146,7 @@ def _members(config: ExtractConfig, manifest: Manifest) -> list[Member]:
                 f"{member.work_dir}: was trained on other data than {config.data_dir} holds. Give "
                 "--data_dir the folder that it was trained on."
             )
+        check_held_out(member, manifest)
     folds = [member.validation_fold() for member in members]
     if sorted(folds) != list(range(manifest.num_folds)):
         raise InputError(

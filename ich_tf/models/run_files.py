@@ -11,5 +11,7 @@ RUN = "run.json"
 TENSORBOARD = "tensorboard"
 CHECKPOINTS = "checkpoints"
 EPOCHS = "epochs"
+# In the folder of the epochs: name of a weights file -> its SHA-256.
+EPOCH_HASHES = "sha256.json"
 ENSEMBLE = "ensemble.json"
 CALIBRATION = "calibration.json"

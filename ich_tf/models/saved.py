@@ -11,7 +11,7 @@ from typing import Any
 from ich_tf.errors import InputError
 from ich_tf.models import end_to_end
 from ich_tf.models.end_to_end import EndToEndSpec
-from ich_tf.models.run_files import BEST_WEIGHTS, EPOCHS, MODEL
+from ich_tf.models.run_files import BEST_WEIGHTS, EPOCH_HASHES, EPOCHS, MODEL
 from ich_tf.models.series_model import SeriesSpec
 from ich_tf.models.spec import ModelSpec
 from ich_tf.models.weights import load_own_weights
@@ -64,7 +64,7 @@ def save_best(
 
 
 def save_epoch(work_dir: str | Path, model: keras.Model, epoch: int) -> None:
-    """Writes the weights of an epoch into `epochs/`.
+    """Writes the weights of an epoch into `epochs/`, and their SHA-256 beside them.
 
     Args:
       work_dir: Folder of the run.
@@ -75,6 +75,9 @@ def save_epoch(work_dir: str | Path, model: keras.Model, epoch: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".tmp.{path.name}")
     _save_weights(model, temporary)
+    hashes = path.parent / EPOCH_HASHES
+    former = json.loads(hashes.read_text("utf-8")) if hashes.is_file() else {}
+    write_json(hashes, {**former, path.name: file_sha256(temporary)})
     temporary.replace(path)
 
 

@@ -25,7 +25,7 @@ from ich_tf.records.series_features import SeriesFeatures
 from ich_tf.runtime.files import file_sha256, write_bytes, write_json
 
 FEATURE_MANIFEST = "features.json"
-VERSION = 1
+VERSION = 2
 _ADVICE = "Run python -m ich_tf.extract_features to write it."
 
 
@@ -63,6 +63,8 @@ class FeatureManifest:
       networks: Description of each network: `sha256` of its weights, `validation_fold`, and
         `work_dir` of its run, relative to the folder.
       axes_sha256: SHA-256 of `axes.npz` (`feature_axes.save_axes`).
+      origins: `networks`, the origin of each network, and `patients`, whom they were trained on, as
+        `models.origins.dump_origins` writes them.
       shards: All files.
       patients: Keys of the patients of each split.
       num_folds: Number of folds of the data.
@@ -73,6 +75,7 @@ class FeatureManifest:
     data_sha256: str
     axes_sha256: str
     networks: tuple[dict[str, Any], ...]
+    origins: dict[str, Any]
     shards: tuple[FeatureShard, ...]
     patients: dict[str, list[str]]
     num_folds: int

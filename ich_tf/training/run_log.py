@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import platform
 import subprocess
@@ -17,6 +18,7 @@ from typing import Any
 import tensorflow as tf
 
 from ich_tf.models import run_files
+from ich_tf.models.origins import Origin, dump_run, read_origin
 from ich_tf.runtime.files import read_json, write_json
 from ich_tf.runtime.writing import writing
 from ich_tf.training.curves import training_curves
@@ -57,19 +59,26 @@ def describe_session(choices: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def write_run(work_dir: Path, data: dict[str, Any], session: dict[str, Any]) -> None:
+def write_run(
+    work_dir: Path, data: dict[str, Any], origin: Origin, session: dict[str, Any]
+) -> None:
     """Writes `run.json`, with one entry for each start of the run, and the run's id.
+
+    What a run started from is noted once: the file may be another one when it continues.
 
     Args:
       work_dir: Folder of the run.
       data: Fingerprint of the run's data, as `Task.data`.
+      origin: The run's own origin.
       session: Description of this start, as from `describe_session`.
     """
     path = work_dir / run_files.RUN
     former = read_json(path, _TRAIN_ANEW) if path.is_file() else {}
+    if former:
+        origin = dataclasses.replace(origin, ancestors=read_origin(work_dir).ancestors)
     sessions = [*former.get("sessions", []), session]
     run_id = former.get("id") or uuid.uuid4().hex
-    write_json(path, {"id": run_id, "data": data, "sessions": sessions})
+    write_json(path, {"id": run_id, "data": data, **dump_run(origin), "sessions": sessions})
 
 
 class RunLog:

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from ich_tf.inference.forward import LogitsFn, make_logits_fn
 from ich_tf.labels import CLASSES
 from ich_tf.losses import series_loss
 from ich_tf.models.feature_axes import AXES, load_axes
+from ich_tf.models.origins import Origin, load_origins
 from ich_tf.models.series_model import SeriesSpec, pack, packed_width, turned_series
 from ich_tf.records.feature_manifest import FeatureManifest
 from ich_tf.records.manifest import Shard
@@ -59,6 +60,10 @@ class SeriesTask:
         self._train, self._validation = train, validation
         self.shards: Sequence[Shard] = ()
         self.data = _fingerprint(manifest)
+        self.patients: Mapping[str, Sequence[str]] = manifest.patients
+        self.networks: Sequence[Origin] = load_origins(
+            manifest.origins["patients"], manifest.origins["networks"]
+        )
         self.num_train = sum(map(len, train))
         self.num_validation = sum(map(len, validation))
         self.prior = np.concatenate([series.labels for series in train]).mean(axis=0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ import tensorflow as tf
 from ich_tf.errors import ConfigError, InputError
 from ich_tf.inference.forward import LogitsFn, SliceOutputs, make_logits_fn, predict_outputs
 from ich_tf.losses import training_loss
+from ich_tf.models.origins import Origin
 from ich_tf.models.prior_shift import shift_prior
 from ich_tf.models.saved import Spec
 from ich_tf.models.spec import ModelSpec
@@ -52,6 +53,8 @@ class SliceTask:
                 "--window_jitter needs Hounsfield units. Convert with --encoding=hu16."
             )
         self.data = manifest.fingerprint()
+        self.patients: Mapping[str, Sequence[str]] = manifest.patients
+        self.networks: Sequence[Origin] = ()
         self.shards: Sequence[Shard] = manifest.shards
         self.num_train = num_records(self._train_shards)
         self.num_validation = num_records(self._validation_shards)

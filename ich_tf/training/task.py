@@ -6,13 +6,14 @@ series, and `end_to_end_task.EndToEndTask` both together.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
 
+from ich_tf.models.origins import Origin
 from ich_tf.records.manifest import Shard
 from ich_tf.runtime.keras2 import keras
 from ich_tf.runtime.strategies import Worker
@@ -31,6 +32,8 @@ class Task(Protocol):
 
     Attributes:
       data: Fingerprint of the data, which must be the same when a run continues.
+      patients: Stored keys of the patients of each split.
+      networks: Origins of the networks whose features are the data; empty for images.
       shards: Files among which a damaged one can be named.
       prior: Share of positive slices of each class in the training folds, float64 [6].
       spec: Spec of the model.
@@ -43,6 +46,8 @@ class Task(Protocol):
     """
 
     data: dict[str, Any]
+    patients: Mapping[str, Sequence[str]]
+    networks: Sequence[Origin]
     shards: Sequence[Shard]
     prior: np.ndarray
     spec: Any

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from ich_tf.errors import ConfigError
 from ich_tf.models import run_files
+from ich_tf.models.origins import Origin
 from ich_tf.records.manifest import damage_named
 from ich_tf.runtime.folder_lock import FolderLock
 from ich_tf.runtime.keras2 import keras
@@ -24,6 +25,7 @@ from ich_tf.training.config_parts import SERIES, SLAB, SLICE
 from ich_tf.training.end_to_end_task import EndToEndTask
 from ich_tf.training.hardware import Hardware, choose_hardware
 from ich_tf.training.history import EpochResult, read_history
+from ich_tf.training.leakage import check_ancestors, origin_of
 from ich_tf.training.loop import TrainingLoop
 from ich_tf.training.optimizers import make_optimizer
 from ich_tf.training.run_log import RunLog, describe_session, write_run
@@ -89,6 +91,8 @@ def train(config: TrainConfig, strategy: tf.distribute.Strategy | None = None) -
     with Interruption() as interruption:
         task = make_task(config)
         check_work_dir(config.work_dir, config, task.data)
+        origin = origin_of(config, task)
+        check_ancestors(config, task, origin)
         hardware = choose_hardware(config, strategy, lambda: interruption.requested)
         task.deal(hardware.worker)
         _LOG.info(
@@ -103,7 +107,7 @@ def train(config: TrainConfig, strategy: tf.distribute.Strategy | None = None) -
             check_work_dir(config.work_dir, config, task.data)
             resumes = can_resume(config.work_dir) and not config.overwrite
             if hardware.worker.is_chief:
-                _start_run(config, task, hardware, resumes=resumes)
+                _start_run(config, task, origin, hardware, resumes=resumes)
             with hardware.strategy.scope():
                 state = TrainingState(
                     config.work_dir, step.model, step.optimizer, step.state, write_to=folder
@@ -188,7 +192,9 @@ def _output_folder(config: TrainConfig, hardware: Hardware) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _start_run(config: TrainConfig, task: Task, hardware: Hardware, *, resumes: bool) -> None:
+def _start_run(
+    config: TrainConfig, task: Task, origin: Origin, hardware: Hardware, *, resumes: bool
+) -> None:
     """Makes the work dir ready; deletes the former run in it, unless this one continues it."""
     if resumes:
         _log_extension(config)
@@ -197,7 +203,7 @@ def _start_run(config: TrainConfig, task: Task, hardware: Hardware, *, resumes: 
     start_work_dir(config.work_dir, config)
     work_dir = Path(config.work_dir)
     task.prepare(work_dir)
-    write_run(work_dir, task.data, describe_session(hardware.describe()))
+    write_run(work_dir, task.data, origin, describe_session(hardware.describe()))
 
 
 def _log_extension(config: TrainConfig) -> None:

@@ -1,14 +1,16 @@
 """The work dir of a run: whether a run may use it, and how it starts there.
 
     config.json          the run's config
-    run.json             the data's hash; versions, commit and hardware of each start (`run_log`)
+    run.json             the data's hash; the patients that the weights were trained on, through all
+                         that they started from (`models.origins`); versions, commit and hardware of
+                         each start (`run_log`)
     model.json           the model's spec, and the SHA-256 of best.weights.h5 (`models.saved`)
     best.weights.h5      the weights of the epoch with the least validation loss
     history.csv          a row an epoch (`history`)
     training_curves.png  the same as a picture
     tensorboard/         the same for TensorBoard, and the loss between
     checkpoints/         the last three: model, optimizer, moving average, place in the data
-    epochs/              with --keep_epochs the weights of each epoch
+    epochs/              with --keep_epochs the weights of each epoch, and their hashes
     ensemble.json        the epochs to average, if `calibrate` chose some (`inference.ensemble`)
     calibration.json     the postprocessing that was fitted to the weights (`inference.calibration`)
 

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from ich_tf.errors import InputError
 from ich_tf.models import run_files
+from ich_tf.models.origins import Origin
 from ich_tf.models.saved import load_best, save_best
 from ich_tf.models.slice_model import build_model
 from ich_tf.models.spec import ModelSpec
@@ -261,7 +262,7 @@ def test_other_data_are_refused_by_what_differs(tmp_path: Path) -> None:
     config = TrainConfig(work_dir=str(tmp_path))
     data = {"sha256": "a", "records": 5}
     start_work_dir(tmp_path, config)
-    write_run(tmp_path, data, {})
+    write_run(tmp_path, data, Origin("random"), {})
     make_state(tmp_path)[0].save()
     check_work_dir(tmp_path, config, data)
     with pytest.raises(InputError, match=r"other data \(records: 6 here, 5 there\)"):

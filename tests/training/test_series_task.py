@@ -67,6 +67,7 @@ def features(tmp_path_factory) -> Path:
         networks=tuple(
             {"sha256": f"n{i}", "validation_fold": i, "work_dir": f"w{i}"} for i in range(2)
         ),
+        origins={"networks": [], "patients": {}},
         shards=tuple(shards), patients=patients, num_folds=2,
     ).save()  # fmt: skip
     return folder
