@@ -91,12 +91,12 @@ def _tables(manifest: Any, work_dir: Path, masks_dir: Path) -> str:
         held_out = predictor.predict_split(manifest, "test", 64)
         for smoothing_mm, method in _MIRRORED if flip else _STEPS:
             fitted = fit_postprocessing(
-                fitted_on, model_sha256="", smoothing_mm=smoothing_mm, method=method
+                [fitted_on], model_sha256="", smoothing_mm=smoothing_mm, method=method
             )
             steps = [
                 *(["mean with mirror image"] if flip else []),
                 *([f"smoothed over {fitted.smoothing_mm:g} mm"] if smoothing_mm else []),
-                _METHODS[method].format(fitted.calibrator.method),
+                _METHODS[method].format(fitted.method),
             ]
             lines.append(f"| {', '.join(steps)} | {_scores(held_out, fitted)} |")
     lines += [
@@ -124,7 +124,7 @@ def _scores(held_out: Any, fitted: Any) -> str:
     from ich_tf.metrics import expected_calibration_error, weighted_log_loss
 
     labels = held_out.labels
-    probabilities = fitted.probabilities(held_out.logits, held_out.z_mm, held_out.series_key)
+    probabilities = fitted.probabilities(held_out.by_group, held_out.z_mm, held_out.series_key)
     errors = [
         float(expected_calibration_error(*of_class))
         for of_class in zip(labels.T, probabilities.T, strict=True)

@@ -46,7 +46,7 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
         _warn_uncalibrated(config)
     predictions = predictor.predict_split(manifest, config.split, config.batch_size)
     probabilities = postprocessing.probabilities(
-        predictions.logits, predictions.z_mm, predictions.series_key
+        predictions.by_group, predictions.z_mm, predictions.series_key
     )
     out_dir = _results_dir(config, manifest)
     out_dir.mkdir(parents=True, exist_ok=True)

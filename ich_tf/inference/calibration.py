@@ -1,7 +1,7 @@
 """Calibration: fits the postprocessing of a model or an ensemble on validation patients.
 
 Each model predicts the fold that it was validated on, whose patients it was not trained on. Models
-that were validated on several folds have their predictions joined.
+of several folds are calibrated each on its own, and their probabilities averaged then.
 """
 
 from __future__ import annotations
@@ -88,9 +88,9 @@ def calibrate(config: CalibrateConfig) -> Calibration:
         by_fold, members = _predict_folds(group, manifest, config, strategy)
         predictions.append(by_fold)
         hashed.append(members)
-    folds = _common_folds(predictions)
+    common = _common_folds(predictions)
     joined = [
-        SlicePredictions.concatenate([by_fold[fold] for fold in folds]) for by_fold in predictions
+        SlicePredictions.concatenate([by_fold[fold] for fold in common]) for by_fold in predictions
     ]
     shares = fit_shares(joined[0].labels, np.stack([group.probabilities for group in joined]))
     shares = np.where(shares >= _MIN_SHARE, shares, 0)
@@ -100,15 +100,18 @@ def calibrate(config: CalibrateConfig) -> Calibration:
         write_ensemble(config.work_dir, members)
     else:
         (Path(config.work_dir) / run_files.ENSEMBLE).unlink(missing_ok=True)
+    folds = _by_fold(hashed, predictions, shares)
     postprocessing = fit_postprocessing(
-        joined[0] if len(joined) == 1 else _mean(joined, shares),
+        [fold.predictions for fold in folds],
+        members=[fold.hashes for fold in folds] if len(folds) > 1 else ((),),
+        shares=[fold.share for fold in folds],
         model_sha256=combined_sha256(
             [member.sha256 for member in members], [member.share for member in members]
         ),
         flip=config.flip,
         smoothing_mm=config.smoothing_mm,
         method=config.method,
-        splits=folds,
+        splits=[fold.name for fold in folds],
     )
     path = postprocessing.save(config.work_dir)
     return Calibration(path, postprocessing, tuple(members))
@@ -209,9 +212,53 @@ def _with_shares(groups: Sequence[Sequence[Member]], shares: np.ndarray) -> list
     ]
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Fold:
+    """Members that were validated on one fold, and what their mean predicts of it.
+
+    Attributes:
+      name: Name of the fold.
+      hashes: SHA-256 of the members' weights.
+      share: Sum of the members' shares.
+      predictions: Slices of the fold, with the logits of the members' mean probability.
+    """
+
+    name: str
+    hashes: tuple[str, ...]
+    share: float
+    predictions: SlicePredictions
+
+
+def _by_fold(
+    groups: Sequence[Sequence[Member]],
+    predictions: Sequence[dict[str, SlicePredictions]],
+    shares: np.ndarray,
+) -> list[_Fold]:
+    """Averages the members of each fold with the shares that they have in the ensemble.
+
+    Args:
+      groups: Members of each group.
+      predictions: What each group's members predict of their folds.
+      shares: Share of each group, of sum 1.
+    """
+    chosen: dict[str, list[tuple[str, float, SlicePredictions]]] = {}
+    for group, by_fold, share in zip(groups, predictions, shares, strict=True):
+        for member in group if share else ():
+            fold = fold_name(member.validation_fold())
+            row = (member.sha256, float(share) / len(group), by_fold[fold])
+            chosen.setdefault(fold, []).append(row)
+    folds = []
+    for fold, rows in sorted(chosen.items()):
+        hashes, of_members, predicted = zip(*rows, strict=True)
+        total = sum(of_members)
+        mean = _mean(predicted, np.array(of_members) / total)
+        folds.append(_Fold(fold, hashes, total, mean))
+    return folds
+
+
 def _mean(joined: Sequence[SlicePredictions], shares: np.ndarray) -> SlicePredictions:
-    """Averages the probabilities of groups, for slices and for whole series."""
-    logits = mix_logits([group.logits for group in joined], shares)
-    whole = [group.series_logits for group in joined if group.series_logits is not None]
-    series_logits = mix_logits(whole, shares) if whole else None
-    return dataclasses.replace(joined[0], logits=logits, series_logits=series_logits)
+    """Averages the probabilities of members, for slices and for whole series."""
+    logits = mix_logits([member.logits for member in joined], shares)
+    whole = [member.series_logits[0] for member in joined if member.series_logits is not None]
+    series_logits = mix_logits(whole, shares)[None] if whole else None
+    return dataclasses.replace(joined[0], logits=logits, series_logits=series_logits, groups=None)

@@ -75,13 +75,16 @@ class SlicePredictions(LabelledSlices):
     """Labelled slices with their logits.
 
     Attributes:
-      logits: float32 or float64 [n, 6].
-      series_logits: A series model's logits of each slice's series, float64 [n, 6]; None without a
-        series model.
+      logits: Logits of the mean probability of all members, float32 or float64 [n, 6].
+      series_logits: A series model's logits of each slice's series by each group of members,
+        float64 [g, n, 6]; None without a series model.
+      groups: Logits by each group of members (`Postprocessing.groups`), float64 [g, n, 6]; None for
+        a single group, whose logits are `logits`.
     """
 
     logits: np.ndarray
     series_logits: np.ndarray | None = None
+    groups: np.ndarray | None = None
 
     @classmethod
     def concatenate(cls, parts: Sequence[SlicePredictions]) -> SlicePredictions:
@@ -93,10 +96,16 @@ class SlicePredictions(LabelledSlices):
             name: np.concatenate([getattr(part, name) for part in parts])
             for name in (*_NUMBERS, "logits")
         }
-        whole = [part.series_logits for part in parts if part.series_logits is not None]
-        if len(whole) == len(parts):
-            numbers["series_logits"] = np.concatenate(whole)
+        for name in ("series_logits", "groups"):
+            rows = [getattr(part, name) for part in parts if getattr(part, name) is not None]
+            if len(rows) == len(parts):
+                numbers[name] = np.concatenate(rows, axis=1)
         return cls(**texts, **numbers)
+
+    @property
+    def by_group(self) -> np.ndarray:
+        """Logits by each group of members, [g, n, 6]."""
+        return self.logits[None] if self.groups is None else self.groups
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -115,18 +124,22 @@ class SliceOutputs(LabelledSlices):
     outputs: np.ndarray
 
     def with_logits(
-        self, logits: np.ndarray, series_logits: np.ndarray | None = None
+        self,
+        logits: np.ndarray,
+        series_logits: np.ndarray | None = None,
+        groups: np.ndarray | None = None,
     ) -> SlicePredictions:
         """Replaces the outputs by logits that were computed from them.
 
         Args:
           logits: [n, 6].
-          series_logits: Logits of each slice's series, [n, 6]; None without a series model.
+          series_logits: As of `SlicePredictions`.
+          groups: As of `SlicePredictions`.
         """
         slices = {
             field.name: getattr(self, field.name) for field in dataclasses.fields(LabelledSlices)
         }
-        return SlicePredictions(**slices, logits=logits, series_logits=series_logits)
+        return SlicePredictions(**slices, logits=logits, series_logits=series_logits, groups=groups)
 
 
 def make_logits_fn(model: keras.Model, strategy: tf.distribute.Strategy) -> LogitsFn:

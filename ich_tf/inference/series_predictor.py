@@ -198,31 +198,50 @@ class SeriesPredictor(Predictor):
           networks: Numbers of the networks; empty for all.
         """
         networks = networks or range(len(self.members))
-        logits, whole = np.empty((2, len(slices), NUM_CLASSES))
+        logits, whole = np.empty((2, len(self.models), len(slices), NUM_CLASSES))
         for rows in rows_of(slices.series_key).values():
             rows = rows[np.argsort(slices.z_mm[rows], kind="stable")]
-            logits[rows], whole[rows] = self._series_logits(
-                slices.outputs[rows], slices.z_mm[rows], networks
-            )
-        return slices.with_logits(logits, whole)
+            by_model = self._model_logits(slices.outputs[rows], slices.z_mm[rows], networks)
+            logits[:, rows], whole[:, rows] = by_model[:, 1:], by_model[:, :1]
+        return slices.with_logits(
+            self._mean(list(logits)),
+            self._by_group(list(whole)),
+            self._by_group(list(logits)),
+        )
+
+    def _calibrated_hashes(self) -> list[str]:
+        return [loaded.sha256 for loaded in self.models]
+
+    def _averaged_shares(self) -> np.ndarray:
+        shares: np.ndarray = self.model_shares
+        return shares
 
     def _series_logits(
         self, outputs: np.ndarray, z_mm: np.ndarray, networks: Sequence[int]
     ) -> SeriesLogits:
+        rows = self._by_group(list(self._model_logits(outputs, z_mm, networks)))
+        return SeriesLogits(rows[:, 1:], rows[:, :1])
+
+    def _model_logits(
+        self, outputs: np.ndarray, z_mm: np.ndarray, networks: Sequence[int]
+    ) -> np.ndarray:
+        """Logits of a series by each model, with the mean probability of the networks it reads.
+
+        Returns:
+          float64 [m, 1 + n, 6]: logits of the series as a whole, then of its slices.
+        """
         num_slices = len(outputs)
         slots = -(-num_slices // _SLOTS) * _SLOTS
         z_mm = np.asarray(z_mm, np.float32)
         ends = np.cumsum([NUM_CLASSES + self._feature_dims[i] for i in networks])
-        logits, shares = [], []
+        logits: list[list[np.ndarray]] = [[] for _ in self.models]
         for network, part in zip(networks, np.split(outputs, ends[:-1], axis=1), strict=True):
             values = NetworkOutputs.split(part)
             packed = pack_arrays(values.features, values.logits, z_mm, slots)
-            for loaded, share in zip(self.models, self.model_shares, strict=True):
+            for loaded, rows in zip(self.models, logits, strict=True):
                 if network in loaded.reads:
-                    logits.append(loaded.logits(packed, num_slices))
-                    shares.append(share)
-        rows = mix_logits(logits, np.array(shares) / sum(shares))
-        return SeriesLogits(rows[1:], rows[0])
+                    rows.append(loaded.logits(packed, num_slices))
+        return np.stack([mix_logits(rows, np.full(len(rows), 1 / len(rows))) for rows in logits])
 
     def _outputs(self, images: np.ndarray, networks: Sequence[int]) -> np.ndarray:
         columns = []
@@ -252,7 +271,7 @@ def load_predictor(
     """
     predictor = predictor_of(find_members(work_dir), strategy)
     if calibrated:
-        postprocessing = load_postprocessing(work_dir, predictor.sha256)
+        postprocessing = load_postprocessing(work_dir, predictor.sha256, predictor.num_averaged)
         predictor.postprocessing = postprocessing or predictor.postprocessing
     return predictor
 

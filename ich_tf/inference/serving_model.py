@@ -88,10 +88,10 @@ class ServingModel(tf.Module):  # type: ignore[misc]
         outputs = {}
         if isinstance(self._predictor, SeriesPredictor):
             rows = self._series_logits(self._predictor, images, tf.cast(z_mm, tf.float32))
-            logits = rows[1:]
+            logits = [group[1:] for group in rows]
             if self.has_series_output:
-                whole = self._postprocessing.series_calibrator.graph(rows[:1])[0]
-                outputs["series"] = tf.cast(whole, tf.float32)
+                whole = self._postprocessing.series_probabilities_graph([row[:1] for row in rows])
+                outputs["series"] = tf.cast(whole[0], tf.float32)
         else:
             logits = self._slice_logits(images)
         probabilities = self._postprocessing.probabilities_graph(logits, z_mm, self._prevalence)
@@ -109,13 +109,13 @@ class ServingModel(tf.Module):  # type: ignore[misc]
             return tf.cast(stored[..., None], tf.float32)
         return apply_windows_graph(stored, preset_windows(self._predictor.windows))
 
-    def _slice_logits(self, images: tf.Tensor) -> tf.Tensor:
-        """`Predictor.logits`: images [n, H, W, neighbours * C] -> float64 [n, 6]."""
+    def _slice_logits(self, images: tf.Tensor) -> list[tf.Tensor]:
+        """Logits by each group: images [n, H, W, neighbours * C] -> g tensors, float64 [n, 6]."""
         logits = [
             tf.cast(self._forward(member.model, member.select_slices(images)), tf.float64)
             for member in self._predictor.members
         ]
-        return mix_logits_graph(logits, self._predictor.shares.tolist())
+        return self._predictor.by_group_graph(logits)
 
     def _forward(self, model: keras.Model, images: tf.Tensor) -> tf.Tensor:
         """Computes a network's outputs, with `flip` the mean with those of the mirror images."""
@@ -126,25 +126,26 @@ class ServingModel(tf.Module):  # type: ignore[misc]
 
     def _series_logits(
         self, predictor: SeriesPredictor, images: tf.Tensor, z_mm: tf.Tensor
-    ) -> tf.Tensor:
+    ) -> list[tf.Tensor]:
         """`SeriesPredictor.series_logits` of the images of a series, sorted by position.
 
         Returns:
-          float64 [1 + n, 6]: logits of the series as a whole, then of its slices.
+          For each group float64 [1 + n, 6]: logits of the series as a whole, then of its slices.
         """
-        logits, shares = [], []
+        logits: list[list[tf.Tensor]] = [[] for _ in predictor.models]
         for number, (member, network, axes) in enumerate(
             zip(predictor.members, self._networks, predictor.axes, strict=True)
         ):
             outputs = NetworkOutputs.split(self._forward(network, member.select_slices(images)))
             features = outputs.features if axes is None else axes.map_graph(outputs.features)
             values = NetworkOutputs(outputs.logits, features)
-            for loaded, share in zip(predictor.models, predictor.model_shares, strict=True):
+            for loaded, by_network in zip(predictor.models, logits, strict=True):
                 if number in loaded.reads:
                     rows = _read_series(loaded.model, values, z_mm, reverse=loaded.spec.reverse)
-                    logits.append(tf.cast(rows, tf.float64))
-                    shares.append(share / len(loaded.reads))
-        return mix_logits_graph(logits, shares)
+                    by_network.append(tf.cast(rows, tf.float64))
+        return predictor.by_group_graph(
+            [mix_logits_graph(rows, [1 / len(rows)] * len(rows)) for rows in logits]
+        )
 
 
 def _read_series(

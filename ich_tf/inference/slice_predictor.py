@@ -18,8 +18,8 @@ from ich_tf.inference.forward import (
     make_logits_fn,
     predict_split_outputs,
 )
-from ich_tf.inference.postprocessing.mixture import mix_logits
-from ich_tf.inference.postprocessing.postprocessing import Postprocessing
+from ich_tf.inference.postprocessing.mixture import mix_logits, mix_logits_graph
+from ich_tf.inference.postprocessing.postprocessing import Postprocessing, group_rows
 from ich_tf.inference.postprocessing.prevalence import shift_prevalence
 from ich_tf.labels import ANY
 from ich_tf.models.saved import load_model
@@ -32,8 +32,9 @@ class SeriesLogits(NamedTuple):
     """Logits of a series of n slices.
 
     Attributes:
-      slices: Logits of each slice, float64 [n, 6], in the order of `z_mm`.
-      whole: Logits of the series as a whole, float64 [6]; None without a series model.
+      slices: Logits of each slice by each group of members, float64 [g, n, 6], in the order of
+        `z_mm`.
+      whole: Logits of the series as a whole, float64 [g, 1, 6]; None without a series model.
     """
 
     slices: np.ndarray
@@ -139,12 +140,9 @@ class Predictor:
           images: Images as records hold them, [n, H, W, neighbours * C], array or eager tensor.
 
         Returns:
-          float64 [n, 6]; of several members, the logits of their mean probability. With `flip`
-          each member's logits are the mean with those of the mirror images.
+          float64 [n, 6]; of several members, the logits of their mean probability.
         """
-        return mix_logits(
-            [self._member_logits(member, images) for member in self.members], self.shares
-        )
+        return self._mean(self._members_of(self.outputs(images)))
 
     def outputs(self, images: np.ndarray) -> np.ndarray:
         """Computes the outputs of slices from which `series_logits` predicts their series.
@@ -153,9 +151,12 @@ class Predictor:
           images: Images as records hold them, [n, H, W, neighbours * C], array or eager tensor.
 
         Returns:
-          float64 [n, k]; for networks over slices the logits, k = 6.
+          float64 [n, k]; for m networks over slices their logits, k = 6 * m. With `flip` each
+          member's logits are the mean with those of the mirror images.
         """
-        return self.logits(images)
+        return np.concatenate(
+            [self._member_logits(member, images) for member in self.members], axis=1
+        )
 
     def series_logits(self, outputs: np.ndarray, z_mm: np.ndarray) -> SeriesLogits:
         """Computes the logits of one series.
@@ -165,7 +166,7 @@ class Predictor:
             `z_mm`.
           z_mm: Positions of the slices along the normal of the series, mm, [n].
         """
-        return SeriesLogits(outputs)
+        return SeriesLogits(self._by_group(self._members_of(outputs)))
 
     def series_probabilities(
         self, outputs: np.ndarray, z_mm: np.ndarray, prevalence: float = 0.0
@@ -183,7 +184,7 @@ class Predictor:
         logits = self.series_logits(outputs, z_mm)
         slices = postprocessing.probabilities(logits.slices, z_mm, [""] * len(outputs), prevalence)
         whole = None if prevalence else postprocessing.series_probabilities(logits.whole)
-        return SeriesProbabilities(slices, whole)
+        return SeriesProbabilities(slices, None if whole is None else whole[0])
 
     def predict_split(self, manifest: Manifest, split: str, batch_size: int) -> SlicePredictions:
         """Computes the logits of the labelled records of a split.
@@ -197,7 +198,52 @@ class Predictor:
           InputError: If the split is empty, or a record cannot be read.
         """
         slices = predict_split_outputs(manifest, split, batch_size, self.outputs, self.neighbours)
-        return slices.with_logits(slices.outputs)
+        members = self._members_of(slices.outputs)
+        return slices.with_logits(self._mean(members), groups=self._by_group(members))
+
+    def _members_of(self, outputs: np.ndarray) -> list[np.ndarray]:
+        """Splits `outputs` of networks over slices into the logits of each."""
+        return np.split(outputs, len(self.members), axis=1)
+
+    @property
+    def num_averaged(self) -> int:
+        """Number of models whose probabilities are averaged."""
+        return len(self._averaged_shares())
+
+    def _calibrated_hashes(self) -> list[str]:
+        """SHA-256 of the models whose probabilities are averaged."""
+        return [member.sha256 for member in self.members]
+
+    def _averaged_shares(self) -> np.ndarray:
+        """Shares of these models, of sum 1."""
+        shares: np.ndarray = self.shares
+        return shares
+
+    def _mean(self, logits: Sequence[np.ndarray]) -> np.ndarray:
+        """Logits of the mean probability of all models, from those of each."""
+        return mix_logits(logits, self._averaged_shares())
+
+    def _by_group(self, logits: Sequence[np.ndarray]) -> np.ndarray:
+        """Logits of the mean probability of each group, [g, n, 6], from those of each model."""
+        groups = group_rows(self.postprocessing.groups, self._calibrated_hashes())
+        shares = self._averaged_shares()
+        return np.stack(
+            [
+                mix_logits([logits[i] for i in rows], shares[rows] / shares[rows].sum())
+                for rows in groups
+            ]
+        )
+
+    def by_group_graph(self, logits: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        """Averages the models of each group in a graph: m tensors, float64 [n, 6] -> g tensors."""
+        groups = group_rows(self.postprocessing.groups, self._calibrated_hashes())
+        shares = self._averaged_shares()
+        return [
+            mix_logits_graph(
+                [logits[i] for i in rows], (shares[rows] / shares[rows].sum()).tolist()
+            )
+            for rows in groups
+        ]
 
     def _member_logits(self, member: LoadedMember, images: np.ndarray) -> np.ndarray:
         images = member.select_slices(images)

@@ -226,7 +226,7 @@ def model_answer(predictor: Predictor) -> Model:
         sha256=predictor.sha256,
         description=predictor.describe(),
         postprocessing=postprocessing.describe(),
-        calibrated=postprocessing.calibrator.method != "none",
+        calibrated=postprocessing.method != "none",
         classes=list(CLASSES),
         thresholds=Thresholds(
             slice=_points(postprocessing, SLICE), series=_points(postprocessing, SERIES_LEVEL)

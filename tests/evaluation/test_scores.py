@@ -31,8 +31,8 @@ def levels_of(predictions, prob):
 
 @pytest.fixture(scope="module")
 def evaluation(predictions):
-    after = fit_postprocessing(made_up(1), model_sha256="x", method="platt", smoothing_mm=0)
-    prob = after.probabilities(predictions.logits, predictions.z_mm, predictions.series_key)
+    after = fit_postprocessing([made_up(1)], model_sha256="x", method="platt", smoothing_mm=0)
+    prob = after.probabilities(predictions.by_group, predictions.z_mm, predictions.series_key)
     return (
         score(
             "test",
@@ -122,9 +122,9 @@ def test_what_is_not_defined_is_none_in_json_and_said_so(predictions: Any) -> No
     labels = predictions.labels.copy()
     labels[:, 0] = 0
     lacking = dataclasses.replace(predictions, labels=labels)
-    after = fit_postprocessing(lacking, model_sha256="", smoothing_mm=0)
+    after = fit_postprocessing([lacking], model_sha256="", smoothing_mm=0)
     assert after.thresholds["slice"]["youden"]["epidural"] is None
-    prob = after.probabilities(lacking.logits, lacking.z_mm, lacking.series_key)
+    prob = after.probabilities(lacking.by_group, lacking.z_mm, lacking.series_key)
     scored = score(
         "t", lacking, levels_of(lacking, prob), after, prior=np.full(6, 0.2), num_resamples=20,
         model={"postprocessing": "", "seen": ""},
@@ -165,9 +165,9 @@ def test_smoothing_is_chosen_where_it_helps() -> None:
     noisy = dataclasses.replace(
         base, labels=labels, logits=(clean + rng.normal(0, 2, clean.shape)).astype(np.float32)
     )
-    fitted = fit_postprocessing(noisy, model_sha256="")
+    fitted = fit_postprocessing([noisy], model_sha256="")
     assert fitted.smoothing_mm > 3
     assert fitted.fitted_on["loss_after"] < fitted.fitted_on["loss_before"]
     alone = dataclasses.replace(noisy, logits=clean.astype(np.float32),
                                 z_mm=np.arange(len(clean), dtype=np.float32) * 1000)  # fmt: skip
-    assert fit_postprocessing(alone, model_sha256="").smoothing_mm == 0
+    assert fit_postprocessing([alone], model_sha256="").smoothing_mm == 0

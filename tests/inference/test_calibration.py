@@ -34,10 +34,7 @@ def test_a_run_is_fitted_on_the_fold_it_did_not_train_on(data_dir: Path, work_co
     manifest = Manifest.load(data_dir)
     assert fitted["splits"] == ["fold-0"]
     assert fitted["num_patients"] == len(manifest.patients["fold-0"])
-    assert (
-        min(fitted["losses"], key=fitted["losses"].get)
-        == calibration.postprocessing.calibrator.method
-    )
+    assert min(fitted["losses"], key=fitted["losses"].get) == calibration.postprocessing.method
     # evaluate applies it: to the very fold it was fitted on, with the loss that was noted.
     again = evaluation(data_dir, work_copy, "fold-0")
     assert again.loss == pytest.approx(fitted["loss_after"], abs=1e-6)
@@ -55,7 +52,7 @@ def test_choices_can_be_given(data_dir: Path, work_copy: Path) -> None:
         config(data_dir, work_copy, method="isotonic", smoothing_mm=3.0, flip=True)
     )
     postprocessing = calibration.postprocessing
-    assert (postprocessing.calibrator.method, postprocessing.smoothing_mm, postprocessing.flip) == (
+    assert (postprocessing.method, postprocessing.smoothing_mm, postprocessing.flip) == (
         "isotonic",
         3.0,
         True,
@@ -152,11 +149,13 @@ def test_folds_are_joined(
     assert [member.work_dir.name for member in members] == ["fold-0", "fold-1", "fold-2"]
     predictor = load_predictor(folder, make_strategy("one"))
     np.testing.assert_allclose(predictor.shares, [1 / 3] * 3)
-    # One of the folds beside a run of fold 0: the patients that are new to both are fold 0's.
+    assert predictor.postprocessing.groups[0].members == (predictor.members[0].sha256,)
+    assert "for each of 3 folds, then averaged" in predictor.postprocessing.describe()
+    # One of the folds beside a run of fold 0: the shares are fitted on patients new to both.
     mixed = calibrate(
         config(data_dir, tmp_path / "e", members=(str(folder), str(folder / "fold-0")))
     )
-    assert mixed.postprocessing.fitted_on["splits"] == ["fold-0"]
+    assert mixed.postprocessing.fitted_on["splits"] == ["fold-0", "fold-1", "fold-2"]
     with pytest.raises(InputError, match="validated on different folds"):
         calibrate(
             config(

@@ -41,7 +41,7 @@ def heads(number: int, rows: int, columns: int) -> np.ndarray:
 def calibrated(work_dir: Path, method: str, smoothing_mm: float, flip: bool) -> None:
     predictor = load_predictor(work_dir, make_strategy("one"), calibrated=False)
     postprocessing = fit_postprocessing(
-        made_up(), model_sha256=predictor.sha256, method=method, smoothing_mm=smoothing_mm,
+        [made_up()], model_sha256=predictor.sha256, method=method, smoothing_mm=smoothing_mm,
         flip=flip,
     )  # fmt: skip
     postprocessing.save(work_dir)

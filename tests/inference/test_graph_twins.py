@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from ich_tf.inference.postprocessing.calibrators import METHODS, Calibrator
 from ich_tf.inference.postprocessing.mixture import logit_graph, mix_logits, mix_logits_graph
-from ich_tf.inference.postprocessing.postprocessing import Postprocessing
+from ich_tf.inference.postprocessing.postprocessing import Group, Postprocessing
 from ich_tf.inference.postprocessing.prevalence import shift_prevalence, shift_prevalence_graph
 from ich_tf.inference.postprocessing.smoothing import (
     smooth,
@@ -50,7 +50,16 @@ CURVE = Calibrator(
         ((-1.0, 0.0), (0.2, 0.2)),
     ),
 )
-FITTED = Postprocessing(smoothing_mm=4.0, calibrator=CURVE, prevalence=0.3)
+FITTED = Postprocessing(smoothing_mm=4.0, groups=(Group(CURVE),), prevalence=0.3)
+
+FOLDS = Postprocessing(
+    smoothing_mm=4.0,
+    groups=(
+        Group(CURVE, Calibrator("platt", (2.0,) * 6), ("a", "b"), 0.75),
+        Group(Calibrator("platt", (0.5,) * 6, (1.0,) * 6), members=("c",), share=0.25),
+    ),
+    prevalence=0.3,
+)
 
 
 def fitted(method: str) -> Calibrator:
@@ -96,14 +105,26 @@ def resized(size: int) -> Callable[[np.ndarray], np.ndarray]:
             1e-12,
         ),
         (
-            lambda x, z: FITTED.probabilities(x, z, [""] * 5, 0.05),
-            lambda x, z: FITTED.probabilities_graph(x, z, 0.05),
+            lambda x, z: FITTED.probabilities([x], z, [""] * 5, 0.05),
+            lambda x, z: FITTED.probabilities_graph([x], z, 0.05),
             [LOGITS, Z_MM],
             1e-9,
         ),
         (
-            lambda x: Postprocessing().probabilities(x, Z_MM, [""] * 5),
-            lambda x: Postprocessing().probabilities_graph(x, None),
+            lambda x, z: FOLDS.probabilities([x, x[::-1]], z, [""] * 5, 0.05),
+            lambda x, z: FOLDS.probabilities_graph([x, x[::-1]], z, 0.05),
+            [LOGITS, Z_MM],
+            1e-9,
+        ),
+        (
+            lambda x: FOLDS.series_probabilities([x, x[::-1]]),
+            lambda x: FOLDS.series_probabilities_graph([x, x[::-1]]),
+            [LOGITS],
+            1e-12,
+        ),
+        (
+            lambda x: Postprocessing().probabilities([x], Z_MM, [""] * 5),
+            lambda x: Postprocessing().probabilities_graph([x], None),
             [LOGITS],
             1e-12,
         ),

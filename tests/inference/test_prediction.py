@@ -125,7 +125,9 @@ def test_calibration_smoothing_and_prevalence_are_applied(
         z_mm = np.array([member["z_mm"] for member in one_series["slices"]])
         weight = np.exp(-0.5 * ((z_mm[:, None] - z_mm) / 5) ** 2)
         smoothed = weight @ raw.loc[ids].to_numpy() / weight.sum(axis=1, keepdims=True)
-        expected = calibration.postprocessing.calibrator(np.log(smoothed / (1 - smoothed)))
+        expected = calibration.postprocessing.groups[0].calibrator(
+            np.log(smoothed / (1 - smoothed))
+        )
         np.testing.assert_allclose(table.loc[ids], expected, atol=1e-6)
     decided = json.loads(out.with_name("c_series.json").read_text())["series"][0]
     threshold = calibration.postprocessing.threshold("series_max", "any")

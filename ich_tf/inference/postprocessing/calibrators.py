@@ -62,9 +62,19 @@ class Calibrator:
                 columns[column] = _interpolate_graph(logits[:, column], knots, values)
         return tf.stack(columns, axis=1)
 
-    def to_json(self) -> dict[str, Any]:
-        """Returns the attributes as JSON values."""
-        return dataclasses.asdict(self)
+    def with_classes_of(self, other: Calibrator, columns: Sequence[int]) -> Calibrator:
+        """Returns this calibrator with another one's parameters for some classes."""
+        knots = [self._curve(i) for i in range(len(CLASSES))]
+        scale, offset = list(self.scale), list(self.offset)
+        for i in columns:
+            scale[i], offset[i], knots[i] = other.scale[i], other.offset[i], other._curve(i)
+        has_curves = any(curve[0] for curve in knots)
+        return Calibrator(
+            self.method, tuple(scale), tuple(offset), tuple(knots) if has_curves else ()
+        )
+
+    def _curve(self, column: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        return self.knots[column] if self.knots else ((), ())
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Calibrator:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +12,12 @@ import numpy as np
 from ich_tf.inference.forward import SlicePredictions
 from ich_tf.inference.postprocessing.aggregation import Scored, at_levels
 from ich_tf.inference.postprocessing.calibrators import METHODS, Calibrator, cross_validated_losses
-from ich_tf.inference.postprocessing.postprocessing import POINTS, Postprocessing, Thresholds
+from ich_tf.inference.postprocessing.postprocessing import (
+    POINTS,
+    Group,
+    Postprocessing,
+    Thresholds,
+)
 from ich_tf.inference.postprocessing.smoothing import rows_of, smooth_logits
 from ich_tf.labels import ANY, CLASSES
 from ich_tf.metrics import (
@@ -23,12 +29,17 @@ from ich_tf.metrics import (
 
 # Standard deviations to choose from, mm. Slices are 1 to 10 mm apart; a head is some 150 mm long.
 WIDTHS_MM = (0.0, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0)
+_FITTED = ("labels", "logits")
+# Methods that fit each class for itself.
+_BY_CLASS = ("platt", "isotonic")
 
 
 def fit_postprocessing(
-    predictions: SlicePredictions,
+    parts: Sequence[SlicePredictions],
     *,
     model_sha256: str,
+    members: Sequence[Sequence[str]] = ((),),
+    shares: Sequence[float] = (1.0,),
     flip: bool = False,
     smoothing_mm: float = -1.0,
     method: str = "auto",
@@ -36,46 +47,63 @@ def fit_postprocessing(
 ) -> Postprocessing:
     """Fits smoothing, calibration and thresholds.
 
+    Width and method are the same for all groups of members; the calibrators are not.
+
     Args:
-      predictions: Labels and logits of patients that the model was not trained on.
+      parts: Labels and logits of each group of members, of patients whom it was not trained on.
       model_sha256: SHA-256 of the model (`Predictor.sha256`).
+      members: SHA-256 of the weights of each group; empty for all members.
+      shares: Share of each group in the mean of probabilities, of sum 1.
       flip: Whether the logits are means with those of mirror images.
       smoothing_mm: Standard deviation of the Gaussian along the series, mm; 0 for none, -1 for the
         one of `WIDTHS_MM` with the least loss.
       method: A key of `calibrators.METHODS`; `auto` for the one with the least loss.
       splits: Names of the splits of the predictions, for people.
     """
-    labels = predictions.labels
-    logits = predictions.logits.astype(np.float64)
-    losses = _cross_validate(predictions, logits, smoothing_mm, method)
+    slices = [_Fold(part.labels, part.logits, part.patient_key) for part in parts]
+    by_width = {}
+    losses: dict[tuple[float, str], float] = {}
+    for width in WIDTHS_MM if smoothing_mm < 0 else (smoothing_mm,):
+        by_width[width] = [
+            fold.with_logits(smooth_logits(fold.logits, part.z_mm, part.series_key, width))
+            for fold, part in zip(slices, parts, strict=True)
+        ]
+        by_method = _losses(by_width[width], method)
+        losses.update({(width, name): loss for name, loss in by_method.items()})
     width, chosen = min(losses, key=lambda pair: losses[pair])
-    smoothed = smooth_logits(logits, predictions.z_mm, predictions.series_key, width)
-    calibrator = METHODS[chosen](labels, smoothed)
-    probabilities = calibrator(smoothed)
-    series_calibrator = _fit_series(predictions, method)
-    whole = predictions.series_logits
+    smoothed = by_width[width]
+    calibrators = _fit(smoothed, chosen)
+    probabilities = np.concatenate(
+        [fit(fold.logits) for fit, fold in zip(calibrators, smoothed, strict=True)]
+    )
+    series_calibrators = _fit_series(parts, method)
+    joined = SlicePredictions.concatenate(parts)
     levels = at_levels(
-        labels,
+        joined.labels,
         probabilities,
-        predictions.series_key,
-        predictions.patient_key,
-        None if whole is None else series_calibrator(whole),
+        joined.series_key,
+        joined.patient_key,
+        _apply_series(series_calibrators, parts),
     )
     return Postprocessing(
         model_sha256=model_sha256,
         flip=flip,
         smoothing_mm=width,
-        calibrator=calibrator,
-        series_calibrator=series_calibrator,
+        groups=tuple(
+            Group(calibrator, series_calibrator, tuple(hashes), float(share))
+            for calibrator, series_calibrator, hashes, share in zip(
+                calibrators, series_calibrators, members, shares, strict=True
+            )
+        ),
         # A prevalence of 0 or 1 has odds that cannot be moved to others.
-        prevalence=float(np.clip(labels[:, ANY].mean(), 1e-4, 1 - 1e-4)),
+        prevalence=float(np.clip(joined.labels[:, ANY].mean(), 1e-4, 1 - 1e-4)),
         thresholds=choose_thresholds(levels),
         fitted_on={
             "splits": list(splits),
-            "num_slices": len(predictions),
-            "num_patients": len(set(predictions.patient_key)),
+            "num_slices": len(joined),
+            "num_patients": len(set(joined.patient_key)),
             **_describe_losses(losses, width),
-            **_compare_scores(labels, sigmoid(logits), probabilities),
+            **_compare_scores(joined.labels, sigmoid(joined.logits), probabilities),
         },
     )
 
@@ -100,30 +128,82 @@ def choose_thresholds(levels: Mapping[str, Scored]) -> Thresholds:
     }
 
 
-def _cross_validate(
-    predictions: SlicePredictions, logits: np.ndarray, smoothing_mm: float, method: str
-) -> dict[tuple[float, str], float]:
-    """Returns (width, method) -> loss on patients that the method was not fitted on."""
-    losses = {}
-    for width in WIDTHS_MM if smoothing_mm < 0 else (smoothing_mm,):
-        smoothed = smooth_logits(logits, predictions.z_mm, predictions.series_key, width)
-        by_method = cross_validated_losses(
-            predictions.labels, smoothed, predictions.patient_key, _methods(method)
-        )
-        losses.update({(width, name): loss for name, loss in by_method.items()})
-    return losses
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Fold:
+    """Slices or series that one group of members was not trained on.
+
+    Attributes:
+      labels: [n, 6], 0 or 1.
+      logits: [n, 6].
+      patients: Patient of each, [n].
+    """
+
+    labels: np.ndarray
+    logits: np.ndarray
+    patients: Sequence[str]
+
+    def with_logits(self, logits: np.ndarray) -> _Fold:
+        return dataclasses.replace(self, logits=logits)
 
 
-def _fit_series(predictions: SlicePredictions, method: str) -> Calibrator:
+def _losses(folds: Sequence[_Fold], method: str) -> dict[str, float]:
+    """Returns method -> loss on patients that it was not fitted on, over all folds."""
+    numbers = [len(fold.labels) for fold in folds]
+    by_fold = [
+        cross_validated_losses(fold.labels, fold.logits, fold.patients, _methods(method))
+        for fold in folds
+    ]
+    return {
+        name: float(np.average([losses[name] for losses in by_fold], weights=numbers))
+        for name in by_fold[0]
+    }
+
+
+def _fit(folds: Sequence[_Fold], method: str) -> list[Calibrator]:
+    """Fits a calibrator to each fold.
+
+    A class that a fold lacks, or that all of its slices show, is fitted to all folds together.
+    """
+    fit = METHODS[method]
+    calibrators = [fit(fold.labels, fold.logits) for fold in folds]
+    if len(folds) == 1 or method not in _BY_CLASS:
+        return calibrators
+    whole = fit(*(np.concatenate([getattr(f, name) for f in folds]) for name in _FITTED))
+    return [
+        calibrator.with_classes_of(whole, np.flatnonzero(np.ptp(fold.labels, axis=0) == 0).tolist())
+        for calibrator, fold in zip(calibrators, folds, strict=True)
+    ]
+
+
+def _fit_series(parts: Sequence[SlicePredictions], method: str) -> list[Calibrator]:
     """Calibrates a series model's logits of whole series; without one, the identity."""
-    if predictions.series_logits is None:
-        return Calibrator()
-    groups = list(rows_of(predictions.series_key).values())
-    labels = np.stack([predictions.labels[rows].max(axis=0) for rows in groups])
-    logits = np.stack([predictions.series_logits[rows[0]] for rows in groups])
-    patients = [predictions.patient_key[rows[0]] for rows in groups]
-    losses = cross_validated_losses(labels, logits, patients, _methods(method))
-    return METHODS[min(losses, key=lambda name: losses[name])](labels, logits)
+    folds = []
+    for part in parts:
+        if part.series_logits is None:
+            return [Calibrator()] * len(parts)
+        (whole,) = part.series_logits
+        groups = list(rows_of(part.series_key).values())
+        folds.append(
+            _Fold(
+                np.stack([part.labels[rows].max(axis=0) for rows in groups]),
+                np.stack([whole[rows[0]] for rows in groups]),
+                [part.patient_key[rows[0]] for rows in groups],
+            )
+        )
+    losses = _losses(folds, method)
+    return _fit(folds, min(losses, key=lambda name: losses[name]))
+
+
+def _apply_series(
+    calibrators: Sequence[Calibrator], parts: Sequence[SlicePredictions]
+) -> np.ndarray | None:
+    """Probabilities of each slice's series, [n, 6]; None without a series model."""
+    whole = [
+        calibrator(part.series_logits[0])
+        for calibrator, part in zip(calibrators, parts, strict=True)
+        if part.series_logits is not None
+    ]
+    return np.concatenate(whole) if whole else None
 
 
 def _methods(method: str) -> tuple[str, ...]:

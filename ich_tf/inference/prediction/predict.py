@@ -41,6 +41,8 @@ from ich_tf.runtime.progress import Tracker
 from ich_tf.runtime.strategies import make_strategy
 from ich_tf.runtime.writing import writing
 
+# Stored outputs of another version are computed again.
+_OUTPUTS_VERSION = 2
 _LOG = logging.getLogger(__name__)
 
 
@@ -200,7 +202,13 @@ def _choice(config: PredictConfig) -> SeriesChoice:
 
 def _fingerprint(sources: Sequence[Source], predictor: Predictor, choice: SeriesChoice) -> str:
     """Hashes everything that the outputs of the predictor depend on."""
-    parts = [predictor.sha256, predictor.postprocessing.flip, stamps_sha256(sources), choice.text]
+    parts = [
+        predictor.sha256,
+        predictor.postprocessing.flip,
+        stamps_sha256(sources),
+        choice.text,
+        _OUTPUTS_VERSION,
+    ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
