@@ -1,7 +1,6 @@
-import dataclasses
-
 """Temperature, Platt, isotonic, prevalence: against scikit-learn, bare formulas and edge cases."""
 
+import dataclasses
 import json
 from typing import Any
 
