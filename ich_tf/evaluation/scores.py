@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -12,6 +12,12 @@ from ich_tf import metrics
 from ich_tf.inference.postprocessing.aggregation import Scored
 from ich_tf.labels import CLASSES
 from ich_tf.metrics.log_loss import binary_log_loss
+
+# Below it an interval names its patients: of 15 simulated patients' 90 % cover the truth for the
+# loss, and 87 % for the AUC.
+FEW_PATIENTS = 30
+# Below it there is none: of 5 patients' 85 % and 74 %, of 2 patients' 44 % and 21 %.
+LEAST_PATIENTS = 10
 
 Statistics = Callable[[np.ndarray], np.ndarray]
 
@@ -22,24 +28,34 @@ class IntervalEstimate:
 
     Attributes:
       value: The number; None if it is not defined.
-      low, high: Ends of the interval; None if they are not defined or were not asked for.
+      low, high: Ends of the interval; None if they are not defined, were not asked for, or would
+        rest on fewer than `LEAST_PATIENTS`.
+      num_patients: Number of patients that the interval rests on; None without resampling.
 
     Examples:
-      >>> IntervalEstimate(0.912, 0.88, 0.938).text()
+      >>> IntervalEstimate(0.912, 0.88, 0.938, 100).text()
       '0.912 [0.880, 0.938]'
+      >>> IntervalEstimate(0.912, 0.85, 0.951, 12).text()
+      '0.912 [0.850, 0.951; 12 patients]'
     """
 
     value: float | None
     low: float | None = None
     high: float | None = None
+    num_patients: int | None = None
 
     def text(self, digits: int = 3) -> str:
-        """Formats number and interval; `undefined` if the number is not defined."""
+        """Formats number and interval, with the number of patients if they are few.
+
+        It is `undefined` if the number is not defined.
+        """
         if self.value is None:
             return "undefined"
         interval = ""
         if self.low is not None and self.high is not None:
-            interval = f" [{self.low:.{digits}f}, {self.high:.{digits}f}]"
+            few = self.num_patients is not None and self.num_patients < FEW_PATIENTS
+            patients = f"; {self.num_patients} patients" if few else ""
+            interval = f" [{self.low:.{digits}f}, {self.high:.{digits}f}{patients}]"
         return f"{self.value:.{digits}f}{interval}"
 
 
@@ -185,7 +201,17 @@ def _score_class(
             columns += [*rates, *metrics.predictive_values(*rates, prevalence)]
         return np.stack([np.asarray(column) for column in columns], axis=-1)
 
-    log_loss, auc, precision, brier, ece, *rest = estimate(statistics, patients, num_resamples)
+    number, positive, negative = count_patients(patients, truth)
+    both = min(positive, negative)
+    log_loss, auc, precision, brier, ece, *rest = estimate(
+        statistics,
+        patients,
+        num_resamples,
+        [number, both, both, number, number] + [positive, negative, both, both] * len(thresholds),
+    )
+    # Noise counts as error: each resample's is greater than the sample's. Of perfectly calibrated
+    # predictions no percentile interval covered the truth, 0, and of corrected ones 38 %.
+    ece = IntervalEstimate(ece.value)
     points = {}
     for number, (rule, threshold) in enumerate(thresholds.items()):
         decisions = metrics.confusion(truth, prob, threshold)
@@ -212,23 +238,42 @@ def _score_class(
 
 
 def estimate(
-    statistics: Statistics, patients: np.ndarray, num_resamples: int
+    statistics: Statistics,
+    patients: np.ndarray,
+    num_resamples: int,
+    numbers: Sequence[int] = (),
 ) -> list[IntervalEstimate]:
     """Computes k statistics and their intervals.
+
+    An interval that does not hold the statistic is left out: resampling biases it.
 
     Args:
       statistics: Function of b weightings of n slices, series or patients: [b, n] -> [b, k].
       patients: Patient of each, [n].
       num_resamples: Number of bootstrap resamples; 0 leaves the intervals undefined.
+      numbers: Number of patients that each statistic rests on, such as those with a bleed for a
+        sensitivity, [k]; empty for all patients.
     """
     values = statistics(np.ones((1, len(patients))))[0]
     if not num_resamples:
         return [IntervalEstimate(defined(value)) for value in values]
     interval = metrics.bootstrap_interval(statistics, patients, num_resamples=num_resamples)
-    return [
-        IntervalEstimate(defined(value), defined(low), defined(high))
-        for value, low, high in zip(values, interval.low, interval.high, strict=True)
-    ]
+    numbers = numbers or [len(set(patients))] * len(values)
+    estimates = []
+    for value, low, high, number in zip(values, interval.low, interval.high, numbers, strict=True):
+        if not low <= value <= high or number < LEAST_PATIENTS:
+            low = high = math.nan
+        estimates.append(IntervalEstimate(defined(value), defined(low), defined(high), number))
+    return estimates
+
+
+def count_patients(patients: np.ndarray, truth: np.ndarray) -> tuple[int, int, int]:
+    """Counts all patients, those with a positive and those with a negative, of [n] and [n]."""
+    return (
+        len(set(patients)),
+        len(set(patients[truth == 1])),
+        len(set(patients[truth == 0])),
+    )
 
 
 def defined(value: float) -> float | None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ich_tf import metrics
-from ich_tf.evaluation.scores import IntervalEstimate, estimate
+from ich_tf.evaluation.scores import IntervalEstimate, count_patients, estimate
 from ich_tf.inference.forward import SlicePredictions
 from ich_tf.inference.postprocessing.smoothing import rows_of
 from ich_tf.labels import ANY, SUBTYPES
@@ -154,13 +154,19 @@ def _score(
             axis=-1,
         )
 
+    number, positive, negative = count_patients(patients, truth)
     return Subgroup(
         family,
         name,
         len(labels),
-        len(set(patients)),
+        number,
         int(truth.sum()),
-        *estimate(statistics, patients, num_resamples),
+        *estimate(
+            statistics,
+            patients,
+            num_resamples,
+            [number, min(positive, negative), positive, negative],
+        ),
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 import sklearn.metrics
 
 from ich_tf.evaluation.result import score
-from ich_tf.evaluation.scores import IntervalEstimate
+from ich_tf.evaluation.scores import IntervalEstimate, estimate
 from ich_tf.evaluation.subgroups import divide
 from ich_tf.inference.forward import SlicePredictions
 from ich_tf.inference.postprocessing.aggregation import at_levels
@@ -130,7 +130,7 @@ def test_what_is_not_defined_is_none_in_json_and_said_so(predictions: Any) -> No
         model={"postprocessing": "", "seen": ""},
     )  # fmt: skip
     epidural = scored.levels["slice"].classes["epidural"]
-    assert epidural.roc_auc == IntervalEstimate(None, None, None) and epidural.points == {}
+    assert epidural.roc_auc == IntervalEstimate(None, None, None, 0) and epidural.points == {}
     assert epidural.roc_auc.text() == "undefined" and "undefined" in scored.report()
     assert epidural.log_loss.value is not None
     json.dumps(dataclasses.asdict(scored), allow_nan=False)
@@ -145,6 +145,62 @@ def test_without_calibration_there_are_no_points_and_without_resamples_no_interv
     any_class = scored.levels["slice"].classes["any"]
     assert any_class.points == {} and any_class.roc_auc.low is None
     assert all(group.sensitivity.value is None for group in scored.subgroups)
+
+
+@pytest.mark.parametrize(("number", "few"), [(9, None), (12, True), (30, False)])
+def test_intervals_from_few_patients_name_them_or_are_left_out(
+    number: int, few: bool | None
+) -> None:
+    values = np.random.default_rng(0).normal(size=number)
+    (found,) = estimate(lambda w: w @ values[:, None] / w.sum(1)[:, None], np.arange(number), 200)
+    assert found.num_patients == number
+    assert found.text().endswith(f"; {number} patients]") == bool(few)
+    assert (found.low is None) == (few is None)
+
+
+def test_a_sensitivity_rests_on_the_patients_with_the_class(predictions: Any) -> None:
+    """Of 30 patients 11 bleed in the slices that are left."""
+    labels = predictions.labels.copy()
+    keys = np.asarray(predictions.patient_key)
+    ill = [key for key in dict.fromkeys(keys) if labels[keys == key, ANY].any()][:11]
+    labels[~np.isin(keys, ill)] = 0
+    fewer = dataclasses.replace(predictions, labels=labels)
+    after = fit_postprocessing([made_up(1)], model_sha256="", method="platt", smoothing_mm=0)
+    prob = after.probabilities(fewer.by_group, fewer.z_mm, fewer.series_key)
+    scored = score(
+        "t", fewer, levels_of(fewer, prob), after, prior=np.full(6, 0.2), num_resamples=50,
+        model={"postprocessing": "", "seen": ""},
+    )  # fmt: skip
+    bleed = scored.levels["slice"].classes["any"]
+    point = bleed.points["youden"]
+    assert "; 11 patients]" in point.sensitivity.text() and "; 11" in bleed.roc_auc.text()
+    assert bleed.log_loss.num_patients == 30 and "patients" not in bleed.log_loss.text()
+    assert "; 11 patients]" in scored.report()
+
+
+def test_a_biased_score_has_no_interval_beside_it(evaluation: Any) -> None:
+    scored, _, _ = evaluation
+    slices = scored.levels["slice"].classes["any"]
+    assert slices.calibration_error.value is not None and slices.calibration_error.low is None
+    assert slices.brier_score.low is not None
+    patients = np.arange(40)
+    # The maximum of a resample is never above the sample's; this one is always above its value.
+    (found,) = estimate(lambda w: np.abs(w - 1).sum(1)[:, None], patients, 100)
+    assert (found.value, found.low) == (0, None)
+
+
+@pytest.mark.slow
+def test_intervals_that_are_shown_cover_the_truth() -> None:
+    """Flagged ones in nine of ten simulated sets of patients, others in 19 of 20."""
+    rng = np.random.default_rng(0)
+    for number, least in ((12, 0.82), (40, 0.9), (100, 0.92)):
+        covered = 0
+        for _ in range(200):
+            patient = np.repeat(np.arange(number), 20)
+            severity = rng.normal(size=number)[patient] + rng.normal(size=len(patient))
+            (found,) = estimate(lambda w, s=severity: (w @ s / w.sum(1))[:, None], patient, 200)
+            covered += found.low <= 0 <= found.high
+        assert covered >= least * 200
 
 
 def test_thresholds_are_the_validation_patients(predictions: Any) -> None:
