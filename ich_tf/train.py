@@ -24,12 +24,13 @@ def main() -> None:
     """Trains one fold, or all folds one after the other."""
     config = command.config_from_flags(TrainConfig)
     # Imported after the flags are checked: TensorFlow takes seconds to load.
-    from ich_tf.evaluation.cross_validation import train_folds
-    from ich_tf.training.trainer import train
-
     if config.validation_fold == ALL_FOLDS:
+        from ich_tf.evaluation.cross_validation import train_folds
+
         train_folds(config)
     else:
+        from ich_tf.training.trainer import train
+
         train(config)
 
 

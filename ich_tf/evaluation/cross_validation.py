@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from pathlib import Path
 
@@ -10,18 +9,16 @@ import numpy as np
 import pandas as pd
 
 from ich_tf import metrics
-from ich_tf.evaluation.config import EvaluateConfig
-from ich_tf.evaluation.evaluate import evaluate
+from ich_tf.evaluation.fold import Fold, run_fold
 from ich_tf.labels import CLASSES
 from ich_tf.models.architectures import SERIES_BACKBONES
+from ich_tf.models.origins import origin_of_weights
 from ich_tf.records.feature_manifest import FeatureManifest
 from ich_tf.records.manifest import Manifest
-from ich_tf.records.splits import fold_name
 from ich_tf.runtime.files import write_text
-from ich_tf.runtime.keras2 import keras
-from ich_tf.runtime.strategies import make_strategy
 from ich_tf.training.config import TrainConfig
-from ich_tf.training.trainer import TrainResult, train
+from ich_tf.training.leakage import refuse_seen
+from ich_tf.training.result import TrainResult
 
 OUT_OF_FOLD = "oof_predictions.csv"
 _LOG = logging.getLogger(__name__)
@@ -30,10 +27,12 @@ _LOG = logging.getLogger(__name__)
 def train_folds(config: TrainConfig) -> list[TrainResult]:
     """Trains a model for each fold, and predicts that fold with it.
 
-    The runs are `work_dir/fold-0` and so on; a second call continues where the first one stopped.
-    Then `work_dir/oof_predictions.csv` holds each slice of the folds once, with the columns of
-    `result.predictions_table` and a column `fold`. Models over features get no such table: their
-    slices are in another folder.
+    The runs are `work_dir/fold-0` and so on, each in a process of its own; a second call continues
+    where the first one stopped. Then `work_dir/oof_predictions.csv` holds each slice of the folds
+    once, with the columns of `result.predictions_table` and a column `fold`. Models over features
+    get no such table: their slices are in another folder.
+
+    A script must call it below `if __name__ == "__main__":`, since the processes import the script.
 
     Args:
       config: Config of the runs; `validation_fold` and `work_dir` are replaced for each.
@@ -43,46 +42,36 @@ def train_folds(config: TrainConfig) -> list[TrainResult]:
 
     Raises:
       InputError: As `trainer.train`; the runs of the folds before it are kept.
+      Terminated: After SIGTERM, once the state of the present fold is saved.
     """
-    has_table = config.backbone not in SERIES_BACKBONES
-    num_folds = (Manifest if has_table else FeatureManifest).load(config.data_dir).num_folds
-    strategy = make_strategy(config.strategy, config.cpu_replicas)
-    results, tables = [], []
-    for fold in range(num_folds):
-        work_dir = Path(config.work_dir) / fold_name(fold)
-        fold_config = dataclasses.replace(config, validation_fold=str(fold), work_dir=str(work_dir))
-        _LOG.info("fold %d of %d: %s", fold + 1, num_folds, work_dir)
-        results.append(train(fold_config, strategy))
-        # The models of former folds would stay in memory.
-        keras.backend.clear_session()
-        if has_table:
-            tables.append(_predict_fold(config.data_dir, work_dir, fold))
-            keras.backend.clear_session()
-    if has_table:
-        _write_table(Path(config.work_dir) / OUT_OF_FOLD, pd.concat(tables, ignore_index=True))
+    is_series = config.backbone in SERIES_BACKBONES
+    manifest = (FeatureManifest if is_series else Manifest).load(config.data_dir)
+    folds = [Fold.of(config, number) for number in range(manifest.num_folds)]
+    # Before the first one is trained: hours later another would be refused.
+    start = origin_of_weights(config.weights)
+    for fold in folds:
+        refuse_seen(fold.config, manifest.patients, [start])
+    results = []
+    for fold in folds:
+        _LOG.info("fold %d of %d: %s", fold.number + 1, len(folds), fold.work_dir)
+        result = fold.result()
+        if result is not None:
+            _LOG.info("fold %d is finished: loss %.4f", fold.number, result.best_val_loss)
+        results.append(result or run_fold(fold))
+    if not is_series:
+        tables = [pd.read_csv(fold.predictions_path).assign(fold=fold.number) for fold in folds]
+        _write_table(
+            Path(config.work_dir) / OUT_OF_FOLD,
+            pd.concat(tables, ignore_index=True),
+            "each predicted by the model that did not see its patient"
+            if start.own_exposure(()).is_known
+            else f"each predicted by a model that started from {start.describe()}",
+        )
     return results
 
 
-def _predict_fold(data_dir: str, work_dir: Path, fold: int) -> pd.DataFrame:
-    """The predictions of a run for its validation fold, with a column `fold`."""
-    config = EvaluateConfig(
-        data_dir=data_dir,
-        work_dir=str(work_dir),
-        split=fold_name(fold),
-        # A calibration is fitted on this very fold.
-        calibrated=False,
-        bootstrap=0,
-        report=False,
-    )
-    evaluate(config)
-    return pd.read_csv(config.results_dir / "predictions.csv").assign(fold=fold)
-
-
-def _write_table(path: Path, predictions: pd.DataFrame) -> None:
+def _write_table(path: Path, predictions: pd.DataFrame, by_whom: str) -> None:
     write_text(path, predictions.to_csv(index=False))
     labels = predictions[[f"label_{name}" for name in CLASSES]].to_numpy(np.float64)
     loss = metrics.weighted_log_loss(labels, predictions[list(CLASSES)].to_numpy(np.float64))
-    _LOG.info(
-        "%s: %d slices, each predicted by the model that did not see its patient: loss %.4f",
-        *(path, len(predictions), loss),
-    )
+    _LOG.info("%s: %d slices, %s: loss %.4f", path, len(predictions), by_whom, loss)

@@ -15,3 +15,5 @@ EPOCHS = "epochs"
 EPOCH_HASHES = "sha256.json"
 ENSEMBLE = "ensemble.json"
 CALIBRATION = "calibration.json"
+# Of a fold of a cross-validation: its result, and the hashes of what it was made of.
+FINISHED = "finished.json"

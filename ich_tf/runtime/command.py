@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import logging
 import os
 import sys
 import traceback
@@ -22,6 +21,7 @@ from ich_tf.errors import InputError, Terminated, UsageError
 from ich_tf.runtime.debugging import start_debugging
 from ich_tf.runtime.flagfiles import expand, recipes
 from ich_tf.runtime.help_page import FlagHelp, describe_flags
+from ich_tf.runtime.logs import start_logging
 from ich_tf.runtime.paths import user_path
 from ich_tf.runtime.writing import describe
 
@@ -65,9 +65,7 @@ def run(main: Callable[[], None], doc: str | None) -> NoReturn:
         os.environ.setdefault(name, value)
     if _DEBUG.value:
         start_debugging()
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
-    )
+    start_logging()
     try:
         main()
     except UsageError as error:

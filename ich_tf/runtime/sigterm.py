@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+# A cluster that signals all processes of a job reaches one twice whose parent passes the signal on.
+_SAME_REQUEST_SECONDS = 1.0
+
 
 class Interruption:
-    """Context manager in which SIGTERM only sets `requested`; a second SIGTERM ends the process.
+    """Context manager in which SIGTERM only sets `requested`; a later one ends the process.
 
     It has no effect outside the main thread, which alone receives signals.
 
@@ -17,8 +22,15 @@ class Interruption:
       requested: Whether SIGTERM was received.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, pass_on: Callable[[], None] | None = None) -> None:
+        """Stores what else to do.
+
+        Args:
+          pass_on: Function that is called at the first SIGTERM, from the signal's handler.
+        """
         self.requested = False
+        self._pass_on = pass_on
+        self._since = 0.0
         self._former_handler: Any = None
 
     def __enter__(self) -> Interruption:
@@ -31,5 +43,10 @@ class Interruption:
             signal.signal(signal.SIGTERM, self._former_handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        self.requested = True
-        signal.signal(number, signal.SIG_DFL)
+        if not self.requested:
+            self.requested, self._since = True, time.monotonic()
+            if self._pass_on is not None:
+                self._pass_on()
+        elif time.monotonic() - self._since > _SAME_REQUEST_SECONDS:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import tempfile
 from collections.abc import Callable, Iterator
@@ -28,6 +27,7 @@ from ich_tf.training.history import EpochResult, read_history
 from ich_tf.training.leakage import check_ancestors, origin_of
 from ich_tf.training.loop import TrainingLoop
 from ich_tf.training.optimizers import make_optimizer
+from ich_tf.training.result import TrainResult
 from ich_tf.training.run_log import RunLog, describe_session, write_run
 from ich_tf.training.series_task import SeriesTask
 from ich_tf.training.slice_task import SliceTask
@@ -48,23 +48,6 @@ _TASKS: dict[str, Callable[[TrainConfig], Task]] = {
     SLAB: EndToEndTask.load,
     SERIES: SeriesTask.load,
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainResult:
-    """Result of a run.
-
-    Attributes:
-      work_dir: Folder with the files that `training.work_dir` describes.
-      best_epoch: Epoch of the saved weights, counted from 1.
-      best_val_loss: Weighted log loss of the saved weights on the validation fold.
-      history: One entry for each epoch.
-    """
-
-    work_dir: Path
-    best_epoch: int
-    best_val_loss: float
-    history: tuple[EpochResult, ...]
 
 
 def train(config: TrainConfig, strategy: tf.distribute.Strategy | None = None) -> TrainResult:

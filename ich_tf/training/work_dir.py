@@ -12,6 +12,7 @@
     checkpoints/         the last three: model, optimizer, moving average, place in the data
     epochs/              with --keep_epochs the weights of each epoch, and their hashes
     ensemble.json        the epochs to average, if `calibrate` chose some (`inference.ensemble`)
+    finished.json        of a fold of `--validation_fold=all` that is trained and predicted
     calibration.json     the postprocessing that was fitted to the weights (`inference.calibration`)
 
 A model is always built in code, and only then are weights read into it: a Keras model file may run
@@ -36,6 +37,7 @@ from ich_tf.models.run_files import (
     CURVES,
     ENSEMBLE,
     EPOCHS,
+    FINISHED,
     HISTORY,
     MODEL,
     RUN,
@@ -45,7 +47,7 @@ from ich_tf.runtime.files import read_json, write_text
 from ich_tf.training.config import TrainConfig
 
 _FOLDERS = (CHECKPOINTS, TENSORBOARD, EPOCHS)
-_FILES = (MODEL, BEST_WEIGHTS, HISTORY, CURVES, CONFIG, RUN, ENSEMBLE, CALIBRATION)
+_FILES = (MODEL, BEST_WEIGHTS, HISTORY, CURVES, CONFIG, RUN, ENSEMBLE, CALIBRATION, FINISHED)
 
 
 def can_resume(work_dir: str | Path) -> bool:

@@ -1,4 +1,7 @@
 import dataclasses
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -6,11 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ich_tf.errors import InputError
 from ich_tf.evaluation.cross_validation import train_folds
 from ich_tf.labels import CLASSES
 from ich_tf.metrics import weighted_log_loss
 from ich_tf.records.manifest import Manifest, num_records
 from ich_tf.training.config import TrainConfig
+from tests.support.processes import alive, descendants, wait_until
 
 
 @pytest.fixture
@@ -30,7 +35,7 @@ def config(data_dir, tmp_path):
 
 
 def test_each_slice_is_predicted_by_the_model_that_did_not_see_its_patient(
-    config: Any, tmp_path: Path
+    config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     results = train_folds(config)
     manifest = Manifest.load(config.data_dir)
@@ -46,8 +51,9 @@ def test_each_slice_is_predicted_by_the_model_that_did_not_see_its_patient(
         loss = weighted_log_loss(labels, part[list(CLASSES)].to_numpy())
         assert loss == pytest.approx(results[fold].best_val_loss, abs=1e-5)
 
-    # Run again: nothing is trained, the same comes out.
+    # Run again: no process is started, the same comes out.
     before = (tmp_path / "run" / "oof_predictions.csv").read_bytes()
+    monkeypatch.setattr("ich_tf.evaluation.cross_validation.run_fold", None)
     again = train_folds(config)
     assert [r.history for r in again] == [r.history for r in results]
     assert (tmp_path / "run" / "oof_predictions.csv").read_bytes() == before
@@ -64,3 +70,43 @@ def test_a_run_of_it_goes_on_where_a_fold_is_missing(config: Any, tmp_path: Path
     again = pd.read_csv(tmp_path / "run" / "oof_predictions.csv")
     assert again.drop(columns=list(CLASSES)).equals(table.drop(columns=list(CLASSES)))
     np.testing.assert_allclose(again[list(CLASSES)], table[list(CLASSES)], atol=1e-6)
+
+
+def test_weights_that_saw_a_fold_are_refused_before_the_first_one(
+    config: Any, work_dir: Path, tmp_path: Path
+) -> None:
+    weights = str(work_dir / "best.weights.h5")
+    with pytest.raises(InputError, match="patients of fold-1"):
+        train_folds(dataclasses.replace(config, weights=weights))
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_a_fold_raises_is_raised_here(config: Any) -> None:
+    with pytest.raises(InputError, match=r"less than one batch of 100000\. Lower --batch_size"):
+        train_folds(dataclasses.replace(config, batch_size=100_000))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_signal_to_the_command_reaches_the_fold(
+    number: int, data_dir: Path, tmp_path: Path
+) -> None:
+    """SIGTERM saves the progress; a command that is killed leaves no process behind."""
+    folder = tmp_path / "run"
+    command = [
+        sys.executable, "-m", "ich_tf.train", "--flagfile=configs/smoke.flags",
+        f"--data_dir={data_dir}", f"--work_dir={folder}", "--validation_fold=all",
+        "--epochs=500", "--checkpoint_steps=1",
+    ]  # fmt: skip
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    checkpoints = folder / "fold-0" / "checkpoints"
+    assert wait_until(lambda: list(checkpoints.glob("*.index")), seconds=300)
+    children = descendants(process.pid)
+    process.send_signal(number)
+    assert process.wait(120) == (143 if number == signal.SIGTERM else -number)
+    assert children and wait_until(lambda: not alive(children), seconds=30)
+    assert process.stderr is not None
+    if number == signal.SIGTERM:
+        assert "Run the same command again to continue." in process.stderr.read()
+        assert not (folder / "fold-0" / "finished.json").exists()
+    process.stderr.close()

@@ -82,6 +82,13 @@ class Worker:
             if self._process is not None:
                 self._process.kill()
 
+    def terminate(self) -> None:
+        """Sends SIGTERM to the process, if there is one; may be called from a signal's handler."""
+        process = self._process
+        if process is not None and process.pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGTERM)
+
     def close(self) -> None:
         """Ends the process, and waits until it is gone."""
         self.end()
