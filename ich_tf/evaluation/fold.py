@@ -85,7 +85,9 @@ class Fold:
             best_epoch, best_val_loss = int(content["best_epoch"]), float(content["best_val_loss"])
         except (OSError, ConfigError, InputError, KeyError, TypeError, ValueError):
             return None
-        if self.config.overwrite or self.config.differences(former) or not is_same:
+        # An extended run is one that another number of epochs ended.
+        config = dataclasses.replace(self.config, extend=False)
+        if config.overwrite or config.differences(former) or not is_same:
             return None
         history = read_history(self.work_dir / run_files.HISTORY)
         return TrainResult(self.work_dir, best_epoch, best_val_loss, tuple(history))
