@@ -68,8 +68,8 @@ def test_what_is_added_works(tmp_path: Path) -> None:
         "--flagfile=@smoke",
         "--data_dir=t",
         "--work_dir=w",
-        "--backbone=mobilenet_v2",
+        "--backbone=my_networks:small",
         "--max_steps_per_epoch=2",
     )
-    assert read_json(away / "w/config.json")["backbone"] == "mobilenet_v2"
+    assert read_json(away / "w/config.json")["backbone"] == "my_networks:small"
     assert (away / "w/best.weights.h5").is_file()

@@ -30,7 +30,8 @@ from ich_tf.inference.slice_predictor import LoadedMember, Predictor, SeriesLogi
 from ich_tf.models.end_to_end import EndToEndSpec, parts
 from ich_tf.models.feature_axes import AXES, Axes, load_axes
 from ich_tf.models.saved import Spec, load_model, read_spec
-from ich_tf.models.series_model import NUM_CLASSES, SeriesSpec, pack_arrays, turned_series
+from ich_tf.models.series_layers import NUM_CLASSES
+from ich_tf.models.series_model import SeriesSpec, pack_arrays, turned_series
 from ich_tf.models.slice_model import with_features
 from ich_tf.models.spec import ModelSpec
 from ich_tf.records.manifest import Manifest

@@ -29,6 +29,7 @@ def dropout_seed(seed: tf.Tensor) -> Iterator[None]:
         _SEED.reset(token)
 
 
+@keras.saving.register_keras_serializable(package="ich_tf")
 class SeededDropout(keras.layers.Dropout):  # type: ignore[misc]
     """Keras's Dropout, whose mask follows within `dropout_seed` from the seed and the layer's name.
 
@@ -56,14 +57,3 @@ class SeededDropout(keras.layers.Dropout):  # type: ignore[misc]
         if self.noise_shape is None:
             return shape
         return tf.stack([shape[i] if n is None else n for i, n in enumerate(self.noise_shape)])
-
-
-def with_seeded_dropout(model: keras.Model) -> keras.Model:
-    """Copies a model with its weights shared and each Dropout replaced by a seeded one."""
-
-    def replace(layer: keras.layers.Layer) -> keras.layers.Layer:
-        if isinstance(layer, keras.layers.Dropout):
-            return SeededDropout.from_config(layer.get_config())
-        return layer
-
-    return keras.models.clone_model(model, clone_function=replace)

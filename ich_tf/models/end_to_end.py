@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from ich_tf.models.series_model import NUM_CLASSES, SeriesSpec, pack_arrays_graph
+from ich_tf.models.series_layers import NUM_CLASSES
+from ich_tf.models.series_model import SeriesSpec, pack_arrays_graph
 from ich_tf.models.slice_model import with_features
 from ich_tf.models.spec import ModelSpec
 from ich_tf.runtime.keras2 import keras
@@ -49,12 +50,20 @@ class EndToEndSpec:
         """Names of both backbones, for messages."""
         return f"{self.network.backbone} with {self.series.backbone}"
 
-    def build(self, *, weights: str = "none", bias: np.ndarray | None = None) -> keras.Model:
+    def build(
+        self,
+        *,
+        weights: str = "none",
+        bias: np.ndarray | None = None,
+        series_bias: np.ndarray | None = None,
+    ) -> keras.Model:
         """Builds both models as one.
 
         Args:
           weights: Initial weights of the network, as for `slice_model.build_model`.
-          bias: Prior probability of each class, with whose logits training starts, float [6].
+          bias: Prior probability of each class for a slice, with whose logits training starts,
+            float [6].
+          series_bias: The same for a whole slab.
 
         Returns:
           A model of two inputs: images, uint8 or float [b, k, H, W, C] as in the records; and
@@ -63,11 +72,11 @@ class EndToEndSpec:
           from `series_model.build_series_model`.
         """
         network = with_features(self.network.build(weights=weights, bias=bias))
-        series = self.series.build(bias=bias)
+        series = self.series.build(bias=series_bias)
         images = keras.Input((None, *self.network.record_shape), name="images")
         places = keras.Input((None, 2), name="places")
-        flat = _Flatten(name="flatten", dtype="float32")(images)
-        packed = _Pack(name="pack_slices", dtype="float32")([network(flat), places])
+        flat = FlattenSlices(name="flatten", dtype="float32")(images)
+        packed = PackSlices(name="pack_slices", dtype="float32")([network(flat), places])
         return keras.Model([images, places], series(packed), name="ich_end_to_end")
 
 
@@ -85,23 +94,27 @@ def parts(model: keras.Model) -> tuple[keras.Model, keras.Model]:
     return keras.Model(network.input, logits, name="ich_network"), series
 
 
-class _Flatten(keras.layers.Layer):  # type: ignore[misc]
+@keras.saving.register_keras_serializable(package="ich_tf")
+class FlattenSlices(keras.layers.Layer):  # type: ignore[misc]
     """[b, k, H, W, C] of any type -> [b * k, H, W, C] of the same."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(trainable=False, autocast=False, **kwargs)
+        super().__init__(autocast=False, **kwargs)
 
     def call(self, images: tf.Tensor) -> tf.Tensor:
+        """Moves the slices into the batch."""
         return tf.reshape(images, [-1, *images.shape[2:]])
 
 
-class _Pack(keras.layers.Layer):  # type: ignore[misc]
+@keras.saving.register_keras_serializable(package="ich_tf")
+class PackSlices(keras.layers.Layer):  # type: ignore[misc]
     """Outputs [b * k, 6 + F] and places [b, k, 2] -> packed slabs [b, k, F + 8]."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(trainable=False, autocast=False, **kwargs)
+        super().__init__(autocast=False, **kwargs)
 
     def call(self, inputs: list[tf.Tensor]) -> tf.Tensor:
+        """Packs the outputs of a network with the places of the slices."""
         outputs, places = inputs
         shape = tf.shape(places)
         outputs = tf.reshape(outputs, [shape[0], shape[1], outputs.shape[-1]])

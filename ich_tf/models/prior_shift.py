@@ -6,10 +6,13 @@ class's prior; by Bayes' rule the shift can be undone exactly.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
 from ich_tf.labels import ANY
+from ich_tf.runtime.keras2 import keras
 
 
 def shift_prior(prior: np.ndarray, negatives_kept: float) -> np.ndarray:
@@ -59,3 +62,20 @@ def undo_prior_shift(logits: tf.Tensor, negatives_kept: float) -> tf.Tensor:
         axis=0,
     )
     return log_kept + tf.math.log_sigmoid(logits) - remainder
+
+
+@keras.saving.register_keras_serializable(package="ich_tf")
+class PriorShift(keras.layers.Layer):  # type: ignore[misc]
+    """`undo_prior_shift` outside of training; in training the logits as they are."""
+
+    def __init__(self, negatives_kept: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.negatives_kept = negatives_kept
+
+    def call(self, logits: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Computes logits [n, 6]."""
+        return logits if training else undo_prior_shift(logits, self.negatives_kept)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor."""
+        return {**super().get_config(), "negatives_kept": self.negatives_kept}

@@ -10,7 +10,7 @@ hospital may have, would not teach it so much. The logits that it adds begin at 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+import functools
 
 import numpy as np
 import tensorflow as tf
@@ -18,21 +18,23 @@ import tensorflow as tf
 from ich_tf.labels import CLASSES
 from ich_tf.models.architectures import SERIES_BACKBONES
 from ich_tf.models.dropout import SeededDropout
+from ich_tf.models.series_layers import (
+    NUM_CLASSES,
+    AttentionPooling,
+    Join,
+    ReverseSlots,
+    SeriesContext,
+    SlicePositions,
+    SlotAttentionMask,
+    Smoothing,
+)
 from ich_tf.records.series_features import SeriesFeatures
 from ich_tf.runtime.keras2 import keras
 
-NUM_CLASSES = len(CLASSES)
 VERSION = 2
 # Position and mask of a slot.
 _EXTRA = 2
-# Scale of the distances between slices, mm: thick slices are about this far apart.
-_STEP_MM = 5.0
 _HEADS = 4
-# Number of slices either way that are smoothed over, and initial standard deviation in slices.
-_REACH = 4
-_SMOOTHING = 1.5
-# float32 holds 1 - 6e-8 at most.
-_EPSILON = 1e-6
 
 
 def packed_width(feature_dim: int) -> int:
@@ -158,13 +160,13 @@ def build_series_model(
         raise ValueError(f"backbone is {backbone!r}; expected one of {', '.join(_BODIES)}.")
     dense = keras.layers.Dense
     packed = keras.Input((None, packed_width(feature_dim)), name="series")
-    inputs, logits, mask, z_mm = _Unpack(feature_dim, name="context", dtype="float32")(packed)
+    inputs, logits, mask, z_mm = SeriesContext(feature_dim, name="context", dtype="float32")(packed)
     x = dense(2 * units, activation="relu", name="project")(inputs)
     x = SeededDropout(dropout, name="dropout_0")(x)
     x = _BODIES[backbone](x, mask, z_mm, units, layers, dropout)
     # Zero at first: training starts from the smoothed slice model's loss.
     added = dense(NUM_CLASSES, kernel_initializer="zeros", dtype="float32", name="slices")(x)
-    pooled = _AttentionPooling(name="pool", dtype="float32")(x, mask)
+    pooled = AttentionPooling(name="pool", dtype="float32")(x, mask)
     prior = np.clip(np.full(NUM_CLASSES, 0.5) if bias is None else bias, 1e-4, 1 - 1e-4)
     whole = dense(
         NUM_CLASSES,
@@ -172,8 +174,8 @@ def build_series_model(
         dtype="float32",
         name="whole",
     )(pooled)
-    smoothed = _Smoothing(name="smoothing", dtype="float32")(logits, mask)
-    outputs = _Join(name="logits", dtype="float32")(whole, smoothed, added)
+    smoothed = Smoothing(name="smoothing", dtype="float32")(logits, mask)
+    outputs = Join(name="logits", dtype="float32")([whole, smoothed, added])
     return keras.Model(packed, outputs, name=f"ich_{backbone}")
 
 
@@ -232,41 +234,6 @@ class SeriesSpec:
         )
 
 
-class _Unpack(keras.layers.Layer):  # type: ignore[misc]
-    """Packed series -> inputs of the model, logits, mask, and positions in mm.
-
-    The inputs of a slice are its features and logits, their differences to those of the slices
-    before and after it, and the distances to these slices; at the ends of the series the
-    differences and distances are 0.
-    """
-
-    def __init__(self, feature_dim: int, **kwargs: Any) -> None:
-        super().__init__(trainable=False, autocast=False, **kwargs)
-        self._width = feature_dim + NUM_CLASSES
-
-    def call(self, packed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-        values, z_mm, mask = tf.split(packed, [self._width, 1, 1], axis=-1)
-        has_previous, has_next = _shifted(mask, 1) * mask, _shifted(mask, -1) * mask
-        context = [values]
-        for offset, exists in ((1, has_previous), (-1, has_next)):
-            context.append((values - _shifted(values, offset)) * exists)
-            context.append((z_mm - _shifted(z_mm, offset)) * exists / _STEP_MM)
-        inputs = tf.concat(context, axis=-1) * mask
-        # Counted from the middle of the series, so that it does not matter where it lies in space.
-        count = tf.maximum(tf.reduce_sum(mask, axis=1, keepdims=True), 1.0)
-        middle = tf.reduce_sum(z_mm * mask, axis=1, keepdims=True) / count
-        logits = values[..., self._width - NUM_CLASSES :]
-        return inputs, logits, mask[..., 0] > 0, (z_mm - middle) * mask
-
-
-def _shifted(values: tf.Tensor, offset: int) -> tf.Tensor:
-    """Moves [b, slots, k] by one slot, up or down as `offset` is 1 or -1, and fills in a 0."""
-    zero = tf.zeros_like(values[:, :1])
-    if offset > 0:
-        return tf.concat([zero, values[:, :-1]], axis=1)
-    return tf.concat([values[:, 1:], zero], axis=1)
-
-
 def _bigru(
     x: tf.Tensor, mask: tf.Tensor, z_mm: tf.Tensor, units: int, layers: int, dropout: float
 ) -> tf.Tensor:
@@ -277,7 +244,7 @@ def _bigru(
             units, return_sequences=True, go_backwards=True, name=f"backward_{number}"
         )
         rising = forward(x, mask=mask)
-        falling = _Reverse(name=f"reverse_{number}")(backward(x, mask=mask))
+        falling = ReverseSlots(name=f"reverse_{number}")(backward(x, mask=mask))
         x = keras.layers.Concatenate(name=f"both_{number}")([rising, falling])
         x = SeededDropout(dropout, name=f"dropout_{number + 1}")(x)
     return x
@@ -286,109 +253,26 @@ def _bigru(
 def _transformer(
     x: tf.Tensor, mask: tf.Tensor, z_mm: tf.Tensor, units: int, layers: int, dropout: float
 ) -> tf.Tensor:
-    norm, dense = keras.layers.LayerNormalization, keras.layers.Dense
+    dense = keras.layers.Dense
+    # Statistics of a layer in float32: in half precision its epsilon is below what squares hold.
+    norm = functools.partial(keras.layers.LayerNormalization, dtype="float32")
+    # Unlike `+`, which takes no sum of two precisions.
+    add = keras.layers.Add
     width = 2 * units
-    x = x + _Places(width, name="places", dtype="float32")(z_mm)
-    visible = _Visible(name="visible")(mask)
+    places = SlicePositions(width, name="places", dtype="float32")(z_mm)
+    x = add(name="with_places")([x, places])
+    visible = SlotAttentionMask(name="visible")(mask)
     for number in range(layers):
         attention = keras.layers.MultiHeadAttention(
             _HEADS, width // _HEADS, name=f"attention_{number}"
         )
         h = norm(name=f"norm_{number}a")(x)
-        x = x + attention(h, h, attention_mask=visible)
+        x = add(name=f"attended_{number}")([x, attention(h, h, attention_mask=visible)])
         h = norm(name=f"norm_{number}b")(x)
         h = dense(2 * width, activation="gelu", name=f"wide_{number}")(h)
         h = SeededDropout(dropout, name=f"dropout_{number + 1}")(h)
-        x = x + dense(width, name=f"narrow_{number}")(h)
+        x = add(name=f"added_{number}")([x, dense(width, name=f"narrow_{number}")(h)])
     return norm(name="norm")(x)
 
 
 _BODIES = {"bigru": _bigru, "transformer": _transformer}
-
-
-class _Reverse(keras.layers.Layer):  # type: ignore[misc]
-    """Reverses the slots of [b, slots, k]."""
-
-    def call(self, x: tf.Tensor) -> tf.Tensor:
-        return tf.reverse(x, axis=[1])
-
-
-class _Visible(keras.layers.Layer):  # type: ignore[misc]
-    """Mask of slices, bool [b, slots] -> mask of attention, [b, slots, slots]."""
-
-    def call(self, mask: tf.Tensor) -> tf.Tensor:
-        # An empty slot attends to the slices, too: with nothing to attend to, softmax would be NaN.
-        return tf.repeat(mask[:, None, :], tf.shape(mask)[1], axis=1)
-
-
-class _Places(keras.layers.Layer):  # type: ignore[misc]
-    """Positions in mm -> sines and cosines of wavelengths from 10 to 400 mm, [b, slots, width]."""
-
-    def __init__(self, width: int, **kwargs: Any) -> None:
-        super().__init__(trainable=False, **kwargs)
-        self._frequencies = (2 * np.pi / np.geomspace(10, 400, width // 2)).astype(np.float32)
-
-    def call(self, z_mm: tf.Tensor) -> tf.Tensor:
-        angle = z_mm * self._frequencies
-        return tf.concat([tf.sin(angle), tf.cos(angle)], axis=-1)
-
-
-class _AttentionPooling(keras.layers.Layer):  # type: ignore[misc]
-    """Mean over the slices with learned weights, [b, slots, k] -> [b, k]."""
-
-    def build(self, shape: tf.TensorShape) -> None:
-        self._score = self.add_weight(
-            name="score", shape=(shape[-1], 1), initializer="glorot_uniform"
-        )
-        super().build(shape)
-
-    def call(self, x: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-        x = tf.cast(x, tf.float32)
-        score = tf.linalg.matvec(x, self._score[:, 0])
-        weight = tf.nn.softmax(tf.where(mask, score, -1e9), axis=-1)
-        return tf.einsum("bs,bsk->bk", weight, x)
-
-
-class _Smoothing(keras.layers.Layer):  # type: ignore[misc]
-    """Logits [b, slots, 6] -> logits of a weighted mean of the probabilities of nearby slices.
-
-    The weight of a slice is learned for each class and distance, and is the same both ways.
-    Distances are counted in slices, so that a gap changes nothing here.
-    """
-
-    def build(self, shape: tf.TensorShape) -> None:
-        def gaussian(shape: Any, dtype: Any = None) -> tf.Tensor:
-            return tf.constant(
-                np.tile(-0.5 * (np.arange(shape[0]) / _SMOOTHING) ** 2, (shape[1], 1)).T, dtype
-            )
-
-        # Checkpoints know the weight by this attribute.
-        self._weights_of = self.add_weight(
-            name="log_weight", shape=(_REACH + 1, NUM_CLASSES), initializer=gaussian
-        )
-        super().build(shape)
-
-    def call(self, logits: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-        present = tf.cast(mask, tf.float32)[..., None]
-        probability = tf.sigmoid(logits) * present
-        weight = tf.exp(self._weights_of)
-        total, norm = weight[0] * probability, weight[0] * present
-        left, right = (probability, present), (probability, present)
-        for distance in range(1, _REACH + 1):
-            left = _shifted(left[0], 1), _shifted(left[1], 1)
-            right = _shifted(right[0], -1), _shifted(right[1], -1)
-            total += weight[distance] * (left[0] + right[0])
-            norm += weight[distance] * (left[1] + right[1])
-        mean = tf.clip_by_value(total / tf.maximum(norm, 1e-6), _EPSILON, 1 - _EPSILON)
-        return (tf.math.log(mean) - tf.math.log1p(-mean)) * present
-
-
-class _Join(keras.layers.Layer):  # type: ignore[misc]
-    """Logits of the series [b, 6], smoothed and added logits [b, slots, 6] -> [b, 1 + slots, 6]."""
-
-    def build(self, shape: tf.TensorShape) -> None:
-        self._scale = self.add_weight(name="scale", shape=(NUM_CLASSES,), initializer="ones")
-        super().build(shape)
-
-    def call(self, whole: tf.Tensor, logits: tf.Tensor, added: tf.Tensor) -> tf.Tensor:
-        return tf.concat([whole[:, None], self._scale * logits + added], axis=1)

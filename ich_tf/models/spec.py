@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from ich_tf.labels import CLASSES
-from ich_tf.models.architectures import BACKBONES
+from ich_tf.models.architectures import NEIGHBOUR_STEMS, expected_backbones, is_backbone
 from ich_tf.models.slice_model import build_model
 from ich_tf.records.schema import CROPS
 from ich_tf.runtime.keras2 import keras
@@ -19,13 +19,14 @@ class ModelSpec:
     """Description of a network over slices, from which it is built again and fed.
 
     Attributes:
-      backbone: Name of the backbone, one of `architectures.BACKBONES`.
+      backbone: Name of the backbone, one of `architectures.BACKBONES` or module:function.
       record_shape: H, W, C of a record.
       image_size: Height and width of the backbone's input, px.
       windows: Window presets of the channels, in order.
       stored_hu: Whether the records hold Hounsfield units, and the model applies the windows.
       crop: Part that is cut out of a slice before resizing, one of `records.CROPS`.
-      dropout, bn_momentum, freeze_bn, neighbours, negatives_kept: Arguments of `build_model`.
+      dropout, bn_momentum, freeze_bn, neighbours, neighbour_stem, negatives_kept: Arguments of
+        `build_model`.
       prior: Share of positive slices of each class in the training folds: the prediction for a
         slice that cannot be read.
       classes: Classes of the logits, in order.
@@ -42,6 +43,7 @@ class ModelSpec:
     bn_momentum: float = 0.0
     freeze_bn: bool = False
     neighbours: int = 1
+    neighbour_stem: str = "middle"
     negatives_kept: float = 1.0
     prior: tuple[float, ...] = (0.5,) * len(CLASSES)
     classes: tuple[str, ...] = CLASSES
@@ -54,8 +56,11 @@ class ModelSpec:
             raise ValueError(f"classes are {', '.join(self.classes)}; expected {CLASSES}")
         if len(self.prior) != len(CLASSES) or not all(0 <= p <= 1 for p in self.prior):
             raise ValueError(f"prior is {self.prior}; expected {len(CLASSES)} probabilities")
-        if self.backbone not in BACKBONES:
-            raise ValueError(f"backbone is {self.backbone!r}; expected one of {BACKBONES}")
+        if not is_backbone(self.backbone):
+            expected = expected_backbones(self.backbone)
+            raise ValueError(f"backbone is {self.backbone!r}; expected {expected}")
+        if self.neighbour_stem not in NEIGHBOUR_STEMS:
+            raise ValueError(f"neighbour_stem is {self.neighbour_stem!r}")
         if self.crop not in CROPS:
             raise ValueError(f"crop is {self.crop!r}; expected one of {CROPS}")
         channels = 1 if self.stored_hu else len(self.windows)
@@ -73,6 +78,7 @@ class ModelSpec:
             bn_momentum=self.bn_momentum,
             freeze_bn=self.freeze_bn,
             neighbours=self.neighbours,
+            neighbour_stem=self.neighbour_stem,
             negatives_kept=self.negatives_kept,
             **initial,
         )

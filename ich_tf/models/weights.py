@@ -15,6 +15,7 @@ from ich_tf.errors import InputError
 from ich_tf.runtime.keras2 import keras
 
 _DOWNLOAD_TIMEOUT_SECONDS = 20.0
+_PRIVATE = "private__"
 
 
 def load_own_weights(model: keras.Model, path: Path) -> None:
@@ -39,19 +40,22 @@ def load_own_weights(model: keras.Model, path: Path) -> None:
     # Keras itself ignores weights that a file has and the model does not.
     if arrays != len(model.weights):
         raise ValueError(f"it holds {arrays} arrays, the model {len(model.weights)}")
-    with _named(path, "own.weights.h5") as link:
+    with _public_names(path) as renamed, _named(renamed, "own.weights.h5") as link:
         model.load_weights(str(link))
 
 
 def load_initial_weights(
-    model: keras.Model, backbone: str, weights: str, load_body: Callable[[str], None]
+    backbone: str,
+    weights: str,
+    load_own: Callable[[Path], None],
+    load_body: Callable[[str], None],
 ) -> None:
     """Loads the initial weights of a network.
 
     Args:
-      model: The network.
-      backbone: Its name, one of `architectures.BACKBONES`.
+      backbone: Name of its backbone, for messages.
       weights: `none`, `imagenet`, or the path of a weights file.
+      load_own: Function that loads the weights of another run into the network.
       load_body: Function that loads `imagenet` or a file of keras.applications into the backbone.
 
     Raises:
@@ -80,7 +84,7 @@ def load_initial_weights(
         )
     try:
         if _is_own_format(path):
-            load_own_weights(model, path)
+            load_own(path)
         else:
             with _named(path, "application.h5") as link:
                 load_body(str(link))
@@ -105,6 +109,35 @@ def _named(path: Path, name: str) -> Iterator[Path]:
         link = Path(folder) / name
         link.symlink_to(path.resolve())
         yield link
+
+
+@contextmanager
+def _public_names(path: Path) -> Iterator[Path]:
+    """The file, with the names that the layers of this version have in it.
+
+    Keras names the weights of a layer by its class. Those of this project
+    were private once, and `_Join` was called `private__join`.
+    """
+    with h5py.File(path) as old, tempfile.TemporaryDirectory() as folder:
+        private: list[str] = []
+        old.visit(lambda name: private.append(name) if _PRIVATE in name else None)
+        if not private:
+            yield path
+            return
+        renamed = Path(folder) / "renamed.h5"
+        with h5py.File(renamed, "w") as new:
+            _link(old, new, path.resolve())
+        yield renamed
+
+
+def _link(old: h5py.Group, new: h5py.Group, path: Path) -> None:
+    """Makes the groups of a file in another one, with links to the arrays."""
+    new.attrs.update(old.attrs)
+    for name, item in old.items():
+        if isinstance(item, h5py.Group):
+            _link(item, new.create_group(name.replace(_PRIVATE, "")), path)
+        else:
+            new[name] = h5py.ExternalLink(str(path), item.name)
 
 
 @contextmanager

@@ -10,7 +10,14 @@ import dataclasses
 import functools
 from typing import Any, ClassVar
 
-from ich_tf.models.architectures import BACKBONES, SERIES_BACKBONES
+from ich_tf.models.architectures import (
+    APPLICATIONS,
+    NEIGHBOUR_STEMS,
+    SERIES_BACKBONES,
+    expected_backbones,
+    is_backbone,
+    smallest_size,
+)
 from ich_tf.runtime.options import check_options, option, require
 
 ALL_FOLDS = "all"
@@ -105,14 +112,16 @@ class NetworkConfig(ConfigPart):
 
     backbone: str = option(
         "resnet50",
-        "Network below the classifier. bigru and transformer read the features of a series; "
-        "--data_dir is then the folder that ich_tf.extract_features wrote.",
-        (*BACKBONES, *SERIES_BACKBONES),
+        "Network below the classifier: tiny; a network of keras.applications, such as resnet50, "
+        "efficientnet_b4, efficientnet_v2_s or convnext_tiny (docs/training.md lists them); or "
+        "module:function, one of your own (docs/library.md). bigru and transformer read the "
+        "features of a series; --data_dir is then the folder that ich_tf.extract_features wrote.",
     )
     weights: str = option(
         "imagenet",
         "Initial weights: imagenet (downloaded once by Keras), none (random), or the path of a "
-        "weights file: keras.applications' without its top, or best.weights.h5 of another run.",
+        "weights file: keras.applications' without its top, or best.weights.h5 of another run with "
+        "as many --neighbours or fewer.",
         is_path=True,
     )
     image_size: int = option(
@@ -125,6 +134,13 @@ class NetworkConfig(ConfigPart):
         "Number of slices that the network sees at once, as channels: 1, 3 or 5, with the "
         "slice to classify in the middle. Beyond an end of the series the last slice is "
         "repeated.",
+    )
+    neighbour_stem: str = _slice_option(
+        "middle",
+        "How --neighbours enter the network: middle, as channels of its first convolution; shared, "
+        "each through the same first convolution, after which a convolution of 1 x 1 joins them. "
+        "With loaded weights either starts as the network of the middle slice alone.",
+        NEIGHBOUR_STEMS,
     )
     dropout: float = option(
         0.0, "Share of the features dropped before the classifier.", within="[0, 1)"
@@ -144,12 +160,30 @@ class NetworkConfig(ConfigPart):
         super().__post_init__()
         require(bool(self.weights), "weights", self.weights, "not empty")
         require(self.neighbours in (1, 3, 5), "neighbours", self.neighbours, "1, 3 or 5")
-        if self.backbone == "tiny":
+        require(
+            self.neighbours > 1 or self.neighbour_stem == "middle",
+            "neighbour_stem",
+            self.neighbour_stem,
+            "middle with --neighbours=1",
+        )
+        require(
+            is_backbone(self.backbone) or self.backbone in SERIES_BACKBONES,
+            "backbone",
+            self.backbone,
+            expected_backbones(self.backbone, *SERIES_BACKBONES),
+        )
+        require(
+            self.image_size >= smallest_size(self.backbone),
+            "image_size",
+            self.image_size,
+            f"{smallest_size(self.backbone)} or more with --backbone={self.backbone}",
+        )
+        if self.backbone not in (*APPLICATIONS, *SERIES_BACKBONES):
             require(
                 self.weights != "imagenet",
                 "weights",
                 self.weights,
-                "none or a path with --backbone=tiny, which has no ImageNet weights",
+                f"none or a path with --backbone={self.backbone}, which has no ImageNet weights",
             )
         if self.backbone in SERIES_BACKBONES:
             require(

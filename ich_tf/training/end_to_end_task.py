@@ -10,13 +10,14 @@ import tensorflow as tf
 
 from ich_tf.inference.series_predictor import LoadedEndToEnd, end_to_end_predictor
 from ich_tf.losses import series_loss
-from ich_tf.models.architectures import FEATURE_WIDTHS
+from ich_tf.models.backbones import feature_width
 from ich_tf.models.end_to_end import EndToEndSpec
 from ich_tf.models.series_model import SeriesSpec
 from ich_tf.records.manifest import Manifest, Shard
 from ich_tf.records.slabs import epoch_slabs, slab_batches
 from ich_tf.runtime.keras2 import keras
 from ich_tf.training.config import TrainConfig
+from ich_tf.training.slab_prior import slab_prior
 from ich_tf.training.slice_task import SliceTask
 from ich_tf.training.task import Validate, Watch
 
@@ -31,12 +32,14 @@ class EndToEndTask(SliceTask):
         """Chooses the shards as `SliceTask` does; the arguments are the same."""
         super().__init__(config, manifest)
         self.slices_per_step = float(config.batch_size * config.slab)
+        # Of all shards, so that all workers start alike.
+        self._slab_prior = slab_prior(self._train_shards, config.slab)
         self.loss = functools.partial(series_loss, label_smoothing=config.label_smoothing)
         self.spec = self._both = EndToEndSpec(
             network=self._network,
             series=SeriesSpec(
                 backbone=config.sequence,
-                feature_dim=FEATURE_WIDTHS[config.backbone],
+                feature_dim=feature_width(config.backbone),
                 units=config.units,
                 layers=config.layers,
                 dropout=config.dropout,
@@ -46,8 +49,10 @@ class EndToEndTask(SliceTask):
         )
 
     def build(self) -> keras.Model:
-        """Builds network and model over series as one; its logits begin with the prior."""
-        return self._both.build(weights=self._config.weights, bias=self.prior)
+        """Builds both as one; their logits begin with the priors of slices and of slabs."""
+        return self._both.build(
+            weights=self._config.weights, bias=self.prior, series_bias=self._slab_prior
+        )
 
     def batches(self, epoch: int, first_step: int) -> tf.data.Dataset:
         """Reads slabs with their places, and labels with weights; see `Task.batches`."""

@@ -78,6 +78,7 @@ class SliceTask:
             bn_momentum=config.bn_momentum,
             freeze_bn=config.freeze_bn,
             neighbours=config.neighbours,
+            neighbour_stem=config.neighbour_stem,
             negatives_kept=config.negatives_kept,
             prior=tuple(self.prior.tolist()),
         )

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ich_tf.models.dropout import SeededDropout, dropout_seed, with_seeded_dropout
+from ich_tf.models.adaptation import adapted
+from ich_tf.models.dropout import SeededDropout, dropout_seed
 from ich_tf.runtime.keras2 import keras
 
 
@@ -47,7 +48,7 @@ def test_replaced_layers_share_the_weights() -> None:
     inputs = keras.Input((4,))
     x = keras.layers.Dropout(0.5, name="drop")(keras.layers.Dense(3)(inputs))
     model = keras.Model(inputs, x)
-    seeded = with_seeded_dropout(model)
+    seeded = adapted(model)
     assert isinstance(seeded.get_layer("drop"), SeededDropout)
     model.layers[1].bias.assign([1.0, 2.0, 3.0])
     np.testing.assert_array_equal(seeded(tf.zeros([1, 4])), [[1, 2, 3]])

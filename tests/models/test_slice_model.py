@@ -1,3 +1,4 @@
+import functools
 import importlib
 import socket
 import time
@@ -11,7 +12,7 @@ import tensorflow as tf
 from ich_tf.errors import InputError
 from ich_tf.labels import CLASSES
 from ich_tf.metrics import sigmoid
-from ich_tf.models import slice_model
+from ich_tf.models.preprocessing import HounsfieldWindows, Resize
 from ich_tf.models.slice_model import FEATURE_LAYER, batch_normalizations, build_model
 from ich_tf.runtime.keras2 import keras
 from ich_tf.runtime.precision import policy_scope
@@ -93,7 +94,7 @@ def test_efficientnet_is_keras_with_its_imagenet_normalization(
 @pytest.mark.parametrize(("shape", "size"), [((64, 48), 32), ((20, 20), 40)])
 @pytest.mark.parametrize("xla", [False, True])
 def test_resizing_is_tensorflows(shape: Any, size: int, xla: bool) -> None:
-    layer = slice_model._Resize(size, dtype="float32")
+    layer = Resize(size, dtype="float32")
     batch = images((*shape, 4))
     resize = tf.function(layer, jit_compile=xla)
     expected = tf.image.resize(batch, (size, size), antialias=True)
@@ -104,7 +105,7 @@ def test_resizing_is_tensorflows(shape: Any, size: int, xla: bool) -> None:
 def test_windows_on_the_device_are_those_of_conversion(xla: bool) -> None:
     names = ("brain", "stroke", "bone", "soft")
     stored = np.arange(1 << 16, dtype=np.uint16).reshape(1, 256, 256, 1)
-    layer = tf.function(slice_model._Windows(names, dtype="float32"), jit_compile=xla)
+    layer = tf.function(HounsfieldWindows(names, dtype="float32"), jit_compile=xla)
     expected = apply_windows(stored[0, ..., 0], preset_windows(names))
     np.testing.assert_array_equal(layer(stored)[0], expected)
     np.testing.assert_array_equal(layer(stored.astype(np.float32))[0], expected)
@@ -124,7 +125,7 @@ def test_records_of_hounsfield_units_give_the_logits_of_windowed_ones(precision:
 
 def test_resizing_to_the_same_size_is_exact() -> None:
     batch = images((32, 32, 3))
-    np.testing.assert_array_equal(slice_model._Resize(32, dtype="float32")(batch), batch)
+    np.testing.assert_array_equal(Resize(32, dtype="float32")(batch), batch)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 9])
@@ -178,7 +179,9 @@ def test_half_precision_gives_float32_logits(precision: str) -> None:
 
 
 def test_unknown_backbone() -> None:
-    with pytest.raises(ValueError, match="backbone is 'vgg'; expected one of resnet50"):
+    with pytest.raises(
+        ValueError, match="backbone is 'vgg'; expected tiny, module:function, or .* vgg"
+    ):
         build_model("vgg", (32, 32, 3), 32)
 
 
@@ -243,6 +246,7 @@ def test_imagenet_loads_what_keras_downloads(monkeypatch: pytest.MonkeyPatch) ->
     application = keras.applications.ResNet50
     donor = application(include_top=False, weights=None, input_shape=(32, 32, 3))
 
+    @functools.wraps(application)
     def fake(include_top, weights, input_shape):
         assert not include_top
         return (

@@ -206,7 +206,7 @@ def test_help_and_config_load_no_tensorflow() -> None:
     ("flag", "message"),
     [
         ("--dropout=1.5", "dropout is 1.5; it must be in"),
-        ("--backbone=vgg", "resnet50|efficientnet_b4|tiny"),
+        ("--backbone=vgg", "a network of keras.applications, such as vgg19, vgg16"),
         ("--flagfile=configs/none.flags", "none.flags"),
         ("epochs=3", "Not a flag: epochs=3"),
     ],

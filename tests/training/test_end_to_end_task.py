@@ -27,10 +27,11 @@ from ich_tf.models.slice_model import with_features
 from ich_tf.models.spec import ModelSpec
 from ich_tf.records.manifest import Manifest
 from ich_tf.runtime.keras2 import keras
-from ich_tf.runtime.strategies import make_strategy
+from ich_tf.runtime.strategies import Worker, make_strategy
 from ich_tf.training import trainer
 from ich_tf.training.config import TrainConfig
 from ich_tf.training.end_to_end_task import weighted_labels
+from ich_tf.training.trainer import make_task
 from tests.support.commands import Command
 
 WINDOWS = ("brain", "subdural", "soft")
@@ -110,6 +111,19 @@ def test_weights_of_rows() -> None:
     np.testing.assert_array_equal(found[:, 1:, :6], labels)
     np.testing.assert_allclose(found[:, 0, 6], 0.3)
     np.testing.assert_allclose(found[:, 1:, 6], present / 4)
+
+
+def test_the_whole_slab_starts_at_the_prior_of_slabs(data_dir: Path, tmp_path: Path) -> None:
+    made = config(data_dir, tmp_path)
+    task = make_task(made)
+    task.deal(Worker(0, 1, 1))
+    _, series = parts(task.build())
+    whole = sigmoid(series.get_layer("whole").bias.numpy())
+    # By the batches of some epochs, each of which cuts the shards elsewhere.
+    rows = [labels[:, 0, :6] for epoch in range(5) for _, labels in task.batches(epoch, 0)]
+    trained = np.concatenate(rows).mean(axis=0)
+    np.testing.assert_allclose(whole, trained, atol=0.06)
+    assert whole[-1] > task.prior[-1] + 0.05
 
 
 @pytest.mark.slow

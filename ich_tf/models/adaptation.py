@@ -1,0 +1,31 @@
+"""Copies of networks, with layers replaced that do not fit training as it is done here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ich_tf.models.dropout import SeededDropout
+from ich_tf.models.half_sums import GlobalMean
+from ich_tf.runtime.keras2 import keras
+
+# Keras's layers, by what takes their place.
+_REPLACEMENTS: dict[type, Any] = {
+    keras.layers.Dropout: SeededDropout,
+    keras.layers.GlobalAveragePooling2D: GlobalMean,
+}
+
+
+def adapted(model: keras.Model) -> keras.Model:
+    """Copies a network with its weights shared, and with `_REPLACEMENTS` for some of its layers.
+
+    Args:
+      model: Functional model. One that has no such layer is returned as it is.
+    """
+    if not any(type(layer) in _REPLACEMENTS for layer in model.layers):
+        return model
+
+    def replace(layer: keras.layers.Layer) -> keras.layers.Layer:
+        replacement = _REPLACEMENTS.get(type(layer))
+        return layer if replacement is None else replacement.from_config(layer.get_config())
+
+    return keras.models.clone_model(model, clone_function=replace)
