@@ -116,6 +116,24 @@ def split_batch(strategy: tf.distribute.Strategy, *batch: Any) -> tuple[Any, ...
     return tuple(part(value) for value in batch)
 
 
+def replica_variable(initial: tf.Tensor, name: str) -> tf.Variable:
+    """Makes a variable that each replica changes by itself, all of them alike.
+
+    A checkpoint holds the first replica's value.
+
+    Args:
+      initial: Initial value.
+      name: Name of the variable.
+    """
+    return tf.Variable(
+        initial,
+        trainable=False,
+        name=name,
+        synchronization=tf.VariableSynchronization.ON_READ,
+        aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+    )
+
+
 def sum_over_workers(strategy: tf.distribute.Strategy, values: np.ndarray) -> np.ndarray:
     """Sums values over all workers.
 

@@ -17,6 +17,9 @@ from ich_tf.runtime.keras2 import keras
 from ich_tf.runtime.paths import plain_path
 from ich_tf.runtime.writing import writing
 
+# Beginnings of the names in a checkpoint of the optimizer's state, of both kinds of optimizer.
+_OPTIMIZER_STATE = ("optimizer/slots/", "optimizer/optimizer/")
+
 _LOG = logging.getLogger(__name__)
 
 
@@ -120,7 +123,8 @@ class TrainingState:
           Whether the folder holds a checkpoint.
 
         Raises:
-          InputError: If all checkpoints are damaged or of another model.
+          InputError: If all checkpoints are damaged or of another model, or the last that can be
+            read is of a former version.
         """
         folder = plain_path(self._folder.parent) / CHECKPOINTS
         listed = tf.train.get_checkpoint_state(str(folder))
@@ -129,11 +133,20 @@ class TrainingState:
         problems = []
         for path in reversed(paths):
             try:
-                self._checkpoint.restore(str(folder / path.name)).assert_consumed()
+                is_of_this_version = _is_of_this_version(folder / path.name)
+                if is_of_this_version:
+                    self._checkpoint.restore(str(folder / path.name)).assert_consumed()
             # TensorFlow raises an IndexError for a file that ends too soon.
             except (tf.errors.OpError, AssertionError, ValueError, IndexError) as error:
                 problems.append(str(error).strip().splitlines()[0])
                 continue
+            if not is_of_this_version:
+                raise InputError(
+                    f"{path}: this checkpoint holds the optimizer's state as a former version of "
+                    "ich_tf kept it, and cannot be continued. Finish the run with the version that "
+                    "its run.json names, or give --overwrite to start anew, or another --work_dir; "
+                    "its best.weights.h5 can be used as before."
+                )
             if problems:
                 _LOG.warning("%s: not readable (%s); %s is", paths[-1], problems[0], path)
             return True
@@ -148,3 +161,9 @@ class TrainingState:
         """Writes a checkpoint, whole or not at all."""
         with writing(self._manager.directory):
             self._manager.save()
+
+
+def _is_of_this_version(path: Path) -> bool:
+    """Whether a checkpoint's optimizer is one of `optimizers.make_optimizer`, and not Keras's."""
+    names = tf.train.load_checkpoint(str(path)).get_variable_to_shape_map()
+    return any(name.startswith(_OPTIMIZER_STATE) for name in names)

@@ -23,7 +23,6 @@ from ich_tf.training.epoch import check_skipped, divergence, run_epoch
 from ich_tf.training.hardware import Hardware
 from ich_tf.training.history import EpochResult
 from ich_tf.training.run_log import RunLog
-from ich_tf.training.schedule import make_schedule
 from ich_tf.training.self_check import check_replicas, check_step
 from ich_tf.training.step import TrainingStep
 from ich_tf.training.task import Task, Validate
@@ -173,7 +172,7 @@ class TrainingLoop:
         if step // _STEPS_BETWEEN_LOGS == (step - count) // _STEPS_BETWEEN_LOGS:
             return
         check_skipped(self.step, progress.epoch + 1)
-        values = {"loss": loss, "learning_rate": self._learning_rate()}
+        values = {"loss": loss, "learning_rate": self.step.learning_rate}
         if progress.seconds:
             values["input_wait"] = progress.waited / progress.seconds
         self.log.step(step, values)
@@ -214,7 +213,7 @@ class TrainingLoop:
         seconds = max(progress.seconds, 1e-9)
         return EpochResult(
             epoch=progress.epoch + 1,
-            learning_rate=self._learning_rate(),
+            learning_rate=self.step.learning_rate,
             train_loss=progress.loss_sum / steps,
             val_loss=val_loss,
             val_per_class=tuple(per_class),
@@ -260,9 +259,3 @@ class TrainingLoop:
             return False
         _LOG.info("stopping: no lower validation loss in %d epochs", patience)
         return True
-
-    def _learning_rate(self) -> float:
-        """Learning rate of the last step taken."""
-        steps_taken = max(int(self.step.optimizer.iterations.numpy()), 1)
-        schedule = make_schedule(self.config, self.task.steps)
-        return float(schedule(steps_taken - 1))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -67,9 +66,7 @@ def check_step(
         return differences
     if replicas > 1:
         parts = [first, *(probe.measure(part) for part in range(1, replicas))]
-        one_device = [
-            tf.add_n(values) for values in zip(*(part.gradients for part in parts), strict=True)
-        ]
+        one_device = tf.add_n([part.gradients for part in parts])
         if not _is_finite(one_device):
             return differences
         difference = _relative_difference(probe.measure(None).gradients, one_device)
@@ -141,14 +138,13 @@ def check_replicas(model: keras.Model, strategy: tf.distribute.Strategy) -> None
             )
 
 
-def _is_finite(gradients: Sequence[tf.Tensor]) -> bool:
-    return bool(np.isfinite(float(tf.linalg.global_norm(gradients))))
+def _is_finite(gradients: tf.Tensor) -> bool:
+    return bool(np.isfinite(float(tf.norm(gradients))))
 
 
-def _relative_difference(left: Sequence[tf.Tensor], right: Sequence[tf.Tensor]) -> float:
+def _relative_difference(left: tf.Tensor, right: tf.Tensor) -> float:
     """Norm of the difference, as a share of the norm of `right`."""
-    difference = tf.linalg.global_norm([a - b for a, b in zip(left, right, strict=True)])
-    return float(difference / tf.maximum(tf.linalg.global_norm(right), 1e-30))
+    return float(tf.norm(left - right) / tf.maximum(tf.norm(right), 1e-30))
 
 
 def _require(holds: bool, problem: str, instead: str) -> None:

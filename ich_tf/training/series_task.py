@@ -27,7 +27,8 @@ from ich_tf.records.splits import fold_name
 from ich_tf.runtime.keras2 import keras
 from ich_tf.runtime.strategies import Worker
 from ich_tf.training.config import TrainConfig
-from ich_tf.training.step import Loss, PrepareBatch
+from ich_tf.training.forward_backward import Loss
+from ich_tf.training.step import PrepareBatch
 from ich_tf.training.task import Validate, Watch
 
 # All steps have one shape: as many slots as the longest series needs, rounded up to a multiple of

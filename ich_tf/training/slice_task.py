@@ -23,7 +23,8 @@ from ich_tf.runtime.keras2 import keras
 from ich_tf.runtime.strategies import Worker
 from ich_tf.training.augmentation import make_augment
 from ich_tf.training.config import TrainConfig
-from ich_tf.training.step import Loss, PrepareBatch
+from ich_tf.training.forward_backward import Loss
+from ich_tf.training.step import PrepareBatch
 from ich_tf.training.task import Validate, Watch
 
 if TYPE_CHECKING:

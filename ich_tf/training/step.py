@@ -2,62 +2,57 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from ich_tf.errors import ConfigError
 from ich_tf.losses import weighted_binary_crossentropy
-from ich_tf.models.dropout import dropout_seed
 from ich_tf.models.slice_model import batch_normalizations
 from ich_tf.runtime.keras2 import keras
-from ich_tf.runtime.strategies import worker_of
-from ich_tf.training.optimizers import apply_gradients, create_variables, scales_loss
-
-# Labels [n, 6] and logits [n, 6] -> loss of each example, float32 [n]. Tasks over series have other
-# shapes (`losses.series_loss`).
-Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+from ich_tf.runtime.strategies import replica_variable, worker_of
+from ich_tf.training.flat import flatten, unflatten
+from ich_tf.training.forward_backward import ForwardBackward, Loss
+from ich_tf.training.moving_average import MovingAverage
+from ich_tf.training.optimizers import Optimizer, is_decayed
 
 # (inputs, labels, step, first) -> inputs, labels of a replica, before forward and backward: step is
 # the number of the run's step, int64 [], and first the index of the replica's first example in this
 # worker's batch, int32 []. It runs on the replica's device, in its context, and is not compiled.
 PrepareBatch = Callable[[Any, tf.Tensor, tf.Tensor, tf.Tensor], tuple[Any, tf.Tensor]]
 
-# A moving average begins as short as this many steps over the steps so far: the initial weights
-# would weigh on it for long (as tf.train.ExponentialMovingAverage's num_updates).
-_EMA_WARM_UP = 10.0
-
 
 class Gradients(NamedTuple):
-    """Result of the forward and backward pass, summed over the replicas of a global batch.
+    """Result of the forward and backward pass over a global batch, or one replica's part of it.
 
     Attributes:
-      loss: Mean over the global batch, float32 [].
-      gradients: Gradients of the trainable variables, times the loss scale.
-      statistics: Moving statistics after the pass, mean over the replicas, float32 [k].
+      loss: Sum of the examples' losses / the global batch size, float32 [].
+      gradients: Gradients of the trainable variables one behind the other, times the loss scale,
+        float32 [k].
+      statistics: Moving statistics after the pass, mean over the replicas, float32 [s].
     """
 
     loss: tf.Tensor
-    gradients: list[tf.Tensor]
+    gradients: tf.Tensor
     statistics: tf.Tensor
 
 
 class TrainingStep:
     """Optimizer steps, one for each global batch.
 
-    On each replica, forward and backward of its part, where XLA may compile; then, in this
-    order: the sum over replicas, loss-scale division, clipping, the optimizer, and the moving
-    average of the weights. Under a loss scale a step that is not finite on one replica is left
-    out on all. Compiling all of it (`Model.compile(jit_compile=True)`) fails with several
-    replicas on a CPU.
+    On each replica: forward and backward of its part; the sum over the replicas of one vector, of
+    gradients, loss and moving statistics; then division by the loss scale, clipping, the optimizer,
+    and the moving average of the weights. Under a loss scale a step that is not finite on one
+    replica is left out on all.
 
-    The local loss is the sum over local examples / the global batch, so that the sum of the
-    replicas' gradients is the gradient of the global mean. Batch normalisation sees a replica's
-    part; its moving statistics are averaged over the replicas at each step, so that every replica
-    holds, at any time, the values that a checkpoint would hold.
+    XLA compiles all of it as one program on one replica. On several it compiles what comes before
+    the sum, and what comes after: with the sum in between it fails on CPUs. What comes after
+    changes each replica's own variables, all of them alike.
+
+    Batch normalisation sees a replica's part; its moving statistics are averaged over the replicas
+    at each step, so that every replica holds, at any time, the values that a checkpoint would hold.
 
     Attributes:
       model: The model.
@@ -69,7 +64,7 @@ class TrainingStep:
     def __init__(
         self,
         model: keras.Model,
-        optimizer: Any,
+        optimizer: Optimizer,
         strategy: tf.distribute.Strategy,
         *,
         batch_size: int,
@@ -90,8 +85,8 @@ class TrainingStep:
           optimizer: Result of `make_optimizer`, made under the same scope.
           strategy: Strategy of the replicas.
           batch_size: Examples in a global batch.
-          seed: Seed of the dropout masks.
-          xla: Whether to compile the forward and backward pass.
+          seed: Seed of the dropout masks, in [0, 2**63).
+          xla: Whether to compile the step.
           clip_norm: Largest global norm of the summed gradient; 0 does not clip.
           accumulation: Number of parts of a replica's batch, computed one after the other.
           ema_decay: Decay for a step of the weights' moving average; 0 keeps no average.
@@ -112,26 +107,33 @@ class TrainingStep:
                 f"batch_size is {batch_size}; it must be a multiple of the {replicas} replicas"
                 + (f" times {accumulation} parts." if accumulation > 1 else ".")
             )
-        if lr_multipliers is not None or decays is not None:
-            raise NotImplementedError("lr_multipliers and decays come with the flat update.")
         self.model, self.optimizer = model, optimizer
-        self._strategy = strategy
-        self._batch_size, self._accumulation = batch_size, accumulation
-        self._seed, self._loss, self._prepare = seed, loss, prepare
-        self._clip_norm, self._ema_decay = clip_norm, ema_decay
-        self._scales_loss = scales_loss(optimizer)
+        self._strategy, self._prepare, self._clip_norm = strategy, prepare, clip_norm
+        self._local_replicas = worker_of(strategy).replicas
+        self._variables = model.trainable_variables
         self._statistics = _moving_statistics(model)
         with strategy.scope():
-            create_variables(optimizer, model.trainable_variables)
-            self.step = _replica_variable(tf.constant(0, tf.int64), "step")
-            self.skipped = _replica_variable(tf.constant(0, tf.int64), "skipped")
-            averaged = model.variables if ema_decay else []
-            self._averages = [
-                _replica_variable(variable, f"average_{i}") for i, variable in enumerate(averaged)
-            ]
-        self._forward_backward = tf.function(self._part_gradients, jit_compile=xla or None)
-        self._execute = tf.function(self._take_steps)
-        self._measure = tf.function(self._measure_gradients)
+            optimizer.build(
+                self._variables,
+                lr_multipliers or [1.0] * len(self._variables),
+                decays or [is_decayed(variable) for variable in self._variables],
+            )
+            self.step = replica_variable(tf.constant(0, tf.int64), "step")
+            self.skipped = replica_variable(tf.constant(0, tf.int64), "skipped")
+            self._average = MovingAverage(model.variables, ema_decay)
+        self._pass = ForwardBackward(
+            model, loss, batch_size=batch_size, accumulation=accumulation, seed=seed
+        )
+        compiled: dict[str, Any] = {"jit_compile": xla or None, "autograph": False}
+        self._is_one_program = replicas == 1 and optimizer.compiles
+        self._one_program = tf.function(self._whole_step, **compiled)
+        self._replica_sums = tf.function(self._local_sums, **compiled)
+        # An optimizer that changes all replicas' variables at once needs the outermost function.
+        self._finish: Callable[..., Any] = self._update_from_sums
+        if optimizer.compiles:
+            self._finish = tf.function(self._update_from_sums, **compiled)
+        self._execute = tf.function(self._take_steps, autograph=False)
+        self._measure = tf.function(self._measure_gradients, autograph=False)
 
     def __call__(self, *batches: Any) -> tf.Tensor:
         """Takes a step on each of some batches, in one call to the devices.
@@ -163,6 +165,12 @@ class TrainingStep:
         return Gradients(*self._measure(inputs, labels, number, part is None, compiled))
 
     @property
+    def learning_rate(self) -> float:
+        """Learning rate of the last step taken."""
+        steps_taken = max(int(self.optimizer.iterations.read_value()), 1)
+        return float(self.optimizer.schedule(steps_taken - 1))
+
+    @property
     def traces(self) -> int:
         """Number of traces of a call: one for each number of batches that were given at once."""
         return int(self._execute.experimental_get_tracing_count())
@@ -170,149 +178,201 @@ class TrainingStep:
     @property
     def state(self) -> dict[str, Any]:
         """Variables that a checkpoint must hold beside model and optimizer, by name."""
-        return {"step": self.step, "skipped": self.skipped, "averages": list(self._averages)}
+        averages = list(self._average.averages)
+        return {"step": self.step, "skipped": self.skipped, "averages": averages}
 
     @property
     def statistics(self) -> list[tf.Variable]:
         """Moving statistics of the batch normalisation layers that learn."""
         return list(self._statistics)
 
-    @contextmanager
-    def averaged_weights(self) -> Iterator[None]:
+    def averaged_weights(self) -> AbstractContextManager[None]:
         """Puts the moving average, if there is one, into the model for the time of a block."""
-        if not self._averages:
-            yield
-            return
-        weights = [variable.numpy() for variable in self.model.variables]
-        for variable, average in zip(self.model.variables, self._averages, strict=True):
-            variable.assign(average.read_value())
-        try:
-            yield
-        finally:
-            for variable, value in zip(self.model.variables, weights, strict=True):
-                variable.assign(value)
+        return self._average.in_place()
 
     def _take_steps(self, batches: Sequence[tuple[Any, Any]]) -> tf.Tensor:
-        losses = self._strategy.run(self._replica_steps, args=(batches,))
+        if len(batches) == 1:
+            return self._take_step(*batches[0])[None]
+        # A loop over the stacked batches: the step is traced once, however many it takes.
+        stacked = self._strategy.run(_stack, args=(batches,))
+
+        def take(number: tf.Tensor, losses: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            loss = self._take_step(*self._strategy.run(_pick, args=(stacked, number)))
+            return number + 1, tf.where(tf.range(len(batches)) == number, loss, losses)
+
+        _, losses = tf.while_loop(
+            lambda number, _: number < len(batches),
+            take,
+            [tf.constant(0), tf.zeros([len(batches)])],
+            parallel_iterations=1,
+        )
+        return losses
+
+    def _take_step(self, inputs: Any, labels: Any) -> tf.Tensor:
+        losses = self._strategy.run(self._replica_step, args=(inputs, labels))
         return self._strategy.experimental_local_results(losses)[0]
 
-    def _replica_steps(self, batches: Sequence[tuple[tf.Tensor, tf.Tensor]]) -> tf.Tensor:
-        return tf.stack([self._replica_step(inputs, labels) for inputs, labels in batches])
-
     def _replica_step(self, inputs: Any, labels: tf.Tensor) -> tf.Tensor:
-        # Read only for a step that may be left out: a network has a hundred of them.
-        former_statistics = self._read_statistics() if self._scales_loss else None
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         inputs, labels = self._prepared(inputs, labels, replica)
-        loss, gradients, statistics = self._replica_gradients(inputs, labels)
-        finite = tf.constant(True)
-        if self._scales_loss:
-            gradients = self.optimizer.get_unscaled_gradients(gradients)
-            # The optimizer leaves the step out by itself; batch normalisation would not.
-            finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(g)) for g in gradients])
-            statistics = tf.where(finite, statistics, former_statistics)
-        if self._clip_norm:
-            # An infinite norm makes every gradient NaN: the loss scale's check still sees it.
-            gradients, _ = tf.clip_by_global_norm(gradients, self._clip_norm)
-        self._set_statistics(statistics)
-        apply_gradients(self.optimizer, gradients, self.model.trainable_variables)
-        self.step.assign_add(1)
-        self.skipped.assign(tf.where(finite, tf.zeros([], tf.int64), self.skipped + 1))
-        self._update_averages()
-        return loss
+        if self._is_one_program:
+            return self._one_program(inputs, labels)
+        sums, former = self._replica_sums(inputs, labels, replica)
+        return self._finish(self._all_reduced(sums), former)
 
     def _prepared(
         self, inputs: Any, labels: tf.Tensor, replica: tf.Tensor
     ) -> tuple[Any, tf.Tensor]:
         if self._prepare is None:
             return inputs, labels
-        first = replica % worker_of(self._strategy).replicas * labels.shape[0]
+        first = replica % self._local_replicas * labels.shape[0]
         return self._prepare(inputs, labels, self.step.read_value(), first)
 
-    def _replica_gradients(self, inputs: Any, labels: tf.Tensor) -> Gradients:
+    def _whole_step(self, inputs: Any, labels: tf.Tensor) -> tf.Tensor:
+        """A step on the only replica."""
+        former = self._former_statistics()
+        loss, gradients = self._pass_of(inputs, labels, tf.constant(0))
+        statistics = flatten(self._read_statistics()) if self._scales else None
+        return self._update(loss, gradients, statistics, former)
+
+    def _local_sums(
+        self, inputs: Any, labels: tf.Tensor, replica: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Passes forward and backward.
+
+        Returns:
+          What is summed over the replicas: gradients, loss and moving statistics, float32 [k]; and
+          the moving statistics before.
+        """
+        former = self._former_statistics()
+        loss, gradients = self._pass_of(inputs, labels, replica)
+        shares = [value / self._strategy.num_replicas_in_sync for value in self._read_statistics()]
+        return flatten([*gradients, loss, *shares]), former
+
+    def _all_reduced(self, sums: tf.Tensor) -> tf.Tensor:
         replica = tf.distribute.get_replica_context()
-        local = self._local_gradients(
-            inputs, labels, replica.replica_id_in_sync_group, self._forward_backward
-        )
-        shares = [local.statistics / replica.num_replicas_in_sync] if self._statistics else []
-        # In one call, which may send them together.
-        loss, gradients, shares = replica.all_reduce(
-            tf.distribute.ReduceOp.SUM, (local.loss, local.gradients, shares)
-        )
-        return Gradients(loss, gradients, shares[0] if shares else local.statistics)
+        return replica.all_reduce(tf.distribute.ReduceOp.SUM, sums)
 
-    def _local_gradients(
-        self, inputs: Any, labels: tf.Tensor, replica: tf.Tensor, compute: Callable[..., Any]
-    ) -> Gradients:
-        """Sums over the parts of one replica's batch, which are computed one after the other."""
-        scale = self.optimizer.loss_scale if self._scales_loss else tf.ones([])
-        first_part = tf.cast(replica, tf.int64) * self._accumulation
-        loss: Any = None
-        gradients: list[tf.Tensor] = []
-        size = labels.shape[0] // self._accumulation
-        for part in range(self._accumulation):
-            place = slice(part * size, (part + 1) * size)
-            # The seed has the part's number in the global batch, so that dropout draws the same
-            # masks however the batch is cut.
-            seed = tf.stack([(self._seed << 32) + self.step.read_value(), first_part + part])
-            with tf.control_dependencies([] if loss is None else [loss, *gradients]):
-                part_inputs = tf.nest.map_structure(operator.itemgetter(place), inputs)
-                part_loss, part_gradients = compute(part_inputs, labels[place], scale, seed)
-                if loss is None:
-                    loss, gradients = part_loss, list(part_gradients)
-                    continue
-                loss += part_loss
-                gradients = [a + b for a, b in zip(gradients, part_gradients, strict=True)]
-        with tf.control_dependencies([loss]):
-            return Gradients(loss, gradients, self._read_statistics())
+    def _update_from_sums(self, sums: tf.Tensor, former: tf.Tensor) -> tf.Tensor:
+        loss, gradients, statistics = self._parts_of(sums)
+        return self._update(loss, [gradients], statistics, former)
 
-    def _part_gradients(
-        self, inputs: Any, labels: tf.Tensor, scale: tf.Tensor, seed: tf.Tensor
-    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
-        with tf.GradientTape() as tape, dropout_seed(seed):
-            logits = self.model(inputs, training=True)
-            loss = tf.reduce_sum(self._loss(labels, logits)) / self._batch_size
-            scaled_loss = loss * scale
-        gradients = tape.gradient(scaled_loss, self.model.trainable_variables)
-        return loss, gradients
+    def _update(
+        self,
+        loss: tf.Tensor,
+        gradients: Sequence[tf.Tensor],
+        statistics: tf.Tensor | None,
+        former: tf.Tensor,
+    ) -> tf.Tensor:
+        """Takes the step whose gradients are known, on a replica's own variables.
+
+        Args:
+          loss: Loss of the global batch.
+          gradients: Gradient of each variable, or one vector of all, times the loss scale.
+          statistics: Moving statistics to set; None leaves those of the pass.
+          former: Moving statistics before the step, for a step that is left out.
+
+        Returns:
+          The loss.
+        """
+        gradients, finite = self._conditioned(gradients)
+        if len(gradients) != len(self._variables):
+            gradients = unflatten(gradients[0], self._variables)
+        if statistics is not None:
+            # The optimizer leaves a step out by itself; batch normalisation would not.
+            kept = statistics if finite is None else tf.where(finite, statistics, former)
+            self._set_statistics(kept)
+        self.optimizer.apply(gradients, self._variables, finite)
+        self.step.assign_add(1)
+        if finite is not None:
+            skipped = self.skipped.read_value() + 1
+            self.skipped.assign(tf.where(finite, tf.zeros_like(skipped), skipped))
+        self._average.update(self.step.read_value())
+        return loss
+
+    def _conditioned(
+        self, gradients: Sequence[tf.Tensor]
+    ) -> tuple[Sequence[tf.Tensor], tf.Tensor | None]:
+        """Takes the loss scale off gradients and clips them.
+
+        Returns:
+          The gradients, and whether they are finite, None without a loss scale. Under one,
+          gradients that are not finite become 0.
+        """
+        scale = self.optimizer.scale
+        if scale is None and not self._clip_norm:
+            return gradients, None
+        # One number tells the norm, and whether all are finite. It overflows at norms of 2e19,
+        # which are no gradients either.
+        norm = tf.sqrt(2 * tf.add_n([tf.nn.l2_loss(gradient) for gradient in gradients]))
+        factor = tf.ones([])
+        if scale is not None:
+            factor /= scale
+            norm *= factor
+        if self._clip_norm:
+            factor *= self._clip_norm / tf.maximum(norm, self._clip_norm)
+        finite = tf.math.is_finite(norm)
+        if scale is None:
+            factor = tf.where(finite, factor, float("nan"))
+            return [gradient * factor for gradient in gradients], None
+        factor = tf.where(finite, factor, 0.0)
+        return [tf.math.multiply_no_nan(gradient, factor) for gradient in gradients], finite
+
+    def _pass_of(self, inputs: Any, labels: tf.Tensor, replica: tf.Tensor) -> Any:
+        return self._pass(
+            inputs,
+            labels,
+            step=self.step.read_value(),
+            replica=replica,
+            scale=self.optimizer.scale,
+        )
+
+    def _parts_of(self, sums: tf.Tensor) -> Gradients:
+        count = sum(variable.shape.num_elements() for variable in self._variables)
+        return Gradients(sums[count], sums[:count], sums[count + 1 :])
 
     def _measure_gradients(
         self, inputs: Any, labels: Any, part: tf.Tensor, together: bool, compiled: bool
     ) -> Gradients:
-        compute = self._forward_backward if compiled else self._part_gradients
+        compute = self._replica_sums if compiled else self._local_sums
 
         def measure(inputs: Any, labels: tf.Tensor) -> Gradients:
-            replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-            inputs, labels = self._prepared(inputs, labels, replica if together else part)
+            replica = part
             if together:
-                return self._replica_gradients(inputs, labels)
-            return self._local_gradients(inputs, labels, part, compute)
+                replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+            inputs, labels = self._prepared(inputs, labels, replica)
+            sums, _ = compute(inputs, labels, replica)
+            return self._parts_of(self._all_reduced(sums) if together else sums)
 
         results = self._strategy.run(measure, args=(inputs, labels))
         local_results = self._strategy.experimental_local_results
         return Gradients(*tf.nest.map_structure(lambda value: local_results(value)[0], [*results]))
 
-    def _read_statistics(self) -> tf.Tensor:
-        values = [tf.reshape(variable.read_value(), [-1]) for variable in self._statistics]
-        return tf.concat(values, axis=0) if values else tf.zeros([0])
+    @property
+    def _scales(self) -> bool:
+        return self.optimizer.scale is not None
+
+    def _former_statistics(self) -> tf.Tensor:
+        # Read only for a step that may be left out: a network has a hundred of them.
+        return flatten(self._read_statistics() if self._scales else [])
+
+    def _read_statistics(self) -> list[tf.Tensor]:
+        return [variable.read_value() for variable in self._statistics]
 
     def _set_statistics(self, values: tf.Tensor) -> None:
-        if not self._statistics:
-            return
-        if self._strategy.num_replicas_in_sync == 1 and not self._scales_loss:
-            return
-        sizes = [variable.shape.num_elements() for variable in self._statistics]
-        for variable, value in zip(self._statistics, tf.split(values, sizes), strict=True):
-            variable.assign(tf.reshape(value, variable.shape))
+        pieces = unflatten(values, self._statistics)
+        for variable, value in zip(self._statistics, pieces, strict=True):
+            tf.raw_ops.AssignVariableOp(resource=variable.handle, value=value)
 
-    def _update_averages(self) -> None:
-        if not self._averages:
-            return
-        steps = tf.cast(self.step.read_value(), tf.float32)
-        decay = tf.minimum(self._ema_decay, (1 + steps) / (_EMA_WARM_UP + steps))
-        for average, variable in zip(self._averages, self.model.variables, strict=True):
-            value = tf.cast(variable.read_value(), average.dtype)
-            average.assign(average * decay + value * (1 - decay))
+
+def _stack(batches: Sequence[Any]) -> Any:
+    """Batches of one structure -> that structure of tensors [len(batches), n, ...]."""
+    return tf.nest.map_structure(lambda *tensors: tf.stack(tensors), *batches)
+
+
+def _pick(stacked: Any, number: tf.Tensor) -> Any:
+    """The batch of a number among stacked ones."""
+    return tf.nest.map_structure(lambda tensor: tensor[number], stacked)
 
 
 def _moving_statistics(model: keras.Model) -> list[tf.Variable]:
@@ -322,14 +382,3 @@ def _moving_statistics(model: keras.Model) -> list[tf.Variable]:
         if layer.trainable
         for variable in (layer.moving_mean, layer.moving_variance)
     ]
-
-
-def _replica_variable(initial: Any, name: str) -> tf.Variable:
-    """Makes a variable that each replica changes by itself, all of them alike."""
-    return tf.Variable(
-        initial,
-        trainable=False,
-        name=name,
-        synchronization=tf.VariableSynchronization.ON_READ,
-        aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-    )

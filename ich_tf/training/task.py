@@ -17,7 +17,8 @@ from ich_tf.models.origins import Origin
 from ich_tf.records.manifest import Shard
 from ich_tf.runtime.keras2 import keras
 from ich_tf.runtime.strategies import Worker
-from ich_tf.training.step import Loss, PrepareBatch
+from ich_tf.training.forward_backward import Loss
+from ich_tf.training.step import PrepareBatch
 
 # Wraps the batches of a validation, so that it can be ended between two of them.
 Watch = Callable[[Iterable[Any]], Iterator[Any]]

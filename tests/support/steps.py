@@ -54,12 +54,14 @@ class Run:
         optimizer="sgd",
         learning_rate=0.05,
         lookahead=False,
+        weight_decay=0.0,
         **settings,
     ):
         self.strategy = strategy
         config = TrainConfig(
             optimizer=optimizer,
             lookahead=lookahead,
+            weight_decay=weight_decay,
             learning_rate=learning_rate,
             schedule="constant",
             epochs=1,

@@ -15,6 +15,7 @@ from ich_tf.models.saved import load_best, save_best
 from ich_tf.models.slice_model import build_model
 from ich_tf.models.spec import ModelSpec
 from ich_tf.runtime import files
+from ich_tf.runtime.keras2 import keras
 from ich_tf.runtime.strategies import make_strategy
 from ich_tf.training.checkpoints import RunProgress, TrainingState
 from ich_tf.training.config import TrainConfig
@@ -63,7 +64,7 @@ def test_both_files_hold_all_of_the_backbones(backbone: str, tmp_path: Path) -> 
     model.set_weights([rng.uniform(0.01, 0.02, w.shape) for w in model.get_weights()])
     save_best(tmp_path, model, spec, epoch=1, val_loss=0.5)
     optimizer = make_optimizer(TrainConfig(optimizer="sgd"), 10)
-    optimizer.build(model.trainable_variables)
+    build(optimizer, model)
     TrainingState(tmp_path, model, optimizer).save()
     batch = rng.integers(0, 256, (2, 40, 40, 1), np.uint8)
     expected = model(batch).numpy()
@@ -75,7 +76,7 @@ def test_both_files_hold_all_of_the_backbones(backbone: str, tmp_path: Path) -> 
 
     loaded.set_weights([np.zeros_like(w) for w in model.get_weights()])
     optimizer = make_optimizer(TrainConfig(optimizer="sgd"), 10)
-    optimizer.build(loaded.trainable_variables)
+    build(optimizer, loaded)
     TrainingState(tmp_path, loaded, optimizer).restore()
     np.testing.assert_allclose(loaded(batch), expected, rtol=1e-5)
 
@@ -162,10 +163,15 @@ def test_each_damage_is_one_clear_error(damage: Any, message: str, work_dir: Pat
         load_best(work_dir)
 
 
+def build(optimizer, model):
+    variables = model.trainable_variables
+    optimizer.build(variables, [1.0] * len(variables), [False] * len(variables))
+
+
 def make_state(work_dir, optimizer="adam"):
     model = build_model("tiny", (32, 32, 3), 32)
     made = make_optimizer(TrainConfig(optimizer=optimizer), 10)
-    made.build(model.trainable_variables)
+    build(made, model)
     return TrainingState(work_dir, model, made), model, made
 
 
@@ -174,7 +180,7 @@ def test_state_round_trip(tmp_path: Path) -> None:
     assert not state.restore()
     assert state.progress == RunProgress() and state.progress.best_loss == float("inf")
     gradients = [tf.ones_like(variable) for variable in model.trainable_variables]
-    optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
+    optimizer.apply(gradients, model.trainable_variables)
     assert state.progress.finish_epoch(0.1 + 0.2)
     state.save()
     assert not state.progress.finish_epoch(0.4)
@@ -185,7 +191,7 @@ def test_state_round_trip(tmp_path: Path) -> None:
     assert again.restore()
     expected = RunProgress(epoch=2, step=3, loss_sum=1 / 3, best_loss=0.1 + 0.2, best_epoch=1)
     assert again.progress == expected
-    assert int(other_optimizer.iterations) == 1
+    assert int(other_optimizer.iterations.read_value()) == 1
     for left, right in zip(
         [*model.weights, *optimizer.variables],
         [*other_model.weights, *other_optimizer.variables],
@@ -236,6 +242,16 @@ def test_state_of_another_model_or_damaged(tmp_path: Path) -> None:
         make_state(tmp_path, optimizer="sgd")[0].restore()
     cut(next((tmp_path / "checkpoints").glob("*.data-*")))
     with pytest.raises(InputError, match="damaged or of another model"):
+        make_state(tmp_path)[0].restore()
+
+
+def test_state_of_a_former_version(tmp_path: Path) -> None:
+    """Whose optimizer was Keras's."""
+    model = build_model("tiny", (32, 32, 3), 32)
+    optimizer = keras.optimizers.Adam()
+    optimizer.build(model.trainable_variables)
+    TrainingState(tmp_path, model, optimizer).save()
+    with pytest.raises(InputError, match=r"^\S*ckpt-1: .*former version of ich_tf.*--overwrite"):
         make_state(tmp_path)[0].restore()
 
 

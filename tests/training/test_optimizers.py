@@ -4,13 +4,18 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ich_tf.errors import UsageError
+from ich_tf.errors import ConfigError, UsageError
+from ich_tf.models.series_model import SeriesSpec
+from ich_tf.models.slice_model import build_model
 from ich_tf.runtime.keras2 import keras
 from ich_tf.training import optimizers
 from ich_tf.training.config import TrainConfig
-from ich_tf.training.optimizers import apply_gradients, create_variables, make_optimizer
-from ich_tf.training.schedule import EpochSchedule
-from tests.support.steps import needs_addons
+from ich_tf.training.loss_scale import LossScale
+from ich_tf.training.optimizers import is_decayed, make_optimizer
+from ich_tf.training.schedule import EpochSchedule, make_schedule
+from ich_tf.training.self_check import check_replicas
+from tests.support.marks import slow
+from tests.support.steps import Run, batch, needs_addons, replicas
 
 
 def rates(schedule, steps):
@@ -58,36 +63,125 @@ def test_no_steps() -> None:
         EpochSchedule("constant", 0.1, 0, 3)
 
 
-@pytest.mark.parametrize(("name", "kind"), [("adam", "Adam"), ("adamw", "AdamW"), ("sgd", "SGD")])
-def test_kinds(name: str, kind: str) -> None:
-    optimizer = make_optimizer(TrainConfig(optimizer=name), 10)
-    assert type(optimizer).__name__ == kind
-    assert not optimizer.jit_compile
+@pytest.mark.parametrize("scaling", [False, True])
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+def test_steps_are_those_of_keras(name: str, scaling: bool) -> None:
+    """To float rounding, with steps that float16 leaves out, and a scale that follows them."""
+    config = TrainConfig(
+        optimizer=name,
+        learning_rate=0.01,
+        lr_decay=0.5,
+        epochs=9,
+        weight_decay=0.0 if name == "adam" else 0.1,
+    )
+    schedule = make_schedule(config, 4)
+    expected = {
+        "adam": lambda: keras.optimizers.Adam(schedule),
+        "adamw": lambda: keras.optimizers.AdamW(schedule, weight_decay=0.1),
+        "sgd": lambda: keras.optimizers.SGD(schedule, 0.9, nesterov=True, weight_decay=0.1),
+    }[name]()
+    rng = np.random.default_rng(0)
+    values = [rng.normal(size=shape).astype(np.float32) for shape in ((3, 4), (5,))]
+    names = ("layer/kernel", "layer/bias")
+    theirs, ours = (
+        [tf.Variable(v, name=n) for v, n in zip(values, names, strict=True)] for _ in range(2)
+    )
+    expected.exclude_from_weight_decay(var_list=theirs[1:])
+    expected.build(theirs)
+    if scaling:
+        expected = keras.mixed_precision.LossScaleOptimizer(
+            expected, initial_scale=2.0**15, dynamic_growth_steps=2000
+        )
+    optimizer = make_optimizer(config, 4, loss_scaling=scaling)
+    optimizer.build(ours, [1.0, 1.0], [is_decayed(variable) for variable in ours])
+    for step in range(12):
+        gradients = [tf.constant(rng.normal(size=v.shape), tf.float32) for v in values]
+        finite = tf.constant(not scaling or step % 3 != 1)
+        infinite = [g if finite else g * math.inf for g in gradients]
+        expected.apply_gradients(zip(infinite, theirs, strict=True))
+        zeroed = [g if finite else tf.zeros_like(g) for g in gradients]
+        take(optimizer, zeroed, ours, finite if scaling else None)
+        for left, right in zip(theirs, ours, strict=True):
+            np.testing.assert_allclose(left.numpy(), right.numpy(), rtol=0, atol=2e-6)
+        if scaling:
+            assert float(expected.loss_scale) == float(optimizer.scale)
+    assert int(optimizer.iterations.read_value()) == int(expected.iterations) == 12
+    assert np.abs(ours[0].numpy() - values[0]).max() > 1e-3
 
 
-def test_the_schedule_drives_the_optimizer() -> None:
-    config = TrainConfig(optimizer="sgd", learning_rate=0.1, lr_decay=0.5, epochs=3)
-    optimizer = make_optimizer(config, 2)
-    variable = tf.Variable(0.0)
+def take(optimizer, gradients, variables, finite=None):
+    """A step in a graph, as a training step takes it."""
+    tf.function(lambda: optimizer.apply(gradients, variables, finite))()
+
+
+def test_the_loss_scale_doubles_after_2000_finite_steps() -> None:
+    scale = LossScale()
+    scale.steps.assign(1998)
+    update = tf.function(scale.update)
     found = []
-    for _ in range(6):
-        optimizer.apply_gradients([(tf.constant(0.0), variable)])
-        found.append(float(optimizer.learning_rate))
-    np.testing.assert_allclose(found, [0.1, 0.1, 0.05, 0.05, 0.025, 0.025], rtol=1e-6)
+    for finite in (True, True, True, False, False):
+        update(tf.constant(finite))
+        found.append((float(scale.value.read_value()), int(scale.steps.read_value())))
+    assert found == [(2**15, 1999), (2**16, 0), (2**16, 1), (2**15, 0), (2**14, 0)]
+    scale.value.assign(1.0)
+    update(tf.constant(False))
+    assert float(scale.value.read_value()) == 1
 
 
-@pytest.mark.parametrize("name", ["adamw", "sgd"])
-def test_decay_is_for_kernels(name: str) -> None:
-    config = TrainConfig(optimizer=name, weight_decay=0.1, learning_rate=0.5, schedule="constant")
+@pytest.mark.parametrize("name", ["adam", "sgd"])
+def test_factors_of_the_learning_rate(name: str) -> None:
+    optimizer = make_optimizer(TrainConfig(optimizer=name, schedule="constant"), 10)
+    variables = [tf.Variable([1.0]) for _ in range(3)]
+    optimizer.build(variables, [1.0, 0.5, 0.0], [False] * 3)
+    take(optimizer, [tf.constant([1.0])] * 3, variables)
+    whole, half, none = (1 - float(variable[0]) for variable in variables)
+    assert whole > 1e-4 and half == pytest.approx(whole / 2, rel=1e-3) and none == 0
+
+
+def series_model(backbone):
+    return SeriesSpec(backbone, 8, 8, 1, dropout=0.0, reverse=False, prior=(0.1,) * 6).build()
+
+
+MODELS = {
+    "tiny": lambda: build_model("tiny", (32, 32, 3), 32),
+    "bigru": lambda: series_model("bigru"),
+    "transformer": lambda: series_model("transformer"),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [
+        ("adamw", "tiny"),
+        ("adamw", "transformer"),
+        ("sgd", "bigru"),
+        slow("adamw", "bigru"),
+        slow("sgd", "tiny"),
+        slow("sgd", "transformer"),
+        *(pytest.param("lamb", model, marks=needs_addons) for model in sorted(MODELS)),
+    ],
+)
+def test_decay_is_for_kernels(name: str, model: str) -> None:
+    """With a gradient of 0 decay alone moves a weight."""
+    config = TrainConfig(optimizer=name, weight_decay=0.5, learning_rate=0.1, schedule="constant")
+    variables = MODELS[model]().trainable_variables
     optimizer = make_optimizer(config, 10)
-    layer = keras.layers.Dense(1, kernel_initializer="ones", bias_initializer="ones")
-    norm = keras.layers.BatchNormalization()
-    norm(layer(np.ones((2, 1), np.float32)))
-    variables = layer.trainable_variables + norm.trainable_variables
-    optimizer.apply_gradients([(tf.zeros_like(v), v) for v in variables])
-    kernel, bias, gamma, beta = (float(variable.numpy().squeeze()) for variable in variables)
-    assert kernel == pytest.approx(1 - 0.5 * 0.1)
-    assert (bias, gamma, beta) == (1, 1, 0)
+    decays = [is_decayed(variable) for variable in variables]
+    optimizer.build(variables, [1.0] * len(variables), decays)
+    for variable in variables:
+        variable.assign(tf.ones_like(variable))
+    take(optimizer, [tf.zeros_like(variable) for variable in variables], variables)
+    moved = {v.name.split("/")[-1] for v in variables if not np.allclose(v.numpy(), 1)}
+    kept = {v.name.split("/")[-1] for v in variables if np.allclose(v.numpy(), 1)}
+    assert moved and all(name.endswith("kernel:0") for name in moved)
+    assert not any(name.endswith("kernel:0") for name in kept)
+
+
+@needs_addons
+def test_addons_know_no_factors() -> None:
+    optimizer = make_optimizer(TrainConfig(optimizer="lamb"), 10)
+    with pytest.raises(ConfigError, match="optimizers of tensorflow-addons know none"):
+        optimizer.build([tf.Variable([1.0])], [0.5], [False])
 
 
 def test_what_is_addons_is_refused_by_name_without_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,17 +197,7 @@ def test_what_is_addons_is_refused_by_name_without_them(monkeypatch: pytest.Monk
 
 
 @needs_addons
-def test_lamb_decays_kernels_alone() -> None:
-    config = TrainConfig(optimizer="lamb", weight_decay=0.1, learning_rate=0.5, schedule="constant")
-    optimizer = make_optimizer(config, 10)
-    kernel = tf.Variable([2.0, 2.0], name="dense/kernel")
-    bias = tf.Variable([2.0, 2.0], name="dense/bias")
-    create_variables(optimizer, [kernel, bias])
-    apply_gradients(optimizer, [tf.zeros([2])] * 2, [kernel, bias])
-    assert (kernel.numpy() < 2).all() and (bias.numpy() == 2).all()
-
-
-def test_loss_scaling() -> None:
-    optimizer = make_optimizer(TrainConfig(), 10, loss_scaling=True)
-    assert isinstance(optimizer, keras.mixed_precision.LossScaleOptimizer)
-    assert optimizer.dynamic
+def test_lamb_decays_kernels_alone_on_every_replica() -> None:
+    run = Run(replicas(2), optimizer="lamb", weight_decay=0.5)
+    run.steps([batch(0)])
+    check_replicas(run.model, run.strategy)

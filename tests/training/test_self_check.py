@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from ich_tf.training.self_check import XLA_TOLERANCE, SelfCheckError, check_replicas, check_step
-from ich_tf.training.step import Gradients, TrainingStep
+from ich_tf.training.step import TrainingStep
 from tests.support.marks import slow
 from tests.support.steps import Run, batch, difference, distribute, replicas
 
@@ -33,37 +33,35 @@ def test_nothing_to_compare() -> None:
     assert check(Run(replicas(1))) == {}
 
 
-def without_sum(self, images, labels):
+def without_sum(self, sums):
     """Each replica goes by its own gradient, as if the reduction were forgotten."""
-    replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-    return self._local_gradients(images, labels, replica, self._forward_backward)
+    return sums
 
 
-def doubled(self, images, labels):
-    found = real_gradients(self, images, labels)
-    return Gradients(found.loss, [2 * g for g in found.gradients], found.statistics)
+def doubled(self, sums):
+    return 2 * real_sum(self, sums)
 
 
-real_gradients = TrainingStep._replica_gradients
+real_sum = TrainingStep._all_reduced
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("wrong", [without_sum, doubled])
 def test_a_wrong_step_is_found(wrong: Any, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(TrainingStep, "_replica_gradients", wrong)
+    monkeypatch.setattr(TrainingStep, "_all_reduced", wrong)
     with pytest.raises(SelfCheckError, match=r"gradients of 2 replicas differ.*--strategy=one"):
         check(Run(replicas(2), precision=precision), precision)
 
 
 def test_wrong_compiled_code_is_found() -> None:
     run = Run(replicas(1), xla=True)
-    real = run.step._forward_backward
+    real = run.step._replica_sums
 
-    def wrong(images, labels, scale, seed):
-        loss, gradients = real(images, labels, scale, seed)
-        return loss, [*gradients[:-2], -gradients[-2], gradients[-1]]
+    def wrong(*args):
+        sums, former = real(*args)
+        return sums * tf.cast(tf.where(tf.range(sums.shape[0]) < 100, -1, 1), tf.float32), former
 
-    run.step._forward_backward = wrong
+    run.step._replica_sums = wrong
     with pytest.raises(SelfCheckError, match="XLA's gradients differ.*--xla=off"):
         check(run, xla=True)
 

@@ -8,6 +8,7 @@ from ich_tf.errors import ConfigError
 from ich_tf.inference.forward import make_logits_fn
 from ich_tf.losses import weighted_binary_crossentropy
 from ich_tf.models.slice_model import batch_normalizations, build_model
+from ich_tf.runtime.keras2 import keras
 from ich_tf.training.config import TrainConfig
 from ich_tf.training.optimizers import make_optimizer
 from ich_tf.training.step import TrainingStep
@@ -55,14 +56,14 @@ def test_replicas_xla_and_accumulation_give_the_same_weights(
 def test_replicas_equal_the_average_of_their_parts(number: int) -> None:
     """Batch normalisation in training mode, whose statistics are each replica's own."""
     reference, mirrored = Run(replicas(1)), Run(replicas(number), xla=number == 2)
-    losses = [parts_step(reference, number, *one) for one in BATCHES]
+    optimizer = keras.optimizers.SGD(0.05, momentum=0.9, nesterov=True)
+    losses = [parts_step(reference.model, optimizer, number, *one) for one in BATCHES]
     np.testing.assert_allclose(mirrored.steps(BATCHES), losses, rtol=0, atol=1e-5)
     assert difference(reference.weights(), mirrored.weights()) < 1e-5
 
 
-def parts_step(run, number, images, labels):
+def parts_step(model, optimizer, number, images, labels):
     """One device, the batch in parts: gradients and batch statistics averaged."""
-    model = run.model
     statistics = model.non_trainable_variables
     before = [variable.numpy() for variable in statistics]
     gradients, after, losses = [], [], []
@@ -79,7 +80,7 @@ def parts_step(run, number, images, labels):
     for variable, *values in zip(statistics, *after, strict=True):
         variable.assign(np.mean(values, axis=0))
     means = [tf.add_n(values) / number for values in zip(*gradients, strict=True)]
-    run.optimizer.apply_gradients(zip(means, model.trainable_variables, strict=True))
+    optimizer.apply_gradients(zip(means, model.trainable_variables, strict=True))
     return sum(losses) / number
 
 
@@ -173,7 +174,7 @@ def test_mixed_precision_step(precision: str) -> None:
 def test_float16_skips_an_infinite_step_on_every_replica(accumulation: int) -> None:
     run = Run(replicas(2), precision="float16", learning_rate=0.01, accumulation=accumulation)
     before = run.weights()
-    scale = float(run.optimizer.loss_scale)
+    scale = float(run.optimizer.scale)
     images, labels = batch(0)
     labels[-1] = np.inf  # on the last replica alone
     run.steps([(images, labels)] * 2)
@@ -181,7 +182,7 @@ def test_float16_skips_an_infinite_step_on_every_replica(accumulation: int) -> N
     for variable, value in zip(run.model.weights, before, strict=True):
         for local in run.strategy.experimental_local_results(variable):
             np.testing.assert_array_equal(local.numpy(), value)
-    assert float(run.optimizer.loss_scale) == scale / 4
+    assert float(run.optimizer.scale) == scale / 4
     assert int(run.step.skipped.read_value()) == 2
     run.steps([batch(0)])
     assert int(run.step.skipped.read_value()) == 0
