@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable
-from typing import Any
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from ich_tf.errors import DataError, InputError
@@ -16,13 +19,12 @@ from ich_tf.runtime.strategies import split_batch
 from ich_tf.training.checkpoints import RunProgress
 from ich_tf.training.step import TrainingStep
 
-# A loss that is ready sooner than this after a batch was fetched was ready before the fetch ended.
-_READY_SECONDS = 1e-3
 # Steps in a row that the loss scale left out, before they are taken for divergence.
 _MOST_SKIPPED = 50
 
-# Called after steps whose losses are known, with the number of steps and their mean loss.
-OnLosses = Callable[[int, float], None]
+# Called after steps whose losses are known, with the number of steps of the epoch so far, how many
+# of them are new, and their mean loss.
+OnLosses = Callable[[int, int, float], None]
 
 
 class DivergenceError(InputError):
@@ -40,9 +42,11 @@ def run_epoch(
     pause_every: int = 0,
     pause: Callable[[], None] | None = None,
     should_pause: Callable[[], bool] = lambda: False,
-    on_losses: OnLosses = lambda count, loss: None,
+    on_losses: OnLosses = lambda done, count, loss: None,
 ) -> None:
     """Takes the steps of an epoch that are left.
+
+    The devices never wait for the host: a step is sent before the loss of the one before is known.
 
     Args:
       step: The optimizer step.
@@ -68,10 +72,10 @@ def run_epoch(
             start = progress.step
             count = per_execution if start + per_execution <= steps else 1
             # A step returns at once on a GPU: the next batch is fetched while it runs.
-            fetch_began = time.perf_counter()
+            clock.fetch_begins()
             group = [split_batch(strategy, *_next(source)) for _ in range(count)]
-            clock.settle_after_fetch(fetch_began)
-            clock.pending = step(*group)
+            clock.fetch_ends()
+            clock.sent(step(*group))
             progress.step += count
             is_due = pause_every and progress.step // pause_every > start // pause_every
             if is_due or progress.step == steps or should_pause():
@@ -83,45 +87,61 @@ def run_epoch(
         clock.close()
 
 
+class _Sent(NamedTuple):
+    """Steps that were sent to the devices.
+
+    Attributes:
+      read: Their losses, float32 [k], and the time at which they were ready, s; read by a thread.
+      fetch: Time at which the fetch of the batches after them began and ended, s; the end is 0
+        while they are fetched.
+    """
+
+    read: Future[tuple[np.ndarray, float]]
+    fetch: list[float]
+
+
 class _EpochClock:
     """Counts the losses, the time and the waiting of an epoch's steps into its progress.
 
-    Attributes:
-      pending: Losses of the steps under way, float32 [k]; None if there are none. Reading them
-        waits for the devices.
+    A thread reads each step's losses as soon as it is sent: the copy to the host stands in the
+    device's queue before the next step, and when it arrives is when the device became idle.
     """
 
     def __init__(self, progress: RunProgress, steps: int, on_losses: OnLosses) -> None:
-        self.pending: tf.Tensor | None = None
         self._progress, self._on_losses = progress, on_losses
-        self._epoch = progress.epoch + 1
+        self._epoch, self._done = progress.epoch + 1, progress.step
         self._tracker = Tracker(steps, f"epoch {self._epoch}", "step", done=progress.step)
-        self._last = time.perf_counter()
+        # Two, since at most two steps are under way.
+        self._readers = ThreadPoolExecutor(2, "losses")
+        self._under_way: deque[_Sent] = deque()
+        self._last = self._fetch_began = time.perf_counter()
 
-    def settle_after_fetch(self, fetch_began: float) -> None:
-        """Settles, and counts the fetch of a batch as waiting if the devices waited for it.
+    def fetch_begins(self) -> None:
+        """Notes that the host turns to the next batches."""
+        self._fetch_began = time.perf_counter()
 
-        They did if their losses were ready by the end of the fetch.
+    def fetch_ends(self) -> None:
+        """Notes that the next batches are there."""
+        interval = (self._fetch_began, time.perf_counter())
+        if self._under_way:
+            self._under_way[-1].fetch[:] = interval
+        else:
+            self._progress.waited += interval[1] - interval[0]
+
+    def sent(self, losses: tf.Tensor) -> None:
+        """Takes over the losses of steps that were sent, and settles those before.
+
+        Args:
+          losses: Losses, float32 [k], perhaps not ready.
         """
-        fetch_ended = time.perf_counter()
-        self.settle()
-        if time.perf_counter() - fetch_ended < _READY_SECONDS:
-            self._progress.waited += fetch_ended - fetch_began
+        self._under_way.append(_Sent(self._readers.submit(_read, losses), [0.0, 0.0]))
+        if len(self._under_way) > 1:
+            self._settle_first()
 
     def settle(self) -> None:
-        """Waits for the steps under way, and counts their losses and the time since the last."""
-        progress = self._progress
-        if self.pending is not None:
-            losses = [_finite(float(loss), self._epoch) for loss in self.pending.numpy()]
-            self.pending = None
-            progress.loss_sum += sum(losses)
-            mean = sum(losses) / len(losses)
-            self._on_losses(len(losses), mean)
-            wait = progress.waited / max(progress.seconds, 1e-9)
-            self._tracker.update(len(losses), f"loss {mean:.4f}, input wait {100 * wait:.1f} %")
-        now = time.perf_counter()
-        progress.seconds += now - self._last
-        self._last = now
+        """Waits for all steps under way, and counts them."""
+        while self._under_way:
+            self._settle_first()
 
     def restart(self) -> None:
         """Goes on from now: the time since the last settling is not counted."""
@@ -129,7 +149,32 @@ class _EpochClock:
 
     def close(self) -> None:
         """Ends the progress display."""
+        self._readers.shutdown()
         self._tracker.close()
+
+    def _settle_first(self) -> None:
+        """Waits for the steps sent first, and counts losses, time and waiting."""
+        progress = self._progress
+        sent = self._under_way.popleft()
+        values, ready = sent.read.result()
+        losses = [_finite(float(loss), self._epoch) for loss in values]
+        self._done += len(losses)
+        # The devices waited from when they were ready, if that was before the batches were.
+        began, ended = sent.fetch
+        progress.waited += max(0.0, ended - max(began, ready))
+        now = time.perf_counter()
+        progress.seconds += now - self._last
+        self._last = now
+        progress.loss_sum += sum(losses)
+        mean = sum(losses) / len(losses)
+        self._on_losses(self._done, len(losses), mean)
+        wait = progress.waited / max(progress.seconds, 1e-9)
+        self._tracker.update(len(losses), f"loss {mean:.4f}, input wait {100 * wait:.1f} %")
+
+
+def _read(losses: tf.Tensor) -> tuple[np.ndarray, float]:
+    values = losses.numpy()
+    return values, time.perf_counter()
 
 
 def check_skipped(step: TrainingStep, epoch: int) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from ich_tf import metrics
 from ich_tf.errors import InputError, Terminated
@@ -23,10 +22,11 @@ from ich_tf.training.epoch import check_skipped, divergence, run_epoch
 from ich_tf.training.hardware import Hardware
 from ich_tf.training.history import EpochResult
 from ich_tf.training.run_log import RunLog
-from ich_tf.training.self_check import check_replicas, check_step
+from ich_tf.training.self_check import check_step
 from ich_tf.training.step import TrainingStep
 from ich_tf.training.task import Task, Validate
 from ich_tf.training.tracker import TrackEpoch
+from ich_tf.training.weight_check import WeightCheck
 
 _LOG = logging.getLogger(__name__)
 _STEPS_BETWEEN_LOGS = 50
@@ -66,6 +66,9 @@ class TrainingLoop:
     track: TrackEpoch
     folder: Path
     interruption: Interruption
+
+    def __post_init__(self) -> None:
+        self._check_weights = WeightCheck(self.step.model, self.hardware.strategy)
 
     @property
     def progress(self) -> RunProgress:
@@ -153,11 +156,11 @@ class TrainingLoop:
         """Saves the state, and ends the run after SIGTERM."""
         progress = self.progress
         check_skipped(self.step, progress.epoch + 1)
-        for variable in [*self.step.model.trainable_variables, *self.step.statistics]:
-            if not bool(tf.reduce_all(tf.math.is_finite(variable.read_value()))):
-                problem = f"{variable.name} holds a value that is not finite"
-                raise divergence(problem, progress.epoch + 1)
-        check_replicas(self.step.model, self.hardware.strategy)
+        flaws = self._check_weights()
+        if flaws.not_finite:
+            problem = f"{flaws.not_finite[0]} holds a value that is not finite"
+            raise divergence(problem, progress.epoch + 1)
+        flaws.require_equal()
         self.state.save()
         if self._must_stop():
             raise Terminated(
@@ -165,14 +168,16 @@ class TrainingLoop:
                 "saved."
             )
 
-    def _log_losses(self, count: int, loss: float) -> None:
-        """Logs the mean loss of `count` steps, once every `_STEPS_BETWEEN_LOGS` steps."""
+    def _log_losses(self, done: int, count: int, loss: float) -> None:
+        """Logs the mean loss of `count` steps, once every `_STEPS_BETWEEN_LOGS` steps.
+
+        Nothing is read from the devices, which are at the next step.
+        """
         progress = self.progress
-        step = progress.epoch * self.task.steps + progress.step
+        step = progress.epoch * self.task.steps + done
         if step // _STEPS_BETWEEN_LOGS == (step - count) // _STEPS_BETWEEN_LOGS:
             return
-        check_skipped(self.step, progress.epoch + 1)
-        values = {"loss": loss, "learning_rate": self.step.learning_rate}
+        values = {"loss": loss, "learning_rate": self._learning_rate(step)}
         if progress.seconds:
             values["input_wait"] = progress.waited / progress.seconds
         self.log.step(step, values)
@@ -213,7 +218,7 @@ class TrainingLoop:
         seconds = max(progress.seconds, 1e-9)
         return EpochResult(
             epoch=progress.epoch + 1,
-            learning_rate=self.step.learning_rate,
+            learning_rate=self._learning_rate((progress.epoch + 1) * steps),
             train_loss=progress.loss_sum / steps,
             val_loss=val_loss,
             val_per_class=tuple(per_class),
@@ -259,3 +264,7 @@ class TrainingLoop:
             return False
         _LOG.info("stopping: no lower validation loss in %d epochs", patience)
         return True
+
+    def _learning_rate(self, steps: int) -> float:
+        """Learning rate of the last of the run's first `steps` steps."""
+        return self.step.optimizer.schedule.rate_of(max(steps, 1) - 1)

@@ -63,6 +63,11 @@ class EpochSchedule(keras.optimizers.schedules.LearningRateSchedule):  # type: i
             factor *= tf.minimum(warm, 1.0)
         return tf.cast(self.rate * factor, tf.float32)
 
+    def rate_of(self, step: int) -> float:
+        """Computes the rate of step number `step` on the host, whatever the devices are at."""
+        with tf.device("CPU:0"):
+            return float(self(step))
+
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments of the constructor, as Keras asks for."""
         return {

@@ -1,4 +1,4 @@
-"""Checks of a run: replicas against one device, XLA against none, equal replicas."""
+"""Checks of a run's first step: replicas against one device, XLA against none."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from ich_tf.errors import InputError
-from ich_tf.runtime.keras2 import keras
 from ich_tf.training.step import Gradients, TrainingStep
+from ich_tf.training.weight_check import SelfCheckError
 
 # Largest relative difference of two gradients, L2.
 # Replicas and one device run the same code: on CPUs they differ by less than 1e-6; GPUs add in an
@@ -21,10 +20,6 @@ REPLICA_TOLERANCE = {"float32": 0.02, "bfloat16": 0.25, "float16": 0.25}
 XLA_TOLERANCE = {"float32": 0.02, "bfloat16": 0.95, "float16": 0.95}
 # Largest relative difference of two losses; 0.003 was measured in bfloat16.
 LOSS_TOLERANCE = {"float32": 0.002, "bfloat16": 0.03, "float16": 0.03}
-
-
-class SelfCheckError(InputError):
-    """Replicas or compiled code do not compute what they should."""
 
 
 def check_step(
@@ -115,27 +110,6 @@ class _Probe:
         for variable, value in zip(self._step.statistics, self._statistics, strict=True):
             variable.assign(value)
         return gradients
-
-
-def check_replicas(model: keras.Model, strategy: tf.distribute.Strategy) -> None:
-    """Checks that every replica holds the same weights and moving statistics.
-
-    Args:
-      model: The model.
-      strategy: Its strategy.
-
-    Raises:
-      SelfCheckError: If a variable differs by a bit.
-    """
-    if strategy.num_replicas_in_sync == 1:
-        return
-    for variable in model.variables:
-        first, *others = (local.numpy() for local in strategy.experimental_local_results(variable))
-        if not all(np.array_equal(first, other, equal_nan=True) for other in others):
-            raise SelfCheckError(
-                f"{variable.name} differs between the replicas. Train with --strategy=one, and "
-                "report it; the last checkpoint is good."
-            )
 
 
 def _is_finite(gradients: tf.Tensor) -> bool:

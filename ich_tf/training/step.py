@@ -165,12 +165,6 @@ class TrainingStep:
         return Gradients(*self._measure(inputs, labels, number, part is None, compiled))
 
     @property
-    def learning_rate(self) -> float:
-        """Learning rate of the last step taken."""
-        steps_taken = max(int(self.optimizer.iterations.read_value()), 1)
-        return float(self.optimizer.schedule(steps_taken - 1))
-
-    @property
     def traces(self) -> int:
         """Number of traces of a call: one for each number of batches that were given at once."""
         return int(self._execute.experimental_get_tracing_count())

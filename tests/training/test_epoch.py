@@ -1,4 +1,5 @@
 import math
+import time
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import tensorflow as tf
 
 from ich_tf.errors import DataError, Terminated
 from ich_tf.labels import CLASSES
+from ich_tf.training import epoch
 from ich_tf.training.checkpoints import RunProgress
 from ich_tf.training.epoch import DivergenceError, check_skipped, run_epoch
 from tests.support.marks import slow
@@ -40,17 +42,18 @@ def test_an_epoch_sums_its_losses(per_execution: int) -> None:
         run,
         BATCHES,
         per_execution=per_execution,
-        on_losses=lambda number, loss: settled.append((number, loss)),
+        on_losses=lambda done, number, loss: settled.append((done, number, loss)),
     )
     assert progress.step == 5 and progress.loss_sum == pytest.approx(sum(losses), rel=1e-6)
     assert progress.seconds > 0 and 0 <= progress.waited <= progress.seconds
-    assert [number for number, _ in settled] == {
+    assert [number for _, number, _ in settled] == {
         1: [1] * 5,
         2: [2, 2, 1],
         5: [5],
         9: [1] * 5,
     }[per_execution]
-    mean = sum(number * loss for number, loss in settled) / 5
+    assert settled[-1][0] == 5
+    mean = sum(number * loss for _, number, loss in settled) / 5
     assert mean == pytest.approx(np.mean(losses), rel=1e-6)
 
 
@@ -91,7 +94,7 @@ def test_pauses(pause_every: int, per_execution: int, expected: Any) -> None:
         pause=pause,
         pause_every=pause_every,
         per_execution=per_execution,
-        on_losses=lambda number, loss: losses.extend([loss] * number),
+        on_losses=lambda done, number, loss: losses.extend([loss] * number),
     )
     assert seen == expected
 
@@ -129,3 +132,55 @@ def test_many_skipped_steps_are_taken_for_divergence() -> None:
     run.step.skipped.assign(50)
     with pytest.raises(DivergenceError, match="last 50 steps had gradients that are not finite"):
         check_skipped(run.step, 1)
+
+
+class Recorder:
+    """A step whose losses are ready a while after it was sent; what was done, in order."""
+
+    def __init__(self, seconds):
+        self.events, self._seconds, self._sent = [], seconds, 0
+
+    def __call__(self, *batches):
+        self.events.append(f"sent {self._sent}")
+        ready, number = time.perf_counter() + self._seconds, self._sent
+        self._sent += 1
+
+        class Losses:
+            def numpy(self):
+                time.sleep(max(0.0, ready - time.perf_counter()))
+                return np.array([number], np.float32)
+
+        return Losses()
+
+
+def test_a_loss_is_awaited_after_the_next_step_was_sent() -> None:
+    step = Recorder(0.05)
+    progress = RunProgress()
+    run_epoch(
+        step,
+        replicas(1),
+        dataset(BATCHES[:4]),
+        progress,
+        4,
+        on_losses=lambda done, number, loss: step.events.append(f"read {loss:.0f}"),
+    )
+    assert step.events == [
+        *("sent 0", "sent 1", "read 0", "sent 2", "read 1", "sent 3", "read 2", "read 3")
+    ]
+
+
+@pytest.mark.parametrize(("step_seconds", "fetch_seconds"), [(0.2, 0.05), (0.05, 0.2)])
+def test_waiting_is_the_time_in_which_the_devices_were_idle(
+    step_seconds: float, fetch_seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def batches(_):
+        for one in BATCHES:
+            time.sleep(fetch_seconds)
+            yield tuple(map(tf.constant, one))
+
+    monkeypatch.setattr(epoch, "read_batches", batches)
+    progress = RunProgress()
+    run_epoch(Recorder(step_seconds), replicas(1), None, progress, 5)
+    # The first batch is waited for in any case.
+    expected = fetch_seconds + 4 * max(0, fetch_seconds - step_seconds)
+    assert progress.waited == pytest.approx(expected, abs=0.1)

@@ -13,7 +13,7 @@ from ich_tf.training.config import TrainConfig
 from ich_tf.training.loss_scale import LossScale
 from ich_tf.training.optimizers import is_decayed, make_optimizer
 from ich_tf.training.schedule import EpochSchedule, make_schedule
-from ich_tf.training.self_check import check_replicas
+from ich_tf.training.weight_check import WeightCheck
 from tests.support.marks import slow
 from tests.support.steps import Run, batch, needs_addons, replicas
 
@@ -200,4 +200,4 @@ def test_what_is_addons_is_refused_by_name_without_them(monkeypatch: pytest.Monk
 def test_lamb_decays_kernels_alone_on_every_replica() -> None:
     run = Run(replicas(2), optimizer="lamb", weight_decay=0.5)
     run.steps([batch(0)])
-    check_replicas(run.model, run.strategy)
+    assert WeightCheck(run.model, run.strategy)() == ([], [])

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ich_tf.training.self_check import XLA_TOLERANCE, SelfCheckError, check_replicas, check_step
+from ich_tf.training.self_check import XLA_TOLERANCE, check_step
 from ich_tf.training.step import TrainingStep
+from ich_tf.training.weight_check import SelfCheckError, WeightCheck
 from tests.support.marks import slow
 from tests.support.steps import Run, batch, difference, distribute, replicas
 
@@ -78,10 +79,19 @@ def test_an_infinite_gradient_of_the_first_loss_scale_is_no_error(where: Any) ->
 def test_replicas_that_went_apart_are_found() -> None:
     run = Run(replicas(2))
     run.steps([batch(0)])
-    check_replicas(run.model, run.strategy)
+    check = WeightCheck(run.model, run.strategy)
+    assert check() == ([], [])
     variable = run.model.trainable_variables[0]
-    one = run.strategy.experimental_local_results(variable)[1]
-    one.assign(one + 1e-6)
+    second = run.strategy.experimental_local_results(variable)[1]
+    second.assign(second + 1e-6)
+    assert check() == ([], [variable.name])
     with pytest.raises(SelfCheckError, match="differs between the replicas"):
-        check_replicas(run.model, run.strategy)
-    check_replicas(Run(replicas(1)).model, replicas(1))
+        check().require_equal()
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_weights_that_are_not_finite_are_named(number: int) -> None:
+    run = Run(replicas(number))
+    variable = run.model.variables[-1]
+    variable.assign(tf.fill(variable.shape, np.nan))
+    assert WeightCheck(run.model, run.strategy)() == ([variable.name], [])

@@ -186,7 +186,7 @@ def _measure_both(rates: Rates, task: Any, step: Any, hardware: Any, steps: int)
     with contextlib.ExitStack() as stack:
         traces: list[list[DeviceTrace]] = []
 
-        def on_losses(count: int, loss: float) -> None:
+        def on_losses(_: int, count: int, loss: float) -> None:
             times.extend([time.perf_counter()] * count)
             waited.extend([progress.waited] * count)
             if len(times) == _WARM_UP + steps:
