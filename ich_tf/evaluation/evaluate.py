@@ -82,7 +82,14 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     write_json(out_dir / "metrics.json", dataclasses.asdict(evaluation))
     write_text(out_dir / "summary.txt", evaluation.report() + "\n")
     if config.report:
-        pictures = pick_slices(predictor, manifest, config.split, predictions, probabilities)
+        pictures = pick_slices(
+            predictor,
+            manifest,
+            config.split,
+            predictions,
+            probabilities,
+            prevalence=config.prevalence,
+        )
         before = sigmoid(predictions.logits)
         write_report(out_dir / "report.html", evaluation, levels, before, pictures)
         write_model_card(out_dir / "model_card.md", evaluation, config.work_dir, predictor)

@@ -36,6 +36,7 @@ class Picture:
       probabilities: Probabilities of the slice, [6].
       grey: Slice in the first window of the records, uint8 [h, w].
       heat: Heat map, float32 [h, w], 0 to 1.
+      caption: Description of the probability that the heat map explains.
     """
 
     source_id: str
@@ -45,6 +46,7 @@ class Picture:
     probabilities: np.ndarray
     grey: np.ndarray
     heat: np.ndarray
+    caption: str
 
 
 def pick_slices(
@@ -54,6 +56,7 @@ def pick_slices(
     predictions: SlicePredictions,
     probabilities: np.ndarray,
     count: int = 8,
+    prevalence: float = 0.0,
 ) -> list[Picture]:
     """Picks the worst misses and false alarms of each class, and draws their heat maps.
 
@@ -64,6 +67,7 @@ def pick_slices(
       predictions: Predictions for the split's n slices.
       probabilities: Probabilities of the slices, [n, 6].
       count: Maximum number of slices of each class and kind, no two of one patient.
+      prevalence: Prevalence that the probabilities were moved to; 0 for none.
     """
     ids = predictions.source_id
     worst = {
@@ -74,12 +78,13 @@ def pick_slices(
     stored = read_stored(manifest.split_shards(split), wanted, predictor.neighbours)
     explainer = Explainer(predictor)
     pictures = []
-    for name, errors in worst.items():
+    for column, (name, errors) in enumerate(worst.items()):
         shown = sorted({ids[row] for _, row in errors})
         if not shown:
             continue
-        maps = explainer(np.stack([stored[source_id].image for source_id in shown]), name)
-        heats = dict(zip(shown, maps, strict=True))
+        images = np.stack([stored[source_id].image for source_id in shown])
+        heats = dict(zip(shown, explainer(images, name), strict=True))
+        own = dict(zip(shown, explainer.network_probability(images, name).tolist(), strict=True))
         pictures += [
             Picture(
                 ids[row],
@@ -89,6 +94,9 @@ def pick_slices(
                 probabilities[row],
                 stored[ids[row]].grey(manifest.windows),
                 normalized(heats[ids[row]]),
+                explainer.caption(
+                    own[ids[row]], float(probabilities[row, column]), prevalence=prevalence > 0
+                ),
             )
             for kind, row in errors
         ]

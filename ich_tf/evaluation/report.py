@@ -225,6 +225,7 @@ def _picture_rows(name: str, pictures: Sequence[Picture]) -> dict[str, Any]:
                 "id": picture.source_id,
                 "probability": f"{picture.probabilities[i]:.3f}",
                 "labels": ", ".join(labels) or "no bleed",
+                "caption": picture.caption,
                 "plain": html.png_base64(grey),
                 "heat": html.png_base64(overlay(grey, heat)),
             }

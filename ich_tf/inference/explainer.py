@@ -1,11 +1,22 @@
-"""Heat maps of a predictor, and their overlay on a slice."""
+"""Heat maps of a predictor, what they explain, and their overlay on a slice.
+
+A map explains the logit of a network over slices. What is shown beside it may be another
+probability: that of a model over series, smoothed along the series, calibrated. `Explainer.caption`
+says so.
+"""
 
 from __future__ import annotations
+
+import textwrap
 
 import cv2
 import numpy as np
 
+from ich_tf.inference.postprocessing.calibrators import Calibrator
+from ich_tf.inference.series_predictor import SeriesPredictor
 from ich_tf.inference.slice_predictor import Predictor
+from ich_tf.labels import CLASSES
+from ich_tf.metrics import sigmoid
 from ich_tf.models.heat_maps import METHODS, HeatMaps
 
 
@@ -39,6 +50,53 @@ class Explainer:
             heat += np.float32(share) * heat_maps(member.select_slices(images), name, method)
         return heat
 
+    def network_probability(self, images: np.ndarray, name: str) -> np.ndarray:
+        """Computes the probabilities whose logits the heat maps explain.
+
+        Args:
+          images: Images as for a call, [n, H, W, neighbours * C].
+          name: A class, one of `labels.CLASSES`.
+
+        Returns:
+          float64 [n], the mean over the networks, before any postprocessing.
+        """
+        column = CLASSES.index(name)
+        members = zip(self._predictor.members, self._predictor.shares, strict=True)
+        return np.asarray(
+            sum(
+                share * sigmoid(member.logits_fn(member.select_slices(images))[:, column])
+                for member, share in members
+            ),
+            np.float64,
+        )
+
+    def caption(self, network_probability: float, probability: float, prevalence: bool) -> str:
+        """Says what a heat map explains.
+
+        Args:
+          network_probability: Result of `network_probability` for the slice.
+          probability: Probability that is shown for the slice.
+          prevalence: Whether that one was moved to another prevalence.
+
+        Returns:
+          Text such as `explains the network's own probability 0.31, before smoothing (0.62)`.
+        """
+        predictor = self._predictor
+        after = predictor.postprocessing
+        steps = {
+            "the model over series": isinstance(predictor, SeriesPredictor),
+            "the mean with the mirror image": after.flip,
+            "smoothing": after.smoothing_mm > 0,
+            "calibration": any(group.calibrator != Calibrator() for group in after.groups),
+            "the change of prevalence": prevalence,
+        }
+        text = f"explains the network's own probability {network_probability:.2f}"
+        names = [name for name, is_taken in steps.items() if is_taken]
+        if not names:
+            return text
+        listed = " and ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)
+        return f"{text}, before {listed} ({probability:.2f})"
+
 
 def normalized(heat: np.ndarray) -> np.ndarray:
     """Scales a heat map to a maximum of 1; a map of zeros stays zero."""
@@ -59,3 +117,26 @@ def overlay(grey: np.ndarray, heat: np.ndarray) -> np.ndarray:
     colour = cv2.applyColorMap(np.asarray(255 * heat, np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
     share = 0.75 * np.clip(heat, 0, 1)[..., None]
     return np.asarray((1 - share) * grey[..., None] + share * colour, np.uint8)
+
+
+def captioned(picture: np.ndarray, text: str, characters: int = 40) -> np.ndarray:
+    """Writes lines of text on a bar below a picture.
+
+    Args:
+      picture: RGB picture, uint8 [rows, columns, 3].
+      text: Text of ASCII characters.
+      characters: Length of a line at most; the letters are as large as the width allows then.
+
+    Returns:
+      uint8 [rows + bar, columns, 3].
+    """
+    lines = textwrap.wrap(text, characters)
+    columns, font = picture.shape[1], cv2.FONT_HERSHEY_SIMPLEX
+    sizes = [cv2.getTextSize(line, font, 1.0, 1)[0] for line in lines]
+    scale = 0.96 * columns / max(width for width, _ in sizes)
+    step = max(4.0, 2 * scale * max(height for _, height in sizes))
+    bar = np.zeros((round(step * len(lines)), columns, 3), np.uint8)
+    for number, line in enumerate(lines):
+        place = (round(0.02 * columns), round(step * (number + 0.75)))
+        cv2.putText(bar, line, place, font, scale, (255, 255, 255), 1, cv2.LINE_AA)
+    return np.concatenate([picture, bar])

@@ -2,9 +2,11 @@
 
 `integrated_gradients` (Sundararajan et al. 2017, arXiv:1703.01365) adds up the gradient on the way
 from a blurred slice to the slice: the contributions of the pixels sum to the change of the logit,
-and no layer's grid limits their resolution.
+and no layer's grid limits their resolution. Of a network that sees neighbours the map shows the
+contributions of the middle slice's pixels alone: those of its neighbours lie elsewhere.
 `gradcam` (Selvaraju et al. 2017, arXiv:1610.02391) weighs the last feature maps by the mean
-gradient of the logit. It is as coarse as these maps: 7 x 7 for 224 px, 2 x 2 for 64 px.
+gradient of the logit. It is as coarse as these maps: 7 x 7 for 224 px, 2 x 2 for 64 px. Neighbours
+are mixed in them already: Grad-CAM shows all slices together.
 """
 
 from __future__ import annotations
@@ -71,9 +73,10 @@ class HeatMaps:
                 coarse = self._run_gradcam(tf.convert_to_tensor(batch), column).numpy()
             else:
                 attributions, _ = self.attributions(batch, name)
+                middle = attributions[:, attributions.shape[1] // 2]
                 # Single pixels are noise; a mean of nearby pixels is not.
-                sigma = attributions.shape[1] / _POOLING
-                coarse = [cv2.GaussianBlur(image, (0, 0), sigma) for image in attributions]
+                sigma = middle.shape[1] / _POOLING
+                coarse = [cv2.GaussianBlur(image, (0, 0), sigma) for image in middle]
             maps += [
                 cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
                 for image in coarse
@@ -109,16 +112,16 @@ class HeatMaps:
     def attributions(self, images: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Computes each pixel's contribution to the change of a logit by integrated gradients.
 
-        The change is that from the blurred slice to the slice.
+        The change is that from the blurred slices to the slices.
 
         Args:
           images: Images as the model reads them, [n, H, W, C].
           name: Name of the class, one of `labels.CLASSES`.
 
         Returns:
-          Contributions of the pixels of the network's input, summed over its channels, float32
-          [n, size, size], which may be below 0; and the change of the logit that each map sums to,
-          float32 [n].
+          Contributions of the pixels of the network's input, one map for each of the k slices that
+          it sees, float32 [n, k, size, size], which may be below 0; and the change of the logit
+          that these k maps sum to, float32 [n].
         """
         column = tf.constant(CLASSES.index(name))
         ends = self._preprocess(tf.convert_to_tensor(images), training=False).numpy()
@@ -132,7 +135,10 @@ class HeatMaps:
             shares = (np.arange(_STEPS, dtype=np.float32) + 0.5) / _STEPS
             path = start + shares[:, None, None, None] * (end - start)
             gradient = self._run_gradient(tf.convert_to_tensor(path), column).numpy()
-            maps.append(((end - start) * gradient.mean(axis=0)).sum(axis=-1))
+            shares_of_channels = (end - start) * gradient.mean(axis=0)
+            # Three channels a slice, one slice after the other.
+            of_slices = shares_of_channels.reshape(*end.shape[:2], -1, 3).sum(axis=-1)
+            maps.append(np.moveaxis(of_slices, -1, 0))
             logits = self._run_logit(tf.convert_to_tensor(np.stack([start, end])), column).numpy()
             changes.append(logits[1] - logits[0])
         return np.stack(maps), np.array(changes, np.float32)

@@ -36,10 +36,12 @@ class HeatMap:
     Attributes:
       values: Share of the greatest value in 255ths, uint8 [rows, columns].
       peak: Logit that a value of 255 stands for; 0 if no pixel raises the logit.
+      caption: Description of the probability that it explains.
     """
 
     values: np.ndarray
     peak: float
+    caption: str
 
 
 def choose_series(
@@ -193,11 +195,16 @@ def heat_map(
     places = neighbour_places(len(predicted.slices), predictor.neighbours)[number]
     slices = [predicted.slices[place] for place in places]
     images = [model_image(predictor, slice_hu(folder, slice_), slice_.box) for slice_ in slices]
-    heat = explainer(np.concatenate(images, axis=-1)[None], name)[0]
-    whole = as_slice(heat, predicted.slices[number])
+    stack = np.concatenate(images, axis=-1)[None]
+    whole = as_slice(explainer(stack, name)[0], predicted.slices[number])
+    caption = explainer.caption(
+        float(explainer.network_probability(stack, name)[0]),
+        predicted.probabilities[number][CLASSES.index(name)],
+        prevalence=False,
+    )
     peak = float(whole.max())
     scaled = np.rint(255 * whole / peak) if peak > 0 else whole
-    return HeatMap(scaled.astype(np.uint8), peak)
+    return HeatMap(scaled.astype(np.uint8), peak, caption)
 
 
 def as_slice(heat: np.ndarray, slice_: SliceFile) -> np.ndarray:

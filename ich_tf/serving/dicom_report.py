@@ -13,7 +13,6 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import cv2
 import highdicom
 import numpy as np
 from highdicom import sr
@@ -24,7 +23,7 @@ from pydicom.sr.coding import Code
 from pydicom.uid import CTImageStorage
 
 from ich_tf import __version__
-from ich_tf.inference.explainer import overlay
+from ich_tf.inference.explainer import captioned, overlay
 from ich_tf.labels import CLASSES
 from ich_tf.serving.answers import NOTE, Model, orientation_marks
 from ich_tf.serving.studies import PredictedSeries, SliceFile
@@ -202,6 +201,7 @@ def heat_map_picture(
     heat: np.ndarray,
     name: str,
     model: Model,
+    caption: str,
 ) -> bytes:
     """Draws a slice in the brain window under its heat map, as a DICOM secondary capture.
 
@@ -214,13 +214,16 @@ def heat_map_picture(
       heat: Heat map of the slice, uint8 [rows, columns].
       name: Class of the heat map, one of `CLASSES`.
       model: Model that the heat map explains.
+      caption: Description of the probability that it explains.
     """
     ids = Pseudonyms(key)
     grey = apply_windows(quantize_hu(np.clip(hu, *HU_RANGE)), [PRESETS["brain"]])[..., 0]
     picture = overlay(grey, heat / np.float32(255))
     marks = orientation_marks(slice_.orientation)
     image = SCImage(
-        pixel_array=_noted(picture, f"{name}: attention, not segmentation. {NOTE}"),
+        pixel_array=captioned(
+            picture, f"{name}: attention, not segmentation. {NOTE} {caption}.", 60
+        ),
         photometric_interpretation="RGB",
         bits_allocated=8,
         coordinate_system=highdicom.CoordinateSystemNames.PATIENT,
@@ -238,7 +241,9 @@ def heat_map_picture(
         software_versions=__version__,
     )
     image.BurnedInAnnotation = "NO"  # no text that identifies the patient (PS3.3 C.7.6.1.1.1)
-    image.ImageComments = f"{NOTE}. Attention of the class {name}, not a segmentation."
+    image.ImageComments = (
+        f"{NOTE}. Attention of the class {name}, not a segmentation. The heat map {caption}."
+    )
     image.DerivationDescription = f"{model.description}, weights {model.sha256[:12]}"
     return _file(image)
 
@@ -270,18 +275,6 @@ def _probability(
         unit=codes.UCUM.NoUnits,
         derivation=derivation,
     )
-
-
-def _noted(picture: np.ndarray, text: str) -> np.ndarray:
-    """Writes a line of text on a bar below a picture: uint8 [rows + bar, columns, 3]."""
-    columns = picture.shape[1]
-    font = cv2.FONT_HERSHEY_SIMPLEX
-    (width, height), _ = cv2.getTextSize(text, font, 1.0, 1)
-    scale = 0.96 * columns / width
-    bar = np.zeros((max(4, round(2 * height * scale)), columns, 3), np.uint8)
-    place = (round(0.02 * columns), round(1.5 * height * scale))
-    cv2.putText(bar, text, place, font, scale, (255, 255, 255), 1, cv2.LINE_AA)
-    return np.concatenate([picture, bar])
 
 
 def _file(dataset: Dataset) -> bytes:

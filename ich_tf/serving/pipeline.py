@@ -50,13 +50,14 @@ class PackedHeatMap:
     Attributes:
       packed: Values, uint8 [rows, columns], compressed by gzip.
       rows, columns: Number of pixels of the slice.
-      peak: Logit that a value of 255 stands for, as in `analysis.HeatMap`.
+      peak, caption: As in `analysis.HeatMap`.
     """
 
     packed: bytes
     rows: int
     columns: int
     peak: float
+    caption: str
 
     def unpacked(self) -> np.ndarray:
         """Decompresses the values, uint8 [rows, columns]."""
@@ -188,7 +189,7 @@ class Pipeline:
         self._monitor.heat_map_seconds.observe(time.perf_counter() - begun)
         rows, columns = heat.values.shape
         return PackedHeatMap(
-            gzip.compress(heat.values.tobytes(), GZIP_LEVEL), rows, columns, heat.peak
+            gzip.compress(heat.values.tobytes(), GZIP_LEVEL), rows, columns, heat.peak, heat.caption
         )
 
     def _read_all(self) -> None:

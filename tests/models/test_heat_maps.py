@@ -1,17 +1,23 @@
 """Heat maps by their definitions, and how they are measured."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from ich_tf.errors import InputError
 from ich_tf.evaluation.localization import centre_map, measure
 from ich_tf.evaluation.masks import Masks, area_mm2, as_stored
-from ich_tf.inference.explainer import normalized, overlay
+from ich_tf.inference.explainer import Explainer, captioned, normalized, overlay
+from ich_tf.inference.postprocessing.calibrators import Calibrator
+from ich_tf.inference.postprocessing.postprocessing import Group, Postprocessing
 from ich_tf.labels import ANY, CLASSES
 from ich_tf.models.heat_maps import METHODS, HeatMaps
+from ich_tf.models.neighbour_weights import take_over
 from ich_tf.models.slice_model import build_model
 from ich_tf.runtime.keras2 import keras
 
@@ -27,6 +33,10 @@ def with_head(backbone: str = "tiny", **options):
     return model
 
 
+def body_of(model: keras.Model) -> keras.Model:
+    return next(layer for layer in model.layers if isinstance(layer, keras.Model))
+
+
 def images(number: int = 3) -> np.ndarray:
     smooth = np.random.default_rng(1).uniform(0, 255, (number, 6, 6, 3)).astype(np.float32)
     return np.stack([cv2.resize(one, SHAPE[:2]) for one in smooth]).astype(np.uint8)
@@ -34,8 +44,8 @@ def images(number: int = 3) -> np.ndarray:
 
 def test_integrated_gradients_sum_to_the_change_of_the_logit() -> None:
     maps, changes = HeatMaps(with_head()).attributions(images(), "subdural")
-    assert maps.shape == (3, 32, 32)
-    np.testing.assert_allclose(maps.sum(axis=(1, 2)), changes, atol=0.03 * np.abs(changes).max())
+    assert maps.shape == (3, 1, 32, 32)
+    np.testing.assert_allclose(maps.sum(axis=(1, 2, 3)), changes, atol=0.03 * np.abs(changes).max())
     assert (np.abs(changes) > 0.05).any()
 
 
@@ -50,6 +60,31 @@ def test_gradcam_of_pooled_features_is_the_heads_weights() -> None:
     cam = np.maximum(features @ weight, 0) / features.shape[1] ** 2
     expected = np.stack([cv2.resize(one, SHAPE[:2]) for one in cam])
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("stem", ["middle", "shared"])
+def test_a_map_is_of_the_middle_slice_alone(stem: str) -> None:
+    """By a network that sees one channel, of each slice in turn."""
+    of_one = with_head()
+    kernel = body_of(of_one).layers[1].kernel
+    kernel.assign(kernel * tf.constant([0.0, 1.0, 0.0])[:, None])
+    batch = images(2)
+    expected = HeatMaps(of_one)(batch, "any")
+    model = with_head(neighbours=3, neighbour_stem=stem)
+    take_over(of_one, model)
+    body = body_of(model)
+    selects = body.get_layer("join_slices") if stem == "shared" else body.layers[1]
+    middle, channels = selects.kernel.numpy(), selects.kernel.shape[2] // 3
+    for seen in range(3):
+        selects.kernel.assign(np.roll(middle, channels * (seen - 1), axis=2))
+        wide = np.concatenate([batch if i == seen else images(2)[::-1] for i in range(3)], axis=-1)
+        maps = HeatMaps(model)
+        each, changes = maps.attributions(wide, "any")
+        assert each.shape == (2, 3, 32, 32)
+        np.testing.assert_allclose(each.sum(axis=(1, 2, 3)), changes, atol=0.03)
+        assert [bool(np.abs(each[:, i]).max()) for i in range(3)] == [i == seen for i in range(3)]
+        found = maps(wide, "any")
+        np.testing.assert_allclose(found, expected if seen == 1 else 0, rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -155,3 +190,26 @@ def test_an_overlay_leaves_what_is_cold() -> None:
     assert (found[1:] == 100).all()
     assert (found[0, 0] != 100).any() and found.shape == (4, 4, 3)
     np.testing.assert_array_equal(normalized(np.zeros((2, 2))), np.zeros((2, 2)))
+
+
+def test_a_caption_names_what_changes_the_probability() -> None:
+    def caption(prevalence: bool = False, **options: Any) -> str:
+        predictor = SimpleNamespace(members=[], shares=[], postprocessing=Postprocessing(**options))
+        return Explainer(predictor).caption(0.306, 0.62, prevalence)  # type: ignore[arg-type]
+
+    alone = "explains the network's own probability 0.31"
+    assert caption() == alone
+    assert caption(smoothing_mm=5.0) == f"{alone}, before smoothing (0.62)"
+    calibrated = (Group(Calibrator(scale=(0.5,) * 6)),)
+    assert caption(smoothing_mm=5.0, groups=calibrated, flip=True, prevalence=True) == (
+        f"{alone}, before the mean with the mirror image, smoothing, calibration and the change of "
+        "prevalence (0.62)"
+    )
+
+
+def test_a_caption_stands_below_the_picture() -> None:
+    picture = np.full((60, 80, 3), 7, np.uint8)
+    found = captioned(picture, "any: explains the network's own probability 0.31")
+    np.testing.assert_array_equal(found[:60], picture)
+    assert found.shape[1] == 80 and found[60:].max() > 100
+    assert len(captioned(picture, "two " * 30)) > len(found)

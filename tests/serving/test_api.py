@@ -120,6 +120,10 @@ def test_heat_maps_are_the_explainer_s(
         heat = np.frombuffer(answer.content, np.uint8).reshape(64, 64)
         expected = as_slice(explainer(model_image(predictor, hu, ())[None], name)[0], place)
         peak = float(answer.headers["x-peak"])
+        own = explainer.network_probability(model_image(predictor, hu, ())[None], name)[0]
+        shown = study["series"][0]["probabilities"][number][CLASSES.index(name)]
+        assert answer.headers["x-explains"] == explainer.caption(own, shown, prevalence=False)
+        assert f"own probability {own:.2f}" in answer.headers["x-explains"]
         assert peak == pytest.approx(expected.max(), rel=1e-4)
         assert heat.max() == (255 if peak else 0)
         np.testing.assert_allclose(heat * peak / 255, expected, atol=0.01 * peak + 1e-9)

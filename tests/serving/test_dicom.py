@@ -99,6 +99,7 @@ def test_a_picture_shows_the_slice_under_its_heat_map(client: httpx.Client, stud
         assert list(picture.PatientOrientation) == ["L", "P"]
         assert [float(value) for value in picture.PixelSpacing] == series["spacing_mm"]
         assert "not a segmentation" in picture.ImageComments
+        assert "explains the network's own probability" in picture.ImageComments
         pixels = picture.pixel_array
         assert pixels.shape[0] > series["rows"] and pixels.shape[1] == series["columns"]
         shown = pixels[: series["rows"]].astype(int)

@@ -10,11 +10,12 @@ import numpy as np
 
 from ich_tf.errors import InputError
 from ich_tf.inference.config import PredictConfig
-from ich_tf.inference.explainer import Explainer, normalized, overlay
+from ich_tf.inference.explainer import Explainer, captioned, normalized, overlay
 from ich_tf.inference.postprocessing.aggregation import SLICE
 from ich_tf.inference.postprocessing.postprocessing import DEFAULT_POINT
 from ich_tf.inference.prediction.reader import Reader
 from ich_tf.inference.slice_predictor import Predictor
+from ich_tf.labels import CLASSES
 from ich_tf.windows import apply_windows, preset_windows
 
 # File systems take 255; a class and an extension follow.
@@ -31,7 +32,8 @@ def heatmaps_dir(submission_path: Path) -> Path:
 def draw_heat_maps(config: PredictConfig, reader: Reader) -> int:
     """Draws the slices with the greatest probabilities of some classes, under their heat maps.
 
-    Slices at or above the operating point are drawn, without one those at 0.5 or above.
+    Slices at or above the operating point are drawn, without one those at 0.5 or above. Lines below
+    a picture say which probability its map explains.
 
     Args:
       config: Config with the classes and the greatest number of heat maps for each.
@@ -46,14 +48,16 @@ def draw_heat_maps(config: PredictConfig, reader: Reader) -> int:
     store, predictor = reader.store, reader.predictor
     folder = heatmaps_dir(config.submission_path)
     folder.mkdir(exist_ok=True)
-    classes: dict[_Key, list[str]] = {}
+    # Classes of each slice, and their probabilities.
+    classes: dict[_Key, dict[str, float]] = {}
     image_ids = {}
     for name in config.heatmaps:
         threshold = predictor.postprocessing.threshold(SLICE, name, DEFAULT_POINT)
         least = 0.5 if threshold is None else threshold
         for stored in store.likeliest(name, least, config.max_heatmaps):
             key = stored.source, stored.header.frame
-            classes.setdefault(key, []).append(name)
+            probability = float(stored.values[CLASSES.index(name)])
+            classes.setdefault(key, {})[name] = probability
             image_ids[key] = stored.image_id
     files = {source for source, _ in classes}
     explainer = Explainer(predictor)
@@ -63,9 +67,16 @@ def draw_heat_maps(config: PredictConfig, reader: Reader) -> int:
     for _, slices, _ in reader.read(groups):
         for slice_ in slices:
             key = slice_.source, slice_.header.frame
-            for name in classes.get(key, ()):
-                heat = explainer(slice_.image[None], name)[0]
-                picture = overlay(_grey(predictor, slice_.image), normalized(heat))
+            for name, probability in classes.get(key, {}).items():
+                images = slice_.image[None]
+                picture = overlay(
+                    _grey(predictor, slice_.image), normalized(explainer(images, name)[0])
+                )
+                network_probability = float(explainer.network_probability(images, name)[0])
+                caption = explainer.caption(
+                    network_probability, probability, prevalence=config.prevalence > 0
+                )
+                picture = captioned(picture, f"{name}: {caption}")
                 path = folder / f"{names[key]}_{name}.png"
                 if not cv2.imwrite(str(path), picture[..., ::-1]):
                     raise InputError(f"{path}: could not be written. Check the disk.")

@@ -65,7 +65,9 @@ async def get_picture(
     def draw() -> bytes:
         hu = slice_hu(state.studies.folder(study), slice_)
         values = heat.unpacked()
-        return heat_map_picture(study_id, series, number, slice_, hu, values, name, model)
+        return heat_map_picture(
+            study_id, series, number, slice_, hu, values, name, model, heat.caption
+        )
 
     return download(await state.run_large(draw), f"heat-map-{series}-{number}-{name}.dcm")
 
@@ -78,12 +80,16 @@ async def get_picture(
 async def get_heat_map(
     study_id: str, series: SeriesIndex, number: SliceIndex, name: str, state: State
 ) -> Response:
-    """Returns a class's heat map: uint8 [X-Rows, X-Columns] by gzip; 255 is a logit of X-Peak."""
+    """Returns a class's heat map: uint8 [X-Rows, X-Columns] by gzip.
+
+    A value of 255 is a logit of X-Peak. X-Explains says which probability the map explains.
+    """
     _check_class(name)
     study, _ = state.find_series(study_id, series, number)
     heat = await anyio.to_thread.run_sync(state.pipeline.heat_map, study, series, number, name)
     answer = packed_image(heat.packed, heat.rows, heat.columns)
     answer.headers["x-peak"] = repr(heat.peak)
+    answer.headers["x-explains"] = heat.caption
     return answer
 
 

@@ -121,7 +121,8 @@ export function pixelLoader() {
   });
 }
 
-// Loads {heat: uint8 [rows * columns], rows, columns, peak: the logit that 255 stands for}.
+// Loads {heat: uint8 [rows * columns], rows, columns, peak: the logit that 255 stands for, explains:
+// which probability it explains}.
 export function heatLoader() {
   return new Loader({
     mostBytes: 64e6,
@@ -130,7 +131,8 @@ export function heatLoader() {
       const heat = new Uint8Array(buffer);
       const size = sizeOf(headers, heat.length);
       const peak = Number(headers.get("X-Peak"));
-      return { value: { heat, peak, ...size }, bytes: buffer.byteLength };
+      const explains = headers.get("X-Explains");
+      return { value: { heat, peak, explains, ...size }, bytes: buffer.byteLength };
     },
   });
 }

@@ -226,7 +226,7 @@ export class Viewer {
     if (on) {
       const name = className(this.#store.get("heatClass"));
       byId("note-heat").textContent = heat
-        ? `Heat map: ${name}\nattention, not segmentation`
+        ? `Heat map: ${name}\nattention, not segmentation\n${heat.explains}`
         : `Heat map: ${name}\ncomputing`;
     }
     if (!heat) return false;
