@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,10 +59,12 @@ def make_strategy(
     if name == "multi_worker":
         address, others = _addresses(os.environ.get("TF_CONFIG", ""))
         wait_for_all(address, others, is_stopped)
+        _grow_memory(tf.config.list_physical_devices("GPU"))
         return tf.distribute.MultiWorkerMirroredStrategy()
     if name not in ("one", "mirrored"):
         raise ValueError(f"strategy is {name!r}; expected one of one, mirrored, multi_worker.")
     gpus = tf.config.list_physical_devices("GPU")
+    _grow_memory(gpus)
     if name == "one":
         return tf.distribute.OneDeviceStrategy("GPU:0" if gpus and not cpu_replicas else "CPU:0")
     if gpus and not cpu_replicas:
@@ -75,6 +78,23 @@ def make_strategy(
         [f"CPU:{i}" for i in range(replicas)],
         cross_device_ops=tf.distribute.ReductionToOneDevice(),
     )
+
+
+def count_replicas(name: str, cpu_replicas: int = 0) -> int:
+    """Number of replicas of `make_strategy` with the same arguments, over all hosts.
+
+    Hosts are taken to have as many GPUs as this one.
+
+    Raises:
+      UsageError: If TF_CONFIG does not describe this host.
+    """
+    gpus = len(tf.config.list_physical_devices("GPU"))
+    if name == "one":
+        return 1
+    if name == "multi_worker":
+        _, others = _addresses(os.environ.get("TF_CONFIG", ""))
+        return (1 + len(others)) * max(1, gpus)
+    return cpu_replicas or max(1, gpus)
 
 
 def worker_of(strategy: tf.distribute.Strategy) -> Worker:
@@ -188,6 +208,14 @@ def _addresses(text: str) -> tuple[str, list[str]]:
         f"--strategy=multi_worker: {problem}. Expected, in the environment of each host, all "
         f"workers and which of them the host is, for example TF_CONFIG='{example}'."
     )
+
+
+def _grow_memory(gpus: Sequence[Any]) -> None:
+    """Lets TensorFlow take memory of GPUs as it needs it, not all of it at the start."""
+    for gpu in gpus:
+        # It has to be set before the first use, and alike on all GPUs; later it is as it is.
+        with contextlib.suppress(RuntimeError, ValueError):
+            tf.config.experimental.set_memory_growth(gpu, True)
 
 
 def _ensure_logical_cpus(count: int) -> None:

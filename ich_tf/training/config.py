@@ -100,7 +100,12 @@ class TrainConfig(
                 self.validation_fold,
                 "a fold's number with --strategy=multi_worker: train the folds one by one",
             )
-        if self.cpu_replicas:
+        if self.sync_bn:
+            for name, value in (("accumulation", 1), ("freeze_bn", False)):
+                given = getattr(self, name)
+                require(given == value, name, given, f"{value} with --sync_bn")
+            require(self.xla != "on", "xla", self.xla, "auto or off with --sync_bn")
+        if self.cpu_replicas and not self.batch_per_replica:
             require(
                 self.batch_size % self.cpu_replicas == 0,
                 "batch_size",

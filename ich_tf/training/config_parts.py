@@ -102,6 +102,7 @@ class RunConfig(ConfigPart):
             self.validation_fold,
             "a fold's number, from 0, or all",
         )
+        require(self.seed < 2**63, "seed", self.seed, "in [0, 2**63)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,6 +155,11 @@ class NetworkConfig(ConfigPart):
     freeze_bn: bool = _image_option(
         False,
         "Keep batch normalisation as loaded: neither its statistics nor its scale learn.",
+    )
+    sync_bn: bool = _image_option(
+        False,
+        "Batch normalisation sees the batch of all replicas, as one device would, instead of each "
+        "replica's part: for less than 16 slices a replica. Slower, and without XLA.",
     )
 
     def __post_init__(self) -> None:
@@ -244,6 +250,14 @@ class ScheduleConfig(ConfigPart):
         "transformer; slabs, with --sequence.",
         within="[1, inf)",
     )
+    batch_per_replica: int = option(
+        0,
+        "Batch of each replica: batch_size becomes this times the number of replicas. The learning "
+        "rate, which is then meant for the batch_size given, is multiplied by the growth of the "
+        "batch, and where it grows there is a warm-up of an epoch, or warmup_epochs. 0: batch_size "
+        "stands.",
+        within="[0, inf)",
+    )
     accumulation: int = option(
         1,
         "Number of parts into which each replica's batch is cut. The parts pass through the "
@@ -270,10 +284,11 @@ class ScheduleConfig(ConfigPart):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        name = "batch_per_replica" if self.batch_per_replica else "batch_size"
         require(
-            self.batch_size % self.accumulation == 0,
-            "batch_size",
-            self.batch_size,
+            getattr(self, name) % self.accumulation == 0,
+            name,
+            getattr(self, name),
             f"a multiple of accumulation, which is {self.accumulation}",
         )
 
@@ -436,8 +451,13 @@ class HardwareConfig(ConfigPart):
     )
     xla: str = option(
         "auto",
-        "Compile the forward and backward pass with XLA; auto compiles on GPUs.",
+        "Compile the step with XLA; auto compiles on GPUs, but for bigru.",
         XLA_CHOICES,
+    )
+    tf32: bool = option(
+        True,
+        "Round the factors of float32 products to TF32 on GPUs from Ampere on, which is several "
+        "times as fast. false: whole float32.",
     )
     steps_per_execution: int = option(
         1,

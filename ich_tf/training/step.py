@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from ich_tf.errors import ConfigError
 from ich_tf.losses import weighted_binary_crossentropy
+from ich_tf.models.batch_norm import synchronize
 from ich_tf.models.slice_model import batch_normalizations
 from ich_tf.runtime.keras2 import keras
 from ich_tf.runtime.strategies import replica_variable, worker_of
@@ -51,14 +52,16 @@ class TrainingStep:
     the sum, and what comes after: with the sum in between it fails on CPUs. What comes after
     changes each replica's own variables, all of them alike.
 
-    Batch normalisation sees a replica's part; its moving statistics are averaged over the replicas
-    at each step, so that every replica holds, at any time, the values that a checkpoint would hold.
+    Batch normalisation sees a replica's part, or with `sync_bn` the whole batch; its moving
+    statistics are averaged over the replicas at each step, so that every replica holds, at any
+    time, the values that a checkpoint would hold.
 
     Attributes:
       model: The model.
       optimizer: Its optimizer, with its variables.
       step: Number of steps taken, int64 []; dropout's seed follows from it.
       skipped: Number of steps in a row that were left out because of the loss scale, int64 [].
+      sync_bn: Whether batch normalisation sums over several replicas.
     """
 
     def __init__(
@@ -77,6 +80,7 @@ class TrainingStep:
         prepare: PrepareBatch | None = None,
         lr_multipliers: Sequence[float] | None = None,
         decays: Sequence[bool] | None = None,
+        sync_bn: bool = False,
     ) -> None:
         """Creates the optimizer's variables.
 
@@ -97,6 +101,8 @@ class TrainingStep:
             None is 1 for all.
           decays: Whether weight decay reaches each of the model's trainable variables; None decays
             kernels (`optimizers.is_decayed`).
+          sync_bn: Whether batch normalisation sees the batch of all replicas; without XLA and
+            accumulation.
 
         Raises:
           ConfigError: If replicas and parts do not divide the batch.
@@ -109,6 +115,9 @@ class TrainingStep:
             )
         self.model, self.optimizer = model, optimizer
         self._strategy, self._prepare, self._clip_norm = strategy, prepare, clip_norm
+        self.sync_bn = sync_bn and replicas > 1
+        if self.sync_bn:
+            synchronize(model)
         self._local_replicas = worker_of(strategy).replicas
         self._variables = model.trainable_variables
         self._statistics = _moving_statistics(model)
@@ -127,8 +136,11 @@ class TrainingStep:
         compiled: dict[str, Any] = {"jit_compile": xla or None, "autograph": False}
         self._is_one_program = replicas == 1 and optimizer.compiles
         self._one_program = tf.function(self._whole_step, **compiled)
-        self._replica_sums = tf.function(self._local_sums, **compiled)
-        # An optimizer that changes all replicas' variables at once needs the outermost function.
+        # Sums over replicas within the network, and an optimizer that changes all replicas'
+        # variables at once, need the outermost function.
+        self._replica_sums: Callable[..., Any] = self._local_sums
+        if not self.sync_bn:
+            self._replica_sums = tf.function(self._local_sums, **compiled)
         self._finish: Callable[..., Any] = self._update_from_sums
         if optimizer.compiles:
             self._finish = tf.function(self._update_from_sums, **compiled)
@@ -163,6 +175,10 @@ class TrainingStep:
         """
         number = tf.constant(-1 if part is None else part)
         return Gradients(*self._measure(inputs, labels, number, part is None, compiled))
+
+    def graph(self, *batches: Any) -> Any:
+        """Graph of a call on such batches, a GraphDef, to count and look at."""
+        return self._execute.get_concrete_function(batches).graph.as_graph_def()
 
     @property
     def traces(self) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 
 from ich_tf.errors import ConfigError
@@ -18,6 +19,7 @@ from ich_tf.runtime.folder_lock import FolderLock
 from ich_tf.runtime.keras2 import keras
 from ich_tf.runtime.precision import policy_scope
 from ich_tf.runtime.sigterm import Interruption
+from ich_tf.runtime.strategies import count_replicas
 from ich_tf.training.checkpoints import TrainingState
 from ich_tf.training.config import ALL_FOLDS, TrainConfig
 from ich_tf.training.config_parts import SERIES, SLAB, SLICE
@@ -27,6 +29,7 @@ from ich_tf.training.history import EpochResult, read_history
 from ich_tf.training.leakage import check_ancestors, origin_of
 from ich_tf.training.loop import TrainingLoop
 from ich_tf.training.optimizers import make_optimizer
+from ich_tf.training.replica_batches import warn_of_small_parts, with_replica_batches
 from ich_tf.training.result import TrainResult
 from ich_tf.training.run_log import RunLog, describe_session, write_run
 from ich_tf.training.series_task import SeriesTask
@@ -70,6 +73,8 @@ def train(config: TrainConfig, strategy: tf.distribute.Strategy | None = None) -
     """
     if config.validation_fold == ALL_FOLDS:
         raise ConfigError("validation_fold is 'all'; it must be a fold's number for one run.")
+    replicas = count_replicas(config.strategy, config.cpu_replicas)
+    config = with_replica_batches(config, strategy.num_replicas_in_sync if strategy else replicas)
     make_tracker = load_tracker(config)
     with Interruption() as interruption:
         task = make_task(config)
@@ -144,11 +149,11 @@ def make_step(config: TrainConfig, task: Task, hardware: Hardware) -> TrainingSt
       hardware: Its devices.
     """
     precision = hardware.precision.value
-    keras.utils.set_random_seed(config.seed)
+    keras.utils.set_random_seed(_seed_of_32_bits(config.seed))
     with hardware.strategy.scope(), policy_scope(precision):
         model = task.build()
         optimizer = make_optimizer(config, task.steps, loss_scaling=precision == "float16")
-    return TrainingStep(
+    step = TrainingStep(
         model,
         optimizer,
         hardware.strategy,
@@ -160,7 +165,19 @@ def make_step(config: TrainConfig, task: Task, hardware: Hardware) -> TrainingSt
         ema_decay=config.ema_decay,
         loss=task.loss,
         prepare=task.prepare_batch,
+        sync_bn=config.sync_bn,
     )
+    if step.statistics:
+        replicas = 1 if step.sync_bn else hardware.strategy.num_replicas_in_sync
+        parts = replicas * config.accumulation
+        what = f"{task.slices_per_step:g} in a batch, {parts} parts"
+        warn_of_small_parts(task.slices_per_step / parts, what, synchronized=replicas == 1)
+    return step
+
+
+def _seed_of_32_bits(seed: int) -> int:
+    """Seed of the initial weights: NumPy's generator takes 32 bits, a larger seed is hashed."""
+    return seed if seed < 2**32 else int(np.random.SeedSequence(seed).generate_state(1)[0])
 
 
 @contextmanager

@@ -10,12 +10,21 @@ import tensorflow as tf
 from ich_tf.errors import UsageError
 from ich_tf.runtime import precision
 from ich_tf.runtime.keras2 import keras
-from ich_tf.runtime.precision import Device, choose_precision, choose_xla, devices_of, policy_scope
+from ich_tf.runtime.precision import (
+    Choice,
+    Device,
+    choose_precision,
+    choose_xla,
+    devices_of,
+    policy_scope,
+    set_tf32,
+)
 from ich_tf.runtime.strategies import make_strategy
 
 CPU = Device("CPU")
 CPU_BFLOAT16 = Device("CPU", has_bfloat16=True)
 VOLTA = Device("GPU", (7, 0))
+AMPERE = Device("GPU", (8, 0))
 PASCAL = Device("GPU", (6, 1))
 UNKNOWN = Device("GPU")
 
@@ -26,7 +35,9 @@ UNKNOWN = Device("GPU")
         ([CPU], "float32"),
         ([CPU_BFLOAT16] * 2, "bfloat16"),
         ([VOLTA] * 4, "float16"),
-        ([Device("GPU", (8, 0))], "float16"),
+        ([Device("GPU", (7, 5))], "float16"),
+        ([AMPERE] * 2, "bfloat16"),
+        ([AMPERE, VOLTA], "float16"),
         ([VOLTA, PASCAL], "float32"),
         ([UNKNOWN], "float32"),
     ],
@@ -47,6 +58,18 @@ def test_xla() -> None:
     assert choose_xla("auto", [CPU]).value is False
     assert choose_xla("on", [CPU]).value is True
     assert choose_xla("off", [VOLTA]).value is False
+    assert choose_xla("auto", [VOLTA], "a reason") == Choice(False, "a reason")
+    assert choose_xla("on", [VOLTA], "a reason").value is True
+
+
+def test_tf32() -> None:
+    enabled = tf.config.experimental.tensor_float_32_execution_enabled
+    try:
+        assert set_tf32(False, [AMPERE]).value is False and not enabled()
+        assert set_tf32(True, [AMPERE, VOLTA]).value is True and enabled()
+        assert set_tf32(True, [VOLTA]) == Choice(False, "no GPU from Ampere on")
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(True)
 
 
 def test_cpu_flags(tmp_path: Path) -> None:

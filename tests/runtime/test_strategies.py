@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from ich_tf.errors import UsageError
-from ich_tf.runtime.strategies import make_strategy, sum_over_workers, worker_of
+from ich_tf.runtime.strategies import count_replicas, make_strategy, sum_over_workers, worker_of
 
 
 @pytest.mark.parametrize(
@@ -33,6 +34,31 @@ def test_tf_config_that_names_no_worker(
     monkeypatch.setenv("TF_CONFIG", text)
     with pytest.raises(UsageError, match=rf"TF_CONFIG {problem}.*Expected"):
         make_strategy("multi_worker")
+
+
+@pytest.mark.parametrize(("name", "cpus", "gpus"), [("one", 0, 2), ("mirrored", 3, 2)])
+def test_replicas_are_counted_before_there_is_a_strategy(
+    name: str, cpus: int, gpus: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert count_replicas(name, cpus) == (cpus or 1)
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["GPU"] * gpus)
+    assert count_replicas(name, cpus) == (cpus or 1)
+    assert count_replicas("mirrored") == gpus
+    cluster = {"worker": ["a:1", "b:1", "c:1"]}
+    config = {"cluster": cluster, "task": {"type": "worker", "index": 1}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(config))
+    assert count_replicas("multi_worker") == 3 * gpus
+
+
+def test_memory_of_gpus_grows(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    set_growth = "set_memory_growth"
+    monkeypatch.setattr(
+        tf.config.experimental, set_growth, lambda gpu, grows: calls.append((gpu, grows))
+    )
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["first", "second"])
+    make_strategy("one", cpu_replicas=1)
+    assert calls == [("first", True), ("second", True)]
 
 
 @pytest.mark.parametrize(("name", "replicas"), [("one", 0), ("mirrored", 2)])

@@ -7,11 +7,14 @@ import tensorflow as tf
 from ich_tf.errors import ConfigError
 from ich_tf.inference.forward import make_logits_fn
 from ich_tf.losses import weighted_binary_crossentropy
+from ich_tf.models.batch_norm import synchronize
 from ich_tf.models.slice_model import batch_normalizations, build_model
 from ich_tf.runtime.keras2 import keras
 from ich_tf.training.config import TrainConfig
 from ich_tf.training.optimizers import make_optimizer
 from ich_tf.training.step import TrainingStep
+from ich_tf.training.weight_check import WeightCheck
+from tests.support.graphs import count_nodes
 from tests.support.marks import slow
 from tests.support.steps import (
     BATCH,
@@ -121,6 +124,67 @@ def test_a_batch_is_prepared_on_each_replica() -> None:
     np.testing.assert_allclose(run.steps([BATCHES[0]] * 2), expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("backbone", ["tiny", slow("resnet50")])
+def test_synchronized_replicas_equal_one_device_on_the_whole_batch(backbone: str) -> None:
+    """In training mode: gradients, weights and moving statistics."""
+    settings = {"backbone": backbone, "learning_rate": 0.01}
+    one, two = Run(replicas(1), **settings), Run(replicas(2), sync_bn=True, **settings)
+    apart = Run(replicas(2), **settings)
+    gradients, expected, other = (
+        run.step.gradients(*distribute(run.strategy, *BATCHES[0])).gradients.numpy()
+        for run in (two, one, apart)
+    )
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(gradients, expected, rtol=0, atol=1e-4 * scale)
+    assert np.abs(other - expected).max() > 1e-2 * scale
+    one, two = Run(replicas(1), **settings), Run(replicas(2), sync_bn=True, **settings)
+    np.testing.assert_allclose(two.steps(BATCHES[:5]), one.steps(BATCHES[:5]), atol=1e-4)
+    assert difference(two.weights(), one.weights()) < 1e-4
+    check = WeightCheck(two.model, two.strategy)
+    assert check() == ([], [])
+
+
+def test_synchronized_channels_that_hardly_vary() -> None:
+    """Whose mean square less the squared mean would be below 0 in float32."""
+    strategy = replicas(2)
+    values = np.random.default_rng(0).normal(1000, 0.01, (8, 4, 4, 3)).astype(np.float32)
+    with strategy.scope():
+        layer = keras.layers.BatchNormalization(epsilon=1e-5)
+        model = keras.Sequential([keras.layers.InputLayer((4, 4, 3)), layer])
+    synchronize(model)
+    (parts,) = distribute(strategy, values)
+    outputs = tf.function(lambda: strategy.run(lambda x: model(x, training=True), args=(parts,)))()
+    found = np.concatenate([part.numpy() for part in strategy.experimental_local_results(outputs)])
+    centered = values.astype(np.float64) - values.mean((0, 1, 2), np.float64)
+    expected = centered / np.sqrt((centered**2).mean((0, 1, 2)) + 1e-5)
+    np.testing.assert_allclose(found, expected, atol=0.02)
+
+
+@pytest.mark.parametrize("seed", [2**31, 2**63 - 1])
+def test_large_seeds(seed: int) -> None:
+    run, again, other = (
+        Run(replicas(1), dropout=0.5, seed=number) for number in (seed, seed, seed - 1)
+    )
+    losses = run.steps(BATCHES[:2])
+    assert again.steps(BATCHES[:2]) == losses and other.steps(BATCHES[:2]) != losses
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_few_operations_stand_outside_of_compiled_code(number: int) -> None:
+    run = Run(replicas(number), xla=True, precision="float16", clip_norm=1.0, ema_decay=0.9)
+    parts = distribute(run.strategy, *BATCHES[0])
+    assert count_nodes(run.step.graph(parts)) < 30
+    plain = Run(replicas(number), precision="float16", clip_norm=1.0, ema_decay=0.9)
+    assert count_nodes(plain.step.graph(parts)) > 100
+
+
+def test_the_graph_does_not_grow_with_the_steps_of_an_execution() -> None:
+    run = Run(replicas(2))
+    parts = distribute(run.strategy, *BATCHES[0])
+    two, eight = (count_nodes(run.step.graph(*[parts] * steps)) for steps in (2, 8))
+    assert two == eight
+
+
 def test_moving_statistics_are_the_replicas_mean() -> None:
     run = Run(replicas(2))
     run.steps(BATCHES[:1])
@@ -168,6 +232,20 @@ def test_mixed_precision_step(precision: str) -> None:
     losses = run.steps([batch(0)] * 5)
     assert np.isfinite(losses).all() and losses[-1] < losses[0]
     assert {variable.dtype for variable in run.model.trainable_variables} == {tf.float32}
+
+
+@pytest.mark.parametrize("optimizer", ["adam", pytest.param("radam", marks=needs_addons)])
+def test_float16_is_not_warned_of(optimizer: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Keras warned that the loss was not scaled, which the step does by itself."""
+    logger = tf.get_logger()
+    logger.addHandler(caplog.handler)
+    try:
+        run = Run(replicas(1), precision="float16", optimizer=optimizer)
+        caplog.clear()
+        run.steps(BATCHES[:1])
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert caplog.messages == []
 
 
 @pytest.mark.parametrize("accumulation", [1, 2])
