@@ -26,7 +26,6 @@ _ALL = list(itertools.product(KINDS, PRECISIONS, ("off", "on"), (1, 2)))
 _QUICK = {
     ("transformer", "float16", "off", 1),
     ("shared stem", "float16", "off", 2),
-    ("hu16", "bfloat16", "off", 1),
 }
 
 
