@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import ClassVar
 
+from ich_tf.inference.config import precision_option
 from ich_tf.runtime.options import check_options, option, require
 
 
@@ -52,6 +53,7 @@ class EvaluateConfig:
     )
     report: bool = option(True, "Write report.html and model_card.md.")
     batch_size: int = option(64, "Slices in a batch.", within="[1, inf)")
+    mixed_precision: str = precision_option()
 
     def __post_init__(self) -> None:
         check_options(self)

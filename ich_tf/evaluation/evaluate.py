@@ -14,13 +14,13 @@ from ich_tf.evaluation.model_card import write_model_card
 from ich_tf.evaluation.report import write_report
 from ich_tf.evaluation.result import Evaluation, predictions_table, score
 from ich_tf.inference.forward import SlicePredictions
+from ich_tf.inference.hardware import choose_inference_hardware
 from ich_tf.inference.postprocessing.aggregation import at_levels
 from ich_tf.inference.series_predictor import load_predictor
 from ich_tf.labels import ANY
 from ich_tf.metrics import sigmoid
 from ich_tf.records.manifest import Manifest
 from ich_tf.runtime.files import write_json, write_text
-from ich_tf.runtime.strategies import make_strategy
 
 _LOG = logging.getLogger(__name__)
 
@@ -37,8 +37,13 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     manifest = Manifest.load(config.data_dir)
     manifest.split_shards(config.split)
     masks = Masks(config.masks_dir) if config.masks_dir else None
-    strategy = make_strategy("mirrored")
-    predictor = load_predictor(config.work_dir, strategy, calibrated=config.calibrated)
+    hardware = choose_inference_hardware(config.mixed_precision)
+    predictor = load_predictor(
+        config.work_dir,
+        hardware.strategy,
+        calibrated=config.calibrated,
+        precision=hardware.precision,
+    )
     predictor.check_data(manifest, config.work_dir)
     seen = seen_before(config.work_dir, manifest, config.split)
     postprocessing = predictor.postprocessing
@@ -70,6 +75,7 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
             "sha256": predictor.sha256,
             "postprocessing": postprocessing.describe(),
             "seen": seen,
+            "precision": hardware.precision,
             "started_from": started_from(config.work_dir),
         },
         prevalence=config.prevalence,

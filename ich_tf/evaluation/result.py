@@ -33,7 +33,8 @@ class Evaluation:
       constant_class_losses: Class -> log loss of the training prior.
       positives: Class -> number of slices that show it.
       model: Description of the model: `work_dir`, `sha256`, `postprocessing`, `seen`, the text of
-        `leakage.seen_before`, and `started_from`, what its weights come from.
+        `leakage.seen_before`, `started_from`, what its weights
+        come from, and `precision` of its arithmetic.
       loss_before: Loss of the network's own logits, without smoothing and calibration.
       calibration_error_before: Class -> expected calibration error of the same.
       levels: Level -> scores.

@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
 from ich_tf.errors import InputError
 from ich_tf.inference.config import CalibrateConfig
 from ich_tf.inference.ensemble import Member, combined_sha256, runs_of, write_ensemble
 from ich_tf.inference.forward import SlicePredictions
+from ich_tf.inference.hardware import InferenceHardware, choose_inference_hardware
 from ich_tf.inference.held_out import check_held_out
 from ich_tf.inference.postprocessing.fitting import fit_postprocessing
 from ich_tf.inference.postprocessing.mixture import fit_shares, mix_logits
@@ -28,7 +28,6 @@ from ich_tf.records.manifest import Manifest
 from ich_tf.records.splits import fold_name
 from ich_tf.runtime.files import file_sha256
 from ich_tf.runtime.keras2 import keras
-from ich_tf.runtime.strategies import make_strategy
 
 _LOG = logging.getLogger(__name__)
 # A member with a smaller share is not worth its time, and is dropped.
@@ -82,10 +81,10 @@ def calibrate(config: CalibrateConfig) -> Calibration:
     manifest = Manifest.load(config.data_dir)
     groups = _find_groups(config)
     kind_of([member for group in groups for member in group])
-    strategy = make_strategy("mirrored")
+    hardware = choose_inference_hardware(config.mixed_precision)
     predictions, hashed = [], []
     for group in groups:
-        by_fold, members = _predict_folds(group, manifest, config, strategy)
+        by_fold, members = _predict_folds(group, manifest, config, hardware)
         predictions.append(by_fold)
         hashed.append(members)
     common = _common_folds(predictions)
@@ -149,7 +148,7 @@ def _predict_folds(
     group: Sequence[Member],
     manifest: Manifest,
     config: CalibrateConfig,
-    strategy: tf.distribute.Strategy,
+    hardware: InferenceHardware,
 ) -> tuple[dict[str, SlicePredictions], list[Member]]:
     """Predicts with each member the fold that it was validated on.
 
@@ -172,7 +171,12 @@ def _predict_folds(
         check_held_out(member, manifest)
         fold = fold_name(member.validation_fold())
         _LOG.info("%s/%s predicts %s", member.work_dir, member.weights, fold)
-        predictor = predictor_of([member], strategy, Postprocessing(flip=config.flip))
+        predictor = predictor_of(
+            [member],
+            hardware.strategy,
+            Postprocessing(flip=config.flip),
+            precision=hardware.precision,
+        )
         predictor.check_data(manifest, member.work_dir)
         if fold in by_fold:
             raise InputError(

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ich_tf.labels import CLASSES
 from ich_tf.runtime.options import check_options, option, require
 
+PRECISIONS = ("auto", "float32", "float16", "bfloat16")
 CALIBRATIONS = ("none", "temperature", "platt", "isotonic")
+
+
+def precision_option() -> Any:
+    """The option `mixed_precision` of the commands that predict."""
+    return option(
+        "auto",
+        "Type of the networks' arithmetic. auto: half precision on GPUs that have it, float32 on "
+        "CPUs.",
+        PRECISIONS,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +72,7 @@ class CalibrateConfig:
         ("auto", *CALIBRATIONS),
     )
     batch_size: int = option(64, "Number of slices a batch.", within="[1, inf)")
+    mixed_precision: str = precision_option()
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -103,6 +115,7 @@ class ExtractConfig:
         "axes, at least ten times --feature_dim.",
     )
     batch_size: int = option(64, "Number of slices a batch.", within="[1, inf)")
+    mixed_precision: str = precision_option()
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -217,6 +230,7 @@ class PredictConfig:
         within="[1, inf)",
     )
     batch_size: int = option(32, "Number of slices a batch.", within="[1, inf)")
+    mixed_precision: str = precision_option()
     num_workers: int = option(
         0, "Number of processes that read DICOM files. 0: one per core.", within="[0, inf)"
     )

@@ -25,6 +25,7 @@ from ich_tf.inference.forward import (
     make_logits_fn,
     predict_split_outputs,
 )
+from ich_tf.inference.hardware import choose_inference_hardware
 from ich_tf.inference.held_out import check_held_out
 from ich_tf.inference.postprocessing.smoothing import rows_of
 from ich_tf.inference.slice_predictor import Predictor, load_member
@@ -39,7 +40,7 @@ from ich_tf.records.splits import TEST, fold_name
 from ich_tf.runtime.files import file_sha256
 from ich_tf.runtime.folder_lock import FolderLock
 from ich_tf.runtime.keras2 import keras
-from ich_tf.runtime.strategies import make_strategy
+from ich_tf.runtime.precision import policy_scope
 
 _LOG = logging.getLogger(__name__)
 
@@ -61,13 +62,15 @@ def extract(config: ExtractConfig) -> FeatureManifest:
 def _extract(
     config: ExtractConfig, manifest: Manifest, members: Sequence[Member], folder: Path
 ) -> FeatureManifest:
-    strategy = make_strategy("mirrored")
+    hardware = choose_inference_hardware(config.mixed_precision)
+    strategy = hardware.strategy
     axes: list[Axes] = []
     reference: np.ndarray | None = None
     shards: list[FeatureShard] = []
     networks = []
     for number, member in enumerate(members):
-        loaded = load_member(member, strategy)
+        with policy_scope(hardware.precision):
+            loaded = load_member(member, strategy)
         Predictor([loaded]).check_data(manifest, member.work_dir)
         outputs_fn = make_logits_fn(with_features(loaded.model), strategy)
         neighbours, fold = loaded.spec.neighbours, member.validation_fold()
@@ -80,7 +83,11 @@ def _extract(
                 [fold_name(members[0].validation_fold()), fold_name(fold)],
                 least=2 * config.feature_dim,
             )
-            axes.append(fit_axes(sample.features[rows], reference[rows]))
+            axes.append(
+                fit_axes(
+                    sample.features[rows], reference[rows], [sample.patients[row] for row in rows]
+                )
+            )
         _LOG.info(
             "network %d, fold %d: %.2f of the variance of the first one's axes",
             *(number, fold, axes[-1].explained),
@@ -162,10 +169,12 @@ class _AlignmentSample(NamedTuple):
 
     Attributes:
       features: Features of one network, float32 [m, F].
+      patients: Patient key of each slice, [m].
       splits: Split of each slice, [m].
     """
 
     features: np.ndarray
+    patients: list[str]
     splits: list[str]
 
     def rows_outside(self, splits: Sequence[str], least: int) -> np.ndarray:
@@ -197,14 +206,16 @@ def _read_sample(
     split_of = {
         patient: split for split, patients in manifest.patients.items() for patient in patients
     }
-    features, splits = [], []
+    features: list[np.ndarray] = []
+    patients: list[str] = []
     for number, batch in enumerate(batches):
         if number % step:
             continue
         keep = batch["mask"].numpy()
         features.append(NetworkOutputs.split(outputs_fn(batch["image"])[keep]).features)
-        splits += [split_of[key.decode()] for key in batch["patient_key"].numpy()[keep]]
-    return _AlignmentSample(np.concatenate(features), splits)
+        patients += [key.decode() for key in batch["patient_key"].numpy()[keep]]
+    splits = [split_of[key] for key in patients]
+    return _AlignmentSample(np.concatenate(features), patients, splits)
 
 
 def _series(slices: SliceOutputs, axes: Axes, network: int) -> Iterator[SeriesFeatures]:

@@ -37,6 +37,7 @@ from ich_tf.models.spec import ModelSpec
 from ich_tf.records.manifest import Manifest
 from ich_tf.records.splits import fold_name
 from ich_tf.runtime.keras2 import keras
+from ich_tf.runtime.precision import policy_scope
 
 _NAMES = {
     ModelSpec: "a network over slices",
@@ -257,7 +258,11 @@ class SeriesPredictor(Predictor):
 
 
 def load_predictor(
-    work_dir: str | Path, strategy: tf.distribute.Strategy, *, calibrated: bool = True
+    work_dir: str | Path,
+    strategy: tf.distribute.Strategy,
+    *,
+    calibrated: bool = True,
+    precision: str = "float32",
 ) -> Predictor:
     """Loads the model or models of a folder, with its `calibration.json` if there is one.
 
@@ -266,11 +271,12 @@ def load_predictor(
         models over slices or over series.
       strategy: Strategy whose replicas share each batch.
       calibrated: Whether to apply `calibration.json`.
+      precision: Type of the networks' arithmetic, `float32`, `bfloat16` or `float16`.
 
     Raises:
       InputError: If there is no model, or a file is damaged or belongs to another.
     """
-    predictor = predictor_of(find_members(work_dir), strategy)
+    predictor = predictor_of(find_members(work_dir), strategy, precision=precision)
     if calibrated:
         postprocessing = load_postprocessing(work_dir, predictor.sha256, predictor.num_averaged)
         predictor.postprocessing = postprocessing or predictor.postprocessing
@@ -281,6 +287,8 @@ def predictor_of(
     members: Sequence[Member],
     strategy: tf.distribute.Strategy,
     postprocessing: Postprocessing | None = None,
+    *,
+    precision: str = "float32",
 ) -> Predictor:
     """Loads members, all over slices or all over series, as one predictor.
 
@@ -288,6 +296,8 @@ def predictor_of(
       members: Folders, weights and shares of the models.
       strategy: Strategy whose replicas share each batch.
       postprocessing: Steps from logits to probabilities; None for the sigmoid alone.
+      precision: Type of the networks' arithmetic; models over features, which are small, compute in
+        float32.
 
     Raises:
       InputError: If there is no model, a file is damaged or belongs to another, or the members are
@@ -295,9 +305,12 @@ def predictor_of(
     """
     kind = kind_of(members)
     if kind is ModelSpec:
-        return Predictor([load_member(member, strategy) for member in members], postprocessing)
+        with policy_scope(precision):
+            networks = [load_member(member, strategy) for member in members]
+        return Predictor(networks, postprocessing)
     if kind is EndToEndSpec:
-        pairs = [_load_end_to_end(member, strategy) for member in members]
+        with policy_scope(precision):
+            pairs = [_load_end_to_end(member, strategy) for member in members]
         return end_to_end_predictor(pairs, strategy, postprocessing)
     models = [_load_series_model(member, strategy) for member in members]
     first = models[0].spec
@@ -308,10 +321,11 @@ def predictor_of(
                 f"{members[0].work_dir}. Average series models of one extraction."
             )
     folder = members[0].work_dir
-    networks = [
-        load_member(Member(folder / path, sha256=sha256), strategy)
-        for path, sha256 in zip(first.network_dirs, first.networks, strict=True)
-    ]
+    with policy_scope(precision):
+        networks = [
+            load_member(Member(folder / path, sha256=sha256), strategy)
+            for path, sha256 in zip(first.network_dirs, first.networks, strict=True)
+        ]
     axes = load_axes(folder / AXES, first.axes_sha256)
     return SeriesPredictor(networks, axes, models, strategy, postprocessing)
 

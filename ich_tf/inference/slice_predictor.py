@@ -206,6 +206,13 @@ class Predictor:
         return np.split(outputs, len(self.members), axis=1)
 
     @property
+    def precision(self) -> str:
+        """Type of the networks' arithmetic, `float32`, `bfloat16` or `float16`."""
+        policies = [layer.dtype_policy for layer in self.members[0].model.layers]
+        halves = {policy.compute_dtype for policy in policies} - {"float32", None}
+        return next((str(dtype) for dtype in halves if "float" in dtype), "float32")
+
+    @property
     def num_averaged(self) -> int:
         """Number of models whose probabilities are averaged."""
         return len(self._averaged_shares())

@@ -18,10 +18,11 @@ from ich_tf.runtime.keras2 import keras
 def weighted_log_loss(y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
     """Computes the weighted log loss of each image, for `compile(metrics=[...])`.
 
-    Keras takes the mean over images. Computed in float64, as by the challenge.
+    Keras takes the mean over images. Computed in float64, as by the challenge. Of labels between 0
+    and 1, as mixup makes them, it is the cross-entropy.
 
     Args:
-      y_true: Labels [n, 6], 0 or 1, columns in the order of `labels.CLASSES`.
+      y_true: Labels [n, 6], in [0, 1], columns in the order of `labels.CLASSES`.
       y_pred: Probabilities [n, 6]; clipped to [1e-15, 1 - 1e-15].
 
     Returns:
@@ -29,7 +30,7 @@ def weighted_log_loss(y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
     """
     truth = tf.cast(y_true, tf.float64)
     prob = tf.clip_by_value(tf.cast(y_pred, tf.float64), EPSILON, 1 - EPSILON)
-    loss = -tf.where(truth > 0, tf.math.log(prob), tf.math.log(1 - prob))
+    loss = -(truth * tf.math.log(prob) + (1 - truth) * tf.math.log(1 - prob))
     return tf.linalg.matvec(loss, tf.constant(WEIGHTS, tf.float64) / sum(WEIGHTS))
 
 
@@ -59,7 +60,7 @@ class WeightedLogLoss(keras.metrics.Metric):  # type: ignore[misc]
         """Adds a batch to the sums.
 
         Args:
-          y_true: Labels [n, 6], 0 or 1.
+          y_true: Labels [n, 6], in [0, 1].
           y_pred: Probabilities [n, 6], or logits if `from_logits`.
           sample_weight: Weights [n], for example 0 for padding; None for equal weights.
         """

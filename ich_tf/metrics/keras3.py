@@ -22,10 +22,11 @@ _GREATEST = 1 - (EPSILON if _DTYPE == "float64" else 2.0**-24)
 def weighted_log_loss(y_true: Any, y_pred: Any) -> Any:
     """Computes the weighted log loss of each image, for `compile(metrics=[...])`.
 
-    Keras takes the mean over images.
+    Keras takes the mean over images. Of labels between 0 and 1, as mixup makes them, it is the
+    cross-entropy.
 
     Args:
-      y_true: Labels [n, 6], 0 or 1, columns in the order of `labels.CLASSES`.
+      y_true: Labels [n, 6], in [0, 1], columns in the order of `labels.CLASSES`.
       y_pred: Probabilities [n, 6]; clipped to [1e-15, 1 - 1e-15].
 
     Returns:
@@ -33,7 +34,7 @@ def weighted_log_loss(y_true: Any, y_pred: Any) -> Any:
     """
     truth = ops.cast(y_true, _DTYPE)
     prob = ops.clip(ops.cast(y_pred, _DTYPE), EPSILON, _GREATEST)
-    loss = -ops.where(truth > 0, ops.log(prob), ops.log(1 - prob))
+    loss = -(truth * ops.log(prob) + (1 - truth) * ops.log(1 - prob))
     weights = ops.convert_to_tensor([weight / sum(WEIGHTS) for weight in WEIGHTS], _DTYPE)
     return ops.sum(loss * weights, axis=-1)
 
@@ -62,7 +63,7 @@ class WeightedLogLoss(keras.metrics.Metric):  # type: ignore[misc]
         """Adds a batch to the sums.
 
         Args:
-          y_true: Labels [n, 6], 0 or 1.
+          y_true: Labels [n, 6], in [0, 1].
           y_pred: Probabilities [n, 6], or logits if `from_logits`.
           sample_weight: Weights [n], for example 0 for padding; None for equal weights.
         """

@@ -26,7 +26,7 @@ AXES = "axes.npz"
 
 # Strengths of the ridge to choose from, as shares of the mean variance of a feature.
 _RIDGES = (1e-3, 1e-2, 1e-1, 1.0)
-# Every slice of so many is held out to choose by.
+# Every patient of so many is held out to choose by.
 _HELD_OUT = 5
 
 
@@ -37,8 +37,8 @@ class Axes:
     Attributes:
       mean: Mean of the features, which is subtracted first, float64 [F].
       weights: Weights of the map, float64 [F, d].
-      explained: Share of the variance of the first network's axes that the map predicts on slices
-        that it was not fitted on; 1 for the first network itself.
+      explained: Share of the variance of the first network's axes that the map predicts on patients
+        whom it was not fitted on; 1 for the first network itself.
     """
 
     mean: np.ndarray
@@ -99,15 +99,23 @@ def principal_axes(features: np.ndarray, dim: int) -> Axes:
     return Axes(mean, rows[:kept].T / scale[:kept])
 
 
-def fit_axes(features: np.ndarray, target: np.ndarray) -> Axes:
+def fit_axes(features: np.ndarray, target: np.ndarray, patients: Sequence[str]) -> Axes:
     """Fits the linear map that predicts another network's axes, by ridge regression.
+
+    The strength of the ridge is the best on held-out patients: slices of a patient are alike, so
+    that on held-out slices of known patients the weakest looks best. A single patient's slices are
+    held out themselves.
 
     Args:
       features: Features of this network, [n, F].
       target: Features of the other network of the same slices, in its axes, [n, d].
+      patients: Patient of each slice, [n].
     """
     features = np.asarray(features, np.float64)
-    held_out = np.arange(len(features)) % _HELD_OUT == 0
+    _, number = np.unique(np.asarray(patients), return_inverse=True)
+    if number.max() == 0:
+        number = np.arange(len(features))
+    held_out = number % _HELD_OUT == 0
     fits = [_ridge(features[~held_out], target[~held_out], ridge) for ridge in _RIDGES]
     scores = [_explained(axes(features[held_out]), target[held_out]) for axes in fits]
     best = int(np.argmax(scores))

@@ -75,7 +75,7 @@ def choose_precision(requested: str, devices: Sequence[Device]) -> Choice[str]:
     """Chooses `float32`, `float16` or `bfloat16`.
 
     Args:
-      requested: One of `training.config.PRECISIONS`; any but `auto` is returned unchanged.
+      requested: One of `inference.config.PRECISIONS`; any but `auto` is returned unchanged.
       devices: Devices of all replicas; the weakest decides.
 
     Examples:

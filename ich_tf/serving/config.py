@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from ich_tf.errors import ConfigError
+from ich_tf.inference.config import precision_option
 from ich_tf.runtime.options import check_options, option
 from ich_tf.serving.limits import Limits
 
@@ -59,6 +60,7 @@ class ServeConfig:
     )
     calibrated: bool = option(True, "Apply the calibration.json of --work_dir, if there is one.")
     batch_size: int = option(32, "Slices in a batch.", within="[1, inf)")
+    mixed_precision: str = precision_option()
     body_mb: int = option(
         Limits.body_mb, "Maximum size of an upload as it is sent, MiB.", within="[1, inf)"
     )

@@ -33,11 +33,15 @@ def serve(config: ServeConfig) -> None:
         raise InputError(
             f"{error.name} is not installed; the server needs it. Run pip install 'ich-tf[web]'."
         ) from error
+    from ich_tf.inference.hardware import choose_inference_hardware
     from ich_tf.inference.series_predictor import load_predictor
-    from ich_tf.runtime.strategies import make_strategy
 
+    hardware = choose_inference_hardware(config.mixed_precision)
     predictor = load_predictor(
-        config.work_dir, make_strategy("mirrored"), calibrated=config.calibrated
+        config.work_dir,
+        hardware.strategy,
+        calibrated=config.calibrated,
+        precision=hardware.precision,
     )
     # Before the model is warmed up: a port that is taken shows at once.
     with listen(config) as listening:

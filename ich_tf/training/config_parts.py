@@ -10,6 +10,7 @@ import dataclasses
 import functools
 from typing import Any, ClassVar
 
+from ich_tf.inference.config import PRECISIONS
 from ich_tf.models.architectures import (
     APPLICATIONS,
     NEIGHBOUR_STEMS,
@@ -24,7 +25,6 @@ ALL_FOLDS = "all"
 OPTIMIZERS = ("adam", "adamw", "sgd", "lamb", "radam")
 SCHEDULES = ("constant", "exponential", "cosine")
 STRATEGIES = ("one", "mirrored", "multi_worker")
-PRECISIONS = ("auto", "float32", "float16", "bfloat16")
 XLA_CHOICES = ("auto", "on", "off")
 
 # Kinds of training examples: single slices, slabs of consecutive slices, features of whole series.

@@ -157,6 +157,20 @@ def test_keras_metric_equals_numpy_over_uneven_batches(from_logits: bool) -> Non
     assert float(metric.result()) == 0
 
 
+def test_keras_metric_of_soft_labels_is_the_cross_entropy() -> None:
+    function = importlib.import_module(metrics.WeightedLogLoss.__module__).weighted_log_loss
+    labels = np.random.default_rng(0).uniform(size=(5, 6))
+    prob = np.random.default_rng(1).uniform(0.01, 0.99, (5, 6))
+    entropy = -(labels * np.log(prob) + (1 - labels) * np.log(1 - prob))
+    expected = entropy @ WEIGHTS / sum(WEIGHTS)
+    np.testing.assert_allclose(function(labels, prob), expected, atol=1e-9)
+    metric = metrics.WeightedLogLoss()
+    metric.update_state(labels, prob)
+    assert float(metric.result()) == pytest.approx(expected.mean(), abs=1e-9)
+    with pytest.raises(ValueError):
+        weighted_log_loss(labels, prob)
+
+
 def test_keras_metric_serves_model_fit() -> None:
     model = tf.keras.Sequential([tf.keras.layers.Dense(6, "sigmoid")])
     function = importlib.import_module(metrics.WeightedLogLoss.__module__).weighted_log_loss

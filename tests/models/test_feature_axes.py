@@ -47,7 +47,7 @@ def test_one_network_is_brought_into_the_axes_of_another(number: int, width: int
     first, second = two_networks(number, width)
     axes = principal_axes(first, 6)
     target = axes(first)
-    aligned = fit_axes(second[: number // 2], target[: number // 2])
+    aligned = fit_axes(second[: number // 2], target[: number // 2], list(range(number // 2)))
     found = aligned(second[number // 2 :])
     error = np.mean((found - target[number // 2 :]) ** 2)
     assert error < 0.05
@@ -57,5 +57,17 @@ def test_one_network_is_brought_into_the_axes_of_another(number: int, width: int
 def test_networks_with_nothing_in_common_are_told() -> None:
     first, _ = two_networks(300, 40)
     other = np.random.default_rng(2).normal(size=(300, 40))
-    axes = fit_axes(other, principal_axes(first, 6)(first))
+    axes = fit_axes(other, principal_axes(first, 6)(first), list(range(300)))
     assert axes.explained < 0.1
+
+
+def test_patients_are_held_out_and_not_their_slices() -> None:
+    """Slices of a patient are alike, and what two networks make of him has nothing in common."""
+    rng = np.random.default_rng(3)
+    patients = np.repeat(np.arange(40), 10)
+    features = rng.normal(size=(40, 60))[patients] + 0.05 * rng.normal(size=(400, 60))
+    target = rng.normal(size=(40, 4))[patients]
+    axes = fit_axes(features, target, [str(number) for number in patients])
+    assert axes.explained < 0.1
+    # Held out by slices, the same map seems to explain it all.
+    assert fit_axes(features, target, list(range(400))).explained > 0.9

@@ -26,6 +26,7 @@ from ich_tf.dicom.reasons import Reason, quarantine_path
 from ich_tf.dicom.sources import Source, stamps_sha256
 from ich_tf.errors import InputError
 from ich_tf.inference.config import PredictConfig
+from ich_tf.inference.hardware import choose_inference_hardware
 from ich_tf.inference.prediction import submission
 from ich_tf.inference.prediction.heat_map_pictures import draw_heat_maps, heatmaps_dir
 from ich_tf.inference.prediction.model_image import ModelSlice
@@ -38,7 +39,6 @@ from ich_tf.runtime.executors.local import LocalExecutor
 from ich_tf.runtime.files import write_parts
 from ich_tf.runtime.folder_lock import FolderLock
 from ich_tf.runtime.progress import Tracker
-from ich_tf.runtime.strategies import make_strategy
 from ich_tf.runtime.writing import writing
 
 # Stored outputs of another version are computed again.
@@ -108,8 +108,12 @@ def predict(config: PredictConfig) -> PredictionResult:
         for _ in submission.sample_ids(config.sample_path):
             pass  # an invalid sample is refused before hours of work, not after
         _LOG.info("ids and order as in %s", config.sample_path)
+    hardware = choose_inference_hardware(config.mixed_precision)
     predictor = load_predictor(
-        config.work_dir, make_strategy("mirrored"), calibrated=config.calibrated
+        config.work_dir,
+        hardware.strategy,
+        calibrated=config.calibrated,
+        precision=hardware.precision,
     )
     path = config.submission_path
     with FolderLock(path.parent, "Or give another --out_csv.", name=f".{path.stem}.lock"):
@@ -207,6 +211,7 @@ def _fingerprint(sources: Sequence[Source], predictor: Predictor, choice: Series
         predictor.postprocessing.flip,
         stamps_sha256(sources),
         choice.text,
+        predictor.precision,
         _OUTPUTS_VERSION,
     ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
