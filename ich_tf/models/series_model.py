@@ -18,6 +18,7 @@ import tensorflow as tf
 from ich_tf.labels import CLASSES
 from ich_tf.models.architectures import SERIES_BACKBONES
 from ich_tf.models.dropout import SeededDropout
+from ich_tf.models.label_smoothing import UndoLabelSmoothing
 from ich_tf.models.series_layers import (
     NUM_CLASSES,
     AttentionPooling,
@@ -140,6 +141,7 @@ def build_series_model(
     layers: int = 2,
     dropout: float = 0.0,
     bias: np.ndarray | None = None,
+    label_smoothing: float = 0.0,
 ) -> keras.Model:
     """Builds a model over the slices of a series.
 
@@ -151,6 +153,8 @@ def build_series_model(
       dropout: Share of the activations dropped between layers, in [0, 1).
       bias: Prior probability of each class for a series as a whole, with whose logits training
         starts, float [6]; None starts at 0.5.
+      label_smoothing: Label smoothing of the training, in [0, 1), which the logits outside of
+        training are free of (`label_smoothing`).
 
     Returns:
       A model: float32 [b, slots, d + 8] -> float32 logits [b, 1 + slots, 6], for any number of
@@ -176,6 +180,9 @@ def build_series_model(
     )(pooled)
     smoothed = Smoothing(name="smoothing", dtype="float32")(logits, mask)
     outputs = Join(name="logits", dtype="float32")([whole, smoothed, added])
+    if label_smoothing:
+        layer = UndoLabelSmoothing(label_smoothing, name="label_smoothing", dtype="float32")
+        outputs = layer(outputs)
     return keras.Model(packed, outputs, name=f"ich_{backbone}")
 
 
@@ -186,7 +193,7 @@ class SeriesSpec:
     Attributes:
       backbone: Name of the model, one of `architectures.SERIES_BACKBONES`.
       feature_dim: Number of features of a slice.
-      units, layers, dropout: Arguments of `build_series_model`.
+      units, layers, dropout, label_smoothing: Arguments of `build_series_model`.
       reverse: Whether a prediction is the mean over both directions of the series.
       prior: Share of positive slices of each class in the training folds.
       networks: SHA-256 of the weights of each network whose features the model reads; empty, as are
@@ -210,6 +217,7 @@ class SeriesSpec:
     network_dirs: tuple[str, ...] = ()
     validation_folds: tuple[int, ...] = ()
     axes_sha256: str = ""
+    label_smoothing: float = 0.0
     classes: tuple[str, ...] = CLASSES
     kind: str = "series"
     version: int = VERSION
@@ -231,6 +239,7 @@ class SeriesSpec:
             layers=self.layers,
             dropout=self.dropout,
             bias=bias,
+            label_smoothing=self.label_smoothing,
         )
 
 

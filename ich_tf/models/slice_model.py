@@ -24,6 +24,7 @@ from ich_tf.models.architectures import (
 from ich_tf.models.backbones import build_backbone
 from ich_tf.models.dropout import SeededDropout
 from ich_tf.models.half_sums import GlobalMean
+from ich_tf.models.label_smoothing import UndoLabelSmoothing
 from ich_tf.models.neighbour_stems import with_shared_stem
 from ich_tf.models.neighbour_weights import take_over
 from ich_tf.models.preprocessing import preprocess
@@ -49,6 +50,7 @@ def build_model(
     neighbours: int = 1,
     neighbour_stem: str = "middle",
     negatives_kept: float = 1.0,
+    label_smoothing: float = 0.0,
 ) -> keras.Model:
     """Builds a classifier under the current Keras dtype policy.
 
@@ -73,6 +75,8 @@ def build_model(
         (`neighbour_stems`).
       negatives_kept: Share of the slices without a bleed that training sees, in (0, 1]. Outside of
         training the logits are those for all slices (`prior_shift`).
+      label_smoothing: Label smoothing of the training, in [0, 1). Outside of training the logits
+        are those for labels as they are (`label_smoothing`).
 
     Returns:
       A model: uint8 or float [n, H, W, neighbours * C] in 0..255, or with `hu_windows` uint16 or
@@ -99,6 +103,9 @@ def build_model(
     x = body(network.normalization.layer(neighbours)(x))
     x = GlobalMean(name=FEATURE_LAYER, dtype="float32")(x)
     logits = _classify(x, dropout, bias)
+    if label_smoothing:
+        layer = UndoLabelSmoothing(label_smoothing, name="label_smoothing", dtype="float32")
+        logits = layer(logits)
     if negatives_kept < 1:
         logits = PriorShift(negatives_kept, name="prior_shift", dtype="float32")(logits)
     # A user's own function has a colon in its name, which names in a graph may not have.

@@ -25,8 +25,8 @@ class ModelSpec:
       windows: Window presets of the channels, in order.
       stored_hu: Whether the records hold Hounsfield units, and the model applies the windows.
       crop: Part that is cut out of a slice before resizing, one of `records.CROPS`.
-      dropout, bn_momentum, freeze_bn, neighbours, neighbour_stem, negatives_kept: Arguments of
-        `build_model`.
+      dropout, bn_momentum, freeze_bn, neighbours, neighbour_stem, negatives_kept,
+        label_smoothing: Arguments of `build_model`.
       prior: Share of positive slices of each class in the training folds: the prediction for a
         slice that cannot be read.
       classes: Classes of the logits, in order.
@@ -45,6 +45,7 @@ class ModelSpec:
     neighbours: int = 1
     neighbour_stem: str = "middle"
     negatives_kept: float = 1.0
+    label_smoothing: float = 0.0
     prior: tuple[float, ...] = (0.5,) * len(CLASSES)
     classes: tuple[str, ...] = CLASSES
     version: int = VERSION
@@ -80,5 +81,6 @@ class ModelSpec:
             neighbours=self.neighbours,
             neighbour_stem=self.neighbour_stem,
             negatives_kept=self.negatives_kept,
+            label_smoothing=self.label_smoothing,
             **initial,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 
@@ -36,7 +37,8 @@ class EndToEndTask(SliceTask):
         self._slab_prior = slab_prior(self._train_shards, config.slab)
         self.loss = functools.partial(series_loss, label_smoothing=config.label_smoothing)
         self.spec = self._both = EndToEndSpec(
-            network=self._network,
+            # The loss is that of the model over series, and only its logits are smoothed.
+            network=dataclasses.replace(self._network, label_smoothing=0.0),
             series=SeriesSpec(
                 backbone=config.sequence,
                 feature_dim=feature_width(config.backbone),
@@ -44,6 +46,7 @@ class EndToEndTask(SliceTask):
                 layers=config.layers,
                 dropout=config.dropout,
                 reverse=config.reverse,
+                label_smoothing=config.label_smoothing,
                 prior=tuple(self.prior.tolist()),
             ),
         )

@@ -252,5 +252,6 @@ def _series_spec(config: TrainConfig, manifest: FeatureManifest, prior: np.ndarr
         ),
         validation_folds=tuple(int(network["validation_fold"]) for network in networks),
         axes_sha256=manifest.axes_sha256,
+        label_smoothing=config.label_smoothing,
         prior=tuple(prior.tolist()),
     )

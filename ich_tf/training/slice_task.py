@@ -13,6 +13,7 @@ import tensorflow as tf
 from ich_tf.errors import ConfigError, InputError
 from ich_tf.inference.forward import LogitsFn, SliceOutputs, make_logits_fn, predict_outputs
 from ich_tf.losses import training_loss
+from ich_tf.models.label_smoothing import smooth_labels
 from ich_tf.models.origins import Origin
 from ich_tf.models.prior_shift import shift_prior
 from ich_tf.models.saved import Spec
@@ -81,6 +82,7 @@ class SliceTask:
             neighbours=config.neighbours,
             neighbour_stem=config.neighbour_stem,
             negatives_kept=config.negatives_kept,
+            label_smoothing=config.label_smoothing,
             prior=tuple(self.prior.tolist()),
         )
         self.spec: Spec = self._network
@@ -128,8 +130,9 @@ class SliceTask:
 
     def build(self) -> keras.Model:
         """Builds the network, whose logits begin with the prior that training sees."""
-        bias = shift_prior(self.prior, self._config.negatives_kept)
-        return self._network.build(weights=self._config.weights, bias=bias)
+        config = self._config
+        bias = smooth_labels(shift_prior(self.prior, config.negatives_kept), config.label_smoothing)
+        return self._network.build(weights=config.weights, bias=bias)
 
     def batches(self, epoch: int, first_step: int) -> tf.data.Dataset:
         """Reads images and labels; see `Task.batches`."""
