@@ -16,6 +16,7 @@ from ich_tf.runtime.precision import policy_scope
 from ich_tf.runtime.strategies import split_batch
 from ich_tf.training.config import TrainConfig
 from ich_tf.training.hardware import choose_hardware
+from ich_tf.training.task import Task
 from ich_tf.training.trainer import make_step
 from tests.support.marks import slow
 from tests.support.networks import KINDS, Kind, series
@@ -77,8 +78,10 @@ def make(kind: Kind, precision: str, xla: str, replicas: int) -> tuple[Any, Any]
         schedule="constant",
         learning_rate=1e-3,
     )
+    # All that a task tells of itself.
     task = SimpleNamespace(
-        build=kind.spec.build, loss=kind.loss, steps=10, batch_size=4, prepare=None
+        **{**dict.fromkeys(Task.__annotations__, 4), "loss": kind.loss, "prepare_batch": None},
+        build=kind.spec.build,
     )
     hardware = choose_hardware(config)
     return make_step(config, task, hardware), hardware.strategy  # type: ignore[arg-type]
