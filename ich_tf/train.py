@@ -21,10 +21,14 @@ command.define_flags(TrainConfig)
 
 
 def main() -> None:
-    """Trains one fold, or all folds one after the other."""
+    """Trains one fold, or all folds or several seeds one after the other."""
     config = command.config_from_flags(TrainConfig)
     # Imported after the flags are checked: TensorFlow takes seconds to load.
-    if config.validation_fold == ALL_FOLDS:
+    if config.seeds:
+        from ich_tf.evaluation.seeds import train_seeds
+
+        train_seeds(config)
+    elif config.validation_fold == ALL_FOLDS:
         from ich_tf.evaluation.cross_validation import train_folds
 
         train_folds(config)

@@ -25,16 +25,14 @@ def run_step(module: str, *arguments: str) -> None:
         raise InputError(f"python -m {module} ended with exit code {done.returncode}; see above.")
 
 
-def make_records(
-    folder: Path, flagfile: str, *conversion: str, num_patients: int | None = None
-) -> Path:
+def make_records(folder: Path, flagfile: str, *conversion: str, **phantom_flags: object) -> Path:
     """Writes phantoms and their records unless they exist.
 
     Args:
       folder: Folder for `phantoms/` and `tfrecords/`.
       flagfile: File with flags of tools.make_phantoms.
       *conversion: More flags of tools.make_tfrecords.
-      num_patients: Number of synthetic patients; None: as in the flagfile.
+      **phantom_flags: More flags of tools.make_phantoms, without their dashes.
 
     Returns:
       Folder of the records.
@@ -49,7 +47,7 @@ def make_records(
             f"--flagfile={flagfile}",
             f"--out_dir={phantoms}",
             "--overwrite",
-            *([] if num_patients is None else [f"--num_patients={num_patients}"]),
+            *(f"--{name}={value}" for name, value in phantom_flags.items()),
         )
     run_step(
         "tools.make_tfrecords",

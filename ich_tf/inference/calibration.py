@@ -15,7 +15,7 @@ import numpy as np
 
 from ich_tf.errors import InputError
 from ich_tf.inference.config import CalibrateConfig
-from ich_tf.inference.ensemble import Member, combined_sha256, runs_of, write_ensemble
+from ich_tf.inference.ensemble import Member, combined_sha256, runs_of, seeds_of, write_ensemble
 from ich_tf.inference.forward import SlicePredictions
 from ich_tf.inference.hardware import InferenceHardware, choose_inference_hardware
 from ich_tf.inference.held_out import check_held_out
@@ -95,7 +95,7 @@ def calibrate(config: CalibrateConfig) -> Calibration:
     shares = np.where(shares >= _MIN_SHARE, shares, 0)
     shares = shares / shares.sum()
     members = _with_shares(hashed, shares)
-    if config.members or config.average_epochs:
+    if config.members or config.average_epochs or len(groups) > 1:
         write_ensemble(config.work_dir, members)
     else:
         (Path(config.work_dir) / run_files.ENSEMBLE).unlink(missing_ok=True)
@@ -125,7 +125,8 @@ def _find_groups(config: CalibrateConfig) -> list[list[Member]]:
       InputError: If a run holds fewer epochs than are to be averaged.
     """
     groups = []
-    for folder in config.members or (config.work_dir,):
+    folders = [seed for folder in config.members or (config.work_dir,) for seed in seeds_of(folder)]
+    for folder in folders:
         runs = runs_of(folder)
         if not config.average_epochs:
             groups.append([Member(run) for run in runs])

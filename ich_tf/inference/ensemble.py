@@ -20,6 +20,8 @@ from ich_tf.models.origins import Origin, data_of, read_origin
 from ich_tf.runtime.files import read_json, write_json
 
 VERSION = 1
+# Beginning of the name of a seed's folder.
+SEED = "seed-"
 _COPY = "Copy it from where the model was trained."
 
 
@@ -75,24 +77,43 @@ def runs_of(work_dir: str | Path) -> list[Path]:
     """Returns the runs of `--validation_fold=all` in a folder, by fold; else the folder itself."""
     if (Path(work_dir) / run_files.MODEL).is_file():
         return [Path(work_dir)]
-    folds = {
+    folds = _numbered(Path(work_dir), "fold-")
+    return [fold for fold in folds if (fold / run_files.MODEL).is_file()] or [Path(work_dir)]
+
+
+def seeds_of(work_dir: str | Path) -> list[Path]:
+    """Returns the folders of the seeds of `--seeds` in a folder, by seed; else the folder itself.
+
+    Each is the folder of a run, or of the runs of all folds.
+    """
+    if (Path(work_dir) / run_files.MODEL).is_file():
+        return [Path(work_dir)]
+    seeds = _numbered(Path(work_dir), SEED)
+    return [seed for seed in seeds if (runs_of(seed)[0] / run_files.MODEL).is_file()] or [
+        Path(work_dir)
+    ]
+
+
+def _numbered(folder: Path, prefix: str) -> list[Path]:
+    """The folders of a name and a number within a folder, by number."""
+    numbers = {
         int(number): path
-        for path in Path(work_dir).glob("fold-*")
-        if (number := path.name.removeprefix("fold-")).isdecimal()
-        and (path / run_files.MODEL).is_file()
+        for path in folder.glob(f"{prefix}*")
+        if (number := path.name.removeprefix(prefix)).isdecimal()
     }
-    return [folds[number] for number in sorted(folds)] or [Path(work_dir)]
+    return [numbers[number] for number in sorted(numbers)]
 
 
 def find_members(work_dir: str | Path) -> list[Member]:
     """Finds the models of a folder.
 
     Args:
-      work_dir: Folder of an ensemble, of a run, or of runs by fold.
+      work_dir: Folder of an ensemble, of a run, or of runs by fold, by seed, or by both.
 
     Returns:
-      The members of `ensemble.json`; else the model of the run; else those of the folds, with equal
-      shares. For a folder without a model the folder itself, which `models.saved` then refuses.
+      The members of `ensemble.json`; else the model of the run; else those of the seeds and folds,
+      with equal shares. For a folder without a model the folder itself, which `models.saved` then
+      refuses.
 
     Raises:
       InputError: If `ensemble.json` is damaged.
@@ -100,7 +121,7 @@ def find_members(work_dir: str | Path) -> list[Member]:
     work_dir = Path(work_dir)
     if (work_dir / run_files.ENSEMBLE).is_file():
         return _read_ensemble(work_dir)
-    runs = runs_of(work_dir)
+    runs = [run for seed in seeds_of(work_dir) for run in runs_of(seed)]
     return [Member(run, share=1 / len(runs)) for run in runs]
 
 

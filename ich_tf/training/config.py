@@ -21,6 +21,7 @@ from ich_tf.training.config_parts import (
     SLAB,
     SLICE,
     AugmentationConfig,
+    FineTuningConfig,
     HardwareConfig,
     LossConfig,
     NetworkConfig,
@@ -57,6 +58,7 @@ class TrainConfig(
     HardwareConfig,
     AugmentationConfig,
     LossConfig,
+    FineTuningConfig,
     OptimizerConfig,
     ScheduleConfig,
     SequenceConfig,
@@ -100,6 +102,7 @@ class TrainConfig(
                 self.validation_fold,
                 "a fold's number with --strategy=multi_worker: train the folds one by one",
             )
+            require(not self.seeds, "seeds", list(self.seeds), "empty with multi_worker")
         if self.sync_bn:
             for name, value in (("accumulation", 1), ("freeze_bn", False)):
                 given = getattr(self, name)
@@ -112,7 +115,26 @@ class TrainConfig(
                 self.batch_size,
                 f"a multiple of cpu_replicas, which is {self.cpu_replicas}",
             )
+        self._check_fine_tuning()
         self._check_example()
+
+    def _check_fine_tuning(self) -> None:
+        """Checks options of fine-tuning against those of the optimizer and the schedule."""
+        require(
+            self.freeze_epochs < self.epochs,
+            "freeze_epochs",
+            self.freeze_epochs,
+            f"below epochs, which is {self.epochs}",
+        )
+        if self.optimizer in ("lamb", "radam") or self.lookahead:
+            for name in ("freeze_epochs", "head_lr_multiplier", "layer_decay"):
+                field = self.__dataclass_fields__[name]
+                require(
+                    getattr(self, name) == field.default,
+                    name,
+                    getattr(self, name),
+                    f"{field.default!r} with an optimizer of tensorflow-addons",
+                )
 
     def _check_example(self) -> None:
         """Checks that options for other kinds of training examples have their defaults."""

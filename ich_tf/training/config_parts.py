@@ -92,8 +92,21 @@ class RunConfig(ConfigPart):
         within="[0, inf)",
     )
 
+    seeds: tuple[str, ...] = option(
+        (),
+        "Seeds of several runs, which are trained one after the other in work_dir/seed-0, ...; "
+        "other commands take the mean of their probabilities. Empty: one run, of --seed.",
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
+        seeds = [int(seed) for seed in self.seeds if seed.isdecimal()]
+        require(
+            len(set(seeds)) == len(self.seeds) and max(seeds, default=0) < 2**63,
+            "seeds",
+            list(self.seeds),
+            "different numbers in [0, 2**63)",
+        )
         for name in ("data_dir", "work_dir"):
             require(bool(getattr(self, name)), name, getattr(self, name), "not empty")
         require(
@@ -363,6 +376,32 @@ class OptimizerConfig(ConfigPart):
 
 
 @dataclasses.dataclass(frozen=True)
+class FineTuningConfig(ConfigPart):
+    """How far the pretrained network may move."""
+
+    HEADING: ClassVar[str] = "Fine-tuning"
+
+    freeze_epochs: int = _image_option(
+        0,
+        "Number of epochs at the start in which the backbone rests, its batch normalisation "
+        "included, and the head alone learns. Then the optimizer starts anew.",
+        within="[0, inf)",
+    )
+    head_lr_multiplier: float = _image_option(
+        1.0,
+        "Factor of the learning rate for the head: the classifier, and with --sequence the model "
+        "over series.",
+        within="(0, inf)",
+    )
+    layer_decay: float = _image_option(
+        1.0,
+        "Factor of the learning rate for the backbone's first layer. From there it rises to 1 by "
+        "the same factor from layer to layer.",
+        within="(0, 1]",
+    )
+
+
+@dataclasses.dataclass(frozen=True)
 class LossConfig(ConfigPart):
     """The loss, and how much of the slices without a bleed reaches it."""
 
@@ -515,6 +554,7 @@ PARTS: tuple[type[ConfigPart], ...] = (
     SequenceConfig,
     ScheduleConfig,
     OptimizerConfig,
+    FineTuningConfig,
     LossConfig,
     AugmentationConfig,
     HardwareConfig,

@@ -103,13 +103,16 @@ class ForwardBackward:
         self, inputs: Any, labels: tf.Tensor, number: tf.Tensor, scale: tf.Tensor | None
     ) -> Pass:
         seed = tf.stack([tf.constant(self._seed, tf.int64), number])
-        with tf.GradientTape() as tape, dropout_seed(seed):
+        variables = self._model.trainable_variables
+        # What rests is not watched: the backward pass ends above it.
+        with tf.GradientTape(watch_accessed_variables=False) as tape, dropout_seed(seed):
+            tape.watch(variables)
             logits = self._model(inputs, training=True)
             loss = tf.reduce_sum(self._loss(labels, logits)) / self._batch_size
             scaled_loss = loss if scale is None else loss * scale
         gradients = tape.gradient(
             scaled_loss,
-            self._model.trainable_variables,
+            variables,
             unconnected_gradients=tf.UnconnectedGradients.ZERO,
         )
         return Pass(loss, gradients)

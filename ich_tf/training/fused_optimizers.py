@@ -8,7 +8,9 @@ on a replica's own variables, so that XLA can compile them with the rest of the 
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
 import tensorflow as tf
 
@@ -27,6 +29,7 @@ class FusedOptimizer(tf.Module, abc.ABC):  # type: ignore[misc]
     Attributes:
       schedule: Learning rate of each step.
       iterations: Number of steps, those that were left out included, int64 [].
+      restarted: Number of steps when the state was last all 0, int64 [].
       loss_scale: Loss scale, or None.
       slots: For each variable its state, such as its momentum, like the variable.
     """
@@ -49,10 +52,12 @@ class FusedOptimizer(tf.Module, abc.ABC):  # type: ignore[misc]
         super().__init__()
         self.schedule, self._weight_decay = schedule, weight_decay
         self.iterations = replica_variable(tf.constant(0, tf.int64), "iterations")
+        self.restarted = replica_variable(tf.constant(0, tf.int64), "restarted")
         self.loss_scale = LossScale() if loss_scaling else None
         self.slots: list[list[tf.Variable]] = []
-        self._multipliers: tuple[float, ...] = ()
-        self._decays: tuple[bool, ...] = ()
+        # Place of a variable in `slots`, factor of its learning rate, and whether it decays. No
+        # dict: a module would take that for a part of its checkpoint.
+        self._rows: Mapping[Any, tuple[int, float, bool]] = MappingProxyType({})
 
     def build(
         self,
@@ -67,7 +72,12 @@ class FusedOptimizer(tf.Module, abc.ABC):  # type: ignore[misc]
           lr_multipliers: Factor of the learning rate for each variable.
           decays: Whether weight decay reaches each variable.
         """
-        self._multipliers, self._decays = tuple(lr_multipliers), tuple(decays)
+        columns = zip(variables, lr_multipliers, decays, strict=True)
+        rows = {
+            variable.ref(): (place, factor, is_decayed)
+            for place, (variable, factor, is_decayed) in enumerate(columns)
+        }
+        self._rows = MappingProxyType(rows)
         self.slots = [
             [
                 replica_variable(tf.zeros(variable.shape), f"slot_{number}_{slot}")
@@ -91,28 +101,37 @@ class FusedOptimizer(tf.Module, abc.ABC):  # type: ignore[misc]
 
         Args:
           gradients: Gradients, summed over all replicas, without the loss scale.
-          variables: The variables of `build`.
+          variables: Variables of `build`, all of them or those that do not rest.
           finite: Whether the gradients are finite, bool []. Where they are not, they must be 0, and
             the step changes the loss scale alone. None under no loss scale.
         """
         rate = self.schedule(self.iterations.read_value())
         kept = tf.ones([]) if finite is None else tf.cast(finite, tf.float32)
-        rates = {factor: rate * factor * kept for factor in set(self._multipliers)}
+        rows = [self._rows[variable.ref()] for variable in variables]
+        rates = {factor: rate * factor * kept for _, factor, _ in rows}
         scalars = self._scalars(kept)
-        rows = zip(gradients, variables, self.slots, self._multipliers, self._decays, strict=True)
-        for gradient, variable, slots, multiplier, decays in rows:
+        for gradient, variable, (place, factor, decays) in zip(
+            gradients, variables, rows, strict=True
+        ):
             # The handle is the replica's own; `assign` would ask for all replicas' at once.
-            handle, variable_rate = variable.handle, rates[multiplier]
+            handle, variable_rate = variable.handle, rates[factor]
             if decays and self._weight_decay:
                 tf.raw_ops.ResourceApplyGradientDescent(
                     var=handle,
                     alpha=variable_rate * self._weight_decay,
                     delta=variable.read_value(),
                 )
-            self._move(handle, gradient, [slot.handle for slot in slots], variable_rate, scalars)
+            slots = [slot.handle for slot in self.slots[place]]
+            self._move(handle, gradient, slots, variable_rate, scalars)
         self.iterations.assign_add(1)
         if self.loss_scale is not None:
             self.loss_scale.update(finite)
+
+    def restart(self) -> None:
+        """Forgets the moments; the learning rate goes on in its course."""
+        for slot in (slot for slots in self.slots for slot in slots):
+            slot.assign(tf.zeros(slot.shape))
+        self.restarted.assign(self.iterations.read_value())
 
     def _scalars(self, kept: tf.Tensor) -> Sequence[tf.Tensor]:
         """Numbers that all variables' updates share.
@@ -142,7 +161,8 @@ class Adam(FusedOptimizer):
     _NUM_SLOTS = 2
 
     def _scalars(self, kept: tf.Tensor) -> Sequence[tf.Tensor]:
-        step = tf.cast(self.iterations.read_value() + 1, tf.float32)
+        count = self.iterations.read_value() - self.restarted.read_value() + 1
+        step = tf.cast(count, tf.float32)
         betas = [tf.constant(_BETA_1), tf.constant(_BETA_2)]
         powers = [tf.pow(beta, step) for beta in betas]
         # A moment is left as it is by a beta of 1.

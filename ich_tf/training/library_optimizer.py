@@ -66,6 +66,10 @@ class LibraryOptimizer(tf.Module):  # type: ignore[misc]
         _ = self.optimizer.iterations
         self.optimizer._create_all_weights(variables)
 
+    def restart(self) -> None:
+        """Forgets the moments; configs ask no library for it."""
+        raise NotImplementedError("The optimizers of tensorflow-addons do not restart.")
+
     @property
     def scale(self) -> tf.Tensor | None:
         """Factor of the next step's loss, float32 []; None without a loss scale."""

@@ -19,6 +19,7 @@ from ich_tf.runtime.strategies import split_batch, sum_over_workers
 from ich_tf.training.checkpoints import RunProgress, TrainingState
 from ich_tf.training.config import TrainConfig
 from ich_tf.training.epoch import check_skipped, divergence, run_epoch
+from ich_tf.training.fine_tuning import Freezing
 from ich_tf.training.hardware import Hardware
 from ich_tf.training.history import EpochResult
 from ich_tf.training.run_log import RunLog
@@ -45,6 +46,7 @@ class TrainingLoop:
       task: Data and model, dealt to this worker.
       hardware: Devices of the run.
       step: Optimizer step of the model.
+      freezing: Layers of it that rest in the first epochs.
       validate: Function that predicts the validation slices.
       state: State of the run, restored if the run continues.
       history: Results of the epochs that are finished.
@@ -59,6 +61,7 @@ class TrainingLoop:
     task: Task
     hardware: Hardware
     step: TrainingStep
+    freezing: Freezing
     validate: Validate
     state: TrainingState
     history: list[EpochResult]
@@ -91,6 +94,7 @@ class TrainingLoop:
                 "%s: continuing after %d epochs and %d of %d steps",
                 *(config.work_dir, progress.epoch, progress.step, self.task.steps),
             )
+        self.freezing.follow(progress)
         if config.self_check and progress.epoch < config.epochs:
             self._check_step()
         while progress.epoch < config.epochs and not self._is_out_of_patience():
@@ -126,6 +130,7 @@ class TrainingLoop:
         progress = self.progress
         if progress.step == self.task.steps:
             return
+        self.freezing.follow(progress)
         run_epoch(
             self.step,
             self.hardware.strategy,

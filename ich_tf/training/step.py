@@ -119,13 +119,12 @@ class TrainingStep:
         if self.sync_bn:
             synchronize(model)
         self._local_replicas = worker_of(strategy).replicas
-        self._variables = model.trainable_variables
-        self._statistics = _moving_statistics(model)
+        variables = model.trainable_variables
         with strategy.scope():
             optimizer.build(
-                self._variables,
-                lr_multipliers or [1.0] * len(self._variables),
-                decays or [is_decayed(variable) for variable in self._variables],
+                variables,
+                lr_multipliers or [1.0] * len(variables),
+                decays or [is_decayed(variable) for variable in variables],
             )
             self.step = replica_variable(tf.constant(0, tf.int64), "step")
             self.skipped = replica_variable(tf.constant(0, tf.int64), "skipped")
@@ -133,8 +132,19 @@ class TrainingStep:
         self._pass = ForwardBackward(
             model, loss, batch_size=batch_size, accumulation=accumulation, seed=seed
         )
-        compiled: dict[str, Any] = {"jit_compile": xla or None, "autograph": False}
+        self._xla = xla
         self._is_one_program = replicas == 1 and optimizer.compiles
+        self.follow_trainable()
+
+    def follow_trainable(self) -> None:
+        """Learns what is trainable of the model now; the next call is traced anew.
+
+        It may be less than when the step was made, and as much again. The optimizer's state of what
+        rests stays as it is.
+        """
+        self._variables = self.model.trainable_variables
+        self._statistics = _moving_statistics(self.model)
+        compiled: dict[str, Any] = {"jit_compile": self._xla or None, "autograph": False}
         self._one_program = tf.function(self._whole_step, **compiled)
         # Sums over replicas within the network, and an optimizer that changes all replicas'
         # variables at once, need the outermost function.
@@ -142,7 +152,7 @@ class TrainingStep:
         if not self.sync_bn:
             self._replica_sums = tf.function(self._local_sums, **compiled)
         self._finish: Callable[..., Any] = self._update_from_sums
-        if optimizer.compiles:
+        if self.optimizer.compiles:
             self._finish = tf.function(self._update_from_sums, **compiled)
         self._execute = tf.function(self._take_steps, autograph=False)
         self._measure = tf.function(self._measure_gradients, autograph=False)

@@ -24,6 +24,7 @@ from ich_tf.training.checkpoints import TrainingState
 from ich_tf.training.config import ALL_FOLDS, TrainConfig
 from ich_tf.training.config_parts import SERIES, SLAB, SLICE
 from ich_tf.training.end_to_end_task import EndToEndTask
+from ich_tf.training.fine_tuning import Freezing, backbone_layers, lr_multipliers
 from ich_tf.training.hardware import Hardware, choose_hardware
 from ich_tf.training.history import EpochResult, read_history
 from ich_tf.training.leakage import check_ancestors, origin_of
@@ -73,6 +74,8 @@ def train(config: TrainConfig, strategy: tf.distribute.Strategy | None = None) -
     """
     if config.validation_fold == ALL_FOLDS:
         raise ConfigError("validation_fold is 'all'; it must be a fold's number for one run.")
+    if config.seeds:
+        raise ConfigError(f"seeds is {list(config.seeds)}; it must be empty for one run.")
     replicas = count_replicas(config.strategy, config.cpu_replicas)
     config = with_replica_batches(config, strategy.num_replicas_in_sync if strategy else replicas)
     make_tracker = load_tracker(config)
@@ -116,6 +119,9 @@ def train(config: TrainConfig, strategy: tf.distribute.Strategy | None = None) -
                     task=task,
                     hardware=hardware,
                     step=step,
+                    freezing=Freezing(
+                        step, backbone_layers(step.model, task.spec), config.freeze_epochs
+                    ),
                     validate=validate,
                     state=state,
                     history=history,
@@ -166,6 +172,7 @@ def make_step(config: TrainConfig, task: Task, hardware: Hardware) -> TrainingSt
         loss=task.loss,
         prepare=task.prepare_batch,
         sync_bn=config.sync_bn,
+        lr_multipliers=lr_multipliers(model, task.spec, config),
     )
     if step.statistics:
         replicas = 1 if step.sync_bn else hardware.strategy.num_replicas_in_sync

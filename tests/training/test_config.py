@@ -29,7 +29,8 @@ RECIPES = [
 def parse(monkeypatch):
     """Parses flags as a command would, into flags of its own."""
     values = flags.FlagValues()
-    for name in ("DEFINE", "DEFINE_bool", "DEFINE_integer", "DEFINE_float", "DEFINE_string"):
+    for kind in ("", "_bool", "_integer", "_float", "_string", "_list"):
+        name = f"DEFINE{kind}"
         define = getattr(flags, name)
         monkeypatch.setattr(flags, name, lambda *args, d=define: d(*args, flag_values=values))
     define_enum = flags.DEFINE_enum

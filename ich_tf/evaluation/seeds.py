@@ -1,0 +1,57 @@
+"""Seed ensembles: runs that differ in their seed alone, whose probabilities are averaged."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from pathlib import Path
+
+from ich_tf.errors import InputError
+from ich_tf.evaluation.cross_validation import train_folds
+from ich_tf.evaluation.fold import Fold, run_fold
+from ich_tf.inference.ensemble import SEED
+from ich_tf.models import run_files
+from ich_tf.training.config import ALL_FOLDS, TrainConfig
+from ich_tf.training.result import TrainResult
+
+_LOG = logging.getLogger(__name__)
+
+
+def train_seeds(config: TrainConfig) -> list[TrainResult]:
+    """Trains a run with each of `seeds`, or with each the runs of all folds.
+
+    The runs are `work_dir/seed-0` and so on, each in a process of its own; a second call continues
+    where the first one stopped. `ensemble.find_members` takes all of them as one model.
+
+    A script must call it below `if __name__ == "__main__":`, since the processes import the script.
+
+    Args:
+      config: Config of the runs; `seed` and `work_dir` are replaced for each.
+
+    Returns:
+      The result of each run, by seed and then by fold.
+
+    Raises:
+      InputError: If the folder holds a run itself, and as `trainer.train`; the runs of the seeds
+        before it are kept.
+      Terminated: After SIGTERM, once the state of the present run is saved.
+    """
+    work_dir = Path(config.work_dir)
+    if (work_dir / run_files.MODEL).is_file() or any(work_dir.glob("fold-*")):
+        raise InputError(
+            f"{work_dir}: holds a run, or the runs of folds, which would be taken for the model of "
+            "the seeds. Give another --work_dir."
+        )
+    results = []
+    for seed in config.seeds:
+        run = dataclasses.replace(
+            config, seed=int(seed), seeds=(), work_dir=str(work_dir / f"{SEED}{int(seed)}")
+        )
+        _LOG.info("seed %s of %s: %s", seed, ", ".join(config.seeds), run.work_dir)
+        if config.validation_fold == ALL_FOLDS:
+            results += train_folds(run)
+            continue
+        fold = Fold(int(config.validation_fold), run, logging.getLogger().getEffectiveLevel())
+        results.append(fold.result() or run_fold(fold))
+    _LOG.info("%s: %d runs, of which other commands take the mean", work_dir, len(results))
+    return results
