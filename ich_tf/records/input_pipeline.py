@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import functools
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,19 +11,20 @@ import tensorflow as tf
 
 from ich_tf.errors import DataError
 from ich_tf.labels import ANY
+from ich_tf.records.epoch_order import draw_order, pool_chunks
 from ich_tf.records.example import parse
-from ich_tf.records.images import decode_image
-from ich_tf.records.manifest import Shard, label_counts, num_records
-from ich_tf.records.neighbours import decode_window
+from ich_tf.records.images import decode_image, decode_images
+from ich_tf.records.manifest import Shard, label_counts, num_records, repair_advice
+from ich_tf.records.neighbours import decode_window, places_in_chunk
 from ich_tf.records.record_streams import (
-    SHUFFLE_BUFFER,
     THREADS,
     batched_options,
-    epoch_order,
+    epoch_generator,
     parse_window,
+    read_chunks,
     read_shards,
-    shuffled,
 )
+from ich_tf.records.slice_pool import draw_from_pool
 
 _EVAL_FIELDS = (
     "labels",
@@ -36,8 +38,6 @@ _EVAL_FIELDS = (
     "gantry_tilt_deg",
     "scanner",
 )
-
-Augment = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 
 def epoch_records(shards: Sequence[Shard], negative_fraction: float = 1.0) -> int:
@@ -61,7 +61,6 @@ def train_batches(
     encoding: str = "png",
     neighbours: int = 1,
     negative_fraction: float = 1.0,
-    augment: Augment | None = None,
     first_step: int = 0,
     worker: int = 0,
 ) -> tf.data.Dataset:
@@ -78,14 +77,13 @@ def train_batches(
       neighbours: Number of slices per image, odd: each slice with its neighbours as channels.
       negative_fraction: Share of the records without a hemorrhage to read, in [0, 1], drawn anew
         in each epoch.
-      augment: Function of images (uint8 [n, H, W, C]), labels (float32 [n, 6]) and a seed
-        (int64 [2]) that returns images and labels; None for no augmentation.
-      first_step: Number of batches to skip, undecoded, at the epoch's start.
+      first_step: Number of batches to skip, unread, at the epoch's start.
       worker: Number of the worker, from 0; each worker has shards of its own.
 
     Returns:
-      A dataset of (images, labels): uint8, for hu16 uint16, [batch_size, H, W, neighbours * C];
-      float32 [batch_size, 6].
+      A dataset of (images, labels): uint8, for hu16 uint16, [batch_size, H, W, C], or with
+      neighbours [batch_size, neighbours, H, W, C], which `neighbours.as_channels` makes the
+      network's input; float32 [batch_size, 6].
 
     Raises:
       DataError: If the shards hold less than one batch.
@@ -102,23 +100,50 @@ def train_batches(
             f"the training split holds {count} records, less than one batch of {batch_size}. "
             "Lower --batch_size or convert more data."
         )
-    order, shards, shuffle_seed = epoch_order(shards, seed, epoch, worker)
-    dataset = read_shards(shards, neighbours)
+    rng, shards = epoch_generator(shards, seed, epoch, worker)
+    kept = None
     if negative_fraction < 1:
-        negatives = num_records(shards) - int(label_counts(shards)[ANY])
-        kept = np.zeros(negatives, bool)
-        kept[: _negatives_read(negatives, negative_fraction)] = True
-        dataset = _undersample(dataset, order.permutation(kept))
-    dataset = shuffled(dataset, count, SHUFFLE_BUFFER, shuffle_seed).skip(first_step * batch_size)
+        kept = _undersampled([_bleeds(shard) for shard in shards], negative_fraction, rng)
+    rows, columns, channels = image_shape
+    margin = neighbours // 2
+    if margin:
+        slice_bytes = float(rows * columns * channels * (2 if encoding == "hu16" else 1))
+    else:
+        slice_bytes = sum(shard.num_bytes for shard in shards) / num_records(shards)
+    order = draw_order(
+        rng,
+        [shard.num_records for shard in shards],
+        pool_chunks(slice_bytes, margin),
+        margin=margin,
+        kept=kept,
+        first=first_step * batch_size,
+    )
 
-    def decode(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        fields = _parse(serialized, encoding, image_shape, ["labels"])
-        return fields["image"], tf.cast(fields["labels"], tf.float32)
+    def stack(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        fields = parse(serialized, ["encoded", "labels", "series_key"])
+        images = decode_images(fields["encoded"], encoding, image_shape)
+        return images, fields["labels"], places_in_chunk(fields["series_key"], neighbours)
 
-    dataset = dataset.map(decode, num_parallel_calls=THREADS, deterministic=True)
+    def draw(*chunk: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        number = chunk[-1]
+        if margin:
+            images, labels, places, _ = chunk
+            image = tf.ensure_shape(tf.gather(images, places[number]), (neighbours, *image_shape))
+            return image, tf.cast(labels[number], tf.float32)
+        fields = parse(chunk[0][number], ["encoded", "labels"])
+        image = decode_image(fields["encoded"], encoding, image_shape)
+        return image, tf.cast(fields["labels"], tf.float32)
+
+    chunks = read_chunks(shards, order.chunks)
+    # With neighbours a slice is decoded once, before it is drawn, else once it is drawn: encoded,
+    # more of them fit into the pool.
+    if margin:
+        chunks = chunks.map(stack, num_parallel_calls=THREADS, deterministic=True)
+    else:
+        chunks = chunks.map(lambda serialized: (serialized,))
+    dataset = draw_from_pool(chunks, order)
+    dataset = dataset.map(draw, num_parallel_calls=THREADS, deterministic=True)
     dataset = dataset.batch(batch_size, drop_remainder=True)
-    if augment is not None:
-        dataset = _augmented(dataset, augment, shuffle_seed, first_step)
     return dataset.prefetch(2).with_options(batched_options())
 
 
@@ -189,20 +214,6 @@ def read_batches(batches: Iterable[Any]) -> Iterator[Any]:
         ) from error
 
 
-def _augmented(
-    batches: tf.data.Dataset, augment: Augment, seed: int, first_step: int
-) -> tf.data.Dataset:
-    """Augments each batch under a seed of its own, numbered from `first_step` on."""
-
-    def augment_step(
-        step: tf.Tensor, batch: tuple[tf.Tensor, tf.Tensor]
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        return augment(*batch, tf.stack([tf.cast(seed, tf.int64), step]))
-
-    batches = batches.enumerate(start=first_step)
-    return batches.map(augment_step, num_parallel_calls=THREADS, deterministic=True)
-
-
 def _parse(
     serialized: tf.Tensor, encoding: str, image_shape: tuple[int, int, int], fields: Sequence[str]
 ) -> dict[str, tf.Tensor]:
@@ -223,33 +234,39 @@ def _parse(
         return {"image": image, **parsed}
     encoded, keys, _ = parse_window(serialized, [])
     image = decode_window(encoded, keys, encoding, image_shape)
-    return {"image": image, **parse(_record_itself(serialized), fields)}
-
-
-def _record_itself(serialized: tf.Tensor) -> tf.Tensor:
-    """The record, or the middle of a window of records."""
-    return serialized if not serialized.shape.rank else serialized[serialized.shape[0] // 2]
+    return {"image": image, **parse(serialized[serialized.shape[0] // 2], fields)}
 
 
 def _negatives_read(negatives: int, fraction: float) -> int:
     return round(negatives * fraction)
 
 
-def _undersample(records: tf.data.Dataset, kept: np.ndarray) -> tf.data.Dataset:
-    """Keeps all records with a hemorrhage, and the i-th of the others if `kept[i]`.
+def _undersampled(
+    bleeds: Sequence[np.ndarray], fraction: float, rng: np.random.Generator
+) -> list[np.ndarray]:
+    """Chooses all slices with a hemorrhage and a share of the others, as bool for each shard."""
+    has_bleed = np.concatenate([*bleeds, np.zeros(0, bool)])
+    negatives = np.flatnonzero(~has_bleed)
+    kept = has_bleed.copy()
+    kept[rng.permutation(negatives)[: _negatives_read(len(negatives), fraction)]] = True
+    return np.split(kept, np.cumsum([len(shard) for shard in bleeds])[:-1])
 
-    Args:
-      records: Elements of `read_shards`.
-      kept: bool [number of records without a hemorrhage].
+
+@functools.lru_cache(4096)
+def _bleeds(shard: Shard) -> np.ndarray:
+    """Whether each record of a shard has a hemorrhage, bool [n]; it reads the shard, once a run.
+
+    Raises:
+      DataError: If the labels are not those of the manifest.
     """
-    keep = tf.constant(kept)
-
-    def choose(seen: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor]]:
-        negative = parse(_record_itself(record), ["labels"])["labels"][ANY] == 0
-        # If the records had other labels than the manifest, the number of records would differ.
-        known = tf.minimum(seen, len(kept) - 1)
-        chosen = keep[known] if len(kept) else tf.constant(True)
-        return seen + tf.cast(negative, tf.int64), (~negative | chosen, record)
-
-    chosen = records.scan(tf.constant(0, tf.int64), choose)
-    return chosen.filter(lambda keep, _: keep).map(lambda _, record: record)
+    labels = tf.data.TFRecordDataset(str(shard.path)).batch(256)
+    labels = labels.map(lambda serialized: parse(serialized, ["labels"])["labels"][:, ANY] > 0)
+    parts = [*read_batches(labels.as_numpy_iterator()), np.zeros(0, bool)]
+    bleeds: np.ndarray = np.concatenate(parts)
+    if (len(bleeds), bleeds.sum()) != (shard.num_records, shard.label_counts[ANY]):
+        raise DataError(
+            f"{shard.path}: holds {len(bleeds)} records, {bleeds.sum()} of them with a hemorrhage; "
+            f"the manifest lists {shard.num_records} and {shard.label_counts[ANY]}. "
+            f"{repair_advice(shard.path.parent)}"
+        )
+    return bleeds

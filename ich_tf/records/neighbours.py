@@ -85,6 +85,36 @@ def same_series(series_keys: tf.Tensor) -> tf.Tensor:
     return tf.clip_by_value(tf.range(count), half - num_before, half + num_behind)
 
 
+def places_in_chunk(series_keys: tf.Tensor, count: int) -> tf.Tensor:
+    """`same_series` for every record of a run of records at once.
+
+    Args:
+      series_keys: Series of each record, string [n], as for `same_series`.
+      count: Number of records per window, odd.
+
+    Returns:
+      int32 [n, count], for each record those of its window; right for records that have
+      `count // 2` others on either side, or the shard's end.
+    """
+    import tensorflow as tf
+
+    number = tf.size(series_keys)
+    same = tf.cast(series_keys[:, None] == series_keys[None, :], tf.int32)
+    first = tf.argmax(same, axis=1, output_type=tf.int32)
+    last = number - 1 - tf.argmax(same[:, ::-1], axis=1, output_type=tf.int32)
+    windows = tf.range(number)[:, None] + tf.range(count) - count // 2
+    return tf.clip_by_value(windows, first[:, None], last[:, None])
+
+
+def as_channels(stacks: tf.Tensor) -> tf.Tensor:
+    """Slices and their neighbours, [n, count, H, W, C], as images, [n, H, W, count * C]."""
+    import tensorflow as tf
+
+    number, count, height, width, channels = stacks.shape
+    turned = tf.transpose(stacks, [0, 2, 3, 1, 4])
+    return tf.reshape(turned, [number or -1, height, width, count * channels])
+
+
 def slab_of(series_keys: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Numbers of the records of a window that belong to the series of its middle.
 

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import tensorflow as tf
 
-from ich_tf.records.input_pipeline import Augment
+from ich_tf.records.images import decode_images
 from ich_tf.records.manifest import Shard
-from ich_tf.records.neighbours import decode_stack, slab_of
+from ich_tf.records.neighbours import slab_of
 from ich_tf.records.record_streams import (
-    SHUFFLE_BUFFER,
     THREADS,
     batched_options,
-    epoch_order,
+    epoch_generator,
     parse_window,
-    read_shards,
-    shuffled,
+    read_chunks,
 )
 
 
@@ -30,6 +29,53 @@ def epoch_slabs(shards: Sequence[Shard], slices: int) -> int:
     return sum(shard.num_records // slices for shard in shards)
 
 
+def slab_middles(shards: Sequence[Shard], slices: int, *, phase: int) -> np.ndarray:
+    """Cuts shards into slabs.
+
+    Args:
+      shards: Shards to cut.
+      slices: Number of slices per slab.
+      phase: Number of the record in the middle of each shard's first slab, from 0.
+
+    Returns:
+      Number of the shard and of the record in the middle of each slab, int64 [m, 2].
+    """
+    return np.array(
+        [
+            (number, middle)
+            for number, shard in enumerate(shards)
+            for middle in range(phase, shard.num_records, slices)
+        ],
+        np.int64,
+    ).reshape(-1, 2)
+
+
+def read_slabs(shards: Sequence[Shard], slices: int, middles: np.ndarray) -> tf.data.Dataset:
+    """Reads the records about each middle.
+
+    Args:
+      shards: Shards to read.
+      slices: Number of slices per slab, odd.
+      middles: Result of `slab_middles`, or a part of it in any order.
+
+    Returns:
+      A dataset of string [slices], empty beyond the shard's ends.
+    """
+    shard, middle = middles.T
+    sizes = np.array([shard.num_records for shard in shards], np.int64)
+    first = np.maximum(middle - slices // 2, 0)
+    stop = np.minimum(middle + slices // 2 + 1, sizes[shard])
+    chunks = read_chunks(shards, np.stack([shard, first, stop - first], axis=1))
+    missing = tf.data.Dataset.from_tensor_slices(first - (middle - slices // 2))
+
+    def pad(serialized: tf.Tensor, before: tf.Tensor) -> tf.Tensor:
+        behind = slices - before - tf.size(serialized, tf.int64)
+        window = tf.concat([tf.fill([before], ""), serialized, tf.fill([behind], "")], axis=0)
+        return tf.ensure_shape(window, [slices])
+
+    return tf.data.Dataset.zip((chunks, missing)).map(pad)
+
+
 def slab_batches(
     shards: Sequence[Shard],
     image_shape: tuple[int, int, int],
@@ -39,7 +85,6 @@ def slab_batches(
     seed: int,
     epoch: int,
     encoding: str = "png",
-    augment: Augment | None = None,
     reverse: bool = False,
     first_step: int = 0,
     worker: int = 0,
@@ -58,10 +103,8 @@ def slab_batches(
       seed: Seed of the run.
       epoch: Number of the epoch, from 0.
       encoding: Image format of the records.
-      augment: Augmentation as of `train_batches`; it changes all slices of a slab alike, and no
-        labels.
       reverse: Whether half of the slabs are reversed.
-      first_step: Number of batches to skip at the epoch's start.
+      first_step: Number of batches to skip, unread, at the epoch's start.
       worker: Number of the worker, from 0; each worker has shards of its own.
 
     Returns:
@@ -69,32 +112,24 @@ def slab_batches(
       [batch_size, k, H, W, C]; places float32 [batch_size, k, 2], the position along the normal in
       mm and 1 for a slice or 0 for padding, which comes last; labels float32 [batch_size, k, 6].
     """
-    order, shards, shuffle_seed = epoch_order(shards, seed, epoch, worker)
-    phase = int(order.integers(slices))
-    dataset = read_shards(shards, slices, every=slices, phase=phase)
-    count = sum(len(range(phase, shard.num_records, slices)) for shard in shards)
-    buffer = max(1, SHUFFLE_BUFFER // slices)
-    dataset = shuffled(dataset, count, buffer, shuffle_seed).skip(first_step * batch_size)
-    height, width, channels = image_shape
+    rng, shards = epoch_generator(shards, seed, epoch, worker)
+    middles = rng.permutation(slab_middles(shards, slices, phase=int(rng.integers(slices))))
+    turn_seed = tf.constant(rng.integers(1 << 62), tf.int64)
 
-    def decode(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        return _decode_slab(serialized, encoding, image_shape)
+    def decode(window: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        return _decode_slab(window, encoding, image_shape)
 
     def finish(
         step: tf.Tensor, batch: tuple[tf.Tensor, tf.Tensor, tf.Tensor]
     ) -> tuple[tuple[tf.Tensor, tf.Tensor], tf.Tensor]:
         images, places, labels = batch
-        step_seed = tf.stack([tf.cast(shuffle_seed, tf.int64), step])
-        if augment is not None:
-            # Slices are channels here, as neighbours are: one change for all slices of a slab.
-            images, _ = augment(images, labels[:, 0], step_seed)
-        images = tf.reshape(images, [batch_size, height, width, slices, channels])
-        images = tf.transpose(images, [0, 3, 1, 2, 4])
         if reverse:
-            turned = tf.random.stateless_uniform([batch_size], step_seed + 1) < 0.5
+            seed = tf.stack([turn_seed, step])
+            turned = tf.random.stateless_uniform([batch_size], seed) < 0.5
             images, places, labels = _reversed(images, places, labels, turned)
         return (images, places), labels
 
+    dataset = read_slabs(shards, slices, middles[first_step * batch_size :])
     dataset = dataset.map(decode, num_parallel_calls=THREADS, deterministic=True)
     dataset = dataset.batch(batch_size, drop_remainder=True).enumerate(start=first_step)
     dataset = dataset.map(finish, num_parallel_calls=THREADS, deterministic=True)
@@ -104,15 +139,15 @@ def slab_batches(
 def _decode_slab(
     serialized: tf.Tensor, encoding: str, image_shape: tuple[int, int, int]
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """A window of k records -> image [H, W, k * C], places [k, 2] and labels [k, 6]."""
+    """A window of k records -> images [k, H, W, C], places [k, 2] and labels [k, 6]."""
     encoded, keys, fields = parse_window(serialized, ["labels", "z_mm"])
     chosen, is_slice = slab_of(keys)
-    image = decode_stack(tf.gather(encoded, chosen), encoding, image_shape)
+    images = decode_images(tf.gather(encoded, chosen), encoding, image_shape)
     z_mm = tf.gather(fields["z_mm"], chosen)
     places = tf.stack([z_mm - z_mm[0], tf.ones_like(z_mm)], axis=-1)
     mask = tf.cast(is_slice, tf.float32)[:, None]
     labels = tf.cast(tf.gather(fields["labels"], chosen), tf.float32)
-    return image, places * mask, labels * mask
+    return images, places * mask, labels * mask
 
 
 def _reversed(

@@ -26,6 +26,8 @@ OPTIMIZERS = ("adam", "adamw", "sgd", "lamb", "radam")
 SCHEDULES = ("constant", "exponential", "cosine")
 STRATEGIES = ("one", "mirrored", "multi_worker")
 XLA_CHOICES = ("auto", "on", "off")
+# Where batches are augmented.
+DEVICE, INPUT = "device", "input"
 
 # Kinds of training examples: single slices, slabs of consecutive slices, features of whole series.
 SLICE, SLAB, SERIES = EXAMPLES = ("slice", "slab", "series")
@@ -464,6 +466,19 @@ class AugmentationConfig(ConfigPart):
         "share drawn from Beta(mixup, mixup). 0 blends none.",
         within="[0, inf)",
     )
+    flip_z: bool = _slice_option(
+        False, "Augmentation: reverse the order of the neighbours of half of the slices."
+    )
+    augment_operations: int = _image_option(
+        0,
+        "Augmentation: number of changes of each slice that are chosen at random from ten, each "
+        "with a random sign: shifts along both axes, rotation, scale, shear, contrast, brightness, "
+        "blur, noise, cutout (RandAugment).",
+        within="[0, 10]",
+    )
+    augment_magnitude: float = _image_option(
+        5.0, "Augmentation: strength of augment_operations.", within="[0, 10]"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -497,6 +512,13 @@ class HardwareConfig(ConfigPart):
         True,
         "Round the factors of float32 products to TF32 on GPUs from Ampere on, which is several "
         "times as fast. false: whole float32.",
+    )
+    augment_on: str = _image_option(
+        "auto",
+        "Where batches are augmented: device, by the replicas' devices just before a step; input, "
+        "by the host's processors; auto takes GPUs if the run has any. Results are equal but for "
+        "rounding.",
+        ("auto", DEVICE, INPUT),
     )
     steps_per_execution: int = option(
         1,

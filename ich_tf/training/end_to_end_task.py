@@ -68,11 +68,11 @@ class EndToEndTask(SliceTask):
             seed=config.seed,
             epoch=epoch,
             encoding=self._manifest.encoding,
-            augment=self._augment,
             reverse=config.reverse,
             first_step=first_step,
             worker=self._worker,
         )
+        slabs = self._changes.in_input(slabs, epoch * self.steps + first_step)
         weigh = functools.partial(weighted_labels, series_weight=config.series_weight)
         batches = slabs.map(lambda inputs, labels: (inputs, weigh(labels, inputs[1][..., 1])))
         return batches.take(self.steps - first_step)

@@ -9,7 +9,8 @@ import tensorflow as tf
 
 from ich_tf.records.manifest import Shard
 from ich_tf.records.neighbours import slab_of
-from ich_tf.records.record_streams import parse_window, read_shards
+from ich_tf.records.record_streams import parse_window
+from ich_tf.records.slabs import read_slabs, slab_middles
 
 # Slabs enough for a start: the standard error of a share of 0.1 is then 0.005. More would be read
 # from the disk for long.
@@ -33,6 +34,7 @@ def slab_prior(shards: Sequence[Shard], slices: int) -> np.ndarray:
         # What stands for empty places is the last slice again.
         return tf.reduce_max(tf.gather(fields["labels"], chosen), axis=0)
 
-    windows = read_shards(shards, slices, every=slices, phase=slices // 2).take(_MAX_SLABS)
+    middles = slab_middles(shards, slices, phase=slices // 2)
+    windows = read_slabs(shards, slices, middles[:_MAX_SLABS])
     labels = [batch.numpy() for batch in windows.map(positive).batch(256)]
     return np.asarray(np.concatenate(labels).mean(axis=0, dtype=np.float64))

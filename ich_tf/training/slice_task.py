@@ -22,7 +22,7 @@ from ich_tf.records.input_pipeline import epoch_records, eval_batches, train_bat
 from ich_tf.records.manifest import Manifest, Shard, deal_shards, label_counts, num_records
 from ich_tf.runtime.keras2 import keras
 from ich_tf.runtime.strategies import Worker
-from ich_tf.training.augmentation import make_augment
+from ich_tf.training.batch_changes import BatchChanges
 from ich_tf.training.config import TrainConfig
 from ich_tf.training.forward_backward import Loss
 from ich_tf.training.step import PrepareBatch
@@ -86,7 +86,6 @@ class SliceTask:
             prior=tuple(self.prior.tolist()),
         )
         self.spec: Spec = self._network
-        self._augment = make_augment(config)
 
     @classmethod
     def load(cls, config: TrainConfig) -> Self:
@@ -120,6 +119,8 @@ class SliceTask:
             )
         self.steps = min(steps, config.max_steps_per_epoch or steps)
         self._train_shards, self._worker = train_shards[worker.index], worker.index
+        self._changes = BatchChanges(config, worker, self.batch_size)
+        self.prepare_batch = self._changes.prepare
 
     def _epoch_size(self, shards: Sequence[Shard]) -> int:
         """Least number of examples that an epoch reads from some shards."""
@@ -137,7 +138,7 @@ class SliceTask:
     def batches(self, epoch: int, first_step: int) -> tf.data.Dataset:
         """Reads images and labels; see `Task.batches`."""
         config = self._config
-        return train_batches(
+        batches = train_batches(
             self._train_shards,
             self._manifest.image_shape,
             batch_size=self.batch_size,
@@ -146,10 +147,11 @@ class SliceTask:
             encoding=self._manifest.encoding,
             neighbours=config.neighbours,
             negative_fraction=config.negative_fraction,
-            augment=self._augment,
             first_step=first_step,
             worker=self._worker,
-        ).take(self.steps - first_step)
+        )
+        batches = self._changes.in_input(batches, epoch * self.steps + first_step)
+        return batches.take(self.steps - first_step)
 
     def validator(self, model: keras.Model, strategy: tf.distribute.Strategy) -> Validate:
         """Makes the function that predicts the validation slices; see `Task.validator`."""

@@ -2,7 +2,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from ich_tf.errors import InputError
 from ich_tf.labels import ANY
@@ -12,8 +11,6 @@ from ich_tf.records.images import decode_image
 from ich_tf.records.input_pipeline import epoch_records, eval_batches, read_batches, train_batches
 from ich_tf.records.manifest import Manifest, num_records
 from ich_tf.records.tfrecord import read_records
-from ich_tf.training.augmentation import make_augment
-from ich_tf.training.config import TrainConfig
 
 
 @pytest.fixture(scope="module")
@@ -83,26 +80,11 @@ def test_shuffling_mixes_patients_within_a_batch(manifest: Manifest) -> None:
     assert np.mean(patients) > 3
 
 
-def seen_seeds(manifest: Manifest, **changes) -> list[int]:
-    def augment(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple:
-        return tf.zeros_like(images) + tf.cast(seed[1] % 256, tf.uint8), labels
-
-    return [int(images[0, 0, 0, 0]) for images, _ in train(manifest, augment=augment, **changes)]
-
-
-def test_augmentation_gets_a_seed_of_its_own_each_batch(manifest: Manifest) -> None:
-    seeds = seen_seeds(manifest)
-    assert seeds == list(range(len(seeds)))
-    assert seen_seeds(manifest, first_step=2) == seeds[2:]
-
-
 @pytest.mark.parametrize("first_step", [1, 3])
 def test_an_epoch_can_begin_at_any_step(manifest: Manifest, first_step: int) -> None:
-    config = TrainConfig(flip=True, shift=0.1, mixup=0.3)
-    for changes in ({}, {"negative_fraction": 0.5}, {"neighbours": 3}):
-        settings = {"augment": make_augment(config), **changes}
-        whole = train(manifest, **settings)
-        rest = train(manifest, first_step=first_step, **settings)
+    for changes in ({}, {"negative_fraction": 0.5, "neighbours": 3}, {"neighbours": 5}):
+        whole = train(manifest, **changes)
+        rest = train(manifest, first_step=first_step, **changes)
         assert len(rest) == len(whole) - first_step
         for one, two in zip(whole[first_step:], rest, strict=True):
             np.testing.assert_array_equal(one[0], two[0])
@@ -149,6 +131,36 @@ def test_a_flipped_bit_stops_the_reader_with_words(data_copy: Path) -> None:
     batches = eval_batches(manifest.fold_shards(0), manifest.image_shape, batch_size=8)
     with pytest.raises(InputError, match="cannot be read"):
         list(read_batches(batches))
+
+
+def test_a_cut_or_damaged_shard_stops_training_with_words(data_copy: Path) -> None:
+    manifest = Manifest.load(data_copy)
+    path = manifest.train_shards(0)[0].path
+    whole = path.read_bytes()
+    *_, last = data_files.index_path(path).read_text().splitlines()
+    cut = whole[: int(last.split()[0])]
+    flipped = bytes([*whole[: len(whole) // 2], whole[len(whole) // 2] ^ 1]) + whole[len(cut) :]
+    for data in (cut, flipped):
+        path.write_bytes(data)
+        for neighbours in (1, 3):
+            batches = train_batches(
+                manifest.train_shards(0),
+                manifest.image_shape,
+                batch_size=8,
+                seed=0,
+                epoch=0,
+                neighbours=neighbours,
+            )
+            with pytest.raises(InputError, match="cannot be read"):
+                list(read_batches(batches))
+
+
+def test_an_index_of_other_records_stops_training_with_words(data_copy: Path) -> None:
+    manifest = Manifest.load(data_copy)
+    path = data_files.index_path(manifest.train_shards(0)[0].path)
+    path.write_text("".join(f"{line}\n" for line in path.read_text().splitlines()[:-1]))
+    with pytest.raises(InputError, match="the manifest lists"):
+        train(manifest)
 
 
 def test_less_than_a_batch(manifest: Manifest) -> None:

@@ -47,9 +47,11 @@ def main() -> None:
 
 
 def _measure_step(manifest: Any) -> float:
+    import tensorflow as tf
+
     from ich_tf.runtime.precision import choose_precision, choose_xla, devices_of, policy_scope
     from ich_tf.runtime.strategies import make_strategy, split_batch
-    from ich_tf.training.augmentation import make_augment
+    from ich_tf.training.augmentation import augment_batch
     from ich_tf.training.checkpoints import RunProgress
     from ich_tf.training.config import TrainConfig
     from ich_tf.training.epoch import run_epoch
@@ -65,7 +67,13 @@ def _measure_step(manifest: Any) -> float:
         model = _model(manifest)
         optimizer = make_optimizer(config, 1000, loss_scaling=precision == "float16")
     step = TrainingStep(model, optimizer, strategy, batch_size=_BATCH_SIZE.value, xla=xla)
-    batches = _batches(manifest, make_augment(config))
+    batches = _batches(manifest).enumerate()
+    batches = batches.map(
+        lambda number, batch: augment_batch(
+            batch[0], batch[1], tf.stack([tf.zeros([], tf.int64), number]), config
+        ),
+        num_parallel_calls=tf.data.AUTOTUNE,
+    )
     parts = split_batch(strategy, *next(iter(batches.take(1))))
     begun = time.perf_counter()
     step(parts).numpy()
@@ -102,7 +110,7 @@ def _measure_fit(manifest: Any) -> float:
         optimizer=keras.optimizers.Adam(5e-4),
         loss=lambda labels, logits: tf.reduce_mean(weighted_binary_crossentropy(labels, logits)),
     )
-    batches = _batches(manifest, None).repeat()
+    batches = _batches(manifest).repeat()
     model.fit(batches, steps_per_epoch=2, verbose=0)
     begun = time.perf_counter()
     model.fit(batches, steps_per_epoch=_STEPS.value, verbose=0)
@@ -123,7 +131,7 @@ def _model(manifest: Any) -> Any:
     )
 
 
-def _batches(manifest: Any, augment: Any) -> Any:
+def _batches(manifest: Any) -> Any:
     from ich_tf.records.input_pipeline import train_batches
 
     epochs = (
@@ -134,7 +142,6 @@ def _batches(manifest: Any, augment: Any) -> Any:
             seed=0,
             epoch=epoch,
             encoding=manifest.encoding,
-            augment=augment,
         )
         for epoch in itertools.count()
     )
