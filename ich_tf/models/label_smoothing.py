@@ -21,6 +21,23 @@ def smooth_labels(labels: Any, label_smoothing: float) -> Any:
     return labels * (1 - label_smoothing) + label_smoothing / 2
 
 
+def smooth_logits(logits: tf.Tensor, label_smoothing: float) -> tf.Tensor:
+    """Logits that a model of smoothed labels has where these are the logits for labels as they are.
+
+    Args:
+      logits: Logits of any shape.
+      label_smoothing: Label smoothing s, in [0, 1).
+
+    Returns:
+      float32, of the same shape.
+    """
+    logits = tf.cast(logits, tf.float32)
+    if not label_smoothing:
+        return logits
+    positive = smooth_labels(tf.sigmoid(logits), label_smoothing)
+    return tf.math.log(positive) - tf.math.log(smooth_labels(tf.sigmoid(-logits), label_smoothing))
+
+
 def undo_label_smoothing(logits: tf.Tensor, label_smoothing: float) -> tf.Tensor:
     """Computes the logits for labels as they are of a model that was trained on smoothed ones.
 
@@ -53,6 +70,23 @@ def undo_label_smoothing(logits: tf.Tensor, label_smoothing: float) -> tf.Tensor
         return tf.math.log(tf.math.softplus(share / bend))
 
     return log_share(logits) - log_share(-logits)
+
+
+@keras.saving.register_keras_serializable(package="ich_tf")
+class SmoothLogits(keras.layers.Layer):  # type: ignore[misc]
+    """`smooth_logits`, in training and outside of it."""
+
+    def __init__(self, label_smoothing: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.label_smoothing = label_smoothing
+
+    def call(self, logits: tf.Tensor) -> tf.Tensor:
+        """Computes logits of the same shape."""
+        return smooth_logits(logits, self.label_smoothing)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor."""
+        return {**super().get_config(), "label_smoothing": self.label_smoothing}
 
 
 @keras.saving.register_keras_serializable(package="ich_tf")

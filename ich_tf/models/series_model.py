@@ -18,7 +18,7 @@ import tensorflow as tf
 from ich_tf.labels import CLASSES
 from ich_tf.models.architectures import SERIES_BACKBONES
 from ich_tf.models.dropout import SeededDropout
-from ich_tf.models.label_smoothing import UndoLabelSmoothing
+from ich_tf.models.label_smoothing import SmoothLogits, UndoLabelSmoothing, smooth_labels
 from ich_tf.models.series_layers import (
     NUM_CLASSES,
     AttentionPooling,
@@ -172,6 +172,7 @@ def build_series_model(
     added = dense(NUM_CLASSES, kernel_initializer="zeros", dtype="float32", name="slices")(x)
     pooled = AttentionPooling(name="pool", dtype="float32")(x, mask)
     prior = np.clip(np.full(NUM_CLASSES, 0.5) if bias is None else bias, 1e-4, 1 - 1e-4)
+    prior = smooth_labels(prior, label_smoothing)
     whole = dense(
         NUM_CLASSES,
         bias_initializer=keras.initializers.Constant(np.log(prior / (1 - prior)).tolist()),
@@ -179,6 +180,8 @@ def build_series_model(
         name="whole",
     )(pooled)
     smoothed = Smoothing(name="smoothing", dtype="float32")(logits, mask)
+    if label_smoothing:
+        smoothed = SmoothLogits(label_smoothing, name="smooth_logits", dtype="float32")(smoothed)
     outputs = Join(name="logits", dtype="float32")([whole, smoothed, added])
     if label_smoothing:
         layer = UndoLabelSmoothing(label_smoothing, name="label_smoothing", dtype="float32")

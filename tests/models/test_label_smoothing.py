@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from ich_tf.metrics import logit, sigmoid, weighted_log_loss
-from ich_tf.models.label_smoothing import smooth_labels, undo_label_smoothing
+from ich_tf.models.label_smoothing import smooth_labels, smooth_logits, undo_label_smoothing
 from ich_tf.models.saved import load_best, save_best
 from ich_tf.models.series_model import SeriesSpec
 from ich_tf.models.spec import ModelSpec
@@ -68,3 +68,20 @@ def test_models_undo_it_outside_of_training(spec: ModelSpec | SeriesSpec, tmp_pa
     np.testing.assert_allclose(
         again(images, training=False), model(images, training=False), atol=1e-6
     )
+
+
+def test_a_series_model_starts_as_the_smoothed_slice_model() -> None:
+    rng = np.random.default_rng(0)
+    packed = rng.uniform(-2, 2, (2, 5, 12)).astype(np.float32)
+    packed[..., -2], packed[..., -1] = np.arange(5) * 5, 1
+    prior = np.full(6, 0.3)
+    outputs = [
+        SeriesSpec("transformer", 4, 8, 1, 0.0, False, (0.5,) * 6, label_smoothing=smoothing).build(
+            bias=prior
+        )(packed, training=False)[:, 1:]
+        for smoothing in (0.0, 0.1)
+    ]
+    np.testing.assert_allclose(sigmoid(outputs[1]), sigmoid(outputs[0]), atol=2e-3)
+    logits = tf.constant([-80.0, -2, 0, 3, 80])
+    expected = logit(smooth_labels(sigmoid(logits.numpy().astype(float)), 0.1))
+    np.testing.assert_allclose(smooth_logits(logits, 0.1), expected, atol=1e-5)
