@@ -1,8 +1,8 @@
 """TFRecords of CT slices: schema, encoding, shards, manifest, splits, batches.
 
 A record is a `tf.train.Example` and holds one slice. `encode` writes and `decode` reads a record
-without TensorFlow; `parse` reads batches in a TensorFlow graph. Importing the package loads no
-TensorFlow.
+without TensorFlow; `parse` reads batches in a TensorFlow graph. `SliceDataset` reads the slices of
+a conversion by number. Importing the package loads no TensorFlow.
 """
 
 from ich_tf.records.example import decode, decode_example, encode, encode_example, parse
@@ -16,6 +16,7 @@ from ich_tf.records.schema import (
     CorruptRecordError,
     SliceRecord,
 )
+from ich_tf.records.slice_dataset import LabelledSlice, SliceDataset
 
 __all__ = [
     "CROPS",
@@ -24,6 +25,8 @@ __all__ = [
     "LOSSY",
     "SCHEMA_VERSION",
     "CorruptRecordError",
+    "LabelledSlice",
+    "SliceDataset",
     "SliceRecord",
     "decode",
     "decode_example",

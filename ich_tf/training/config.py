@@ -116,6 +116,8 @@ class TrainConfig(
                 f"a multiple of cpu_replicas, which is {self.cpu_replicas}",
             )
         self._check_fine_tuning()
+        if self.flip_z:
+            require(self.neighbours > 1, "neighbours", self.neighbours, "3 or 5 with --flip_z")
         self._check_example()
 
     def _check_fine_tuning(self) -> None:

@@ -8,7 +8,9 @@ import pytest
 import tensorflow as tf
 
 from ich_tf.errors import UsageError
+from ich_tf.runtime import strategies
 from ich_tf.runtime.strategies import count_replicas, make_strategy, sum_over_workers, worker_of
+from tests.support.steps import replicas
 
 
 @pytest.mark.parametrize(
@@ -69,3 +71,17 @@ def test_a_process_of_its_own_is_the_chief(name: str, replicas: int) -> None:
     assert worker.is_chief
     values = np.array([1.5, 2.5])
     np.testing.assert_array_equal(sum_over_workers(strategy, values), values)
+
+
+def test_parts_lie_on_the_devices_that_have_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two logical CPUs stand for GPUs."""
+    strategy = replicas(2)
+    monkeypatch.setattr(strategies, "_has_memory", lambda device: True)
+    batch = tf.range(8)
+    (parts,) = strategies.split_batch(strategy, batch)
+    local = strategy.experimental_local_results(parts)
+    assert [part.numpy().tolist() for part in local] == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    assert [part.device[-5:] for part in local] == ["CPU:0", "CPU:1"]
+    monkeypatch.undo()
+    assert not strategies._has_memory("/job:localhost/replica:0/task:0/device:CPU:1")
+    assert strategies._has_memory("/job:localhost/replica:0/task:0/device:GPU:1")

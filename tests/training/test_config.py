@@ -215,3 +215,8 @@ def test_help_and_config_load_no_tensorflow() -> None:
 def test_train_exits_with_2_on_wrong_usage(flag: str, message: str, run_command: Command) -> None:
     done = run_command("ich_tf.train", flag, code=2)
     assert message in done.stderr
+
+
+def test_neighbours_are_needed_to_reverse_them() -> None:
+    with pytest.raises(ConfigError, match="neighbours is 1; it must be 3 or 5 with --flip_z"):
+        TrainConfig(flip_z=True)
