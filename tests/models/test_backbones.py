@@ -87,15 +87,12 @@ def test_it_computes_what_keras_applications_does(name: str) -> None:
     plain = application(include_top=False, weights=None, input_shape=(size, size, 3), pooling="avg")
     batch = images(size)
     inputs = sys.modules[application.__module__].preprocess_input(batch.astype(np.float32))  # type: ignore[attr-defined]
+    weights = body.get_weights()
     if name.startswith("efficientnet_b"):
-        # Its Normalization would get ImageNet's numbers with the weights.
-        for layer in plain.layers:
-            if isinstance(layer, keras.layers.Normalization):
-                numbers = (0.485, 0.456, 0.406), (0.229**2, 0.224**2, 0.225**2)
-                layer.mean, layer.variance = (tf.constant([[[one]]], tf.float32) for one in numbers)
-        plain.set_weights([*plain.get_weights()[:3], *body.get_weights()])
-    else:
-        plain.set_weights(body.get_weights())
+        # Mean, variance and count of its Normalization, which come with ImageNet's weights.
+        mean, stddev = np.array([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]], np.float32)
+        weights = [mean, stddev**2, np.int64(0), *weights]
+    plain.set_weights(weights)
     expected = plain(inputs).numpy()
     np.testing.assert_allclose(
         features(model, batch), expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max()
