@@ -19,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from ich_tf.models.adaptation import adapted
+from ich_tf.models.architectures import APPLICATIONS
 from ich_tf.models.backbone import Backbone
 from ich_tf.models.neighbour_weights import widen
 from ich_tf.models.normalization import NORMALIZATIONS, Normalization
@@ -115,6 +116,20 @@ def _after_preprocessing(model: keras.Model) -> Any:
             break
         tensor = layer.output
     return tensor
+
+
+def _register_layers() -> None:
+    """Registers the layers of keras.applications, so that `load_model` knows them."""
+    modules = {getattr(keras.applications, name).__module__ for name in APPLICATIONS.values()}
+    for module in map(sys.modules.__getitem__, sorted(modules)):
+        for item in list(vars(module).values()):
+            is_layer = isinstance(item, type) and issubclass(item, keras.layers.Layer)
+            is_its_own = is_layer and item.__module__ == module.__name__
+            if is_its_own and keras.saving.get_registered_name(item) == item.__name__:
+                keras.saving.register_keras_serializable(package="keras.applications")(item)
+
+
+_register_layers()
 
 
 def _loader(application: _Application, full: keras.Model) -> Callable[[str], None]:

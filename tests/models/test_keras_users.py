@@ -22,7 +22,10 @@ _QUICK = ("neighbours", "hu16", "tiny with transformer")
 
 @pytest.mark.parametrize(
     "name",
-    [name if name in _QUICK else slow(name) for name in (*_OWN_LAYERS, "resnet50", "densenet121")],
+    [
+        name if name in _QUICK else slow(name)
+        for name in (*_OWN_LAYERS, "resnet50", "convnext_tiny")
+    ],
 )
 def test_a_copy_predicts_the_same(name: str, tmp_path: Path) -> None:
     kind = KINDS[name]()
