@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from ich_tf.models.depthwise import DepthwiseConv2D
 from ich_tf.models.dropout import SeededDropout
 from ich_tf.models.half_sums import GlobalMean
+from ich_tf.models.swish import Activation
 from ich_tf.runtime.keras2 import keras
 
 # Keras's layers, by what takes their place.
 _REPLACEMENTS: dict[type, Any] = {
+    keras.layers.Activation: Activation,
+    keras.layers.DepthwiseConv2D: DepthwiseConv2D,
     keras.layers.Dropout: SeededDropout,
     keras.layers.GlobalAveragePooling2D: GlobalMean,
 }
