@@ -7,6 +7,7 @@ larger kernel is therefore put together from gradients of 3 x 3 pieces of it, wh
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -102,7 +103,7 @@ def kernel_gradient(
 
     # The last piece reaches back over the one before it, of which it adds the rest alone.
     starts = [*range(0, size - _PIECE, _PIECE), size - _PIECE]
-    new = [_PIECE] + [after - before for before, after in zip(starts, starts[1:], strict=False)]
+    new = [_PIECE] + [after - before for before, after in itertools.pairwise(starts)]
     bands = [
         tf.concat(
             [piece(row, column)[:, -n:] for column, n in zip(starts, new, strict=True)], axis=1

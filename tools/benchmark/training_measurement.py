@@ -94,7 +94,6 @@ def _measure_ours(
     with tempfile.TemporaryDirectory() as work_dir:
         config = _config(of, manifest, work_dir)
         hardware = choose_hardware(config)
-        tf.config.experimental.enable_tensor_float_32_execution(of.precision == "tf32")
         task = _task(config, manifest, (2 * _WARM_UP + steps + TRACED_STEPS) * of.batch_size)
         task.deal(hardware.worker)
         step = make_step(config, task, hardware)
@@ -214,6 +213,7 @@ def _config(of: Combination, manifest: Any, work_dir: str) -> Any:
         batch_size=of.batch_size,
         strategy="one",
         mixed_precision="float32" if of.precision == "tf32" else of.precision,
+        tf32=of.precision == "tf32",
         xla="on" if of.xla else "off",
         **_AUGMENTATION,
         **_RECIPES[of.recipe],
