@@ -30,6 +30,11 @@ def adapted(model: keras.Model) -> keras.Model:
 
     def replace(layer: keras.layers.Layer) -> keras.layers.Layer:
         replacement = _REPLACEMENTS.get(type(layer))
-        return layer if replacement is None else replacement.from_config(layer.get_config())
+        if replacement is None:
+            return layer
+        copy = replacement.from_config(layer.get_config())
+        if layer.weights:
+            copy.share(layer)
+        return copy
 
     return keras.models.clone_model(model, clone_function=replace)

@@ -22,6 +22,26 @@ _PIECE = 3
 class DepthwiseConv2D(keras.layers.DepthwiseConv2D):  # type: ignore[misc]
     """Keras's DepthwiseConv2D, which learns faster on CPUs; values and gradients are the same."""
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        """Takes Keras's arguments."""
+        super().__init__(*arguments, **options)
+        self._find_shared: Callable[[], Any] = lambda: None
+
+    def share(self, layer: keras.layers.DepthwiseConv2D) -> None:
+        """Uses another layer's variables instead of new ones; called before the first use."""
+        # In a function: Keras would take an attribute for a part of this layer.
+        self._find_shared = lambda: layer
+
+    def build(self, input_shape: Any) -> None:
+        """Makes the variables, or takes those that are shared."""
+        shared = self._find_shared()
+        if shared is None:
+            super().build(input_shape)
+            return
+        self.depthwise_kernel, self.bias = shared.depthwise_kernel, shared.bias
+        self.input_spec = shared.input_spec
+        self.built = True
+
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Convolves feature maps [n, h, w, c]."""
         if not training or not self._has_fast_gradient(inputs):

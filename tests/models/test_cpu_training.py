@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ich_tf.models.adaptation import adapted
 from ich_tf.models.depthwise import DepthwiseConv2D, kernel_gradient
 from ich_tf.models.swish import Activation
 from ich_tf.runtime.keras2 import keras
@@ -54,3 +55,21 @@ def test_a_layer_trains_as_keras_has_it(ours, theirs) -> None:
         scale = float(tf.reduce_max(tf.abs(tf.cast(expected, tf.float32))))
         difference = tf.cast(value, tf.float32) - tf.cast(expected, tf.float32)
         assert float(tf.reduce_max(tf.abs(difference))) < 0.02 * scale
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_network_with_other_layers_keeps_its_weights(precision) -> None:
+    with policy_scope(precision):
+        inputs = keras.Input((8, 8, 3))
+        x = keras.layers.DepthwiseConv2D(5, padding="same", name="depthwise")(inputs)
+        network = keras.Model(inputs, keras.layers.Activation("swish")(x))
+        copy = adapted(network)
+    assert type(copy.get_layer("depthwise")) is DepthwiseConv2D
+    assert len(copy.variables) == len(network.variables) == 2
+    # Loaded after the copy was made, as pretrained weights are.
+    network.set_weights([np.full(value.shape, 0.5, np.float32) for value in network.get_weights()])
+    for value in copy.get_weights():
+        np.testing.assert_array_equal(value, 0.5)
+    images = tf.random.stateless_normal([2, 8, 8, 3], [1, 2])
+    expected = tf.cast(network(images), tf.float32)
+    np.testing.assert_allclose(tf.cast(copy(images), tf.float32), expected, rtol=1e-2, atol=1e-2)
