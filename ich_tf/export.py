@@ -1,4 +1,4 @@
-"""Exports a trained model with calibrated probabilities, as a SavedModel or as ONNX.
+"""Exports a trained model with calibrated probabilities, as SavedModel or ONNX.
 
   python -m ich_tf.export --work_dir=W --out_dir=E
 
