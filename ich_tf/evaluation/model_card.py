@@ -15,8 +15,9 @@ from ich_tf.inference.slice_predictor import Predictor
 from ich_tf.labels import CLASSES
 from ich_tf.models import run_files
 from ich_tf.models.origins import read_origin
+from ich_tf.models.run_json import read_run
 from ich_tf.runtime import html
-from ich_tf.runtime.files import read_json, write_text
+from ich_tf.runtime.files import write_text
 from ich_tf.training.config import TrainConfig
 
 # Options that the card shows; config.json holds all of them.
@@ -65,7 +66,7 @@ def _run(work_dir: Path) -> dict[str, Any]:
         config = TrainConfig.from_json((work_dir / run_files.CONFIG).read_text("utf-8"))
         description["fold"] = config.validation_fold
         description["recipe"] = {name: getattr(config, name) for name in _RECIPE}
-        description.update(read_json(work_dir / run_files.RUN))
+        description.update(read_run(work_dir))
         description["started_from"] = read_origin(work_dir).started_from()
     except (OSError, ConfigError, InputError):
         description["missing"] = (

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,8 @@ from pathlib import Path
 from ich_tf.errors import InputError
 from ich_tf.models import run_files
 from ich_tf.models.origins import Origin, data_of, read_origin
-from ich_tf.runtime.files import read_json, write_json
+from ich_tf.models.run_json import read_run
+from ich_tf.runtime.files import parse_json, write_json
 
 VERSION = 1
 # Beginning of the name of a seed's folder.
@@ -49,7 +49,7 @@ class Member:
         """
         path = self.work_dir / run_files.CONFIG
         try:
-            return int(json.loads(path.read_text("utf-8"))["validation_fold"])
+            return int(parse_json(path.read_text("utf-8"))["validation_fold"])
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"{path}: does not say which fold the run validated on ({error}). {_COPY}"
@@ -61,7 +61,7 @@ class Member:
         Raises:
           InputError: If `run.json` cannot be read.
         """
-        return data_of(read_json(self.work_dir / run_files.RUN, _COPY)["data"])
+        return data_of(read_run(self.work_dir, _COPY)["data"])
 
     def origin(self) -> Origin:
         """Returns the origin of its weights.
@@ -159,19 +159,22 @@ def write_ensemble(work_dir: str | Path, members: Sequence[Member]) -> None:
 def _read_ensemble(work_dir: Path) -> list[Member]:
     path = work_dir / run_files.ENSEMBLE
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = parse_json(path.read_text("utf-8"))
         if content["version"] != VERSION or not content["members"]:
             raise ValueError("another version, or no members")
-        return [
+        members = [
             Member(
                 work_dir / entry["work_dir"],
-                entry["weights"],
+                str(entry["weights"]),
                 float(entry["share"]),
-                entry["sha256"],
+                str(entry["sha256"]),
             )
             for entry in content["members"]
         ]
-    except (KeyError, TypeError, ValueError) as error:
+        if not all(member.share > 0 for member in members):
+            raise ValueError("shares that are not above 0")
+        return members
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{path}: not an ensemble of this version of ich_tf ({error!r}). Run python -m "
             "ich_tf.calibrate --members=... to write it anew."

@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,8 +18,9 @@ from typing import Any
 
 from ich_tf.errors import InputError
 from ich_tf.models.run_files import BEST_WEIGHTS, EPOCH_HASHES, EPOCHS, MODEL, RUN
+from ich_tf.models.run_json import read_run
 from ich_tf.records.splits import fold_name
-from ich_tf.runtime.files import file_sha256, read_json
+from ich_tf.runtime.files import file_sha256, parse_json
 
 RUN_KIND, IMAGENET, RANDOM, UNKNOWN = "run", "imagenet", "random", "unknown"
 _KINDS = (RUN_KIND, IMAGENET, RANDOM, UNKNOWN)
@@ -209,7 +209,7 @@ def read_origin(work_dir: str | Path) -> Origin:
     Raises:
       InputError: If the file cannot be read.
     """
-    content = read_json(Path(work_dir) / RUN, _COPY)
+    content = read_run(work_dir, _COPY)
     try:
         data_sha256 = data_of(content["data"])
         if "ancestors" in content:
@@ -289,11 +289,11 @@ def _saved_hashes(path: Path, work_dir: Path) -> set[str]:
     """SHA-256 that the run in a folder noted for one of its weights files."""
     try:
         if path.parent.name == EPOCHS:
-            hashes = json.loads((path.parent / EPOCH_HASHES).read_text("utf-8"))
+            hashes = parse_json((path.parent / EPOCH_HASHES).read_text("utf-8"))
             return {hashes[path.name]}
         if path.name != BEST_WEIGHTS:
             return set()
-        content = json.loads((work_dir / MODEL).read_text("utf-8"))
+        content = parse_json((work_dir / MODEL).read_text("utf-8"))
         return {content["sha256"], content["previous_sha256"]}
     except (OSError, KeyError, TypeError, ValueError):
         return set()

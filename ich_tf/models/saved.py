@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from ich_tf.models.run_files import BEST_WEIGHTS, EPOCH_HASHES, EPOCHS, MODEL
 from ich_tf.models.series_model import SeriesSpec
 from ich_tf.models.spec import ModelSpec
 from ich_tf.models.weights import load_own_weights
-from ich_tf.runtime.files import file_sha256, write_json
+from ich_tf.runtime.files import file_sha256, parse_json, read_json, write_json
 from ich_tf.runtime.keras2 import keras
 from ich_tf.runtime.writing import check_space, writing
 
@@ -76,7 +75,7 @@ def save_epoch(work_dir: str | Path, model: keras.Model, epoch: int) -> None:
     temporary = path.with_name(f".tmp.{path.name}")
     _save_weights(model, temporary)
     hashes = path.parent / EPOCH_HASHES
-    former = json.loads(hashes.read_text("utf-8")) if hashes.is_file() else {}
+    former = read_json(hashes, "Delete it.") if hashes.is_file() else {}
     write_json(hashes, {**former, path.name: file_sha256(temporary)})
     temporary.replace(path)
 
@@ -170,7 +169,7 @@ def read_spec(work_dir: str | Path) -> Spec:
 def _read_model_json(work_dir: Path) -> tuple[Spec, tuple[str, ...]]:
     path = work_dir / MODEL
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = parse_json(path.read_text("utf-8"))
         hashes = (content["sha256"], content["previous_sha256"])
         return _spec(dict(content["spec"])), tuple(value for value in hashes if value)
     except FileNotFoundError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import uuid
@@ -51,11 +52,36 @@ def read_json(path: Path, advice: str = "") -> Any:
       DataError: If the file is missing or not JSON.
     """
     try:
-        return json.loads(path.read_text("utf-8"))
+        return parse_json(path.read_text("utf-8"))
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file. {advice}".rstrip()) from error
     except ValueError as error:
         raise DataError(f"{path}: not JSON ({error}). {advice}".rstrip()) from error
+
+
+def parse_json(text: str) -> Any:
+    """Parses JSON as RFC 8259 has it: without NaN, infinities, and numbers beyond float64.
+
+    Python's parser takes them, and a range check that is a comparison lets NaN pass.
+
+    Raises:
+      ValueError: If the text is something else, or nested too deeply.
+    """
+    try:
+        return json.loads(text, parse_constant=_finite, parse_float=_finite, parse_int=_int)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(value := float(text)):
+        raise ValueError(f"{text} is no finite number")
+    return value
+
+
+def _int(text: str) -> int:
+    _finite(text)
+    return int(text)
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -19,7 +19,8 @@ import tensorflow as tf
 
 from ich_tf.models import run_files
 from ich_tf.models.origins import Origin, dump_run, read_origin
-from ich_tf.runtime.files import read_json, write_json
+from ich_tf.models.run_json import read_run
+from ich_tf.runtime.files import write_json
 from ich_tf.runtime.writing import writing
 from ich_tf.training.curves import training_curves
 from ich_tf.training.history import EpochResult, write_history
@@ -73,7 +74,7 @@ def write_run(
       session: Description of this start, as from `describe_session`.
     """
     path = work_dir / run_files.RUN
-    former = read_json(path, _TRAIN_ANEW) if path.is_file() else {}
+    former = read_run(work_dir, _TRAIN_ANEW) if path.is_file() else {}
     if former:
         origin = dataclasses.replace(origin, ancestors=read_origin(work_dir).ancestors)
     sessions = [*former.get("sessions", []), session]

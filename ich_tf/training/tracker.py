@@ -17,12 +17,10 @@ import dataclasses
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-from ich_tf.models import run_files
+from ich_tf.models.run_json import read_run
 from ich_tf.runtime.debugging import log_traceback
-from ich_tf.runtime.files import read_json
 from ich_tf.runtime.plugins import load_function
 from ich_tf.training.config import TrainConfig
 
@@ -58,7 +56,7 @@ def tracking(
     if make is None:
         yield lambda row: None
         return
-    run_id = read_json(Path(config.work_dir) / run_files.RUN).get("id", "")
+    run_id = read_run(config.work_dir).get("id", "")
     settings = {**dataclasses.asdict(config), "run_id": run_id, "epochs_done": epochs_done}
     tracker = _Tracker(make, settings, f"--tracker={config.tracker}")
     try:

@@ -43,7 +43,8 @@ from ich_tf.models.run_files import (
     RUN,
     TENSORBOARD,
 )
-from ich_tf.runtime.files import read_json, write_text
+from ich_tf.models.run_json import read_run
+from ich_tf.runtime.files import write_text
 from ich_tf.training.config import TrainConfig
 
 _FOLDERS = (CHECKPOINTS, TENSORBOARD, EPOCHS)
@@ -97,7 +98,7 @@ def check_work_dir(
         )
     if data is None:
         return
-    former_data = read_json(work_dir / RUN, advice)["data"]
+    former_data = read_run(work_dir, advice)["data"]
     differences = [
         f"{name}: {data[name]!r} here, {former_data.get(name)!r} there"
         for name in data

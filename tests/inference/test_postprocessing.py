@@ -80,6 +80,13 @@ def test_of_other_weights_it_is_refused(tmp_path: Path) -> None:
         {"groups": [{**GROUP, "calibrator": {**IDENTITY, "method": "magic"}}]},
         {"groups": [{**GROUP, "calibrator": {**IDENTITY, "scale": [1]}}]},
         {"groups": [GROUP, GROUP]},
+        {"groups": [{**GROUP, "share": float("nan")}]},
+        {"groups": [{**GROUP, "share": 2}, {**GROUP, "share": -1}]},
+        {"groups": [{**GROUP, "calibrator": {**IDENTITY, "offset": [10**400] * 6}}]},
+        {"groups": [{**GROUP, "calibrator": {**IDENTITY, "knots": [[[1, 0], [0, 1]]] * 6}}]},
+        {"smoothing_mm": "4"},
+        {"prevalence": 1},
+        {"thresholds": {"slice": {"youden": 0.5}}},
         {"unknown": 1},
     ],
 )
@@ -183,3 +190,20 @@ def predictions_of(labels: np.ndarray, logits: np.ndarray, patients: list[str]) 
         patients, patients, patients, patients, number, number * 5.0,
         np.ones((len(labels), 2)), np.zeros(len(labels)), labels, logits,
     )  # fmt: skip
+
+
+def test_a_single_patient_chooses_no_method() -> None:
+    """Any curve that was fitted to the patient's labels knows them."""
+    labels = np.tile(np.arange(8)[:, None] % 2, (5, 6)).astype(float)
+    logits = np.random.default_rng(0).normal(size=labels.shape) + labels
+    part = predictions_of(labels, logits, ["p"] * len(labels))
+    for parts in ([part], [part, part]):
+        share = 1 / len(parts)
+        fitted = fit_postprocessing(
+            parts,
+            model_sha256="",
+            members=[(str(i),) for i in range(len(parts))],
+            shares=[share] * len(parts),
+            smoothing_mm=0,
+        )
+        assert fitted.method == "none"

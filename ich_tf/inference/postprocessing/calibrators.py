@@ -87,7 +87,10 @@ class Calibrator:
             method=content["method"],
             scale=tuple(map(float, content["scale"])),
             offset=tuple(map(float, content["offset"])),
-            knots=tuple((tuple(knots), tuple(values)) for knots, values in content["knots"]),
+            knots=tuple(
+                (tuple(map(float, knots)), tuple(map(float, values)))
+                for knots, values in content["knots"]
+            ),
         )
         sizes = (
             len(calibrator.scale),
@@ -96,6 +99,9 @@ class Calibrator:
         )
         if calibrator.method not in METHODS or set(sizes) != {len(CLASSES)}:
             raise ValueError(f"a calibrator {calibrator.method!r} with {sizes} classes")
+        for knots, values in calibrator.knots:
+            if len(knots) != len(values) or list(knots) != sorted(knots):
+                raise ValueError("a curve whose logits do not ascend, or lack probabilities")
         return calibrator
 
 
@@ -242,7 +248,7 @@ def cross_validated_losses(
     Returns:
       Method -> weighted log loss on the patients that it was not fitted on. A single patient
       cannot be held out: then the loss on the patient that the method was fitted on, by default of
-      `none` alone.
+      `none` alone, since the others would win by knowing the labels.
     """
     keys, number = np.unique(np.asarray(patients), return_inverse=True)
     num_parts = min(_FOLDS, len(keys))

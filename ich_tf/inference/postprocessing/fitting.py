@@ -147,11 +147,15 @@ class _Fold:
 
 
 def _losses(folds: Sequence[_Fold], method: str) -> dict[str, float]:
-    """Returns method -> loss on patients that it was not fitted on, over all folds."""
+    """Returns method -> loss on patients that it was not fitted on, over all folds.
+
+    Folds of a single patient, who cannot be held out, do not count where others can.
+    """
+    folds = [fold for fold in folds if len(set(fold.patients)) > 1] or folds
     numbers = [len(fold.labels) for fold in folds]
+    methods = () if method == "auto" else (method,)
     by_fold = [
-        cross_validated_losses(fold.labels, fold.logits, fold.patients, _methods(method))
-        for fold in folds
+        cross_validated_losses(fold.labels, fold.logits, fold.patients, methods) for fold in folds
     ]
     return {
         name: float(np.average([losses[name] for losses in by_fold], weights=numbers))
@@ -204,10 +208,6 @@ def _apply_series(
         if part.series_logits is not None
     ]
     return np.concatenate(whole) if whole else None
-
-
-def _methods(method: str) -> tuple[str, ...]:
-    return tuple(METHODS) if method == "auto" else (method,)
 
 
 def _describe_losses(losses: Mapping[tuple[float, str], float], width: float) -> dict[str, Any]:

@@ -11,7 +11,6 @@ simulated folds its loss was 0.399 instead of 0.343.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +23,7 @@ from ich_tf.inference.postprocessing.prevalence import shift_prevalence, shift_p
 from ich_tf.inference.postprocessing.smoothing import smooth_logits, smooth_logits_graph
 from ich_tf.labels import CLASSES
 from ich_tf.models.run_files import CALIBRATION
-from ich_tf.runtime.files import write_json
+from ich_tf.runtime.files import parse_json, write_json
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -266,7 +265,7 @@ def load_postprocessing(
         return None
     remedy = f"Run python -m ich_tf.calibrate --work_dir={work_dir}, or delete the file."
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = parse_json(path.read_text("utf-8"))
         version = content.pop("version")
         if version not in (VERSION, _ALONE_VERSION) or content.pop("classes") != list(CLASSES):
             raise ValueError("another version")
@@ -277,9 +276,8 @@ def load_postprocessing(
             group = {name: content.pop(name) for name in _CALIBRATORS}
             content["groups"] = [{**group, "members": [], "share": 1.0}]
         groups = tuple(map(Group.from_json, content.pop("groups")))
-        if abs(sum(group.share for group in groups) - 1) > _TOLERANCE:
-            raise ValueError("shares whose sum is not 1")
         postprocessing = Postprocessing(**content, groups=groups)
+        _check(postprocessing)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{path}: not a calibration of this version of ich_tf ({error!r}). {remedy}"
@@ -287,3 +285,23 @@ def load_postprocessing(
     if postprocessing.model_sha256 != model_sha256:
         raise InputError(f"{path}: was fitted to other weights than those beside it. {remedy}")
     return postprocessing
+
+
+def _check(read: Postprocessing) -> None:
+    """Checks what was read from JSON.
+
+    Raises:
+      AttributeError, TypeError, ValueError: If a value is of another type or out of range.
+    """
+    shares = [group.share for group in read.groups]
+    if min(shares, default=0) <= 0 or abs(sum(shares) - 1) > _TOLERANCE:
+        raise ValueError("shares that are not above 0, or whose sum is not 1")
+    if not (read.smoothing_mm >= 0 and 0 < read.prevalence < 1):
+        raise ValueError("a smoothing or prevalence out of range")
+    if not (isinstance(read.flip, bool) and isinstance(read.fitted_on, dict)):
+        raise TypeError("flip or fitted_on of another type")
+    for by_rule in read.thresholds.values():
+        for by_class in by_rule.values():
+            for threshold in by_class.values():
+                if threshold is not None:
+                    float(threshold)
