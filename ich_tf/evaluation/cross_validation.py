@@ -64,7 +64,7 @@ def train_folds(config: TrainConfig) -> list[TrainResult]:
             Path(config.work_dir) / OUT_OF_FOLD,
             pd.concat(tables, ignore_index=True),
             "each predicted by the model that did not see its patient"
-            if start.own_exposure(()).is_known
+            if start.exposure((), patient_keys=manifest.patient_keys).is_known
             else f"each predicted by a model that started from {start.describe()}",
         )
     return results

@@ -20,6 +20,7 @@ _LOG = logging.getLogger(__name__)
 _NOT_NEW = "these scores do not hold for new patients"
 _UNKNOWN_START = "started from weights of unknown origin, which may have been trained on them"
 _NOT_KNOWN = "whether it was trained on some of them is not known"
+_OTHER_KEYS = ", since ids are hashed with another secret, or patients told apart by something else"
 
 
 def same_data(work_dir: str | Path, manifest: Manifest) -> bool:
@@ -52,11 +53,10 @@ def seen_before(work_dir: str | Path, manifest: Manifest, split: str) -> str:
         was trained on: its split does not hold them out from the model.
     """
     members = find_members(work_dir)
-    patients = patient_ids(manifest.patients.get(split, ()))
     if same_data(work_dir, manifest):
-        text, is_new = _within([_noted(member, manifest) for member in members], split, patients)
+        text, is_new = _within([_noted(member, manifest) for member in members], manifest, split)
     else:
-        text, is_new = _elsewhere(members, manifest, split, patients)
+        text, is_new = _elsewhere(members, manifest, split)
     if not is_new:
         _LOG.warning("%s, %s: patients %s", manifest.data_dir, split, text)
     return text
@@ -68,10 +68,11 @@ def started_from(work_dir: str | Path) -> str:
     return "; ".join(dict.fromkeys(texts))
 
 
-def _within(origins: Sequence[Origin], split: str, patients: frozenset[str]) -> tuple[str, bool]:
+def _within(origins: Sequence[Origin], manifest: Manifest, split: str) -> tuple[str, bool]:
     """The text for a split of the models' own data, and whether its patients are new to them."""
-    own = reduce(or_, (origin.own_exposure(patients) for origin in origins))
-    before = reduce(or_, (origin.inherited_exposure(patients, split) for origin in origins))
+    patients, keys = patient_ids(manifest.patients.get(split, ())), manifest.patient_keys
+    own = reduce(or_, (origin.own_exposure(patients, keys) for origin in origins))
+    before = reduce(or_, (origin.inherited_exposure(patients, split, keys) for origin in origins))
     if own.trained:
         return f"networks were trained on them: {_NOT_NEW}", False
     if before.trained:
@@ -94,18 +95,20 @@ def _within(origins: Sequence[Origin], split: str, patients: frozenset[str]) -> 
     return text, True
 
 
-def _elsewhere(
-    members: Sequence[Member], manifest: Manifest, split: str, patients: frozenset[str]
-) -> tuple[str, bool]:
+def _elsewhere(members: Sequence[Member], manifest: Manifest, split: str) -> tuple[str, bool]:
     """The text for other data than the models', and whether the patients are new to them."""
+    patients, keys = patient_ids(manifest.patients.get(split, ())), manifest.patient_keys
     is_known, started = True, ""
     for member in members:
         origin = _origin(member)
-        own, before = origin.own_exposure(patients), origin.inherited_exposure(patients)
+        own = origin.own_exposure(patients, keys)
+        before = origin.inherited_exposure(patients, patient_keys=keys)
         _check_new(own, member, manifest, split, inherited=False)
         _check_new(before, member, manifest, split, inherited=True)
         is_known &= own.is_known and before.is_known
-        if own.is_known and not before.is_known:
+        if origin.folds and origin.patient_keys != keys:
+            started = _OTHER_KEYS
+        elif own.is_known and not before.is_known:
             started = f", since it {_UNKNOWN_START}"
     if not is_known:
         return f"of other data than the model was trained on; {_NOT_KNOWN}{started}", False
@@ -149,7 +152,11 @@ def _noted(member: Member, manifest: Manifest) -> Origin:
     if origin.folds:
         return origin
     again = origin_of_run(
-        origin.data_sha256, member.validation_fold(), manifest.patients, origin.ancestors
+        origin.data_sha256,
+        member.validation_fold(),
+        manifest.patients,
+        origin.ancestors,
+        manifest.patient_keys,
     )
     return dataclasses.replace(again, weights_sha256=origin.weights_sha256)
 

@@ -28,7 +28,7 @@ def check_held_out(member: Member, manifest: Manifest) -> None:
     split = fold_name(member.validation_fold())
     patients = patient_ids(manifest.patients.get(split, ()))
     origin = member.origin()
-    exposure = origin.inherited_exposure(patients, split)
+    exposure = origin.inherited_exposure(patients, split, manifest.patient_keys)
     start = "; ".join(origin.started_from())
     if exposure.trained:
         raise InputError(

@@ -65,6 +65,8 @@ class Origin:
       folds: Name of a fold -> hashed ids of its patients; empty if the run did not note them.
       ancestors: What the run started from; of a model over series, the networks that it reads.
       gave_features: Whether the next run read features of it, and not its weights.
+      patient_keys: Whence the patients' keys are (`Manifest.patient_keys`): those of another kind
+        cannot be compared.
     """
 
     kind: str
@@ -74,6 +76,7 @@ class Origin:
     folds: Mapping[str, frozenset[str]] = field(default_factory=dict)
     ancestors: tuple[Origin, ...] = ()
     gave_features: bool = False
+    patient_keys: str = ""
 
     def __post_init__(self) -> None:
         if self.kind not in _KINDS:
@@ -84,8 +87,16 @@ class Origin:
         """Name of the fold that the run was validated on."""
         return fold_name(self.validation_fold)
 
-    def own_exposure(self, patients: Iterable[str]) -> Exposure:
-        """What the run itself has seen of some patients, given as hashed ids."""
+    def exposure(
+        self, patients: Iterable[str], split: str = "", patient_keys: str = ""
+    ) -> Exposure:
+        """What the run and all that it started from have seen; see `inherited_exposure`."""
+        patients = frozenset(patients)
+        own = self.own_exposure(patients, patient_keys)
+        return own | self.inherited_exposure(patients, split, patient_keys)
+
+    def own_exposure(self, patients: Iterable[str], patient_keys: str = "") -> Exposure:
+        """What the run itself has seen of some patients, given as hashed ids of keys of a kind."""
         if self.kind in (IMAGENET, RANDOM):
             return Exposure()
         patients = frozenset(patients)
@@ -93,10 +104,14 @@ class Origin:
         return Exposure(
             patients.intersection(frozenset().union(*trained)),
             patients.intersection(self.folds.get(self.held_out, ())),
-            is_known=self.kind == RUN_KIND and bool(self.folds),
+            is_known=self.kind == RUN_KIND
+            and bool(self.folds)
+            and self.patient_keys == patient_keys,
         )
 
-    def inherited_exposure(self, patients: Iterable[str], split: str = "") -> Exposure:
+    def inherited_exposure(
+        self, patients: Iterable[str], split: str = "", patient_keys: str = ""
+    ) -> Exposure:
         """What all that the run started from has seen of some patients.
 
         Features of a fold come from the network that was not trained on it: of the networks of a
@@ -105,6 +120,7 @@ class Origin:
         Args:
           patients: Hashed ids.
           split: Name of their split, if it is one of the run's own data.
+          patient_keys: Whence their keys are (`Manifest.patient_keys`).
         """
         patients = frozenset(patients)
         counted = [
@@ -116,8 +132,7 @@ class Origin:
         ] or self.ancestors
         exposure = Exposure()
         for ancestor in counted:
-            exposure |= ancestor.own_exposure(patients)
-            exposure |= ancestor.inherited_exposure(patients, split)
+            exposure |= ancestor.exposure(patients, split, patient_keys)
         return exposure
 
     def started_from(self) -> list[str]:
@@ -158,6 +173,7 @@ def origin_of_run(
     validation_fold: int,
     patients: Mapping[str, Iterable[str]],
     ancestors: Iterable[Origin],
+    patient_keys: str = "",
 ) -> Origin:
     """Makes the origin of a run's own weights.
 
@@ -166,11 +182,19 @@ def origin_of_run(
       validation_fold: Fold that it is validated on.
       patients: Split -> stored keys of its patients; the test patients are left out.
       ancestors: What it starts from.
+      patient_keys: Whence the keys are (`Manifest.patient_keys`).
     """
     folds = {
         split: patient_ids(keys) for split, keys in patients.items() if split.startswith("fold-")
     }
-    return Origin(RUN_KIND, "", data_sha256, validation_fold, folds, tuple(ancestors))
+    return Origin(
+        RUN_KIND,
+        data_sha256=data_sha256,
+        validation_fold=validation_fold,
+        folds=folds,
+        ancestors=tuple(ancestors),
+        patient_keys=patient_keys,
+    )
 
 
 def origin_of_weights(weights: str) -> Origin:
@@ -254,6 +278,7 @@ def dump_origins(origins: Iterable[Origin]) -> tuple[dict[str, Any], list[dict[s
             "data_sha256": origin.data_sha256,
             "validation_fold": origin.validation_fold,
             "gave_features": origin.gave_features,
+            "patient_keys": origin.patient_keys,
             "ancestors": [entry(ancestor) for ancestor in origin.ancestors],
         }
 
@@ -280,6 +305,7 @@ def load_origins(
             },
             ancestors=load_origins(patients, entry["ancestors"]),
             gave_features=bool(entry["gave_features"]),
+            patient_keys=str(entry.get("patient_keys", "")),
         )
         for entry in entries
     )

@@ -116,6 +116,11 @@ class FeatureManifest:
         manifest.check_disjoint()
         return manifest
 
+    @property
+    def patient_keys(self) -> str:
+        """Whence the keys of the patients are (`Manifest.patient_keys`)."""
+        return next((str(entry.get("patient_keys", "")) for entry in self.origins["networks"]), "")
+
     def save(self) -> None:
         """Writes `features.json`, after all files that it describes."""
         content = {**vars(self), "version": VERSION, "classes": list(CLASSES)}

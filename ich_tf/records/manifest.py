@@ -55,6 +55,9 @@ class Manifest:
       num_folds: Number of folds; 0 for unlabelled data.
       shards: All shards, by split and number.
       patients: Keys of the patients of each split.
+      patient_keys: What tells patients apart and the fingerprint of the secret that their ids are
+        hashed with, where it is not the PatientID and there is one: keys of two conversions can be
+        compared where this is equal.
 
     Examples:
       manifest = Manifest.load("data/tfrecords")
@@ -69,6 +72,7 @@ class Manifest:
     num_folds: int
     shards: tuple[Shard, ...]
     patients: dict[str, list[str]]
+    patient_keys: str = ""
 
     @classmethod
     def load(cls, data_dir: str | Path, *, check_files: bool = True) -> Manifest:
@@ -92,7 +96,7 @@ class Manifest:
                 f"--out_dir={data_dir} to finish or write it."
             )
         content = read_json(data_dir / MANIFEST, _ADVICE)
-        version = content.get("schema_version")
+        version = content.get("schema_version") if isinstance(content, dict) else None
         if version not in READABLE_VERSIONS:
             raise DataError(
                 f"{data_dir}: schema version {version}; this version of ich_tf reads "
@@ -133,6 +137,7 @@ class Manifest:
             num_folds=content["num_folds"],
             shards=shards,
             patients=content["patients"],
+            patient_keys=_patient_keys(content["config"]),
         )
 
     def _check_files(self) -> None:
@@ -303,3 +308,8 @@ def label_counts(shards: Sequence[Shard]) -> np.ndarray:
 def repair_advice(data_dir: Path) -> str:
     """Advice that ends the error about a damaged file of a finished conversion."""
     return f"Run python -m ich_tf.verify_tfrecords --data_dir={data_dir} --full --repair."
+
+
+def _patient_keys(config: dict[str, Any]) -> str:
+    source = config.get("patient_from", "id")
+    return f"{'' if source == 'id' else source} {config.get('hash_key', '')}".strip()

@@ -28,6 +28,7 @@ def origin_of(config: TrainConfig, task: Task) -> Origin:
             origin_of_weights(config.weights),
             *(replace(network, gave_features=True) for network in task.networks),
         ],
+        task.patient_keys,
     )
 
 
@@ -46,9 +47,10 @@ def check_ancestors(config: TrainConfig, task: Task, origin: Origin) -> None:
       InputError: If the weights were trained on validation patients.
     """
     refuse_seen(config, task.patients, origin.ancestors, origin.data_sha256)
+    keys = task.patient_keys
     split = fold_name(int(config.validation_fold))
     start = "; ".join(origin.started_from())
-    if not origin.inherited_exposure((), split).is_known:
+    if not origin.inherited_exposure((), split, keys).is_known:
         _LOG.warning(
             "starts from %s; the validation patients may be among them, and no score of this run "
             "is known to be of new patients",

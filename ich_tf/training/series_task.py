@@ -62,6 +62,7 @@ class SeriesTask:
         self.shards: Sequence[Shard] = ()
         self.data = _fingerprint(manifest)
         self.patients: Mapping[str, Sequence[str]] = manifest.patients
+        self.patient_keys = manifest.patient_keys
         self.networks: Sequence[Origin] = load_origins(
             manifest.origins["patients"], manifest.origins["networks"]
         )

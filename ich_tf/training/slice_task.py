@@ -56,6 +56,7 @@ class SliceTask:
             )
         self.data = manifest.fingerprint()
         self.patients: Mapping[str, Sequence[str]] = manifest.patients
+        self.patient_keys = manifest.patient_keys
         self.networks: Sequence[Origin] = ()
         self.shards: Sequence[Shard] = manifest.shards
         self.num_train = num_records(self._train_shards)

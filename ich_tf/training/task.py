@@ -34,6 +34,7 @@ class Task(Protocol):
     Attributes:
       data: Fingerprint of the data, which must be the same when a run continues.
       patients: Stored keys of the patients of each split.
+      patient_keys: Whence the keys are (`Manifest.patient_keys`).
       networks: Origins of the networks whose features are the data; empty for images.
       shards: Files among which a damaged one can be named.
       prior: Share of positive slices of each class in the training folds, float64 [6].
@@ -48,6 +49,7 @@ class Task(Protocol):
 
     data: dict[str, Any]
     patients: Mapping[str, Sequence[str]]
+    patient_keys: str
     networks: Sequence[Origin]
     shards: Sequence[Shard]
     prior: np.ndarray

@@ -111,6 +111,23 @@ def starting_from(work_copy: Path, *ancestors: Origin) -> None:
     path.write_text(json.dumps({**run, **dump_run(origin)}))
 
 
+def test_keys_of_another_secret_say_nothing(
+    data_dir: Path, work_copy: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    manifest = Manifest.load(data_dir)
+    others = dataclasses.replace(manifest, patients={"test": ["a"]}, shards=())
+    assert seen_before(work_copy, others, "test").endswith("holds none of them, by stored ids")
+    assert not caplog.records
+    hashed = dataclasses.replace(others, patient_keys="5a1f")
+    assert "is not known, since ids are hashed with another secret" in seen_before(
+        work_copy, hashed, "test"
+    )
+    assert caplog.records
+    # The weights that the run started from.
+    starting_from(work_copy, origin_of_run("o", 0, {"fold-0": ["a"]}, [], patient_keys="5a1f"))
+    assert "unknown origin" in seen_before(work_copy, manifest, "test")
+
+
 def test_what_ancestors_were_trained_on_counts_as_seen(
     data_dir: Path, work_copy: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
