@@ -14,6 +14,8 @@ from ich_tf.runtime.keras2 import keras
 
 # Width of the bend, as a share of s.
 _BEND = 1 / 8
+# Below it softplus(x) is exp(x) in float32.
+_EXPONENTIAL = -30.0
 
 
 def smooth_labels(labels: Any, label_smoothing: float) -> Any:
@@ -66,8 +68,10 @@ def undo_label_smoothing(logits: tf.Tensor, label_smoothing: float) -> tf.Tensor
     bend = _BEND * label_smoothing
 
     def log_share(logits: tf.Tensor) -> tf.Tensor:
-        share = (tf.sigmoid(logits) - label_smoothing / 2) / (1 - label_smoothing)
-        return tf.math.log(tf.math.softplus(share / bend))
+        share = (tf.sigmoid(logits) - label_smoothing / 2) / (1 - label_smoothing) / bend
+        # Far below 0 the softplus is exp(share), which float32 rounds to 0.
+        bent = tf.math.log(tf.math.softplus(tf.maximum(share, _EXPONENTIAL)))
+        return tf.where(share < _EXPONENTIAL, share, bent)
 
     return log_share(logits) - log_share(-logits)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -80,6 +81,7 @@ class SliceDataset:
 
         Raises:
           IndexError: If there are fewer slices.
+          TypeError: If the number is no whole one.
           DataError: If the shard is damaged; the message names it.
         """
         record, place = self._read(number)
@@ -116,9 +118,10 @@ class SliceDataset:
 
     def _read(self, number: int) -> tuple[SliceRecord, str]:
         """A slice's record, and a description of its place for errors."""
+        number = operator.index(number)
         if not -len(self) <= number < len(self):
             raise IndexError(f"slice {number} of {len(self)}")
-        number = int(number) % len(self)
+        number %= len(self)
         shard = int(np.searchsorted(self._starts, number, side="right")) - 1
         path = self._shards[shard].path
         offset = int(self._offsets[shard][number - self._starts[shard]])

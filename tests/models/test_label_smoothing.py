@@ -43,6 +43,13 @@ def test_scores_of_unknown_labels_are_better() -> None:
     assert after < before - 0.02
 
 
+@pytest.mark.parametrize("smoothing", [0.1, 0.98, 0.999])
+def test_extreme_logits_stay_finite_and_in_order(smoothing: float) -> None:
+    undone = undo_label_smoothing([-100.0, -4.0, 0.0, 4.0, 100.0], smoothing).numpy()
+    assert np.isfinite(undone).all()
+    assert (np.diff(undone) > 0).all()
+
+
 @pytest.mark.parametrize(
     "spec",
     [

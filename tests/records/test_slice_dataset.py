@@ -38,6 +38,9 @@ def test_the_slices_of_evaluation(data_dir: Path, dataset: SliceDataset) -> None
     assert dataset[-1].source_id == slices[-1].source_id
     with pytest.raises(IndexError, match=f"of {len(dataset)}"):
         dataset[len(dataset)]
+    for number in (1.5, slice(2), "a"):
+        with pytest.raises(TypeError, match="as an integer"):
+            dataset[number]  # type: ignore[index]
 
 
 def test_by_id_and_with_the_whole_record(dataset: SliceDataset) -> None:
