@@ -92,7 +92,8 @@ class _Tracker:
             if self._tracker is None:
                 self._tracker = self._make(self._settings)
             call()
-        except Exception as error:
+        # A library that gives up may exit.
+        except (Exception, SystemExit) as error:
             self._failed += 1
             if self._failed == 1:
                 _LOG.warning(

@@ -45,7 +45,7 @@ class Recorder:
 
 @pytest.fixture
 def config(tmp_path):
-    write_json(tmp_path / run_files.RUN, {"id": "abc", "data": {}, "sessions": []})
+    write_json(tmp_path / run_files.RUN, {"id": "abc", "data": {"sha256": "0"}, "sessions": []})
     return TrainConfig(work_dir=str(tmp_path), tracker="my:Tracker")
 
 
@@ -84,6 +84,14 @@ def test_its_errors_are_one_warning(config, caplog, fails, calls, failed):
     first, last = (record.getMessage() for record in caplog.records)
     assert first.startswith(f"--tracker=my:Tracker: RuntimeError: no {fails} here. The training")
     assert last == f"--tracker=my:Tracker: {failed} calls failed"
+
+
+def test_a_tracker_that_exits_ends_no_run(config, caplog):
+    recorder = Recorder()
+    recorder.epoch = lambda row: sys.exit(4)
+    follow(recorder, config)
+    assert recorder.calls[-1] == ("end", None)
+    assert "SystemExit: 4. The training goes on" in caplog.records[0].getMessage()
 
 
 def test_what_is_no_tracker_is_a_warning(config, caplog):
