@@ -7,6 +7,7 @@ process ends. finished.json tells a later call that nothing of the fold is left 
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,8 +80,9 @@ class Fold:
     def result(self) -> TrainResult | None:
         """Reads the result of a fold that is finished; None if something is left to do."""
         try:
-            former = TrainConfig.from_json((self.work_dir / run_files.CONFIG).read_text("utf-8"))
             content = read_json(self.work_dir / run_files.FINISHED)
+            # As given: the run's own config.json holds the batch that batch_per_replica comes to.
+            former = TrainConfig.from_json(json.dumps(content["config"]))
             is_same = content["files"] == self._files()
             best_epoch, best_val_loss = int(content["best_epoch"]), float(content["best_val_loss"])
         except (OSError, ConfigError, InputError, KeyError, TypeError, ValueError):
@@ -95,6 +97,7 @@ class Fold:
     def finish(self, result: TrainResult) -> None:
         """Notes that nothing is left to do."""
         content = {
+            "config": dataclasses.asdict(self.config),
             "best_epoch": result.best_epoch,
             "best_val_loss": result.best_val_loss,
             "files": self._files(),

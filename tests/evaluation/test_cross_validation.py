@@ -66,6 +66,10 @@ def test_a_fold_is_not_finished_where_something_differs(folds_dir: Path, tmp_pat
     of_a_fold = TrainConfig.from_json((folder / "fold-0" / "config.json").read_text())
     config = dataclasses.replace(of_a_fold, work_dir=str(folder), validation_fold="all")
     assert Fold.of(config, 0).result() is not None
+    # What it was given is compared, and not the batch that a run makes of it.
+    per_replica = dataclasses.replace(config, batch_per_replica=4, batch_size=2)
+    Fold.of(per_replica, 2).finish(Fold.of(config, 2).result())
+    assert Fold.of(per_replica, 2).result() is not None
     for change in ({"overwrite": True}, {"seed": 5}, {"extend": True, "epochs": config.epochs + 1}):
         assert Fold.of(dataclasses.replace(config, **change), 0).result() is None
     (folder / "fold-0" / "history.csv").write_text("")
