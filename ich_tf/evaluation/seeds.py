@@ -9,7 +9,7 @@ from pathlib import Path
 from ich_tf.errors import InputError
 from ich_tf.evaluation.cross_validation import train_folds
 from ich_tf.evaluation.fold import Fold, run_fold
-from ich_tf.inference.ensemble import SEED
+from ich_tf.inference.ensemble import SEED, find_members
 from ich_tf.models import run_files
 from ich_tf.training.config import ALL_FOLDS, TrainConfig
 from ich_tf.training.result import TrainResult
@@ -53,5 +53,13 @@ def train_seeds(config: TrainConfig) -> list[TrainResult]:
             continue
         fold = Fold(int(config.validation_fold), run, logging.getLogger().getEffectiveLevel())
         results.append(fold.result() or run_fold(fold))
-    _LOG.info("%s: %d runs, of which other commands take the mean", work_dir, len(results))
+    members = find_members(work_dir)
+    others = {member.work_dir for member in members} - {result.work_dir for result in results}
+    if others:
+        _LOG.warning(
+            "%s: of the models that other commands take for it, %d are not of this command: %s. "
+            "Move what does not belong to it elsewhere.",
+            *(work_dir, len(others), ", ".join(sorted(str(other) for other in others))),
+        )
+    _LOG.info("%s: %d runs, of which other commands take the mean", work_dir, len(members))
     return results

@@ -8,6 +8,7 @@ import pytest
 
 from ich_tf.errors import ConfigError, InputError
 from ich_tf.evaluation import seeds
+from ich_tf.evaluation.fold import Fold
 from ich_tf.evaluation.seeds import train_seeds
 from ich_tf.inference.calibration import calibrate
 from ich_tf.inference.config import CalibrateConfig
@@ -17,6 +18,7 @@ from ich_tf.metrics import sigmoid
 from ich_tf.records.manifest import Manifest
 from ich_tf.runtime.strategies import make_strategy
 from ich_tf.training.config import TrainConfig
+from ich_tf.training.result import TrainResult
 from ich_tf.training.trainer import train
 from tests.support.runs import smoke_config
 
@@ -61,6 +63,22 @@ def test_each_run_gets_its_seed_and_its_folder(
     ]
     folds = train_seeds(dataclasses.replace(config, validation_fold="all"))
     assert [(run.seed, run.validation_fold) for run in folds] == [(3, "all"), (7, "all")]
+
+
+def test_runs_that_another_command_left_are_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def run(fold: Fold) -> TrainResult:
+        return TrainResult(touch(fold.work_dir / "model.json"), 1, 0.5, ())
+
+    monkeypatch.setattr(seeds, "run_fold", run)
+    config = TrainConfig(work_dir=str(tmp_path), seeds=("0", "1"))
+    with caplog.at_level("INFO"):
+        train_seeds(config)
+        assert "WARNING" not in caplog.text and "2 runs, of which" in caplog.text
+        train_seeds(dataclasses.replace(config, seeds=("1", "2")))
+    assert f"1 are not of this command: {tmp_path / 'seed-0'}. Move" in caplog.text
+    assert "3 runs, of which other commands take the mean" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["model.json", "fold-0/model.json"])
