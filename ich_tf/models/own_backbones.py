@@ -10,7 +10,7 @@ from ich_tf.models.adaptation import adapted
 from ich_tf.models.backbone import Backbone, no_weights
 from ich_tf.models.normalization import NORMALIZATIONS
 from ich_tf.runtime.keras2 import keras
-from ich_tf.runtime.plugins import load_function
+from ich_tf.runtime.plugins import load_function, one_sentence
 
 # Size and number of channels of the images -> a model of feature maps.
 Build = Callable[[int, int], keras.Model]
@@ -79,10 +79,10 @@ def build_own(name: str, size: int, channels: int) -> Backbone:
     try:
         body = function(size, channels)
     # Whatever a user's function raises.
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UsageError(
             f"{given}: called with size {size} and {channels} channels, it failed with "
-            f"{type(error).__name__}: {error}. As its result, {expected}"
+            f"{type(error).__name__}: {one_sentence(error)} As its result, {expected}"
         ) from error
     if not isinstance(body, keras.Model) or not body._is_graph_network:
         raise UsageError(f"{given}: it returned {type(body).__name__}; {expected}")

@@ -50,6 +50,11 @@ def load_function(name: str, flag: str) -> Callable[..., Any]:
     return function  # type: ignore[no-any-return]
 
 
+def one_sentence(error: BaseException) -> str:
+    """The text of a foreign error in one line, with one full stop at its end."""
+    return " ".join(str(error).split()).rstrip(".") + "."
+
+
 def _import(module_name: str, given: str) -> Any:
     # `python -m` looks in the current folder anyway, an installed command does not.
     here = str(Path.cwd())
@@ -70,5 +75,5 @@ def _import(module_name: str, given: str) -> Any:
     except (Exception, SystemExit) as error:
         raise UsageError(
             f"{given}: the module {module_name} cannot be imported: "
-            f"{type(error).__name__}: {error}."
+            f"{type(error).__name__}: {one_sentence(error)}"
         ) from error

@@ -46,6 +46,8 @@ def test_a_function_of_a_package_is_found(folder):
         ("1 / 0", "plugin_bad:double", "ZeroDivisionError: division by zero"),
         ("def double(:", "plugin_bad:double", "cannot be imported: SyntaxError"),
         ("raise SystemExit(3)", "plugin_bad:double", "cannot be imported: SystemExit: 3"),
+        ("raise KeyError('a.\\n b.')", "plugin_bad:double", r"KeyError: 'a.\\n b.'\.$"),
+        ("raise ValueError('a.\\n b.')", "plugin_bad:double", r"ValueError: a. b\.$"),
     ],
 )
 def test_a_name_that_leads_nowhere_is_refused_in_one_paragraph(folder, content, name, message):
