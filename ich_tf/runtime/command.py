@@ -22,6 +22,7 @@ from ich_tf.runtime.debugging import start_debugging
 from ich_tf.runtime.flagfiles import expand, recipes
 from ich_tf.runtime.help_page import FlagHelp, describe_flags
 from ich_tf.runtime.logs import start_logging
+from ich_tf.runtime.out_of_memory import describe_out_of_memory
 from ich_tf.runtime.paths import user_path
 from ich_tf.runtime.writing import describe
 
@@ -78,9 +79,9 @@ def run(main: Callable[[], None], doc: str | None) -> NoReturn:
     except Terminated as error:
         print(f"{error} Run the same command again to continue.", file=sys.stderr)
         raise SystemExit(EXIT_TERMINATED) from error
-    # Of whatever library: a full disk is no error of the program.
+    # Of whatever library: a full disk or memory is no error of the program.
     except Exception as error:
-        text = describe(error)
+        text = describe(error) or describe_out_of_memory(error)
         if text is None:
             raise
         _fail(error, EXIT_FAILED, text)
