@@ -20,6 +20,8 @@ from ich_tf.windows import apply_windows, preset_windows
 
 # File systems take 255; a class and an extension follow.
 _MAX_NAME_BYTES = 200
+# Of a picture: lines of 40 characters can be read.
+_LEAST_COLUMNS = 320
 # Place of a file, and frame.
 _Key = tuple[int, int]
 
@@ -76,7 +78,7 @@ def draw_heat_maps(config: PredictConfig, reader: Reader) -> int:
                 caption = explainer.caption(
                     network_probability, probability, prevalence=config.prevalence > 0
                 )
-                picture = captioned(picture, f"{name}: {caption}")
+                picture = captioned(_legible(picture), f"{name}: {caption}")
                 path = folder / f"{names[key]}_{name}.png"
                 if not cv2.imwrite(str(path), picture[..., ::-1]):
                     raise InputError(f"{path}: could not be written. Check the disk.")
@@ -103,6 +105,12 @@ def picture_names(image_ids: Mapping[_Key, str]) -> dict[_Key, str]:
         taken.add(name)
         names[key] = name
     return names
+
+
+def _legible(picture: np.ndarray) -> np.ndarray:
+    """Enlarges a picture whose caption could not be read, [H, W, 3], by a whole number."""
+    factor = -(-_LEAST_COLUMNS // picture.shape[1])
+    return picture.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
 def _grey(predictor: Predictor, image: np.ndarray) -> np.ndarray:
