@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from ich_tf.errors import InputError
 from ich_tf.labels import CLASSES
 from ich_tf.models.architectures import (
     NEIGHBOUR_STEMS,
@@ -119,18 +120,22 @@ def build_model(
     def load_own(path: Path) -> None:
         try:
             load_own_weights(model, path)
-        except ValueError:
+        except ValueError as error:
             if neighbours == 1:
                 raise
-            narrower = build_model(
-                backbone,
-                record_shape,
-                image_size,
-                hu_windows=hu_windows,
-                neighbours=neighbours - 2,
-                neighbour_stem=neighbour_stem,
-                weights=str(path),
-            )
+            try:
+                narrower = build_model(
+                    backbone,
+                    record_shape,
+                    image_size,
+                    hu_windows=hu_windows,
+                    neighbours=neighbours - 2,
+                    neighbour_stem=neighbour_stem,
+                    weights=str(path),
+                )
+            # Of no number of slices: what is wrong is said once, for the network asked for.
+            except InputError:
+                raise error from None
             take_over(narrower, model)
 
     load_initial_weights(backbone, weights, load_own, network.load)

@@ -260,3 +260,13 @@ def test_imagenet_loads_what_keras_downloads(monkeypatch: pytest.MonkeyPatch) ->
     _, body = seen_by_body(model)
     for expected, found in zip(donor.get_weights(), body.get_weights(), strict=True):
         np.testing.assert_array_equal(expected, found)
+
+
+def test_weights_of_no_number_of_slices_are_refused_in_one_sentence(tmp_path: Path) -> None:
+    shared = build_model("tiny", (32, 32, 3), 32, neighbours=3, neighbour_stem="shared")
+    shared.save_weights(str(tmp_path / "shared.weights.h5"))
+    with pytest.raises(InputError, match="and neighbour_stem, and as many") as caught:
+        build_model(
+            "tiny", (32, 32, 3), 32, neighbours=5, weights=str(tmp_path / "shared.weights.h5")
+        )
+    assert str(caught.value).count("not weights of this tiny") == 1
