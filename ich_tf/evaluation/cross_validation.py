@@ -10,6 +10,7 @@ import pandas as pd
 
 from ich_tf import metrics
 from ich_tf.evaluation.fold import Fold, run_fold
+from ich_tf.inference.ensemble import FOLDS, refuse_other_model
 from ich_tf.labels import CLASSES
 from ich_tf.models.architectures import SERIES_BACKBONES
 from ich_tf.models.origins import origin_of_weights
@@ -44,6 +45,7 @@ def train_folds(config: TrainConfig) -> list[TrainResult]:
       InputError: As `trainer.train`; the runs of the folds before it are kept.
       Terminated: After SIGTERM, once the state of the present fold is saved.
     """
+    refuse_other_model(config.work_dir, FOLDS)
     is_series = config.backbone in SERIES_BACKBONES
     manifest = (FeatureManifest if is_series else Manifest).load(config.data_dir)
     folds = [Fold.of(config, number) for number in range(manifest.num_folds)]

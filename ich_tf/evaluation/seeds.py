@@ -6,10 +6,9 @@ import dataclasses
 import logging
 from pathlib import Path
 
-from ich_tf.errors import InputError
 from ich_tf.evaluation.cross_validation import train_folds
 from ich_tf.evaluation.fold import Fold, run_fold
-from ich_tf.inference.ensemble import SEED, find_members
+from ich_tf.inference.ensemble import SEED, SEEDS, find_members, refuse_other_model
 from ich_tf.models import run_files
 from ich_tf.training.config import ALL_FOLDS, TrainConfig
 from ich_tf.training.result import TrainResult
@@ -37,11 +36,7 @@ def train_seeds(config: TrainConfig) -> list[TrainResult]:
       Terminated: After SIGTERM, once the state of the present run is saved.
     """
     work_dir = Path(config.work_dir)
-    if (work_dir / run_files.MODEL).is_file() or any(work_dir.glob("fold-*")):
-        raise InputError(
-            f"{work_dir}: holds a run, or the runs of folds, which would be taken for the model of "
-            "the seeds. Give another --work_dir."
-        )
+    refuse_other_model(work_dir, SEEDS)
     results = []
     for seed in config.seeds:
         run = dataclasses.replace(
@@ -54,7 +49,13 @@ def train_seeds(config: TrainConfig) -> list[TrainResult]:
         fold = Fold(int(config.validation_fold), run, logging.getLogger().getEffectiveLevel())
         results.append(fold.result() or run_fold(fold))
     members = find_members(work_dir)
-    others = {member.work_dir for member in members} - {result.work_dir for result in results}
+    taken, trained = ({Path(one.work_dir).resolve() for one in ones} for ones in (members, results))
+    others = taken - trained
+    if trained - taken:
+        _LOG.warning(
+            "%s: other commands do not take %s, which %s does not list: run calibrate again",
+            *(work_dir, ", ".join(sorted(map(str, trained - taken))), run_files.ENSEMBLE),
+        )
     if others:
         _LOG.warning(
             "%s: of the models that other commands take for it, %d are not of this command: %s. "

@@ -22,6 +22,8 @@ from ich_tf.runtime.files import parse_json, write_json
 VERSION = 1
 # Beginning of the name of a seed's folder.
 SEED = "seed-"
+# What training makes in a folder, which is its model.
+RUN_ITSELF, FOLDS, SEEDS = "a run", "the runs of folds", "the runs of seeds"
 _COPY = "Copy it from where the model was trained."
 
 
@@ -92,6 +94,36 @@ def seeds_of(work_dir: str | Path) -> list[Path]:
     return [seed for seed in seeds if (runs_of(seed)[0] / run_files.MODEL).is_file()] or [
         Path(work_dir)
     ]
+
+
+def refuse_other_model(work_dir: str | Path, kind: str) -> None:
+    """Refuses a folder for new runs, if other commands would take something else for its model.
+
+    Args:
+      work_dir: The folder.
+      kind: What is to be trained in it: `RUN_ITSELF`, `FOLDS` or `SEEDS`.
+
+    Raises:
+      InputError: If it holds something of another kind. A run that is there already may continue.
+    """
+    folder = Path(work_dir)
+    found = {
+        RUN_ITSELF: (folder / run_files.MODEL).is_file(),
+        FOLDS: runs_of(folder) != [folder],
+        SEEDS: seeds_of(folder) != [folder],
+        "an ensemble": (folder / run_files.ENSEMBLE).is_file(),
+    }
+    if kind != RUN_ITSELF:
+        # That of its own runs, which `calibrate` wrote.
+        del found["an ensemble"]
+    elif found[RUN_ITSELF]:
+        return
+    other = next((name for name, is_there in found.items() if is_there and name != kind), None)
+    if other is not None:
+        raise InputError(
+            f"{folder}: holds {other}, and cannot hold {kind} as well: other commands take a "
+            "folder for one model. Give another --work_dir."
+        )
 
 
 def _numbered(folder: Path, prefix: str) -> list[Path]:

@@ -29,6 +29,7 @@ from typing import Any
 import tensorflow as tf
 
 from ich_tf.errors import ConfigError, InputError
+from ich_tf.inference.ensemble import RUN_ITSELF, refuse_other_model
 from ich_tf.models.run_files import (
     BEST_WEIGHTS,
     CALIBRATION,
@@ -80,6 +81,7 @@ def check_work_dir(
     if work_dir.exists() and not work_dir.is_dir():
         raise InputError(f"{work_dir} is a file; --work_dir must be a folder.")
     resumable = can_resume(work_dir)
+    refuse_other_model(work_dir, RUN_ITSELF)
     if config.overwrite or not (resumable or (work_dir / MODEL).exists()):
         return
     advice = "Give --overwrite to delete that run and start anew, or another --work_dir."

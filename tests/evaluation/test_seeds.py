@@ -8,11 +8,22 @@ import pytest
 
 from ich_tf.errors import ConfigError, InputError
 from ich_tf.evaluation import seeds
+from ich_tf.evaluation.cross_validation import train_folds
 from ich_tf.evaluation.fold import Fold
 from ich_tf.evaluation.seeds import train_seeds
 from ich_tf.inference.calibration import calibrate
 from ich_tf.inference.config import CalibrateConfig
-from ich_tf.inference.ensemble import find_members, runs_of, seeds_of
+from ich_tf.inference.ensemble import (
+    FOLDS,
+    RUN_ITSELF,
+    SEEDS,
+    Member,
+    find_members,
+    refuse_other_model,
+    runs_of,
+    seeds_of,
+    write_ensemble,
+)
 from ich_tf.inference.series_predictor import load_predictor
 from ich_tf.metrics import sigmoid
 from ich_tf.records.manifest import Manifest
@@ -20,6 +31,7 @@ from ich_tf.runtime.strategies import make_strategy
 from ich_tf.training.config import TrainConfig
 from ich_tf.training.result import TrainResult
 from ich_tf.training.trainer import train
+from ich_tf.training.work_dir import check_work_dir
 from tests.support.runs import smoke_config
 
 
@@ -81,11 +93,48 @@ def test_runs_that_another_command_left_are_told_of(
     assert "3 runs, of which other commands take the mean" in caplog.text
 
 
-@pytest.mark.parametrize("name", ["model.json", "fold-0/model.json"])
-def test_a_folder_that_holds_a_model_of_its_own_is_refused(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "allowed"),
+    [
+        ("model.json", "a run"),
+        ("fold-0/model.json", "the runs of folds"),
+        ("seed-0/model.json", "the runs of seeds"),
+        ("seed-0/fold-0/model.json", "the runs of seeds"),
+        ("ensemble.json", ""),
+    ],
+)
+def test_a_folder_is_one_model(name: str, allowed: str, tmp_path: Path) -> None:
+    """What is there is neither deleted nor hidden by runs of another kind."""
     touch(tmp_path / name)
-    with pytest.raises(InputError, match="would be taken for the model of the seeds"):
-        train_seeds(TrainConfig(work_dir=str(tmp_path), seeds=("0",)))
+    for kind in (RUN_ITSELF, FOLDS, SEEDS):
+        if kind == allowed or (name == "ensemble.json" and kind != RUN_ITSELF):
+            refuse_other_model(tmp_path, kind)
+            continue
+        with pytest.raises(InputError, match=f"and cannot hold {kind} as well"):
+            refuse_other_model(tmp_path, kind)
+
+
+def test_every_way_of_training_asks_for_it(tmp_path: Path) -> None:
+    config = TrainConfig(work_dir=str(tmp_path))
+    touch(tmp_path / "fold-0" / "model.json")
+    with pytest.raises(InputError, match="cannot hold the runs of seeds"):
+        train_seeds(dataclasses.replace(config, seeds=("0",)))
+    with pytest.raises(InputError, match="cannot hold a run"):
+        check_work_dir(tmp_path, dataclasses.replace(config, overwrite=True))
+    touch(tmp_path / "model.json")
+    with pytest.raises(InputError, match="cannot hold the runs of folds"):
+        train_folds(dataclasses.replace(config, validation_fold="all"))
+
+
+def test_a_seed_that_the_ensemble_lacks_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(
+        seeds, "run_fold", lambda fold: TrainResult(touch(fold.work_dir / "model.json"), 1, 0.5, ())
+    )
+    write_ensemble(tmp_path, [Member(tmp_path / "seed-0")])
+    train_seeds(TrainConfig(work_dir=str(tmp_path), seeds=("0", "1")))
+    assert "seed-1, which ensemble.json does not list: run calibrate again" in caplog.text
 
 
 @pytest.mark.parametrize("given", [("0", "0"), ("1", "01"), ("-1",), ("a",), (str(2**63),)])
