@@ -11,7 +11,7 @@ from ich_tf.conversion.plan import PlannedShard, PlannedSlice
 from ich_tf.records import data_files, manifest, tfrecord
 from ich_tf.records.example import decode
 from ich_tf.records.schema import CorruptRecordError, SliceRecord
-from ich_tf.records.shards import read_index
+from ich_tf.records.shard_index import read_index
 from ich_tf.records.sidecar import Sidecar, read_sidecar
 
 

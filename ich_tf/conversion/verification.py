@@ -15,7 +15,7 @@ from ich_tf.conversion.lookup import written_slices
 from ich_tf.conversion.plan import Plan, PlannedShard, PlannedSlice, load_plan
 from ich_tf.conversion.summary import success_text, summarize
 from ich_tf.labels import CLASSES
-from ich_tf.records import data_files, manifest, shards, splits, tfrecord
+from ich_tf.records import data_files, manifest, shard_index, splits, tfrecord
 from ich_tf.records.dealt_splits import load_splits
 from ich_tf.records.example import decode
 from ich_tf.records.images import read_image
@@ -261,7 +261,7 @@ def _check_content(
             f"lists {listed} positive records; there are {counts.tolist()}.",
         )
     index = data_files.index_path(path)
-    if index.is_file() and index.read_bytes() != shards.index_lines(sizes).encode():
+    if index.is_file() and index.read_bytes() != shard_index.index_lines(sizes).encode():
         yield Mismatch(index.name, "is not the index of its shard.")
 
 

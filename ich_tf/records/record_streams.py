@@ -19,7 +19,7 @@ from ich_tf.records.data_files import index_path
 from ich_tf.records.example import parse
 from ich_tf.records.manifest import Shard, repair_advice
 from ich_tf.records.neighbours import with_neighbours
-from ich_tf.records.shards import read_index
+from ich_tf.records.shard_index import read_index
 
 THREADS = os.cpu_count() or 1
 _CYCLE_LENGTH = 8

@@ -15,7 +15,7 @@ from ich_tf.records.example import decode
 from ich_tf.records.images import read_image
 from ich_tf.records.manifest import Manifest, Shard, repair_advice
 from ich_tf.records.schema import CorruptRecordError, SliceRecord
-from ich_tf.records.shards import read_index
+from ich_tf.records.shard_index import read_index
 
 
 class LabelledSlice(NamedTuple):

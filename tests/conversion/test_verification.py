@@ -11,7 +11,7 @@ from ich_tf.conversion.repair import repair
 from ich_tf.conversion.summary import finish
 from ich_tf.conversion.verification import verify
 from ich_tf.errors import InputError
-from ich_tf.records import data_files, manifest, shards
+from ich_tf.records import data_files, manifest, shard_index
 from ich_tf.records.example import decode, encode
 from ich_tf.records.sidecar import read_sidecar
 from ich_tf.records.tfrecord import frame, read_records
@@ -93,7 +93,7 @@ def test_a_patient_on_two_sides_is_found_in_the_records(data_copy: Path) -> None
     sidecar = read_sidecar(two)
     sidecar = replace(sidecar, sha256=files.file_sha256(two), num_bytes=sum(sizes))
     data_files.sidecar_path(two).write_text(sidecar.text())
-    data_files.index_path(two).write_text(shards.index_lines(sizes))
+    data_files.index_path(two).write_text(shard_index.index_lines(sizes))
     plan, _ = load_plan(data_copy)
     finish(data_copy, plan)
     found = verify(data_copy, full=True)

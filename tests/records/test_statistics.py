@@ -10,7 +10,8 @@ from ich_tf.dicom.pixel_hash import hashes_from_text
 from ich_tf.dicom.reasons import Rejection
 from ich_tf.errors import DataError
 from ich_tf.records.data_files import sidecar_path
-from ich_tf.records.shards import EncodedSlice, commit_shard, read_index
+from ich_tf.records.shard_index import read_index
+from ich_tf.records.shards import EncodedSlice, commit_shard
 from ich_tf.records.sidecar import Sidecar, read_sidecar
 from ich_tf.records.statistics import HISTOGRAM_BINS, SliceStatistics
 from ich_tf.records.tfrecord import read_records
