@@ -49,7 +49,8 @@ from ich_tf.runtime.files import write_text
 from ich_tf.training.config import TrainConfig
 
 _FOLDERS = (CHECKPOINTS, TENSORBOARD, EPOCHS)
-_FILES = (MODEL, BEST_WEIGHTS, HISTORY, CURVES, CONFIG, RUN, ENSEMBLE, CALIBRATION, FINISHED)
+# An ensemble without the run that it is of would be taken for one of other runs: it goes first.
+_FILES = (ENSEMBLE, CALIBRATION, MODEL, BEST_WEIGHTS, HISTORY, CURVES, CONFIG, RUN, FINISHED)
 
 
 def can_resume(work_dir: str | Path) -> bool:

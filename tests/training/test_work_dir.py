@@ -1,5 +1,6 @@
 """Which config may continue the run in a folder."""
 
+import contextlib
 import dataclasses
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from ich_tf.errors import ConfigError, InputError
 from ich_tf.training import trainer
 from ich_tf.training.config import TrainConfig
-from ich_tf.training.work_dir import check_work_dir, start_work_dir
+from ich_tf.training.work_dir import check_work_dir, delete_run, start_work_dir
 
 
 @pytest.fixture
@@ -54,3 +55,27 @@ def test_what_becomes_of_the_learning_rate_is_said(
     with caplog.at_level("INFO"):
         trainer._log_extension(longer)
     assert "extended from 5 to 8 epochs; " in caplog.text and told in caplog.text
+
+
+def test_a_deletion_that_was_cut_short_refuses_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever file was the last to go, the same command starts anew."""
+    names = ("model.json", "best.weights.h5", "ensemble.json", "calibration.json")
+    unlink = Path.unlink
+    for deleted in range(len(names) + 1):
+        for name in names:
+            (tmp_path / name).touch()
+        left = [deleted]
+
+        def cut(path: Path, missing_ok: bool = False, left: list[int] = left) -> None:
+            if path.exists():
+                if not left[0]:
+                    raise KeyboardInterrupt
+                left[0] -= 1
+            unlink(path, missing_ok=missing_ok)
+
+        monkeypatch.setattr(Path, "unlink", cut)
+        with contextlib.suppress(KeyboardInterrupt):
+            delete_run(tmp_path)
+        check_work_dir(tmp_path, TrainConfig(work_dir=str(tmp_path), overwrite=True))
