@@ -122,9 +122,16 @@ def _find_groups(config: CalibrateConfig) -> list[list[Member]]:
     The members of a group have one config, and differ in the fold that they were validated on.
 
     Raises:
-      InputError: If a run holds fewer epochs than are to be averaged.
+      InputError: If a run holds fewer epochs than are to be averaged, or a member is an ensemble.
     """
     groups = []
+    for member in map(Path, config.members):
+        runs = runs_of(seeds_of(member)[0])
+        if (member / run_files.ENSEMBLE).is_file() and not (runs[0] / run_files.MODEL).is_file():
+            raise InputError(
+                f"--members={member}: is an ensemble itself. Name the runs that its "
+                f"{run_files.ENSEMBLE} lists; their shares are fitted anew."
+            )
     folders = [seed for folder in config.members or (config.work_dir,) for seed in seeds_of(folder)]
     for folder in folders:
         runs = runs_of(folder)

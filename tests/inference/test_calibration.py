@@ -180,6 +180,14 @@ def test_other_data_and_other_weights_are_refused(data_dir: Path, work_copy: Pat
         load_predictor(work_copy, make_strategy("one"))
 
 
+def test_an_ensemble_is_no_member(data_dir: Path, work_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "both").mkdir()
+    (tmp_path / "both" / "ensemble.json").write_text("{}")
+    members = (str(work_dir), str(tmp_path / "both"))
+    with pytest.raises(InputError, match="is an ensemble itself. Name the runs"):
+        calibrate(CalibrateConfig(str(data_dir), str(tmp_path / "new"), members=members))
+
+
 def test_members_that_read_other_records_do_not_mix(work_dir: Path) -> None:
     from ich_tf.inference.slice_predictor import Predictor
 
