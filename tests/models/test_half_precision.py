@@ -29,7 +29,9 @@ _OTHERS = tuple(name for name in FAMILIES if name not in _LARGE)
 _SMALL = tuple(name for name in KINDS if name not in FAMILIES)
 _ALL = list(itertools.product(KINDS, PRECISIONS, ("off", "on"), (1, 2)))
 _TRIED = {
-    *itertools.product(_SMALL, PRECISIONS, ("off", "on"), (1, 2)),
+    *itertools.product(_SMALL, PRECISIONS, ("off",), (1, 2)),
+    *((name, precision, "on", 1) for name in _SMALL for precision in ("float32", "float16")),
+    *((name, "bfloat16", "on", 2) for name in _SMALL),
     *itertools.product(_LARGE, ("float16", "bfloat16"), ("off",), (1, 2)),
     ("resnet50", "float16", "on", 1),
     *((name, ("float16", "bfloat16")[i % 2], "off", 1) for i, name in enumerate(_OTHERS)),
@@ -55,7 +57,11 @@ def test_it_is_built_trained_and_restored(
     before = model.get_weights()
     inputs, labels = kind.inputs(4), kind.labels(4)
     batch = tf.nest.map_structure(tf.constant, (inputs, labels))
-    loss = float(step(split_batch(strategy, *batch))[0])
+    # The first steps under a loss scale are left out until it is small enough.
+    for _ in range(16):
+        loss = float(step(split_batch(strategy, *batch))[0])
+        if not int(step.skipped.read_value()):
+            break
     after = model.get_weights()
     assert np.isfinite(loss) and all(np.isfinite(array).all() for array in after)
     assert any((one != two).any() for one, two in zip(before, after, strict=True))
