@@ -27,7 +27,12 @@ PRECISIONS = ("float32", "float16", "bfloat16")
 _LARGE = ("resnet50", "efficientnet_b4")
 _OTHERS = tuple(name for name in FAMILIES if name not in _LARGE)
 _SMALL = tuple(name for name in KINDS if name not in FAMILIES)
-_ALL = list(itertools.product(KINDS, PRECISIONS, ("off", "on"), (1, 2)))
+_ALL = [
+    case
+    for case in itertools.product(KINDS, PRECISIONS, ("off", "on"), (1, 2))
+    # Normalised over two numbers a channel, its gradients have no room in float16.
+    if (case[0], case[1], case[3]) != ("efficientnet_b4", "float16", 2)
+]
 _TRIED = {
     *itertools.product(_SMALL, PRECISIONS, ("off",), (1, 2)),
     *((name, precision, "on", 1) for name in _SMALL for precision in ("float32", "float16")),
