@@ -97,14 +97,16 @@ def train(config: TrainConfig, strategy: tf.distribute.Strategy | None = None) -
             # Once more: another run may have begun and ended in the folder meanwhile.
             check_work_dir(config.work_dir, config, task.data)
             resumes = can_resume(config.work_dir) and not config.overwrite
-            if hardware.worker.is_chief:
-                _start_run(config, task, origin, hardware, resumes=resumes)
+            if hardware.worker.is_chief and not resumes:
+                delete_run(config.work_dir)
             with hardware.strategy.scope():
                 state = TrainingState(
                     config.work_dir, step.model, step.optimizer, step.state, write_to=folder
                 )
                 if resumes:
                     state.restore()
+            if hardware.worker.is_chief:
+                _start_run(config, task, origin, hardware, resumes=resumes)
             tensorboard = config.tensorboard and hardware.worker.is_chief
             history = _finished_epochs(config, state)
             with (
@@ -202,11 +204,9 @@ def _output_folder(config: TrainConfig, hardware: Hardware) -> Iterator[Path]:
 def _start_run(
     config: TrainConfig, task: Task, origin: Origin, hardware: Hardware, *, resumes: bool
 ) -> None:
-    """Makes the work dir ready; deletes the former run in it, unless this one continues it."""
+    """Makes the work dir ready, of which a run that cannot be continued has changed nothing."""
     if resumes:
         _log_extension(config)
-    else:
-        delete_run(config.work_dir)
     start_work_dir(config.work_dir, config)
     work_dir = Path(config.work_dir)
     task.prepare(work_dir)

@@ -299,3 +299,11 @@ def test_a_damaged_last_checkpoint_falls_back_on_the_one_before(
         trainer.train(config)
     assert "not readable" in caplog.text
     assert_same_run(tmp_path / "whole", tmp_path / "cut")
+
+    # Where none is left, the refusal changes nothing.
+    for data in (tmp_path / "cut/checkpoints").glob("*.data-*"):
+        data.write_bytes(data.read_bytes()[:1000])
+    before = (tmp_path / "cut/run.json").read_bytes()
+    with pytest.raises(InputError, match="damaged or of another model"):
+        trainer.train(config)
+    assert (tmp_path / "cut/run.json").read_bytes() == before
