@@ -22,11 +22,15 @@ class Activation(keras.layers.Activation):  # type: ignore[misc]
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Applies the activation to tensors of any shape."""
-        is_swish = getattr(self.activation, "__name__", "") in _SWISH
         # Nothing that XLA must compile in what is exported.
-        if not training or not is_swish or not _trains_faster(inputs):
+        if not training or not is_swish(self) or not _trains_faster(inputs):
             return super().call(inputs)
         return _swish(inputs)
+
+
+def is_swish(layer: keras.layers.Activation) -> bool:
+    """Whether a layer's activation is swish."""
+    return getattr(layer.activation, "__name__", "") in _SWISH
 
 
 def _trains_faster(inputs: tf.Tensor) -> bool:
