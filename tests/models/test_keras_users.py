@@ -17,7 +17,7 @@ _OWN_LAYERS = (
     "tiny with bigru", "tiny with transformer",
 )  # fmt: skip
 # Every layer of this project is in one of these.
-_QUICK = ("neighbours", "hu16", "tiny with transformer")
+_QUICK = ("neighbours", "hu16")
 
 
 @pytest.mark.parametrize(

@@ -287,7 +287,7 @@ def test_moving_average_of_the_weights() -> None:
     ("optimizer", "lookahead"),
     [
         pytest.param("lamb", False, marks=needs_addons),
-        pytest.param("radam", True, marks=needs_addons),
+        pytest.param("radam", True, marks=[needs_addons, pytest.mark.slow]),
         pytest.param("sgd", True, marks=needs_addons),
         ("adamw", False),
         ("adam", False),

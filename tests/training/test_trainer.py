@@ -113,8 +113,7 @@ RUNS = {
 @pytest.mark.parametrize(
     "name",
     [
-        "plain",
-        *map(slow, ("averaged", "replicas", "neighbours")),
+        *map(slow, ("plain", "averaged", "replicas", "neighbours")),
         pytest.param("lookahead", marks=[needs_addons, pytest.mark.slow]),
     ],
 )
@@ -154,6 +153,7 @@ def test_terminated_at_any_step_and_continued_to_the_bit(
     assert_same_run(tmp_path / "whole", tmp_path / "cut")
 
 
+@pytest.mark.slow
 def test_terminated_in_validation(
     data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
