@@ -198,12 +198,7 @@ class NesterovSgd(FusedOptimizer):
       momentum: Share of the velocity that a step keeps.
     """
 
-    def __init__(
-        self, schedule: EpochSchedule, *, weight_decay: float = 0.0, loss_scaling: bool = False
-    ) -> None:
-        """Creates the variables that are not of a model; see `FusedOptimizer`."""
-        super().__init__(schedule, weight_decay=weight_decay, loss_scaling=loss_scaling)
-        self.momentum = _MOMENTUM
+    momentum = _MOMENTUM
 
     def _scalars(self, kept: tf.Tensor) -> Sequence[tf.Tensor]:
         return [1 - (1 - self.momentum) * kept, self.momentum * kept]
