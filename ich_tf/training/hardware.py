@@ -60,7 +60,7 @@ def choose_hardware(
 
     Args:
       config: Config of the run.
-      strategy: Strategy of several runs in one process; None makes the config's.
+      strategy: A strategy to take instead; None makes the config's.
       is_stopped: Function that tells whether to give up waiting for other workers.
 
     Raises:

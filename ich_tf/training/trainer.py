@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
 from ich_tf.errors import ConfigError
 from ich_tf.models import run_files
@@ -54,7 +53,7 @@ _TASKS: dict[str, Callable[[TrainConfig], Task]] = {
 }
 
 
-def train(config: TrainConfig, strategy: tf.distribute.Strategy | None = None) -> TrainResult:
+def train(config: TrainConfig) -> TrainResult:
     """Trains a classifier, or continues a run from its last checkpoint.
 
     Data, config and weights are checked before any file of a former run is changed.
@@ -62,7 +61,6 @@ def train(config: TrainConfig, strategy: tf.distribute.Strategy | None = None) -
     Args:
       config: Config of the run. Its `validation_fold` must be a number; `cross_validation` trains
         a run for each fold.
-      strategy: Strategy of several runs in one process; None makes the config's.
 
     Raises:
       InputError: If the data, the work dir or the weights cannot be worked with, or another run
@@ -77,14 +75,14 @@ def train(config: TrainConfig, strategy: tf.distribute.Strategy | None = None) -
     if config.seeds:
         raise ConfigError(f"seeds is {list(config.seeds)}; it must be empty for one run.")
     replicas = count_replicas(config.strategy, config.cpu_replicas)
-    config = with_replica_batches(config, strategy.num_replicas_in_sync if strategy else replicas)
+    config = with_replica_batches(config, replicas)
     make_tracker = load_tracker(config)
     with Interruption() as interruption:
         task = make_task(config)
         check_work_dir(config.work_dir, config, task.data)
         origin = origin_of(config, task)
         check_ancestors(config, task, origin)
-        hardware = choose_hardware(config, strategy, lambda: interruption.requested)
+        hardware = choose_hardware(config, is_stopped=lambda: interruption.requested)
         task.deal(hardware.worker)
         _LOG.info(
             "%s: %d slices to train on, %d to validate on (fold %s)",
