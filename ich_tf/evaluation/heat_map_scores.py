@@ -77,6 +77,11 @@ def pick_slices(
     wanted = {ids[row] for errors in worst.values() for _, row in errors}
     stored = read_stored(manifest.split_shards(split), wanted, predictor.neighbours)
     explainer = Explainer(predictor)
+    own = {}
+    if stored:
+        # Those of all classes at once: each number of images is traced anew.
+        images = np.stack([slice_.image for slice_ in stored.values()])
+        own = dict(zip(stored, explainer.network_probabilities(images), strict=True))
     pictures = []
     for column, (name, errors) in enumerate(worst.items()):
         shown = sorted({ids[row] for _, row in errors})
@@ -84,7 +89,6 @@ def pick_slices(
             continue
         images = np.stack([stored[source_id].image for source_id in shown])
         heats = dict(zip(shown, explainer(images, name), strict=True))
-        own = dict(zip(shown, explainer.network_probability(images, name).tolist(), strict=True))
         pictures += [
             Picture(
                 ids[row],
@@ -95,7 +99,9 @@ def pick_slices(
                 stored[ids[row]].grey(manifest.windows),
                 normalized(heats[ids[row]]),
                 explainer.caption(
-                    own[ids[row]], float(probabilities[row, column]), prevalence=prevalence > 0
+                    float(own[ids[row]][column]),
+                    float(probabilities[row, column]),
+                    prevalence=prevalence > 0,
                 ),
             )
             for kind, row in errors

@@ -15,7 +15,6 @@ import numpy as np
 from ich_tf.inference.postprocessing.calibrators import Calibrator
 from ich_tf.inference.series_predictor import SeriesPredictor
 from ich_tf.inference.slice_predictor import Predictor
-from ich_tf.labels import CLASSES
 from ich_tf.metrics import sigmoid
 from ich_tf.models.heat_maps import METHODS, HeatMaps
 
@@ -50,21 +49,19 @@ class Explainer:
             heat += np.float32(share) * heat_maps(member.select_slices(images), name, method)
         return heat
 
-    def network_probability(self, images: np.ndarray, name: str) -> np.ndarray:
+    def network_probabilities(self, images: np.ndarray) -> np.ndarray:
         """Computes the probabilities whose logits the heat maps explain.
 
         Args:
           images: Images as for a call, [n, H, W, neighbours * C].
-          name: A class, one of `labels.CLASSES`.
 
         Returns:
-          float64 [n], the mean over the networks, before any postprocessing.
+          float64 [n, 6], the mean over the networks, before any postprocessing.
         """
-        column = CLASSES.index(name)
         members = zip(self._predictor.members, self._predictor.shares, strict=True)
         return np.asarray(
             sum(
-                share * sigmoid(member.logits_fn(member.select_slices(images))[:, column])
+                share * sigmoid(member.logits_fn(member.select_slices(images)))
                 for member, share in members
             ),
             np.float64,
@@ -74,7 +71,7 @@ class Explainer:
         """Says what a heat map explains.
 
         Args:
-          network_probability: Result of `network_probability` for the slice.
+          network_probability: The class's of `network_probabilities` for the slice.
           probability: Probability that is shown for the slice.
           prevalence: Whether that one was moved to another prevalence.
 

@@ -198,7 +198,7 @@ def heat_map(
     stack = np.concatenate(images, axis=-1)[None]
     whole = as_slice(explainer(stack, name)[0], predicted.slices[number])
     caption = explainer.caption(
-        float(explainer.network_probability(stack, name)[0]),
+        float(explainer.network_probabilities(stack)[0, CLASSES.index(name)]),
         predicted.probabilities[number][CLASSES.index(name)],
         prevalence=False,
     )

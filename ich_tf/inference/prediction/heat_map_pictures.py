@@ -69,14 +69,18 @@ def draw_heat_maps(config: PredictConfig, reader: Reader) -> int:
     for _, slices, _ in reader.read(groups):
         for slice_ in slices:
             key = slice_.source, slice_.header.frame
-            for name, probability in classes.get(key, {}).items():
-                images = slice_.image[None]
+            if key not in classes:
+                continue
+            images = slice_.image[None]
+            (own,) = explainer.network_probabilities(images)
+            for name, probability in classes[key].items():
                 picture = overlay(
                     _grey(predictor, slice_.image), normalized(explainer(images, name)[0])
                 )
-                network_probability = float(explainer.network_probability(images, name)[0])
                 caption = explainer.caption(
-                    network_probability, probability, prevalence=config.prevalence > 0
+                    float(own[CLASSES.index(name)]),
+                    probability,
+                    prevalence=config.prevalence > 0,
                 )
                 picture = captioned(_legible(picture), f"{name}: {caption}")
                 path = folder / f"{names[key]}_{name}.png"
