@@ -51,20 +51,24 @@ def taps(body: keras.Model) -> dict[int, str]:
       >>> list(taps(_tiny(32, 3)))
       [2, 4, 8]
     """
-    size = body.input_shape[1]
-
-    def pixels(shape: tuple[int, ...]) -> int:
-        return int(2 ** round(math.log2(size / shape[1])))
-
     names: dict[int, str] = {}
     for layer in body.layers:
         shape = layer.output_shape
         # Branches of attention are pooled to one place; padding is the next scale's.
         is_map = isinstance(shape, tuple) and len(shape) == 4 and (shape[1] or 0) > 1
         if is_map and not isinstance(layer, keras.layers.ZeroPadding2D):
-            names[pixels(shape)] = layer.name
-    names[pixels(body.output_shape)] = body.layers[-1].name
-    return {scale: names[scale] for scale in sorted(names) if scale > 1}
+            names[shape[1]] = layer.name
+    names[body.output_shape[1]] = body.layers[-1].name
+    # From size to size, since convolutions without padding take a margin of each scale.
+    scale, last = 1, body.input_shape[1]
+    by_scale: dict[int, str] = {}
+    for size in sorted(names, reverse=True):
+        # Halved with padding 5 becomes 3, without it 6 becomes 2 and 4 becomes 1: one scale each.
+        halvings = 1 if size == 1 else math.floor(math.log2(last / size) + 0.4)
+        scale, last = scale * 2**halvings, size
+        by_scale[scale] = names[size]
+    by_scale.pop(1, None)
+    return by_scale
 
 
 def _tiny(size: int, channels: int) -> keras.Model:

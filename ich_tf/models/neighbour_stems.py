@@ -36,13 +36,7 @@ def with_shared_stem(body: keras.Model, neighbours: int) -> keras.Model:
     images = keras.Input((size, size, neighbours * channels))
     maps = stem(SplitSlices(neighbours, name="split_slices")(images))
     stack = StackSlices(neighbours, name="stack_slices")(maps)
-    joined = keras.layers.Conv2D(
-        maps.shape[-1],
-        1,
-        use_bias=False,
-        kernel_initializer=MiddleSlice(),
-        name=JOIN_LAYER,
-    )(stack)
+    joined = JoinSlices(maps.shape[-1], name=JOIN_LAYER)(stack)
     return keras.Model(images, trunk(joined), name=body.name)
 
 
@@ -67,8 +61,7 @@ def _end_of_stem(body: keras.Model) -> Any:
     return node.outputs
 
 
-@keras.saving.register_keras_serializable(package="ich_tf")
-class MiddleSlice(keras.initializers.Initializer):  # type: ignore[misc]
+class _MiddleSlice(keras.initializers.Initializer):  # type: ignore[misc]
     """Kernel [1, 1, k * f, f] that takes the middle f of its inputs as they are."""
 
     def __call__(self, shape: Any, dtype: Any = None, **kwargs: Any) -> tf.Tensor:
@@ -77,9 +70,21 @@ class MiddleSlice(keras.initializers.Initializer):  # type: ignore[misc]
         others = tf.zeros([(inputs - outputs) // 2, outputs], dtype)
         return tf.concat([others, tf.eye(outputs, dtype=dtype), others], axis=0)[None, None]
 
+
+@keras.saving.register_keras_serializable(package="ich_tf")
+class JoinSlices(keras.layers.Conv2D):  # type: ignore[misc]
+    """[n, h, w, k * f] -> [n, h, w, f], the maps of the middle slice to begin with.
+
+    A layer of its own, since Keras finds no registered initializer in a model's .h5 file.
+    """
+
+    def __init__(self, filters: int, **kwargs: Any) -> None:
+        super().__init__(filters, 1, use_bias=False, kernel_initializer=_MiddleSlice(), **kwargs)
+
     def get_config(self) -> dict[str, Any]:
-        """Returns the arguments of the constructor, of which there are none."""
-        return {}
+        """Returns the arguments of the constructor."""
+        config = super().get_config()
+        return {name: config[name] for name in ("name", "trainable", "dtype", "filters")}
 
 
 class _SliceLayer(keras.layers.Layer):  # type: ignore[misc]

@@ -109,12 +109,12 @@ def test_taps_are_the_last_layers_of_each_scale() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
 def test_every_family_has_taps(name: str) -> None:
-    body = build_backbone(name, 128, 3).body
+    body = build_backbone(name, 160, 3).body
     found = taps(body)
     assert set(found) <= {2, 4, 8, 16, 32} and {8, 16, 32} <= set(found)
     assert found[32] == body.layers[-1].name
     for scale, layer in found.items():
-        assert body.get_layer(layer).output_shape[1] == pytest.approx(128 / scale, rel=0.3)
+        assert body.get_layer(layer).output_shape[1] == pytest.approx(160 / scale, rel=0.3)
 
 
 def test_too_small_images_and_unknown_names_are_refused() -> None:

@@ -27,17 +27,14 @@ PRECISIONS = ("float32", "float16", "bfloat16")
 _LARGE = ("resnet50", "efficientnet_b4")
 _OTHERS = tuple(name for name in FAMILIES if name not in _LARGE)
 _SMALL = tuple(name for name in KINDS if name not in FAMILIES)
-_ALL = [
-    case
-    for case in itertools.product(KINDS, PRECISIONS, ("off", "on"), (1, 2))
-    # Normalised over two numbers a channel, its gradients have no room in float16.
-    if (case[0], case[1], case[3]) != ("efficientnet_b4", "float16", 2)
-]
+_ALL = list(itertools.product(KINDS, PRECISIONS, ("off", "on"), (1, 2)))
+# Of each kind both half precisions, both numbers of replicas, and XLA; of a precision all kinds.
 _TRIED = {
-    *itertools.product(_SMALL, PRECISIONS, ("off",), (1, 2)),
-    *((name, precision, "on", 1) for name in _SMALL for precision in ("float32", "float16")),
-    *((name, "bfloat16", "on", 2) for name in _SMALL),
-    *itertools.product(_LARGE, ("float16", "bfloat16"), ("off",), (1, 2)),
+    *itertools.product(_SMALL, ("float16",), ("off", "on"), (1,)),
+    *itertools.product(_SMALL, ("float16",), ("off",), (2,)),
+    *itertools.product(_SMALL, ("bfloat16",), ("on",), (2,)),
+    *((name, "float16", "off", 1) for name in _LARGE),
+    *((name, "bfloat16", "off", 2) for name in _LARGE),
     ("resnet50", "float16", "on", 1),
     *((name, ("float16", "bfloat16")[i % 2], "off", 1) for i, name in enumerate(_OTHERS)),
 }
@@ -60,7 +57,9 @@ def test_it_is_built_trained_and_restored(
     step, strategy = make(kind, precision, xla, replicas)
     model = step.model
     before = model.get_weights()
-    inputs, labels = kind.inputs(4), kind.labels(4)
+    # Of two slices of a replica the smallest maps are two numbers a channel, and their gradients
+    # explode under batch normalisation.
+    inputs, labels = kind.inputs(4 * replicas), kind.labels(4 * replicas)
     batch = tf.nest.map_structure(tf.constant, (inputs, labels))
     # The first steps under a loss scale are left out until it is small enough.
     for _ in range(16):
@@ -95,7 +94,7 @@ def make(kind: Kind, precision: str, xla: str, replicas: int) -> tuple[Any, Any]
         xla=xla,
         strategy="mirrored" if replicas > 1 else "one",
         cpu_replicas=replicas if replicas > 1 else 0,
-        batch_size=4,
+        batch_size=4 * replicas,
         # Of the first of a float16 run's steps some are left out until its loss scale fits.
         optimizer="sgd",
         schedule="constant",
@@ -103,7 +102,7 @@ def make(kind: Kind, precision: str, xla: str, replicas: int) -> tuple[Any, Any]
     )
     # All that a task tells of itself.
     task = SimpleNamespace(
-        **{**dict.fromkeys(Task.__annotations__, 4), "loss": kind.loss, "prepare_batch": None},
+        **{**dict.fromkeys(Task.__annotations__, 4 * replicas), "loss": kind.loss, "prepare_batch": None},
         build=kind.spec.build,
     )
     hardware = choose_hardware(config)

@@ -142,7 +142,6 @@ def test_two_workers_learn_what_one_does_of_the_same_batches(sharded: Path, tmp_
     from ich_tf.records import input_pipeline
     from ich_tf.records.manifest import Manifest, deal_shards
     from ich_tf.training import slice_task, trainer
-    from tests.support.steps import replicas
 
     manifest = Manifest.load(sharded)
     hands = deal_shards(manifest.train_shards(0), 2)
@@ -169,7 +168,7 @@ def test_two_workers_learn_what_one_does_of_the_same_batches(sharded: Path, tmp_
     one = dataclasses.replace(config, strategy="one", work_dir=str(tmp_path / "one"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(slice_task, "train_batches", both)
-        result = trainer.train(one, replicas(1))
+        result = trainer.train(one)
     left, right = final_state(tmp_path / "two"), final_state(tmp_path / "one")
     names = [name for name in left if name.startswith("model") and "kernel" in name]
     assert names
