@@ -114,7 +114,8 @@ def test_every_family_has_taps(name: str) -> None:
     assert set(found) <= {2, 4, 8, 16, 32} and {8, 16, 32} <= set(found)
     assert found[32] == body.layers[-1].name
     for scale, layer in found.items():
-        assert body.get_layer(layer).output_shape[1] == pytest.approx(160 / scale, rel=0.3)
+        # Convolutions without padding take a margin.
+        assert 0.5 < body.get_layer(layer).output_shape[1] * scale / 160 <= 1
 
 
 def test_too_small_images_and_unknown_names_are_refused() -> None:

@@ -101,9 +101,9 @@ def make(kind: Kind, precision: str, xla: str, replicas: int) -> tuple[Any, Any]
         learning_rate=1e-3,
     )
     # All that a task tells of itself.
+    numbers = dict.fromkeys(Task.__annotations__, 4 * replicas)
     task = SimpleNamespace(
-        **{**dict.fromkeys(Task.__annotations__, 4 * replicas), "loss": kind.loss, "prepare_batch": None},
-        build=kind.spec.build,
+        **{**numbers, "loss": kind.loss, "prepare_batch": None}, build=kind.spec.build
     )
     hardware = choose_hardware(config)
     return make_step(config, task, hardware), hardware.strategy  # type: ignore[arg-type]
