@@ -73,11 +73,11 @@ def main() -> None:
 def _tables(manifest: Any, work_dir: Path, masks_dir: Path) -> str:
     """Tables of postprocessing steps and of heat maps, as Markdown."""
     from ich_tf.evaluation.heat_map_scores import measure_heat_maps
-    from ich_tf.evaluation.masks import Masks
     from ich_tf.inference.postprocessing.fitting import fit_postprocessing
     from ich_tf.inference.postprocessing.postprocessing import Postprocessing
     from ich_tf.inference.series_predictor import load_predictor
     from ich_tf.inference.slice_predictor import Predictor
+    from ich_tf.masks.png_masks import Masks
     from ich_tf.runtime.strategies import make_strategy
 
     members = load_predictor(work_dir, make_strategy("one"), calibrated=False).members

@@ -9,7 +9,6 @@ from pathlib import Path
 from ich_tf.evaluation.config import EvaluateConfig
 from ich_tf.evaluation.heat_map_scores import measure_heat_maps, pick_slices
 from ich_tf.evaluation.leakage import same_data, seen_before, started_from
-from ich_tf.evaluation.masks import Masks, area_mm2
 from ich_tf.evaluation.model_card import write_model_card
 from ich_tf.evaluation.report import write_report
 from ich_tf.evaluation.result import Evaluation, predictions_table, score
@@ -18,6 +17,8 @@ from ich_tf.inference.hardware import choose_inference_hardware
 from ich_tf.inference.postprocessing.aggregation import at_levels
 from ich_tf.inference.series_predictor import load_predictor
 from ich_tf.labels import ANY
+from ich_tf.masks.bits import area_mm2
+from ich_tf.masks.png_masks import Masks
 from ich_tf.metrics import sigmoid
 from ich_tf.records.manifest import Manifest
 from ich_tf.runtime.files import write_json, write_text

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from ich_tf.evaluation.localization import Localization, centre_map, measure
-from ich_tf.evaluation.masks import Masks, as_stored
 from ich_tf.inference.explainer import Explainer, normalized
 from ich_tf.inference.forward import SlicePredictions
 from ich_tf.inference.slice_predictor import Predictor
 from ich_tf.labels import CLASSES
+from ich_tf.masks.bits import as_stored
+from ich_tf.masks.png_masks import Masks
 from ich_tf.models.heat_maps import METHODS
 from ich_tf.records.manifest import Manifest
 from ich_tf.records.stored_slices import StoredSlice, read_stored

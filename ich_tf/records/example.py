@@ -9,15 +9,18 @@ a shard's bytes differ from run to run.
 from __future__ import annotations
 
 import functools
+import math
 import struct
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import tensorflow as tf
+from ich_tf.labels import CLASSES
 from ich_tf.records.schema import (
     ADDED_FIELDS,
     FEATURES,
+    MASK_FIELDS,
     SCHEMA_VERSION,
     CorruptRecordError,
     SliceRecord,
@@ -31,7 +34,7 @@ def encode(record: SliceRecord) -> bytes:
       ValueError: If a feature has another number of values than in the schema.
     """
     parts: list[bytes] = []
-    for field, name, key, kind, count in _LAYOUT:
+    for field, name, key, kind, count in _LAYOUT if record.lesion_mm2 else _LAYOUT_WITHOUT_MASKS:
         value = getattr(record, field)
         values: Sequence[Any] = value if isinstance(value, tuple) else (value,)
         if count is not None and len(values) != count:
@@ -88,12 +91,14 @@ def decode(payload: bytes) -> SliceRecord:
             raw = features.pop(name)
             if count is not None and len(raw) != count:
                 raise ValueError(f"{name} has {len(raw)} values, not {count}")
-            if kind is bytes and field != "encoded":
+            if kind is bytes and field not in _BINARY:
                 raw = tuple(value.decode() for value in raw)
             values[field] = raw[0] if count == 1 else tuple(raw)
         if features:
             raise ValueError(f"{', '.join(features)} is no feature of this schema")
-        if missing and values["schema_version"] >= SCHEMA_VERSION:
+        if set(_MASK_NAMES) <= set(missing):
+            missing = [name for name in missing if name not in _MASK_NAMES]
+        if missing and values["schema_version"] >= _COMPLETE_SINCE:
             raise ValueError(f"{', '.join(missing)} is missing")
         return SliceRecord(**values)
     # UnicodeDecodeError is a ValueError.
@@ -110,7 +115,7 @@ def parse(serialized: tf.Tensor, fields: Sequence[str] = ()) -> dict[str, tf.Ten
 
     Returns:
       Tensors by field, int64, float32 or string; `repairs` and `crop` are sparse. A field that
-      records of an older version lack has its default.
+      records of an older version or without masks lack has its default; `lesion_mm2` has NaN.
 
     Examples:
       dataset = tf.data.TFRecordDataset("fold-0-00000-of-00001.tfrecord")
@@ -126,7 +131,10 @@ def parse(serialized: tf.Tensor, fields: Sequence[str] = ()) -> dict[str, tf.Ten
             spec[name] = tf.io.VarLenFeature(dtypes[kind])
         else:
             shape = [] if count == 1 else [count]
-            spec[name] = tf.io.FixedLenFeature(shape, dtypes[kind], ADDED_FIELDS.get(field))
+            default = ADDED_FIELDS.get(field)
+            if field == "lesion_mm2":
+                default = [math.nan] * len(CLASSES)
+            spec[name] = tf.io.FixedLenFeature(shape, dtypes[kind], default)
     parsed = tf.io.parse_example(serialized, spec)
     return {field: parsed[name] for field, (name, _, _) in features.items()}
 
@@ -167,7 +175,10 @@ def _entry(key: bytes, kind: type, values: Sequence[Any]) -> list[bytes]:
 
 
 # Fields that differ from slice to slice; the entries of the others are kept along a series.
-_OF_SLICE = frozenset(("encoded", "source_id", "sha256", "slice_index", "z_mm"))
+_OF_SLICE = frozenset(
+    ("encoded", "source_id", "sha256", "slice_index", "z_mm", "mask", "lesion_mm2")
+)
+_BINARY = ("encoded", "mask")
 _known_entry = functools.lru_cache(512)(_entry)
 
 
@@ -189,6 +200,11 @@ _LAYOUT = [
     (field, name, _FIELD_1 + _varint(len(name)) + name.encode(), kind, count)
     for field, (name, kind, count) in sorted(FEATURES.items(), key=lambda item: item[1][0])
 ]
+
+# First version whose records have all features but those of masks.
+_COMPLETE_SINCE = 3
+_LAYOUT_WITHOUT_MASKS = [entry for entry in _LAYOUT if entry[0] not in MASK_FIELDS]
+_MASK_NAMES = [name for field, name, *_ in _LAYOUT if field in MASK_FIELDS]
 
 
 def _read_features(payload: bytes) -> dict[str, Sequence[Any]]:

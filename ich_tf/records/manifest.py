@@ -100,7 +100,7 @@ class Manifest:
         if version not in READABLE_VERSIONS:
             raise DataError(
                 f"{data_dir}: schema version {version}; this version of ich_tf reads "
-                f"{' and '.join(map(str, READABLE_VERSIONS))}. Convert the data again into another "
+                f"{', '.join(map(str, READABLE_VERSIONS))}. Convert the data again into another "
                 "folder."
             )
         try:

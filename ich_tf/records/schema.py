@@ -8,10 +8,10 @@ from typing import Any
 from ich_tf.errors import InputError
 from ich_tf.labels import CLASSES
 
-# Version 2 added ct/scanner, version 3 the description of the series and slabs.
-SCHEMA_VERSION = 3
+# Version 2 added ct/scanner, version 3 the description of the series and slabs, version 4 masks.
+SCHEMA_VERSION = 4
 # Versions that are read; a field that a version lacks has the default of `SliceRecord`.
-READABLE_VERSIONS = (2, 3)
+READABLE_VERSIONS = (2, 3, 4)
 # png, raw and jpeg hold windows, jpeg with losses; hu16 holds `windows.store_hu` as a 16-bit PNG.
 ENCODINGS = ("png", "raw", "hu16", "jpeg")
 LOSSY = ("jpeg",)
@@ -55,6 +55,11 @@ class SliceRecord:
       origin: Whether a scan or a computation made it, one of `dicom.description.ORIGINS`.
       content: What it shows, one of `dicom.description.CONTENTS`.
       slab: Number of slices whose mean it is; 1 for a slice as it was scanned.
+      mask: PNG of the mask, uint8 of the stored image's size, in which bit k marks class k; empty
+        where nothing is marked.
+      annotated: Bit k is set if the mask tells where class k is, and where it is not.
+      lesion_mm2: Area of each class in the slice at its original resolution, mm2; NaN where it is
+        not annotated; empty in a conversion without masks, whose records have none of these three.
       schema_version: `SCHEMA_VERSION` of the record.
     """
 
@@ -84,6 +89,9 @@ class SliceRecord:
     origin: str = "unknown"
     content: str = "unknown"
     slab: int = 1
+    mask: bytes = b""
+    annotated: int = 0
+    lesion_mm2: tuple[float, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
 
@@ -115,10 +123,15 @@ FEATURES: dict[str, tuple[str, type, int | None]] = {
     "origin": ("ct/origin", bytes, 1),
     "content": ("ct/content", bytes, 1),
     "slab": ("ct/slab", int, 1),
+    "mask": ("segmentation/encoded", bytes, 1),
+    "annotated": ("segmentation/annotated", int, 1),
+    "lesion_mm2": ("ct/lesion_mm2", float, len(CLASSES)),
     "schema_version": ("ct/schema_version", int, 1),
 }
-# Fields that records of version 2 lack, with the value that they then have.
-_ADDED = ("kernel", "thickness_mm", "contrast", "origin", "content", "slab")
+# Fields that only records of conversions with masks have.
+MASK_FIELDS = ("mask", "annotated", "lesion_mm2")
+# Fields that records of version 2, or without masks, lack, with the value that they then have.
+_ADDED = ("kernel", "thickness_mm", "contrast", "origin", "content", "slab", *MASK_FIELDS)
 ADDED_FIELDS: dict[str, Any] = {
     field.name: field.default for field in fields(SliceRecord) if field.name in _ADDED
 }

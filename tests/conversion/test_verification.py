@@ -13,6 +13,7 @@ from ich_tf.conversion.verification import verify
 from ich_tf.errors import InputError
 from ich_tf.records import data_files, manifest, shard_index
 from ich_tf.records.example import decode, encode
+from ich_tf.records.schema import SCHEMA_VERSION
 from ich_tf.records.sidecar import read_sidecar
 from ich_tf.records.tfrecord import frame, read_records
 from ich_tf.runtime import files
@@ -142,7 +143,9 @@ def test_missing_shards_stop_the_readers_too(data_copy: Path) -> None:
 
 def test_other_schema_versions_and_empty_folders(data_copy: Path, tmp_path: Path) -> None:
     path = data_copy / "manifest.json"
-    path.write_text(path.read_text().replace('"schema_version": 3', '"schema_version": 99'))
+    path.write_text(
+        path.read_text().replace(f'"schema_version": {SCHEMA_VERSION}', '"schema_version": 99')
+    )
     with pytest.raises(InputError, match="schema version 99"):
         manifest.Manifest.load(data_copy)
     (tmp_path / "empty").mkdir()

@@ -11,11 +11,12 @@ import tensorflow as tf
 
 from ich_tf.errors import InputError
 from ich_tf.evaluation.localization import centre_map, measure
-from ich_tf.evaluation.masks import Masks, area_mm2, as_stored
 from ich_tf.inference.explainer import Explainer, captioned, normalized, overlay
 from ich_tf.inference.postprocessing.calibrators import Calibrator
 from ich_tf.inference.postprocessing.postprocessing import Group, Postprocessing
 from ich_tf.labels import ANY, CLASSES
+from ich_tf.masks.bits import area_mm2, as_stored
+from ich_tf.masks.png_masks import Masks
 from ich_tf.models.heat_maps import METHODS, HeatMaps
 from ich_tf.models.neighbour_weights import take_over
 from ich_tf.models.slice_model import build_model

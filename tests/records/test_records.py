@@ -7,7 +7,13 @@ import tensorflow as tf
 from ich_tf.errors import InputError
 from ich_tf.records.example import decode, encode, parse
 from ich_tf.records.images import decode_image, encode_image, read_image
-from ich_tf.records.schema import ENCODINGS, FEATURES, CorruptRecordError, SliceRecord
+from ich_tf.records.schema import (
+    ENCODINGS,
+    FEATURES,
+    MASK_FIELDS,
+    CorruptRecordError,
+    SliceRecord,
+)
 
 RECORD = SliceRecord(
     encoded=b"\x00\xff pixels",
@@ -38,6 +44,10 @@ RECORD = SliceRecord(
     slab=8,
 )
 
+WITH_MASK = replace(
+    RECORD, mask=b"\x89PNG \xff", annotated=0b100011, lesion_mm2=(0.0, 120.5, 0.0, 0.0, 0.0, 120.5)
+)
+
 
 def of_version_2(record: SliceRecord) -> bytes:
     """A record as version 2 wrote it."""
@@ -62,8 +72,8 @@ def test_records_of_version_2_are_read_with_defaults() -> None:
 
 
 def test_tensorflow_reads_what_was_encoded_without_it() -> None:
-    fields = parse(tf.constant(encode(RECORD)))
-    for name, value in asdict(RECORD).items():
+    fields = parse(tf.constant(encode(WITH_MASK)))
+    for name, value in asdict(WITH_MASK).items():
         found = fields[name]
         if name == "crop":
             assert found.values.numpy().tolist() == list(value)
@@ -81,9 +91,25 @@ def test_the_bytes_are_a_canonical_example() -> None:
     """The same features through TensorFlow's own protobuf classes, keys sorted."""
     example = tf.train.Example.FromString(encode(RECORD))
     names = {name for name, _, _ in FEATURES.values()}
-    assert set(example.features.feature) == names
+    mask_names = {FEATURES[field][0] for field in MASK_FIELDS}
+    assert set(example.features.feature) == names - mask_names
+    with_mask = tf.train.Example.FromString(encode(WITH_MASK))
+    assert set(with_mask.features.feature) == names
+    assert with_mask.SerializeToString(deterministic=True) == encode(WITH_MASK)
     assert example.features.feature["image/class/multilabel"].int64_list.value == [0, 1, 0, 0, 0, 1]
     assert example.SerializeToString(deterministic=True) == encode(RECORD)
+
+
+def test_records_without_masks_are_those_of_version_3_but_for_the_version() -> None:
+    fields = parse(tf.constant([encode(RECORD), encode(WITH_MASK)]))
+    assert fields["mask"].numpy().tolist() == [b"", WITH_MASK.mask]
+    assert fields["annotated"].numpy().tolist() == [0, 0b100011]
+    assert np.isnan(fields["lesion_mm2"][0]).all() and fields["lesion_mm2"][1, 1] == 120.5
+    assert len(encode(RECORD)) == len(encode(replace(RECORD, schema_version=3)))
+    example = tf.train.Example.FromString(encode(WITH_MASK))
+    del example.features.feature["segmentation/annotated"]
+    with pytest.raises(CorruptRecordError, match="segmentation/annotated is missing"):
+        decode(example.SerializeToString(deterministic=True))
 
 
 def test_negative_and_empty_values() -> None:
@@ -122,6 +148,7 @@ def test_unknown_formats() -> None:
 def test_decoding_without_tensorflow_gives_the_record_back() -> None:
     for record in (
         RECORD,
+        WITH_MASK,
         replace(RECORD, slice_index=-(2**62), repairs=(), crop=(), labels=(0,) * 6),
     ):
         assert decode(encode(record)) == record
