@@ -65,6 +65,7 @@ def test_a_fold_is_predicted_by_the_network_that_was_not_trained_on_it(
         )
 
 
+@pytest.mark.slow
 def test_test_patients_are_read_by_all_networks(
     data_dir: Path, features_dir: Path, series_dir: Path
 ) -> None:

@@ -113,6 +113,7 @@ def test_weights_of_rows() -> None:
     np.testing.assert_allclose(found[:, 1:, 6], present / 4)
 
 
+@pytest.mark.slow
 def test_the_whole_slab_starts_at_the_prior_of_slabs(data_dir: Path, tmp_path: Path) -> None:
     made = config(data_dir, tmp_path)
     task = make_task(made)
@@ -222,6 +223,7 @@ def test_it_is_exported(run_dir: Path, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_what_it_cannot_do_is_said(
     data_dir: Path, run_dir: Path, work_dir: Path, tmp_path: Path
 ) -> None:

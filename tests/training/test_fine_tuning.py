@@ -17,7 +17,6 @@ from ich_tf.training.config import TrainConfig
 from ich_tf.training.config_parts import FineTuningConfig
 from ich_tf.training.fine_tuning import backbone_layers, layer_depths, lr_multipliers
 from ich_tf.training.loop import TrainingLoop
-from tests.support.marks import slow
 from tests.support.runs import assert_same_run, smoke_config
 
 WINDOWS = ("brain", "subdural", "soft")
@@ -87,11 +86,12 @@ def test_what_does_not_go_together_is_refused(changes: dict, message: str) -> No
         TrainConfig(**changes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
         {"strategy": "mirrored", "cpu_replicas": 2},
-        slow({"xla": "on", "accumulation": 2, "mixed_precision": "float16"}),
+        {"xla": "on", "accumulation": 2, "mixed_precision": "float16"},
     ],
 )
 def test_the_backbone_rests_and_then_learns_and_the_switch_is_continued_to_the_bit(

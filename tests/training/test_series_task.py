@@ -23,7 +23,6 @@ from ich_tf.training import trainer
 from ich_tf.training.config import TrainConfig
 from ich_tf.training.series_task import SeriesTask, pack_labels, predict_series
 from tests.support.commands import Command
-from tests.support.marks import slow
 
 DIM = 4
 
@@ -83,7 +82,8 @@ def config(features: Path, work_dir: Path, **changes) -> TrainConfig:
     return TrainConfig(**values)
 
 
-@pytest.mark.parametrize("backbone", [slow("bigru"), "transformer"])
+@pytest.mark.slow
+@pytest.mark.parametrize("backbone", ["bigru", "transformer"])
 def test_it_beats_the_slice_model(features: Path, tmp_path: Path, backbone: str) -> None:
     rate = 1e-2 if backbone == "bigru" else 3e-3
     result = trainer.train(

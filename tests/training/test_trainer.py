@@ -78,6 +78,7 @@ def test_run_json_tells_where_a_run_came_from(data_dir: Path, tmp_path: Path) ->
     assert session["cpu"] and session["cpus"] == os.cpu_count()
 
 
+@pytest.mark.slow
 def test_tensorboard_gets_losses(data_dir: Path, tmp_path: Path) -> None:
     config = smoke_config(data_dir, tmp_path, max_steps_per_epoch=26, epochs=2, batch_size=4)
     result = trainer.train(config)
@@ -242,6 +243,7 @@ def test_patience(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert len(trainer.train(config).history) == 4
 
 
+@pytest.mark.slow
 def test_a_divergence_keeps_the_last_good_checkpoint(
     data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
