@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-class _Code(str, enum.Enum):
+class Code(str, enum.Enum):
     """A stable code.
 
     Attributes:
@@ -23,13 +23,14 @@ class _Code(str, enum.Enum):
     meaning: str
 
     def __new__(cls, code: str, meaning: str = "") -> Self:
+        """Makes a member of a code and its meaning."""
         member = str.__new__(cls, code)
         member._value_ = code
         member.meaning = meaning
         return member
 
 
-class Reason(_Code):
+class Reason(Code):
     """Reason why an input is not converted. The values are stable: quarantine files hold them."""
 
     NOT_DICOM = "NOT_DICOM", "no DICOM file, or one whose header cannot be read"
@@ -89,7 +90,7 @@ _OF_MACHINE = (
 READER_DIED = "ended the process that was to read it."
 
 
-class Repair(_Code):
+class Repair(Code):
     """Known defect that was repaired. The values are stable: records hold them."""
 
     RSNA_12BIT = "rsna_12bit", "12-bit unsigned pixels that wrapped around, wrong intercept"
