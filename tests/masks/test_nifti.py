@@ -1,0 +1,114 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ich_tf.masks.class_map import ClassMap
+from ich_tf.masks.errors import MaskError, MaskReason
+from ich_tf.masks.placement import place
+from ich_tf.masks.read import read_mask
+from tests.masks.stacks import affine_of, masks, stack, write_nifti
+
+nibabel = pytest.importorskip("nibabel")
+
+_PLANES = stack(np.arange(40.0, 101.0, 5.0), size=32, tilt_deg=-12.0)
+_BITS = masks(_PLANES)
+_VALUES = (_BITS > 0).astype(np.int16) * 5
+_CLASSES = ClassMap.parse("1:epidural,5:subdural")
+
+
+def _read(path: Path) -> np.ndarray:
+    placed = place(read_mask(path, "auto", _CLASSES), _PLANES)
+    assert set(placed.annotated.tolist()) == {0b010001}
+    return placed.bits
+
+
+@pytest.mark.parametrize("axes", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
+@pytest.mark.parametrize("flips", [(), (0,), (1, 2), (0, 1, 2)])
+def test_any_layout_of_the_array_gives_the_same_mask(
+    axes: tuple[int, ...], flips: tuple[int, ...], tmp_path: Path
+) -> None:
+    affine = affine_of(_PLANES)
+    array = _VALUES.transpose(2, 1, 0)
+    for axis in flips:
+        affine[:3, 3] += affine[:3, axis] * (array.shape[axis] - 1)
+        affine[:3, axis] *= -1
+        array = np.flip(array, axis)
+    affine = affine[:, [*axes, 3]]
+    path = tmp_path / "mask.nii.gz"
+    nibabel.Nifti1Image(array.transpose(axes), affine).to_filename(path)
+    np.testing.assert_array_equal(_read(path), _BITS)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
+def test_whole_numbers_may_be_stored_as_floats(dtype: type, tmp_path: Path) -> None:
+    path = write_nifti(tmp_path / "mask.nii", _VALUES.astype(dtype), affine_of(_PLANES))
+    np.testing.assert_array_equal(_read(path), _BITS)
+
+
+def _sheared() -> np.ndarray:
+    affine = affine_of(_PLANES)
+    affine[0, 2] += 1.0
+    return affine
+
+
+def _of_nan() -> np.ndarray:
+    affine = affine_of(_PLANES)
+    affine[1, 1] = np.nan
+    return affine
+
+
+def _flat() -> np.ndarray:
+    affine = affine_of(_PLANES)
+    affine[:3, 2] = 0
+    return affine
+
+
+@pytest.mark.parametrize(
+    ("values", "affine", "reason", "match"),
+    [
+        (_VALUES * np.float32(0.1), affine_of(_PLANES), "MASK_FORMAT", "fractions"),
+        (np.where(_VALUES, np.inf, 0), affine_of(_PLANES), "MASK_FORMAT", "no numbers"),
+        (np.where(_VALUES, np.nan, 0), affine_of(_PLANES), "MASK_FORMAT", "no numbers"),
+        (_VALUES - np.int16(1), affine_of(_PLANES), "MASK_CLASS", "the value -1"),
+        (_VALUES + np.int16(2), affine_of(_PLANES), "MASK_CLASS", "the value 2"),
+        (_VALUES, _sheared(), "MASK_GEOMETRY", "sheared affine"),
+        (_VALUES, _of_nan(), "MASK_GEOMETRY", "no numbers"),
+        (_VALUES, _flat(), "MASK_GEOMETRY", "voxels of"),
+    ],
+)
+def test_bad_files_have_a_reason(
+    values: np.ndarray, affine: np.ndarray, reason: str, match: str, tmp_path: Path
+) -> None:
+    image = nibabel.Nifti1Image(values.transpose(2, 1, 0), np.eye(4))
+    image.header.set_sform(affine, 1)  # the constructor refuses some of these
+    path = tmp_path / "mask.nii"
+    nibabel.Nifti1Image(values.transpose(2, 1, 0), None, image.header).to_filename(path)
+    _refused(path, reason, match)
+
+
+def test_four_dimensions_no_place_and_damage_have_a_reason(tmp_path: Path) -> None:
+    path = tmp_path / "mask.nii.gz"
+    nibabel.Nifti1Image(np.zeros((8, 8, 4, 3), np.uint8), np.eye(4)).to_filename(path)
+    _refused(path, "MASK_FORMAT", r"dimensions \[8, 8, 4, 3\]")
+    nibabel.Nifti1Image(np.zeros((8, 8, 4), np.uint8), None).to_filename(path)
+    _refused(path, "MASK_GEOMETRY", "qform_code")
+    write_nifti(path, _VALUES, affine_of(_PLANES))
+    path.write_bytes(path.read_bytes()[:-100])
+    _refused(path, "MASK_UNREADABLE", "cannot be read")
+    path.write_bytes(b"\0" * 400)
+    _refused(path, "MASK_UNREADABLE", "is no NIfTI file")
+    path.write_bytes(b"")
+    _refused(path, "MASK_FORMAT", "empty")
+
+
+@pytest.mark.parametrize("name", ["boxes.csv", "boxes.json", "mask.npy", "mask.png"])
+def test_other_files_have_a_reason(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"SOPInstanceUID,data\n1.2.3,{'x':1}\n" * 20)
+    _refused(tmp_path / name, "MASK_FORMAT", "xpected")
+
+
+def _refused(path: Path, reason: str, match: str) -> None:
+    with pytest.raises(MaskError, match=match) as error:
+        read_mask(path, "auto", _CLASSES)
+    assert error.value.reason is MaskReason[reason]
