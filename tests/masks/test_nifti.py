@@ -18,7 +18,7 @@ _CLASSES = ClassMap.parse("1:epidural,5:subdural")
 
 
 def _read(path: Path) -> np.ndarray:
-    placed = place(read_mask(path, "auto", _CLASSES), _PLANES)
+    placed = place(read_mask(path, "auto", _CLASSES, _PLANES), _PLANES)
     assert set(placed.annotated.tolist()) == {0b010001}
     return placed.bits
 
@@ -110,5 +110,5 @@ def test_other_files_have_a_reason(name: str, tmp_path: Path) -> None:
 
 def _refused(path: Path, reason: str, match: str) -> None:
     with pytest.raises(MaskError, match=match) as error:
-        read_mask(path, "auto", _CLASSES)
+        read_mask(path, "auto", _CLASSES, _PLANES)
     assert error.value.reason is MaskReason[reason]

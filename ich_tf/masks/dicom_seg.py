@@ -1,0 +1,169 @@
+"""DICOM segmentations (PS3.3 A.51) -> masks on planes in patient coordinates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ich_tf.masks.class_map import ClassMap, bits_of
+from ich_tf.masks.dicom_file import items, numbers, opened
+from ich_tf.masks.errors import MaskError, MaskReason
+from ich_tf.masks.planes import SAME_PLACE_MM, Plane
+from ich_tf.masks.volume import MaskVolume
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+_STORAGE = "1.2.840.10008.5.1.4.1.1.66.4"
+# Syntaxes that pydicom reads in Python. Decoders in C run in processes of their own, and masks of
+# bits are not compressed by them.
+_SYNTAXES = (
+    "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2",
+    "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.5",
+)  # fmt: skip
+# 2,000 frames of 1,024 x 1,024.
+_MAX_PIXELS = 1 << 31
+
+
+def read_dicom_seg(path: str | Path, classes: ClassMap) -> MaskVolume:
+    """Reads a DICOM segmentation; its frames of one place are one plane.
+
+    Args:
+      path: The file, BINARY, or FRACTIONAL with nothing but 0 and its maximum.
+      classes: Class of each segment, by label or number.
+
+    Raises:
+      MaskError: MASK_FORMAT, MASK_GEOMETRY or MASK_CLASS.
+    """
+    with opened(path, pixels=True) as dataset:
+        _check_kind(dataset)
+        by_number = {
+            int(segment.SegmentNumber): classes.class_of(
+                str(segment.get("SegmentLabel", "")), int(segment.SegmentNumber), "segment"
+            )
+            for segment in items(dataset, "SegmentSequence")
+        }
+        frames = list(_frames(dataset))
+        pixels = np.asarray(dataset.pixel_array)
+        pixels = pixels.reshape(len(frames), int(dataset.Rows), int(dataset.Columns))
+        _check_binary(dataset, pixels)
+    unknown = {number for number, _ in frames} - set(by_number)
+    if unknown:
+        raise MaskError(
+            MaskReason.MASK_FORMAT,
+            f"has frames of segment {min(unknown)}, which it does not describe; expected the "
+            f"segments {sorted(by_number)}.",
+        )
+    planes, indices = _merged([plane for _, plane in frames])
+    bits = np.zeros((len(planes), *pixels.shape[1:]), np.uint8)
+    for (number, _), index, frame in zip(frames, indices, pixels, strict=True):
+        bits[index] |= (frame > 0) * np.uint8(bits_of(by_number[number]))
+    annotated = classes.annotated(by_number.values())
+    return MaskVolume(tuple(planes), bits, annotated, sparse=True)
+
+
+def _check_kind(dataset: Dataset) -> None:
+    if dataset.get("SOPClassUID") != _STORAGE:
+        raise MaskError(
+            MaskReason.MASK_FORMAT, "is no DICOM segmentation with one bit or byte a pixel."
+        )
+    if dataset.file_meta.TransferSyntaxUID not in _SYNTAXES:
+        raise MaskError(
+            MaskReason.MASK_FORMAT,
+            f"is compressed ({dataset.file_meta.TransferSyntaxUID}); expected an uncompressed "
+            "segmentation, or one in RLE.",
+        )
+    size = int(dataset.get("NumberOfFrames", 1)) * int(dataset.Rows) * int(dataset.Columns)
+    if not 0 < size <= _MAX_PIXELS:
+        raise MaskError(
+            MaskReason.MASK_FORMAT,
+            f"has {dataset.get('NumberOfFrames', 1)} frames of {dataset.Rows} x {dataset.Columns} "
+            f"pixels; expected at most {_MAX_PIXELS:,} pixels, and one at least.",
+        )
+
+
+def _check_binary(dataset: Dataset, pixels: np.ndarray) -> None:
+    if dataset.get("SegmentationType") == "BINARY":
+        return
+    if dataset.get("SegmentationType") == "FRACTIONAL":
+        highest = int(dataset.get("MaximumFractionalValue", 255))
+        if ((pixels == 0) | (pixels == highest)).all():
+            return
+        raise MaskError(
+            MaskReason.MASK_FORMAT,
+            "holds fractions, like a map of probabilities; expected 0 or the maximum.",
+        )
+    raise MaskError(MaskReason.MASK_FORMAT, "is neither a BINARY nor a FRACTIONAL segmentation.")
+
+
+def _frames(dataset: Dataset) -> Iterator[tuple[int, Plane]]:
+    """Segment number and plane of each frame, from its functional groups or the shared ones."""
+    shared = next(items(dataset, "SharedFunctionalGroupsSequence"), None)
+    groups = list(items(dataset, "PerFrameFunctionalGroupsSequence"))
+    if len(groups) != int(dataset.get("NumberOfFrames", 1)):
+        raise MaskError(
+            MaskReason.MASK_FORMAT,
+            f"describes {len(groups)} frames and has {dataset.get('NumberOfFrames', 1)}; expected "
+            "a description of each.",
+        )
+    for group in groups:
+
+        def value(macro: str, keyword: str, group: Any = group) -> Any:
+            for source in (group, shared):
+                for item in items(source, macro):
+                    if keyword in item:
+                        return item[keyword].value
+            return None
+
+        number = value("SegmentIdentificationSequence", "ReferencedSegmentNumber")
+        position = numbers(value("PlanePositionSequence", "ImagePositionPatient"), 3)
+        orientation = numbers(value("PlaneOrientationSequence", "ImageOrientationPatient"), 6)
+        spacing = numbers(value("PixelMeasuresSequence", "PixelSpacing"), 2)
+        axes = np.reshape(orientation, (2, -1)) if orientation else np.zeros((2, 3))
+        # PS3.3 C.7.6.2.1.1: unit vectors at a right angle; comparisons that a nan fails, too.
+        if (
+            number is None
+            or not (position and np.isfinite(position).all())
+            or not np.abs(axes @ axes.T - np.eye(2)).max() < 1e-2
+            or not (spacing and all(0.01 <= each <= 100 for each in spacing))
+        ):
+            raise MaskError(
+                MaskReason.MASK_GEOMETRY,
+                "has a frame without segment number, position, orientation or spacing, or with "
+                "values that are none; expected them in its functional groups.",
+            )
+        yield (
+            int(number),
+            Plane(
+                tuple(position),  # type: ignore[arg-type]
+                tuple(orientation),  # type: ignore[arg-type]
+                (spacing[0], spacing[1]),
+                int(dataset.Rows),
+                int(dataset.Columns),
+            ),
+        )
+
+
+def _merged(planes: list[Plane]) -> tuple[list[Plane], list[int]]:
+    """Different planes in their order along the normal, and the index of each frame's plane."""
+    normal = planes[0].normal
+    places = np.array([float(plane.centre_mm @ normal) for plane in planes])
+    order = np.argsort(places, kind="stable")
+    different: list[Plane] = []
+    indices = [0] * len(planes)
+    last = -np.inf
+    for frame in order.tolist():
+        if places[frame] - last >= SAME_PLACE_MM:
+            different.append(planes[frame])
+            last = places[frame]
+        away = np.subtract(planes[frame].corners_mm, different[-1].corners_mm)
+        if np.abs(away).max() >= SAME_PLACE_MM * 2:
+            raise MaskError(
+                MaskReason.MASK_GEOMETRY,
+                "has frames in one place whose pixels do not lie on each other.",
+            )
+        indices[frame] = len(different) - 1
+    return different, indices
