@@ -64,7 +64,7 @@ def test_a_series_model_predicts_as_the_original(
     run_command(
         "ich_tf.train", "--flagfile=configs/series.flags", f"--data_dir={features_dir}",
         f"--work_dir={tmp_path / 'run'}", f"--backbone={kind}", "--units=8", "--layers=1",
-        "--batch_size=4", "--epochs=1", "--learning_rate=1e-2",
+        "--batch_size=4", "--epochs=2", "--learning_rate=1e-2",
     )  # fmt: skip
     folder = export(ExportConfig(work_dir=str(tmp_path / "run"), format="onnx"))
     predictor = load_predictor(tmp_path / "run", make_strategy("one"))
