@@ -26,6 +26,11 @@ _DICOM_DIR = command.define_path(
     "",
     "With --repair: folder of the DICOM files. Empty: the folder that was converted.",
 )
+_MASKS_DIR = command.define_path(
+    "masks_dir",
+    "",
+    "With --repair: folder of the masks. Empty: the folder that was converted.",
+)
 _NUM_WORKERS = flags.DEFINE_integer(
     "num_workers", 0, "Worker processes of --full and --repair; 0: one per core.", lower_bound=0
 )
@@ -45,7 +50,9 @@ def main() -> None:
         print(f"{problem.file}: {problem.description}")
     damaged = {shard_of(problem.file) for problem in problems}
     if problems and _REPAIR.value:
-        rebuilt = repair(_DATA_DIR.value, damaged, _DICOM_DIR.value, _NUM_WORKERS.value)
+        rebuilt = repair(
+            _DATA_DIR.value, damaged, _DICOM_DIR.value, _NUM_WORKERS.value, _MASKS_DIR.value
+        )
         print(f"{_DATA_DIR.value}: rebuilt {', '.join(rebuilt) or 'nothing'}")
         problems = verify(_DATA_DIR.value, _FULL.value, _NUM_WORKERS.value)
     if problems:

@@ -49,6 +49,7 @@ class ConversionConfig:
 
     HEADINGS: ClassVar[dict[str, str]] = {
         "dicom_dir": "Files and folder",
+        "masks_dir": "Masks",
         "series": "Series",
         "image_size": "Image",
         "num_folds": "Folds and shards",
@@ -86,6 +87,12 @@ class ConversionConfig:
         "every file is read twice.",
     )
     out_dir: str = option("data/tfrecords", "Folder to write the shards to.", is_path=True)
+    masks_dir: str = option(
+        "",
+        "Folder of masks: grey 8-bit PNGs of the images' size, in which bit k marks class k, named "
+        "by path, image id or SOP instance UID. Empty: none.",
+        is_path=True,
+    )
     series: str = option(
         "best",
         "Series to convert. best: one a study, the plain axial one with a soft kernel and slices "
@@ -204,6 +211,8 @@ class ConversionConfig:
           hash_key: `pseudonyms.key_fingerprint` of the secret; empty without one.
         """
         content = {name: getattr(self, name) for name in _PLANNED}
+        if self.masks_dir:
+            content["mask_format"] = "png"
         return {
             **content,
             "windows": list(self.windows),

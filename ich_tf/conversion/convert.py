@@ -14,6 +14,7 @@ from ich_tf.conversion.index import index
 from ich_tf.conversion.input_folder import check_folders, list_inputs
 from ich_tf.conversion.known_splits import known_splits, with_planned
 from ich_tf.conversion.label_rows import LabelRows
+from ich_tf.conversion.mask_index import index_masks
 from ich_tf.conversion.matching import LabelMatcher
 from ich_tf.conversion.out_of_reach import OutOfReach, to_write, with_images_only
 from ich_tf.conversion.output_folder import (
@@ -113,8 +114,8 @@ def plan_conversion(
       The plan, and the index of the slices.
 
     Raises:
-      InputError: If nothing can be converted, or too many images of the stored conversion are no
-        longer among the inputs.
+      InputError: If nothing can be converted, the masks cannot be listed, or too many images of the
+        stored conversion are no longer among the inputs.
     """
     # Both files are read first, so that their errors are reported at once.
     hash_key = read_hash_key(config.hash_key_file)
@@ -133,7 +134,10 @@ def plan_conversion(
     out_of_reach = OutOfReach(rejections)
     if previous is None and not config.overwrite:
         out_of_reach.check_plan_is_known(Path(config.out_dir))
-    plan = make_plan(slices, config, hash_key, previous, known, out_of_reach)
+    masks = None
+    if config.masks_dir:
+        masks = index_masks(Path(config.masks_dir), slices, listing, executor)
+    plan = make_plan(slices, config, hash_key, previous, known, out_of_reach, masks)
     if out_of_reach:
         rejections = [*with_images_only(rejections, plan)]
     rejections += plan.rejections

@@ -53,6 +53,8 @@ class ConversionEstimate:
       side_by_side: Labels and files that do not join, several lines; empty if there are none.
       sample_size: Number of slices of the sample.
       sample_rejections: Number of slices of the sample that were left out, by reason code.
+      masks: Number of slices that would have a mask; 0 without masks.
+      mask_rejections: Number of masks that would not be used, by reason code.
     """
 
     out_dir: Path
@@ -71,6 +73,8 @@ class ConversionEstimate:
     side_by_side: str
     sample_size: int
     sample_rejections: dict[str, int]
+    masks: int = 0
+    mask_rejections: dict[str, int] = field(default_factory=dict)
 
     def report(self) -> str:
         """Summary of the estimate, several lines of text."""
@@ -98,6 +102,10 @@ class ConversionEstimate:
             lines.append(f"  not chosen by --series: {self.num_not_chosen} slices")
         for reason, count in self.sample_rejections.items():
             lines.append(f"  left out of the sample: {reason:<17}{count:>8}")
+        if self.masks or self.mask_rejections:
+            lines.append(f"  masks: {self.masks} slices have one")
+        for reason, count in self.mask_rejections.items():
+            lines.append(f"  mask would not be used: {reason:<17}{count:>8}")
         if self.side_by_side:
             lines += [f"  {line}" for line in self.side_by_side.splitlines()]
         if self.num_bytes > self.free_bytes:
@@ -151,6 +159,8 @@ def estimate(config: ConversionConfig) -> ConversionEstimate:
         side_by_side=side_by_side(slices, config.label_key),
         sample_size=sample.size,
         sample_rejections=sample.rejections,
+        masks=sum(bool(slice_.masks) for shard in plan.shards for slice_ in shard.slices()),
+        mask_rejections=dict(Counter(line.reason for line in plan.mask_rejections)),
     )
 
 

@@ -13,7 +13,7 @@ def check_folders(config: ConversionConfig) -> None:
     """Refuses an output folder that holds the inputs; one within the inputs is passed over.
 
     Raises:
-      ConfigError: If `dicom_dir` is `out_dir`, or lies in it.
+      ConfigError: If `dicom_dir` is `out_dir`, or lies in it; or `masks_dir` holds other inputs.
     """
     inputs, out_dir = Path(config.dicom_dir).resolve(), Path(config.out_dir).resolve()
     if out_dir in (inputs, *inputs.parents):
@@ -21,13 +21,20 @@ def check_folders(config: ConversionConfig) -> None:
             f"dicom_dir is {config.dicom_dir!r}, which lies in out_dir, {config.out_dir!r}; it "
             "must be another folder, so that the conversion takes none of its own files for inputs."
         )
+    if config.masks_dir:
+        masks_dir = Path(config.masks_dir).resolve()
+        if masks_dir in (inputs, *inputs.parents) or out_dir in (masks_dir, *masks_dir.parents):
+            raise ConfigError(
+                f"masks_dir is {config.masks_dir!r}; it must be a folder of masks alone, beside or "
+                f"within dicom_dir, {config.dicom_dir!r}, and not in out_dir, {config.out_dir!r}."
+            )
 
 
 def list_inputs(config: ConversionConfig) -> SourceListing:
-    """Lists the inputs, without the conversion itself, its labels and its secret.
+    """Lists the inputs, without the conversion itself, its labels, its masks and its secret.
 
     Raises:
       InputError: As for `list_sources`.
     """
-    own = (config.out_dir, config.labels_csv, config.hash_key_file)
+    own = (config.out_dir, config.labels_csv, config.masks_dir, config.hash_key_file)
     return list_sources(config.dicom_dir, [Path(path) for path in own if path])

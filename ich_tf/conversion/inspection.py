@@ -13,14 +13,17 @@ import cv2
 import numpy as np
 
 from ich_tf.conversion.lookup import RecordLocation, record_locations
+from ich_tf.conversion.mask_summary import mask_quarantine
 from ich_tf.conversion.plan import Plan, PlannedShard, PlannedSlice, load_plan
 from ich_tf.conversion.pseudonyms import pseudonym
 from ich_tf.conversion.summary import quarantined
 from ich_tf.dicom.reasons import Reason, Rejection, Repair
 from ich_tf.errors import InputError
 from ich_tf.labels import CLASSES
+from ich_tf.masks.errors import MaskReason
 from ich_tf.records import manifest
 from ich_tf.records.images import read_image
+from ich_tf.records.mask_images import read_mask
 from ich_tf.records.schema import SliceRecord
 from ich_tf.records.sidecar import read_sidecar
 from ich_tf.windows import apply_windows, preset_windows
@@ -47,6 +50,21 @@ class SliceTrace:
     source: Path
     windows: tuple[str, ...]
     versions: Mapping[str, str]
+
+    def _describe_mask(self) -> dict[str, Any]:
+        """What the record has of masks; nothing in a conversion without masks."""
+        record = self.record
+        if not record.lesion_mm2:
+            return {}
+        return {
+            "masks": [name for name, _ in self.location.planned.masks],
+            "annotated": [name for k, name in enumerate(CLASSES) if record.annotated >> k & 1],
+            "lesion_mm2": {
+                name: round(area, 2)
+                for name, area in zip(CLASSES, record.lesion_mm2, strict=True)
+                if area > 0
+            },
+        }
 
     def describe(self) -> dict[str, Any]:
         """Everything that is known of the slice but its pixels, as JSON values by name."""
@@ -82,6 +100,7 @@ class SliceTrace:
             "format": record.format,
             "shape": [record.height, record.width, record.channels],
             "windows": list(self.windows),
+            **self._describe_mask(),
             "versions": dict(self.versions),
         }
 
@@ -90,10 +109,10 @@ class SliceTrace:
         return "\n".join(f"{name:<16} {_text(value)}" for name, value in self.describe().items())
 
     def picture(self) -> np.ndarray:
-        """Draws the slice in each window, side by side under the windows' names.
+        """Draws the slice in each window, side by side under the windows' names, and its mask.
 
         Returns:
-          uint8 [H + 20, W * number of windows].
+          uint8 [H + 20, W * number of windows]; a W more where pixels are marked.
         """
         image = read_image(self.record)
         if self.record.format == "hu16":
@@ -103,6 +122,11 @@ class SliceTrace:
             caption = np.zeros((_CAPTION_ROWS, image.shape[1]), np.uint8)
             cv2.putText(caption, name, (4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (255,))
             panels.append(np.vstack([caption, image[..., channel]]))
+        if self.record.mask:
+            mask = read_mask(self.record)
+            caption = np.zeros((_CAPTION_ROWS, mask.shape[1]), np.uint8)
+            cv2.putText(caption, "mask", (4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (255,))
+            panels.append(np.vstack([caption, np.where(mask > 0, 255, 0).astype(np.uint8)]))
         return np.hstack(panels)
 
 
@@ -181,8 +205,9 @@ def _names(path: str) -> tuple[str, str, str]:
 
 
 def _quarantine(folder: Path, plan: Plan) -> Sequence[Rejection]:
-    """Inputs that were left out, read from plan and sidecars."""
-    return quarantined(plan, [read_sidecar(folder / shard.name) for shard in plan.shards])
+    """Inputs and masks that were left out, read from plan and sidecars."""
+    sidecars = [read_sidecar(folder / shard.name) for shard in plan.shards]
+    return (*quarantined(plan, sidecars), *mask_quarantine(plan, sidecars))
 
 
 def _reason_left_out(quarantine: Iterable[Rejection], names: Sequence[str]) -> str:
@@ -191,9 +216,14 @@ def _reason_left_out(quarantine: Iterable[Rejection], names: Sequence[str]) -> s
         if any(name in _names(rejection.path) for name in names):
             return (
                 f"{rejection.path}: was left out at stage {rejection.stage}: {rejection.reason}, "
-                f"{rejection.message} ({Reason(rejection.reason).meaning})"
+                f"{rejection.message} ({_meaning(rejection)})"
             )
     return ""
+
+
+def _meaning(rejection: Rejection) -> str:
+    reasons = MaskReason if rejection.is_of_mask else Reason
+    return reasons(rejection.reason).meaning
 
 
 def _unknown(plan: Plan, identifier: str) -> str:

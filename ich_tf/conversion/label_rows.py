@@ -17,6 +17,14 @@ Labels = tuple[int, ...]
 _BITS = 1 << np.arange(len(CLASSES))
 
 
+def union_of_labels(labels: Sequence[Labels | None]) -> Labels | None:
+    """Labels of a slab: those of any of its slices."""
+    known = [row for row in labels if row is not None]
+    if len(known) < 2:
+        return known[0] if known else None
+    return tuple(np.max(known, axis=0).tolist())
+
+
 class LabelRows:
     """Images of a label CSV, by number from 0; those with faulty labels come last.
 

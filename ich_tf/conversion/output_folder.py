@@ -125,6 +125,8 @@ def unfinished_shards(
             map(listing.find, shard.file_names())
         ):
             continue
+        if sidecar.mask_quarantine:  # masks that this run could read when it made the plan
+            continue
         if rehash or sidecar.to_retry:
             doubtful.append(shard)
         else:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import operator
+import statistics
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -69,6 +71,9 @@ class PlannedSlice:
       members: Name, frame and digest of each slice of a slab, in order; empty for a slice as it
         is. Name, frame and id of a slab are those of its middle slice.
       digest: `Header.digest` of the slice, by which a file that changes is noticed.
+      annotated: Bits of the classes that masks and labels annotate; 0 in a conversion without
+        masks.
+      masks: Name within the folder of masks, and SHA-256, of each mask of the slice.
     """
 
     name: str
@@ -85,6 +90,8 @@ class PlannedSlice:
     alternates: tuple[str, ...] = ()
     members: tuple[tuple[str, int, str], ...] = ()
     digest: str = ""
+    annotated: int = 0
+    masks: tuple[tuple[str, str], ...] = ()
 
     @property
     def path(self) -> str:
@@ -142,19 +149,27 @@ class PlannedSeries:
                 slice_.alternates,
                 slice_.members,
                 slice_.digest,
+                # As a plan without masks has always been.
+                *((slice_.annotated, slice_.masks) if slice_.annotated or slice_.masks else ()),
             )
             for slice_ in slices
         ]
         return cls(keys, len(rows), json.dumps(rows, separators=(",", ":")))
+
+    @property
+    def distance_mm(self) -> float:
+        """Median distance between the slices, mm; 0 for a single one."""
+        places = [row[3] for row in json.loads(self.packed)]
+        return statistics.median(map(operator.sub, places[1:], places)) if places[1:] else 0.0
 
     def slices(self) -> Iterator[PlannedSlice]:
         """Unpacks the slices, in order."""
         patient_key, study_key, series_key = self.keys
         for position, row in enumerate(json.loads(self.packed)):
             name, frame, source_id, z_mm, labels, crop = row[:6]
-            # Rows of an older version lack these.
-            rest: list[Any] = [*row[6:], *((), (), "")[len(row) - 6 :]]
-            alternates, members, digest = rest
+            # Rows of an older version, or without masks, lack these.
+            rest: list[Any] = [*row[6:], *((), (), "", 0, ())[len(row) - 6 :]]
+            alternates, members, digest, annotated, masks = rest
             yield PlannedSlice(
                 name=name,
                 source_id=source_id,
@@ -170,6 +185,8 @@ class PlannedSeries:
                 alternates=tuple(alternates),
                 members=tuple((member[0], member[1], member[2]) for member in members),
                 digest=digest,
+                annotated=annotated,
+                masks=tuple((name, sha256) for name, sha256 in masks),
             )
 
 
@@ -270,6 +287,9 @@ class Plan:
       rejections: Inputs that were left out before any pixel was read.
       num_inputs: Number of files, and of labels without a file.
       kinds: All series by kind, chosen or not.
+      mask_rejections: Masks that are not used.
+      masks_dir: Folder of the masks, which a repair reads; empty without masks. The plan's hash
+        does not depend on it, as it does not on the folder of the DICOM files.
     """
 
     config: dict[str, Any]
@@ -278,6 +298,8 @@ class Plan:
     rejections: tuple[Rejection, ...] = ()
     num_inputs: int = 0
     kinds: tuple[SeriesKind, ...] = ()
+    mask_rejections: tuple[Rejection, ...] = ()
+    masks_dir: str = ""
 
     @property
     def is_labelled(self) -> bool:
@@ -288,6 +310,11 @@ class Plan:
     def is_former(self) -> bool:
         """Whether a former version of the schema made it, whose records are read but not made."""
         return bool(self.config.get("schema_version") != SCHEMA_VERSION)
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether its records have the features of masks."""
+        return "mask_format" in self.config
 
     @cached_property
     def shard_sha256(self) -> dict[str, str]:
@@ -306,6 +333,7 @@ class Plan:
                 self.shard_sha256,
                 # Plans of schema 2 have none.
                 *([[asdict(kind) for kind in self.kinds]] if self.kinds else []),
+                *([[asdict(line) for line in self.mask_rejections]] if self.has_masks else []),
             ]
         )
 
@@ -317,7 +345,7 @@ class Plan:
             not depend on it, so that a moved folder does not change the plan.
         """
         head = {
-            "sha256": _json_sha256([self.sha256, str(source)]),
+            "sha256": _file_sha256(self, str(source)),
             "source": str(source),
             "config": self.config,
             "num_inputs": self.num_inputs,
@@ -325,6 +353,9 @@ class Plan:
             "rejections": [asdict(rejection) for rejection in self.rejections],
             "kinds": [asdict(kind) for kind in self.kinds],
         }
+        if self.has_masks:
+            head["mask_rejections"] = [asdict(line) for line in self.mask_rejections]
+            head["masks_dir"] = self.masks_dir
         yield json.dumps(head, sort_keys=True)[:-1] + _SHARDS
         for number, shard in enumerate(self.shards):
             yield (",\n" if number else "\n") + shard.json_text()
@@ -368,10 +399,12 @@ def load_plan(data_dir: str | Path) -> tuple[Plan, Path]:
             tuple(Rejection(**rejection) for rejection in content["rejections"]),
             content["num_inputs"],
             tuple(SeriesKind(**kind) for kind in content.get("kinds", ())),
+            tuple(Rejection(**line) for line in content.get("mask_rejections", ())),
+            content.get("masks_dir", ""),
         )
         source = Path(content["source"])
         expected_sha256 = content["sha256"]
-        sha256 = _json_sha256([plan.sha256, content["source"]])
+        sha256 = _file_sha256(plan, content["source"])
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}). {advice}") from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -396,6 +429,11 @@ def _read_plan(lines: Iterator[str]) -> tuple[dict[str, Any], list[PlannedShard]
     else:
         raise ValueError("its end is missing")
     return content, shards
+
+
+def _file_sha256(plan: Plan, source: str) -> str:
+    """SHA-256 of all that plan.json holds."""
+    return _json_sha256([plan.sha256, source, *([plan.masks_dir] if plan.has_masks else [])])
 
 
 def _json_sha256(content: Any) -> str:

@@ -11,9 +11,11 @@ import numpy as np
 
 from ich_tf.conversion.config import ConversionConfig
 from ich_tf.conversion.equal_pixels import SharedImages
-from ich_tf.conversion.label_rows import Labels
+from ich_tf.conversion.label_rows import union_of_labels
+from ich_tf.conversion.mask_index import MaskIndex
 from ich_tf.conversion.out_of_reach import OutOfReach, carry_over
 from ich_tf.conversion.plan import Plan, PlannedSeries, PlannedShard, PlannedSlice
+from ich_tf.conversion.planned_masks import PlannedMasks
 from ich_tf.conversion.pseudonyms import key_fingerprint, pseudonym
 from ich_tf.conversion.selection import SeriesSelection
 from ich_tf.conversion.slice_index import IndexedSlice, SliceIndex
@@ -36,6 +38,7 @@ def make_plan(
     previous: Plan | None = None,
     known_splits: Mapping[str, str] | None = None,
     out_of_reach: OutOfReach | None = None,
+    masks: MaskIndex | None = None,
 ) -> Plan:
     """Plans a conversion.
 
@@ -49,6 +52,7 @@ def make_plan(
         empty to deal all.
       out_of_reach: Inputs of which nothing is known; what the earlier plan has of them stays
         planned.
+      masks: Masks of the slices; None to convert without masks.
 
     Returns:
       The plan, whose rejections are the slices that `config.series` leaves out, without number of
@@ -62,6 +66,7 @@ def make_plan(
     series_of: dict[str, list[PlannedSeries]] = {}
     labels: dict[str, list[np.ndarray]] = {}
     shared = SharedImages()
+    planned_masks = PlannedMasks(masks) if masks is not None else None
     same_id: Counter[str] = Counter()
     for ids, members in selection.chosen(slices.by_series()):
         patient, study, key = (pseudonym(identifier, hash_key) for identifier in ids)
@@ -70,7 +75,9 @@ def make_plan(
         if same_id[ids[2]] > 1:
             key = pseudonym(f"{ids[2]} {same_id[ids[2]]}", hash_key)
         shared.add(patient, [slice_.pixel_hash for slice_ in members])
-        planned = _plan_series((patient, study, key), members, hash_key, config.slab_mm)
+        planned = _plan_series(
+            (patient, study, key), members, hash_key, config.slab_mm, planned_masks
+        )
         series_of.setdefault(patient, []).append(planned)
         rows = [slice_.labels for slice_ in members if slice_.labels is not None]
         if rows:
@@ -104,6 +111,8 @@ def make_plan(
         patients,
         tuple(selection.rejections),
         kinds=selection.kinds(),
+        mask_rejections=planned_masks.rejections if planned_masks is not None else (),
+        masks_dir=config.masks_dir,
     )
 
 
@@ -119,6 +128,7 @@ def _plan_series(
     members: Sequence[IndexedSlice],
     hash_key: bytes,
     slab_mm: float,
+    masks: PlannedMasks | None,
 ) -> PlannedSeries:
     """The slices or slabs of a series, in order, as records to write."""
     places = places_along([slice_.header for slice_ in members])
@@ -134,7 +144,7 @@ def _plan_series(
             slice_index=position,
             num_slices=len(groups),
             z_mm=round(float(np.mean([places[i] for i in group])), 3),
-            labels=_union([members[i].labels for i in group]),
+            labels=union_of_labels([members[i].labels for i in group]),
             frame=slice_.header.frame,
             crop=slice_.crop,
             alternates=slice_.alternates if len(group) == 1 else (),
@@ -145,19 +155,12 @@ def _plan_series(
                 for i in group
             ),
             digest=slice_.header.digest(),
+            **(masks.of([members[i] for i in group]) if masks is not None else {}),
         )
         for position, group in enumerate(groups)
         for slice_ in (members[group[len(group) // 2]],)
     ]
     return PlannedSeries.pack(keys, rows)
-
-
-def _union(labels: Sequence[Labels | None]) -> Labels | None:
-    """Labels of a slab: those of any of its slices."""
-    known = [row for row in labels if row is not None]
-    if len(known) < 2:
-        return known[0] if known else None
-    return tuple(np.max(known, axis=0).tolist())
 
 
 def _split_patients(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 from ich_tf.conversion.convert import write_shards
@@ -28,6 +29,7 @@ def repair(
     damaged: Collection[str],
     dicom_dir: str = "",
     num_workers: int = 0,
+    masks_dir: str = "",
 ) -> list[str]:
     """Writes shards again that are damaged or lack slices, and all files that sum them up.
 
@@ -36,21 +38,27 @@ def repair(
       damaged: Names of the shards.
       dicom_dir: Folder or archive of the DICOM files; empty for the one that was converted.
       num_workers: Number of worker processes; 0 for one per core.
+      masks_dir: Folder of the masks; empty for the one that was converted.
 
     Returns:
       Names of the shards that were rebuilt.
 
     Raises:
-      InputError: If the DICOM files are missing, or are not those that were converted, or another
-        run writes to the folder.
+      InputError: If the DICOM files or masks are missing, or are not those that were converted,
+        or another run writes to the folder.
     """
     folder = Path(data_dir)
     with FolderLock(folder) as lock:
-        return _repair(folder, damaged, dicom_dir, num_workers, lock.owner)
+        return _repair(folder, damaged, dicom_dir, num_workers, lock.owner, masks_dir)
 
 
 def _repair(
-    folder: Path, damaged: Collection[str], dicom_dir: str, num_workers: int, owner: str
+    folder: Path,
+    damaged: Collection[str],
+    dicom_dir: str,
+    num_workers: int,
+    owner: str,
+    masks_dir: str,
 ) -> list[str]:
     plan, source = load_plan(folder)
     if plan.is_former:
@@ -67,8 +75,13 @@ def _repair(
         root = Path(dicom_dir) if dicom_dir else source
         if not root.exists():
             raise InputError(f"{root}: not found; give --dicom_dir, the source of this conversion.")
+        at = replace(plan, masks_dir=masks_dir or plan.masks_dir)
+        if plan.has_masks and not Path(at.masks_dir).is_dir():
+            raise InputError(
+                f"{at.masks_dir}: not found; give --masks_dir, the masks of this conversion."
+            )
         with LocalExecutor(num_workers) as executor:
-            write_shards(plan, planned, named_sources(root), folder, executor, owner)
+            write_shards(at, planned, named_sources(root), folder, executor, owner)
     for shard in planned:
         if shard.name in incomplete:
             continue  # slices that can be read by now have come to those that it had
@@ -76,7 +89,7 @@ def _repair(
         if recorded[shard.name] and sha256 not in recorded[shard.name]:
             raise InputError(
                 f"{folder / shard.name}: was rebuilt with other bytes than it had: the DICOM "
-                "files, or the versions named in manifest.json, have changed. Run "
+                "files, the masks, or the versions named in manifest.json, have changed. Run "
                 "ich_tf.make_tfrecords with the flags of this conversion."
             )
     save_splits(folder, with_planned(_stored_splits(folder), plan))
@@ -95,9 +108,10 @@ def _stored_splits(folder: Path) -> dict[str, str]:
 
 
 def _lacks_slices(shard: Path) -> bool:
-    """Whether a shard lacks slices for a reason of the machine."""
+    """Whether a shard lacks slices for a reason of the machine, or masks."""
     try:
-        return bool(read_sidecar(shard).to_retry)
+        sidecar = read_sidecar(shard)
+        return bool(sidecar.to_retry or sidecar.mask_quarantine)
     except DataError:
         return False
 

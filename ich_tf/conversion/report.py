@@ -16,6 +16,7 @@ from pydicom.uid import UID
 
 from ich_tf.conversion.equal_pixels import EqualPixels
 from ich_tf.conversion.lookup import RecordLocation, record_locations, written_slices
+from ich_tf.conversion.mask_summary import mask_rows, unused_rows
 from ich_tf.conversion.plan import Plan, PlannedShard, PlannedSlice, SeriesKind, one_per_input
 from ich_tf.dicom.description import number_text
 from ich_tf.dicom.reasons import Reason, Rejection, Repair
@@ -39,6 +40,7 @@ def report_html(
     sidecars: Sequence[Sidecar],
     manifest: Mapping[str, Any],
     quarantine: Sequence[Rejection],
+    mask_quarantine: Sequence[Rejection] = (),
 ) -> str:
     """Renders the report.
 
@@ -50,6 +52,7 @@ def report_html(
       sidecars: Sidecars of all shards, in the plan's order.
       manifest: Content of manifest.json.
       quarantine: Inputs that were left out.
+      mask_quarantine: Masks that are not used.
 
     Raises:
       DataError: If a shard is damaged.
@@ -86,6 +89,8 @@ def report_html(
         "choice": config.get("series", "all"),
         "quarantine": _left_out(quarantine),
         "to_retry": manifest["to_retry"],
+        "masks": mask_rows(manifest["masks"]) if plan.has_masks else [],
+        "unused_masks": unused_rows(mask_quarantine),
         "versions": sorted(manifest["versions"].items()),
         "shards": manifest["shards"],
     }

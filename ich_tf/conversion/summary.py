@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ich_tf.conversion.equal_pixels import EqualPixels, find_equal_pixels
+from ich_tf.conversion.mask_summary import mask_lines, mask_quarantine, mask_summary
 from ich_tf.conversion.plan import Plan, one_per_input
 from ich_tf.conversion.report import report_html
 from ich_tf.conversion.tfds import TFDS_FILES, tfds_files
@@ -44,6 +45,7 @@ class ConversionResult:
         command tries again.
       equal_pixels: Images that several patients share.
       num_not_chosen: Number of slices of the series that were not chosen.
+      masks: Numbers of masks (`mask_summary.mask_summary`); empty in a conversion without masks.
     """
 
     out_dir: Path
@@ -56,6 +58,7 @@ class ConversionResult:
     num_to_retry: int = 0
     equal_pixels: EqualPixels = field(default_factory=EqualPixels)
     num_not_chosen: int = 0
+    masks: dict[str, Any] = field(default_factory=dict)
 
     def report(self) -> str:
         """Summary of the result, several lines of text."""
@@ -77,6 +80,8 @@ class ConversionResult:
             lines.append(f"  {self.equal_pixels.report()}")
         if self.num_not_chosen:
             lines.append(f"  not chosen by --series: {self.num_not_chosen} slices")
+        if self.masks:
+            lines += mask_lines(self.masks)
         return "\n".join(lines)
 
 
@@ -99,7 +104,14 @@ def finish(out_dir: Path, plan: Plan, num_kept: int = 0) -> ConversionResult:
             (out_dir / name).unlink(missing_ok=True)
     for name, text in texts.items():
         files.write_text(out_dir / name, text)
-    report = report_html(out_dir, plan, sidecars, summary.manifest, summary.quarantine)
+    report = report_html(
+        out_dir,
+        plan,
+        sidecars,
+        summary.manifest,
+        summary.quarantine,
+        summary.mask_quarantine,
+    )
     files.write_text(out_dir / data_files.REPORT, report)
     files.write_text(out_dir / data_files.SUCCESS, success_text(out_dir, sidecars, texts))
     manifest = summary.manifest
@@ -114,6 +126,7 @@ def finish(out_dir: Path, plan: Plan, num_kept: int = 0) -> ConversionResult:
         num_to_retry=manifest["to_retry"],
         equal_pixels=EqualPixels(**manifest["equal_pixels"]),
         num_not_chosen=manifest["num_not_chosen"],
+        masks=manifest.get("masks", {}),
     )
 
 
@@ -135,14 +148,19 @@ class ConversionSummary:
     Attributes:
       manifest: Content of manifest.json.
       quarantine: Inputs that were left out, as quarantine.jsonl lists them.
+      mask_quarantine: Masks that are not used, which it lists after them.
     """
 
     manifest: dict[str, Any]
     quarantine: tuple[Rejection, ...]
+    mask_quarantine: tuple[Rejection, ...] = ()
 
     def files(self) -> dict[str, str]:
         """Text of each file that holds the summary, by the file's name."""
-        lines = (json.dumps(asdict(line), sort_keys=True) + "\n" for line in self.quarantine)
+        lines = (
+            json.dumps(asdict(line), sort_keys=True) + "\n"
+            for line in (*self.quarantine, *self.mask_quarantine)
+        )
         return {
             data_files.QUARANTINE: "".join(lines),
             data_files.MANIFEST: files.json_text(self.manifest),
@@ -158,7 +176,10 @@ def summarize(plan: Plan, sidecars: Sequence[Sidecar]) -> ConversionSummary:
       sidecars: Sidecars of all shards, in the plan's order.
     """
     quarantine = quarantined(plan, sidecars)
-    return ConversionSummary(_manifest(plan, sidecars, quarantine), quarantine)
+    manifest, masks = _manifest(plan, sidecars, quarantine), mask_quarantine(plan, sidecars)
+    if plan.has_masks:
+        manifest["masks"] = mask_summary(sidecars, masks)
+    return ConversionSummary(manifest, quarantine, masks)
 
 
 def quarantined(plan: Plan, sidecars: Iterable[Sidecar]) -> tuple[Rejection, ...]:

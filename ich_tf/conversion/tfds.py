@@ -53,7 +53,7 @@ def tfds_files(manifest: Mapping[str, Any]) -> dict[str, str]:
     features = {
         name: _image(manifest["config"]) if field == "encoded" else _feature(kind, count)
         for field, (name, kind, count) in FEATURES.items()
-        if field not in MASK_FIELDS
+        if field not in MASK_FIELDS or "mask_format" in manifest["config"]
     }
     content = {
         "pythonClassName": f"{_PACKAGE}.features_dict.FeaturesDict",

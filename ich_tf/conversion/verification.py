@@ -12,6 +12,7 @@ import numpy as np
 from ich_tf import errors
 from ich_tf.conversion.known_splits import with_planned
 from ich_tf.conversion.lookup import written_slices
+from ich_tf.conversion.mask_verification import mask_differences
 from ich_tf.conversion.plan import Plan, PlannedShard, PlannedSlice, load_plan
 from ich_tf.conversion.summary import success_text, summarize
 from ich_tf.labels import CLASSES
@@ -136,7 +137,7 @@ def _check(task: _Task) -> _Finding:
             f"lacks {printable(rejection.path)}, which is to be retried: {rejection.reason}, "
             f"{rejection.message}",
         )
-        for rejection in sidecar.to_retry
+        for rejection in (*sidecar.to_retry, *sidecar.mask_quarantine)
     )
     return _Finding(sidecar, mismatches, patients)
 
@@ -225,6 +226,7 @@ def _check_content(
     if files.file_sha256(path) != sidecar.sha256:
         yield Mismatch(shard.name, "has another SHA-256 than its sidecar.")
     expected = written_slices(shard, sidecar)
+    unread = {rejection.path for rejection in sidecar.mask_quarantine}
     counts = np.zeros(len(CLASSES), np.int64)
     sizes: list[int] = []
     try:
@@ -241,6 +243,8 @@ def _check_content(
             patients.add(record.patient_key)
             if number < len(expected):
                 wrong = _differences(record, image, expected[number], config)
+                if "mask_format" in config:
+                    wrong += mask_differences(record, expected[number], unread)
                 if wrong:
                     yield Mismatch(
                         shard.name, f"{place} differs from the plan in {', '.join(wrong)}."

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import ich_tf
+from ich_tf.conversion.mask_reader import MaskReader
 from ich_tf.conversion.plan import Plan, PlannedShard, PlannedSlice
 from ich_tf.conversion.planned_reader import PlannedReader
 from ich_tf.conversion.slab_reader import read_slab
@@ -53,6 +54,7 @@ class ShardTask:
       image_size: Rows and columns of the stored images, px.
       windows: Names of the window presets, one per channel.
       encoding: Image format of the records, one of `records.ENCODINGS`.
+      masks_dir: Folder of the masks; None to write records without masks.
       owner: `FolderLock.owner` of the run, without which nothing is committed; empty for a folder
         that no other run can know.
       careful: Whether each file is read in a sandbox first, since one of them ends its reader.
@@ -65,6 +67,7 @@ class ShardTask:
     image_size: int
     windows: tuple[str, ...]
     encoding: str
+    masks_dir: Path | None = None
     owner: str = ""
     careful: bool = False
 
@@ -143,6 +146,7 @@ def shard_tasks(
             image_size=plan.config["image_size"],
             windows=tuple(plan.config["windows"]),
             encoding=plan.config["encoding"],
+            masks_dir=Path(plan.masks_dir) if plan.has_masks else None,
             owner=owner,
         )
         for shard in planned
@@ -171,38 +175,46 @@ def library_versions() -> dict[str, str]:
 def _encoded_slices(task: ShardTask) -> Iterator[EncodedSlice | Rejection]:
     """Serialized record and statistics of each slice of a shard, or why it is left out.
 
-    Of several files that hold a slice, the first that can be read is used.
+    Of several files that hold a slice, the first that can be read is used. The masks that cannot be
+    read come last.
     """
+    masks = MaskReader(task.masks_dir, task.shard) if task.masks_dir is not None else None
     with PlannedReader(task.sources, careful=task.careful) as reader:
         for planned in task.shard.slices():
             if planned.members:
-                yield from _encoded_slab(task, planned, reader)
+                yield from _encoded_slab(task, planned, reader, masks)
                 continue
             for candidate in (planned.name, *planned.alternates):
                 try:
                     with guarded():
-                        encoded = _encode(task, planned, candidate, reader)
+                        encoded = _encode(task, planned, candidate, reader, masks)
                 except DicomError as error:
                     path, message = quarantine_path(candidate, planned.frame), str(error)
                     yield Rejection(path, "execute", error.reason.value, message, reader.sha256)
                     continue
                 yield encoded
                 break
+    if masks is not None:
+        yield from masks.rejections
 
 
 def _encode(
-    task: ShardTask, planned: PlannedSlice, name: str, reader: PlannedReader
+    task: ShardTask,
+    planned: PlannedSlice,
+    name: str,
+    reader: PlannedReader,
+    masks: MaskReader | None,
 ) -> EncodedSlice:
     """Serialized record and statistics of a slice.
 
     Its arrays are freed on return: a generator would hold them while the next slice is read, which
     made raw records 5 % slower.
     """
-    return _encode_slice(task, planned, reader.read(planned, name), reader.sha256)
+    return _encode_slice(task, planned, reader.read(planned, name), reader.sha256, masks)
 
 
 def _encoded_slab(
-    task: ShardTask, planned: PlannedSlice, reader: PlannedReader
+    task: ShardTask, planned: PlannedSlice, reader: PlannedReader, masks: MaskReader | None
 ) -> Iterator[EncodedSlice | Rejection]:
     """The slices of a slab that cannot be read, and the mean of the others."""
     slab = read_slab(reader, planned)
@@ -211,7 +223,7 @@ def _encoded_slab(
         return
     try:
         with guarded():
-            encoded = _encode_slice(task, planned, slab.slice_, slab.sha256, slab.num_slices)
+            encoded = _encode_slice(task, planned, slab.slice_, slab.sha256, masks, slab.num_slices)
     except DicomError as error:
         # A slab is missing where all of its slices are listed.
         listed = {rejection.path for rejection in slab.rejections}
@@ -223,13 +235,22 @@ def _encoded_slab(
 
 
 def _encode_slice(
-    task: ShardTask, planned: PlannedSlice, slice_: Slice, sha256: str, num_slices: int = 1
+    task: ShardTask,
+    planned: PlannedSlice,
+    slice_: Slice,
+    sha256: str,
+    masks: MaskReader | None,
+    num_slices: int = 1,
 ) -> EncodedSlice:
     stored = store_hu(cut(slice_.hu, planned.crop), task.image_size)
     # Before the image is encoded: the stored slice is still in the processor's cache.
     statistics, pixels = _statistics(planned, slice_, stored), pixel_hash(stored)
     record = replace(_record(task, planned, slice_, stored, sha256), slab=num_slices)
-    return EncodedSlice(encode(record), statistics, pixels)
+    if masks is None:
+        return EncodedSlice(encode(record), statistics, pixels)
+    mask = masks.read(planned, slice_.header, task.image_size)
+    record = replace(record, **vars(mask))
+    return EncodedSlice(encode(record), statistics, pixels, masks.statistics(planned, mask))
 
 
 def _record(

@@ -141,8 +141,9 @@ class Rejection:
 
     Attributes:
       path: Path of the input within the source folder, as texts show it (`names.printable`).
-      stage: Stage of the conversion: `index`, `plan` or `execute`.
-      reason: Stable code, a value of `Reason`.
+      stage: Stage of the conversion: `index`, `plan` or `execute`; `mask` for a mask, whose image
+        is converted all the same.
+      reason: Stable code, a value of `Reason`, or of `masks.errors.MaskReason` for a mask.
       message: Description of the failure: the value found, and the value expected.
       sha256: SHA-256 of the file, hexadecimal; empty if it was not read whole.
     """
@@ -157,6 +158,11 @@ class Rejection:
     def is_of_machine(self) -> bool:
         """Whether the reason is one of the machine (`Reason.is_of_machine`)."""
         return self.reason in _OF_MACHINE
+
+    @property
+    def is_of_mask(self) -> bool:
+        """Whether a mask is left out, and no image."""
+        return self.stage == "mask"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "path", printable(self.path))

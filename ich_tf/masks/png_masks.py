@@ -6,13 +6,20 @@ A mask is a file `<image id>.png`, uint8 of the DICOM image's size, in which bit
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from ich_tf.errors import InputError
+from ich_tf.labels import ANY, CLASSES
 from ich_tf.masks.bits import unpack
+from ich_tf.masks.errors import MaskError, MaskReason
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+# Bits of all classes. Programs that draw write 0 and 255: a mask of `any` alone.
+ALL_CLASSES, _DRAWN = (1 << len(CLASSES)) - 1, 255
 
 
 class Masks:
@@ -54,3 +61,50 @@ class Masks:
         if bits is None or bits.ndim != 2 or bits.dtype != np.uint8:
             raise InputError(f"{path}: not a grey 8-bit PNG. Write the masks again.")
         return unpack(np.asarray(bits, np.uint8))
+
+
+def read_png(data: bytes, rows: int, columns: int) -> tuple[np.ndarray, int]:
+    """Reads a PNG whose pixels hold a bit a class, or 0 and 255 for `any` alone.
+
+    Args:
+      data: Content of the file.
+      rows: Number of rows of its image, px.
+      columns: Number of columns of its image, px.
+
+    Returns:
+      Bits, uint8 [rows, columns], and the bits of the classes that the mask tells of.
+
+    Raises:
+      MaskError: MASK_FORMAT, MASK_SIZE, MASK_CLASS or MASK_UNREADABLE.
+    """
+    if not data.startswith(_SIGNATURE) or len(data) < 26:
+        raise MaskError(
+            MaskReason.MASK_FORMAT,
+            f"is no PNG ({len(data)} bytes); expected a grey 8-bit PNG.",
+        )
+    # Before it is decoded: a file of a few bytes may announce any size.
+    width, height, depth, colour = struct.unpack(">IIBB", data[16:26])
+    if (depth, colour) != (8, 0):
+        raise MaskError(
+            MaskReason.MASK_FORMAT,
+            f"has {depth} bits a sample and colour type {colour}; expected a grey 8-bit PNG "
+            "(8 and 0) in which bit k marks class k.",
+        )
+    if (height, width) != (rows, columns):
+        raise MaskError(
+            MaskReason.MASK_SIZE,
+            f"has {height} x {width} pixels; its image has {rows} x {columns}.",
+        )
+    bits = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if bits is None or bits.shape != (rows, columns) or bits.dtype != np.uint8:
+        raise MaskError(MaskReason.MASK_UNREADABLE, "is a damaged PNG.")
+    highest = int(bits.max())
+    if highest <= ALL_CLASSES:
+        return np.asarray(bits), ALL_CLASSES
+    if highest == _DRAWN and not ((bits > 0) & (bits < _DRAWN)).any():
+        return np.where(bits > 0, 1 << ANY, 0).astype(np.uint8), 1 << ANY
+    raise MaskError(
+        MaskReason.MASK_CLASS,
+        f"has the value {highest}; expected bits of {len(CLASSES)} classes, 0 to {ALL_CLASSES}, or "
+        "0 and 255.",
+    )

@@ -24,6 +24,7 @@ from ich_tf.dicom.reasons import Rejection
 from ich_tf.errors import DataError
 from ich_tf.records import tfrecord
 from ich_tf.records.data_files import index_path, sidecar_path
+from ich_tf.records.mask_statistics import MaskStatistics
 from ich_tf.records.shard_index import index_lines
 from ich_tf.records.sidecar import Sidecar, read_sidecar
 from ich_tf.records.statistics import SliceStatistics
@@ -40,11 +41,13 @@ class EncodedSlice(NamedTuple):
       payload: Serialized record.
       statistics: Statistics of the slice.
       pixel_hash: Hash of the stored pixels (`pixel_hash.pixel_hash`).
+      masks: Statistics of the slice's mask; None in a conversion without masks.
     """
 
     payload: bytes
     statistics: SliceStatistics
     pixel_hash: int = 0
+    masks: MaskStatistics | None = None
 
 
 def commit_shard(
@@ -61,7 +64,7 @@ def commit_shard(
 
     Args:
       path: Path of the TFRecord file.
-      slices: The slices, or the reasons why they are left out.
+      slices: The slices, or the reasons why they, or their masks, are left out.
       split: Split of the shard's patients, for the sidecar.
       plan_sha256: SHA-256 of the shard's part of the plan, for the sidecar.
       sources_sha256: SHA-256 of the stamps of the DICOM files, for the sidecar.
@@ -78,18 +81,22 @@ def commit_shard(
     sizes: list[int] = []
     hashes: list[int] = []
     quarantine: list[Rejection] = []
+    mask_quarantine: list[Rejection] = []
+    masks: list[MaskStatistics] = []
     # The folder is synchronized once, with the sidecar: without the other two it is no mark.
     with atomic_file(path, sync_folder=False) as file, _WriteBehind(file) as written:
 
         def write_records() -> Iterator[SliceStatistics]:
             for slice_ in slices:
                 if isinstance(slice_, Rejection):
-                    quarantine.append(slice_)
+                    (mask_quarantine if slice_.is_of_mask else quarantine).append(slice_)
                     continue
                 record = tfrecord.frame(slice_.payload)
                 written.write(record)
                 sizes.append(len(record))
                 hashes.append(slice_.pixel_hash)
+                if slice_.masks is not None:
+                    masks.append(slice_.masks)
                 yield slice_.statistics
 
         statistics = SliceStatistics.total(write_records())
@@ -112,6 +119,8 @@ def commit_shard(
         statistics=statistics,
         quarantine=tuple(quarantine),
         pixel_hashes=hashes_text(hashes),
+        masks=MaskStatistics.total(masks) if masks else None,
+        mask_quarantine=tuple(mask_quarantine),
     )
     check_run()
     write_text(index_path(path), index_lines(sizes), sync_folder=False)

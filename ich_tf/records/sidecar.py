@@ -15,8 +15,11 @@ from ich_tf.errors import DataError
 from ich_tf.labels import CLASSES
 from ich_tf.records.data_files import sidecar_path
 from ich_tf.records.manifest import Shard, repair_advice
+from ich_tf.records.mask_statistics import MaskStatistics
 from ich_tf.records.statistics import HISTOGRAM_BINS, SliceStatistics
 from ich_tf.runtime.files import read_json
+
+_OF_MASKS = tuple(field.name for field in fields(MaskStatistics))
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +40,9 @@ class Sidecar:
       quarantine: Slices that were left out, with their reasons.
       pixel_hashes: Pixel hash of each record, in order, as hexadecimal text
         (`pixel_hash.hashes_text`).
+      masks: Statistics of the masks; None in a conversion without masks, whose files lack it.
+      mask_quarantine: Masks that could be read when the plan was made and no more when the shard
+        was written, with their reasons; files without any lack it.
     """
 
     name: str
@@ -50,6 +56,8 @@ class Sidecar:
     statistics: SliceStatistics
     quarantine: tuple[Rejection, ...]
     pixel_hashes: str = ""
+    masks: MaskStatistics | None = None
+    mask_quarantine: tuple[Rejection, ...] = ()
 
     @property
     def to_retry(self) -> tuple[Rejection, ...]:
@@ -73,6 +81,11 @@ class Sidecar:
         del content["statistics"]
         content["hu_histogram"] = self.statistics.hu_histogram.tolist()
         content["quarantine"] = [asdict(rejection) for rejection in self.quarantine]
+        content["masks"] = self.masks and asdict(self.masks)
+        content["mask_quarantine"] = [asdict(rejection) for rejection in self.mask_quarantine]
+        for name in ("masks", "mask_quarantine"):
+            if not content[name]:
+                del content[name]
         lines = (f"{json.dumps(name)}: {json.dumps(content[name])}" for name in sorted(content))
         return "{\n" + ",\n".join(lines) + "\n}\n"
 
@@ -97,7 +110,18 @@ def read_sidecar(shard: Path) -> Sidecar:
                 raise ValueError(f"{name} has not {length} values")
         quarantine = tuple(Rejection(**line) for line in content.pop("quarantine"))
         hashes_from_text(content.get("pixel_hashes", ""))
-        return Sidecar(**content, statistics=SliceStatistics(**statistics), quarantine=quarantine)
+        masks = content.pop("masks", None)
+        return Sidecar(
+            **{
+                **content,
+                "statistics": SliceStatistics(**statistics),
+                "quarantine": quarantine,
+                "masks": masks and MaskStatistics(*(tuple(masks[name]) for name in _OF_MASKS)),
+                "mask_quarantine": tuple(
+                    Rejection(**line) for line in content.get("mask_quarantine", ())
+                ),
+            }
+        )
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(
             f"{path}: not a sidecar of this version ({error!r}). {repair_advice(shard.parent)}"
