@@ -16,6 +16,7 @@ import pytest
 
 from ich_tf.dicom import Reason
 from ich_tf.labels import read_labels
+from ich_tf.masks.errors import MaskReason
 from ich_tf.windows import PRESETS, Window
 from tests.support.commands import ROOT
 
@@ -144,6 +145,12 @@ def test_every_reason_code_is_explained() -> None:
     text = (ROOT / "docs/conversion.md").read_text("utf-8")
     rows = re.findall(r"^\| `([A-Z][A-Z_]+)`(?: \*)? \| \w", text, re.MULTILINE)
     assert sorted(rows) == sorted(reason.value for reason in Reason)
+
+
+def test_every_reason_why_a_mask_is_not_used_is_explained() -> None:
+    text = (ROOT / "docs/segmentation.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(MASK_[A-Z_]+)` \| \w", text, re.MULTILINE)
+    assert sorted(rows) == sorted(reason.value for reason in MaskReason)
 
 
 def test_every_window_is_listed_with_its_numbers() -> None:
