@@ -13,7 +13,7 @@ from ich_tf.masks.class_map import ClassMap, bits_of
 from ich_tf.masks.contours import fill
 from ich_tf.masks.dicom_file import items, numbers, opened
 from ich_tf.masks.errors import MaskError, MaskReason
-from ich_tf.masks.planes import Plane, gaps_mm, places_mm
+from ich_tf.masks.planes import SAME_PLACE_MM, Plane, gaps_mm, places_mm
 from ich_tf.masks.volume import MaskVolume
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1.481.3"
@@ -41,8 +41,7 @@ def read_rtstruct(path: str | Path, classes: ClassMap, planes: Sequence[Plane]) 
       MaskError: MASK_FORMAT, MASK_CLASS, MASK_CONTOUR, or MASK_MISALIGNED for a contour half the
         distance between slices or more away from the nearest slice.
     """
-    normal = planes[0].normal
-    planes = [planes[i] for i in np.argsort(places_mm(planes, normal), kind="stable")]
+    planes = _different(planes)
     stack = _Stack(planes)
     bits = np.zeros((len(planes), planes[0].rows, planes[0].columns), np.uint8)
     with opened(path) as dataset:
@@ -74,6 +73,14 @@ def read_rtstruct(path: str | Path, classes: ClassMap, planes: Sequence[Plane]) 
                 filled = fill(drawn, *bits.shape[1:])
                 bits[index] |= filled * np.uint8(bits_of(by_number[number]))
     return MaskVolume(tuple(planes), bits, classes.annotated(by_number.values()))
+
+
+def _different(planes: Sequence[Plane]) -> list[Plane]:
+    """Planes in their order along their normal, one of each place: a series may have two scans."""
+    places = places_mm(planes, planes[0].normal)
+    order = np.argsort(places, kind="stable")
+    is_new = np.diff(places[order], prepend=-np.inf) >= SAME_PLACE_MM
+    return [planes[i] for i in order[is_new]]
 
 
 def _points(contour: Any, number: int) -> np.ndarray:

@@ -43,7 +43,7 @@ _REGIONS = {
 
 def test_contours_are_filled_with_their_holes_and_overlaps(tmp_path: Path) -> None:
     path = write_rtstruct(tmp_path / "r.dcm", _SLICES, _REGIONS)
-    placed = place(read_mask(path, "auto", ClassMap(), _PLANES[::-1]), _PLANES)
+    placed = place(read_mask(path, "auto", ClassMap(), [*_PLANES[::-1], _PLANES[4]]), _PLANES)
     ring, other = _disc(12.3) & ~_disc(5.2), _disc(4.1, column=15.0)
     expected = np.zeros_like(placed.bits)
     expected[4] = ring * np.uint8(1 << 4) | other * np.uint8(1) | (ring | other) * np.uint8(32)
