@@ -81,6 +81,12 @@ class ConversionConfig:
         "folder below --dicom_dir.",
         PATIENT_SOURCES,
     )
+    nifti_table: str = option(
+        "",
+        "CSV with the columns file (path within --dicom_dir), patient and, where known, study and "
+        "series: ids of NIfTI files, which have none inside. Empty: their names are their ids.",
+        is_path=True,
+    )
     join_duplicates: bool = option(
         False,
         "Keep patients who share an image, such as one that was anonymised twice, in one split; "

@@ -16,6 +16,7 @@ from ich_tf.conversion.known_splits import known_splits, with_planned
 from ich_tf.conversion.label_rows import LabelRows
 from ich_tf.conversion.mask_index import index_masks
 from ich_tf.conversion.matching import LabelMatcher
+from ich_tf.conversion.nifti_ids import NiftiIds
 from ich_tf.conversion.out_of_reach import OutOfReach, to_write, with_images_only
 from ich_tf.conversion.output_folder import (
     remove_other_shards,
@@ -130,6 +131,7 @@ def plan_conversion(
         config.patient_from,
         hash_key,
         config.image_size if config.join_duplicates else 0,
+        NiftiIds.from_csv(config.nifti_table) if config.nifti_table else None,
     )
     out_of_reach = OutOfReach(rejections)
     if previous is None and not config.overwrite:

@@ -8,10 +8,12 @@ from itertools import chain
 from ich_tf.conversion.copies import settle_copies
 from ich_tf.conversion.labelling import Labelling
 from ich_tf.conversion.matching import LabelMatcher
+from ich_tf.conversion.nifti_ids import NiftiIds
 from ich_tf.conversion.patients import patient_of
 from ich_tf.conversion.slice_index import IndexedSlice, SliceIndex
 from ich_tf.dicom.header_scan import scan_headers
 from ich_tf.dicom.listing import SourceListing
+from ich_tf.dicom.nifti_names import is_nifti
 from ich_tf.dicom.reasons import DicomError, Rejection
 from ich_tf.runtime.executors.base import Executor
 
@@ -24,6 +26,7 @@ def index(
     patient_from: str = "id",
     hash_key: bytes = b"",
     hash_size: int = 0,
+    nifti_ids: NiftiIds | None = None,
 ) -> tuple[SliceIndex, list[Rejection]]:
     """Reads the header of every file, and finds the labels of its slices.
 
@@ -39,6 +42,7 @@ def index(
       hash_key: Secret under which the ids of labels without a file are hashed; empty for the
         public key.
       hash_size: Rows and columns of the stored form whose pixels are hashed, px; 0 to hash none.
+      nifti_ids: Ids of NIfTI files; None for those of their names.
 
     Returns:
       The index, and the inputs that were left out with their reasons.
@@ -62,14 +66,17 @@ def index(
             crop=entry.crop,
             pixel_hash=entry.pixel_hash,
         )
+        path = listing.within(source.name)
         try:
-            patient = patient_of(listing.within(source.name), header, patient_from)
+            named = nifti_ids.named(path, header) if nifti_ids and is_nifti(path) else header
+            patient = patient_of(path, named, patient_from)
         except DicomError as error:
             rejections.append(Rejection(slice_.path, "index", error.reason.value, str(error)))
             if labels is not None:
                 labels.add_unusable(listing.within(source.shown), header)
             continue
-        indexed.add(slice_, patient)
+        # The slice keeps its own header, which a worker finds in the file as well.
+        indexed.add(slice_, (patient, named.study_id, named.series_id))
         if labels is not None:
             labels.add_slice(listing.within(source.shown), header)
     if labels is None:

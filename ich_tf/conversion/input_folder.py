@@ -36,5 +36,11 @@ def list_inputs(config: ConversionConfig) -> SourceListing:
     Raises:
       InputError: As for `list_sources`.
     """
-    own = (config.out_dir, config.labels_csv, config.masks_dir, config.hash_key_file)
+    own = (
+        config.out_dir,
+        config.labels_csv,
+        config.masks_dir,
+        config.nifti_table,
+        config.hash_key_file,
+    )
     return list_sources(config.dicom_dir, [Path(path) for path in own if path])

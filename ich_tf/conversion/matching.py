@@ -16,6 +16,7 @@ import numpy as np
 
 from ich_tf.conversion.label_rows import LabelRows
 from ich_tf.dicom.header import Header
+from ich_tf.dicom.nifti_names import is_nifti, without_nifti_extension
 from ich_tf.dicom.reasons import split_quarantine_path
 
 _UID, _EXACT, _CUT = range(3)
@@ -155,10 +156,12 @@ def candidate_keys(
     exact = [text for text in texts if text + suffix in known]
     for text in exact:
         yield _EXACT, text + suffix
-    stem, _, extension = name.rpartition(".")
-    if stem and extension:
+    stem = name.rpartition(".")[0] if name[-1:] != "." else ""
+    if is_nifti(name):
+        stem = without_nifti_extension(name)
+    if stem:
         for text in texts:
-            cut = text[: -len(extension) - 1] + suffix
+            cut = text[: len(stem) - len(name)] + suffix
             # Where the CSV has the whole text, what looks like an extension is none.
             if text not in exact and cut in known:
                 yield _CUT, cut

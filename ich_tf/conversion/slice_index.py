@@ -80,16 +80,15 @@ class SliceIndex:
         """Number of slices that were added."""
         return len(self._first)
 
-    def add(self, slice_: IndexedSlice, patient: str) -> None:
-        """Adds a slice of a patient.
+    def add(self, slice_: IndexedSlice, key: tuple[str, str, str]) -> None:
+        """Adds a slice of a series.
 
         Args:
           slice_: The slice, without labels. If another has its image id, it is a copy: at first
             the index holds the first of them.
-          patient: Id of the patient.
+          key: Ids of its patient, study and series.
         """
         header, number = slice_.header, len(self._first)
-        key = patient, header.study_id, header.series_id
         of_series = self._series.setdefault(key, len(self._series))
         image_id, data = _as_bytes(header.image_id), pickle.dumps(slice_)
         added = self._database.execute(

@@ -26,14 +26,14 @@ SCANNERS = (
 MAX_SIDE = 4096
 # The cosine of the angle between slice normal and body axis. Gantries tilt by 30 degrees at
 # most (cosine 0.87); scouts are at 90.
-_MIN_AXIAL_COSINE = 0.7
+MIN_AXIAL_COSINE = 0.7
 # Tables move by two metres, and some scanners count from the floor or from another room: a position
 # beyond 100 m is none, and float32 would round it by more than a pixel.
-_MAX_POSITION_MM = 1e5
+MAX_POSITION_MM = 1e5
 # Micro-CT resolves 0.01 mm; a head has no pixel of 100 mm.
-_MIN_SPACING_MM, _MAX_SPACING_MM = 0.01, 100.0
+MIN_SPACING_MM, MAX_SPACING_MM = 0.01, 100.0
 # Headers are rounded to six digits or so; 1e-2 rejects only what is no pair of axes.
-_MAX_AXES_DEVIATION = 1e-2
+MAX_AXES_DEVIATION = 1e-2
 
 # CT image storage, enhanced or not (PS3.4 B.5).
 _CT_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
@@ -140,12 +140,12 @@ def make_header(dataset: DataSet, frame: int) -> Header:
         raise DicomError(
             Reason.TOO_LARGE, f"{rows} x {columns} pixels; expected 1 to {MAX_SIDE} a side."
         )
-    position = _geometry(dataset, "ImagePositionPatient", 3, -_MAX_POSITION_MM, _MAX_POSITION_MM)
+    position = _geometry(dataset, "ImagePositionPatient", 3, -MAX_POSITION_MM, MAX_POSITION_MM)
     orientation = _geometry(dataset, "ImageOrientationPatient", 6, -2.0, 2.0)
-    spacing = _geometry(dataset, "PixelSpacing", 2, _MIN_SPACING_MM, _MAX_SPACING_MM)
+    spacing = _geometry(dataset, "PixelSpacing", 2, MIN_SPACING_MM, MAX_SPACING_MM)
     a, b, c, d, e, f = orientation
     deviations = (a * a + b * b + c * c - 1, d * d + e * e + f * f - 1, a * d + b * e + c * f)
-    if max(map(abs, deviations)) > _MAX_AXES_DEVIATION:
+    if max(map(abs, deviations)) > MAX_AXES_DEVIATION:
         raise DicomError(
             Reason.BAD_GEOMETRY,
             f"ImageOrientationPatient is {orientation}; expected two perpendicular unit vectors.",
@@ -165,7 +165,7 @@ def make_header(dataset: DataSet, frame: int) -> Header:
         **describe_slice(dataset, scanner_maker(dataset), frame),
     )
     normal = header.normal
-    if abs(normal[2]) < _MIN_AXIAL_COSINE:
+    if abs(normal[2]) < MIN_AXIAL_COSINE:
         raise DicomError(
             Reason.NOT_AXIAL,
             f"the slice normal is {np.round(normal, 2).tolist()}; expected one near the body axis "

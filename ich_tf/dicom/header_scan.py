@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from ich_tf.dicom.crop import Box, head_box
 from ich_tf.dicom.guard import guarded
 from ich_tf.dicom.header import Header
+from ich_tf.dicom.nifti_file import NiftiFile
+from ich_tf.dicom.nifti_names import is_nifti
 from ich_tf.dicom.pixel_hash import pixel_hash
 from ich_tf.dicom.reader import DicomFile
 from ich_tf.dicom.reasons import READER_DIED, DicomError, Reason, Rejection, quarantine_path
@@ -94,6 +96,9 @@ def _damage(source: Source) -> DicomError | None:
 
 def _headers(source: Source) -> Sequence[ScannedHeader | Rejection]:
     with source.open() as opened:
+        if is_nifti(source.name):
+            headers, _ = NiftiFile(opened, source.name).scan()
+            return [ScannedHeader(source, header) for header in headers]
         file = DicomFile(opened)
         headers, errors = file.scan()
         if len(file.numbers) > 1:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ich_tf.dicom.archives import START_BYTES, ZIP, archive_kind, is_dicom
+from ich_tf.dicom.nifti_names import is_nifti
 from ich_tf.dicom.reasons import DicomError, Rejection, special_file
 from ich_tf.dicom.sources import Source
 from ich_tf.dicom.walk import walk
@@ -66,7 +67,8 @@ def list_sources(path: str | Path, leave_out: Sequence[Path] = ()) -> SourceList
     """Lists the inputs at a path.
 
     Clutter (`runtime.clutter`) is left out. Every other file is listed, whatever its extension:
-    DICOM files often have none. In a folder links are followed (`walk.walk`).
+    DICOM files often have none. Those of NIfTI
+    files tell them apart (`nifti_names`). In a folder links are followed (`walk.walk`).
 
     Args:
       path: A folder, nested or not; a zip archive; `archive.zip/folder` for a folder in an
@@ -87,7 +89,7 @@ def list_sources(path: str | Path, leave_out: Sequence[Path] = ()) -> SourceList
             f"{path}: {what} Expected a folder of DICOM files, a zip archive of "
             "them or a folder in one, one DICOM file, or a text file with a path a line."
         )
-    elif _is_zip(path):
+    elif not is_nifti(path.name) and _is_zip(path):
         listing = _list_archive(path, folder)
     elif path.suffix.lower() == ".txt" and not is_dicom(_start(path)):
         root, names = _read_list(path)

@@ -123,7 +123,7 @@ class Pixels:
             if padding is not None and hu[padding].max() > AIR_HU:
                 hu[padding] = AIR_HU
                 repairs = (*repairs, Repair.PADDING)
-        _check_plausible(hu, text(dataset, "PhotometricInterpretation"))
+        check_plausible(hu, text(dataset, "PhotometricInterpretation"))
         return hu, repairs, decoder
 
     def _raw(self, header: Header) -> tuple[np.ndarray, str]:
@@ -234,7 +234,16 @@ def _is_wrapped(stored: np.ndarray, intercept: float) -> bool:
     return np.count_nonzero(stored >= _WRAPPED_FROM) > _WRAPPED_FRACTION * stored.size
 
 
-def _check_plausible(hu: np.ndarray, photometric: str) -> None:
+def check_plausible(hu: np.ndarray, photometric: str = "") -> None:
+    """Checks that pixels may be those of a head or a phantom.
+
+    Args:
+      hu: Hounsfield units, float32 [H, W].
+      photometric: PhotometricInterpretation of the file.
+
+    Raises:
+      DicomError: HU_IMPLAUSIBLE.
+    """
     low, high = float(hu.min()), float(hu.max())
     if low == high:
         raise DicomError(

@@ -84,12 +84,7 @@ def rescale(dataset: DataSet) -> tuple[float, float]:
             )
         factors.append(values[0])
     slope, intercept = factors
-    if not 0 < slope <= _MAX_SLOPE or abs(intercept) > _MAX_INTERCEPT:
-        raise DicomError(
-            Reason.BAD_RESCALE,
-            f"slope {slope:g} and intercept {intercept:g} yield no Hounsfield units; expected a "
-            f"slope in (0, {_MAX_SLOPE:g}] and an intercept within {_MAX_INTERCEPT:g}.",
-        )
+    check_line(slope, intercept)
     if has_table and not _table_is_line(dataset, slope, intercept):
         raise DicomError(
             Reason.NOT_HOUNSFIELD,
@@ -97,6 +92,20 @@ def rescale(dataset: DataSet) -> tuple[float, float]:
             "of RescaleSlope and RescaleIntercept.",
         )
     return slope, intercept
+
+
+def check_line(slope: float, intercept: float) -> None:
+    """Checks that a line may lead to Hounsfield units.
+
+    Raises:
+      DicomError: BAD_RESCALE.
+    """
+    if not 0 < slope <= _MAX_SLOPE or abs(intercept) > _MAX_INTERCEPT:
+        raise DicomError(
+            Reason.BAD_RESCALE,
+            f"slope {slope:g} and intercept {intercept:g} yield no Hounsfield units; expected a "
+            f"slope in (0, {_MAX_SLOPE:g}] and an intercept within {_MAX_INTERCEPT:g}.",
+        )
 
 
 @functools.lru_cache(1024)

@@ -8,6 +8,8 @@ from typing import BinaryIO
 
 from ich_tf.dicom.content import Content
 from ich_tf.dicom.guard import guarded
+from ich_tf.dicom.nifti_file import NiftiFile
+from ich_tf.dicom.nifti_names import is_nifti
 from ich_tf.dicom.reader import DicomFile, Slice
 from ich_tf.dicom.reasons import DicomError, Reason
 from ich_tf.dicom.sources import MAX_FILE_BYTES, Source
@@ -27,7 +29,7 @@ class SourceReader:
     def __init__(self) -> None:
         self.sha256 = ""
         self._source: Source | None = None
-        self._file: DicomFile | None = None
+        self._file: DicomFile | NiftiFile | None = None
         self._error: DicomError | None = None
         self._open = ExitStack()
 
@@ -42,8 +44,8 @@ class SourceReader:
 
         Args:
           source: The file.
-          frame: Number of the frame in an enhanced multi-frame file, from 1; 0 for a file of one
-            slice.
+          frame: Number of the frame in an enhanced multi-frame file, or of the slice in a NIfTI
+            file, from 1; 0 for a file of one slice.
 
         Raises:
           DicomError: If the file gives no such slice, for whatever reason.
@@ -51,7 +53,7 @@ class SourceReader:
         with guarded():
             return self.file(source).slice(frame)
 
-    def file(self, source: Source) -> DicomFile:
+    def file(self, source: Source) -> DicomFile | NiftiFile:
         """Reads and parses a file, unless it is the last one that was.
 
         Raises:
@@ -73,7 +75,9 @@ class SourceReader:
         assert self._file is not None
         return self._file
 
-    def _parse(self, source: Source) -> DicomFile:
+    def _parse(self, source: Source) -> DicomFile | NiftiFile:
+        if is_nifti(source.name):
+            return self._read_volume(source)
         try:
             data = source.read()
         except DicomError as error:
@@ -82,6 +86,14 @@ class SourceReader:
             return self._parse_large(source)
         self.sha256 = hashlib.sha256(data).hexdigest()
         return DicomFile(data)
+
+    def _read_volume(self, source: Source) -> NiftiFile:
+        """Reads a NIfTI file whole: its slices may lie across it, and packed ones have no start."""
+        with source.open() as opened:
+            volume = NiftiFile(opened, source.name)
+            volume.load()
+        self.sha256 = volume.sha256
+        return volume
 
     def _parse_large(self, source: Source) -> DicomFile:
         """Parses a file that is read frame by frame."""

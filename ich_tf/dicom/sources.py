@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from ich_tf.dicom import zip_members
+from ich_tf.dicom.nifti_names import without_nifti_extension
 from ich_tf.dicom.reasons import DicomError, Reason, special_file, unreadable
 from ich_tf.dicom.walk import file_stamp
 from ich_tf.dicom.zip_directory import BadArchive, list_members
@@ -49,10 +50,13 @@ class Source:
         Digits are no extension: they end a UID, or the name of one of many files.
 
         Examples:
-          >>> [Source(Path(), name).stem for name in ("a/b.dcm", "1.2.840.7", "case.0001")]
-          ['b', '1.2.840.7', 'case.0001']
+          >>> names = "a/b.dcm", "1.2.840.7", "case.0001", "c.nii.gz"
+          >>> [Source(Path(), name).stem for name in names]
+          ['b', '1.2.840.7', 'case.0001', 'c']
         """
         path = PurePosixPath(self.name)
+        if (stem := without_nifti_extension(path.name)) != path.name:
+            return stem
         return path.name if path.suffix[1:].isdecimal() else path.stem
 
     @property
