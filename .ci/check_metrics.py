@@ -37,6 +37,8 @@ def check_numpy() -> None:
         assert abs(metrics.weighted_log_loss(y, p) - 0.056794) < 1e-6
     assert abs(metrics.weighted_log_loss(Y, np.full(Y.shape, 0.5)) - np.log(2)) < 1e-12
     assert metrics.roc_auc([0, 0, 1], [0.1, 0.3, 0.2]) == 0.5
+    mask = np.eye(4)[None]
+    assert metrics.dice(mask, mask) == 1 and metrics.volume_ml(mask, (5, 10, 10)) == 2
     assert sum(WEIGHTS) == 7
 
 
@@ -91,7 +93,7 @@ def main() -> None:
     """Checks, and says what with."""
     kind = sys.argv[1]
     check_numpy()
-    assert "keras" not in sys.modules and "tensorflow" not in sys.modules
+    assert not {"keras", "scipy", "tensorflow"} & set(sys.modules)
     said = f"numpy {np.__version__}"
     if kind == "numpy":
         assert importlib.util.find_spec("tensorflow") is None, "this environment has TensorFlow"

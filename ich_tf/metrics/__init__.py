@@ -1,6 +1,7 @@
-"""Metrics of the RSNA 2019 challenge and of diagnostic tests, for any project to import.
+"""Metrics of the RSNA 2019 challenge, of diagnostic tests and of masks, for any project to import.
 
-The functions compute in float64 and need NumPy alone. `WeightedLogLoss`, the challenge's loss as a
+The functions compute in float64 and need NumPy alone; those of surfaces and lesions import SciPy
+when they are called. `WeightedLogLoss`, the challenge's loss as a
 streaming Keras metric, imports Keras at its first use: Keras 3 (`metrics.keras3`, on any backend)
 if the project uses it, else Keras 2 (`metrics.keras2`: tf.keras up to TensorFlow 2.15, or tf-keras
 with TF_USE_LEGACY_KERAS=1). Both modules also have `weighted_log_loss` as a function for
@@ -23,6 +24,7 @@ from ich_tf.metrics.calibration_error import (
     expected_calibration_error,
     reliability_curve,
 )
+from ich_tf.metrics.lesions import LesionMatches, match_lesions
 from ich_tf.metrics.log_loss import (
     EPSILON,
     constant_predictor,
@@ -32,27 +34,49 @@ from ich_tf.metrics.log_loss import (
     sigmoid,
     weighted_log_loss,
 )
+from ich_tf.metrics.mask_scores import MaskScores, score_series, score_slices
+from ich_tf.metrics.mask_summary import Estimate, summarize_masks
+from ich_tf.metrics.mask_threshold import choose_mask_threshold, volumes_at
 from ich_tf.metrics.operating_points import (
     Confusion,
     choose_threshold,
     confusion,
     predictive_values,
 )
+from ich_tf.metrics.overlap import dice, iou
 from ich_tf.metrics.ranking import average_precision, precision_recall_curve, roc_auc, roc_curve
+from ich_tf.metrics.surface_distance import (
+    SurfaceDistances,
+    hausdorff_distance,
+    surface_dice,
+    surface_distances,
+)
+from ich_tf.metrics.volumes import BlandAltman, bland_altman, volume_ml
 
 __all__ = [
     "EPSILON",
+    "BlandAltman",
     "Confusion",
+    "Estimate",
     "Interval",
+    "LesionMatches",
+    "MaskScores",
+    "SurfaceDistances",
     "WeightedLogLoss",
     "average_precision",
+    "bland_altman",
     "bootstrap_interval",
     "brier_score",
+    "choose_mask_threshold",
     "choose_threshold",
     "confusion",
     "constant_predictor",
+    "dice",
     "expected_calibration_error",
+    "hausdorff_distance",
+    "iou",
     "logit",
+    "match_lesions",
     "per_class_log_loss",
     "per_image_log_loss",
     "precision_recall_curve",
@@ -60,7 +84,14 @@ __all__ = [
     "reliability_curve",
     "roc_auc",
     "roc_curve",
+    "score_series",
+    "score_slices",
     "sigmoid",
+    "summarize_masks",
+    "surface_dice",
+    "surface_distances",
+    "volume_ml",
+    "volumes_at",
     "weighted_log_loss",
 ]
 

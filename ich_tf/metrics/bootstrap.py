@@ -99,5 +99,8 @@ def _quantile(values: np.ndarray, share: float) -> np.ndarray:
     for index, column in enumerate(columns.T):
         defined = column[~np.isnan(column)]
         if len(defined):
-            ends[index] = np.quantile(defined, share)
+            # Between two infinite values, as of distances, NumPy interpolates to NaN.
+            low = np.quantile(defined, share, method="lower")
+            high = np.quantile(defined, share, method="higher")
+            ends[index] = low if low == high else np.quantile(defined, share)
     return ends.reshape(values.shape[1:])
