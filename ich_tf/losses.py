@@ -1,12 +1,18 @@
-"""The weighted multi-label log loss on logits, which training minimizes."""
+"""The losses on logits that training minimizes: of slices, of series, and of masks."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
 import tensorflow as tf
 
-from ich_tf.labels import ANY, WEIGHTS
+from ich_tf.labels import ANY, CLASSES, WEIGHTS
 
 __all__ = [
+    "mask_loss",
+    "segmentation_loss",
     "series_loss",
     "training_loss",
     "weighted_binary_crossentropy",
@@ -98,3 +104,93 @@ def training_loss(
     if negative_weight == 1:
         return losses
     return losses * (negative_weight + (1 - negative_weight) * labels[:, ANY])
+
+
+def segmentation_loss(
+    labels: tuple[Any, Any, Any],
+    outputs: tuple[Any, Any],
+    *,
+    mask_weight: float = 1.0,
+    slice_loss: Callable[[Any, Any], Any] = training_loss,
+) -> tf.Tensor:
+    """Loss of slices plus the `mask_loss` of those that have masks.
+
+    Args:
+      labels: Labels [n, 6], masks and annotated classes (`records.masked_labels.MaskedLabels`).
+      outputs: Logits [n, 6] and logits of pixels [n, S, S, 6].
+      mask_weight: Factor of `mask_loss`.
+      slice_loss: Loss of labels and logits [n, 6].
+
+    Returns:
+      Loss of each example, float32 [n].
+    """
+    slice_labels, mask, annotated = labels
+    logits, mask_logits = outputs
+    losses: tf.Tensor = slice_loss(slice_labels, logits)
+    if mask_weight:
+        losses += mask_weight * mask_loss(mask, annotated, mask_logits)
+    return losses
+
+
+def mask_loss(mask: tf.Tensor, annotated: tf.Tensor, mask_logits: tf.Tensor) -> tf.Tensor:
+    """Weighted mean over the annotated classes of binary cross-entropy plus soft Dice loss.
+
+    Of a class, the cross-entropy is the mean over the pixels, and the Dice loss is
+    1 - 2 * sum(p * y) / (sum(p) + sum(y)) with p the sigmoid of the logits and y the mask. An empty
+    mask has no Dice, and the cross-entropy alone. The weights are `labels.WEIGHTS`.
+
+    Args:
+      mask: Masks, bit k marks class k, uint8 [n, H, W]. `any` is marked where a class is.
+      annotated: Bit k is set where the mask tells of class k, int32 [n].
+      mask_logits: Logits [n, S, S, 6], any float dtype. A mask of another size counts for each of
+        these pixels the share that it marks.
+
+    Returns:
+      Loss of each example in nats, float32 [n]; 0 where no class is annotated.
+
+    Examples:
+      >>> mask, logits = tf.ones([1, 2, 2], tf.uint8), tf.zeros([1, 2, 2, 6])
+      >>> mask_loss(mask, [0b000001], logits).numpy().round(4).tolist()  # log 2, and 1 - 4 / 6
+      [1.0265]
+      >>> mask_loss(mask, [0], logits).numpy().tolist()
+      [0.0]
+    """
+    logits = tf.cast(mask_logits, tf.float32)
+    marked = _marked(mask)
+    for equation, size, new_size in zip(
+        ("ih,nhwc->niwc", "jw,niwc->nijc"), marked.shape[1:3], logits.shape[1:3], strict=True
+    ):
+        if size != new_size:
+            marked = tf.einsum(equation, _overlaps(size, new_size), marked)
+    crossentropy = tf.nn.sigmoid_cross_entropy_with_logits(labels=marked, logits=logits)
+    predicted = tf.sigmoid(logits)
+    common, both, area = (
+        tf.reduce_sum(values, axis=(1, 2))
+        for values in (predicted * marked, predicted + marked, marked)
+    )
+    dice = tf.where(area > 0, 1 - tf.math.divide_no_nan(2 * common, both), 0.0)
+    losses = tf.reduce_mean(crossentropy, axis=(1, 2)) + dice
+    known = tf.bitwise.bitwise_and(tf.cast(annotated, tf.int32)[:, None], _BITS) > 0
+    weights = tf.where(known, tf.constant(WEIGHTS, tf.float32), 0.0)
+    # An infinite loss of a class that is not annotated is none.
+    total = tf.reduce_sum(tf.math.multiply_no_nan(losses, weights), axis=1)
+    return tf.math.divide_no_nan(total, tf.reduce_sum(weights, axis=1))
+
+
+_BITS = np.array([1 << k for k in range(len(CLASSES))], np.int32)
+
+
+def _marked(mask: tf.Tensor) -> tf.Tensor:
+    """Masks of the classes, 0 or 1, float32 [n, H, W, 6], from bits uint8 [n, H, W]."""
+    bits = tf.where(mask > 0, tf.bitwise.bitwise_or(mask, np.uint8(1 << ANY)), mask)
+    marked = tf.bitwise.bitwise_and(bits[..., None], _BITS.astype(np.uint8)) > 0
+    return tf.cast(marked, tf.float32)
+
+
+def _overlaps(size: int, new_size: int) -> np.ndarray:
+    """Share of each new pixel that lies in each old one, along an axis, float32 [new, old]."""
+    edges = np.arange(new_size + 1) * (size / new_size)
+    low = np.maximum(edges[:-1, None], np.arange(size))
+    high = np.minimum(edges[1:, None], np.arange(size) + 1)
+    shares: np.ndarray = np.maximum(high - low, 0) * (new_size / size)
+    return shares.astype(np.float32)

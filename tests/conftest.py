@@ -53,6 +53,16 @@ def data_dir(phantom_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @pytest.fixture(scope="session")
+def masked_dir(data_dir: Path, phantom_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`data_dir` with masks, but of one slice of three; shared."""
+    from tests.support.masked_records import add_masks
+
+    return made_once(
+        tmp_path_factory, "masked", lambda folder: add_masks(data_dir, phantom_dir, folder)
+    )
+
+
+@pytest.fixture(scope="session")
 def work_dir(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of the smoke recipe on `data_dir`, two epochs kept; shared, so copy before changing."""
     return made_once(

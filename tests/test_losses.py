@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ich_tf.labels import WEIGHTS
-from ich_tf.losses import weighted_binary_crossentropy
+from ich_tf.labels import ANY, WEIGHTS
+from ich_tf.losses import mask_loss, segmentation_loss, weighted_binary_crossentropy
 from ich_tf.metrics import sigmoid, weighted_log_loss
 
 
@@ -76,3 +76,75 @@ def test_soft_labels() -> None:
     np.testing.assert_allclose(
         weighted_binary_crossentropy(labels, logits), reference(labels, logits), rtol=1e-6
     )
+
+
+def mask_reference(mask, annotated, logits):
+    """Cross-entropy and Dice in float64, pixel by pixel and class by class."""
+    losses = []
+    for bits, known, values in zip(mask, annotated, np.asarray(logits, np.float64), strict=True):
+        total = weight = 0.0
+        for k in range(6):
+            if known >> k & 1:
+                y = (bits >> k & 1 if k < ANY else bits > 0).astype(np.float64)
+                x, p = values[..., k], sigmoid(values[..., k])
+                loss = np.mean(np.maximum(x, 0) - x * y + np.log1p(np.exp(-np.abs(x))))
+                if y.any():
+                    loss += 1 - 2 * (p * y).sum() / (p.sum() + y.sum())
+                total, weight = total + WEIGHTS[k] * loss, weight + WEIGHTS[k]
+        losses.append(total / weight if weight else 0.0)
+    return losses
+
+
+@pytest.mark.parametrize("xla", [False, True])
+@pytest.mark.parametrize("scale", [1.0, 1e4])
+def test_loss_of_masks(scale: float, xla: bool) -> None:
+    rng = np.random.default_rng(0)
+    mask = rng.integers(0, 32, (5, 4, 6)).astype(np.uint8)
+    mask[3] = 0
+    annotated = np.array([63, 0, 0b100000, 63, 0b000101], np.int32)
+    logits = tf.constant(rng.normal(scale=scale, size=(5, 4, 6, 6)).astype(np.float32))
+
+    @tf.function(jit_compile=xla)
+    def compute(mask, annotated, logits):
+        with tf.GradientTape() as tape:
+            tape.watch(logits)
+            loss = mask_loss(mask, annotated, logits)
+        return loss, tape.gradient(loss, logits)
+
+    loss, gradient = compute(mask, annotated, logits)
+    assert loss.shape == (5,) and loss.dtype == tf.float32
+    np.testing.assert_allclose(loss, mask_reference(mask, annotated, logits), rtol=1e-5)
+    assert np.isfinite(gradient).all() and loss[1] == 0
+    unknown = np.array([[not known >> k & 1 for k in range(6)] for known in annotated])
+    assert (np.abs(gradient).sum((1, 2))[unknown] == 0).all()
+    assert (np.abs(gradient).sum((1, 2))[~unknown] > 0).all() or scale > 1
+
+
+def test_a_mask_of_another_size_counts_by_its_share() -> None:
+    mask = np.zeros((1, 4, 6), np.uint8)
+    mask[0, :2, :3] = 1
+    logits = np.random.default_rng(0).normal(size=(1, 2, 2, 6)).astype(np.float32)
+    cut = np.zeros((1, 2, 2), np.uint8)
+    cut[0, 0, 0] = 1
+    one = mask_loss(mask, [0b100001], logits)
+    np.testing.assert_allclose(one, mask_loss(cut, [0b100001], logits), rtol=1e-6)
+    # Two pixels of 24 are a third of one of 4: its loss is that of y = 1 / 3.
+    mask = np.zeros((1, 4, 6), np.uint8)
+    mask[0, 1, 1:3] = 1
+    p, y = sigmoid(logits[0, ..., 0].astype(np.float64)), np.array([[1 / 3, 0], [0, 0]])
+    expected = -np.mean(y * np.log(p) + (1 - y) * np.log(1 - p))
+    expected += 1 - 2 * (p * y).sum() / (p.sum() + y.sum())
+    np.testing.assert_allclose(mask_loss(mask, [1], logits), [expected], rtol=1e-5)
+
+
+def test_loss_of_slices_and_masks() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, (3, 6)).astype(np.float32)
+    mask, annotated = rng.integers(0, 64, (3, 4, 4)).astype(np.uint8), np.array([63, 0, 1])
+    logits = rng.normal(size=(3, 6)).astype(np.float32)
+    mask_logits = rng.normal(size=(3, 4, 4, 6)).astype(np.float32)
+    found = segmentation_loss((labels, mask, annotated), (logits, mask_logits), mask_weight=0.5)
+    of_slices = weighted_binary_crossentropy(labels, logits).numpy()
+    of_masks = mask_loss(mask, annotated, mask_logits).numpy()
+    np.testing.assert_allclose(found, of_slices + 0.5 * of_masks, rtol=1e-6)
+    assert found[1] == of_slices[1]

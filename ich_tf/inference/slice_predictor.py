@@ -22,6 +22,7 @@ from ich_tf.inference.postprocessing.mixture import mix_logits, mix_logits_graph
 from ich_tf.inference.postprocessing.postprocessing import Postprocessing, group_rows
 from ich_tf.inference.postprocessing.prevalence import shift_prevalence
 from ich_tf.labels import ANY
+from ich_tf.models import segmentation
 from ich_tf.models.saved import load_model
 from ich_tf.models.spec import ModelSpec
 from ich_tf.records.manifest import Manifest
@@ -59,11 +60,13 @@ class LoadedMember:
     """A network over slices with its weights, a member of a predictor.
 
     Attributes:
-      model: Keras model built by `ModelSpec.build`.
+      model: Keras model built by `ModelSpec.build`; of one with segmentation, the classifier in it.
       spec: Spec of the model.
       share: Share of the member in the mean of probabilities, above 0.
       sha256: SHA-256 of the weights.
       logits_fn: Forward pass of the model.
+      mask_logits_fn: Function of the same images: logits of each pixel of the network's input,
+        float32 [n, image_size, image_size, 6]; None without segmentation.
     """
 
     model: keras.Model
@@ -71,6 +74,7 @@ class LoadedMember:
     share: float
     sha256: str
     logits_fn: LogitsFn
+    mask_logits_fn: LogitsFn | None = None
 
     def select_slices(self, images: np.ndarray) -> np.ndarray:
         """Selects the channels that this member reads, from the middle.
@@ -309,7 +313,13 @@ def load_member(member: Member, strategy: tf.distribute.Strategy) -> LoadedMembe
             f"{member.work_dir}: holds a model of series ({spec.backbone}), where one of slices is "
             "asked for."
         )
-    return LoadedMember(model, spec, member.share, sha256, make_logits_fn(model, strategy))
+    mask_logits_fn = None
+    if spec.segmentation:
+        with strategy.scope():
+            model, both = segmentation.classifier(model), model
+        mask_logits_fn = make_logits_fn(segmentation.segmenter(both), strategy)
+    logits_fn = make_logits_fn(model, strategy)
+    return LoadedMember(model, spec, member.share, sha256, logits_fn, mask_logits_fn)
 
 
 def _record_form(

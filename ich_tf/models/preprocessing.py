@@ -85,8 +85,8 @@ class Resize(keras.layers.Layer):  # type: ignore[misc]
 
     def build(self, input_shape: tf.TensorShape) -> None:
         """Computes the weights of the resizing from [n, H, W, C]."""
-        self._rows = _resize_matrix(input_shape[1], self.size)
-        self._columns = _resize_matrix(input_shape[2], self.size)
+        self._rows = resize_matrix(input_shape[1], self.size)
+        self._columns = resize_matrix(input_shape[2], self.size)
         super().build(input_shape)
 
     def call(self, images: tf.Tensor) -> tf.Tensor:
@@ -103,8 +103,8 @@ class Resize(keras.layers.Layer):  # type: ignore[misc]
         return {**super().get_config(), "size": self.size}
 
 
-def _resize_matrix(size: int, new_size: int) -> np.ndarray | None:
-    """Weights of the resizing along one axis, float32 [new_size, size]; None for equal sizes."""
+def resize_matrix(size: int, new_size: int) -> np.ndarray | None:
+    """Weights of `Resize` along one axis, float32 [new_size, size]; None for equal sizes."""
     if size == new_size:
         return None
     with tf.init_scope():

@@ -30,6 +30,7 @@ from ich_tf.models.neighbour_stems import with_shared_stem
 from ich_tf.models.neighbour_weights import take_over
 from ich_tf.models.preprocessing import preprocess
 from ich_tf.models.prior_shift import PriorShift
+from ich_tf.models.segmentation import with_masks
 from ich_tf.models.weights import load_initial_weights, load_own_weights
 from ich_tf.runtime.keras2 import keras
 
@@ -52,8 +53,9 @@ def build_model(
     neighbour_stem: str = "middle",
     negatives_kept: float = 1.0,
     label_smoothing: float = 0.0,
+    segmentation: bool = False,
 ) -> keras.Model:
-    """Builds a classifier under the current Keras dtype policy.
+    """Builds a classifier, or a segmentation network, under the current Keras dtype policy.
 
     Args:
       backbone: Name of the backbone, one of `architectures.BACKBONES`, or module:function of a
@@ -78,11 +80,14 @@ def build_model(
         training the logits are those for all slices (`prior_shift`).
       label_smoothing: Label smoothing of the training, in [0, 1). Outside of training the logits
         are those for labels as they are (`label_smoothing`).
+      segmentation: Whether a decoder gives logits of each pixel beside those of the slice
+        (`segmentation`). Weights of a classifier can be loaded; the decoder then starts at random.
 
     Returns:
       A model: uint8 or float [n, H, W, neighbours * C] in 0..255, or with `hu_windows` uint16 or
-      float [n, H, W, neighbours] -> float32 logits [n, 6]. The layer `FEATURE_LAYER` has the
-      pooled features.
+      float [n, H, W, neighbours] -> float32 logits [n, 6]; with `segmentation` a list of these and
+      float32 logits [n, image_size, image_size, 6]. The layer `FEATURE_LAYER` has the pooled
+      features.
 
     Raises:
       InputError: If the weights cannot be had or are another model's.
@@ -111,6 +116,9 @@ def build_model(
         logits = PriorShift(negatives_kept, name="prior_shift", dtype="float32")(logits)
     # A user's own function has a colon in its name, which names in a graph may not have.
     model = keras.Model(inputs, logits, name=f"ich_{backbone.rpartition(':')[2]}")
+    classifier = model
+    if segmentation:
+        model = with_masks(classifier)
     for layer in batch_normalizations(model):
         if bn_momentum:
             layer.momentum = bn_momentum
@@ -121,22 +129,31 @@ def build_model(
         try:
             load_own_weights(model, path)
         except ValueError as error:
-            if neighbours == 1:
-                raise
-            try:
-                narrower = build_model(
-                    backbone,
-                    record_shape,
-                    image_size,
-                    hu_windows=hu_windows,
-                    neighbours=neighbours - 2,
-                    neighbour_stem=neighbour_stem,
-                    weights=str(path),
-                )
-            # Of no number of slices: what is wrong is said once, for the network asked for.
-            except InputError:
-                raise error from None
-            take_over(narrower, model)
+            if segmentation:
+                try:
+                    load_own_weights(classifier, path)
+                except ValueError:
+                    load_narrower(path, error)
+            else:
+                load_narrower(path, error)
+
+    def load_narrower(path: Path, error: ValueError) -> None:
+        if neighbours == 1:
+            raise error
+        try:
+            narrower = build_model(
+                backbone,
+                record_shape,
+                image_size,
+                hu_windows=hu_windows,
+                neighbours=neighbours - 2,
+                neighbour_stem=neighbour_stem,
+                weights=str(path),
+            )
+        # Of no number of slices: what is wrong is said once, for the network asked for.
+        except InputError:
+            raise error from None
+        take_over(narrower, classifier)
 
     load_initial_weights(backbone, weights, load_own, network.load)
     return model

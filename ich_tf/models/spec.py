@@ -26,7 +26,7 @@ class ModelSpec:
       stored_hu: Whether the records hold Hounsfield units, and the model applies the windows.
       crop: Part that is cut out of a slice before resizing, one of `records.CROPS`.
       dropout, bn_momentum, freeze_bn, neighbours, neighbour_stem, negatives_kept,
-        label_smoothing: Arguments of `build_model`.
+        label_smoothing, segmentation: Arguments of `build_model`.
       prior: Share of positive slices of each class in the training folds: the prediction for a
         slice that cannot be read.
       classes: Classes of the logits, in order.
@@ -46,6 +46,7 @@ class ModelSpec:
     neighbour_stem: str = "middle"
     negatives_kept: float = 1.0
     label_smoothing: float = 0.0
+    segmentation: bool = False
     prior: tuple[float, ...] = (0.5,) * len(CLASSES)
     classes: tuple[str, ...] = CLASSES
     version: int = VERSION
@@ -82,5 +83,6 @@ class ModelSpec:
             neighbour_stem=self.neighbour_stem,
             negatives_kept=self.negatives_kept,
             label_smoothing=self.label_smoothing,
+            segmentation=self.segmentation,
             **initial,
         )

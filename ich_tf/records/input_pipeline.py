@@ -15,6 +15,7 @@ from ich_tf.records.epoch_order import draw_order, pool_chunks
 from ich_tf.records.example import parse
 from ich_tf.records.images import decode_image, decode_images
 from ich_tf.records.manifest import Shard, label_counts, num_records, repair_advice
+from ich_tf.records.masked_labels import MASK_FIELDS, MaskedLabels, read_mask_graph
 from ich_tf.records.neighbours import decode_window, places_in_chunk
 from ich_tf.records.record_streams import (
     THREADS,
@@ -63,6 +64,7 @@ def train_batches(
     negative_fraction: float = 1.0,
     first_step: int = 0,
     worker: int = 0,
+    masks: bool = False,
 ) -> tf.data.Dataset:
     """Reads one epoch of training batches; the order depends on seed, epoch and worker alone.
 
@@ -79,11 +81,12 @@ def train_batches(
         in each epoch.
       first_step: Number of batches to skip, unread, at the epoch's start.
       worker: Number of the worker, from 0; each worker has shards of its own.
+      masks: Whether labels come with masks.
 
     Returns:
       A dataset of (images, labels): uint8, for hu16 uint16, [batch_size, H, W, C], or with
       neighbours [batch_size, neighbours, H, W, C], which `neighbours.as_channels` makes the
-      network's input; float32 [batch_size, 6].
+      network's input; float32 [batch_size, 6], or with masks `MaskedLabels`.
 
     Raises:
       DataError: If the shards hold less than one batch.
@@ -119,20 +122,27 @@ def train_batches(
         first=first_step * batch_size,
     )
 
-    def stack(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        fields = parse(serialized, ["encoded", "labels", "series_key"])
-        images = decode_images(fields["encoded"], encoding, image_shape)
-        return images, fields["labels"], places_in_chunk(fields["series_key"], neighbours)
+    of_label = ["labels", *(MASK_FIELDS if masks else ())]
 
-    def draw(*chunk: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def stack(serialized: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        fields = parse(serialized, ["encoded", "series_key", *of_label])
+        images = decode_images(fields["encoded"], encoding, image_shape)
+        places = places_in_chunk(fields["series_key"], neighbours)
+        return images, places, *(fields[name] for name in of_label)
+
+    def draw(*chunk: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | MaskedLabels]:
         number = chunk[-1]
         if margin:
-            images, labels, places, _ = chunk
+            images, places, *values, _ = chunk
             image = tf.ensure_shape(tf.gather(images, places[number]), (neighbours, *image_shape))
-            return image, tf.cast(labels[number], tf.float32)
-        fields = parse(chunk[0][number], ["encoded", "labels"])
-        image = decode_image(fields["encoded"], encoding, image_shape)
-        return image, tf.cast(fields["labels"], tf.float32)
+            fields = {name: value[number] for name, value in zip(of_label, values, strict=True)}
+        else:
+            fields = parse(chunk[0][number], ["encoded", *of_label])
+            image = decode_image(fields["encoded"], encoding, image_shape)
+        labels = tf.cast(fields["labels"], tf.float32)
+        if not masks:
+            return image, labels
+        return image, MaskedLabels(labels, *read_mask_graph(fields, image_shape))
 
     chunks = read_chunks(shards, order.chunks)
     # With neighbours a slice is decoded once, before it is drawn, else once it is drawn: encoded,
@@ -154,6 +164,7 @@ def eval_batches(
     batch_size: int,
     encoding: str = "png",
     neighbours: int = 1,
+    masks: bool = False,
 ) -> tf.data.Dataset:
     """Reads every record once, in the shards' order; the last batch is padded.
 
@@ -163,18 +174,23 @@ def eval_batches(
       batch_size: Number of slices per batch (n), the padded last batch included.
       encoding: Image format of the records.
       neighbours: Number of slices per image, odd: each slice with its neighbours as channels.
+      masks: Whether to read masks.
 
     Returns:
       A dataset of dicts: `image` uint8, for hu16 uint16, [n, H, W, neighbours * C]; `labels`
       float32 [n, 6]; `mask` bool [n], False for padding; `label_present` bool [n]; `source_id`,
       `patient_key`, `series_key`, `scanner` string [n]; `slice_index` int64 [n]; `z_mm`,
-      `gantry_tilt_deg` float32 [n]; `spacing_mm` float32 [n, 2].
+      `gantry_tilt_deg` float32 [n]; `spacing_mm` float32 [n, 2]. With masks also those of
+      `MaskedLabels`: `mask_bits` uint8 [n, H, W], `annotated` int32 [n].
     """
     dataset = read_shards([shard for shard in shards if shard.num_records], neighbours)
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(num_records(shards)))
 
     def decode(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
-        fields = _parse(serialized, encoding, image_shape, _EVAL_FIELDS)
+        names = {*_EVAL_FIELDS, *(MASK_FIELDS if masks else ())}
+        fields = _parse(serialized, encoding, image_shape, sorted(names))
+        if masks:
+            fields["mask_bits"], fields["annotated"] = read_mask_graph(fields, image_shape)
         fields["labels"] = tf.cast(fields["labels"], tf.float32)
         fields["label_present"] = fields["label_present"] > 0
         return {**fields, "mask": tf.constant(True)}

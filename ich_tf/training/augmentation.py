@@ -11,6 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from ich_tf.records.masked_labels import MaskedLabels
 from ich_tf.training.augmentation_draws import Draws, draw_changes
 from ich_tf.training.config_parts import AugmentationConfig
 from ich_tf.windows import HU_RANGE, STEPS_PER_HU
@@ -35,19 +36,20 @@ def augments(config: AugmentationConfig) -> bool:
 
 def augment_batch(
     images: tf.Tensor,
-    labels: tf.Tensor,
+    labels: Any,
     seed: tf.Tensor,
     config: AugmentationConfig,
     *,
     number: int | None = None,
     examples: tf.Tensor | None = None,
-) -> tuple[tf.Tensor, tf.Tensor]:
+) -> tuple[tf.Tensor, Any]:
     """Changes each example by its own random draw.
 
     Args:
       images: uint8, or uint16 as `windows.store_hu`, [m, H, W, C], or slices of each example
         [m, k, H, W, C]; all but m must be known statically.
-      labels: float32 [m, ...].
+      labels: float32 [m, ...]; or `MaskedLabels`, whose masks are moved as the images are, without
+        mixup.
       seed: int32 or int64 [2]. The same seed gives the same batch.
       config: Bounds of the random changes.
       number: Number of examples of the whole batch, if the images are a part of it.
@@ -56,7 +58,8 @@ def augment_batch(
 
     Returns:
       Images of the same shape and type, rounded; 0 (below every window) outside of the moved slice.
-      Labels, mixed in the same shares as the images.
+      Labels, mixed in the same shares as the images. Nothing is marked outside of the moved slice,
+      nor where it is blackened.
     """
     draws = draw_changes(config, number or tf.shape(images)[0], seed)
     if examples is not None:
@@ -77,7 +80,21 @@ def augment_batch(
     if x.dtype != dtype:
         # A cast alone truncates, which would darken every slice by half a grey level.
         x = tf.cast(tf.round(x), dtype)
-    return tf.ensure_shape(x, [labels.shape[0], *images.shape[1:]]), labels
+    if isinstance(labels, MaskedLabels):
+        labels = labels._replace(mask=_change_masks(labels.mask, draws, config))
+    size = tf.nest.flatten(labels)[0].shape[0]
+    return tf.ensure_shape(x, [size, *images.shape[1:]]), labels
+
+
+def _change_masks(mask: tf.Tensor, draws: Draws, config: AugmentationConfig) -> tf.Tensor:
+    """Moves and cuts bit masks, uint8 [n, H, W], as `_change_slices` does the images."""
+    x = mask[..., None]
+    operations = config.augment_operations > 0
+    if _moves(config) or operations:
+        x = move(x, draws, nearest=True)
+    if config.cutout or operations:
+        x = cut_out(x, draws)
+    return x[..., 0]
 
 
 def _change_slices(
@@ -115,24 +132,28 @@ def change_grey_levels(images: tf.Tensor, draws: Draws, *, stored_hu: bool) -> t
     return tf.clip_by_value(x, 0.0, largest)
 
 
-def move(images: tf.Tensor, draws: Draws) -> tf.Tensor:
+def move(images: tf.Tensor, draws: Draws, *, nearest: bool = False) -> tf.Tensor:
     """Mirrors, rotates, shears and scales images about their centre, then shifts them.
 
     Args:
       images: Images of any real type, [n, H, W, C].
       draws: Movement of each.
+      nearest: Whether a pixel takes the value of the nearest one, as bits must, instead of one
+        between its neighbours'.
 
     Returns:
-      float32 [n, H, W, C], interpolated bilinearly; 0 outside of the image.
+      float32 [n, H, W, C], interpolated bilinearly, or of the images' type and nearest; 0 outside
+      of the image.
     """
-    images = tf.cast(images, tf.float32)
+    if not nearest:
+        images = tf.cast(images, tf.float32)
     # The operation has kernels for CPUs and GPUs, and is what tensorflow-addons calls.
     moved = tf.raw_ops.ImageProjectiveTransformV3(
         images=images,
         transforms=transforms(draws, height=images.shape[1], width=images.shape[2]),
         output_shape=tf.shape(images)[1:3],
         fill_value=0.0,
-        interpolation="BILINEAR",
+        interpolation="NEAREST" if nearest else "BILINEAR",
         fill_mode="CONSTANT",
     )
     return tf.ensure_shape(moved, images.shape)

@@ -53,7 +53,7 @@ class BatchChanges:
         """
         if self._in_input:
 
-            def augment(step: tf.Tensor, batch: tuple[Any, tf.Tensor]) -> tuple[Any, tf.Tensor]:
+            def augment(step: tf.Tensor, batch: tuple[Any, Any]) -> tuple[Any, Any]:
                 return self._augmented(*batch, step, None)
 
             batches = batches.enumerate(start=first_step)
@@ -65,8 +65,8 @@ class BatchChanges:
         return batches
 
     def _prepare(
-        self, inputs: Any, labels: tf.Tensor, step: tf.Tensor, first: tf.Tensor
-    ) -> tuple[Any, tf.Tensor]:
+        self, inputs: Any, labels: Any, step: tf.Tensor, first: tf.Tensor
+    ) -> tuple[Any, Any]:
         if self._on_device:
             # With mixup a replica's part begins with a slice that is another replica's.
             extra = int(self._config.mixup > 0)
@@ -77,8 +77,8 @@ class BatchChanges:
         return as_channels(inputs) if self._merges else inputs, labels
 
     def _augmented(
-        self, inputs: Any, labels: tf.Tensor, step: tf.Tensor, examples: tf.Tensor | None
-    ) -> tuple[Any, tf.Tensor]:
+        self, inputs: Any, labels: Any, step: tf.Tensor, examples: tf.Tensor | None
+    ) -> tuple[Any, Any]:
         """Augments a batch, or the part of it that `examples`, int32 [m], are."""
         # Of a slab the positions come after the images.
         images, *positions = inputs if isinstance(inputs, tuple) else (inputs,)

@@ -119,6 +119,12 @@ class TrainConfig(
         if self.flip_z:
             require(self.neighbours > 1, "neighbours", self.neighbours, "3 or 5 with --flip_z")
         self._check_example()
+        if self.segmentation:
+            require(self.mixup == 0, "mixup", self.mixup, "0 with --segmentation")
+        else:
+            require(
+                self.mask_weight == 1, "mask_weight", self.mask_weight, "1 without --segmentation"
+            )
 
     def _check_fine_tuning(self) -> None:
         """Checks options of fine-tuning against those of the optimizer and the schedule."""

@@ -158,6 +158,11 @@ class NetworkConfig(ConfigPart):
         "With loaded weights either starts as the network of the middle slice alone.",
         NEIGHBOUR_STEMS,
     )
+    segmentation: bool = _slice_option(
+        False,
+        "Add a decoder, which learns from the masks of the records where each bleed is: the "
+        "network then gives six logits of a slice and six of each of its pixels.",
+    )
     dropout: float = option(
         0.0, "Share of the features dropped before the classifier.", within="[0, 1)"
     )
@@ -423,6 +428,12 @@ class LossConfig(ConfigPart):
         "Weight in the loss of a slice without a bleed. The model undoes the change "
         "of its probabilities.",
         within="(0, 1]",
+    )
+    mask_weight: float = _slice_option(
+        1.0,
+        "Weight of the loss of the masks, cross-entropy and soft Dice, beside that of the slices; "
+        "with --segmentation.",
+        within="[0, inf)",
     )
 
     @property

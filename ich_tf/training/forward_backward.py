@@ -12,8 +12,8 @@ from ich_tf.models.dropout import dropout_seed
 from ich_tf.runtime.keras2 import keras
 
 # Labels [n, 6] and logits [n, 6] -> loss of each example, float32 [n]. Tasks over series have other
-# shapes (`losses.series_loss`).
-Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+# shapes (`losses.series_loss`), those with masks tuples (`losses.segmentation_loss`).
+Loss = Callable[[Any, Any], tf.Tensor]
 
 # Seeds of a step, one for each part of its global batch.
 _SEEDS_PER_STEP = 2**20
@@ -61,7 +61,7 @@ class ForwardBackward:
     def __call__(
         self,
         inputs: Any,
-        labels: tf.Tensor,
+        labels: Any,
         *,
         step: tf.Tensor,
         replica: tf.Tensor,
@@ -71,7 +71,7 @@ class ForwardBackward:
 
         Args:
           inputs: The model's input, a tensor [n, ...] or a tuple of them.
-          labels: Labels, [n, ...].
+          labels: Labels, a tensor [n, ...] or a tuple of them.
           step: Number of the step, int64 [].
           replica: Index of the replica whose batch this is, int32 [].
           scale: Loss scale, float32 []; None for 1.
@@ -99,16 +99,14 @@ class ForwardBackward:
         )
         return Pass(loss, gradients)
 
-    def _part(
-        self, inputs: Any, labels: tf.Tensor, number: tf.Tensor, scale: tf.Tensor | None
-    ) -> Pass:
+    def _part(self, inputs: Any, labels: Any, number: tf.Tensor, scale: tf.Tensor | None) -> Pass:
         seed = tf.stack([tf.constant(self._seed, tf.int64), number])
         variables = self._model.trainable_variables
         # What rests is not watched: the backward pass ends above it.
         with tf.GradientTape(watch_accessed_variables=False) as tape, dropout_seed(seed):
             tape.watch(variables)
-            logits = self._model(inputs, training=True)
-            loss = tf.reduce_sum(self._loss(labels, logits)) / self._batch_size
+            outputs = self._model(inputs, training=True)
+            loss = tf.reduce_sum(self._loss(labels, outputs)) / self._batch_size
             scaled_loss = loss if scale is None else loss * scale
         gradients = tape.gradient(
             scaled_loss,

@@ -12,11 +12,12 @@ import tensorflow as tf
 
 from ich_tf.errors import ConfigError, InputError
 from ich_tf.inference.forward import LogitsFn, SliceOutputs, make_logits_fn, predict_outputs
-from ich_tf.losses import training_loss
+from ich_tf.losses import segmentation_loss, training_loss
 from ich_tf.models.label_smoothing import smooth_labels
 from ich_tf.models.origins import Origin
 from ich_tf.models.prior_shift import shift_prior
 from ich_tf.models.saved import Spec
+from ich_tf.models.segmentation import classifier
 from ich_tf.models.spec import ModelSpec
 from ich_tf.records.input_pipeline import epoch_records, eval_batches, train_batches
 from ich_tf.records.manifest import Manifest, Shard, deal_shards, label_counts, num_records
@@ -70,6 +71,10 @@ class SliceTask:
             label_smoothing=config.label_smoothing,
             negative_weight=config.negative_weight,
         )
+        if config.segmentation:
+            self.loss = functools.partial(
+                segmentation_loss, mask_weight=config.mask_weight, slice_loss=self.loss
+            )
         self._network = ModelSpec(
             backbone=config.backbone,
             record_shape=manifest.image_shape,
@@ -84,6 +89,7 @@ class SliceTask:
             neighbour_stem=config.neighbour_stem,
             negatives_kept=config.negatives_kept,
             label_smoothing=config.label_smoothing,
+            segmentation=config.segmentation,
             prior=tuple(self.prior.tolist()),
         )
         self.spec: Spec = self._network
@@ -150,12 +156,16 @@ class SliceTask:
             negative_fraction=config.negative_fraction,
             first_step=first_step,
             worker=self._worker,
+            masks=config.segmentation,
         )
         batches = self._changes.in_input(batches, epoch * self.steps + first_step)
         return batches.take(self.steps - first_step)
 
     def validator(self, model: keras.Model, strategy: tf.distribute.Strategy) -> Validate:
         """Makes the function that predicts the validation slices; see `Task.validator`."""
+        if self._config.segmentation:
+            with strategy.scope():
+                model = classifier(model)
         logits_fn = make_logits_fn(model, strategy)
 
         def validate(watch: Watch) -> tuple[np.ndarray, np.ndarray]:

@@ -22,7 +22,7 @@ from ich_tf.training.optimizers import Optimizer, is_decayed
 # (inputs, labels, step, first) -> inputs, labels of a replica, before forward and backward: step is
 # the number of the run's step, int64 [], and first the index of the replica's first example in this
 # worker's batch, int32 []. It runs on the replica's device, in its context, and is not compiled.
-PrepareBatch = Callable[[Any, tf.Tensor, tf.Tensor, tf.Tensor], tuple[Any, tf.Tensor]]
+PrepareBatch = Callable[[Any, Any, tf.Tensor, tf.Tensor], tuple[Any, Any]]
 
 
 class Gradients(NamedTuple):
@@ -85,7 +85,8 @@ class TrainingStep:
         """Creates the optimizer's variables.
 
         Args:
-          model: Model with logits [n, 6], made under `strategy`'s scope.
+          model: Model with logits [n, 6], or the outputs that `loss` takes, made under
+            `strategy`'s scope.
           optimizer: Result of `make_optimizer`, made under the same scope.
           strategy: Strategy of the replicas.
           batch_size: Examples in a global batch.
@@ -163,7 +164,8 @@ class TrainingStep:
         Args:
           *batches: Pairs of distributed values: on each replica the model's input, a tensor or a
             tuple of them, such as images, uint8 or uint16 [batch_size / replicas, H, W, C]; and
-            labels, float32 [batch_size / replicas, 6].
+            labels, float32 [batch_size / replicas, 6], or a tuple of tensors, such as
+            `MaskedLabels`.
 
         Returns:
           Each batch's loss before its step, mean over the global batch, float32 [len(batches)].
@@ -232,7 +234,7 @@ class TrainingStep:
         losses = self._strategy.run(self._replica_step, args=(inputs, labels))
         return self._strategy.experimental_local_results(losses)[0]
 
-    def _replica_step(self, inputs: Any, labels: tf.Tensor) -> tf.Tensor:
+    def _replica_step(self, inputs: Any, labels: Any) -> tf.Tensor:
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         inputs, labels = self._prepared(inputs, labels, replica)
         if self._is_one_program:
@@ -240,15 +242,14 @@ class TrainingStep:
         sums, former = self._replica_sums(inputs, labels, replica)
         return self._finish(self._all_reduced(sums), former)
 
-    def _prepared(
-        self, inputs: Any, labels: tf.Tensor, replica: tf.Tensor
-    ) -> tuple[Any, tf.Tensor]:
+    def _prepared(self, inputs: Any, labels: Any, replica: tf.Tensor) -> tuple[Any, Any]:
         if self._prepare is None:
             return inputs, labels
-        first = replica % self._local_replicas * labels.shape[0]
+        share = tf.nest.flatten(labels)[0].shape[0]
+        first = replica % self._local_replicas * share
         return self._prepare(inputs, labels, self.step.read_value(), first)
 
-    def _whole_step(self, inputs: Any, labels: tf.Tensor) -> tf.Tensor:
+    def _whole_step(self, inputs: Any, labels: Any) -> tf.Tensor:
         """A step on the only replica."""
         former = self._former_statistics()
         loss, gradients = self._pass_of(inputs, labels, tf.constant(0))
@@ -256,7 +257,7 @@ class TrainingStep:
         return self._update(loss, gradients, statistics, former)
 
     def _local_sums(
-        self, inputs: Any, labels: tf.Tensor, replica: tf.Tensor
+        self, inputs: Any, labels: Any, replica: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Passes forward and backward.
 
@@ -338,7 +339,7 @@ class TrainingStep:
         factor = tf.where(finite, factor, 0.0)
         return [tf.math.multiply_no_nan(gradient, factor) for gradient in gradients], finite
 
-    def _pass_of(self, inputs: Any, labels: tf.Tensor, replica: tf.Tensor) -> Any:
+    def _pass_of(self, inputs: Any, labels: Any, replica: tf.Tensor) -> Any:
         return self._pass(
             inputs,
             labels,
@@ -356,7 +357,7 @@ class TrainingStep:
     ) -> Gradients:
         compute = self._replica_sums if compiled else self._local_sums
 
-        def measure(inputs: Any, labels: tf.Tensor) -> Gradients:
+        def measure(inputs: Any, labels: Any) -> Gradients:
             replica = part
             if together:
                 replica = tf.distribute.get_replica_context().replica_id_in_sync_group

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from ich_tf.losses import series_loss, weighted_binary_crossentropy
+from ich_tf.losses import segmentation_loss, series_loss, weighted_binary_crossentropy
 from ich_tf.models.architectures import smallest_size
 from ich_tf.models.end_to_end import EndToEndSpec
 from ich_tf.models.saved import Spec
 from ich_tf.models.series_model import SeriesSpec, packed_width
 from ich_tf.models.spec import ModelSpec
+from ich_tf.records.masked_labels import MaskedLabels
 from ich_tf.training.step import Loss
 
 WINDOWS = ("brain", "subdural", "soft")
@@ -40,11 +41,15 @@ class Kind:
     inputs: Callable[[int], Any]
     loss: Loss = weighted_binary_crossentropy
 
-    def labels(self, number: int) -> np.ndarray:
+    def labels(self, number: int) -> Any:
         """Labels, and for models over series weights, that fit the model's output."""
         rng = np.random.default_rng(1)
         if isinstance(self.spec, ModelSpec):
-            return rng.integers(0, 2, (number, 6)).astype(np.float32)
+            labels = rng.integers(0, 2, (number, 6)).astype(np.float32)
+            if not self.spec.segmentation:
+                return labels
+            mask = rng.integers(0, 64, (number, *self.spec.record_shape[:2]), np.uint8)
+            return MaskedLabels(labels, mask, np.arange(number, dtype=np.int32) % 64)
         slots = SLOTS if isinstance(self.spec, SeriesSpec) else 3
         labels = rng.integers(0, 2, (number, 1 + slots, 7)).astype(np.float32)
         labels[..., -1] = 1 / slots
@@ -70,7 +75,8 @@ def slices(backbone: str, *, stored_hu: bool = False, **options: Any) -> Kind:
         high, dtype = (1 << 16, np.uint16) if stored_hu else (256, np.uint8)
         return rng.integers(0, high, (number, size, size, channels), dtype)
 
-    return Kind(spec, inputs)
+    loss = segmentation_loss if spec.segmentation else weighted_binary_crossentropy
+    return Kind(spec, inputs, loss)
 
 
 def series(backbone: str) -> Kind:
@@ -109,6 +115,10 @@ KINDS: dict[str, Callable[[], Kind]] = {
     "one window": functools.partial(slices, "tiny", windows=("brain",)),
     "neighbours": functools.partial(slices, "tiny", neighbours=3, negatives_kept=0.5),
     "shared stem": functools.partial(slices, "tiny", neighbours=3, neighbour_stem="shared"),
+    "segmentation": functools.partial(slices, "tiny", dropout=0.1, segmentation=True),
+    "segmentation of hu16": functools.partial(
+        slices, "tiny", stored_hu=True, neighbours=3, neighbour_stem="shared", segmentation=True
+    ),
     "hu16": functools.partial(slices, "tiny", stored_hu=True, neighbours=3),
     "bigru": functools.partial(series, "bigru"),
     "transformer": functools.partial(series, "transformer"),

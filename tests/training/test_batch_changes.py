@@ -39,7 +39,8 @@ def seen_by_the_step(data_dir: Path, number: int, **changes) -> list[tuple[Any, 
 
     def prepare_part(inputs: Any, labels: Any, step: Any) -> Any:
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-        return task.prepare_batch(inputs, labels, step, replica * labels.shape[0])
+        share = tf.nest.flatten(labels)[0].shape[0]
+        return task.prepare_batch(inputs, labels, step, replica * share)
 
     for step, batch in enumerate(task.batches(1, 1), start=task.steps + 1):
         parts = split_batch(strategy, *batch)
@@ -67,6 +68,13 @@ def test_input_and_device_give_the_same_batches(data_dir: Path, number: int, cha
     check_equal(seen_by_the_step(data_dir, number, augment_on="device", **changes), expected)
     plain = seen_by_the_step(data_dir, 1, neighbours=changes.get("neighbours", 1))
     assert all((one[0] != two[0]).mean() > 0.05 for one, two in zip(plain, expected, strict=True))
+
+
+def test_masks_too(masked_dir: Path) -> None:
+    changes = {"segmentation": True, "neighbours": 3, **STRONG, "cutout": 0.2}
+    expected = seen_by_the_step(masked_dir, 1, augment_on="input", **changes)
+    check_equal(seen_by_the_step(masked_dir, 2, augment_on="device", **changes), expected)
+    assert any(mask.any() for _, _, mask, _ in expected)
 
 
 def test_slabs_too(data_dir: Path) -> None:

@@ -22,6 +22,9 @@ RECIPES = [
     "efficientnet_b4_strong",
     "smoke",
     "demo",
+    "resnet50_segmentation",
+    "efficientnet_b4_segmentation",
+    "smoke_segmentation",
 ]
 
 
@@ -81,13 +84,16 @@ def test_a_part_checks_itself() -> None:
         ({"sequence": "bigru"}, "neighbours", 3),
         ({"sequence": "transformer"}, "mixup", 0.2),
         ({"sequence": "bigru"}, "negative_fraction", 0.5),
+        ({"sequence": "bigru"}, "segmentation", True),
+        ({}, "mask_weight", 0.5),
+        ({"segmentation": True}, "mixup", 0.2),
     ],
 )
 def test_options_for_other_training_examples_keep_their_defaults(
     kind: dict[str, Any], field: str, value: Any
 ) -> None:
     TrainConfig(**kind)
-    with pytest.raises(ConfigError, match=f"^{field} is .*; it must be .* with --"):
+    with pytest.raises(ConfigError, match=f"^{field} is .*; it must be .* with(out)? --"):
         TrainConfig(**kind, **{field: value})
 
 

@@ -1,0 +1,173 @@
+"""A decoder beside a classifier: one network gives six logits of a slice and six of each pixel.
+
+The decoder is a U-Net's (Ronneberger et al. 2015, arXiv:1505.04597): from the last feature maps up
+to the image, doubling the size at each stage, beside the backbone's maps of that size. The backbone
+and the head are the classifier's own: with the same weights the logits of a slice are the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from ich_tf.labels import CLASSES
+from ich_tf.models.backbones import taps
+from ich_tf.models.neighbour_stems import JOIN_LAYER
+from ich_tf.models.preprocessing import resize_matrix
+from ich_tf.runtime.keras2 import keras
+
+DECODER_LAYER = "decoder"
+MASK_LOGITS_LAYER = "mask_logits"
+
+# Features of a stage: so many times its scale, as far as the limit.
+_WIDTH, _WIDEST = 16, 256
+# Share of the pixels that a mask marks, at the start.
+_PIXEL_PRIOR = 0.01
+
+
+def with_masks(model: keras.Model) -> keras.Model:
+    """Adds a decoder to a classifier, under the current Keras dtype policy.
+
+    Args:
+      model: Classifier, as `slice_model.build_model` makes it without segmentation.
+
+    Returns:
+      A model of the same weights and a decoder's, of two outputs: logits of the slice, float32
+      [n, 6]; and logits of each pixel of the backbone's input, float32 [n, size, size, 6].
+    """
+    body = backbone_of(model)
+    image = model.get_layer("normalization").output
+    maps = _with_taps(body)(image)
+    logits = _through_head(model, body, maps[0])
+    masks = _decoder([image, *maps])([image, *maps])
+    return keras.Model(model.input, [logits, masks], name=model.name)
+
+
+def classifier(model: keras.Model) -> keras.Model:
+    """Classifier within a model of two outputs: the slice's logits alone, of the same weights."""
+    body = backbone_of(model)
+    plain = keras.Model(body.input, body.outputs[0], name=body.name)
+    logits = _through_head(model, body, plain(model.get_layer("normalization").output))
+    return keras.Model(model.input, logits, name=model.name)
+
+
+def segmenter(model: keras.Model) -> keras.Model:
+    """Segmenter within a model of two outputs: the pixels' logits alone, of the same weights."""
+    return keras.Model(model.input, model.outputs[1], name=model.name)
+
+
+def backbone_of(model: keras.Model) -> keras.Model:
+    """Body of the backbone of a classifier, or of a model of two outputs."""
+    models = (layer for layer in model.layers if isinstance(layer, keras.Model))
+    return next(layer for layer in models if layer.name != DECODER_LAYER)
+
+
+def _through_head(model: keras.Model, body: keras.Model, maps: Any) -> Any:
+    """Applies the head of a model, the layers behind its body, to feature maps."""
+    for layer in model.layers[model.layers.index(body) + 1 :]:
+        if layer.name != DECODER_LAYER:
+            maps = layer(maps)
+    return maps
+
+
+def _with_taps(body: keras.Model) -> keras.Model:
+    """Body whose outputs are its feature maps and, from large to small, those of its other taps."""
+    # A layer may have outputs in other models as well.
+    outputs = {
+        node.layer.name: node.outputs for nodes in body._nodes_by_depth.values() for node in nodes
+    }
+    trunk = body.layers[-1]
+    if isinstance(trunk, keras.Model):
+        # Behind a stem that several slices share.
+        joined = outputs[JOIN_LAYER]
+        last, *others = _with_taps(trunk)(joined)
+        others.insert(0, joined)
+    else:
+        *others, last = [outputs[name] for name in taps(body).values()]
+    return keras.Model(body.input, [last, *others], name=body.name)
+
+
+def _decoder(tensors: Sequence[Any]) -> keras.Model:
+    """Builds a decoder.
+
+    Args:
+      tensors: The backbone's input, its feature maps, and its other taps from large to small.
+    """
+    layers = keras.layers
+    inputs = [keras.Input(tensor.shape[1:], dtype=tensor.dtype) for tensor in tensors]
+    image, x, *skips = inputs
+    size = image.shape[1]
+    x = _convolution(x, _width(size, x), 1, "bottom")
+    for skip in reversed(skips):
+        width, name = _width(size, skip), f"size{skip.shape[1]}"
+        x = Upsample(skip.shape[1], name=f"{name}_upsample")(x)
+        # Narrowed first: the backbone's maps have up to 2048 features.
+        narrow = _convolution(skip, width, 1, f"{name}_skip")
+        x = layers.Concatenate(name=f"{name}_join")([x, narrow])
+        x = _convolution(x, width, 3, f"{name}_first")
+        x = _convolution(x, width, 3, f"{name}_second")
+    x = Upsample(size, name="image_upsample")(x)
+    x = layers.Concatenate(name="image_join")([x, image])
+    x = _convolution(x, _WIDTH, 3, "image_first")
+    x = _convolution(x, _WIDTH, 3, "image_second")
+    logits = layers.Conv2D(
+        len(CLASSES),
+        1,
+        # Small beside the bias, so that training starts from masks that are nearly empty.
+        kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.01),
+        bias_initializer=keras.initializers.Constant(math.log(_PIXEL_PRIOR / (1 - _PIXEL_PRIOR))),
+        # float32, as the slice's logits are.
+        dtype="float32",
+        name=MASK_LOGITS_LAYER,
+    )(x)
+    return keras.Model(inputs, logits, name=DECODER_LAYER)
+
+
+def _width(size: int, maps: Any) -> int:
+    """Number of features of the stage of some maps."""
+    return int(min(_WIDEST, _WIDTH * 2 ** round(math.log2(size / maps.shape[1]))))
+
+
+def _convolution(x: Any, filters: int, size: int, name: str) -> Any:
+    """A convolution with normalization and activation."""
+    layers = keras.layers
+    x = layers.Conv2D(filters, size, padding="same", use_bias=False, name=f"{name}_conv")(x)
+    x = layers.BatchNormalization(name=f"{name}_bn")(x)
+    return layers.ReLU(name=f"{name}_relu")(x)
+
+
+@keras.saving.register_keras_serializable(package="ich_tf")
+class Upsample(keras.layers.Layer):  # type: ignore[misc]
+    """[n, h, w, c] -> [n, size, size, c]: each place twice along both axes, where that fits.
+
+    A last row and column too many are cut off: 5 places show 9 or 10 of the next scale. Maps of
+    other sizes, as of networks without padding, are interpolated. Neither needs TensorFlow's
+    resizing, whose gradients XLA cannot compile or GPUs add up in random order.
+    """
+
+    def __init__(self, size: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.size = size
+
+    def call(self, maps: tf.Tensor) -> tf.Tensor:
+        """Enlarges maps."""
+        _, height, width, channels = maps.shape
+        if height == width and self.size in (2 * height - 1, 2 * height):
+            twice = tf.broadcast_to(
+                maps[:, :, None, :, None],
+                [tf.shape(maps)[0], height, 2, width, 2, channels],
+            )
+            twice = tf.reshape(twice, [-1, 2 * height, 2 * width, channels])
+            return twice[:, : self.size, : self.size]
+        for equation, length in (("ih,nhwc->niwc", height), ("jw,niwc->nijc", width)):
+            matrix = resize_matrix(length, self.size)
+            if matrix is not None:
+                maps = tf.einsum(equation, tf.cast(matrix, maps.dtype), maps)
+        return maps
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor."""
+        return {**super().get_config(), "size": self.size}
