@@ -61,8 +61,10 @@ def choose_mask_threshold(
     """Chooses the threshold of least volume bias.
 
     The bias is the mean of predicted minus true volume: what some series have too much, others have
-    too little. `bland_altman` of a column of `predicted_ml` tells the bias at its threshold,
-    before the choice and after; other patients than those of the choice tell how well it holds.
+    too little. It is meant for series with a bleed: what is falsely marked in others would be paid
+    for with true volume, and has a score of its own. `bland_altman` of a column of `predicted_ml`
+    tells the bias at its threshold, before the choice and after; other patients than those of the
+    choice tell how well it holds.
 
     Args:
       thresholds: Thresholds [t], rising.

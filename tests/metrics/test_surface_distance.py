@@ -1,6 +1,7 @@
 """Surfaces of masks, against other implementations' figures, and distances of all pairs."""
 
 import itertools
+import time
 from typing import Any
 
 import numpy as np
@@ -186,3 +187,16 @@ def test_bad_options_are_refused() -> None:
         distances.dice(-1)
     with pytest.raises(ValueError, match="percentile is 0"):
         distances.hausdorff(0)
+
+
+@pytest.mark.slow
+def test_a_whole_series_takes_well_under_a_second_a_class() -> None:
+    shape, spacing = (40, 512, 512), (5.0, 0.45, 0.45)
+    true = ellipsoid(shape, (20, 250, 250), (5.2, 58, 58))  # 74 ml
+    predicted = ellipsoid(shape, (20, 254, 253), (5, 56, 56))
+    metrics.score_series(true[:, :9], predicted[:, :9], spacing)  # imports, and the table of areas
+    began = time.process_time()
+    scores = metrics.score_series(true, predicted, spacing)
+    seconds = time.process_time() - began
+    print(f"{scores.reference_ml:.0f} ml in {seconds:.3f} s")
+    assert seconds < 0.5
