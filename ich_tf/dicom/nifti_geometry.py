@@ -28,6 +28,8 @@ _MIN_STEP_COSINE = 0.85
 # Of the two spacings of a slice: those of scanners are equal, and an axial cut through a sagittal
 # series has pixels of 0.5 x 5 mm.
 _MAX_SPACING_RATIO = 2.0
+# Of the two sides of a slice: an axial cut through a scout is a line of pixels.
+_MAX_SIDE_RATIO = 4.0
 # Affines are float32: what follows these digits, 0.1 um of a position, is noise.
 _DIGITS, _POSITION_DIGITS = 6, 4
 
@@ -107,11 +109,15 @@ def axial_layout(header: NiftiHeader) -> AxialLayout:
     _check_size(header.shape, rows, columns, slices)
     _check_angles(along_row, along_column, axes[slices])
     spacing = lengths[rows], lengths[columns]
-    if max(spacing) > _MAX_SPACING_RATIO * min(spacing):
+    sides = spacing[0] * header.shape[rows], spacing[1] * header.shape[columns]
+    if max(spacing) > _MAX_SPACING_RATIO * min(spacing) or max(sides) > _MAX_SIDE_RATIO * min(
+        sides
+    ):
         raise DicomError(
             Reason.NOT_AXIAL,
-            f"its axial slices have pixels of {spacing[0]:.3g} x {spacing[1]:.3g} mm: it is a "
-            "sagittal or coronal series. Expected an axial one.",
+            f"its axial slices would be {sides[0]:.3g} x {sides[1]:.3g} mm of pixels of "
+            f"{spacing[0]:.3g} x {spacing[1]:.3g} mm: it is a scout, or a sagittal or coronal "
+            "series. Expected an axial one.",
         )
     position = header.affine[:3, 3].copy()
     for axis, flipped in ((rows, flip_rows), (columns, flip_columns)):

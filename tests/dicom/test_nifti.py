@@ -159,6 +159,7 @@ ASIDE[0, 2] = 1.5  # each slice to the side of the one below
         (VOXELS, tilted(44, True), None, Reason.BAD_GEOMETRY),
         (VOXELS, tilted(55, False), None, Reason.NOT_AXIAL),
         (VOXELS, AFFINE[[0, 2, 1, 3]], None, Reason.NOT_AXIAL),  # coronal, 5 mm thick
+        (VOXELS[:, :, :1], np.diag((0.5, 0.5, 0.5, 1))[[0, 2, 1, 3]], None, Reason.NOT_AXIAL),
         (VOXELS, AFFINE, affine_of(x=(np.nan, 0, 0, 0)), Reason.BAD_GEOMETRY),
         (VOXELS, AFFINE, affine_of(x=(0, 0, 0, 0)), Reason.BAD_GEOMETRY),
         (VOXELS, AFFINE, affine_of(x=(0, -0.6, 0, 0), y=(0, -0.6, 0, 0)), Reason.BAD_GEOMETRY),
