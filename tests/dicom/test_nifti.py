@@ -17,6 +17,10 @@ from ich_tf.dicom.listing import list_sources
 from ich_tf.dicom.reasons import DicomError, Reason, Rejection, Repair
 from ich_tf.dicom.source_reader import SourceReader
 from ich_tf.dicom.sources import Source
+from ich_tf.masks.class_map import ClassMap
+from ich_tf.masks.placement import place
+from ich_tf.masks.planes import Plane
+from ich_tf.masks.read import read_mask
 from tests.support.nifti_files import make_nifti, reader_of
 
 pytest.importorskip("nibabel")
@@ -246,6 +250,19 @@ def test_no_damage_ends_in_anything_but_a_reason() -> None:
         except DicomError as error:
             reasons.add(error.reason)
     assert len(reasons) > 5
+
+
+def test_a_mask_beside_the_volume_falls_on_its_pixels(tmp_path: Path) -> None:
+    affine = tilted(-15, False)
+    mask = (VOXELS % 21 == 0).astype(np.uint8)
+    (tmp_path / "mask.nii.gz").write_bytes(make_nifti(mask, affine))
+    volume = read_mask(tmp_path / "mask.nii.gz", "nifti", ClassMap.parse("1:subdural"), [])
+    for order in ORDERS[::7]:
+        headers, images = read(make_nifti(VOXELS, affine, stored_as=order))
+        placed = place(volume, [Plane.of(header) for header in headers])
+        assert placed.annotated.tolist() == [16] * 4
+        for bits, image in zip(placed.bits, images, strict=True):
+            np.testing.assert_array_equal(bits > 0, image % 21 == 0)
 
 
 def test_folders_archives_and_single_files(tmp_path: Path) -> None:
