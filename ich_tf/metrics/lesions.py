@@ -124,7 +124,8 @@ def _lesions(
     labels, number = ndimage.label(mask, np.ones((3,) * mask.ndim))
     places = np.nonzero(labels)
     lesion, ml, common = labels[places] - 1, voxel_ml(places, grid), other[places]
-    volumes = np.bincount(lesion, ml, number)
+    # Of no voxels, NumPy counts whole numbers.
+    volumes = np.bincount(lesion, ml, number).astype(np.float64)
     covered = np.bincount(lesion[common], ml[common], number)
     # The same voxels, summed up in the same order: equal where all are covered.
     matched = (covered > 0) & (covered >= min_overlap * volumes)

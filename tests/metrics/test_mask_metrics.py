@@ -108,6 +108,12 @@ def test_a_prediction_over_two_lesions_finds_both() -> None:
     assert strict.is_found.all() and not strict.is_confirmed.any() and strict.f1 == 0
 
 
+def test_nothing_has_no_lesions() -> None:
+    matches = metrics.match_lesions(np.zeros((3, 4, 5)), np.zeros((3, 4, 5)), (5, 1, 1))
+    assert len(matches.is_found) == len(matches.is_confirmed) == 0
+    assert matches.reference_ml.dtype == np.float64 and np.isnan(matches.f1)
+
+
 def test_lesions_of_one_size() -> None:
     matches = metrics.LesionMatches(
         np.array([20.0, 5, 1]), np.array([True, True, False]), np.array([5.0, 2]), np.ones(2, bool)
