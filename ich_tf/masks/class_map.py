@@ -63,7 +63,7 @@ class ClassMap:
         """Bits of a mask in which each value stands for a class.
 
         Args:
-          values: Values, 0 for nothing, integers of any shape.
+          values: Values, 0 for nothing, integers [n, ...], not empty.
 
         Returns:
           Bits, uint8 of the same shape, and the bits of the classes that are annotated.
@@ -71,16 +71,18 @@ class ClassMap:
         Raises:
           MaskError: MASK_CLASS for a value without a class.
         """
-        low, high = (int(values.min()), int(values.max())) if values.size else (0, 0)
+        low, high = int(values.min()), int(values.max())
         if low < 0 or high > 65535:
             raise self._outside(f"the value {low if low < 0 else high}")
-        found = np.flatnonzero(np.bincount(values.ravel(), minlength=1)).tolist()
+        found: set[int] = set()
+        for part in values:  # all at once they would be copied as 64-bit integers
+            found.update(np.flatnonzero(np.bincount(part.ravel())).tolist())
         table = np.zeros(high + 1, np.uint8)
         by_value = dict(self.entries)
-        if not by_value and len(set(found) - {0}) <= 1 and set(found) <= {0, *_BINARY}:
+        if not by_value and len(found - {0}) <= 1 and found <= {0, *_BINARY}:
             table[1:] = 1 << ANY
             return table[values], 1 << ANY
-        for value in found:
+        for value in sorted(found):
             if value == 0 and "0" not in by_value:
                 continue
             if str(value) not in by_value:

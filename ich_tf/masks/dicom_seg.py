@@ -17,22 +17,22 @@ from ich_tf.masks.volume import MaskVolume
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-_STORAGE = "1.2.840.10008.5.1.4.1.1.66.4"
+_STORAGE, _LABEL_MAP_STORAGE = "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"
 # Syntaxes that pydicom reads in Python. Decoders in C run in processes of their own, and masks of
 # bits are not compressed by them.
 _SYNTAXES = (
     "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2",
     "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.5",
 )  # fmt: skip
-# 2,000 frames of 1,024 x 1,024.
-_MAX_PIXELS = 1 << 31
+# 2,000 frames of 512 x 512.
+_MAX_PIXELS = 1 << 29
 
 
 def read_dicom_seg(path: str | Path, classes: ClassMap) -> MaskVolume:
     """Reads a DICOM segmentation; its frames of one place are one plane.
 
     Args:
-      path: The file, BINARY, or FRACTIONAL with nothing but 0 and its maximum.
+      path: The file: BINARY, LABELMAP, or FRACTIONAL with nothing but 0 and its maximum.
       classes: Class of each segment, by label or number.
 
     Raises:
@@ -40,17 +40,23 @@ def read_dicom_seg(path: str | Path, classes: ClassMap) -> MaskVolume:
     """
     with opened(path, pixels=True) as dataset:
         _check_kind(dataset)
+        # In a label map, 0 is the background, which may be described as a segment.
+        is_label_map = dataset.SOPClassUID == _LABEL_MAP_STORAGE
         by_number = {
             int(segment.SegmentNumber): classes.class_of(
                 str(segment.get("SegmentLabel", "")), int(segment.SegmentNumber), "segment"
             )
             for segment in items(dataset, "SegmentSequence")
+            if int(segment.SegmentNumber) or not is_label_map
         }
         frames = list(_frames(dataset))
         pixels = np.asarray(dataset.pixel_array)
         pixels = pixels.reshape(len(frames), int(dataset.Rows), int(dataset.Columns))
-        _check_binary(dataset, pixels)
-    unknown = {number for number, _ in frames} - set(by_number)
+        _check_type(dataset, pixels)
+    if is_label_map:
+        unknown = set(np.unique(pixels).tolist()) - set(by_number) - {0}
+    else:
+        unknown = {number for number, _ in frames} - set(by_number)
     if unknown:
         raise MaskError(
             MaskReason.MASK_FORMAT,
@@ -60,15 +66,18 @@ def read_dicom_seg(path: str | Path, classes: ClassMap) -> MaskVolume:
     planes, indices = _merged([plane for _, plane in frames])
     bits = np.zeros((len(planes), *pixels.shape[1:]), np.uint8)
     for (number, _), index, frame in zip(frames, indices, pixels, strict=True):
-        bits[index] |= (frame > 0) * np.uint8(bits_of(by_number[number]))
+        numbers_in_frame = by_number if is_label_map else (number,)
+        for segment in numbers_in_frame:
+            marked = frame == segment if is_label_map else frame > 0
+            bits[index] |= marked * np.uint8(bits_of(by_number[segment]))
     annotated = classes.annotated(by_number.values())
     return MaskVolume(tuple(planes), bits, annotated, sparse=True)
 
 
 def _check_kind(dataset: Dataset) -> None:
-    if dataset.get("SOPClassUID") != _STORAGE:
+    if dataset.get("SOPClassUID") not in (_STORAGE, _LABEL_MAP_STORAGE):
         raise MaskError(
-            MaskReason.MASK_FORMAT, "is no DICOM segmentation with one bit or byte a pixel."
+            MaskReason.MASK_FORMAT, "is no DICOM segmentation; expected one, of pixels."
         )
     if dataset.file_meta.TransferSyntaxUID not in _SYNTAXES:
         raise MaskError(
@@ -85,8 +94,8 @@ def _check_kind(dataset: Dataset) -> None:
         )
 
 
-def _check_binary(dataset: Dataset, pixels: np.ndarray) -> None:
-    if dataset.get("SegmentationType") == "BINARY":
+def _check_type(dataset: Dataset, pixels: np.ndarray) -> None:
+    if dataset.get("SegmentationType") in ("BINARY", "LABELMAP"):
         return
     if dataset.get("SegmentationType") == "FRACTIONAL":
         highest = int(dataset.get("MaximumFractionalValue", 255))
@@ -96,7 +105,10 @@ def _check_binary(dataset: Dataset, pixels: np.ndarray) -> None:
             MaskReason.MASK_FORMAT,
             "holds fractions, like a map of probabilities; expected 0 or the maximum.",
         )
-    raise MaskError(MaskReason.MASK_FORMAT, "is neither a BINARY nor a FRACTIONAL segmentation.")
+    raise MaskError(
+        MaskReason.MASK_FORMAT,
+        "is a segmentation of none of the types BINARY, FRACTIONAL and LABELMAP.",
+    )
 
 
 def _frames(dataset: Dataset) -> Iterator[tuple[int, Plane]]:
@@ -125,7 +137,7 @@ def _frames(dataset: Dataset) -> Iterator[tuple[int, Plane]]:
         axes = np.reshape(orientation, (2, -1)) if orientation else np.zeros((2, 3))
         # PS3.3 C.7.6.2.1.1: unit vectors at a right angle; comparisons that a nan fails, too.
         if (
-            number is None
+            (number is None and dataset.SOPClassUID == _STORAGE)
             or not (position and np.isfinite(position).all())
             or not np.abs(axes @ axes.T - np.eye(2)).max() < 1e-2
             or not (spacing and all(0.01 <= each <= 100 for each in spacing))
@@ -136,7 +148,7 @@ def _frames(dataset: Dataset) -> Iterator[tuple[int, Plane]]:
                 "values that are none; expected them in its functional groups.",
             )
         yield (
-            int(number),
+            int(number or 0),
             Plane(
                 tuple(position),  # type: ignore[arg-type]
                 tuple(orientation),  # type: ignore[arg-type]

@@ -13,6 +13,7 @@ _NIFTI = (".nii", ".nii.gz")
 _TABLES = (".csv", ".tsv", ".json", ".xml", ".txt")
 _BY_CLASS = {
     "1.2.840.10008.5.1.4.1.1.66.4": "dicom_seg",
+    "1.2.840.10008.5.1.4.1.1.66.7": "dicom_seg",  # a label map
     "1.2.840.10008.5.1.4.1.1.481.3": "rtstruct",
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,7 +19,10 @@ def guarded() -> Iterator[None]:
       MaskError: As raised within; MASK_UNREADABLE for everything else.
     """
     try:
-        yield
+        with warnings.catch_warnings():
+            # nibabel, pydicom and NumPy warn of what is damaged, and some quote it.
+            warnings.simplefilter("ignore")
+            yield
     except (MaskError, Terminated, UsageError):
         raise
     except (MemoryError, RecursionError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ _TO_LPS = np.array([-1.0, -1.0, 1.0])
 _MAX_COSINE = 2e-3
 _MIN_SPACING_MM, _MAX_SPACING_MM = 0.01, 100.0
 _MAX_POSITION_MM = 1e5
-# 1,000 planes of 1,024 x 1,024; a head in voxels of 0.5 mm has a tenth.
-_MAX_VOXELS = 1 << 30
+# 1,024 planes of 512 x 512; a head in voxels of 0.5 mm has half as many.
+_MAX_VOXELS = 1 << 28
 
 
 def read_nifti(path: str | Path, classes: ClassMap) -> MaskVolume:
@@ -57,7 +58,7 @@ def read_nifti(path: str | Path, classes: ClassMap) -> MaskVolume:
 
 
 def read_nifti_image(path: str | Path) -> ImageVolume:
-    """Reads the image that a mask was drawn on from a NIfTI file.
+    """Reads an image from a NIfTI file.
 
     Raises:
       MaskError: MASK_FORMAT, MASK_GEOMETRY or MASK_UNREADABLE.
@@ -112,6 +113,8 @@ def _load(path: str | Path) -> Any:
             "Masks as NIfTI are read by the package nibabel, which is not installed; "
             "pip install 'ich-tf[masks]'."
         ) from error
+    # It logs what is odd in a header, and quotes it.
+    logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)
     if not Path(path).stat().st_size:
         raise MaskError(MaskReason.MASK_FORMAT, "is an empty file; expected a mask.")
     try:

@@ -48,10 +48,11 @@ def place(volume: MaskVolume, planes: Sequence[Plane]) -> PlacedMask:
       planes: Planes of the slices, in any order, all of one size.
 
     Raises:
-      MaskError: MASK_MISALIGNED, if a slice lies between planes, half a spacing or more from the
-        nearest; if planes are at an angle, no slice has a plane, or marked pixels lie outside of
-        the images.
+      MaskError: MASK_SIZE for slices of several sizes. MASK_MISALIGNED, if a slice lies between
+        planes, half a spacing or more from the nearest; if planes are at an angle, no slice has a
+        plane, or marked pixels lie outside of the images.
     """
+    _check_size(planes)
     matches = match_planes(volume.planes, planes, sparse=volume.sparse)
     bits = np.zeros((len(planes), planes[0].rows, planes[0].columns), np.uint8)
     annotated = np.zeros(len(planes), np.int64)
@@ -84,8 +85,9 @@ def place_image(volume: ImageVolume, planes: Sequence[Plane]) -> np.ndarray:
       float32 [n, rows, columns]; NaN where the image has no pixel.
 
     Raises:
-      MaskError: MASK_MISALIGNED.
+      MaskError: MASK_SIZE, MASK_MISALIGNED.
     """
+    _check_size(planes)
     placed = np.full((len(planes), planes[0].rows, planes[0].columns), np.nan, np.float32)
     for index, match in enumerate(match_planes(volume.planes, planes)):
         if match is not None:
@@ -169,6 +171,16 @@ def resample(values: np.ndarray, source: Plane, plane: Plane, outside: float = 0
     resampled = np.full(plane.rows * plane.columns, outside, values.dtype)
     resampled[inside] = values[at[0][inside], at[1][inside]]
     return resampled.reshape(plane.rows, plane.columns)
+
+
+def _check_size(planes: Sequence[Plane]) -> None:
+    sizes = sorted({(plane.rows, plane.columns) for plane in planes})
+    if len(sizes) > 1:
+        raise MaskError(
+            MaskReason.MASK_SIZE,
+            f"is of slices of {' and '.join(f'{rows} x {columns}' for rows, columns in sizes)} "
+            "pixels; expected slices of one size.",
+        )
 
 
 def _num_outside(mask: np.ndarray, source: Plane, plane: Plane) -> int:

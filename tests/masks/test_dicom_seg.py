@@ -43,6 +43,17 @@ def test_overlapping_segments_and_left_out_frames(kind: str, tmp_path: Path) -> 
     assert placed.annotated.tolist() == [1 << 4 | 1 << 2] * len(_PLANES)
 
 
+def test_label_maps(tmp_path: Path) -> None:
+    labels = np.where(_SMALL, 2, _LARGE).astype(np.uint8)
+    path = write_seg(
+        tmp_path / "s.dcm", _SLICES, labels, ("any", "epidural"), segmentation_type="LABELMAP"
+    )
+    placed = place(read_mask(path, "auto", ClassMap(), _PLANES), _PLANES)
+    expected = np.array([0, 32, 33], np.uint8)[labels]
+    np.testing.assert_array_equal(placed.bits, expected)
+    assert placed.annotated.tolist() == [33] * len(_PLANES)
+
+
 def test_a_class_map_goes_by_label_or_number(tmp_path: Path) -> None:
     path = write_seg(tmp_path / "s.dcm", _SLICES, _MARKED, ("A", "B"))
     volume = read_mask(path, "dicom_seg", ClassMap.parse("a:epidural,2:none,9:subdural"), _PLANES)

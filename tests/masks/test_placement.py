@@ -102,6 +102,12 @@ def test_marked_pixels_outside_of_the_images_are_refused() -> None:
     _refused(volume, moved, "lie outside of the images")
 
 
+def test_slices_of_several_sizes_are_refused() -> None:
+    with pytest.raises(MaskError, match="32 x 32 and 64 x 64") as error:
+        place(_volume(_PLACES), [*stack(_PLACES), *stack([35.0], size=32)])
+    assert error.value.reason is MaskReason.MASK_SIZE
+
+
 def test_planes_in_one_place_or_at_an_angle_are_no_volume() -> None:
     planes = stack([50.0, 50.0])
     with pytest.raises(MaskError, match="two planes in the same place"):
