@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,18 @@ def test_any_layout_of_the_array_gives_the_same_mask(
     np.testing.assert_array_equal(_read(path), _BITS)
 
 
+def test_slices_of_a_tilted_gantry_follow_the_table(tmp_path: Path) -> None:
+    first = np.array(_PLANES[0].position_mm)
+    planes = [
+        dataclasses.replace(plane, position_mm=tuple(first + np.array([0, 0, 5.2 * k])))
+        for k, plane in enumerate(_PLANES)
+    ]
+    values = (masks(planes) > 0).astype(np.uint8)
+    path = write_nifti(tmp_path / "mask.nii", values, affine_of(planes))
+    volume = read_mask(path, "auto", ClassMap.parse("1:subdural"), planes)
+    np.testing.assert_array_equal(place(volume, planes).bits, masks(planes))
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
 def test_whole_numbers_may_be_stored_as_floats(dtype: type, tmp_path: Path) -> None:
     path = write_nifti(tmp_path / "mask.nii", _VALUES.astype(dtype), affine_of(_PLANES))
@@ -72,9 +85,9 @@ def _flat() -> np.ndarray:
         (np.where(_VALUES, np.nan, 0), affine_of(_PLANES), "MASK_FORMAT", "no numbers"),
         (_VALUES - np.int16(1), affine_of(_PLANES), "MASK_CLASS", "the value -1"),
         (_VALUES + np.int16(2), affine_of(_PLANES), "MASK_CLASS", "the value 2"),
-        (_VALUES, _sheared(), "MASK_GEOMETRY", "sheared affine"),
+        (_VALUES, _sheared(), "MASK_GEOMETRY", "is sheared"),
         (_VALUES, _of_nan(), "MASK_GEOMETRY", "no numbers"),
-        (_VALUES, _flat(), "MASK_GEOMETRY", "voxels of"),
+        (_VALUES, _flat(), "MASK_GEOMETRY", "voxels are"),
     ],
 )
 def test_bad_files_have_a_reason(
@@ -90,14 +103,14 @@ def test_bad_files_have_a_reason(
 def test_four_dimensions_no_place_and_damage_have_a_reason(tmp_path: Path) -> None:
     path = tmp_path / "mask.nii.gz"
     nibabel.Nifti1Image(np.zeros((8, 8, 4, 3), np.uint8), np.eye(4)).to_filename(path)
-    _refused(path, "MASK_FORMAT", r"dimensions \[8, 8, 4, 3\]")
+    _refused(path, "MASK_FORMAT", r"dimensions are \[8, 8, 4, 3\]")
     nibabel.Nifti1Image(np.zeros((8, 8, 4), np.uint8), None).to_filename(path)
-    _refused(path, "MASK_GEOMETRY", "qform_code")
+    _refused(path, "MASK_GEOMETRY", "qform")
     write_nifti(path, _VALUES, affine_of(_PLANES))
     path.write_bytes(path.read_bytes()[:-100])
-    _refused(path, "MASK_UNREADABLE", "cannot be read")
+    _refused(path, "MASK_UNREADABLE", "cut")
     path.write_bytes(b"\0" * 400)
-    _refused(path, "MASK_UNREADABLE", "is no NIfTI file")
+    _refused(path, "MASK_UNREADABLE", "is no NIfTI volume")
     path.write_bytes(b"")
     _refused(path, "MASK_FORMAT", "empty")
 

@@ -16,7 +16,10 @@ _PLANES = stack(np.arange(3.0))
 def test_without_nibabel_the_error_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "nibabel", None)
+    for name in ("nibabel", "nibabel.nifti1", "nibabel.nifti2"):
+        monkeypatch.setitem(sys.modules, name, None)
+    start = (348).to_bytes(4, "little").ljust(344, b"\0") + b"n+1\0"
+    (tmp_path / "mask.nii").write_bytes(start.ljust(1000, b"\0"))
     with pytest.raises(UsageError, match=r"pip install 'ich-tf\[masks\]'"):
         read_mask(tmp_path / "mask.nii", "auto", ClassMap(), _PLANES)
 
