@@ -58,6 +58,8 @@ BACKBONES = ("tiny", *APPLICATIONS)
 SERIES_BACKBONES = ("bigru", "transformer")
 # How a network sees the slices around the one to classify.
 NEIGHBOUR_STEMS = ("middle", "shared")
+# Whence a network has the logits of a slice: the mean of its feature maps, or its pixels' logits.
+POOLINGS = ("mean", "lse")
 
 # Least height and width of the input that keras.applications accepts, px.
 _SMALLEST_SIZES = {"inception_resnet_v2": 75, "inception_v3": 75, "xception": 71}

@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from ich_tf.labels import CLASSES
-from ich_tf.models.slice_model import LOGITS_LAYER
+from ich_tf.models.layer_names import LOGITS_LAYER
 from ich_tf.runtime.keras2 import keras
 
 METHODS = ("integrated_gradients", "gradcam")

@@ -15,24 +15,31 @@ import tensorflow as tf
 
 from ich_tf.labels import CLASSES
 from ich_tf.models.backbones import taps
+from ich_tf.models.layer_names import DECODER_LAYER, LOGITS_LAYER, MASK_LOGITS_LAYER
 from ich_tf.models.neighbour_stems import JOIN_LAYER
 from ich_tf.models.preprocessing import resize_matrix
 from ich_tf.runtime.keras2 import keras
-
-DECODER_LAYER = "decoder"
-MASK_LOGITS_LAYER = "mask_logits"
 
 # Features of a stage: so many times its scale, as far as the limit.
 _WIDTH, _WIDEST = 16, 256
 # Share of the pixels that a mask marks, at the start.
 _PIXEL_PRIOR = 0.01
+# The r of `LogSumExpPool`: 0 is the mean, infinity the maximum.
+_SHARPNESS = 2.0
 
 
-def with_masks(model: keras.Model) -> keras.Model:
+def with_masks(
+    model: keras.Model,
+    pooling: str = "mean",
+    bias: keras.initializers.Initializer | None = None,
+) -> keras.Model:
     """Adds a decoder to a classifier, under the current Keras dtype policy.
 
     Args:
       model: Classifier, as `slice_model.build_model` makes it without segmentation.
+      pooling: Whence the logits of the slice come, one of `architectures.POOLINGS`: the classifier,
+        or with `lse` those of the pixels alone.
+      bias: Initializer of the slice's logits, float [6].
 
     Returns:
       A model of the same weights and a decoder's, of two outputs: logits of the slice, float32
@@ -41,22 +48,48 @@ def with_masks(model: keras.Model) -> keras.Model:
     body = backbone_of(model)
     image = model.get_layer("normalization").output
     maps = _with_taps(body)(image)
-    logits = _through_head(model, body, maps[0])
-    masks = _decoder([image, *maps])([image, *maps])
+    head = _layers_behind(model, body)
+    if pooling == "lse":
+        # Of the head remains what undoes changes of the prior.
+        names = [layer.name for layer in head]
+        head = [
+            LogSumExpPool(name=LOGITS_LAYER, dtype="float32"),
+            *head[names.index(LOGITS_LAYER) + 1 :],
+        ]
+    else:
+        bias = keras.initializers.Constant(math.log(_PIXEL_PRIOR / (1 - _PIXEL_PRIOR)))
+    masks = _decoder([image, *maps], bias)([image, *maps])
+    logits = _through(head, masks if pooling == "lse" else maps[0])
     return keras.Model(model.input, [logits, masks], name=model.name)
 
 
 def classifier(model: keras.Model) -> keras.Model:
-    """Classifier within a model of two outputs: the slice's logits alone, of the same weights."""
+    """Classifier within a model of two outputs: the slice's logits alone, of the same weights.
+
+    It is taken apart as any classifier is: preprocessing, one model, and a head.
+    """
     body = backbone_of(model)
-    plain = keras.Model(body.input, body.outputs[0], name=body.name)
-    logits = _through_head(model, body, plain(model.get_layer("normalization").output))
-    return keras.Model(model.input, logits, name=model.name)
+    head = _layers_behind(model, body)
+    image = model.get_layer("normalization").output
+    if isinstance(model.get_layer(LOGITS_LAYER), LogSumExpPool):
+        normalized = keras.Input(image.shape[1:], dtype=image.dtype)
+        masks = model.get_layer(DECODER_LAYER)([normalized, *body(normalized)])
+        single = keras.Model(normalized, masks, name=body.name)
+    else:
+        single = keras.Model(body.input, body.outputs[0], name=body.name)
+    return keras.Model(model.input, _through(head, single(image)), name=model.name)
 
 
 def segmenter(model: keras.Model) -> keras.Model:
     """Segmenter within a model of two outputs: the pixels' logits alone, of the same weights."""
     return keras.Model(model.input, model.outputs[1], name=model.name)
+
+
+def encoder(model: keras.Model) -> keras.Model:
+    """Encoder within a model of two outputs: all before decoder and head, of the same weights."""
+    body = backbone_of(model)
+    plain = keras.Model(body.input, body.outputs[0], name=body.name)
+    return keras.Model(model.input, plain(model.get_layer("normalization").output))
 
 
 def backbone_of(model: keras.Model) -> keras.Model:
@@ -65,12 +98,16 @@ def backbone_of(model: keras.Model) -> keras.Model:
     return next(layer for layer in models if layer.name != DECODER_LAYER)
 
 
-def _through_head(model: keras.Model, body: keras.Model, maps: Any) -> Any:
-    """Applies the head of a model, the layers behind its body, to feature maps."""
-    for layer in model.layers[model.layers.index(body) + 1 :]:
-        if layer.name != DECODER_LAYER:
-            maps = layer(maps)
-    return maps
+def _layers_behind(model: keras.Model, body: keras.Model) -> list[keras.layers.Layer]:
+    """Layers of the head, in order: those behind the body, but for the decoder."""
+    behind = model.layers[model.layers.index(body) + 1 :]
+    return [layer for layer in behind if layer.name != DECODER_LAYER]
+
+
+def _through(layers: Sequence[keras.layers.Layer], x: Any) -> Any:
+    for layer in layers:
+        x = layer(x)
+    return x
 
 
 def _with_taps(body: keras.Model) -> keras.Model:
@@ -90,11 +127,12 @@ def _with_taps(body: keras.Model) -> keras.Model:
     return keras.Model(body.input, [last, *others], name=body.name)
 
 
-def _decoder(tensors: Sequence[Any]) -> keras.Model:
+def _decoder(tensors: Sequence[Any], bias: keras.initializers.Initializer | None) -> keras.Model:
     """Builds a decoder.
 
     Args:
       tensors: The backbone's input, its feature maps, and its other taps from large to small.
+      bias: Initializer of the logits, float [6].
     """
     layers = keras.layers
     inputs = [keras.Input(tensor.shape[1:], dtype=tensor.dtype) for tensor in tensors]
@@ -116,9 +154,9 @@ def _decoder(tensors: Sequence[Any]) -> keras.Model:
     logits = layers.Conv2D(
         len(CLASSES),
         1,
-        # Small beside the bias, so that training starts from masks that are nearly empty.
+        # Small beside the bias, so that training starts from a prior.
         kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.01),
-        bias_initializer=keras.initializers.Constant(math.log(_PIXEL_PRIOR / (1 - _PIXEL_PRIOR))),
+        bias_initializer=bias,
         # float32, as the slice's logits are.
         dtype="float32",
         name=MASK_LOGITS_LAYER,
@@ -137,6 +175,20 @@ def _convolution(x: Any, filters: int, size: int, name: str) -> Any:
     x = layers.Conv2D(filters, size, padding="same", use_bias=False, name=f"{name}_conv")(x)
     x = layers.BatchNormalization(name=f"{name}_bn")(x)
     return layers.ReLU(name=f"{name}_relu")(x)
+
+
+@keras.saving.register_keras_serializable(package="ich_tf")
+class LogSumExpPool(keras.layers.Layer):  # type: ignore[misc]
+    """[n, h, w, c] -> [n, c]: a smooth maximum over the places (Pinheiro and Collobert 2015).
+
+    log(mean(exp(r * x))) / r, arXiv:1411.6228. Equal logits keep their value.
+    """
+
+    def call(self, logits: tf.Tensor) -> tf.Tensor:
+        """Pools logits."""
+        places = logits.shape[1] * logits.shape[2]
+        total = tf.reduce_logsumexp(_SHARPNESS * tf.cast(logits, tf.float32), axis=(1, 2))
+        return (total - math.log(places)) / _SHARPNESS
 
 
 @keras.saving.register_keras_serializable(package="ich_tf")

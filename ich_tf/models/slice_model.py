@@ -18,6 +18,7 @@ from ich_tf.errors import InputError
 from ich_tf.labels import CLASSES
 from ich_tf.models.architectures import (
     NEIGHBOUR_STEMS,
+    POOLINGS,
     expected_backbones,
     is_backbone,
     smallest_size,
@@ -26,6 +27,7 @@ from ich_tf.models.backbones import build_backbone
 from ich_tf.models.dropout import SeededDropout
 from ich_tf.models.half_sums import GlobalMean
 from ich_tf.models.label_smoothing import UndoLabelSmoothing
+from ich_tf.models.layer_names import FEATURE_LAYER, LOGITS_LAYER
 from ich_tf.models.neighbour_stems import with_shared_stem
 from ich_tf.models.neighbour_weights import take_over
 from ich_tf.models.preprocessing import preprocess
@@ -33,9 +35,6 @@ from ich_tf.models.prior_shift import PriorShift
 from ich_tf.models.segmentation import with_masks
 from ich_tf.models.weights import load_initial_weights, load_own_weights
 from ich_tf.runtime.keras2 import keras
-
-FEATURE_LAYER = "feature"
-LOGITS_LAYER = "logits"
 
 
 def build_model(
@@ -54,6 +53,7 @@ def build_model(
     negatives_kept: float = 1.0,
     label_smoothing: float = 0.0,
     segmentation: bool = False,
+    pooling: str = "mean",
 ) -> keras.Model:
     """Builds a classifier, or a segmentation network, under the current Keras dtype policy.
 
@@ -82,6 +82,8 @@ def build_model(
         are those for labels as they are (`label_smoothing`).
       segmentation: Whether a decoder gives logits of each pixel beside those of the slice
         (`segmentation`). Weights of a classifier can be loaded; the decoder then starts at random.
+      pooling: Whence the logits of the slice come, one of `architectures.POOLINGS`: from the mean
+        of the feature maps, or with `lse`, and segmentation, from the logits of its pixels.
 
     Returns:
       A model: uint8 or float [n, H, W, neighbours * C] in 0..255, or with `hu_windows` uint16 or
@@ -100,6 +102,8 @@ def build_model(
         )
     if neighbour_stem not in NEIGHBOUR_STEMS:
         raise ValueError(f"neighbour_stem is {neighbour_stem!r}; expected one of {NEIGHBOUR_STEMS}")
+    if pooling not in POOLINGS[: 1 + segmentation]:
+        raise ValueError(f"pooling is {pooling!r}; expected one of {POOLINGS[: 1 + segmentation]}")
     is_shared = neighbours > 1 and neighbour_stem == "shared"
     height, width, channels = record_shape
     inputs = keras.Input((height, width, neighbours * channels), name="image")
@@ -118,7 +122,7 @@ def build_model(
     model = keras.Model(inputs, logits, name=f"ich_{backbone.rpartition(':')[2]}")
     classifier = model
     if segmentation:
-        model = with_masks(classifier)
+        model = with_masks(classifier, pooling, _prior_initializer(bias))
     for layer in batch_normalizations(model):
         if bn_momentum:
             layer.momentum = bn_momentum
@@ -183,7 +187,16 @@ def batch_normalizations(model: keras.Model) -> list[keras.layers.Layer]:
 
 
 def with_features(model: keras.Model) -> keras.Model:
-    """Model of the same weights: [n, H, W, C] -> float32 [n, 6 + F], logits and then features."""
+    """Model of the same weights: [n, H, W, C] -> float32 [n, 6 + F], logits and then features.
+
+    Raises:
+      InputError: If the model pools the logits of pixels, not features.
+    """
+    if FEATURE_LAYER not in [layer.name for layer in model.layers]:
+        raise InputError(
+            "a network that was trained with --pooling=lse has no features of a slice. Train one "
+            "with --pooling=mean."
+        )
     features = model.get_layer(FEATURE_LAYER).output
     both = keras.layers.Concatenate(dtype="float32", name="logits_and_features")
     return keras.Model(model.input, both([model.output, features]))

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from ich_tf.labels import CLASSES
-from ich_tf.models.architectures import NEIGHBOUR_STEMS, expected_backbones, is_backbone
+from ich_tf.models.architectures import NEIGHBOUR_STEMS, POOLINGS, expected_backbones, is_backbone
 from ich_tf.models.slice_model import build_model
 from ich_tf.records.schema import CROPS
 from ich_tf.runtime.keras2 import keras
@@ -26,7 +26,7 @@ class ModelSpec:
       stored_hu: Whether the records hold Hounsfield units, and the model applies the windows.
       crop: Part that is cut out of a slice before resizing, one of `records.CROPS`.
       dropout, bn_momentum, freeze_bn, neighbours, neighbour_stem, negatives_kept,
-        label_smoothing, segmentation: Arguments of `build_model`.
+        label_smoothing, segmentation, pooling: Arguments of `build_model`.
       prior: Share of positive slices of each class in the training folds: the prediction for a
         slice that cannot be read.
       classes: Classes of the logits, in order.
@@ -47,6 +47,7 @@ class ModelSpec:
     negatives_kept: float = 1.0
     label_smoothing: float = 0.0
     segmentation: bool = False
+    pooling: str = "mean"
     prior: tuple[float, ...] = (0.5,) * len(CLASSES)
     classes: tuple[str, ...] = CLASSES
     version: int = VERSION
@@ -63,6 +64,8 @@ class ModelSpec:
             raise ValueError(f"backbone is {self.backbone!r}; expected {expected}")
         if self.neighbour_stem not in NEIGHBOUR_STEMS:
             raise ValueError(f"neighbour_stem is {self.neighbour_stem!r}")
+        if self.pooling not in POOLINGS[: 1 + self.segmentation]:
+            raise ValueError(f"pooling is {self.pooling!r}, segmentation {self.segmentation}")
         if self.crop not in CROPS:
             raise ValueError(f"crop is {self.crop!r}; expected one of {CROPS}")
         channels = 1 if self.stored_hu else len(self.windows)
@@ -84,5 +87,6 @@ class ModelSpec:
             negatives_kept=self.negatives_kept,
             label_smoothing=self.label_smoothing,
             segmentation=self.segmentation,
+            pooling=self.pooling,
             **initial,
         )

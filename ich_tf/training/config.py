@@ -119,11 +119,23 @@ class TrainConfig(
         if self.flip_z:
             require(self.neighbours > 1, "neighbours", self.neighbours, "3 or 5 with --flip_z")
         self._check_example()
-        if self.segmentation:
-            require(self.mixup == 0, "mixup", self.mixup, "0 with --segmentation")
-        else:
+        self._check_segmentation()
+
+    def _check_segmentation(self) -> None:
+        """Checks options of the decoder against each other."""
+        is_pooled = self.pooling == "lse"
+        if not self.segmentation:
+            require(not is_pooled, "pooling", self.pooling, "mean without --segmentation")
             require(
                 self.mask_weight == 1, "mask_weight", self.mask_weight, "1 without --segmentation"
+            )
+            return
+        require(self.mixup == 0, "mixup", self.mixup, "0 with --segmentation")
+        if is_pooled:
+            require(self.dropout == 0, "dropout", self.dropout, "0 with --pooling=lse")
+        else:
+            require(
+                self.mask_weight > 0, "mask_weight", self.mask_weight, "above 0 with --pooling=mean"
             )
 
     def _check_fine_tuning(self) -> None:

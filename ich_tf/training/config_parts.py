@@ -14,6 +14,7 @@ from ich_tf.inference.config import PRECISIONS
 from ich_tf.models.architectures import (
     APPLICATIONS,
     NEIGHBOUR_STEMS,
+    POOLINGS,
     SERIES_BACKBONES,
     expected_backbones,
     is_backbone,
@@ -162,6 +163,13 @@ class NetworkConfig(ConfigPart):
         False,
         "Add a decoder, which learns from the masks of the records where each bleed is: the "
         "network then gives six logits of a slice and six of each of its pixels.",
+    )
+    pooling: str = _slice_option(
+        "mean",
+        "Whence the logits of a slice come: mean, from the mean of the feature maps; lse, with "
+        "--segmentation, from the logits of its pixels by a smooth maximum, so that labels of "
+        "slices alone (--mask_weight=0) teach the decoder, too.",
+        POOLINGS,
     )
     dropout: float = option(
         0.0, "Share of the features dropped before the classifier.", within="[0, 1)"

@@ -8,7 +8,7 @@ from typing import Any
 
 from ich_tf.models import end_to_end, segmentation
 from ich_tf.models.end_to_end import EndToEndSpec
-from ich_tf.models.slice_model import LOGITS_LAYER
+from ich_tf.models.layer_names import LOGITS_LAYER
 from ich_tf.models.spec import ModelSpec
 from ich_tf.runtime.keras2 import keras
 from ich_tf.training.checkpoints import RunProgress
@@ -100,11 +100,11 @@ def _number(layer: keras.layers.Layer, before: int, depths: dict[int, int]) -> i
 
 
 def _network(model: keras.Model, spec: Any) -> keras.Model:
-    """The classifier of single slices within a model: a decoder belongs to the head."""
+    """The network over single slices within a model; of one with a decoder, what comes before."""
     if isinstance(spec, EndToEndSpec):
         return end_to_end.parts(model)[0]
     is_segmentation = isinstance(spec, ModelSpec) and spec.segmentation
-    return segmentation.classifier(model) if is_segmentation else model
+    return segmentation.encoder(model) if is_segmentation else model
 
 
 class Freezing:

@@ -90,6 +90,7 @@ class SliceTask:
             negatives_kept=config.negatives_kept,
             label_smoothing=config.label_smoothing,
             segmentation=config.segmentation,
+            pooling=config.pooling,
             prior=tuple(self.prior.tolist()),
         )
         self.spec: Spec = self._network

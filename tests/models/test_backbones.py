@@ -19,8 +19,9 @@ from ich_tf.models.applications import normalization_of
 from ich_tf.models.architectures import APPLICATIONS, expected_backbones, smallest_size
 from ich_tf.models.backbones import build_backbone, feature_width, taps
 from ich_tf.models.heat_maps import METHODS
+from ich_tf.models.layer_names import FEATURE_LAYER
 from ich_tf.models.normalization import NORMALIZATIONS
-from ich_tf.models.slice_model import FEATURE_LAYER, batch_normalizations, build_model
+from ich_tf.models.slice_model import batch_normalizations, build_model
 from ich_tf.runtime.keras2 import keras
 from ich_tf.runtime.strategies import make_strategy
 from ich_tf.training.config import TrainConfig

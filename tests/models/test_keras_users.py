@@ -15,6 +15,7 @@ from tests.support.networks import KINDS
 _OWN_LAYERS = (
     "one window", "neighbours", "shared stem", "hu16", "bigru", "transformer",
     "tiny with bigru", "tiny with transformer", "segmentation", "segmentation of hu16",
+    "pixels alone",
 )  # fmt: skip
 # Every layer of this project is in one of these.
 _QUICK = ("neighbours", "hu16")

@@ -8,9 +8,12 @@ import pytest
 
 from ich_tf.errors import InputError
 from ich_tf.metrics import sigmoid
+from ich_tf.models.heat_maps import METHODS, HeatMaps
+from ich_tf.models.label_smoothing import undo_label_smoothing
+from ich_tf.models.prior_shift import undo_prior_shift
 from ich_tf.models.saved import save_best
 from ich_tf.models.segmentation import Upsample, classifier, segmenter
-from ich_tf.models.slice_model import batch_normalizations, build_model
+from ich_tf.models.slice_model import batch_normalizations, build_model, with_features
 from ich_tf.models.spec import ModelSpec
 from tests.support.marks import slow
 from tests.support.networks import WINDOWS, slices
@@ -42,6 +45,31 @@ def test_logits_are_those_of_a_classifier(backbone: str, size: int, options: Any
     np.testing.assert_array_equal(alone(images), plain(images))
     np.testing.assert_array_equal(logits, plain(images))
     np.testing.assert_array_equal(segmenter(model)(images), masks)
+
+
+@pytest.mark.parametrize("options", [{}, {"label_smoothing": 0.1, "negatives_kept": 0.5}])
+def test_logits_pooled_from_those_of_pixels(options: Any) -> None:
+    prior = np.array([0.01, 0.05, 0.03, 0.05, 0.06, 0.14])
+    kind = slices("tiny", segmentation=True, pooling="lse", **options)
+    assert isinstance(kind.spec, ModelSpec)
+    model, images = kind.spec.build(bias=prior), kind.inputs(2)
+    logits, masks = model(images)
+    np.testing.assert_allclose(sigmoid(masks.numpy()).mean((0, 1, 2)), prior, rtol=0.2)
+    r, values = 2.0, masks.numpy().astype(np.float64)
+    pooled = np.log(np.exp(r * values).mean((1, 2))) / r
+    raw = undo_prior_shift(
+        undo_label_smoothing(pooled, kind.spec.label_smoothing), kind.spec.negatives_kept
+    )
+    np.testing.assert_allclose(logits, raw, atol=1e-5)
+    alone = classifier(model)
+    np.testing.assert_array_equal(alone(images), logits)
+    maps = HeatMaps(alone)
+    for method in METHODS:
+        assert maps(images, "any", method).shape == (2, 32, 32)
+    with pytest.raises(InputError, match="no features of a slice"):
+        with_features(alone)
+    with pytest.raises(ValueError, match="pooling is 'lse'"):
+        build_model("tiny", (32, 32, 3), 32, pooling="lse")
 
 
 def test_batch_normalization_of_the_decoder_obeys_the_flags() -> None:

@@ -12,8 +12,9 @@ import tensorflow as tf
 from ich_tf.errors import InputError
 from ich_tf.labels import CLASSES
 from ich_tf.metrics import sigmoid
+from ich_tf.models.layer_names import FEATURE_LAYER
 from ich_tf.models.preprocessing import HounsfieldWindows, Resize
-from ich_tf.models.slice_model import FEATURE_LAYER, batch_normalizations, build_model
+from ich_tf.models.slice_model import batch_normalizations, build_model
 from ich_tf.runtime.keras2 import keras
 from ich_tf.runtime.precision import policy_scope
 from ich_tf.windows import apply_windows, preset_windows

@@ -116,6 +116,7 @@ KINDS: dict[str, Callable[[], Kind]] = {
     "neighbours": functools.partial(slices, "tiny", neighbours=3, negatives_kept=0.5),
     "shared stem": functools.partial(slices, "tiny", neighbours=3, neighbour_stem="shared"),
     "segmentation": functools.partial(slices, "tiny", dropout=0.1, segmentation=True),
+    "pixels alone": functools.partial(slices, "tiny", segmentation=True, pooling="lse"),
     "segmentation of hu16": functools.partial(
         slices, "tiny", stored_hu=True, neighbours=3, neighbour_stem="shared", segmentation=True
     ),

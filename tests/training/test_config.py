@@ -86,7 +86,10 @@ def test_a_part_checks_itself() -> None:
         ({"sequence": "bigru"}, "negative_fraction", 0.5),
         ({"sequence": "bigru"}, "segmentation", True),
         ({}, "mask_weight", 0.5),
+        ({}, "pooling", "lse"),
         ({"segmentation": True}, "mixup", 0.2),
+        ({"segmentation": True}, "mask_weight", 0.0),
+        ({"segmentation": True, "pooling": "lse", "mask_weight": 0.0}, "dropout", 0.2),
     ],
 )
 def test_options_for_other_training_examples_keep_their_defaults(
