@@ -10,6 +10,7 @@ from ich_tf.labels import CLASSES
 from ich_tf.runtime.options import check_options, option, require
 
 PRECISIONS = ("auto", "float32", "float16", "bfloat16")
+MASK_FORMATS = ("none", "png", "nifti", "dicom_seg")
 CALIBRATIONS = ("none", "temperature", "platt", "isotonic")
 
 
@@ -185,7 +186,7 @@ class PredictConfig:
     HEADINGS: ClassVar[dict[str, str]] = {
         "dicom_dir": "Files and model",
         "calibrated": "Probabilities",
-        "heatmaps": "Heat maps",
+        "heatmaps": "Heat maps and masks",
         "batch_size": "Speed",
     }
 
@@ -205,7 +206,8 @@ class PredictConfig:
     out_csv: str = option(
         "",
         "Path of the submission. Empty: submission.csv in --work_dir. <name>_series.csv, "
-        "<name>_series.json, <name>_rejected.csv and <name>_heatmaps/ are written beside it.",
+        "<name>_series.json, <name>_rejected.csv, <name>_heatmaps/ and <name>_masks/ are written "
+        "beside it.",
         is_path=True,
     )
     sample_csv: str = option(
@@ -228,6 +230,13 @@ class PredictConfig:
         100,
         "Maximum number of heat maps per class, highest probability first.",
         within="[1, inf)",
+    )
+    masks: str = option(
+        "none",
+        "Format of the masks of a model with masks, written to <name>_masks/. png: a file a slice, "
+        "bit k for class k; nifti: a file a class and series; dicom_seg: a file a series (the last "
+        "two need the extra masks).",
+        MASK_FORMATS,
     )
     batch_size: int = option(32, "Number of slices a batch.", within="[1, inf)")
     mixed_precision: str = precision_option()

@@ -20,6 +20,9 @@ from ich_tf.dicom.crop import Box, series_boxes
 from ich_tf.dicom.geometry import places_along
 from ich_tf.dicom.series_description import describe_series
 from ich_tf.inference.explainer import Explainer
+from ich_tf.inference.masks.image_masks import decode_bits, encode_bits
+from ich_tf.inference.masks.mask_network import MaskNetwork
+from ich_tf.inference.masks.volumes import series_volumes
 from ich_tf.inference.prediction.model_image import seen_image
 from ich_tf.inference.prediction.series_summary import summarize
 from ich_tf.inference.slice_predictor import Predictor
@@ -93,6 +96,9 @@ def predict_study(
         groups = [_with_boxes(members) for members in groups]
     num_slices = sum(map(len, groups))
     images = (image for members in groups for image in _model_images(predictor, members))
+    slices = [(member.header, member.box) for members in groups for member in members]
+    masks = MaskNetwork.of(predictor)
+    encoded: list[bytes] = []
     rows: list[np.ndarray] = []
     waiting: list[np.ndarray] = []
     for image in images:
@@ -100,14 +106,20 @@ def predict_study(
         if len(waiting) == batch_size or len(rows) + len(waiting) == num_slices:
             # Batches of one shape are traced once, as in inference.prediction.
             padding = [(0, batch_size - len(waiting)), (0, 0), (0, 0), (0, 0)]
-            outputs = predictor.outputs(np.pad(np.stack(waiting), padding))
+            batch = np.pad(np.stack(waiting), padding)
+            outputs = predictor.outputs(batch)
+            if masks is not None:
+                shown = slices[len(rows) : len(rows) + len(waiting)]
+                encoded += map(encode_bits, masks.bits(batch, shown))
             rows += list(outputs[: len(waiting)])
             waiting.clear()
             on_batch(len(rows))
     predicted, first = [], 0
     for members in groups:
         outputs = np.stack(rows[first : first + len(members)])
-        predicted.append(_predict_series(predictor, members, outputs))
+        # Compressed, the masks of a long series take less than one of them as it is.
+        bits = [decode_bits(data) for data in encoded[first : first + len(members)]]
+        predicted.append(_predict_series(predictor, members, outputs, bits))
         first += len(members)
     return predicted
 
@@ -119,9 +131,13 @@ def _with_boxes(members: Sequence[DecodedSlice]) -> list[DecodedSlice]:
 
 
 def _predict_series(
-    predictor: Predictor, members: Sequence[DecodedSlice], outputs: np.ndarray
+    predictor: Predictor,
+    members: Sequence[DecodedSlice],
+    outputs: np.ndarray,
+    bits: Sequence[np.ndarray],
 ) -> PredictedSeries:
-    z_mm = np.array(places_along([member.header for member in members]))
+    headers = [member.header for member in members]
+    z_mm = np.array(places_along(headers))
     probabilities = predictor.series_probabilities(outputs, z_mm)
     return PredictedSeries(
         slices=tuple(map(_slice_file, members)),
@@ -133,6 +149,7 @@ def _predict_series(
             "most_suspicious": dict(
                 zip(CLASSES, probabilities.slices.argmax(axis=0).tolist(), strict=True)
             ),
+            "volumes": series_volumes(bits, headers).by_kind() if bits else None,
         },
     )
 

@@ -75,13 +75,18 @@ class Orientation(BaseModel):
 
 
 class SeriesSummary(BaseModel):
-    """Probabilities and decisions for a series as a whole, by class."""
+    """Probabilities and decisions for a series as a whole, by class.
+
+    `volumes` are millilitres by kind (`ml`, `low_ml`, `high_ml`, `abc2_ml`) and class, of a model
+    with masks.
+    """
 
     max: dict[str, float]
     noisy_or: dict[str, float]
     series_model: dict[str, float] | None
     decisions: dict[str, bool | None]
     most_suspicious: dict[str, int]
+    volumes: dict[str, dict[str, float | None]] | None = None
 
 
 class SeriesAnswer(BaseModel):

@@ -50,6 +50,11 @@ _PROBABILITY_OF = {
     )
     for name in CLASSES
 }
+# Of CID 7474; the meaning there is longer than its 64 characters may be.
+_AREAS_TIMES_DISTANCES = sr.CodedConcept(
+    "122503", "DCM", "Integration of sum of closed areas on contiguous slices"
+)
+_MILLILITRE = sr.CodedConcept("ml", "UCUM", "milliliter")
 # Maximum number of slices in a report: highdicom takes 30 ms a slice.
 _MAX_LISTED = 200
 _SERIES_NUMBER = 9000
@@ -99,7 +104,7 @@ class Pseudonyms:
 
 
 def structured_report(key: str, number: int, series: PredictedSeries, model: Model) -> bytes:
-    """Writes the probabilities of a series and its slices (PS3.16 TID 1500) as a DICOM file.
+    """Writes probabilities and volumes of a series and its slices (PS3.16 TID 1500) as DICOM.
 
     Args:
       key: Key of the study.
@@ -159,7 +164,7 @@ def _class_group(
     images: Mapping[int, Dataset],
     algorithm: sr.AlgorithmIdentification,
 ) -> sr.MeasurementsAndQualitativeEvaluations:
-    """The greatest probability of a class in the series, and the decision if there is one."""
+    """The greatest probability of a class in the series; its volume and the decision, if any."""
     summary = series.summary
     decision = summary["decisions"][name]
     evaluations = []
@@ -168,11 +173,15 @@ def _class_group(
         value = codes.SCT.Present if decision else codes.SCT.Absent
         evaluations.append(sr.QualitativeEvaluation(above, value))
     image = images[summary["most_suspicious"][name]]
+    measurements = [_probability(summary["max"][name], codes.SCT.Maximum)]
+    volume = (summary.get("volumes") or {"ml": {}})["ml"].get(name)
+    if volume is not None:
+        measurements.append(_volume(volume))
     return sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=_tracked(ids, "series", name),
         finding_type=_finding(name),
         algorithm_id=algorithm,
-        measurements=[_probability(summary["max"][name], codes.SCT.Maximum)],
+        measurements=measurements,
         qualitative_evaluations=evaluations,
         source_images=[sr.SourceImageForMeasurementGroup.from_source_image(image)],
     )
@@ -274,6 +283,15 @@ def _probability(
         value=float(f"{value:.8g}"),
         unit=codes.UCUM.NoUnits,
         derivation=derivation,
+    )
+
+
+def _volume(ml: float) -> sr.Measurement:
+    return sr.Measurement(
+        name=codes.SCT.Volume,
+        value=float(f"{ml:.8g}"),
+        unit=_MILLILITRE,
+        method=_AREAS_TIMES_DISTANCES,
     )
 
 

@@ -62,7 +62,8 @@ class PredictedSeries:
       z_mm: Position of each slice along the series' normal, mm, [n].
       probabilities: Probability of each class in each slice, [n, 6].
       summary: Summary of the series as `series_summary.summarize` makes it, with the index of each
-        class's most suspicious slice as `most_suspicious`.
+        class's most suspicious slice as `most_suspicious`, and `SeriesVolumes.by_kind` as
+        `volumes`, None for a model without masks.
     """
 
     slices: tuple[SliceFile, ...]

@@ -126,10 +126,9 @@ def test_dcmtk_reads_them(client: httpx.Client, study: dict, tmp_path: Path) -> 
     assert "Imaging Measurement Report" in shown and "Subdural hemorrhage" in shown
 
 
-def test_of_a_long_series_the_most_suspicious_slices_are_listed() -> None:
-    rng = np.random.default_rng(0)
-    count = 300
-    probabilities = rng.uniform(0.01, 0.99, (count, 6))
+def made_up_report(probabilities: np.ndarray, volumes: dict | None = None) -> bytes:
+    """The report of a series of made-up slices."""
+    count = len(probabilities)
     whole = dict.fromkeys(CLASSES, 0.5)
     series = PredictedSeries(
         slices=(SliceFile("0", 8, 8, (0.0, 0.0, 0.0), (1.0, 0, 0, 0, 1.0, 0), (0.5, 0.5)),) * count,
@@ -142,14 +141,41 @@ def test_of_a_long_series_the_most_suspicious_slices_are_listed() -> None:
             "series_model": None,
             "decisions": dict.fromkeys(CLASSES, True),
             "most_suspicious": dict.fromkeys(CLASSES, 7),
+            "volumes": volumes,
         },
     )
     model = Model(
         name="tiny", version="0", sha256="0" * 64, description="a model", postprocessing="none",
         calibrated=False, classes=list(CLASSES), thresholds=Thresholds(slice={}, series={}),
     )  # fmt: skip
-    report = pydicom.dcmread(io.BytesIO(structured_report("key", 0, series, model)))
+    return structured_report("key", 0, series, model)
+
+
+def test_of_a_long_series_the_most_suspicious_slices_are_listed() -> None:
+    probabilities = np.random.default_rng(0).uniform(0.01, 0.99, (300, 6))
+    report = pydicom.dcmread(io.BytesIO(made_up_report(probabilities)))
     listed = groups(report)[len(CLASSES) :]
     assert len(listed) == 200
     any_bleed = [list(numbers(group).values())[ANY] for group in listed]
     assert min(any_bleed) >= np.sort(probabilities[:, ANY])[-200] - 1e-6
+
+
+def test_volumes_are_in_the_report(tmp_path: Path) -> None:
+    volumes = [0.0, 31.257, 2.5, 0.125, None, 33.882]
+    data = made_up_report(np.full((9, 6), 0.5), {"ml": dict(zip(CLASSES, volumes, strict=True))})
+    report = pydicom.dcmread(io.BytesIO(data))
+    found = [numbers(group).get("Volume") for group in groups(report)[: len(CLASSES)]]
+    assert found == volumes
+    (volume,) = [
+        item
+        for item in groups(report)[ANY].ContentSequence
+        if item.ValueType == "NUM" and item.ConceptNameCodeSequence[0].CodeMeaning == "Volume"
+    ]
+    unit = volume.MeasuredValueSequence[0].MeasurementUnitsCodeSequence[0]
+    assert (unit.CodeValue, unit.CodingSchemeDesignator) == ("ml", "UCUM")
+    if shutil.which("dciodvfy") is None:
+        pytest.skip("dicom3tools are not installed")
+    (tmp_path / "report.dcm").write_bytes(data)
+    command = ["dciodvfy", "-new", str(tmp_path / "report.dcm")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0 and not re.search("^Error", done.stderr, re.MULTILINE), done.stderr

@@ -45,11 +45,13 @@ class ModelSlice:
       source: Place of its file in the list of sources.
       header: Identifiers and geometry of the slice.
       image: uint8 [H, W, C], without windows uint16 [H, W, 1]; with neighbours [H, W, count * C].
+      crop: Box of the slice that the image shows; empty for the whole slice.
     """
 
     source: int
     header: Header
     image: np.ndarray
+    crop: Box = ()
 
 
 def seen_image(hu: np.ndarray, box: Box, size: int, windows: Sequence[str]) -> np.ndarray:
@@ -115,6 +117,6 @@ def _read_slice(task: ImageTask, frame: int, reader: SourceReader) -> ModelSlice
             slice_ = reader.slice(task.source, frame)
             box = task.crops.get(frame, ())
             image = seen_image(slice_.hu, box, task.image_size, task.windows)
-            return ModelSlice(task.number, slice_.header, image)
+            return ModelSlice(task.number, slice_.header, image, box)
     except DicomError as error:
         return error

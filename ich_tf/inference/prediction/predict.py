@@ -13,7 +13,7 @@ import logging
 import sqlite3
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -27,12 +27,17 @@ from ich_tf.dicom.sources import Source, stamps_sha256
 from ich_tf.errors import InputError
 from ich_tf.inference.config import PredictConfig
 from ich_tf.inference.hardware import choose_inference_hardware
+from ich_tf.inference.masks.image_masks import decode_bits, encode_bits
+from ich_tf.inference.masks.mask_network import MaskNetwork
+from ich_tf.inference.masks.volumes import series_volumes
 from ich_tf.inference.prediction import submission
 from ich_tf.inference.prediction.heat_map_pictures import draw_heat_maps, heatmaps_dir
+from ich_tf.inference.prediction.mask_files import masks_dir, require_writer, write_masks
 from ich_tf.inference.prediction.model_image import ModelSlice
 from ich_tf.inference.prediction.reader import Reader
+from ich_tf.inference.prediction.result import PredictionResult
 from ich_tf.inference.prediction.series_summary import csv_line, write_series_csv, write_series_json
-from ich_tf.inference.prediction.store import PredictionStore, StoredPrediction
+from ich_tf.inference.prediction.store import PredictionStore, StoredPrediction, Volumes
 from ich_tf.inference.series_predictor import load_predictor
 from ich_tf.inference.slice_predictor import Predictor
 from ich_tf.runtime.executors.local import LocalExecutor
@@ -42,56 +47,8 @@ from ich_tf.runtime.progress import Tracker
 from ich_tf.runtime.writing import writing
 
 # Stored outputs of another version are computed again.
-_OUTPUTS_VERSION = 2
+_OUTPUTS_VERSION = 3
 _LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class PredictionResult:
-    """Files and counts of a prediction.
-
-    Attributes:
-      submission, series_csv, series_json, rejected: Paths of the written files.
-      postprocessing: Description of the postprocessing.
-      num_slices: Number of predicted slices.
-      num_series: Number of their series.
-      num_rejected: Number of files, and of frames of others, that could not be read.
-      num_not_chosen: Number of slices of the series that were not chosen.
-      num_prior: Number of images of the submission without a readable file, which get the prior
-        probabilities of the training data.
-      num_heatmaps: Number of heat maps.
-    """
-
-    submission: Path
-    series_csv: Path
-    series_json: Path
-    rejected: Path
-    postprocessing: str
-    num_slices: int
-    num_series: int
-    num_rejected: int
-    num_not_chosen: int
-    num_prior: int
-    num_heatmaps: int
-
-    def report(self) -> str:
-        """Describes the result in a few lines."""
-        lines = [
-            f"{self.submission}: {self.num_slices} slices predicted, {self.postprocessing}",
-            f"{self.series_csv}, {self.series_json.name}: {self.num_series} series",
-        ]
-        if self.num_rejected:
-            lines.append(f"{self.rejected}: {self.num_rejected} files or frames could not be read")
-        if self.num_not_chosen:
-            lines.append(
-                f"{self.num_not_chosen} slices of other series were not chosen by --series; they "
-                f"are in {self.rejected.name}, with the reason"
-            )
-        if self.num_prior:
-            lines.append(f"{self.num_prior} images without a readable file got the training prior")
-        if self.num_heatmaps:
-            lines.append(f"{heatmaps_dir(self.submission)}: {self.num_heatmaps} heat maps")
-        return "\n".join(lines)
 
 
 def predict(config: PredictConfig) -> PredictionResult:
@@ -100,9 +57,10 @@ def predict(config: PredictConfig) -> PredictionResult:
     A call with the same files, model and submission continues a killed one.
 
     Raises:
-      InputError: If there is no model, no readable slice, the sample cannot be read, or another run
-        writes the submission.
+      InputError: If there is no model, no readable slice, the sample cannot be read, another run
+        writes the submission, or masks are asked for that the model does not give.
     """
+    require_writer(config.masks)
     listing = list_sources(config.dicom_dir, _own_files(config))
     if config.sample_path is not None:
         for _ in submission.sample_ids(config.sample_path):
@@ -115,6 +73,11 @@ def predict(config: PredictConfig) -> PredictionResult:
         calibrated=config.calibrated,
         precision=hardware.precision,
     )
+    if config.masks != "none" and MaskNetwork.of(predictor) is None:
+        raise InputError(
+            f"--masks={config.masks}: the model in {config.work_dir} gives no masks. Train one "
+            "with --segmentation, or predict without --masks."
+        )
     path = config.submission_path
     with FolderLock(path.parent, "Or give another --out_csv.", name=f".{path.stem}.lock"):
         return _predict(config, listing, predictor)
@@ -125,34 +88,37 @@ def _own_files(config: PredictConfig) -> list[Path]:
     path = config.submission_path
     ends = (path.suffix, "_series.csv", "_series.json", "_rejected.csv")
     files = [path.with_name(f"{path.stem}{end}") for end in ends]
-    return [*files, heatmaps_dir(path), *filter(None, [config.sample_path])]
+    return [*files, heatmaps_dir(path), masks_dir(path), *filter(None, [config.sample_path])]
 
 
 def _predict(
     config: PredictConfig, listing: SourceListing, predictor: Predictor
 ) -> PredictionResult:
     path, choice = config.submission_path, _choice(config)
+    masks = MaskNetwork.of(predictor)
     database = path.with_name(f".{path.stem}.partial.sqlite")
     with writing(database, sqlite3.Error):
-        store = PredictionStore.open(database, _fingerprint(listing.sources, predictor, choice))
+        fingerprint = _fingerprint(listing.sources, predictor, choice, masks)
+        store = PredictionStore.open(database, fingerprint)
         finished = False
         try:
             with LocalExecutor(config.num_workers) as executor:
                 reader = Reader(listing.sources, predictor, executor, store, choice)
-                predict_files(reader, config.batch_size)
-                result = _write(config, listing, reader, store)
+                predict_files(reader, config.batch_size, masks)
+                result = _write(config, listing, reader, store, with_masks=masks is not None)
             finished = True
         finally:
             store.close(remove=finished)
     return result
 
 
-def predict_files(reader: Reader, batch_size: int) -> None:
+def predict_files(reader: Reader, batch_size: int, masks: MaskNetwork | None = None) -> None:
     """Predicts the files that the store of a reader does not hold yet.
 
     Args:
       reader: Reader of the files.
       batch_size: Number of slices a batch.
+      masks: Networks that give masks; None for none.
     """
     store = reader.store
     groups = reader.groups()
@@ -166,10 +132,17 @@ def predict_files(reader: Reader, batch_size: int) -> None:
         # One shape, one trace: the last batch is padded with zeros, and their outputs are dropped.
         images = np.stack([slice_.image for slice_ in batch])
         padding = [(0, batch_size - len(images)), (0, 0), (0, 0), (0, 0)]
-        outputs = reader.predictor.outputs(np.pad(images, padding))
+        images = np.pad(images, padding)
+        outputs = reader.predictor.outputs(images)
+        encoded = [b""] * len(batch)
+        if masks is not None:
+            encoded = [
+                encode_bits(bits)
+                for bits in masks.bits(images, [(each.header, each.crop) for each in batch])
+            ]
         store.add(
-            StoredPrediction(slice_.source, reader.image_id(slice_), slice_.header, row)
-            for slice_, row in zip(batch, outputs, strict=False)
+            StoredPrediction(slice_.source, reader.image_id(slice_), slice_.header, row, mask=mask)
+            for slice_, row, mask in zip(batch, outputs, encoded, strict=False)
         )
         batch.clear()
 
@@ -204,7 +177,12 @@ def _choice(config: PredictConfig) -> SeriesChoice:
     return SeriesChoice.parse(config.series)
 
 
-def _fingerprint(sources: Sequence[Source], predictor: Predictor, choice: SeriesChoice) -> str:
+def _fingerprint(
+    sources: Sequence[Source],
+    predictor: Predictor,
+    choice: SeriesChoice,
+    masks: MaskNetwork | None,
+) -> str:
     """Hashes everything that the outputs of the predictor depend on."""
     parts = [
         predictor.sha256,
@@ -212,13 +190,19 @@ def _fingerprint(sources: Sequence[Source], predictor: Predictor, choice: Series
         stamps_sha256(sources),
         choice.text,
         predictor.precision,
+        None if masks is None else masks.fingerprint,
         _OUTPUTS_VERSION,
     ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def _write(
-    config: PredictConfig, listing: SourceListing, reader: Reader, store: PredictionStore
+    config: PredictConfig,
+    listing: SourceListing,
+    reader: Reader,
+    store: PredictionStore,
+    *,
+    with_masks: bool,
 ) -> PredictionResult:
     path = config.submission_path
     rejected_path = path.with_name(f"{path.stem}_rejected.csv")
@@ -238,7 +222,10 @@ def _write(
     predictor, postprocessing = reader.predictor, reader.predictor.postprocessing
     _finish(store, predictor, config.prevalence)
     num_prior = _write_submission(config, store, predictor)
-    num_series = write_series_csv(csv_path, store.by_series("probabilities"), postprocessing)
+    volumes_of = store.volumes if with_masks else None
+    num_series = write_series_csv(
+        csv_path, store.by_series("probabilities"), postprocessing, volumes_of
+    )
     write_series_json(
         json_path,
         store.by_series("probabilities"),
@@ -246,10 +233,12 @@ def _write(
         postprocessing,
         model_sha256=predictor.sha256,
         prevalence=config.prevalence,
+        volumes_of=volumes_of,
     )
     rows = map(csv_line, _rejected(listing, store))
     write_parts(rejected_path, chain([csv_line(("path", "reason", "message"))], rows))
     num_heatmaps = draw_heat_maps(config, reader) if config.heatmaps else 0
+    num_masks = 0 if config.masks == "none" else write_masks(config.masks, path, reader)
     num_not_chosen, num_series_not_chosen = store.layout.num_not_chosen()
     if num_not_chosen:
         _LOG.info(
@@ -270,6 +259,7 @@ def _write(
         num_not_chosen=num_not_chosen,
         num_prior=num_prior,
         num_heatmaps=num_heatmaps,
+        num_masks=num_masks,
     )
 
 
@@ -296,6 +286,14 @@ def _finish(store: PredictionStore, predictor: Predictor, prevalence: float) -> 
                 for slice_, row, z in zip(members, probabilities, z_mm, strict=True)
             ]
         )
+        if members[0].mask:
+            store.add_volumes(members[0].header, _volumes(members))
+
+
+def _volumes(members: Sequence[StoredPrediction]) -> Volumes:
+    """Volumes of a series, by kind and class."""
+    bits = [decode_bits(slice_.mask) for slice_ in members]
+    return series_volumes(bits, [slice_.header for slice_ in members]).by_kind()
 
 
 def _write_submission(config: PredictConfig, store: PredictionStore, predictor: Predictor) -> int:

@@ -162,7 +162,7 @@ def _with_neighbours(members: Sequence[ModelSlice], count: int) -> Iterator[Mode
     places = neighbour_places(len(members), count).tolist()
     for slice_, row in zip(members, places, strict=True):
         image = np.concatenate([members[place].image for place in row], axis=-1)
-        yield ModelSlice(slice_.source, slice_.header, image)
+        yield replace(slice_, image=image)
 
 
 def _lots(groups: Iterable[FileGroup]) -> Iterator[list[FileGroup]]:

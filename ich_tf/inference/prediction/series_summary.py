@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ich_tf.dicom.header import Header
 from ich_tf.inference.postprocessing.aggregation import (
     SERIES_MODEL,
     SLICE,
@@ -18,7 +19,7 @@ from ich_tf.inference.postprocessing.aggregation import (
     noisy_or,
 )
 from ich_tf.inference.postprocessing.postprocessing import DEFAULT_POINT, POINTS, Postprocessing
-from ich_tf.inference.prediction.store import StoredPrediction
+from ich_tf.inference.prediction.store import StoredPrediction, Volumes
 from ich_tf.labels import CLASSES
 from ich_tf.runtime.files import write_parts
 
@@ -29,6 +30,7 @@ def write_series_csv(
     path: Path,
     members_of_series: Iterable[Sequence[StoredPrediction]],
     postprocessing: Postprocessing,
+    volumes_of: Callable[[Header], Volumes] | None = None,
 ) -> int:
     """Writes a row for each series: ids, number of slices, and four columns for each class.
 
@@ -41,6 +43,8 @@ def write_series_csv(
       path: Path of the file.
       members_of_series: Slices of each series with their probabilities, along its normal.
       postprocessing: Steps that made the probabilities, with the thresholds.
+      volumes_of: Volumes of the series of a slice; a fifth column, `<class>_ml`, holds those of
+        kind `ml`. None for a model without masks.
 
     Returns:
       Number of series.
@@ -49,6 +53,8 @@ def write_series_csv(
     columns = ["study_id", "series_id", "num_slices"]
     for name in CLASSES:
         columns += [name, f"slice_{name}", f"{name}_decision", f"{name}_series"]
+        if volumes_of is not None:
+            columns.append(f"{name}_ml")
 
     def lines() -> Iterator[str]:
         nonlocal number
@@ -58,11 +64,14 @@ def write_series_csv(
             header, whole = members[0].header, members[0].whole
             row: list[Any] = [header.study_id, header.series_id, len(members)]
             probabilities = np.stack([slice_.values for slice_ in members])
+            volumes = {} if volumes_of is None else volumes_of(header)["ml"]
             for i, name in enumerate(CLASSES):
                 greatest = float(probabilities[:, i].max())
                 row += [repr(greatest), int(probabilities[:, i].argmax())]
                 row.append(_decision(greatest, postprocessing.threshold(SERIES_LEVEL, name)))
                 row.append("" if whole is None else repr(float(whole[i])))
+                if volumes_of is not None:
+                    row.append(_or_empty(volumes[name]))
             yield csv_line(row)
 
     write_parts(path, lines())
@@ -77,6 +86,7 @@ def write_series_json(
     *,
     model_sha256: str,
     prevalence: float,
+    volumes_of: Callable[[Header], Volumes] | None = None,
 ) -> None:
     """Writes an object with the model, the operating points, and the series with their slices.
 
@@ -87,6 +97,8 @@ def write_series_json(
       postprocessing: Steps that made the probabilities, with the thresholds.
       model_sha256: SHA-256 of the model (`Predictor.sha256`).
       prevalence: Prevalence that the probabilities were moved to; 0 for none.
+      volumes_of: Volumes of the series of a slice, written as `volumes`; None for a model without
+        masks.
     """
     thresholds = postprocessing.thresholds
     head = {
@@ -104,7 +116,8 @@ def write_series_json(
         yield json.dumps(head)[:-1] + ', "series": ['
         separator = "\n"
         for members in members_of_series:
-            yield separator + json.dumps(_series(members, names, postprocessing))
+            volumes = None if volumes_of is None else volumes_of(members[0].header)
+            yield separator + json.dumps(_series(members, names, postprocessing, volumes))
             separator = ",\n"
         yield "\n]}\n"
 
@@ -124,7 +137,10 @@ def csv_line(row: Sequence[Any]) -> str:
 
 
 def _series(
-    members: Sequence[StoredPrediction], names: Sequence[str], postprocessing: Postprocessing
+    members: Sequence[StoredPrediction],
+    names: Sequence[str],
+    postprocessing: Postprocessing,
+    volumes: Volumes | None,
 ) -> dict[str, Any]:
     header, whole = members[0].header, members[0].whole
     probabilities = np.stack([slice_.values for slice_ in members])
@@ -132,6 +148,7 @@ def _series(
         "study_id": header.study_id,
         "series_id": header.series_id,
         **summarize(probabilities, whole, postprocessing),
+        **({} if volumes is None else {"volumes": volumes}),
         "slices": [
             {
                 "image_id": slice_.image_id,
@@ -173,6 +190,10 @@ def summarize(
 
 def _decision(probability: float, threshold: float | None) -> str:
     return "" if threshold is None else str(int(probability >= threshold))
+
+
+def _or_empty(value: float | None) -> str:
+    return "" if value is None else repr(value)
 
 
 def _by_class(values: np.ndarray) -> dict[str, float]:

@@ -6,11 +6,13 @@ database holds patient and study ids as the DICOM files do.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -22,18 +24,22 @@ from ich_tf.inference.prediction.layout import Layout, header_of_text, header_te
 from ich_tf.labels import ANY, CLASSES
 from ich_tf.runtime.writing import disk_problem
 
+# Kind of volume -> class -> millilitres, None where they are not known.
+Volumes = dict[str, dict[str, float | None]]
+
 _SECONDS_BETWEEN_COMMITS = 2.0
 _SCHEMA = """
 CREATE TABLE about (fingerprint TEXT, laid_out INTEGER);
 CREATE TABLE done (source INTEGER PRIMARY KEY);
 CREATE TABLE slices (
     source INTEGER, frame INTEGER, image_id BLOB, instance_id BLOB, series TEXT, header TEXT,
-    logits BLOB, z_mm REAL, probabilities BLOB, bleed REAL, whole BLOB,
+    logits BLOB, z_mm REAL, probabilities BLOB, bleed REAL, whole BLOB, mask BLOB,
     PRIMARY KEY (source, frame)
 );
 CREATE INDEX slices_by_image ON slices (image_id);
 CREATE INDEX slices_by_instance ON slices (instance_id);
 CREATE INDEX slices_by_series ON slices (series);
+CREATE TABLE volumes (series TEXT PRIMARY KEY, volumes TEXT);
 CREATE TABLE rejected (
     source INTEGER, frame INTEGER, reason TEXT, message TEXT, PRIMARY KEY (source, frame)
 );
@@ -52,6 +58,7 @@ class StoredPrediction:
         probabilities, float64 [6].
       z_mm: Position along the normal of the series, mm; 0 until the series is complete.
       whole: Probabilities of its series by a series model, float64 [6]; None without one.
+      mask: Mask of the DICOM image as `image_masks.encode_bits` writes it; empty without one.
     """
 
     source: int
@@ -60,6 +67,7 @@ class StoredPrediction:
     values: np.ndarray
     z_mm: float = 0.0
     whole: np.ndarray | None = None
+    mask: bytes = b""
 
 
 class PredictionStore:
@@ -146,7 +154,7 @@ class PredictionStore:
     def add(self, predictions: Iterable[StoredPrediction]) -> None:
         """Stores slices with the outputs of the predictor as `values`."""
         self._database.executemany(
-            "INSERT OR REPLACE INTO slices VALUES (?, ?, ?, ?, ?, ?, ?, 0, NULL, NULL, NULL)",
+            "INSERT OR REPLACE INTO slices VALUES (?, ?, ?, ?, ?, ?, ?, 0, NULL, NULL, NULL, ?)",
             (
                 (
                     slice_.source,
@@ -156,6 +164,7 @@ class PredictionStore:
                     series_key(slice_.header),
                     header_text(slice_.header),
                     slice_.values.astype(np.float64).tobytes(),
+                    slice_.mask,
                 )
                 for slice_ in predictions
             ),
@@ -192,7 +201,7 @@ class PredictionStore:
         keys = self._database.execute("SELECT DISTINCT series FROM slices ORDER BY series")
         for (key,) in keys.fetchall():
             rows = self._database.execute(
-                f"SELECT source, image_id, header, {column}, z_mm, whole FROM slices "
+                f"SELECT source, image_id, header, {column}, z_mm, whole, mask FROM slices "
                 "WHERE series = ? ORDER BY source, frame",
                 (key,),
             )
@@ -219,6 +228,24 @@ class PredictionStore:
                 for slice_ in members
             ),
         )
+
+    def add_volumes(self, header: Header, volumes: Volumes) -> None:
+        """Stores the volumes of a series.
+
+        Args:
+          header: Header of one of its slices.
+          volumes: Volumes by class, of one or several kinds.
+        """
+        self._database.execute(
+            "INSERT OR REPLACE INTO volumes VALUES (?, ?)",
+            (series_key(header), json.dumps(volumes)),
+        )
+
+    def volumes(self, header: Header) -> Volumes:
+        """Returns the volumes of the series of a slice, as `add_volumes` took them."""
+        query = "SELECT volumes FROM volumes WHERE series = ?"
+        ((text,),) = self._database.execute(query, (series_key(header),))
+        return cast(Volumes, json.loads(text))
 
     def find(self, image_id: str) -> np.ndarray | None:
         """Returns the probabilities of an image, float64 [6], by its SOP instance UID or its id.
@@ -260,7 +287,7 @@ class PredictionStore:
         """
         column = CLASSES.index(name)
         rows = self._database.execute(
-            "SELECT source, image_id, header, probabilities, z_mm, whole FROM slices"
+            "SELECT source, image_id, header, probabilities, z_mm, whole, mask FROM slices"
         )
         slices: list[StoredPrediction] = []
         for row in rows:
@@ -278,8 +305,10 @@ def _greatest(slices: list[StoredPrediction], column: int, limit: int) -> list[S
     return sorted(slices, key=rank)[:limit]
 
 
-def _prediction(row: tuple[int, bytes, str, bytes, float, bytes | None]) -> StoredPrediction:
-    source, image_id, header, values, z_mm, whole = row
+def _prediction(
+    row: tuple[int, bytes, str, bytes, float, bytes | None, bytes],
+) -> StoredPrediction:
+    source, image_id, header, values, z_mm, whole, mask = row
     return StoredPrediction(
         source,
         _text(image_id),
@@ -287,6 +316,7 @@ def _prediction(row: tuple[int, bytes, str, bytes, float, bytes | None]) -> Stor
         np.frombuffer(values),
         z_mm,
         None if whole is None else np.frombuffer(whole),
+        mask,
     )
 
 

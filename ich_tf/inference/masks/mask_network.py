@@ -1,0 +1,96 @@
+"""Masks of slices from the networks of a predictor that give logits of pixels."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from ich_tf.dicom.crop import Box
+from ich_tf.dicom.header import Header
+from ich_tf.inference.masks.image_masks import image_bits
+from ich_tf.inference.slice_predictor import LoadedMember, Predictor
+from ich_tf.labels import CLASSES
+from ich_tf.metrics import sigmoid
+
+_THRESHOLD = 0.5
+
+
+class MaskNetwork:
+    """The members of a predictor that segment; their probabilities are averaged.
+
+    Attributes:
+      thresholds: Least probability of a marked pixel, by class, float64 [6].
+    """
+
+    def __init__(self, members: Sequence[LoadedMember], flip: bool) -> None:
+        """Takes the members that segment; see `of`.
+
+        Args:
+          members: Loaded networks, one or more.
+          flip: Whether probabilities are averaged with those of the mirror image.
+        """
+        self._members = tuple(members)
+        shares = np.array([member.share for member in members])
+        self._shares = shares / shares.sum()
+        self._flip = flip
+        self.thresholds = np.full(len(CLASSES), _THRESHOLD)
+
+    @classmethod
+    def of(cls, predictor: Predictor) -> MaskNetwork | None:
+        """The networks of a predictor that segment, with its mirror images; None without any."""
+        members = [member for member in predictor.members if member.mask_logits_fn is not None]
+        return cls(members, predictor.postprocessing.flip) if members else None
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of what the masks depend on, beside the predictor."""
+        parts = [self.thresholds.tolist(), [member.sha256 for member in self._members]]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def probabilities(self, images: np.ndarray) -> np.ndarray:
+        """Computes the probability of each class in each pixel.
+
+        Args:
+          images: Images as `Predictor.outputs` takes them, [n, H, W, neighbours * C].
+
+        Returns:
+          float32 [n, S, S, 6], S being the greatest image size of the members; pixels cover the
+          whole stored image.
+        """
+        maps = [self._member_probabilities(member, images) for member in self._members]
+        size = max(values.shape[1] for values in maps)
+        resized = np.stack([_resized(values, size) for values in maps])
+        return np.asarray(np.tensordot(self._shares, resized, axes=1), np.float32)
+
+    def bits(self, images: np.ndarray, slices: Sequence[tuple[Header, Box]]) -> list[np.ndarray]:
+        """Marks the pixels of the DICOM images, uint8 [rows, columns] each, a bit a class.
+
+        Args:
+          images: Images of the slices, and possibly padding behind them.
+          slices: Header of each slice, and the box that its image shows, empty for all of it.
+        """
+        maps = self.probabilities(images)
+        return [
+            image_bits(values, self.thresholds, crop, header.rows, header.columns)
+            for values, (header, crop) in zip(maps, slices, strict=False)
+        ]
+
+    def _member_probabilities(self, member: LoadedMember, images: np.ndarray) -> np.ndarray:
+        assert member.mask_logits_fn is not None
+        images = member.select_slices(images)
+        values = sigmoid(member.mask_logits_fn(images))
+        if self._flip:
+            mirrored = sigmoid(member.mask_logits_fn(images[:, :, ::-1]))
+            values = (values + mirrored[:, :, ::-1]) / 2
+        return values
+
+
+def _resized(maps: np.ndarray, size: int) -> np.ndarray:
+    """Enlarges maps [n, S, S, 6] to a size."""
+    if maps.shape[1] == size:
+        return maps
+    return np.stack([cv2.resize(values.astype(np.float32), (size, size)) for values in maps])
