@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from ich_tf.masks.format_names import MASK_FORMATS
 from ich_tf.records.schema import CROPS, ENCODINGS, LOSSY, SCHEMA_VERSION
 from ich_tf.runtime.options import check_options, option, require
 from ich_tf.windows import preset_windows
+
+if TYPE_CHECKING:
+    from ich_tf.conversion.mask_files import MaskOptions
 
 # What a row of the label CSV names an image by, and what tells patients apart.
 LABEL_KEYS = ("auto", "uid", "name", "path")
@@ -95,8 +99,24 @@ class ConversionConfig:
     out_dir: str = option("data/tfrecords", "Folder to write the shards to.", is_path=True)
     masks_dir: str = option(
         "",
-        "Folder of masks: grey 8-bit PNGs of the images' size, in which bit k marks class k, named "
-        "by path, image id or SOP instance UID. Empty: none.",
+        "Folder of masks: PNG, NIfTI, DICOM segmentations or RT structure sets. A PNG is named by "
+        "its slice, a NIfTI file by its series, study or patient, or in masks.csv (columns "
+        "file,series). Empty: none.",
+        is_path=True,
+    )
+    mask_format: str = option(
+        "auto", "Format of the masks. auto: by each file's name and content.", MASK_FORMATS
+    )
+    mask_classes: str = option(
+        "",
+        "Class of each value, segment or contour of the masks, such as 1:epidural,2:subdural; none "
+        "for what is no bleed. Empty: PNGs have a bit a class, other masks the classes' names, or "
+        "are binary masks of any.",
+    )
+    mask_images_dir: str = option(
+        "",
+        "Folder of the NIfTI images that the masks were drawn on, under the masks' names: a mask "
+        "that is mirrored, turned or shifted by a slice is noticed. Empty: none.",
         is_path=True,
     )
     series: str = option(
@@ -179,6 +199,16 @@ class ConversionConfig:
         from ich_tf.dicom.choice import SeriesChoice  # --help answers without pydicom
 
         SeriesChoice.parse(self.series)
+        from ich_tf.masks.class_map import ClassMap
+
+        ClassMap.parse(self.mask_classes)
+        for name, default in (
+            ("mask_format", "auto"),
+            ("mask_classes", ""),
+            ("mask_images_dir", ""),
+        ):
+            value = getattr(self, name)
+            require(bool(self.masks_dir) or value == default, name, value, "given with --masks_dir")
         require(
             self.allow_lossy or self.encoding not in LOSSY,
             "encoding",
@@ -210,6 +240,15 @@ class ConversionConfig:
         )
         require(bool(self.out_dir), "out_dir", self.out_dir, "a folder")
 
+    def mask_options(self) -> MaskOptions:
+        """Options of the masks; `masks_dir` must be given."""
+        from ich_tf.conversion.mask_files import MaskOptions
+        from ich_tf.masks.class_map import ClassMap
+
+        images = Path(self.mask_images_dir) if self.mask_images_dir else None
+        classes = ClassMap.parse(self.mask_classes)
+        return MaskOptions(Path(self.masks_dir), self.mask_format, classes, images)
+
     def planned(self, hash_key: str = "") -> dict[str, Any]:
         """The options that the bytes of the shards depend on, as plan and manifest store them.
 
@@ -218,7 +257,7 @@ class ConversionConfig:
         """
         content = {name: getattr(self, name) for name in _PLANNED}
         if self.masks_dir:
-            content["mask_format"] = "png"
+            content |= {"mask_format": self.mask_format, "mask_classes": self.mask_classes}
         return {
             **content,
             "windows": list(self.windows),

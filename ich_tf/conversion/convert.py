@@ -138,7 +138,7 @@ def plan_conversion(
         out_of_reach.check_plan_is_known(Path(config.out_dir))
     masks = None
     if config.masks_dir:
-        masks = index_masks(Path(config.masks_dir), slices, listing, executor)
+        masks = index_masks(config.mask_options(), slices, listing, executor)
     plan = make_plan(slices, config, hash_key, previous, known, out_of_reach, masks)
     if out_of_reach:
         rejections = [*with_images_only(rejections, plan)]

@@ -36,11 +36,6 @@ def list_inputs(config: ConversionConfig) -> SourceListing:
     Raises:
       InputError: As for `list_sources`.
     """
-    own = (
-        config.out_dir,
-        config.labels_csv,
-        config.masks_dir,
-        config.nifti_table,
-        config.hash_key_file,
-    )
+    masks = config.masks_dir, config.mask_images_dir
+    own = (config.out_dir, config.labels_csv, *masks, config.hash_key_file)
     return list_sources(config.dicom_dir, [Path(path) for path in own if path])

@@ -57,7 +57,7 @@ class SliceTrace:
         if not record.lesion_mm2:
             return {}
         return {
-            "masks": [name for name, _ in self.location.planned.masks],
+            "masks": [name for name, *_ in self.location.planned.masks],
             "annotated": [name for k, name in enumerate(CLASSES) if record.annotated >> k & 1],
             "lesion_mm2": {
                 name: round(area, 2)

@@ -24,7 +24,7 @@ def mask_differences(
       unread: Masks that could not be read when the shard was written.
     """
     wrong = []
-    is_whole = not any(name in unread for name, _ in planned.masks)
+    is_whole = not any(name in unread for name, *_ in planned.masks)
     if record.annotated & ~planned.annotated or (
         is_whole and record.annotated != planned.annotated
     ):

@@ -73,7 +73,8 @@ class PlannedSlice:
       digest: `Header.digest` of the slice, by which a file that changes is noticed.
       annotated: Bits of the classes that masks and labels annotate; 0 in a conversion without
         masks.
-      masks: Name within the folder of masks, and SHA-256, of each mask of the slice.
+      masks: Name within the folder of masks, and SHA-256, of each mask of the slice; and the
+        number, from 0, of the slice of a slab that a PNG is of.
     """
 
     name: str
@@ -91,7 +92,7 @@ class PlannedSlice:
     members: tuple[tuple[str, int, str], ...] = ()
     digest: str = ""
     annotated: int = 0
-    masks: tuple[tuple[str, str], ...] = ()
+    masks: tuple[tuple[str, str, int], ...] = ()
 
     @property
     def path(self) -> str:
@@ -186,7 +187,7 @@ class PlannedSeries:
                 members=tuple((member[0], member[1], member[2]) for member in members),
                 digest=digest,
                 annotated=annotated,
-                masks=tuple((name, sha256) for name, sha256 in masks),
+                masks=tuple((name, sha256, part) for name, sha256, part in masks),
             )
 
 

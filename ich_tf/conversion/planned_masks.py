@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ich_tf.conversion.label_rows import Labels, union_of_labels
-from ich_tf.conversion.mask_index import MaskIndex, mask_rejection
+from ich_tf.conversion.mask_files import mask_rejection
+from ich_tf.conversion.mask_index import MaskIndex
 from ich_tf.conversion.mask_labels import SliceMask, annotated_classes, of_slab
 from ich_tf.conversion.slice_index import IndexedSlice
 from ich_tf.dicom.reasons import Rejection
@@ -43,7 +44,8 @@ class PlannedMasks:
         annotated, conflicts = annotated_classes(mask, labels)
         if conflicts and labels is not None:
             self._conflicts.append(_conflict(members[len(members) // 2], mask, labels, conflicts))
-        return {"annotated": annotated, "masks": mask.files}
+        part = {file: i for i in reversed(range(len(masks))) for file in masks[i].files}
+        return {"annotated": annotated, "masks": tuple((*file, part[file]) for file in mask.files)}
 
 
 def _conflict(

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import ich_tf
+from ich_tf.conversion.mask_files import MaskOptions
 from ich_tf.conversion.mask_reader import MaskReader
 from ich_tf.conversion.plan import Plan, PlannedShard, PlannedSlice
 from ich_tf.conversion.planned_reader import PlannedReader
@@ -27,6 +28,7 @@ from ich_tf.dicom.reasons import DicomError, Rejection, quarantine_path
 from ich_tf.dicom.sources import Source, stamps_sha256
 from ich_tf.errors import DataError
 from ich_tf.labels import CLASSES
+from ich_tf.masks.class_map import ClassMap
 from ich_tf.records.example import encode
 from ich_tf.records.images import encode_image
 from ich_tf.records.schema import SliceRecord
@@ -54,7 +56,7 @@ class ShardTask:
       image_size: Rows and columns of the stored images, px.
       windows: Names of the window presets, one per channel.
       encoding: Image format of the records, one of `records.ENCODINGS`.
-      masks_dir: Folder of the masks; None to write records without masks.
+      masks: Options of the masks; None to write records without masks.
       owner: `FolderLock.owner` of the run, without which nothing is committed; empty for a folder
         that no other run can know.
       careful: Whether each file is read in a sandbox first, since one of them ends its reader.
@@ -67,7 +69,7 @@ class ShardTask:
     image_size: int
     windows: tuple[str, ...]
     encoding: str
-    masks_dir: Path | None = None
+    masks: MaskOptions | None = None
     owner: str = ""
     careful: bool = False
 
@@ -146,11 +148,19 @@ def shard_tasks(
             image_size=plan.config["image_size"],
             windows=tuple(plan.config["windows"]),
             encoding=plan.config["encoding"],
-            masks_dir=Path(plan.masks_dir) if plan.has_masks else None,
+            masks=_mask_options(plan),
             owner=owner,
         )
         for shard in planned
     ]
+
+
+def _mask_options(plan: Plan) -> MaskOptions | None:
+    """Options of a plan's masks; None if it has none."""
+    if not plan.has_masks:
+        return None
+    classes = ClassMap.parse(plan.config["mask_classes"])
+    return MaskOptions(Path(plan.masks_dir), plan.config["mask_format"], classes)
 
 
 def _check_run(task: ShardTask) -> None:
@@ -178,7 +188,9 @@ def _encoded_slices(task: ShardTask) -> Iterator[EncodedSlice | Rejection]:
     Of several files that hold a slice, the first that can be read is used. The masks that cannot be
     read come last.
     """
-    masks = MaskReader(task.masks_dir, task.shard) if task.masks_dir is not None else None
+    masks = None
+    if task.masks is not None:
+        masks = MaskReader(task.masks, task.shard, task.sources)
     with PlannedReader(task.sources, careful=task.careful) as reader:
         for planned in task.shard.slices():
             if planned.members:
@@ -195,7 +207,7 @@ def _encoded_slices(task: ShardTask) -> Iterator[EncodedSlice | Rejection]:
                 yield encoded
                 break
     if masks is not None:
-        yield from masks.rejections
+        yield from masks.rejections.values()
 
 
 def _encode(

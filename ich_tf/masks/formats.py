@@ -7,8 +7,6 @@ from pathlib import Path
 from ich_tf.dicom.reasons import DicomError
 from ich_tf.masks.errors import MaskError, MaskReason
 
-# Values of --mask_format.
-FORMATS = ("auto", "png", "nifti", "dicom_seg", "rtstruct")
 _NIFTI = (".nii", ".nii.gz")
 _TABLES = (".csv", ".tsv", ".json", ".xml", ".txt")
 _BY_CLASS = {
@@ -22,7 +20,7 @@ def format_of(path: str | Path) -> str:
     """Format of a mask file, by its name and then by what it holds.
 
     Returns:
-      One of `FORMATS` but `auto`.
+      One of `format_names.MASK_FORMATS` but `auto`.
 
     Raises:
       MaskError: MASK_FORMAT for anything else, MASK_UNREADABLE if the file cannot be read.

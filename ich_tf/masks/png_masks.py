@@ -15,6 +15,7 @@ import numpy as np
 from ich_tf.errors import InputError
 from ich_tf.labels import ANY, CLASSES
 from ich_tf.masks.bits import unpack
+from ich_tf.masks.class_map import ClassMap
 from ich_tf.masks.errors import MaskError, MaskReason
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -63,13 +64,16 @@ class Masks:
         return unpack(np.asarray(bits, np.uint8))
 
 
-def read_png(data: bytes, rows: int, columns: int) -> tuple[np.ndarray, int]:
+def read_png(
+    data: bytes, rows: int, columns: int, classes: ClassMap | None = None
+) -> tuple[np.ndarray, int]:
     """Reads a PNG whose pixels hold a bit a class, or 0 and 255 for `any` alone.
 
     Args:
       data: Content of the file.
       rows: Number of rows of its image, px.
       columns: Number of columns of its image, px.
+      classes: Class that each value stands for; None, or a map without entries, for bits.
 
     Returns:
       Bits, uint8 [rows, columns], and the bits of the classes that the mask tells of.
@@ -98,6 +102,8 @@ def read_png(data: bytes, rows: int, columns: int) -> tuple[np.ndarray, int]:
     bits = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if bits is None or bits.shape != (rows, columns) or bits.dtype != np.uint8:
         raise MaskError(MaskReason.MASK_UNREADABLE, "is a damaged PNG.")
+    if classes is not None and classes.entries:
+        return classes.bits_of_values(np.asarray(bits))
     highest = int(bits.max())
     if highest <= ALL_CLASSES:
         return np.asarray(bits), ALL_CLASSES

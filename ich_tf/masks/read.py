@@ -23,7 +23,7 @@ def read_mask(
 
     Args:
       path: The file.
-      format_: One of `formats.FORMATS`; `auto` to find out.
+      format_: One of `format_names.MASK_FORMATS`; `auto` to find out.
       classes: Class of each value, segment or region.
       planes: Planes of the slices of its series, one or more: contours are drawn onto them.
 
