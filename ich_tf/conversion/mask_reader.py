@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -127,29 +128,32 @@ class MaskReader:
     def _place(self, name: str, sha256: str, format_: str) -> dict[Place, np.ndarray]:
         """A mask on all slices of its series that were planned with it."""
         _check_unchanged(mask_sha256(self._options.folder / name), sha256)
+        (series,) = (series for series in self._shard.series if series.keys == self._series)
         planes: dict[Place, Plane] = {}
         with SourceReader() as reader:
-            for series in self._shard.series:
-                if series.keys != self._series:
+            headers = functools.cache(functools.partial(self._headers, reader))
+            for planned in series.slices():
+                if all(file != name for file, *_ in planned.masks):
                     continue
-                for planned in series.slices():
-                    if any(file == name for file, *_ in planned.masks):
-                        for part in planned.parts():
-                            header = self._header(reader, part)
-                            if header is not None:
-                                planes[part.name, part.frame] = Plane.of(header)
+                for part in planned.parts():
+                    # The first of its files that can be read has the same header as the others.
+                    files = (headers(file) for file in (part.name, *part.alternates))
+                    header = next(
+                        (found[part.frame] for found in files if part.frame in found), None
+                    )
+                    if header is not None:
+                        planes[part.name, part.frame] = Plane.of(header)
         if not planes:
             raise MaskError(MaskReason.MASK_OTHER_SERIES, "none of its slices can be read.")
         bits, _ = place_mask(self._options, name, format_, [*planes.values()])
         return dict(zip(planes, bits, strict=True))
 
-    def _header(self, reader: SourceReader, part: PlannedSlice) -> Header | None:
-        """Header of a slice, from the first of its files that can be read."""
-        for name in (part.name, *part.alternates):
-            with contextlib.suppress(DicomError):
-                headers, _ = reader.file(self._sources[name]).scan()
-                return next(header for header in headers if header.frame == part.frame)
-        return None
+    def _headers(self, reader: SourceReader, name: str) -> dict[int, Header]:
+        """Headers of a file's slices by frame; none if it cannot be read."""
+        with contextlib.suppress(DicomError):
+            headers, _ = reader.file(self._sources[name]).scan()
+            return {header.frame: header for header in headers}
+        return {}
 
 
 def _series_of(planned: PlannedSlice) -> tuple[str, str, str]:

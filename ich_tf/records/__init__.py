@@ -7,6 +7,7 @@ a conversion by number. Importing the package loads no TensorFlow.
 
 from ich_tf.records.example import decode, decode_example, encode, encode_example, parse
 from ich_tf.records.images import decode_image, encode_image, read_image
+from ich_tf.records.mask_images import encode_mask, read_mask
 from ich_tf.records.schema import (
     CROPS,
     ENCODINGS,
@@ -34,6 +35,8 @@ __all__ = [
     "encode",
     "encode_example",
     "encode_image",
+    "encode_mask",
     "parse",
     "read_image",
+    "read_mask",
 ]

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -162,6 +163,17 @@ def test_a_mask_of_any_format_lies_where_its_planes_say(
     path.unlink()
     records = study.convert(mask_classes=classes)
     assert {(record.annotated, record.mask) for record in records} == {(0, b"")}
+
+
+@pytest.mark.slow
+def test_two_workers_write_the_same_masks(study: Study) -> None:
+    for write in (seg, nifti, rtstruct):
+        write(study)
+    study.convert(mask_classes="1:epidural")
+    one = files_of(study.folder / "out")
+    shutil.rmtree(study.folder / "out")
+    study.convert(mask_classes="1:epidural", num_workers=2)
+    assert files_of(study.folder / "out") == one
 
 
 def test_masks_that_fit_no_series_are_listed(study: Study) -> None:
