@@ -5,7 +5,9 @@ import io
 import re
 import shutil
 import subprocess
+import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -208,6 +210,36 @@ def test_a_series_without_a_bleed_says_so(tilted) -> None:
     seg = pydicom.dcmread(io.BytesIO(dicom_seg(empty, headers, files_of(headers), **MODEL)))
     assert [each.SegmentLabel for each in seg.SegmentSequence] == ["any"]
     assert seg.pixel_array.shape == (15, 64, 64) and not seg.pixel_array.any()
+
+
+def test_names_are_not_in_warnings(tilted) -> None:
+    headers, bits, _ = tilted
+    files = files_of(headers)
+    for file in files:
+        file.PatientName = "SECRET"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        data = dicom_seg(bits, headers, files, **MODEL)
+    assert pydicom.dcmread(io.BytesIO(data)).PatientName == "SECRET"
+
+
+def test_copies_of_an_image_have_one_frame(tilted) -> None:
+    headers, bits, _ = tilted
+    copy = replace(headers[7], image_id=f"{headers[7].image_id}.1")
+    more = [*headers[:8], copy, *headers[8:]]
+    masks = [*bits[:8], np.roll(bits[7], 1, axis=1), *bits[8:]]
+    seg = pydicom.dcmread(io.BytesIO(dicom_seg(masks, more, files_of(more), **MODEL)))
+    alone = [*bits[:7], bits[7] | masks[8], *bits[8:]]
+    other = pydicom.dcmread(io.BytesIO(dicom_seg(alone, headers, files_of(headers), **MODEL)))
+    np.testing.assert_array_equal(seg.pixel_array, other.pixel_array)
+
+
+def test_files_that_highdicom_refuses_are_refused_in_a_sentence(tilted) -> None:
+    headers, bits, _ = tilted
+    files = files_of(headers)
+    files[3].FrameOfReferenceUID = "1.2.826.0.8"
+    with pytest.raises(InputError, match=r"cannot be referred to.*same series.*Write PNG"):
+        dicom_seg(bits, headers, files, **MODEL)
 
 
 def test_frames_of_a_multi_frame_file_are_referred_to_by_number() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ import numpy as np
 from ich_tf import __version__
 from ich_tf.dicom.geometry import places_along
 from ich_tf.dicom.header import Header
-from ich_tf.errors import UsageError
+from ich_tf.errors import InputError, UsageError
 from ich_tf.inference.masks.grids import require_one_grid
 from ich_tf.inference.masks.volumes import slab_widths_mm
 from ich_tf.labels import ANY, CLASSES
@@ -69,8 +70,9 @@ def dicom_seg(
     """Writes the masks of one pass of a series as a DICOM Segmentation file.
 
     It belongs to the patient, the study and the frame of reference of the images, and names the
-    image of each frame. Frames without a mark are left out; of a series without any, all frames of
-    `any` are written. The same masks by the same model have the same UIDs.
+    image of each frame, of several copies of an image the first. Frames without a mark are left
+    out; of a series without any, all frames of `any` are written. The same masks by the same model
+    have the same UIDs.
 
     Args:
       bits: Mask of each slice, uint8 [rows, columns], bit k for class k of `labels.CLASSES`.
@@ -82,55 +84,77 @@ def dicom_seg(
 
     Raises:
       UsageError: If highdicom is not installed.
-      InputError: If the slices differ in size, pixel spacing or orientation.
+      InputError: If the slices differ in size, pixel spacing or orientation, or their files cannot
+        be referred to.
     """
     segmentation = require_highdicom()
     require_one_grid(headers)
     import pydicom
     from pydicom.uid import ExplicitVRLittleEndian
 
-    marked = np.stack([unpack(mask) for mask in bits], axis=-1)  # [6, rows, columns, n]
-    shown = [k for k in range(len(CLASSES)) if k == ANY or marked[k].any()]
-    pixels = np.ascontiguousarray(np.moveaxis(marked[shown], (3, 0), (0, 3)), np.uint8)
+    bits, first_of = _united(bits, headers)
+    headers = [headers[i] for i in first_of]
+    found = np.bitwise_or.reduce([np.bitwise_or.reduce(mask, axis=None) for mask in bits])
+    shown = [k for k in range(len(CLASSES)) if k == ANY or found >> k & 1]
+    pixels = np.stack([np.moveaxis(unpack(mask)[shown], 0, -1).view(np.uint8) for mask in bits])
     key = hashlib.sha256(pixels.tobytes())
     for text in (model_sha256, __version__, headers[0].series_id, *map(str, shown)):
         key.update(b"/" + text.encode("utf-8", "surrogatepass"))
     thickness_mm = headers[0].thickness_mm or _distance_mm(headers)
-    # RSNA's UIDs are none; what a file is called by is what others look for.
-    with pydicom.config.disable_value_validation():
+    # RSNA's UIDs are none; what a file is called by is what others look for. And highdicom warns of
+    # names of one word by quoting them, which no log should hold.
+    with pydicom.config.disable_value_validation(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
         sources = [
             _source(header, headers[0], thickness_mm, data_set)
-            for header, data_set in zip(headers, data_sets, strict=True)
+            for header, data_set in zip(headers, [data_sets[i] for i in first_of], strict=True)
         ]
-        written = segmentation.Segmentation(
-            source_images=sources,
-            pixel_array=pixels,
-            segmentation_type="BINARY",
-            segment_descriptions=[
-                _segment(number, CLASSES[k], model, model_sha256, key.hexdigest())
-                for number, k in enumerate(shown, 1)
-            ],
-            series_instance_uid=_uid("series", headers[0].series_id, model_sha256),
-            series_number=_SERIES_NUMBER,
-            sop_instance_uid=_uid(key.hexdigest()),
-            instance_number=1,
-            manufacturer=_MAKER,
-            manufacturer_model_name=model[:64],
-            software_versions=__version__,
-            device_serial_number=model_sha256[:16],
-            content_label="BLEEDS",
-            content_description=_NOTE,
-            content_creator_name=None,
-            series_description=f"{_MAKER} segmentation. {_NOTE}"[:64],
-            transfer_syntax_uid=ExplicitVRLittleEndian,
-            omit_empty_frames=bool(pixels.any()),
-        )
+        try:
+            written = segmentation.Segmentation(
+                source_images=sources,
+                pixel_array=pixels,
+                segmentation_type="BINARY",
+                segment_descriptions=[
+                    _segment(number, CLASSES[k], model, model_sha256, key.hexdigest())
+                    for number, k in enumerate(shown, 1)
+                ],
+                series_instance_uid=_uid("series", headers[0].series_id, model_sha256),
+                series_number=_SERIES_NUMBER,
+                sop_instance_uid=_uid(key.hexdigest()),
+                instance_number=1,
+                manufacturer=_MAKER,
+                manufacturer_model_name=model[:64],
+                software_versions=__version__,
+                device_serial_number=model_sha256[:16],
+                content_label="BLEEDS",
+                content_description=_NOTE,
+                content_creator_name=None,
+                series_description=f"{_MAKER} segmentation. {_NOTE}"[:64],
+                transfer_syntax_uid=ExplicitVRLittleEndian,
+                omit_empty_frames=bool(pixels.any()),
+            )
+        except (AttributeError, TypeError, ValueError) as error:
+            raise InputError(
+                f"series {headers[0].series_id} cannot be referred to by a segmentation: {error} "
+                "Write PNG or NIfTI files."
+            ) from error
         for item in (*written.DimensionOrganizationSequence, *written.DimensionIndexSequence):
             item.DimensionOrganizationUID = _uid("dimensions", key.hexdigest())
         _name_frames(written)
         buffer = io.BytesIO()
         written.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()
+
+
+def _united(
+    bits: Sequence[np.ndarray], headers: Sequence[Header]
+) -> tuple[list[np.ndarray], list[int]]:
+    """Masks of the planes of a series, each that of all its copies, and the first slice of each."""
+    slices_at: dict[tuple[float, ...], list[int]] = {}
+    for i, header in enumerate(headers):
+        slices_at.setdefault(header.position_mm, []).append(i)
+    united = [np.bitwise_or.reduce([bits[i] for i in copies]) for copies in slices_at.values()]
+    return united, [copies[0] for copies in slices_at.values()]
 
 
 def _distance_mm(headers: Sequence[Header]) -> float:
