@@ -5,7 +5,9 @@ import pytest
 import tensorflow as tf
 
 from ich_tf.labels import CLASSES
+from ich_tf.losses import segmentation_loss
 from ich_tf.models.slice_model import build_model
+from ich_tf.records.masked_labels import MaskedLabels
 from ich_tf.runtime.addons import load_addons
 from ich_tf.runtime.keras2 import keras
 from ich_tf.runtime.precision import policy_scope
@@ -35,8 +37,16 @@ def batch(seed, size=BATCH, shape=RECORD_SHAPE):
     return images, labels
 
 
+def with_masks(images, labels):
+    """A batch with masks of random pixels; some classes of each slice are not annotated."""
+    rng = np.random.default_rng(int(images.sum()))
+    mask = rng.integers(0, 1 << len(CLASSES), images.shape[:3], np.uint8)
+    annotated = rng.integers(0, 1 << len(CLASSES), len(images)).astype(np.int32)
+    return images, MaskedLabels(labels, mask, annotated)
+
+
 def distribute(strategy, *arrays):
-    return split_batch(strategy, *(tf.constant(array) for array in arrays))
+    return split_batch(strategy, *tf.nest.map_structure(tf.constant, arrays))
 
 
 class Run:
@@ -55,6 +65,7 @@ class Run:
         learning_rate=0.05,
         lookahead=False,
         weight_decay=0.0,
+        segmentation=False,
         **settings,
     ):
         self.strategy = strategy
@@ -75,8 +86,11 @@ class Run:
                 freeze_bn=freeze_bn,
                 bn_momentum=0.9,
                 dropout=dropout,
+                segmentation=segmentation,
             )
             self.optimizer = make_optimizer(config, 100, loss_scaling=precision == "float16")
+        if segmentation:
+            settings = {"loss": segmentation_loss, **settings}
         self.step = TrainingStep(
             self.model, self.optimizer, strategy, batch_size=BATCH, xla=xla, **settings
         )

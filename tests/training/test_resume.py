@@ -21,11 +21,13 @@ def run(config, path, calls, moment="step"):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kills", [20])
-def test_killed_at_random_steps(kills: int, data_dir: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kills", "segmentation"), [(20, False), (20, True)])
+def test_killed_at_random_steps(
+    kills: int, segmentation: bool, masked_dir: Path, tmp_path: Path
+) -> None:
     """Of replicas, augmentation, dropout and a moving average, in the middle of epochs."""
     config = smoke_config(
-        data_dir,
+        masked_dir,
         tmp_path / "whole",
         strategy="mirrored",
         cpu_replicas=2,
@@ -36,6 +38,7 @@ def test_killed_at_random_steps(kills: int, data_dir: Path, tmp_path: Path) -> N
         epochs=1 + 7 * kills // 10,
         checkpoint_steps=3,
         tensorboard=False,
+        segmentation=segmentation,
     )
     code, said = run(config, tmp_path / "whole.json", 0)
     assert code == 0, said

@@ -8,7 +8,7 @@ from ich_tf.training.self_check import XLA_TOLERANCE, check_step
 from ich_tf.training.step import TrainingStep
 from ich_tf.training.weight_check import SelfCheckError, WeightCheck
 from tests.support.marks import slow
-from tests.support.steps import Run, batch, difference, distribute, replicas
+from tests.support.steps import Run, batch, difference, distribute, replicas, with_masks
 
 
 def check(run, precision="float32", xla=False):
@@ -28,6 +28,14 @@ def test_a_right_step_passes_and_is_left_as_it_was(number: int, xla: bool, preci
     assert found.get("xla", 0) < XLA_TOLERANCE[precision] / 2
     assert difference(run.weights(), before) == 0
     assert int(run.step.step.read_value()) == 0 and run.step.traces == 0
+
+
+@pytest.mark.parametrize(("number", "xla"), [slow(2, True)])
+def test_a_step_with_masks_passes(number: int, xla: bool) -> None:
+    run = Run(replicas(number), xla=xla, segmentation=True)
+    batch_ = distribute(run.strategy, *with_masks(*batch(0)))
+    found = check_step(run.step, run.strategy, *batch_, precision="float32", xla=xla)
+    assert found["replicas"] < 1e-6 and found.get("xla", 0) < XLA_TOLERANCE["float32"] / 2
 
 
 def test_nothing_to_compare() -> None:

@@ -8,6 +8,7 @@ from ich_tf.errors import ConfigError
 from ich_tf.inference.forward import make_logits_fn
 from ich_tf.losses import weighted_binary_crossentropy
 from ich_tf.models.batch_norm import synchronize
+from ich_tf.models.segmentation import classifier
 from ich_tf.models.slice_model import batch_normalizations, build_model
 from ich_tf.runtime.keras2 import keras
 from ich_tf.training.config import TrainConfig
@@ -25,6 +26,7 @@ from tests.support.steps import (
     distribute,
     needs_addons,
     replicas,
+    with_masks,
 )
 
 STEPS = 20
@@ -53,6 +55,37 @@ def test_replicas_xla_and_accumulation_give_the_same_weights(
     assert difference(expected, start) > 1e-2
     assert run.step.traces == 1
     assert int(run.step.step.read_value()) == STEPS
+
+
+@pytest.mark.parametrize(
+    ("number", "xla", "accumulation"), [(2, False, 2), slow(1, True, 4), slow(4, True, 1)]
+)
+def test_masks_on_replicas_with_xla_and_accumulation(
+    number: int, xla: bool, accumulation: int
+) -> None:
+    """Examples with many annotated classes, few or none lie in other parts each time."""
+    batches = [with_masks(*one) for one in BATCHES[:3]]
+    one = Run(replicas(1), segmentation=True, freeze_bn=True)
+    start, losses = one.weights(), one.steps(batches)
+    run = Run(
+        replicas(number), segmentation=True, freeze_bn=True, xla=xla, accumulation=accumulation
+    )
+    np.testing.assert_allclose(run.steps(batches), losses, rtol=0, atol=1e-5)
+    assert difference(run.weights(), one.weights()) < 1e-5
+    assert difference(one.weights(), start) > 1e-2
+
+
+@pytest.mark.slow
+def test_without_masks_a_step_is_that_of_a_classifier() -> None:
+    plain = Run(replicas(1), freeze_bn=True)
+    masked = Run(replicas(1), segmentation=True, freeze_bn=True)
+    alone = classifier(masked.model)
+    alone.set_weights(plain.weights())
+    batches = [with_masks(*one) for one in BATCHES[:5]]
+    unmasked = [(x, labels._replace(annotated=0 * labels.annotated)) for x, labels in batches]
+    losses = plain.steps(BATCHES[:5])
+    np.testing.assert_allclose(masked.steps(unmasked), losses, rtol=0, atol=1e-6)
+    assert difference([x.numpy() for x in alone.weights], plain.weights()) < 1e-6
 
 
 @pytest.mark.parametrize("number", [2, 4])
