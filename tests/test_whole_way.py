@@ -222,6 +222,11 @@ def test_prediction_of_other_files_or_by_damaged_weights_is_refused(
     [
         (["--encoding=hu16"], ["--flip", "--window_jitter=0.1"]),
         (["--crop=head"], ["--neighbours=3", "--negative_fraction=0.5"]),
+        (
+            ["--crop=head", "--masks_dir={masks}"],
+            ["--segmentation", "--neighbours=3", "--rotate=9"],
+        ),
+        ([], ["--segmentation", "--pooling=lse", "--mask_weight=0", "--xla=on"]),
     ],
 )
 def test_prediction_sees_what_training_saw(
@@ -240,7 +245,7 @@ def test_prediction_sees_what_training_saw(
         "--image_size=64",
         "--num_folds=3",
         "--test_fraction=0.2",
-        *conversion,
+        *(flag.format(masks=phantom_dir / "stage_2_train_masks") for flag in conversion),
     )
     flags = (f"--data_dir={data}", f"--work_dir={work}")
     run_command("ich_tf.train", "--flagfile=configs/smoke.flags", *flags, *training)
