@@ -26,6 +26,7 @@ from ich_tf.dicom.source_reader import SourceReader
 from ich_tf.dicom.sources import Source
 from ich_tf.masks.bits import area_mm2, as_stored, pack, unpack
 from ich_tf.masks.errors import MaskError, MaskReason
+from ich_tf.masks.guard import guarded
 from ich_tf.masks.planes import Plane
 from ich_tf.records.mask_images import encode_mask
 from ich_tf.records.mask_statistics import MaskStatistics
@@ -88,7 +89,8 @@ class MaskReader:
         name = ""
         try:
             for name, sha256, part in planned.masks:
-                self._add_file(bits, (name, sha256, part), planned, header)
+                with guarded():
+                    self._add_file(bits, (name, sha256, part), planned, header)
         except MaskError as error:
             self.rejections.setdefault(name, mask_rejection(name, error))
             bits[:] = 0

@@ -18,6 +18,7 @@ from ich_tf.conversion.mask_labels import SliceMask
 from ich_tf.conversion.series_planes import Place, SeriesPlanes
 from ich_tf.dicom.reasons import Rejection
 from ich_tf.masks.errors import MaskError, MaskReason
+from ich_tf.masks.guard import guarded
 from ich_tf.masks.references import MaskReferences, read_references
 
 SliceMasks = dict[Place, SliceMask]
@@ -76,10 +77,11 @@ def find_mask(task: tuple[MaskOptions, str]) -> FoundMask | Rejection:
     """Finds out a mask's format, and what it was drawn on. Runs in a worker."""
     options, name = task
     try:
-        format_ = options.format_of(name)
-        references = None
-        if format_ in ("dicom_seg", "rtstruct"):
-            references = read_references(options.folder / name)
+        with guarded():
+            format_ = options.format_of(name)
+            references = None
+            if format_ in ("dicom_seg", "rtstruct"):
+                references = read_references(options.folder / name)
     except MaskError as error:
         return mask_rejection(name, error)
     return FoundMask(options, name, format_, references)
@@ -88,7 +90,10 @@ def find_mask(task: tuple[MaskOptions, str]) -> FoundMask | Rejection:
 def read_slice(task: PngTask) -> SliceMasks | Rejection:
     """Reads the mask of one slice. Runs in a worker."""
     try:
-        bits, annotated, sha256 = read_png_mask(task.options, task.name, task.rows, task.columns)
+        with guarded():
+            bits, annotated, sha256 = read_png_mask(
+                task.options, task.name, task.rows, task.columns
+            )
     except MaskError as error:
         return mask_rejection(task.name, error)
     return {task.place: SliceMask(((task.name, sha256),), annotated, _marked(bits))}
@@ -96,25 +101,35 @@ def read_slice(task: PngTask) -> SliceMasks | Rejection:
 
 def read_volume(task: VolumeTask) -> SliceMasks | Rejection:
     """Reads a mask, and places it on those of its series that it fits. Runs in a worker."""
-    mask = task.mask
     masks: SliceMasks = {}
     errors: list[MaskError] = []
     for series in task.series:
         try:
-            if mask.references is not None:
-                mask.references.check(series.patient_id, series.series_id, series.image_ids)
-            sha256 = mask_sha256(mask.options.folder / mask.name)
-            bits, annotated = place_mask(mask.options, mask.name, mask.format, series.planes)
-            if mask.options.images is not None:
-                path = mask.options.folder / mask.name
-                check_image(mask.options.images, path, mask.name, series)
-        except MaskError as error:
+            with guarded():
+                masks |= _placed(task.mask, series)
+        except MaskError as error:  # noqa: PERF203 - a mask may fit one series and not another
             errors.append(error)
-            continue
-        for place, of_slice, known in zip(series.places, bits, annotated, strict=True):
-            # All slices have the file: it is placed anew when they are written.
-            masks[place] = SliceMask(((mask.name, sha256),), known, _marked(of_slice))
-    return masks if masks else mask_rejection(mask.name, errors[0])
+    return masks if masks else mask_rejection(task.mask.name, errors[0])
+
+
+def _placed(mask: FoundMask, series: SeriesPlanes) -> SliceMasks:
+    """What a mask tells of the slices of a series.
+
+    Raises:
+      MaskError: If it is not of this series.
+    """
+    path = mask.options.folder / mask.name
+    if mask.references is not None:
+        mask.references.check(series.patient_id, series.series_id, series.image_ids)
+    # All slices have the file: it is placed anew when they are written.
+    files = ((mask.name, mask_sha256(path)),)
+    bits, annotated = place_mask(mask.options, mask.name, mask.format, series.planes)
+    if mask.options.images is not None:
+        check_image(mask.options.images, path, mask.name, series)
+    return {
+        place: SliceMask(files, known, _marked(of_slice))
+        for place, of_slice, known in zip(series.places, bits, annotated, strict=True)
+    }
 
 
 def found_died(task: tuple[MaskOptions, str]) -> FoundMask | Rejection:

@@ -4,6 +4,7 @@ import importlib
 import json
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -14,13 +15,14 @@ from ich_tf.conversion.convert import convert, too_many_bad
 from ich_tf.conversion.dry_run import estimate
 from ich_tf.conversion.inspection import find_slice
 from ich_tf.conversion.mask_labels import SliceMask, annotated_classes, of_slab
+from ich_tf.conversion.mask_verification import mask_differences
 from ich_tf.conversion.plan import load_plan
 from ich_tf.conversion.repair import repair
 from ich_tf.conversion.verification import verify
 from ich_tf.errors import ConfigError, InputError
 from ich_tf.labels import ANY, CLASSES, read_labels
 from ich_tf.records import data_files
-from ich_tf.records.mask_images import read_mask
+from ich_tf.records.mask_images import encode_mask, read_mask
 from ich_tf.records.schema import SliceRecord
 from ich_tf.records.sidecar import read_sidecar
 from tests.support.conversions import config_for, files_of, slice_records_of, write_part
@@ -164,6 +166,29 @@ def test_bad_masks_are_listed_and_their_images_converted(copy: Path) -> None:
     assert lines[f"{others[2]}.png"][1] in (copy / "out" / data_files.REPORT).read_text()
     with pytest.raises(InputError, match="stage mask: MASK_UNUSED"):
         find_slice(copy / "out", "ID_of_none.png")
+
+
+def test_a_record_whose_mask_is_not_the_planned_one_is_told(study: Path) -> None:
+    plan, _ = load_plan(study / "out")
+    name = marked_ids(study)[0]
+    record = by_id(study)[name]
+    planned = next(
+        slice_ for shard in plan.shards for slice_ in shard.slices() if slice_.source_id == name
+    )
+    assert mask_differences(record, planned, ()) == []
+    areas = (math.nan, *record.lesion_mm2[1:])
+    less = replace(record, annotated=record.annotated & ~1, lesion_mm2=areas)
+    assert mask_differences(less, planned, ()) == ["annotated"]
+    # A mask that was lost while the shard was written leaves less annotated than was planned.
+    assert mask_differences(less, planned, {f"{name}.png"}) == []
+    assert mask_differences(replace(record, lesion_mm2=areas), planned, ()) == ["lesion_mm2"]
+    bits = np.full((32, 32), 1, np.uint8)
+    assert mask_differences(replace(less, mask=encode_mask(bits)), planned, ()) == [
+        "annotated",
+        "mask",
+    ]
+    for bad in (b"PNG", encode_mask(bits[:8]), encode_mask(bits * 64)):
+        assert mask_differences(replace(record, mask=bad), planned, ()) == ["mask"]
 
 
 def test_a_changed_mask_rewrites_its_shard_alone(copy: Path) -> None:
