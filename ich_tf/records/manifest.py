@@ -58,6 +58,7 @@ class Manifest:
       patient_keys: What tells patients apart and the fingerprint of the secret that their ids are
         hashed with, where it is not the PatientID and there is one: keys of two conversions can be
         compared where this is equal.
+      num_marked: Number of slices in which a mask marks pixels; 0 without masks.
 
     Examples:
       manifest = Manifest.load("data/tfrecords")
@@ -73,6 +74,7 @@ class Manifest:
     shards: tuple[Shard, ...]
     patients: dict[str, list[str]]
     patient_keys: str = ""
+    num_marked: int = 0
 
     @classmethod
     def load(cls, data_dir: str | Path, *, check_files: bool = True) -> Manifest:
@@ -138,6 +140,7 @@ class Manifest:
             shards=shards,
             patients=content["patients"],
             patient_keys=_patient_keys(content["config"]),
+            num_marked=content["masks"]["marked"]["any"] if "masks" in content else 0,
         )
 
     def _check_files(self) -> None:

@@ -55,6 +55,12 @@ class SliceTask:
                 f"{config.data_dir}: holds records of encoding {manifest.encoding}; "
                 "--window_jitter needs Hounsfield units. Convert with --encoding=hu16."
             )
+        if config.segmentation and config.mask_weight and not manifest.num_marked:
+            raise InputError(
+                f"{config.data_dir}: no slice has a mask that marks a bleed; --segmentation learns "
+                "from masks. Convert with --masks_dir, or learn from the labels of slices alone: "
+                "--mask_weight=0 --pooling=lse."
+            )
         self.data = manifest.fingerprint()
         self.patients: Mapping[str, Sequence[str]] = manifest.patients
         self.patient_keys = manifest.patient_keys

@@ -25,14 +25,16 @@ def add_masks(data_dir: Path, phantom_dir: Path, folder: Path) -> None:
     shutil.copytree(data_dir, folder, dirs_exist_ok=True)
     masks = Masks(phantom_dir / "stage_2_train_masks")
     manifest = json.loads((folder / "manifest.json").read_text())
+    marked = 0
     for shard in manifest["shards"]:
         path = folder / shard["name"]
-        records = [
-            frame(encode(with_mask(decode(payload), masks))) for payload in read_records(path)
-        ]
-        path.write_bytes(b"".join(records))
-        index_path(path).write_text(index_lines(map(len, records)))
+        records = [with_mask(decode(payload), masks) for payload in read_records(path)]
+        marked += sum(bool(record.mask) for record in records)
+        framed = [frame(encode(record)) for record in records]
+        path.write_bytes(b"".join(framed))
+        index_path(path).write_text(index_lines(map(len, framed)))
         shard.update(num_bytes=path.stat().st_size, sha256=file_sha256(path))
+    manifest["masks"] = {"marked": {"any": marked}}
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
