@@ -176,18 +176,19 @@ def test_a_record_whose_mask_is_not_the_planned_one_is_told(study: Path) -> None
         slice_ for shard in plan.shards for slice_ in shard.slices() if slice_.source_id == name
     )
     assert mask_differences(record, planned, ()) == []
-    areas = (math.nan, *record.lesion_mm2[1:])
-    less = replace(record, annotated=record.annotated & ~1, lesion_mm2=areas)
+    absent = record.lesion_mm2.index(0.0)
+    areas = tuple(math.nan if k == absent else area for k, area in enumerate(record.lesion_mm2))
+    less = replace(record, annotated=record.annotated & ~(1 << absent), lesion_mm2=areas)
     assert mask_differences(less, planned, ()) == ["annotated"]
     # A mask that was lost while the shard was written leaves less annotated than was planned.
     assert mask_differences(less, planned, {f"{name}.png"}) == []
     assert mask_differences(replace(record, lesion_mm2=areas), planned, ()) == ["lesion_mm2"]
-    bits = np.full((32, 32), 1, np.uint8)
+    bits = np.full((32, 32), 1 << absent, np.uint8)
     assert mask_differences(replace(less, mask=encode_mask(bits)), planned, ()) == [
         "annotated",
         "mask",
     ]
-    for bad in (b"PNG", encode_mask(bits[:8]), encode_mask(bits * 64)):
+    for bad in (b"PNG", encode_mask(bits[:8]), encode_mask(np.full((32, 32), 64, np.uint8))):
         assert mask_differences(replace(record, mask=bad), planned, ()) == ["mask"]
 
 
