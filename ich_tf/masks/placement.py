@@ -13,7 +13,7 @@ from ich_tf.masks.volume import ImageVolume, MaskVolume
 
 # Distance between slices where there is but one slice and one plane.
 _USUAL_GAP_MM = 5.0
-# Halfway between two planes, rounded to float32 or six digits, is still half a spacing.
+# Halfway, rounded to float32 or six digits, is still halfway.
 _ROUNDING_MM = 0.02
 # Pixels this near to each other's centres are the same pixels; positions are rounded to 0.01 mm.
 _SAME_PIXEL = 0.05
@@ -123,8 +123,9 @@ def match_planes(
         # Planes are tilted together and may be off-centre: the distance is that from the plane.
         away = np.abs((plane.centre_mm - [source.position_mm for source in sources]) @ normal)
         nearest = int(np.argmin(away))
-        half = min(float(gap), float(source_gaps[nearest])) / 2
-        half = (half if np.isfinite(half) else _USUAL_GAP_MM / 2) + _ROUNDING_MM
+        # Any slice lies within half a spacing of fine planes; halfway between its own, none is it.
+        half = min(float(gap) / 2 - _ROUNDING_MM, float(source_gaps[nearest]) / 2 + _ROUNDING_MM)
+        half = half if np.isfinite(half) else _USUAL_GAP_MM / 2
         if away[nearest] <= half:
             _check_parallel(
                 sources[nearest], plane, max(half, gap / 2 if np.isfinite(gap) else half)
@@ -136,7 +137,7 @@ def match_planes(
             raise MaskError(
                 MaskReason.MASK_MISALIGNED,
                 f"has its nearest plane {away[nearest]:.2f} mm from a slice; expected less than "
-                f"half the distance between slices or planes, {half - _ROUNDING_MM:.2f} mm.",
+                f"half the distance between slices or planes, {half:.1f} mm.",
             )
     matched = {match for match in matches if match is not None}
     if not matched or (sparse and len(matched) < _MIN_MATCHED * len(sources)):

@@ -1,4 +1,4 @@
-"""A file of any format that has a geometry -> masks, or the image they were drawn on, on planes."""
+"""A mask file of any format that has a geometry -> masks on planes."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from ich_tf.masks.dicom_seg import read_dicom_seg
 from ich_tf.masks.errors import MaskError, MaskReason
 from ich_tf.masks.formats import format_of
 from ich_tf.masks.guard import guarded
-from ich_tf.masks.nifti import read_nifti, read_nifti_image
+from ich_tf.masks.nifti import read_nifti
 from ich_tf.masks.planes import Plane
 from ich_tf.masks.rtstruct import read_rtstruct
-from ich_tf.masks.volume import ImageVolume, MaskVolume
+from ich_tf.masks.volume import MaskVolume
 
 
 def read_mask(
@@ -44,22 +44,4 @@ def read_mask(
             MaskReason.MASK_FORMAT,
             "is a PNG, which says no place in patient coordinates; expected a file named after an "
             "image id.",
-        )
-
-
-def read_mask_image(path: str | Path) -> ImageVolume:
-    """Reads the image that comes with a mask, a NIfTI file.
-
-    Args:
-      path: The file.
-
-    Raises:
-      MaskError: If it cannot be used.
-      UsageError: If nibabel is not installed.
-    """
-    with guarded():
-        if format_of(path) == "nifti":
-            return read_nifti_image(path)
-        raise MaskError(
-            MaskReason.MASK_FORMAT, "is no NIfTI file; expected the image that comes with the mask."
         )

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from ich_tf.masks.errors import MaskError, MaskReason
+from ich_tf.masks.nifti import read_nifti_image
 from ich_tf.masks.orientation import check_orientation
 from ich_tf.masks.placement import place_image
 from ich_tf.masks.planes import Plane
-from ich_tf.masks.read import read_mask_image
 from ich_tf.phantom.config import PhantomConfig
 from ich_tf.phantom.study import make_study
 from tests.masks.stacks import affine_of, write_nifti
@@ -34,7 +34,7 @@ _TURNS = {
 
 def _check(array: np.ndarray, affine: np.ndarray, tmp_path: Path) -> None:
     path = write_nifti(tmp_path / "ct.nii", np.ascontiguousarray(array.transpose(2, 1, 0)), affine)
-    check_orientation(place_image(read_mask_image(path), _PLANES), _STUDY.hu)
+    check_orientation(place_image(read_nifti_image(path), _PLANES), _STUDY.hu)
 
 
 def _array(values: np.ndarray = _STUDY.hu) -> np.ndarray:

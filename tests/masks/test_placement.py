@@ -38,6 +38,13 @@ def test_slices_between_planes_take_the_nearest_one() -> None:
     np.testing.assert_array_equal(placed.bits, volume.bits)
 
 
+def test_any_slice_finds_its_place_among_fine_planes() -> None:
+    volume = _volume(np.arange(40.0, 101.0))
+    planes = stack(_PLACES[:-1] + 0.5)
+    areas = place(volume, planes).bits.any(axis=0).sum(), masks(planes).any(axis=0).sum()
+    assert areas[0] == pytest.approx(areas[1], rel=0.05)
+
+
 def test_slices_beyond_the_mask_and_in_its_gaps_are_not_annotated() -> None:
     volume = _volume([50.0, 55.0, 60.0, 70.0, 75.0])
     placed = place(volume, stack(_PLACES))
@@ -81,7 +88,8 @@ def test_a_fine_mask_of_other_pixels_keeps_its_volume_on_tilted_pixels() -> None
     ("places", "match"),
     [
         # Every second slice lies halfway between two planes of the mask.
-        (np.arange(40.0, 101.0, 2.5), "2.50 mm from a slice; expected .* 1.25 mm"),
+        (np.arange(40.0, 101.0, 2.5), "2.50 mm from a slice; expected .* 1.2 mm"),
+        (_PLACES + 2.5, "2.50 mm from a slice; expected .* 2.5 mm"),
         (_PLACES + 300, "0 of them at slices"),
     ],
 )

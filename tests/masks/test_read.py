@@ -7,7 +7,7 @@ import pytest
 from ich_tf.errors import UsageError
 from ich_tf.masks.class_map import ClassMap
 from ich_tf.masks.errors import MaskError, MaskReason
-from ich_tf.masks.read import read_mask, read_mask_image
+from ich_tf.masks.read import read_mask
 from tests.masks.stacks import stack
 
 _PLANES = stack(np.arange(3.0))
@@ -30,9 +30,3 @@ def test_errors_that_nobody_foresaw_are_reasons_and_quote_nothing(tmp_path: Path
             read_mask(tmp_path / "Jane Doe", format_, ClassMap(), _PLANES)
         assert error.value.reason is MaskReason.MASK_UNREADABLE
         assert "Doe" not in str(error.value)
-
-
-def test_an_image_that_comes_with_a_mask_is_a_nifti_file(tmp_path: Path) -> None:
-    (tmp_path / "ct.png").write_bytes(b"")
-    with pytest.raises(MaskError, match="no NIfTI file"):
-        read_mask_image(tmp_path / "ct.png")
