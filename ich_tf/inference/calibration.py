@@ -19,10 +19,17 @@ from ich_tf.inference.ensemble import Member, combined_sha256, runs_of, seeds_of
 from ich_tf.inference.forward import SlicePredictions
 from ich_tf.inference.hardware import InferenceHardware, choose_inference_hardware
 from ich_tf.inference.held_out import check_held_out
+from ich_tf.inference.masks.mask_network import MaskNetwork
+from ich_tf.inference.masks.threshold_fitting import (
+    ClassVolumes,
+    fit_thresholds,
+    split_volumes,
+)
 from ich_tf.inference.postprocessing.fitting import fit_postprocessing
 from ich_tf.inference.postprocessing.mixture import fit_shares, mix_logits
 from ich_tf.inference.postprocessing.postprocessing import Postprocessing
 from ich_tf.inference.series_predictor import kind_of, predictor_of
+from ich_tf.labels import CLASSES
 from ich_tf.models import run_files, saved
 from ich_tf.records.manifest import Manifest
 from ich_tf.records.splits import fold_name
@@ -68,6 +75,13 @@ class Calibration:
             f"{fitted['ece_after']:.4f} after (on the patients it was fitted on; smoothing and "
             "method are chosen by the loss, not by this)"
         )
+        for name, told in fitted.get("masks", {}).items():
+            threshold = self.postprocessing.mask_thresholds[CLASSES.index(name)]
+            lines.append(
+                f"masks of {name}: threshold {threshold:.2f}; {told['num_series']} series of "
+                f"{told['mean_ml']:.1f} ml in the mean, bias {told['bias_ml_before']:+.2f} ml "
+                f"before, {told['bias_ml_after']:+.2f} ml after"
+            )
         return "\n".join(lines)
 
 
@@ -83,8 +97,9 @@ def calibrate(config: CalibrateConfig) -> Calibration:
     kind_of([member for group in groups for member in group])
     hardware = choose_inference_hardware(config.mixed_precision)
     predictions, hashed = [], []
+    volumes: list[list[ClassVolumes]] = []
     for group in groups:
-        by_fold, members = _predict_folds(group, manifest, config, hardware)
+        by_fold, members = _predict_folds(group, manifest, config, hardware, volumes)
         predictions.append(by_fold)
         hashed.append(members)
     common = _common_folds(predictions)
@@ -112,6 +127,13 @@ def calibrate(config: CalibrateConfig) -> Calibration:
         method=config.method,
         splits=[fold.name for fold in folds],
     )
+    if volumes:
+        thresholds, told = fit_thresholds(volumes)
+        postprocessing = dataclasses.replace(
+            postprocessing,
+            mask_thresholds=thresholds,
+            fitted_on={**postprocessing.fitted_on, "masks": told},
+        )
     path = postprocessing.save(config.work_dir)
     return Calibration(path, postprocessing, tuple(members))
 
@@ -157,8 +179,11 @@ def _predict_folds(
     manifest: Manifest,
     config: CalibrateConfig,
     hardware: InferenceHardware,
+    volumes: list[list[ClassVolumes]],
 ) -> tuple[dict[str, SlicePredictions], list[Member]]:
     """Predicts with each member the fold that it was validated on.
+
+    Volumes of its masks, if it gives any, are added to `volumes`.
 
     Returns:
       Name of the fold -> logits of its slices; and the members with the SHA-256 of their weights.
@@ -192,6 +217,10 @@ def _predict_folds(
                 "runs to average with --members."
             )
         by_fold[fold] = predictor.predict_split(manifest, fold, config.batch_size)
+        if (masks := MaskNetwork.of(predictor)) is not None:
+            volumes.append(
+                split_volumes(masks, manifest, fold, config.batch_size, predictor.neighbours)
+            )
         sha256 = file_sha256(member.work_dir / member.weights)
         hashed.append(dataclasses.replace(member, sha256=sha256))
         keras.backend.clear_session()

@@ -181,13 +181,14 @@ def eval_batches(
       float32 [n, 6]; `mask` bool [n], False for padding; `label_present` bool [n]; `source_id`,
       `patient_key`, `series_key`, `scanner` string [n]; `slice_index` int64 [n]; `z_mm`,
       `gantry_tilt_deg` float32 [n]; `spacing_mm` float32 [n, 2]. With masks also those of
-      `MaskedLabels`: `mask_bits` uint8 [n, H, W], `annotated` int32 [n].
+      `MaskedLabels`: `mask_bits` uint8 [n, H, W], `annotated` int32 [n]; and `lesion_mm2` float32
+      [n, 6], as in `SliceRecord`.
     """
     dataset = read_shards([shard for shard in shards if shard.num_records], neighbours)
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(num_records(shards)))
 
     def decode(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
-        names = {*_EVAL_FIELDS, *(MASK_FIELDS if masks else ())}
+        names = {*_EVAL_FIELDS, *((*MASK_FIELDS, "lesion_mm2") if masks else ())}
         fields = _parse(serialized, encoding, image_shape, sorted(names))
         if masks:
             fields["mask_bits"], fields["annotated"] = read_mask_graph(fields, image_shape)

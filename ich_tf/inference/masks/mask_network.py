@@ -16,7 +16,7 @@ from ich_tf.inference.slice_predictor import LoadedMember, Predictor
 from ich_tf.labels import CLASSES
 from ich_tf.metrics import sigmoid
 
-_THRESHOLD = 0.5
+DEFAULT_THRESHOLD = 0.5
 
 
 class MaskNetwork:
@@ -26,24 +26,28 @@ class MaskNetwork:
       thresholds: Least probability of a marked pixel, by class, float64 [6].
     """
 
-    def __init__(self, members: Sequence[LoadedMember], flip: bool) -> None:
+    def __init__(
+        self, members: Sequence[LoadedMember], flip: bool, thresholds: Sequence[float] = ()
+    ) -> None:
         """Takes the members that segment; see `of`.
 
         Args:
           members: Loaded networks, one or more.
           flip: Whether probabilities are averaged with those of the mirror image.
+          thresholds: Threshold of each class; empty for 0.5.
         """
         self._members = tuple(members)
         shares = np.array([member.share for member in members])
         self._shares = shares / shares.sum()
         self._flip = flip
-        self.thresholds = np.full(len(CLASSES), _THRESHOLD)
+        self.thresholds = np.array(thresholds or [DEFAULT_THRESHOLD] * len(CLASSES))
 
     @classmethod
     def of(cls, predictor: Predictor) -> MaskNetwork | None:
-        """The networks of a predictor that segment, with its mirror images; None without any."""
+        """The networks of a predictor that segment, as it is calibrated; None without any."""
         members = [member for member in predictor.members if member.mask_logits_fn is not None]
-        return cls(members, predictor.postprocessing.flip) if members else None
+        after = predictor.postprocessing
+        return cls(members, after.flip, after.mask_thresholds) if members else None
 
     @property
     def fingerprint(self) -> str:

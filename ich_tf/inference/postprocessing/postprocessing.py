@@ -110,6 +110,8 @@ class Postprocessing:
       groups: Members that are calibrated together, and how; the shares have the sum 1.
       prevalence: Share of slices with a bleed that the probabilities hold for, in (0, 1).
       thresholds: Thresholds of the operating points, by level, rule and class.
+      mask_thresholds: Least probability of a marked pixel, by class; empty for a model without
+        masks, and for 0.5.
       fitted_on: Data and losses of the fit, for people; empty without a fit.
     """
 
@@ -119,6 +121,7 @@ class Postprocessing:
     groups: tuple[Group, ...] = (Group(),)
     prevalence: float = 0.5
     thresholds: Thresholds = dataclasses.field(default_factory=dict)
+    mask_thresholds: tuple[float, ...] = ()
     fitted_on: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def probabilities(
@@ -276,6 +279,7 @@ def load_postprocessing(
             group = {name: content.pop(name) for name in _CALIBRATORS}
             content["groups"] = [{**group, "members": [], "share": 1.0}]
         groups = tuple(map(Group.from_json, content.pop("groups")))
+        content["mask_thresholds"] = tuple(content.get("mask_thresholds", ()))
         postprocessing = Postprocessing(**content, groups=groups)
         _check(postprocessing)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -298,6 +302,9 @@ def _check(read: Postprocessing) -> None:
         raise ValueError("shares that are not above 0, or whose sum is not 1")
     if not (read.smoothing_mm >= 0 and 0 < read.prevalence < 1):
         raise ValueError("a smoothing or prevalence out of range")
+    masks = read.mask_thresholds
+    if len(masks) not in (0, len(CLASSES)) or not all(0 < value < 1 for value in masks):
+        raise ValueError("thresholds of masks that are not one of each class, in (0, 1)")
     if not (isinstance(read.flip, bool) and isinstance(read.fitted_on, dict)):
         raise TypeError("flip or fitted_on of another type")
     for by_rule in read.thresholds.values():

@@ -1,0 +1,91 @@
+"""Thresholds of masks: those of least volume bias on validation series."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ich_tf.inference.calibration import calibrate
+from ich_tf.inference.config import CalibrateConfig
+from ich_tf.inference.masks.mask_network import MaskNetwork
+from ich_tf.inference.masks.threshold_fitting import ClassVolumes, fit_thresholds, split_volumes
+from ich_tf.inference.masks.volumes import slab_widths_mm
+from ich_tf.inference.postprocessing.postprocessing import load_postprocessing
+from ich_tf.labels import CLASSES
+from ich_tf.records.example import decode
+from ich_tf.records.manifest import Manifest
+from ich_tf.records.tfrecord import read_records
+from ich_tf.training.trainer import train
+from tests.support.runs import smoke_config
+
+THRESHOLDS = np.arange(5, 96) / 100
+SUBDURAL = CLASSES.index("subdural")
+
+
+class LeftHalf(MaskNetwork):
+    """A network that is sure to 0.3 of each class in the left half of an image."""
+
+    def __init__(self) -> None:
+        pass
+
+    def probabilities(self, images: np.ndarray) -> np.ndarray:
+        maps = np.zeros((len(images), 8, 8, 6), np.float32)
+        maps[:, :, :4] = 0.3
+        return maps
+
+
+def test_volumes_of_records_are_those_of_their_masks(masked_dir: Path) -> None:
+    manifest = Manifest.load(masked_dir)
+    found = split_volumes(LeftHalf(), manifest, "fold-1", 16, 1)
+    series: dict[str, list] = {}
+    for shard in manifest.split_shards("fold-1"):
+        for payload in read_records(shard.path):
+            record = decode(payload)
+            series.setdefault(record.series_key, []).append(record)
+    expected, heights = [], []
+    for records in series.values():
+        records.sort(key=lambda record: record.z_mm)
+        widths = slab_widths_mm(np.array([record.z_mm for record in records]))
+        known = np.array([record.annotated >> SUBDURAL & 1 for record in records])
+        known |= np.array([not (record.annotated or record.labels[SUBDURAL]) for record in records])
+        areas = np.array([(record.lesion_mm2 or [0] * 6)[SUBDURAL] for record in records])
+        if areas.any():
+            expected.append(widths @ (known * areas) / 1000)
+            heights.append(widths @ known)
+    assert len(expected) > 0
+    np.testing.assert_allclose(found[SUBDURAL].true, expected, rtol=1e-5)
+    # Images of 64 x 64 pixels, of a square millimetre each.
+    half = 64 * 64 / 2 * np.array(heights) / 1000
+    at_30 = int(np.argmin(np.abs(THRESHOLDS - 0.3)))
+    np.testing.assert_allclose(found[SUBDURAL].predicted[:, 0], half, rtol=1e-5)
+    assert (found[SUBDURAL].predicted[:, at_30 + 1 :] == 0).all()
+
+
+def test_the_threshold_of_least_bias_is_taken_where_there_are_series_enough() -> None:
+    def volumes(number: int) -> ClassVolumes:
+        # Right at 0.3, on average.
+        signs = (-1.0) ** np.arange(number)[:, None]
+        predicted = 20 * (1.3 - THRESHOLDS) + signs
+        return ClassVolumes(predicted, np.full(number, 20.0))
+
+    none = volumes(0)
+    parts = [[none, volumes(2), none, none, volumes(4), none]] * 2
+    thresholds, told = fit_thresholds(parts)
+    assert thresholds == (0.5, 0.5, 0.5, 0.5, 0.3, 0.5)
+    assert list(told) == ["intraparenchymal", "subdural"] and told["subdural"]["num_series"] == 8
+    assert told["subdural"]["bias_ml_before"] == pytest.approx(-4)
+    assert told["subdural"]["bias_ml_after"] == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.slow
+def test_a_calibrated_run_marks_at_its_thresholds(masked_dir: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(smoke_config(masked_dir, run, segmentation=True, mask_weight=1.0))
+    config = CalibrateConfig(data_dir=str(masked_dir), work_dir=str(run), method="platt")
+    calibration = calibrate(config)
+    assert "masks of any: threshold" in calibration.report()
+    fitted = calibration.postprocessing
+    assert len(fitted.mask_thresholds) == 6
+    told = fitted.fitted_on["masks"]["any"]
+    assert abs(told["bias_ml_after"]) <= abs(told["bias_ml_before"])
+    assert load_postprocessing(run, fitted.model_sha256) == fitted
