@@ -67,7 +67,7 @@ class MaskReader:
         self._options = options
         self._shard = shard
         self._sources = {source.name: source for source in sources}
-        self._distances_mm = {series.keys: series.distance_mm for series in shard.series}
+        self._distances_mm = {series.keys: series.distances_mm() for series in shard.series}
         # Masks of the series that was read last, placed on its slices.
         self._series = ("", "", "")
         self._placed: dict[str, dict[Place, np.ndarray] | MaskError] = {}
@@ -99,9 +99,8 @@ class MaskReader:
 
     def statistics(self, planned: PlannedSlice, mask: StoredMask) -> MaskStatistics:
         """Statistics of a slice's mask."""
-        return MaskStatistics.of_slice(
-            mask.annotated, mask.lesion_mm2, self._distances_mm[_series_of(planned)]
-        )
+        distance_mm = self._distances_mm[_series_of(planned)][planned.slice_index]
+        return MaskStatistics.of_slice(mask.annotated, mask.lesion_mm2, distance_mm)
 
     def _add_file(
         self, bits: np.ndarray, file: tuple[str, str, int], planned: PlannedSlice, header: Header

@@ -9,8 +9,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import operator
-import statistics
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -157,11 +155,19 @@ class PlannedSeries:
         ]
         return cls(keys, len(rows), json.dumps(rows, separators=(",", ":")))
 
-    @property
-    def distance_mm(self) -> float:
-        """Median distance between the slices, mm; 0 for a single one."""
+    def distances_mm(self) -> list[float]:
+        """Length of the body that each slice stands for: half the way to its two neighbours, mm.
+
+        The first and the last have one neighbour; the only slice of a series has none, and 0.
+        """
         places = [row[3] for row in json.loads(self.packed)]
-        return statistics.median(map(operator.sub, places[1:], places)) if places[1:] else 0.0
+        before = [places[i] - places[max(i - 1, 0)] for i in range(len(places))]
+        after = [*before[1:], 0.0]
+        ends = (0, len(places) - 1)
+        return [
+            a + b if i in ends else (a + b) / 2
+            for i, (a, b) in enumerate(zip(before, after, strict=True))
+        ]
 
     def slices(self) -> Iterator[PlannedSlice]:
         """Unpacks the slices, in order."""

@@ -17,7 +17,7 @@ class MaskStatistics:
     Attributes:
       annotated: Number of slices in which it is known where the class is, and where it is not.
       marked: Number of slices in which pixels of the class are marked.
-      volume_mm3: Volume of the class, mm3: areas times the distance between the slices.
+      volume_mm3: Volume of the class, mm3: areas times the lengths that the slices stand for.
     """
 
     annotated: tuple[int, ...] = _ZEROS
@@ -33,7 +33,7 @@ class MaskStatistics:
         Args:
           annotated: Bit k is set if class k is annotated.
           lesion_mm2: Area of each class, mm2; of any value where it is not annotated.
-          distance_mm: Distance between the slices of the series, mm.
+          distance_mm: Length of the body that the slice stands for, mm.
 
         Examples:
           >>> MaskStatistics.of_slice(0b100010, [0, 12.5, 0, 0, 0, 0], 5.0)

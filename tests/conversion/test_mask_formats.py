@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from pydicom import Dataset
@@ -41,13 +42,21 @@ _TAGS = (
     "SliceThickness",
 )  # fmt: skip
 
+_PLACES = {
+    "5 mm": np.arange(41.0, 101.0, 5.0),
+    "2.5 mm": np.arange(41.0, 101.0, 2.5),
+    "gap": np.array([*np.arange(41.0, 72.0, 2.5), *np.arange(78.5, 101.0, 5.0)]),
+}
+
 
 class Study:
     """A tilted series with a subdural bleed of 33.5 ml, in dicom/, and a folder for its mask."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, places: np.ndarray = _PLACES["5 mm"], tilt_deg: float = -18.0
+    ) -> None:
         self.folder, self.masks = folder, folder / "masks"
-        self.planes = stack(np.arange(41.0, 101.0, 5.0), size=64, tilt_deg=-18.0)
+        self.planes = stack(places, size=64, tilt_deg=tilt_deg)
         self.slices: list[Dataset] = ct_slices(self.planes)
         self.bits = masks(self.planes)
         self.marked = self.bits > 0
@@ -125,6 +134,13 @@ def rtstruct(study: Study) -> Path:
     return write_rtstruct(study.masks / "drawn", study.slices, {"Subdural": contours})
 
 
+def png(study: Study) -> list[Path]:
+    paths = [study.masks / f"{number}.png" for number in range(len(study.planes))]
+    for path, marked in zip(paths, study.marked, strict=True):
+        cv2.imwrite(str(path), marked.astype(np.uint8) * 16)
+    return paths
+
+
 @pytest.mark.parametrize(
     ("write", "classes", "annotated"),
     [
@@ -163,6 +179,26 @@ def test_a_mask_of_any_format_lies_where_its_planes_say(
     path.unlink()
     records = study.convert(mask_classes=classes)
     assert {(record.annotated, record.mask) for record in records} == {(0, b"")}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tilt_deg", [0.0, -18.0])
+@pytest.mark.parametrize("name", list(_PLACES))
+def test_the_volume_depends_neither_on_slices_nor_on_formats(
+    tmp_path: Path, name: str, tilt_deg: float
+) -> None:
+    study = Study(tmp_path, _PLACES[name], tilt_deg)
+    for write in (png, seg, rtstruct, nifti):
+        if name == "gap" and write is nifti:
+            continue  # an array has one distance between its slices
+        paths = write(study)
+        result = convert(study.config(mask_classes="1:any,16:subdural"))
+        assert study.reasons() == {}
+        ml = max(result.masks["ml"].values())
+        assert ml == pytest.approx(VOLUME_ML, rel=0.02), write.__name__
+        for path in [paths] if isinstance(paths, Path) else paths:
+            path.unlink()
+        shutil.rmtree(study.folder / "out")
 
 
 @pytest.mark.slow
