@@ -14,8 +14,13 @@ from tests.support.studies import as_predicted, check_equal
 
 @pytest.mark.parametrize(
     "spec",
-    [{}, {"neighbours": 3, "crop": "head"}, {"stored_hu": True, "crop": "head"}],
-    ids=["plain", "neighbours", "hu"],
+    [
+        {},
+        {"neighbours": 3, "crop": "head"},
+        {"stored_hu": True, "crop": "head"},
+        {"segmentation": True, "crop": "head"},
+    ],
+    ids=["plain", "neighbours", "hu", "masks"],
 )
 def test_a_network_over_slices(phantom_dir: Path, tmp_path: Path, spec: dict) -> None:
     source = phantom_dir / "stage_2_test"

@@ -48,5 +48,10 @@ def make_run(folder: Path, size: int, seed: int, **spec) -> Path:
     model = built.build(bias=np.asarray(built.prior))
     kernel = model.get_layer("logits").kernel
     kernel.assign(np.random.default_rng(seed).normal(size=kernel.shape).astype(np.float32) * 3)
+    if built.segmentation:
+        # Marks some of every picture; at its start a decoder marks nothing.
+        pixels = model.get_layer("decoder").get_layer("mask_logits")
+        kernel = np.random.default_rng(seed).normal(size=pixels.kernel.shape)
+        pixels.set_weights([kernel.astype(np.float32), np.zeros(6, np.float32)])
     save_best(folder, model, built, epoch=1, val_loss=0.3)
     return folder
