@@ -85,7 +85,7 @@ class ConversionConfig:
         "folder below --dicom_dir.",
         PATIENT_SOURCES,
     )
-    nifti_table: str = option(
+    nifti_csv: str = option(
         "",
         "CSV with the columns file (path within --dicom_dir), patient and, where known, study and "
         "series: ids of NIfTI files, which have none inside. Empty: their names are their ids.",

@@ -131,7 +131,7 @@ def plan_conversion(
         config.patient_from,
         hash_key,
         config.image_size if config.join_duplicates else 0,
-        NiftiIds.from_csv(config.nifti_table) if config.nifti_table else None,
+        NiftiIds.from_csv(config.nifti_csv) if config.nifti_csv else None,
     )
     out_of_reach = OutOfReach(rejections)
     if previous is None and not config.overwrite:

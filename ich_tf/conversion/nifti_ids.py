@@ -74,7 +74,7 @@ class NiftiIds:
         if ids is None:
             raise DicomError(
                 Reason.BAD_HEADER,
-                "is not in the table of --nifti_table, so that nothing says whose slice it is.",
+                "is not in the table of --nifti_csv, so that nothing says whose slice it is.",
             )
         return replace(header, **ids)  # type: ignore[arg-type]
 

@@ -94,7 +94,7 @@ def _place(record: SliceRecord) -> tuple[float, ...]:
 def test_records_are_those_of_the_dicom_files(sets: tuple[Path, Path], tmp_path: Path) -> None:
     dicom, nifti = sets
     convert(config_for(dicom, tmp_path / "dicom"))
-    config = config_for(nifti, tmp_path / "nifti", nifti_table=str(nifti / "table.csv"))
+    config = config_for(nifti, tmp_path / "nifti", nifti_csv=str(nifti / "table.csv"))
     result = convert(config)
     assert not result.rejections
     expected = slice_records_of(tmp_path / "dicom")
@@ -122,11 +122,11 @@ def test_files_that_the_table_does_not_have_are_listed(
     _, nifti = sets
     rows = (nifti / "table.csv").read_text().splitlines()
     (tmp_path / "table.csv").write_text("\n".join(rows[:-1]) + "\n")
-    config = config_for(nifti, tmp_path / "out", nifti_table=str(tmp_path / "table.csv"))
+    config = config_for(nifti, tmp_path / "out", nifti_csv=str(tmp_path / "table.csv"))
     convert(replace(config, max_bad_fraction=1.0, labels_csv=""))
     missing = rows[-1].partition(",")[0]
     lines = (tmp_path / "out" / QUARANTINE).read_text().splitlines()
-    assert lines and all(f'"{missing}#' in line and "--nifti_table" in line for line in lines)
+    assert lines and all(f'"{missing}#' in line and "--nifti_csv" in line for line in lines)
 
 
 @pytest.mark.parametrize(
