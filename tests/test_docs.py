@@ -15,10 +15,13 @@ from pathlib import Path
 import pytest
 
 from ich_tf.dicom import Reason
+from ich_tf.dicom.reader import Slice, read_slice
+from ich_tf.dicom.series import order
 from ich_tf.labels import read_labels
 from ich_tf.masks.errors import MaskReason
 from ich_tf.windows import PRESETS, Window
 from tests.support.commands import ROOT
+from tests.support.nifti_files import make_nifti, volume_of
 
 # A recipe for seconds, without weights from afar, in place of the real one.
 SUBSTITUTES = {"@resnet50": "@smoke", "@series": "@series --epochs=2 --units=8"}
@@ -82,7 +85,20 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
         subprocess.run([sys.executable, "-m", *command.split()], cwd=away, check=True)
     for name, phantoms in MINE.items():
         (away / name).symlink_to(away / "data/phantoms" / phantoms)
+    write_niftis(away)
     return away
+
+
+def write_niftis(away: Path) -> None:
+    """A patient's volume as NIfTI, and the table that names her."""
+    series: dict[str, list[Slice]] = {}
+    for path in sorted((away / "data/phantoms/stage_2_train").iterdir()):
+        slice_ = read_slice(path.read_bytes())
+        series.setdefault(slice_.header.series_id, []).append(slice_)
+    members = order(next(iter(series.values())))
+    (away / "my_niftis").mkdir()
+    (away / "my_niftis/case.nii.gz").write_bytes(make_nifti(*volume_of(members)))
+    (away / "my_table.csv").write_text("file,patient\ncase.nii.gz,P1\n")
 
 
 @pytest.mark.slow
