@@ -10,11 +10,8 @@ from typing import Any
 from ich_tf.conversion.plan import Plan
 from ich_tf.dicom.reasons import Rejection
 from ich_tf.labels import CLASSES
-from ich_tf.masks.errors import MaskReason
 from ich_tf.records.mask_statistics import MaskStatistics
 from ich_tf.records.sidecar import Sidecar
-
-_EXAMPLES = 5
 
 
 def mask_quarantine(plan: Plan, sidecars: Iterable[Sidecar]) -> tuple[Rejection, ...]:
@@ -67,17 +64,3 @@ def mask_rows(masks: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Rows of the report's table of classes."""
     names = ("annotated", "marked", "ml")
     return [{"name": label, **{name: masks[name][label] for name in names}} for label in CLASSES]
-
-
-def unused_rows(quarantine: Sequence[Rejection]) -> list[dict[str, Any]]:
-    """Meaning, number and examples of each reason why masks are not used, the commonest first."""
-    counts = Counter(line.reason for line in quarantine)
-    return [
-        {
-            "reason": reason,
-            "meaning": MaskReason(reason).meaning,
-            "count": count,
-            "examples": [line for line in quarantine if line.reason == reason][:_EXAMPLES],
-        }
-        for reason, count in counts.most_common()
-    ]

@@ -16,11 +16,12 @@ from pydicom.uid import UID
 
 from ich_tf.conversion.equal_pixels import EqualPixels
 from ich_tf.conversion.lookup import RecordLocation, record_locations, written_slices
-from ich_tf.conversion.mask_summary import mask_rows, unused_rows
+from ich_tf.conversion.mask_summary import mask_rows
 from ich_tf.conversion.plan import Plan, PlannedShard, PlannedSlice, SeriesKind, one_per_input
 from ich_tf.dicom.description import number_text
-from ich_tf.dicom.reasons import Reason, Rejection, Repair
+from ich_tf.dicom.reasons import Code, Reason, Rejection, Repair
 from ich_tf.labels import CLASSES
+from ich_tf.masks.errors import MaskReason
 from ich_tf.records.images import read_image
 from ich_tf.records.sidecar import Sidecar
 from ich_tf.runtime import html
@@ -87,10 +88,12 @@ def report_html(
         ),
         "series": _series(plan.kinds),
         "choice": config.get("series", "all"),
-        "quarantine": _left_out(quarantine),
+        "quarantine": _by_reason(
+            [line for line in quarantine if not Reason(line.reason).is_choice], Reason
+        ),
         "to_retry": manifest["to_retry"],
         "masks": mask_rows(manifest["masks"]) if plan.has_masks else [],
-        "unused_masks": unused_rows(mask_quarantine),
+        "unused_masks": _by_reason(mask_quarantine, MaskReason),
         "versions": sorted(manifest["versions"].items()),
         "shards": manifest["shards"],
     }
@@ -237,15 +240,15 @@ def _series(kinds: Sequence[SeriesKind]) -> list[dict[str, Any]]:
     ]
 
 
-def _left_out(quarantine: Sequence[Rejection]) -> list[dict[str, Any]]:
+def _by_reason(lines: Sequence[Rejection], reasons: type[Code]) -> list[dict[str, Any]]:
     """Meaning, number and examples of each reason, the most frequent first."""
-    counts = Counter(line.reason for line in quarantine if not Reason(line.reason).is_choice)
+    counts = Counter(line.reason for line in lines)
     return [
         {
             "reason": reason,
-            "meaning": Reason(reason).meaning,
+            "meaning": reasons(reason).meaning,
             "count": count,
-            "examples": [entry for entry in quarantine if entry.reason == reason][:_EXAMPLES],
+            "examples": [line for line in lines if line.reason == reason][:_EXAMPLES],
         }
         for reason, count in counts.most_common()
     ]
