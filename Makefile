@@ -15,7 +15,8 @@ PYTHON ?= $(shell for version in $(PYTHONS); do for name in python$$version pyth
 	&& { command -v "$$name"; exit; }; done; done)
 SECOND_PYTHON ?= python3.13
 
-LOCKED := --universal --python-version 3.10 --generate-hashes --no-emit-index-url \
+# Extras stay: pip takes coverage[toml] for a package of its own, and then the newest, which has no hash.
+LOCKED := --universal --python-version 3.10 --generate-hashes --no-strip-extras --no-emit-index-url \
 	--no-emit-find-links --custom-compile-command "make lock"
 
 # Processes of a test run: one a core. TensorFlow takes about 1.5 GB in each of them, so at most 8,

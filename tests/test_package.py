@@ -6,9 +6,12 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from ich_tf import __version__
 from tests.support.commands import ROOT
@@ -93,3 +96,22 @@ def test_versions_follow_the_changelog() -> None:
     released = re.findall(r"^## (\d+\.\d+\.\d+) - \d{4}-\d\d-\d\d$", text, re.MULTILINE)
     assert released[0] == __version__
     assert f"pip install ich_tf-{__version__}-py3" in (ROOT / "docs/kaggle.md").read_text("utf-8")
+
+
+def test_locked_packages_keep_the_extras_that_others_require() -> None:
+    lines = (ROOT / "requirements-dev.lock").read_text("utf-8").splitlines()
+    locked: dict[str, set[str]] = {}
+    for line in lines:
+        if line[:1].isalpha():
+            package = Requirement(line.rstrip(" \\"))
+            locked.setdefault(canonicalize_name(package.name), set()).update(package.extras)
+    required = {
+        (canonicalize_name(requirement.name), extra)
+        for package in distributions()
+        if canonicalize_name(package.name) in locked
+        for requirement in map(Requirement, package.requires or ())
+        if requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+        for extra in requirement.extras
+    }
+    assert ("coverage", "toml") in required
+    assert {(name, extra) for name, extra in required if extra not in locked[name]} == set()
