@@ -20,7 +20,6 @@ from ich_tf.dicom.crop import Box, series_boxes
 from ich_tf.dicom.geometry import places_along
 from ich_tf.dicom.series_description import describe_series
 from ich_tf.inference.explainer import Explainer
-from ich_tf.inference.masks.image_masks import decode_bits, encode_bits
 from ich_tf.inference.masks.mask_network import MaskNetwork
 from ich_tf.inference.masks.volumes import series_volumes
 from ich_tf.inference.prediction.model_image import seen_image
@@ -29,6 +28,7 @@ from ich_tf.inference.slice_predictor import Predictor
 from ich_tf.labels import CLASSES
 from ich_tf.records.neighbours import neighbour_places
 from ich_tf.serving.decoding import DecodedSlice, read_hu
+from ich_tf.serving.slice_masks import areas_mm2, read_mask, write_mask
 from ich_tf.serving.studies import LeftOutSeries, PredictedSeries, SliceFile
 
 
@@ -83,7 +83,7 @@ def predict_study(
     batch_size: int,
     on_batch: Callable[[int], None],
 ) -> list[PredictedSeries]:
-    """Predicts the series of a study.
+    """Predicts the series of a study, and writes the masks of slices if the model gives masks.
 
     Args:
       predictor: Model that predicts.
@@ -96,9 +96,8 @@ def predict_study(
         groups = [_with_boxes(members) for members in groups]
     num_slices = sum(map(len, groups))
     images = (image for members in groups for image in _model_images(predictor, members))
-    slices = [(member.header, member.box) for members in groups for member in members]
+    slices = [member for members in groups for member in members]
     masks = MaskNetwork.of(predictor)
-    encoded: list[bytes] = []
     rows: list[np.ndarray] = []
     waiting: list[np.ndarray] = []
     for image in images:
@@ -110,15 +109,16 @@ def predict_study(
             outputs = predictor.outputs(batch)
             if masks is not None:
                 shown = slices[len(rows) : len(rows) + len(waiting)]
-                encoded += map(encode_bits, masks.bits(batch, shown))
+                marked = masks.bits(batch, [(slice_.header, slice_.box) for slice_ in shown])
+                for slice_, mask in zip(shown, marked, strict=True):
+                    write_mask(slice_.path, mask)
             rows += list(outputs[: len(waiting)])
             waiting.clear()
             on_batch(len(rows))
     predicted, first = [], 0
     for members in groups:
         outputs = np.stack(rows[first : first + len(members)])
-        # Compressed, the masks of a long series take less than one of them as it is.
-        bits = [decode_bits(data) for data in encoded[first : first + len(members)]]
+        bits = [] if masks is None else [read_mask(member.path) for member in members]
         predicted.append(_predict_series(predictor, members, outputs, bits))
         first += len(members)
     return predicted
@@ -151,6 +151,10 @@ def _predict_series(
             ),
             "volumes": series_volumes(bits, headers).by_kind() if bits else None,
         },
+        areas_mm2=tuple(
+            areas_mm2(mask, header.spacing_mm)
+            for mask, header in zip(bits, headers, strict=bool(bits))
+        ),
     )
 
 

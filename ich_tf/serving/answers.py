@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Literal
 
 from pydantic import BaseModel
 
 from ich_tf import __version__
+from ich_tf.inference.masks.mask_network import MaskNetwork
 from ich_tf.inference.postprocessing.aggregation import SLICE
 from ich_tf.inference.postprocessing.postprocessing import Postprocessing
 from ich_tf.inference.prediction.series_summary import SERIES_LEVEL, csv_line
@@ -90,7 +92,10 @@ class SeriesSummary(BaseModel):
 
 
 class SeriesAnswer(BaseModel):
-    """A series, slices from the feet to the head; classes in the order of `Model.classes`."""
+    """A series, slices from the feet to the head; classes in the order of `Model.classes`.
+
+    `areas_mm2` are the areas of the masks in each slice, of a model with masks.
+    """
 
     series: int
     num_slices: int
@@ -101,6 +106,7 @@ class SeriesAnswer(BaseModel):
     orientation: Orientation
     z_mm: list[float]
     probabilities: list[list[float]]
+    areas_mm2: list[list[float]] | None
     summary: SeriesSummary
 
 
@@ -126,7 +132,11 @@ class Thresholds(BaseModel):
 
 
 class Model(BaseModel):
-    """Name, hash and operating points of the model that predicts."""
+    """Name, hash and operating points of the model that predicts.
+
+    `mask_thresholds` are the least probabilities of a pixel that is marked; null for a model
+    without masks.
+    """
 
     name: str
     version: str
@@ -136,6 +146,7 @@ class Model(BaseModel):
     calibrated: bool
     classes: list[str]
     thresholds: Thresholds
+    mask_thresholds: dict[str, float] | None
     note: str = NOTE
 
 
@@ -197,6 +208,7 @@ def _series_answer(number: int, series: PredictedSeries) -> SeriesAnswer:
         orientation=orientation_marks(first.orientation),
         z_mm=list(series.z_mm),
         probabilities=[list(row) for row in series.probabilities],
+        areas_mm2=[list(row) for row in series.areas_mm2] or None,
         summary=SeriesSummary(**series.summary),
     )
 
@@ -224,6 +236,7 @@ def orientation_marks(orientation: tuple[float, ...]) -> Orientation:
 def model_answer(predictor: Predictor) -> Model:
     """Describes the model."""
     postprocessing = predictor.postprocessing
+    masks = MaskNetwork.of(predictor)
     names = sorted({member.spec.backbone for member in predictor.members})
     return Model(
         name=", ".join(names),
@@ -236,6 +249,9 @@ def model_answer(predictor: Predictor) -> Model:
         thresholds=Thresholds(
             slice=_points(postprocessing, SLICE), series=_points(postprocessing, SERIES_LEVEL)
         ),
+        mask_thresholds=None
+        if masks is None
+        else dict(zip(CLASSES, masks.thresholds.tolist(), strict=True)),
     )
 
 
@@ -247,11 +263,19 @@ def results_csv(study: UploadedStudy) -> str:
     """Writes a finished study as a table with a row for each slice.
 
     Columns are the index of the series, the index of the slice in it, both from 0, the slice's
-    position in mm, and six probabilities.
+    position in mm, and six probabilities; of a model with masks also six areas in mm2.
     """
-    lines = [csv_line(("series", "slice", "z_mm", *CLASSES))]
+    has_areas = any(series.areas_mm2 for series in study.series)
+    areas = [f"{name}_mm2" for name in CLASSES] if has_areas else []
+    lines = [csv_line(("series", "slice", "z_mm", *CLASSES, *areas))]
     for index, series in enumerate(study.series):
-        rows = zip(series.z_mm, series.probabilities, strict=True)
-        for number, (z_mm, row) in enumerate(rows):
-            lines.append(csv_line((index, number, repr(z_mm), *map(repr, row))))
+        rows = zip(
+            series.z_mm,
+            series.probabilities,
+            series.areas_mm2 or [()] * len(series.slices),
+            strict=True,
+        )
+        for number, (z_mm, *values) in enumerate(rows):
+            numbers = map(repr, (z_mm, *itertools.chain(*values)))
+            lines.append(csv_line((index, number, *numbers)))
     return "".join(lines)

@@ -64,6 +64,8 @@ class PredictedSeries:
       summary: Summary of the series as `series_summary.summarize` makes it, with the index of each
         class's most suspicious slice as `most_suspicious`, and `SeriesVolumes.by_kind` as
         `volumes`, None for a model without masks.
+      areas_mm2: Area of each class's mask in each slice, mm2, [n, 6]; empty for a model without
+        masks. The masks lie beside the Hounsfield units (`slice_masks`).
     """
 
     slices: tuple[SliceFile, ...]
@@ -71,6 +73,7 @@ class PredictedSeries:
     z_mm: tuple[float, ...]
     probabilities: tuple[tuple[float, ...], ...]
     summary: dict[str, Any]
+    areas_mm2: tuple[tuple[float, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -347,6 +350,8 @@ def _read_study(content: dict[str, Any]) -> UploadedStudy:
                 "slices": tuple(map(_read_slice_file, series["slices"])),
                 "z_mm": tuple(series["z_mm"]),
                 "probabilities": tuple(map(tuple, series["probabilities"])),
+                # Studies of an older server have none.
+                "areas_mm2": tuple(map(tuple, series.get("areas_mm2", ()))),
             }
         )
         for series in content["series"]

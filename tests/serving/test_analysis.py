@@ -18,9 +18,8 @@ from tests.support.studies import as_predicted, check_equal
         {},
         {"neighbours": 3, "crop": "head"},
         {"stored_hu": True, "crop": "head"},
-        {"segmentation": True, "crop": "head"},
     ],
-    ids=["plain", "neighbours", "hu", "masks"],
+    ids=["plain", "neighbours", "hu"],
 )
 def test_a_network_over_slices(phantom_dir: Path, tmp_path: Path, spec: dict) -> None:
     source = phantom_dir / "stage_2_test"

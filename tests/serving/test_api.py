@@ -86,6 +86,7 @@ def test_a_study_is_read_and_predicted(study: dict, uploads: list[Upload]) -> No
     assert (series["rows"], series["columns"]) == (64, 64)
     assert series["z_mm"] == sorted(series["z_mm"])
     assert series["orientation"] == {"left": "R", "right": "L", "top": "A", "bottom": "P"}
+    assert series["areas_mm2"] is None  # the model has no decoder
     assert series["spacing_mm"] == list(read_slice(uploads[0][1]).header.spacing_mm)
     probabilities = np.array(series["probabilities"])
     assert probabilities.shape == (len(uploads), 6)
@@ -158,6 +159,7 @@ def test_what_is_not_there(client: httpx.Client, study: dict) -> None:
         f"{route}/series/0/slices/{count}/pixels": (404, "NO_SLICE"),
         f"{route}/series/0/slices/{count}/heatmaps/any": (404, "NO_SLICE"),
         f"{route}/series/0/slices/0/heatmaps/{SECRET}": (404, "NO_CLASS"),
+        f"{route}/series/0/slices/0/mask.png": (404, "NO_MASK"),
         f"{route}/series/0/slices/-1/pixels": (422, "INVALID"),
         f"{route}/series/{SECRET}/slices/0/pixels": (422, "INVALID"),
         "/api/nothing": (404, "NO_PAGE"),

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +12,8 @@ from ich_tf.inference.prediction.predict import predict
 from ich_tf.labels import CLASSES
 
 
-def as_predicted(dicom_dir: Path, work_dir: Path, out: Path) -> list[dict]:
-    """The series of ich_tf.predict's JSON file."""
+def as_predicted(dicom_dir: Path, work_dir: Path, out: Path, **fields: Any) -> list[dict]:
+    """The series of ich_tf.predict's JSON file `s_series.json`."""
     out.mkdir(exist_ok=True)
     predict(
         PredictConfig(
@@ -20,6 +21,7 @@ def as_predicted(dicom_dir: Path, work_dir: Path, out: Path) -> list[dict]:
             work_dir=str(work_dir),
             out_csv=str(out / "s.csv"),
             num_workers=1,
+            **fields,
         )
     )
     return json.loads((out / "s_series.json").read_text())["series"]

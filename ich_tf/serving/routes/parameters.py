@@ -22,6 +22,7 @@ SeriesIndex = Annotated[int, InPath(ge=0, description="Index of the series in th
 SliceIndex = Annotated[int, InPath(ge=0, description="Index of the slice in the series, from 0.")]
 
 BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+PNG = {"image/png": {"schema": {"type": "string", "format": "binary"}}}
 DICOM = {"application/dicom": {"schema": {"type": "string", "format": "binary"}}}
 
 

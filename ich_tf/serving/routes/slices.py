@@ -1,4 +1,4 @@
-"""Routes of a slice: pixels and heat maps."""
+"""Routes of a slice: pixels, masks and heat maps."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ from ich_tf.serving.pipeline import GZIP_LEVEL
 from ich_tf.serving.routes.parameters import (
     BYTES,
     DICOM,
+    PNG,
     SeriesIndex,
     SliceIndex,
     State,
     download,
     packed_image,
 )
+from ich_tf.serving.slice_masks import mask_path
 
 router = APIRouter(prefix="/api/studies/{study_id}/series/{series}/slices/{number}")
 
@@ -45,6 +47,31 @@ async def get_pixels(
         return gzip.compress(stored.tobytes(), GZIP_LEVEL)
 
     return packed_image(await state.run_large(read), slice_.rows, slice_.columns)
+
+
+@router.get(
+    "/mask.png",
+    response_class=Response,
+    responses={200: {"content": PNG, "description": "A mask, a bit a class"}},
+)
+async def get_mask(
+    study_id: str, series: SeriesIndex, number: SliceIndex, state: State
+) -> Response:
+    """Returns where the model marks bleeds: a grey PNG of the slice's size, 8 bits.
+
+    Bit k of a pixel marks class k of `Model.classes`; `any` is marked wherever a subtype is. Of a
+    model without masks the answer is 404.
+    """
+    study, predicted = state.find_series(study_id, series, number)
+    if not predicted.areas_mm2:
+        raise Refused(
+            404,
+            "NO_MASK",
+            "the model that predicted this study gives no masks; expected one that was trained "
+            "with --segmentation.",
+        )
+    path = mask_path(state.studies.folder(study) / predicted.slices[number].file)
+    return Response(await state.run_large(path.read_bytes), media_type="image/png")
 
 
 # Before the route of the bare heat map, whose `name` would match this path as well.
