@@ -28,6 +28,7 @@ from ich_tf.masks.bits import area_mm2, as_stored, pack, unpack
 from ich_tf.masks.errors import MaskError, MaskReason
 from ich_tf.masks.guard import guarded
 from ich_tf.masks.planes import Plane
+from ich_tf.metrics.extents import slice_extents_mm
 from ich_tf.records.mask_images import encode_mask
 from ich_tf.records.mask_statistics import MaskStatistics
 
@@ -67,7 +68,7 @@ class MaskReader:
         self._options = options
         self._shard = shard
         self._sources = {source.name: source for source in sources}
-        self._distances_mm = {series.keys: series.distances_mm() for series in shard.series}
+        self._places_mm = {series.keys: series.places_mm() for series in shard.series}
         # Masks of the series that was read last, placed on its slices.
         self._series = ("", "", "")
         self._placed: dict[str, dict[Place, np.ndarray] | MaskError] = {}
@@ -97,10 +98,20 @@ class MaskReader:
             annotated &= annotated_classes(SliceMask(), planned.labels)[0]
         return _stored(bits, annotated, planned, header, size)
 
-    def statistics(self, planned: PlannedSlice, mask: StoredMask) -> MaskStatistics:
-        """Statistics of a slice's mask."""
-        distance_mm = self._distances_mm[_series_of(planned)][planned.slice_index]
-        return MaskStatistics.of_slice(mask.annotated, mask.lesion_mm2, distance_mm)
+    def statistics(
+        self, planned: PlannedSlice, mask: StoredMask, thickness_mm: float
+    ) -> MaskStatistics:
+        """Statistics of a slice's mask.
+
+        Args:
+          planned: Planned slice.
+          mask: Mask of the slice.
+          thickness_mm: Thickness of the slice, mm, which is its extent if it is the only one of its
+            series; 0, and then no volume, if it is unknown.
+        """
+        extents_mm = slice_extents_mm(self._places_mm[_series_of(planned)], thickness_mm)
+        extent_mm = float(np.nan_to_num(extents_mm[planned.slice_index]))
+        return MaskStatistics.of_slice(mask.annotated, mask.lesion_mm2, extent_mm)
 
     def _add_file(
         self, bits: np.ndarray, file: tuple[str, str, int], planned: PlannedSlice, header: Header

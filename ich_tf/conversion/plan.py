@@ -155,19 +155,9 @@ class PlannedSeries:
         ]
         return cls(keys, len(rows), json.dumps(rows, separators=(",", ":")))
 
-    def distances_mm(self) -> list[float]:
-        """Length of the body that each slice stands for: half the way to its two neighbours, mm.
-
-        The first and the last have one neighbour; the only slice of a series has none, and 0.
-        """
-        places = [row[3] for row in json.loads(self.packed)]
-        before = [places[i] - places[max(i - 1, 0)] for i in range(len(places))]
-        after = [*before[1:], 0.0]
-        ends = (0, len(places) - 1)
-        return [
-            a + b if i in ends else (a + b) / 2
-            for i, (a, b) in enumerate(zip(before, after, strict=True))
-        ]
+    def places_mm(self) -> list[float]:
+        """Position of each slice along the normal of the series, in order, mm."""
+        return [row[3] for row in json.loads(self.packed)]
 
     def slices(self) -> Iterator[PlannedSlice]:
         """Unpacks the slices, in order."""

@@ -262,7 +262,8 @@ def _encode_slice(
         return EncodedSlice(encode(record), statistics, pixels)
     mask = masks.read(planned, slice_.header, task.image_size)
     record = replace(record, **vars(mask))
-    return EncodedSlice(encode(record), statistics, pixels, masks.statistics(planned, mask))
+    of_mask = masks.statistics(planned, mask, slice_.header.thickness_mm)
+    return EncodedSlice(encode(record), statistics, pixels, of_mask)
 
 
 def _record(

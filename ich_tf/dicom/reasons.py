@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ich_tf.errors import InputError
 from ich_tf.runtime.names import printable
@@ -101,7 +101,25 @@ class Repair(Code):
     NO_DELIMITER = "no_delimiter", "compressed pixels without the delimiter that ends them"
 
 
-class DicomError(InputError):
+_Code = TypeVar("_Code", bound=Code)
+
+
+class ReasonError(InputError, Generic[_Code]):
+    """An input is left out, for a reason that has a code.
+
+    Attributes:
+      reason: Stable code of the reason.
+    """
+
+    def __init__(self, reason: _Code, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[Any, ...]:  # the reason would be lost between processes
+        return type(self), (self.reason, str(self))
+
+
+class DicomError(ReasonError[Reason]):
     """A file has no usable slice.
 
     Attributes:
@@ -112,13 +130,6 @@ class DicomError(InputError):
       >>> error.reason.value, error.reason.meaning
       ('NO_PIXELS', 'no pixel data')
     """
-
-    def __init__(self, reason: Reason, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-
-    def __reduce__(self) -> tuple[Any, ...]:  # the reason would be lost between processes
-        return type(self), (self.reason, str(self))
 
 
 def unreadable(error: OSError) -> DicomError:

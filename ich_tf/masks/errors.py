@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from ich_tf.dicom.reasons import Code
-from ich_tf.errors import InputError
+from ich_tf.dicom.reasons import Code, ReasonError
 
 
 class MaskReason(Code):
@@ -26,7 +23,7 @@ class MaskReason(Code):
     MASK_UNUSED = "MASK_UNUSED", "a mask without a slice"
 
 
-class MaskError(InputError):
+class MaskError(ReasonError[MaskReason]):
     """A mask cannot be used.
 
     Attributes:
@@ -37,10 +34,3 @@ class MaskError(InputError):
       >>> error.reason.value, error.reason.meaning
       ('MASK_SIZE', 'other rows and columns than the image has')
     """
-
-    def __init__(self, reason: MaskReason, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-
-    def __reduce__(self) -> tuple[Any, ...]:  # the reason would be lost between processes
-        return type(self), (self.reason, str(self))

@@ -42,7 +42,7 @@ def volume_ml(mask: ArrayLike, spacing_mm: Sequence[ArrayLike]) -> float:
     """Computes the volume of a mask of one class.
 
     A slice stands for half of the way to each of its neighbours, and beyond the outermost as far
-    as on their other side.
+    as on their other side, but not more than half of the usual distance.
 
     Args:
       mask: Mask [slices, rows, columns], bool or of 0 and 1.
@@ -59,7 +59,7 @@ def volume_ml(mask: ArrayLike, spacing_mm: Sequence[ArrayLike]) -> float:
       >>> import numpy as np
       >>> mask = np.ones((3, 100, 100), bool)
       >>> volume_ml(mask, (5, 0.5, 0.5)), volume_ml(mask, ([5, 10], 0.5, 0.5))
-      (37.5, 56.25)
+      (37.5, 50.0)
     """
     marked = check_mask(mask, "mask")
     if marked.ndim != 3:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ich_tf.metrics.extents import end_steps_mm
+
 
 @dataclass(frozen=True)
 class Axis:
@@ -16,7 +18,7 @@ class Axis:
     Attributes:
       edges: Positions of the voxels' edges, float64 [n + 1], rising.
       distances: Distance between the centres of the two voxels at each edge, float64 [n + 1]; at
-        the two ends that of the edge beside.
+        the two ends that to a voxel which would follow (`extents.end_steps_mm`).
     """
 
     edges: np.ndarray
@@ -39,11 +41,10 @@ class Axis:
                 f"{name} has shape {given.shape}; expected one distance in mm"
                 + (f", or {size - 1} between {size} voxels." if size > 1 else ".")
             )
-        distances = np.concatenate([given[:1], given, given[-1:]])
-        centres = np.concatenate([[0.0], np.cumsum(given)])
-        middles = (centres[1:] + centres[:-1]) / 2
-        first, last = centres[0] - given[0] / 2, centres[-1] + given[-1] / 2
-        return cls(np.concatenate([[first], middles, [last]]), distances)
+        first, last = end_steps_mm(given)
+        distances = np.concatenate([[first], given, [last]])
+        centres = np.cumsum(distances) - first
+        return cls(centres - distances / 2, distances)
 
     @property
     def extents(self) -> np.ndarray:

@@ -26,14 +26,14 @@ class MaskStatistics:
 
     @classmethod
     def of_slice(
-        cls, annotated: int, lesion_mm2: Sequence[float], distance_mm: float
+        cls, annotated: int, lesion_mm2: Sequence[float], extent_mm: float
     ) -> MaskStatistics:
         """Statistics of one slice.
 
         Args:
           annotated: Bit k is set if class k is annotated.
           lesion_mm2: Area of each class, mm2; of any value where it is not annotated.
-          distance_mm: Length of the body that the slice stands for, mm.
+          extent_mm: Length of the body that the slice stands for (`slice_extents_mm`), mm.
 
         Examples:
           >>> MaskStatistics.of_slice(0b100010, [0, 12.5, 0, 0, 0, 0], 5.0)
@@ -47,7 +47,7 @@ volume_mm3=(0, 62, 0, 0, 0, 0))
         return cls(
             annotated=is_annotated,
             marked=tuple(int(area > 0) for area in areas),
-            volume_mm3=tuple(round(area * distance_mm) for area in areas),
+            volume_mm3=tuple(round(area * extent_mm) for area in areas),
         )
 
     @classmethod

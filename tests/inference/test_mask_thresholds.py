@@ -9,9 +9,9 @@ from ich_tf.inference.calibration import calibrate
 from ich_tf.inference.config import CalibrateConfig
 from ich_tf.inference.masks.mask_network import MaskNetwork
 from ich_tf.inference.masks.threshold_fitting import ClassVolumes, fit_thresholds, split_volumes
-from ich_tf.inference.masks.volumes import slab_widths_mm
 from ich_tf.inference.postprocessing.postprocessing import load_postprocessing
 from ich_tf.labels import CLASSES
+from ich_tf.metrics.extents import slice_extents_mm
 from ich_tf.records.example import decode
 from ich_tf.records.manifest import Manifest
 from ich_tf.records.tfrecord import read_records
@@ -45,13 +45,13 @@ def test_volumes_of_records_are_those_of_their_masks(masked_dir: Path) -> None:
     expected, heights = [], []
     for records in series.values():
         records.sort(key=lambda record: record.z_mm)
-        widths = slab_widths_mm(np.array([record.z_mm for record in records]))
+        extents = slice_extents_mm([record.z_mm for record in records])
         known = np.array([record.annotated >> SUBDURAL & 1 for record in records])
         known |= np.array([not (record.annotated or record.labels[SUBDURAL]) for record in records])
         areas = np.array([(record.lesion_mm2 or [0] * 6)[SUBDURAL] for record in records])
         if areas.any():
-            expected.append(widths @ (known * areas) / 1000)
-            heights.append(widths @ known)
+            expected.append(extents @ (known * areas) / 1000)
+            heights.append(extents @ known)
     assert len(expected) > 0
     np.testing.assert_allclose(found[SUBDURAL].true, expected, rtol=1e-5)
     # Images of 64 x 64 pixels, of a square millimetre each.

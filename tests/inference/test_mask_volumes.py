@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ich_tf.inference.masks.image_masks import image_bits, in_image
-from ich_tf.inference.masks.volumes import series_volumes, slab_widths_mm
+from ich_tf.inference.masks.volumes import series_volumes
 from ich_tf.labels import ANY, CLASSES
 from ich_tf.masks.bits import as_stored
 from ich_tf.windows import resize_hu
@@ -48,20 +48,6 @@ def test_the_interval_is_as_wide_as_the_planes_are_apart() -> None:
     # Twice the greatest area times the step, for a bleed that grows and then shrinks.
     assert widths[0] == pytest.approx(2 * np.pi * RADII[0] * RADII[1] * 5 / 1000, rel=0.05)
     assert widths[0] == pytest.approx(2 * widths[1], rel=0.05)
-
-
-def test_distances_that_slices_stand_for() -> None:
-    def widths(*places: float, thickness: float = 0.0) -> list[float]:
-        return slab_widths_mm(np.array(places), thickness).tolist()
-
-    assert widths(0, 5, 10) == [5, 5, 5]
-    assert widths(0, 2.5, 5, thickness=5) == [2.5, 2.5, 2.5]
-    assert widths(0, 5, 10, thickness=1) == [3, 5, 3]
-    # Beyond an end that follows a gap there is no more tissue than elsewhere.
-    assert widths(0, 15, 20, 25) == [10, 10, 5, 5]
-    assert widths(0, 0, 5, 10) == [2.5, 2.5, 5, 5]
-    assert widths(7, thickness=4) == [4]
-    assert np.isnan(widths(7)[0])
 
 
 def test_abc_half_of_ellipsoids_and_of_two_bleeds() -> None:

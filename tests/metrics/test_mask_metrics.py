@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ich_tf import metrics
+from ich_tf.metrics.extents import slice_extents_mm
 
 
 def test_dice_and_iou_by_slice_and_of_all() -> None:
@@ -39,6 +40,30 @@ def test_a_volume_is_the_sum_of_areas_between_planes() -> None:
     assert metrics.volume_ml(mask, ([5, 10, 2.5], 0.5, 2)) == pytest.approx(
         (20 * 7.5 + 10 * 2.5) / 1000
     )
+
+
+def test_lengths_that_slices_stand_for() -> None:
+    def extents(*places: float, thickness: float = 0.0) -> list[float]:
+        return slice_extents_mm(places, thickness).tolist()
+
+    assert extents(0, 5, 10) == [5, 5, 5]
+    assert extents(0, 2.5, 5, thickness=5) == [2.5, 2.5, 2.5]  # overlapping slices
+    assert extents(10, 0, 5, thickness=1) == [5, 5, 5]  # in any order
+    # Beyond an end that follows a gap there is no more tissue than elsewhere.
+    assert extents(0, 15, 20, 25) == [10, 10, 5, 5]
+    assert extents(0, 5, 20) == [5, 10, 10]
+    assert extents(0, 0, 5, 10) == [2.5, 2.5, 5, 5]
+    assert extents(7, thickness=4) == [4] and extents(7, 7, thickness=4) == [2, 2]
+    assert np.isnan(extents(7)[0]) and extents() == []
+
+
+def test_a_volume_is_that_of_the_lengths_of_slices() -> None:
+    rng = np.random.default_rng(0)
+    for number in range(2, 12):
+        places = np.cumsum(rng.uniform(1, 20, number))
+        mask = rng.random((number, 3, 4)) < 0.5
+        found = metrics.volume_ml(mask, (np.diff(places), 0.5, 2))
+        assert found == pytest.approx(slice_extents_mm(places) @ mask.sum(axis=(1, 2)) / 1000)
 
 
 def test_bland_altman_of_weights_is_that_of_repeated_pairs() -> None:

@@ -24,14 +24,14 @@ _WHOLE, _HALF = 0.75, 0.25
 def abc2_ml(
     bits: Sequence[np.ndarray],
     spacings_mm: Sequence[tuple[float, float]],
-    widths_mm: np.ndarray,
+    extents_mm: np.ndarray,
 ) -> np.ndarray:
     """Estimates the volume of each class: ABC/2 of each bleed (26-connected), summed.
 
     Args:
       bits: Masks of the slices along their normal, uint8 [rows, columns] each, all of one size.
       spacings_mm: Distance between rows, and between columns, of each slice.
-      widths_mm: Distance along the normal that each slice stands for, [n].
+      extents_mm: Length along the normal that each slice stands for, mm, [n].
 
     Returns:
       Millilitres, float64 [6].
@@ -49,12 +49,12 @@ def abc2_ml(
         for number, box in enumerate(ndimage.find_objects(pieces), 1):
             slices = range(*box[0].indices(len(bits)))
             piece = pieces[box] == number
-            volumes[k] += _piece_mm3(piece, [spacings_mm[i] for i in slices], widths_mm[box[0]])
+            volumes[k] += _piece_mm3(piece, [spacings_mm[i] for i in slices], extents_mm[box[0]])
     return volumes / _MM3_PER_ML
 
 
 def _piece_mm3(
-    piece: np.ndarray, spacings_mm: Sequence[tuple[float, float]], widths_mm: np.ndarray
+    piece: np.ndarray, spacings_mm: Sequence[tuple[float, float]], extents_mm: np.ndarray
 ) -> float:
     """ABC/2 of one bleed, bool [n, rows, columns]."""
     areas = piece.sum(axis=(1, 2)) * np.prod(spacings_mm, axis=1)
@@ -62,7 +62,7 @@ def _piece_mm3(
     shares = areas / areas[largest]
     weights = np.where(shares > _WHOLE, 1.0, np.where(shares > _HALF, 0.5, 0.0))
     a, b = _diameters_mm(piece[largest], spacings_mm[largest])
-    return float(a * b * (weights @ widths_mm) / 2)
+    return float(a * b * (weights @ extents_mm) / 2)
 
 
 def _diameters_mm(mask: np.ndarray, spacing_mm: tuple[float, float]) -> tuple[float, float]:

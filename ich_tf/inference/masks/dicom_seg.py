@@ -20,9 +20,9 @@ from ich_tf.dicom.geometry import places_along
 from ich_tf.dicom.header import Header
 from ich_tf.errors import InputError, UsageError
 from ich_tf.inference.masks.grids import require_one_grid
-from ich_tf.inference.masks.volumes import slab_widths_mm
 from ich_tf.labels import ANY, CLASSES
 from ich_tf.masks.bits import unpack
+from ich_tf.metrics.extents import slice_extents_mm
 
 if TYPE_CHECKING:
     from highdicom.seg import SegmentDescription
@@ -159,8 +159,8 @@ def _united(
 
 def _distance_mm(headers: Sequence[Header]) -> float:
     """Distance between slices whose files do not say how thick they are, as a frame has to."""
-    width = float(np.median(slab_widths_mm(np.sort(places_along(headers)))))
-    return 1.0 if np.isnan(width) else width
+    extent = float(np.median(slice_extents_mm(places_along(headers))))
+    return 1.0 if np.isnan(extent) else extent
 
 
 def require_highdicom() -> Any:

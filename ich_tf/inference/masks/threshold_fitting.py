@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from ich_tf.inference.masks.mask_network import DEFAULT_THRESHOLD, MaskNetwork
-from ich_tf.inference.masks.volumes import slab_widths_mm
 from ich_tf.labels import ANY, CLASSES
 from ich_tf.masks.bits import unpack
 from ich_tf.metrics import choose_mask_threshold
+from ich_tf.metrics.extents import slice_extents_mm
 from ich_tf.records.input_pipeline import eval_batches, read_batches
 from ich_tf.records.manifest import Manifest, damage_named
 
@@ -148,15 +148,15 @@ def _shares(probabilities: np.ndarray) -> np.ndarray:
 def _volumes(series: _Series) -> tuple[np.ndarray, np.ndarray]:
     """Predicted volumes [6, t] and true ones [6], ml, in the slices where a class is annotated."""
     order = np.argsort(series.z_mm, kind="stable")
-    widths = slab_widths_mm(np.array(series.z_mm)[order])
+    extents = slice_extents_mm(np.array(series.z_mm)[order])
     marked = np.array(series.marked)[order]
     areas = np.nan_to_num(np.array(series.lesion_mm2, np.float64)[order])
     seen = (areas[:, ANY] > 0) & (marked[:, ANY] > 0)
-    if not seen.any() or np.isnan(widths).any():
+    if not seen.any() or np.isnan(extents).any():
         return np.zeros((len(CLASSES), len(_THRESHOLDS))), np.zeros(len(CLASSES))
     # Records do not say how large an image was. Areas and masks do, of the same slices.
     image_ml_per_mm = areas[seen, ANY].sum() / marked[seen, ANY].sum() / _MM3_PER_ML
     annotated = np.array(series.annotated)[order]
-    known = (annotated[:, None] >> np.arange(len(CLASSES)) & 1) * widths[:, None]  # [n, 6]
+    known = (annotated[:, None] >> np.arange(len(CLASSES)) & 1) * extents[:, None]  # [n, 6]
     predicted = np.einsum("nk,nkt->kt", known, np.array(series.predicted)[order])
     return predicted * image_ml_per_mm, (known * marked).sum(axis=0) * image_ml_per_mm

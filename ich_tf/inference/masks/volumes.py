@@ -12,9 +12,8 @@ from ich_tf.dicom.header import Header
 from ich_tf.inference.masks.abc2 import abc2_ml
 from ich_tf.labels import CLASSES
 from ich_tf.masks.bits import unpack
+from ich_tf.metrics.extents import planes_of, slice_extents_mm
 
-# Slices nearer than this are copies of one plane.
-_SAME_PLACE_MM = 0.01
 _MM3_PER_ML = 1000.0
 
 
@@ -23,7 +22,7 @@ class SeriesVolumes:
     """Volumes of a series, millilitres, float64 [6] each, by class.
 
     Attributes:
-      ml: Sum over the slices of area times the distance that the slice stands for.
+      ml: Sum over the slices of area times the length that the slice stands for.
       low_ml, high_ml: Least and greatest volume with these areas, if the area between two planes
         lies between the areas in them. What a model has missed or added is not in it.
       abc2_ml: Estimate of the same masks by ABC/2, the rule of the bedside.
@@ -42,10 +41,9 @@ class SeriesVolumes:
 def series_volumes(bits: Sequence[np.ndarray], headers: Sequence[Header]) -> SeriesVolumes:
     """Measures the bleeds of one pass of a series.
 
-    Distances are those along the common normal of the slices, so a tilted gantry, whose table moves
-    by more than that, counts no tissue twice. They follow from the planes and not from the slices'
-    thickness: overlapping slices are not counted twice, and a missing slice is bridged by its
-    neighbours.
+    The lengths that slices stand for (`slice_extents_mm`) are those along their common normal, so
+    a tilted gantry, whose table moves by more than that, counts no tissue twice. They follow from
+    the planes and not from the slices' thickness.
 
     Args:
       bits: Mask of each slice, uint8 [rows, columns], bit k for class k of `labels.CLASSES`.
@@ -64,43 +62,14 @@ def series_volumes(bits: Sequence[np.ndarray], headers: Sequence[Header]) -> Ser
             for mask, header in zip(bits, headers, strict=True)
         ]
     )
-    widths = slab_widths_mm(places, thickness_mm)
-    low, high = _bounds(areas, places, widths)
+    extents = slice_extents_mm(places, thickness_mm)
+    low, high = _bounds(areas, places, extents)
     return SeriesVolumes(
-        ml=widths @ areas / _MM3_PER_ML,
+        ml=extents @ areas / _MM3_PER_ML,
         low_ml=low / _MM3_PER_ML,
         high_ml=high / _MM3_PER_ML,
-        abc2_ml=abc2_ml(bits, [header.spacing_mm for header in headers], widths),
+        abc2_ml=abc2_ml(bits, [header.spacing_mm for header in headers], extents),
     )
-
-
-def slab_widths_mm(places_mm: np.ndarray, thickness_mm: float = 0.0) -> np.ndarray:
-    """Distance along the normal that each slice stands for: to half way to both its neighbours.
-
-    Beyond the first and the last plane it is half the step to the next plane, but not more than
-    half a slice's thickness, without a known thickness half the median step. Copies of a plane
-    share its distance.
-
-    Args:
-      places_mm: Positions of the slices along their normal, ascending, [n].
-      thickness_mm: Thickness of the slices; 0 if it is unknown.
-
-    Returns:
-      float64 [n]; NaN for one plane of unknown thickness.
-
-    Examples:
-      >>> slab_widths_mm(np.array([0.0, 5.0, 10.0, 20.0]), 5.0).tolist()
-      [5.0, 5.0, 7.5, 7.5]
-    """
-    planes, plane_of = _planes(places_mm)
-    steps = np.diff(planes)
-    if not len(steps):
-        widths = np.array([thickness_mm or np.nan])
-    else:
-        longest = thickness_mm or float(np.median(steps))
-        first, last = min(steps[0], longest), min(steps[-1], longest)
-        widths = (np.append(first, steps) + np.append(steps, last)) / 2
-    return np.asarray(widths[plane_of] / np.bincount(plane_of)[plane_of])
 
 
 def _by_class(values: np.ndarray) -> dict[str, float | None]:
@@ -110,23 +79,17 @@ def _by_class(values: np.ndarray) -> dict[str, float | None]:
     }
 
 
-def _planes(places_mm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Position of each plane, and the number of each slice's plane."""
-    is_new = np.append(True, np.diff(places_mm) >= _SAME_PLACE_MM)
-    return places_mm[is_new], np.cumsum(is_new) - 1
-
-
 def _bounds(
-    areas: np.ndarray, places_mm: np.ndarray, widths_mm: np.ndarray
+    areas: np.ndarray, places_mm: np.ndarray, extents_mm: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Least and greatest volume, mm3 [6] each, with areas between those of neighbouring planes."""
-    planes, plane_of = _planes(places_mm)
+    planes, plane_of = planes_of(places_mm)
     counts = np.bincount(plane_of)
     in_plane = np.zeros((len(planes), areas.shape[1]))
     np.add.at(in_plane, plane_of, areas / counts[plane_of, None])
     steps = np.diff(planes)[:, None]
     ends = np.zeros(len(planes))
-    total = np.bincount(plane_of, widths_mm)
+    total = np.bincount(plane_of, extents_mm)
     if len(planes) == 1:
         return np.zeros(areas.shape[1]) * total[0], 2 * total[0] * in_plane[0]
     ends[0] = total[0] - steps[0, 0] / 2
