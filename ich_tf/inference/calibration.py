@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,15 +20,14 @@ from ich_tf.inference.ensemble import Member, combined_sha256, runs_of, seeds_of
 from ich_tf.inference.forward import SlicePredictions
 from ich_tf.inference.hardware import InferenceHardware, choose_inference_hardware
 from ich_tf.inference.held_out import check_held_out
+from ich_tf.inference.masks.class_volumes import ClassVolumes, split_volumes
 from ich_tf.inference.masks.mask_network import MaskNetwork
-from ich_tf.inference.masks.threshold_fitting import (
-    ClassVolumes,
-    fit_thresholds,
-    split_volumes,
-)
+from ich_tf.inference.masks.threshold_fitting import fit_thresholds
+from ich_tf.inference.masks.volume_error_fitting import LEAST_PATIENTS, fit_volume_error
 from ich_tf.inference.postprocessing.fitting import fit_postprocessing
 from ich_tf.inference.postprocessing.mixture import fit_shares, mix_logits
 from ich_tf.inference.postprocessing.postprocessing import Postprocessing
+from ich_tf.inference.postprocessing.volume_error import COVERAGE, VolumeError
 from ich_tf.inference.series_predictor import kind_of, predictor_of
 from ich_tf.labels import CLASSES
 from ich_tf.models import run_files, saved
@@ -82,6 +82,9 @@ class Calibration:
                 f"{told['mean_ml']:.1f} ml in the mean, bias {told['bias_ml_before']:+.2f} ml "
                 f"before, {told['bias_ml_after']:+.2f} ml after"
             )
+        for name, told in fitted.get("volumes", {}).items():
+            error = self.postprocessing.volume_errors[CLASSES.index(name)]
+            lines.append(f"volumes of {name}: {_describe_error(error, told)}")
         return "\n".join(lines)
 
 
@@ -128,14 +131,47 @@ def calibrate(config: CalibrateConfig) -> Calibration:
         splits=[fold.name for fold in folds],
     )
     if volumes:
-        thresholds, told = fit_thresholds(volumes)
-        postprocessing = dataclasses.replace(
-            postprocessing,
-            mask_thresholds=thresholds,
-            fitted_on={**postprocessing.fitted_on, "masks": told},
-        )
+        postprocessing = _with_masks(postprocessing, volumes)
     path = postprocessing.save(config.work_dir)
     return Calibration(path, postprocessing, tuple(members))
+
+
+def _with_masks(
+    postprocessing: Postprocessing, volumes: Sequence[Sequence[ClassVolumes]]
+) -> Postprocessing:
+    """Adds thresholds of masks and errors of volumes.
+
+    Args:
+      postprocessing: Postprocessing without them.
+      volumes: Volumes of each class, by each network on the fold that it was validated on.
+    """
+    by_class = [ClassVolumes.concatenate(parts) for parts in zip(*volumes, strict=True)]
+    thresholds, masks_told = fit_thresholds(by_class)
+    errors, volumes_told = zip(*map(fit_volume_error, by_class), strict=True)
+    told = {"masks": masks_told, "volumes": dict(zip(CLASSES, volumes_told, strict=True))}
+    return dataclasses.replace(
+        postprocessing,
+        mask_thresholds=thresholds,
+        volume_errors=errors,
+        fitted_on={**postprocessing.fitted_on, **told},
+    )
+
+
+def _describe_error(error: VolumeError | None, told: Mapping[str, Any]) -> str:
+    """Describes the intervals of a class's volumes."""
+    if error is None:
+        return (
+            f"no interval: {told['num_series']} validation series with predicted pixels have whole "
+            f"masks; it takes those of {LEAST_PATIENTS} patients"
+        )
+    text = f"in {COVERAGE:.0%} of series, 10 ml are {{:.1f}} to {{:.1f}} ml; "
+    text = text.format(*error.interval(10.0))
+    if told["coverage"] is None:
+        return f"{text}too few series to check it on others"
+    return (
+        f"{text}such intervals held {told['coverage']:.0%} of {told['num_series']} series whose "
+        f"patients they were not fitted on"
+    )
 
 
 def _find_groups(config: CalibrateConfig) -> list[list[Member]]:

@@ -139,6 +139,7 @@ def _predict_series(
     headers = [member.header for member in members]
     z_mm = np.array(places_along(headers))
     probabilities = predictor.series_probabilities(outputs, z_mm)
+    volume_errors = predictor.postprocessing.volume_errors
     return PredictedSeries(
         slices=tuple(map(_slice_file, members)),
         gantry_tilt_deg=members[0].header.gantry_tilt_deg,
@@ -149,7 +150,7 @@ def _predict_series(
             "most_suspicious": dict(
                 zip(CLASSES, probabilities.slices.argmax(axis=0).tolist(), strict=True)
             ),
-            "volumes": series_volumes(bits, headers).by_kind() if bits else None,
+            "volumes": series_volumes(bits, headers, volume_errors).by_kind() if bits else None,
         },
         areas_mm2=tuple(
             areas_mm2(mask, header.spacing_mm)

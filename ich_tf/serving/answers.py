@@ -79,8 +79,8 @@ class Orientation(BaseModel):
 class SeriesSummary(BaseModel):
     """Probabilities and decisions for a series as a whole, by class.
 
-    `volumes` are millilitres by kind (`ml`, `low_ml`, `high_ml`, `abc2_ml`) and class, of a model
-    with masks.
+    `volumes` are millilitres by kind (`ml`, `low_ml`, `high_ml`, `likely_low_ml`, `likely_high_ml`,
+    `abc2_ml`) and class, of a model with masks.
     """
 
     max: dict[str, float]

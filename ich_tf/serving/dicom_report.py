@@ -55,6 +55,9 @@ _AREAS_TIMES_DISTANCES = sr.CodedConcept(
     "122503", "DCM", "Integration of sum of closed areas on contiguous slices"
 )
 _MILLILITRE = sr.CodedConcept("ml", "UCUM", "milliliter")
+# How far a value may lie above and below (TID 310).
+_UPPER = sr.CodedConcept("371886008", "SCT", "+, range of upper measurement uncertainty")
+_LOWER = sr.CodedConcept("371885007", "SCT", "-, range of lower measurement uncertainty")
 # Maximum number of slices in a report: highdicom takes 30 ms a slice.
 _MAX_LISTED = 200
 _SERIES_NUMBER = 9000
@@ -174,9 +177,9 @@ def _class_group(
         evaluations.append(sr.QualitativeEvaluation(above, value))
     image = images[summary["most_suspicious"][name]]
     measurements = [_probability(summary["max"][name], codes.SCT.Maximum)]
-    volume = (summary.get("volumes") or {"ml": {}})["ml"].get(name)
-    if volume is not None:
-        measurements.append(_volume(volume))
+    volumes = {kind: ml[name] for kind, ml in (summary.get("volumes") or {}).items()}
+    if volumes.get("ml") is not None:
+        measurements.append(_volume(volumes))
     return sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=_tracked(ids, "series", name),
         finding_type=_finding(name),
@@ -286,12 +289,29 @@ def _probability(
     )
 
 
-def _volume(ml: float) -> sr.Measurement:
+def _volume(volumes: Mapping[str, float | None]) -> sr.Measurement:
+    """The volume of a class by kind, and how far the true one may lie below and above (TID 310)."""
+    ml, low, high = (volumes.get(kind) for kind in ("ml", "likely_low_ml", "likely_high_ml"))
+    assert ml is not None
+    properties = sr.MeasurementProperties()
+    if low is not None and high is not None:
+        # highdicom's own arguments for these have no unit.
+        properties.extend([_range(_UPPER, high - ml), _range(_LOWER, ml - low)])
     return sr.Measurement(
         name=codes.SCT.Volume,
         value=float(f"{ml:.8g}"),
         unit=_MILLILITRE,
         method=_AREAS_TIMES_DISTANCES,
+        properties=properties if len(properties) else None,
+    )
+
+
+def _range(name: sr.CodedConcept, ml: float) -> sr.NumContentItem:
+    return sr.NumContentItem(
+        name=name,
+        value=float(f"{ml:.8g}"),
+        unit=_MILLILITRE,
+        relationship_type=sr.RelationshipTypeValues.HAS_PROPERTIES,
     )
 
 

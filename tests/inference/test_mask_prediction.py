@@ -104,7 +104,8 @@ def test_masks_lie_on_the_pixels_of_the_files(phantom_dir, run, tmp_path, monkey
         np.testing.assert_array_equal(mask, expected * np.uint8(1 << SUBDURAL | 1 << 5))
     assert series["volumes"]["ml"]["subdural"] == series["volumes"]["ml"]["any"] > 10
     assert series["volumes"]["ml"]["epidural"] == 0
-    assert list(series["volumes"]) == ["ml", "low_ml", "high_ml", "abc2_ml"]
+    kinds = ["ml", "low_ml", "high_ml", "likely_low_ml", "likely_high_ml", "abc2_ml"]
+    assert list(series["volumes"]) == kinds
     (row,) = pd.read_csv(out / "s_series.csv").to_dict("records")
     assert [row[f"{name}_ml"] for name in CLASSES] == [
         series["volumes"]["ml"][name] for name in CLASSES

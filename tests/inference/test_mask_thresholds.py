@@ -1,5 +1,6 @@
 """Thresholds of masks: those of least volume bias on validation series."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +8,11 @@ import pytest
 
 from ich_tf.inference.calibration import calibrate
 from ich_tf.inference.config import CalibrateConfig
+from ich_tf.inference.masks.class_volumes import THRESHOLDS, ClassVolumes, split_volumes
 from ich_tf.inference.masks.mask_network import MaskNetwork
-from ich_tf.inference.masks.threshold_fitting import ClassVolumes, fit_thresholds, split_volumes
+from ich_tf.inference.masks.threshold_fitting import fit_thresholds
 from ich_tf.inference.postprocessing.postprocessing import load_postprocessing
+from ich_tf.inference.postprocessing.volume_error import VolumeError
 from ich_tf.labels import CLASSES
 from ich_tf.metrics.extents import slice_extents_mm
 from ich_tf.records.example import decode
@@ -18,7 +21,6 @@ from ich_tf.records.tfrecord import read_records
 from ich_tf.training.trainer import train
 from tests.support.runs import smoke_config
 
-THRESHOLDS = np.arange(5, 96) / 100
 SUBDURAL = CLASSES.index("subdural")
 
 
@@ -42,37 +44,45 @@ def test_volumes_of_records_are_those_of_their_masks(masked_dir: Path) -> None:
         for payload in read_records(shard.path):
             record = decode(payload)
             series.setdefault(record.series_key, []).append(record)
-    expected, heights = [], []
-    for records in series.values():
+    expected, halves, is_whole, patients = [], [], [], []
+    # The fixture's pixels have an area of 1 mm2, whatever their spacing: images of 4,096 mm2.
+    pixel_mm2 = {key: np.prod(records[0].spacing_mm) for key, records in series.items()}
+    bleeding = [key for key, records in series.items() if any(record.mask for record in records)]
+    usual = np.median([4096 / pixel_mm2[key] for key in bleeding])
+    for key, records in series.items():
         records.sort(key=lambda record: record.z_mm)
         extents = slice_extents_mm([record.z_mm for record in records])
         known = np.array([record.annotated >> SUBDURAL & 1 for record in records])
         known |= np.array([not (record.annotated or record.labels[SUBDURAL]) for record in records])
         areas = np.array([(record.lesion_mm2 or [0] * 6)[SUBDURAL] for record in records])
-        if areas.any():
+        if known.any():
             expected.append(extents @ (known * areas) / 1000)
-            heights.append(extents @ known)
-    assert len(expected) > 0
+            image_mm2 = 4096 if key in bleeding else usual * pixel_mm2[key]
+            halves.append(extents @ known * image_mm2 / 2 / 1000)
+            is_whole.append(known.all())
+            patients.append(records[0].patient_key)
+    assert np.count_nonzero(expected) > 0 and not np.all(expected)
     np.testing.assert_allclose(found[SUBDURAL].true, expected, rtol=1e-5)
-    # Images of 64 x 64 pixels, of a square millimetre each.
-    half = 64 * 64 / 2 * np.array(heights) / 1000
+    assert found[SUBDURAL].is_whole.tolist() == is_whole
+    assert found[SUBDURAL].patients.tolist() == patients
     at_30 = int(np.argmin(np.abs(THRESHOLDS - 0.3)))
-    np.testing.assert_allclose(found[SUBDURAL].predicted[:, 0], half, rtol=1e-5)
+    np.testing.assert_allclose(found[SUBDURAL].predicted[:, 0], halves, rtol=1e-5)
     assert (found[SUBDURAL].predicted[:, at_30 + 1 :] == 0).all()
 
 
 def test_the_threshold_of_least_bias_is_taken_where_there_are_series_enough() -> None:
     def volumes(number: int) -> ClassVolumes:
-        # Right at 0.3, on average.
-        signs = (-1.0) ** np.arange(number)[:, None]
+        # Right at 0.3, on average; and a series without a bleed, which does not count.
+        signs = (-1.0) ** np.arange(number + 1)[:, None]
+        true = np.array([*[20.0] * number, 0.0])
         predicted = 20 * (1.3 - THRESHOLDS) + signs
-        return ClassVolumes(predicted, np.full(number, 20.0))
+        return ClassVolumes(predicted, true, true >= 0, np.array(["P"] * len(true)))
 
-    none = volumes(0)
-    parts = [[none, volumes(2), none, none, volumes(4), none]] * 2
-    thresholds, told = fit_thresholds(parts)
+    few, enough = volumes(4), ClassVolumes.concatenate([volumes(4)] * 2)
+    thresholds, told = fit_thresholds([volumes(0), few, volumes(0), volumes(0), enough, few])
     assert thresholds == (0.5, 0.5, 0.5, 0.5, 0.3, 0.5)
-    assert list(told) == ["intraparenchymal", "subdural"] and told["subdural"]["num_series"] == 8
+    assert list(told) == ["intraparenchymal", "subdural", "any"]
+    assert told["subdural"]["num_series"] == 8
     assert told["subdural"]["bias_ml_before"] == pytest.approx(-4)
     assert told["subdural"]["bias_ml_after"] == pytest.approx(0, abs=1e-9)
 
@@ -88,4 +98,9 @@ def test_a_calibrated_run_marks_at_its_thresholds(masked_dir: Path, tmp_path: Pa
     assert len(fitted.mask_thresholds) == 6
     told = fitted.fitted_on["masks"]["any"]
     assert abs(told["bias_ml_after"]) <= abs(told["bias_ml_before"])
-    assert load_postprocessing(run, fitted.model_sha256) == fitted
+    # Of the patients of one fold, few have whole masks.
+    assert "volumes of any: no interval" in calibration.report()
+    assert fitted.volume_errors == (None,) * 6
+    with_error = replace(fitted, volume_errors=(None, VolumeError(1.0, 0.2), *(None,) * 4))
+    with_error.save(run)
+    assert load_postprocessing(run, fitted.model_sha256) == with_error

@@ -162,7 +162,13 @@ def test_of_a_long_series_the_most_suspicious_slices_are_listed() -> None:
 
 def test_volumes_are_in_the_report(tmp_path: Path) -> None:
     volumes = [0.0, 31.257, 2.5, 0.125, None, 33.882]
-    data = made_up_report(np.full((9, 6), 0.5), {"ml": dict(zip(CLASSES, volumes, strict=True))})
+    kinds = {
+        "ml": volumes,
+        "likely_low_ml": [None] * 5 + [25.5],
+        "likely_high_ml": [None] * 5 + [40],
+    }
+    by_kind = {kind: dict(zip(CLASSES, values, strict=True)) for kind, values in kinds.items()}
+    data = made_up_report(np.full((9, 6), 0.5), by_kind)
     report = pydicom.dcmread(io.BytesIO(data))
     found = [numbers(group).get("Volume") for group in groups(report)[: len(CLASSES)]]
     assert found == volumes
@@ -173,6 +179,17 @@ def test_volumes_are_in_the_report(tmp_path: Path) -> None:
     ]
     unit = volume.MeasuredValueSequence[0].MeasurementUnitsCodeSequence[0]
     assert (unit.CodeValue, unit.CodingSchemeDesignator) == ("ml", "UCUM")
+    ranges = {
+        item.ConceptNameCodeSequence[0].CodeValue: item.MeasuredValueSequence[0]
+        for item in volume.ContentSequence
+        if item.ValueType == "NUM"
+    }
+    above, below = ranges["371886008"], ranges["371885007"]
+    assert float(above.NumericValue) == pytest.approx(40 - 33.882)
+    assert float(below.NumericValue) == pytest.approx(33.882 - 25.5)
+    assert below.MeasurementUnitsCodeSequence[0].CodeValue == "ml"
+    of_others = [group for group in groups(report)[: len(CLASSES)] if "371886008" in str(group)]
+    assert len(of_others) == 1
     if shutil.which("dciodvfy") is None:
         pytest.skip("dicom3tools are not installed")
     (tmp_path / "report.dcm").write_bytes(data)

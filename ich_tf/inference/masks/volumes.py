@@ -10,6 +10,7 @@ import numpy as np
 from ich_tf.dicom.geometry import places_along
 from ich_tf.dicom.header import Header
 from ich_tf.inference.masks.abc2 import abc2_ml
+from ich_tf.inference.postprocessing.volume_error import VolumeError
 from ich_tf.labels import CLASSES
 from ich_tf.masks.bits import unpack
 from ich_tf.metrics.extents import planes_of, slice_extents_mm
@@ -25,12 +26,16 @@ class SeriesVolumes:
       ml: Sum over the slices of area times the length that the slice stands for.
       low_ml, high_ml: Least and greatest volume with these areas, if the area between two planes
         lies between the areas in them. What a model has missed or added is not in it.
+      likely_low_ml, likely_high_ml: Least and greatest volume of what experts would mark in these
+        slices, of nine in ten series; NaN where it is not known, and where nothing is marked.
       abc2_ml: Estimate of the same masks by ABC/2, the rule of the bedside.
     """
 
     ml: np.ndarray
     low_ml: np.ndarray
     high_ml: np.ndarray
+    likely_low_ml: np.ndarray
+    likely_high_ml: np.ndarray
     abc2_ml: np.ndarray
 
     def by_kind(self) -> dict[str, dict[str, float | None]]:
@@ -38,7 +43,11 @@ class SeriesVolumes:
         return {field.name: _by_class(getattr(self, field.name)) for field in fields(self)}
 
 
-def series_volumes(bits: Sequence[np.ndarray], headers: Sequence[Header]) -> SeriesVolumes:
+def series_volumes(
+    bits: Sequence[np.ndarray],
+    headers: Sequence[Header],
+    errors: Sequence[VolumeError | None] = (),
+) -> SeriesVolumes:
     """Measures the bleeds of one pass of a series.
 
     The lengths that slices stand for (`slice_extents_mm`) are those along their common normal, so
@@ -48,6 +57,8 @@ def series_volumes(bits: Sequence[np.ndarray], headers: Sequence[Header]) -> Ser
     Args:
       bits: Mask of each slice, uint8 [rows, columns], bit k for class k of `labels.CLASSES`.
       headers: Header of each slice, in the same order.
+      errors: Error of the volumes of each class (`Postprocessing.volume_errors`); empty, or None of
+        a class, where it is not known.
 
     Returns:
       Volumes; NaN for one slice of unknown thickness.
@@ -64,10 +75,18 @@ def series_volumes(bits: Sequence[np.ndarray], headers: Sequence[Header]) -> Ser
     )
     extents = slice_extents_mm(places, thickness_mm)
     low, high = _bounds(areas, places, extents)
+    ml = extents @ areas / _MM3_PER_ML
+    likely = [
+        (np.nan, np.nan) if error is None else error.interval(value)
+        for error, value in zip(errors or [None] * len(ml), ml, strict=True)
+    ]
+    likely_low, likely_high = np.array(likely).T
     return SeriesVolumes(
-        ml=extents @ areas / _MM3_PER_ML,
+        ml=ml,
         low_ml=low / _MM3_PER_ML,
         high_ml=high / _MM3_PER_ML,
+        likely_low_ml=likely_low,
+        likely_high_ml=likely_high,
         abc2_ml=abc2_ml(bits, [header.spacing_mm for header in headers], extents),
     )
 

@@ -21,6 +21,7 @@ from ich_tf.errors import InputError
 from ich_tf.inference.postprocessing.calibrators import Calibrator
 from ich_tf.inference.postprocessing.prevalence import shift_prevalence, shift_prevalence_graph
 from ich_tf.inference.postprocessing.smoothing import smooth_logits, smooth_logits_graph
+from ich_tf.inference.postprocessing.volume_error import VolumeError
 from ich_tf.labels import CLASSES
 from ich_tf.models.run_files import CALIBRATION
 from ich_tf.runtime.files import parse_json, write_json
@@ -112,6 +113,8 @@ class Postprocessing:
       thresholds: Thresholds of the operating points, by level, rule and class.
       mask_thresholds: Least probability of a marked pixel, by class; empty for a model without
         masks, and for 0.5.
+      volume_errors: Error of the volumes, by class; None where there were too few series to fit it,
+        and empty for a model without masks.
       fitted_on: Data and losses of the fit, for people; empty without a fit.
     """
 
@@ -122,6 +125,7 @@ class Postprocessing:
     prevalence: float = 0.5
     thresholds: Thresholds = dataclasses.field(default_factory=dict)
     mask_thresholds: tuple[float, ...] = ()
+    volume_errors: tuple[VolumeError | None, ...] = ()
     fitted_on: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def probabilities(
@@ -280,6 +284,10 @@ def load_postprocessing(
             content["groups"] = [{**group, "members": [], "share": 1.0}]
         groups = tuple(map(Group.from_json, content.pop("groups")))
         content["mask_thresholds"] = tuple(content.get("mask_thresholds", ()))
+        content["volume_errors"] = tuple(
+            None if error is None else VolumeError(**error)
+            for error in content.get("volume_errors", ())
+        )
         postprocessing = Postprocessing(**content, groups=groups)
         _check(postprocessing)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -305,6 +313,8 @@ def _check(read: Postprocessing) -> None:
     masks = read.mask_thresholds
     if len(masks) not in (0, len(CLASSES)) or not all(0 < value < 1 for value in masks):
         raise ValueError("thresholds of masks that are not one of each class, in (0, 1)")
+    if len(read.volume_errors) not in (0, len(CLASSES)):
+        raise ValueError("errors of volumes that are not one of each class")
     if not (isinstance(read.flip, bool) and isinstance(read.fitted_on, dict)):
         raise TypeError("flip or fitted_on of another type")
     for by_rule in read.thresholds.values():

@@ -30,6 +30,7 @@ from ich_tf.inference.hardware import choose_inference_hardware
 from ich_tf.inference.masks.image_masks import decode_bits, encode_bits
 from ich_tf.inference.masks.mask_network import MaskNetwork
 from ich_tf.inference.masks.volumes import series_volumes
+from ich_tf.inference.postprocessing.volume_error import VolumeError
 from ich_tf.inference.prediction import submission
 from ich_tf.inference.prediction.heat_map_pictures import draw_heat_maps, heatmaps_dir
 from ich_tf.inference.prediction.mask_files import masks_dir, require_writer, write_masks
@@ -287,13 +288,14 @@ def _finish(store: PredictionStore, predictor: Predictor, prevalence: float) -> 
             ]
         )
         if members[0].mask:
-            store.add_volumes(members[0].header, _volumes(members))
+            errors = predictor.postprocessing.volume_errors
+            store.add_volumes(members[0].header, _volumes(members, errors))
 
 
-def _volumes(members: Sequence[StoredPrediction]) -> Volumes:
+def _volumes(members: Sequence[StoredPrediction], errors: Sequence[VolumeError | None]) -> Volumes:
     """Volumes of a series, by kind and class."""
     bits = [decode_bits(slice_.mask) for slice_ in members]
-    return series_volumes(bits, [slice_.header for slice_ in members]).by_kind()
+    return series_volumes(bits, [slice_.header for slice_ in members], errors).by_kind()
 
 
 def _write_submission(config: PredictConfig, store: PredictionStore, predictor: Predictor) -> int:
