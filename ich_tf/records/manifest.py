@@ -213,9 +213,13 @@ class Manifest:
           DataError: If there is no such fold, there is no other fold, or there are no labels.
         """
         if not self.num_folds:
+            masks = (
+                " Its masks are no labels: each tells of the classes that it was drawn for, and a "
+                "label of all six. docs/segmentation.md shows how masks of all subtypes make a CSV."
+            )
             raise DataError(
                 f"{self.data_dir}: was converted without labels; training and scores need them. "
-                "Convert with --labels_csv."
+                f"Convert with --labels_csv.{masks if self.num_marked else ''}"
             )
         if not 0 <= validation_fold < self.num_folds or self.num_folds < 2:
             raise DataError(

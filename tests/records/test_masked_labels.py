@@ -1,11 +1,13 @@
 """Masks come with the slices that they belong to, in training and in evaluation."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from ich_tf.errors import DataError
 from ich_tf.records.example import decode
 from ich_tf.records.input_pipeline import eval_batches, train_batches
 from ich_tf.records.manifest import Manifest
@@ -65,3 +67,11 @@ def test_training(masked_dir: Path, neighbours: int) -> None:
             expected = of_image[image.tobytes()]
             np.testing.assert_array_equal(bits, expected[0])
             assert annotated == expected[1]
+
+
+def test_masks_without_labels_are_not_trained_on(masked_dir: Path) -> None:
+    unlabelled = replace(Manifest.load(masked_dir), num_folds=0)
+    with pytest.raises(DataError, match=r"with --labels_csv\. Its masks are no labels"):
+        unlabelled.train_shards(0)
+    with pytest.raises(DataError, match=r"Convert with --labels_csv\.$"):
+        replace(unlabelled, num_marked=0).train_shards(0)
