@@ -27,7 +27,8 @@ PARALLEL := -n $(JOBS) --dist loadfile
 TESTS := $(wildcard tests/test_*.py tests/*/test_*.py)
 tests_of = $(patsubst %,tests/$(1)/test_%.py,$(2))
 # The longest files start first, so that no process works on one when the others have finished.
-LONGEST := $(call tests_of,training,resume trainer step end_to_end_task) \
+LONGEST := $(call tests_of,models,half_precision backbones) tests/test_docs.py \
+	$(call tests_of,training,step end_to_end_task resume trainer multi_worker) \
 	$(call tests_of,inference,series_predictor export prediction) tests/test_whole_way.py \
 	tests/models/test_series_model.py tests/serving/test_web_page.py tests/phantom/test_phantom.py
 IN_ORDER := --no-loadscope-reorder $(LONGEST) $(filter-out $(LONGEST),$(TESTS))
@@ -108,9 +109,13 @@ web: $(VENV)/.web ## the page at http://127.0.0.1:8000, with the demo's model an
 test: $(VENV)/.dev ## lint, types and tests, without those that take minutes
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	@if $(BIN)/python -c "import sys; sys.exit(sys.version_info >= (3, 12))"; then echo $(BIN)/mypy; $(BIN)/mypy; \
-	else echo "mypy: left out on Python 3.12 and later, since the types are checked against NumPy 1"; fi
-	$(BIN)/python -m pytest -m "not slow" $(PARALLEL) $(IN_ORDER)
+	@# Without its cache mypy takes one core for half a minute: it runs beside the tests.
+	@mypy=""; \
+	if $(BIN)/python -c "import sys; sys.exit(sys.version_info >= (3, 12))"; then \
+		echo "$(BIN)/mypy &"; $(BIN)/mypy & mypy=$$!; \
+	else echo "mypy: left out on Python 3.12 and later, since the types are checked against NumPy 1"; fi; \
+	set -x; $(BIN)/python -m pytest -m "not slow" $(PARALLEL) $(IN_ORDER); { set +x; } 2>/dev/null; \
+	[ -z "$$mypy" ] || wait "$$mypy" || { echo "error: mypy, above: the types are not right."; exit 1; }
 
 coverage: $(VENV)/.dev ## run the tests of make test, and list the lines that they do not reach
 	$(BIN)/python -m pytest -q -m "not slow" $(PARALLEL) --cov=ich_tf --cov-report=term:skip-covered
@@ -120,7 +125,8 @@ test-slow: $(VENV)/.dev ## run the tests that take minutes
 
 test-second: ## test training, evaluation and prediction on TensorFlow 2.21 (SECOND_PYTHON=python3.13)
 	$(MAKE) setup-dev VENV=.venv-second PYTHON="$(SECOND_PYTHON)"
-	.venv-second/bin/python -m pytest -m "not slow" -p no:cacheprovider $(PARALLEL) $(CORE)
+	.venv-second/bin/python -m pytest -m "not slow or second_stack" -p no:cacheprovider $(PARALLEL) --no-loadscope-reorder \
+		$(filter $(LONGEST),$(CORE)) $(filter-out $(LONGEST),$(CORE))
 
 fuzz: $(VENV)/.dev ## damage DICOM files and archives for TIME=300 seconds, and check what reading them gives
 	$(BIN)/python -m tools.fuzz --seconds=$(TIME) --seed=$(SEED) --keep_dir=runs/fuzz

@@ -128,8 +128,10 @@ def data_copy(data_dir: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(data_dir, tmp_path / "data"))
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Four logical CPUs for the whole session: TensorFlow wants to know before it starts."""
+    if config.getoption("numprocesses", None):
+        return  # The process that only deals tests to others; they wait for it.
     import tensorflow as tf
 
     cpu = tf.config.list_physical_devices("CPU")[0]
