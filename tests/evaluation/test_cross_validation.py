@@ -36,6 +36,7 @@ def config(data_dir, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_each_slice_is_predicted_by_the_model_that_did_not_see_its_patient(
     data_dir: Path, folds_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -61,6 +62,7 @@ def test_each_slice_is_predicted_by_the_model_that_did_not_see_its_patient(
         assert results[fold].history[-1].val_loss >= results[fold].best_val_loss
 
 
+@pytest.mark.slow
 def test_a_fold_is_not_finished_where_something_differs(folds_dir: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(folds_dir, tmp_path / "run"))
     of_a_fold = TrainConfig.from_json((folder / "fold-0" / "config.json").read_text())

@@ -18,6 +18,9 @@ from ich_tf.records.manifest import Manifest
 from ich_tf.records.series_features import SeriesFeatures, flat
 from ich_tf.runtime.files import write_json
 
+# Networks of all folds are trained for them.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def features_copy(features_dir: Path, tmp_path: Path) -> Path:

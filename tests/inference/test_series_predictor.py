@@ -46,6 +46,8 @@ def series_dir(run_command, features_dir: Path, tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
+@pytest.mark.second_stack
 def test_a_fold_is_predicted_by_the_network_that_was_not_trained_on_it(
     data_dir: Path, features_dir: Path, series_dir: Path
 ) -> None:

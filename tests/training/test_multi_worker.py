@@ -65,6 +65,7 @@ def finish(workers, folder):
     return logs
 
 
+@pytest.mark.slow
 def test_one_that_waits_says_so_and_ends_when_told(sharded: Path, tmp_path: Path) -> None:
     addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
     task = {"type": "worker", "index": 0}

@@ -297,6 +297,8 @@ def test_one_compilation_too_many_is_an_error(
         trainer.train(smoke_config(data_dir, tmp_path))
 
 
+@pytest.mark.slow
+@pytest.mark.second_stack
 def test_a_damaged_last_checkpoint_falls_back_on_the_one_before(
     data_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
