@@ -13,6 +13,7 @@ from ich_tf.labels import ANY, CLASSES, WEIGHTS
 __all__ = [
     "mask_loss",
     "segmentation_loss",
+    "self_training_loss",
     "series_loss",
     "training_loss",
     "weighted_binary_crossentropy",
@@ -107,28 +108,35 @@ def training_loss(
 
 
 def segmentation_loss(
-    labels: tuple[Any, Any, Any],
+    labels: tuple[Any, ...],
     outputs: tuple[Any, Any],
     *,
     mask_weight: float = 1.0,
+    self_training: float = 0.0,
     slice_loss: Callable[[Any, Any], Any] = training_loss,
 ) -> tf.Tensor:
-    """Loss of slices plus the `mask_loss` of those that have masks.
+    """Loss of slices plus the `mask_loss` of those that have masks, and a teacher's of the others.
 
     Args:
-      labels: Labels [n, 6], masks and annotated classes (`records.masked_labels.MaskedLabels`).
+      labels: Labels [n, 6], masks and annotated classes (`records.masked_labels.MaskedLabels`);
+        with self-training a teacher's logits of pixels behind them, [n, S, S, 6].
       outputs: Logits [n, 6] and logits of pixels [n, S, S, 6].
       mask_weight: Factor of `mask_loss`.
+      self_training: Factor of `self_training_loss`.
       slice_loss: Loss of labels and logits [n, 6].
 
     Returns:
       Loss of each example, float32 [n].
     """
-    slice_labels, mask, annotated = labels
+    slice_labels, mask, annotated, *taught = labels
     logits, mask_logits = outputs
     losses: tf.Tensor = slice_loss(slice_labels, logits)
     if mask_weight:
         losses += mask_weight * mask_loss(mask, annotated, mask_logits)
+    if self_training:
+        losses += self_training * self_training_loss(
+            slice_labels, annotated, taught[0], mask_logits
+        )
     return losses
 
 
@@ -177,6 +185,59 @@ def mask_loss(mask: tf.Tensor, annotated: tf.Tensor, mask_logits: tf.Tensor) -> 
     return tf.math.divide_no_nan(total, tf.reduce_sum(weights, axis=1))
 
 
+def self_training_loss(
+    labels: tf.Tensor, annotated: tf.Tensor, teacher_logits: tf.Tensor, mask_logits: tf.Tensor
+) -> tf.Tensor:
+    """Weighted mean over the classes of the `mask_loss` of the pixels that a teacher is sure of.
+
+    A class has a loss where the slice is labelled positive, no mask tells of the class, and the
+    teacher marks a pixel. It is sure of a pixel from a probability of 0.8 on, which it marks, and
+    up to 0.2. What lies between is left out of cross-entropy and Dice.
+
+    Args:
+      labels: Labels in [0, 1], [n, 6]; those of 0.5 and more are positive.
+      annotated: Bit k is set where a mask tells of class k, int32 [n].
+      teacher_logits: The teacher's logits, [n, S, S, 6]. No gradient passes through them.
+      mask_logits: Logits [n, S, S, 6], any float dtype.
+
+    Returns:
+      Loss of each example in nats, float32 [n]; 0 where no class has one.
+
+    Examples:
+      >>> teacher = tf.reshape([9.0, -9.0, 0.0, 0.0], [1, 2, 2, 1]) * tf.ones([6])
+      >>> logits = tf.reshape([0.0, 0.0, 5.0, 5.0], [1, 2, 2, 1]) * tf.ones([6])
+      >>> labels = [[0, 1, 0, 0, 0, 1]]
+      >>> round(float(self_training_loss(labels, [0], teacher, logits)[0]), 4)  # log 2, and 1 - 1/2
+      1.1931
+      >>> self_training_loss(labels, [0b100010], teacher, logits).numpy().tolist()
+      [0.0]
+    """
+    logits = tf.cast(mask_logits, tf.float32)
+    taught = tf.sigmoid(tf.stop_gradient(tf.cast(teacher_logits, tf.float32)))
+    marked = tf.cast(taught >= _SURE, tf.float32)
+    sure = marked + tf.cast(taught <= 1 - _SURE, tf.float32)
+    crossentropy = tf.nn.sigmoid_cross_entropy_with_logits(labels=marked, logits=logits)
+    predicted = tf.sigmoid(logits)
+    total, count, common, both, area = (
+        tf.reduce_sum(sure * values, axis=(1, 2))
+        for values in (
+            crossentropy,
+            tf.ones_like(sure),
+            predicted * marked,
+            predicted + marked,
+            marked,
+        )
+    )
+    losses = tf.math.divide_no_nan(total, count) + 1 - tf.math.divide_no_nan(2 * common, both)
+    unknown = tf.bitwise.bitwise_and(tf.cast(annotated, tf.int32)[:, None], _BITS) == 0
+    has_loss = unknown & (tf.cast(labels, tf.float32) >= 0.5) & (area > 0)
+    weights = tf.where(has_loss, tf.constant(WEIGHTS, tf.float32), 0.0)
+    weighted = tf.reduce_sum(losses * weights, axis=1)
+    return tf.math.divide_no_nan(weighted, tf.reduce_sum(weights, axis=1))
+
+
+# Least probability of a marked pixel that a teacher is sure of.
+_SURE = 0.8
 _BITS = np.array([1 << k for k in range(len(CLASSES))], np.int32)
 
 

@@ -5,7 +5,12 @@ import pytest
 import tensorflow as tf
 
 from ich_tf.labels import ANY, WEIGHTS
-from ich_tf.losses import mask_loss, segmentation_loss, weighted_binary_crossentropy
+from ich_tf.losses import (
+    mask_loss,
+    segmentation_loss,
+    self_training_loss,
+    weighted_binary_crossentropy,
+)
 from ich_tf.metrics import sigmoid, weighted_log_loss
 
 
@@ -148,3 +153,41 @@ def test_loss_of_slices_and_masks() -> None:
     of_masks = mask_loss(mask, annotated, mask_logits).numpy()
     np.testing.assert_allclose(found, of_slices + 0.5 * of_masks, rtol=1e-6)
     assert found[1] == of_slices[1]
+
+
+@pytest.mark.parametrize("scale", [1, 1e4])
+def test_self_training_takes_pixels_that_the_teacher_is_sure_of(scale: float) -> None:
+    """Against NumPy; class 2 is annotated, class 3 labelled 0, of class 4 no pixel is marked."""
+    rng = np.random.default_rng(0)
+    teacher = rng.normal(0, 3, (2, 5, 5, 6)).astype(np.float32)
+    teacher[..., 4] = -5
+    logits = (scale * rng.normal(size=(2, 5, 5, 6))).astype(np.float32)
+    labels = np.array([[1, 1, 1, 0, 1, 1], [0, 0, 0, 0, 0, 0]], np.float32)
+    variable = tf.Variable(logits)
+    with tf.GradientTape() as tape:
+        tape.watch(taught := tf.constant(teacher))
+        found = self_training_loss(labels, np.array([4, 4]), taught, variable)
+    gradient, of_teacher = tape.gradient(found, [variable, taught])
+    total = 0.0
+    for k in (0, 1, 5):
+        certain = sigmoid(teacher[0, ..., k].astype(np.float64))
+        sure = (certain >= 0.8) | (certain <= 0.2)
+        y, x = certain[sure] >= 0.8, logits[0, ..., k].astype(np.float64)[sure]
+        losses = np.mean(np.logaddexp(0, x) - y * x)
+        losses += 1 - 2 * sigmoid(x)[y].sum() / (sigmoid(x).sum() + y.sum())
+        total += WEIGHTS[k] * losses
+        assert not gradient.numpy()[0, ~sure, k].any()
+        assert gradient.numpy()[0, sure, k].any()
+    expected = total / (WEIGHTS[0] + WEIGHTS[1] + WEIGHTS[5])
+    np.testing.assert_allclose(found, [expected, 0], rtol=1e-5)
+    assert not gradient.numpy()[:, ..., 2:5].any() and not gradient.numpy()[1].any()
+    assert of_teacher is None and np.isfinite(gradient).all()
+    mask = np.zeros((2, 5, 5), np.uint8)
+    both = segmentation_loss(
+        (labels, mask, np.array([4, 4]), teacher),
+        (labels, logits),
+        mask_weight=0,
+        self_training=0.5,
+    )
+    of_slices = weighted_binary_crossentropy(labels, labels)
+    np.testing.assert_allclose(both, of_slices + 0.5 * found, rtol=1e-5)

@@ -226,7 +226,13 @@ def test_prediction_of_other_files_or_by_damaged_weights_is_refused(
             ["--crop=head", "--masks_dir={masks}"],
             ["--segmentation", "--neighbours=3", "--rotate=9"],
         ),
-        ([], ["--segmentation", "--pooling=lse", "--mask_weight=0", "--xla=on"]),
+        (
+            [],
+            [
+                *("--segmentation", "--pooling=lse", "--mask_weight=0", "--xla=on"),
+                *("--ema_decay=0.9", "--self_training=1"),
+            ],
+        ),
     ],
 )
 def test_prediction_sees_what_training_saw(

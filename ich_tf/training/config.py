@@ -129,7 +129,20 @@ class TrainConfig(
             require(
                 self.mask_weight == 1, "mask_weight", self.mask_weight, "1 without --segmentation"
             )
+            require(
+                self.self_training == 0,
+                "self_training",
+                self.self_training,
+                "0 without --segmentation",
+            )
             return
+        if not self.ema_decay:
+            require(
+                self.self_training == 0,
+                "self_training",
+                self.self_training,
+                "0 without --ema_decay",
+            )
         require(self.mixup == 0, "mixup", self.mixup, "0 with --segmentation")
         if is_pooled:
             require(self.dropout == 0, "dropout", self.dropout, "0 with --pooling=lse")

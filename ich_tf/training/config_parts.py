@@ -443,6 +443,13 @@ class LossConfig(ConfigPart):
         "with --segmentation.",
         within="[0, inf)",
     )
+    self_training: float = _slice_option(
+        0.0,
+        "Weight of the loss of pixels without a mask, in slices that are labelled positive, of "
+        "which the moving average of the network (--ema_decay) is sure; with --segmentation. 0: "
+        "none.",
+        within="[0, inf)",
+    )
 
     @property
     def negatives_kept(self) -> float:

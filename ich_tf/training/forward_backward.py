@@ -39,7 +39,14 @@ class ForwardBackward:
     """
 
     def __init__(
-        self, model: keras.Model, loss: Loss, *, batch_size: int, accumulation: int, seed: int
+        self,
+        model: keras.Model,
+        loss: Loss,
+        *,
+        batch_size: int,
+        accumulation: int,
+        seed: int,
+        teacher: keras.Model | None = None,
     ) -> None:
         """Stores the arguments.
 
@@ -49,13 +56,14 @@ class ForwardBackward:
           batch_size: Examples in a global batch.
           accumulation: Number of parts of a replica's batch.
           seed: Seed of the dropout masks, in [0, 2**63).
+          teacher: Segmentation network whose logits of pixels the loss gets behind the labels.
 
         Raises:
           ConfigError: If there are more parts than seeds for them.
         """
         if accumulation >= _SEEDS_PER_STEP:
             raise ConfigError(f"accumulation is {accumulation}; expected below {_SEEDS_PER_STEP}.")
-        self._model, self._loss = model, loss
+        self._model, self._loss, self._teacher = model, loss, teacher
         self._batch_size, self._accumulation, self._seed = batch_size, accumulation, seed
 
     def __call__(
@@ -102,6 +110,8 @@ class ForwardBackward:
     def _part(self, inputs: Any, labels: Any, number: tf.Tensor, scale: tf.Tensor | None) -> Pass:
         seed = tf.stack([tf.constant(self._seed, tf.int64), number])
         variables = self._model.trainable_variables
+        if self._teacher is not None:
+            labels = (*labels, self._teacher(inputs, training=False)[1])
         # What rests is not watched: the backward pass ends above it.
         with tf.GradientTape(watch_accessed_variables=False) as tape, dropout_seed(seed):
             tape.watch(variables)

@@ -21,18 +21,28 @@ class MovingAverage:
       averages: The average of each variable; empty if the decay is 0.
     """
 
-    def __init__(self, variables: Sequence[tf.Variable], decay: float) -> None:
+    def __init__(
+        self,
+        variables: Sequence[tf.Variable],
+        decay: float,
+        keep_in: Sequence[tf.Variable] = (),
+    ) -> None:
         """Starts from the variables' values; call it under the strategy's scope.
 
         Args:
           variables: Variables of a model.
           decay: Decay for a step, in [0, 1); 0 keeps no average.
+          keep_in: Variables of a second model of the same kind, which become the averages; empty
+            makes variables for them.
         """
         self._variables, self._decay = list(variables) if decay else [], decay
-        self.averages = [
+        self.averages = list(keep_in) or [
             replica_variable(variable, f"average_{number}")
             for number, variable in enumerate(self._variables)
         ]
+        if keep_in:
+            for average, variable in zip(self.averages, self._variables, strict=True):
+                average.assign(variable.read_value())
 
     def update(self, steps: tf.Tensor) -> None:
         """Adds the variables' present values, in a replica's context.

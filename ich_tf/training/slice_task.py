@@ -79,7 +79,10 @@ class SliceTask:
         )
         if config.segmentation:
             self.loss = functools.partial(
-                segmentation_loss, mask_weight=config.mask_weight, slice_loss=self.loss
+                segmentation_loss,
+                mask_weight=config.mask_weight,
+                self_training=config.self_training,
+                slice_loss=self.loss,
             )
         self._network = ModelSpec(
             backbone=config.backbone,

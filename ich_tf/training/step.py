@@ -81,6 +81,7 @@ class TrainingStep:
         lr_multipliers: Sequence[float] | None = None,
         decays: Sequence[bool] | None = None,
         sync_bn: bool = False,
+        teacher: keras.Model | None = None,
     ) -> None:
         """Creates the optimizer's variables.
 
@@ -104,6 +105,9 @@ class TrainingStep:
             kernels (`optimizers.is_decayed`).
           sync_bn: Whether batch normalisation sees the batch of all replicas; without XLA and
             accumulation.
+          teacher: Segmentation network like `model`, made under the same scope, which gets the
+            moving average of its weights, and whose logits of pixels `loss` gets behind the
+            labels. None has no teacher.
 
         Raises:
           ConfigError: If replicas and parts do not divide the batch.
@@ -129,9 +133,16 @@ class TrainingStep:
             )
             self.step = replica_variable(tf.constant(0, tf.int64), "step")
             self.skipped = replica_variable(tf.constant(0, tf.int64), "skipped")
-            self._average = MovingAverage(model.variables, ema_decay)
+            self._average = MovingAverage(
+                model.variables, ema_decay, keep_in=teacher.variables if teacher else ()
+            )
         self._pass = ForwardBackward(
-            model, loss, batch_size=batch_size, accumulation=accumulation, seed=seed
+            model,
+            loss,
+            batch_size=batch_size,
+            accumulation=accumulation,
+            seed=seed,
+            teacher=teacher,
         )
         self._xla = xla
         self._is_one_program = replicas == 1 and optimizer.compiles

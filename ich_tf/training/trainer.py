@@ -158,6 +158,7 @@ def make_step(config: TrainConfig, task: Task, hardware: Hardware) -> TrainingSt
     keras.utils.set_random_seed(_seed_of_32_bits(config.seed))
     with hardware.strategy.scope(), policy_scope(precision):
         model = task.build()
+        teacher = task.build() if config.self_training else None
         optimizer = make_optimizer(config, task.steps, loss_scaling=precision == "float16")
     step = TrainingStep(
         model,
@@ -173,6 +174,7 @@ def make_step(config: TrainConfig, task: Task, hardware: Hardware) -> TrainingSt
         prepare=task.prepare_batch,
         sync_bn=config.sync_bn,
         lr_multipliers=lr_multipliers(model, task.spec, config),
+        teacher=teacher,
     )
     if step.statistics:
         replicas = 1 if step.sync_bn else hardware.strategy.num_replicas_in_sync

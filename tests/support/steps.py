@@ -1,5 +1,7 @@
 """A model, its optimizer and its step on some strategy: what tests of training share."""
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -66,6 +68,7 @@ class Run:
         lookahead=False,
         weight_decay=0.0,
         segmentation=False,
+        self_training=0.0,
         **settings,
     ):
         self.strategy = strategy
@@ -78,8 +81,9 @@ class Run:
             epochs=1,
         )
         keras.utils.set_random_seed(1)
-        with strategy.scope(), policy_scope(precision):
-            self.model = build_model(
+
+        def build():
+            return build_model(
                 backbone,
                 RECORD_SHAPE,
                 RECORD_SHAPE[0],
@@ -88,9 +92,19 @@ class Run:
                 dropout=dropout,
                 segmentation=segmentation,
             )
+
+        with strategy.scope(), policy_scope(precision):
+            self.model = build()
+            if self_training:
+                # Sure of some pixels from the start.
+                kernel, bias = self.model.weights[-2:]
+                kernel.assign(100 * kernel)
+                bias.assign(tf.zeros_like(bias))
+                settings["teacher"] = build()
             self.optimizer = make_optimizer(config, 100, loss_scaling=precision == "float16")
         if segmentation:
-            settings = {"loss": segmentation_loss, **settings}
+            loss = functools.partial(segmentation_loss, self_training=self_training)
+            settings = {"loss": loss, **settings}
         self.step = TrainingStep(
             self.model, self.optimizer, strategy, batch_size=BATCH, xla=xla, **settings
         )

@@ -86,6 +86,8 @@ def test_a_part_checks_itself() -> None:
         ({"sequence": "bigru"}, "negative_fraction", 0.5),
         ({"sequence": "bigru"}, "segmentation", True),
         ({}, "mask_weight", 0.5),
+        ({"ema_decay": 0.9}, "self_training", 0.5),
+        ({"segmentation": True}, "self_training", 0.5),
         ({}, "pooling", "lse"),
         ({"segmentation": True}, "mixup", 0.2),
         ({"segmentation": True}, "mask_weight", 0.0),

@@ -39,6 +39,7 @@ def test_killed_at_random_steps(
         checkpoint_steps=3,
         tensorboard=False,
         segmentation=segmentation,
+        self_training=float(segmentation),
     )
     code, said = run(config, tmp_path / "whole.json", 0)
     assert code == 0, said

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from ich_tf.errors import ConfigError
 from ich_tf.inference.forward import make_logits_fn
-from ich_tf.losses import weighted_binary_crossentropy
+from ich_tf.losses import segmentation_loss, weighted_binary_crossentropy
 from ich_tf.models.batch_norm import synchronize
 from ich_tf.models.segmentation import classifier
 from ich_tf.models.slice_model import batch_normalizations, build_model
@@ -73,6 +73,31 @@ def test_masks_on_replicas_with_xla_and_accumulation(
     np.testing.assert_allclose(run.steps(batches), losses, rtol=0, atol=1e-5)
     assert difference(run.weights(), one.weights()) < 1e-5
     assert difference(one.weights(), start) > 1e-2
+
+
+@pytest.mark.parametrize(
+    ("number", "xla", "accumulation"), [(2, True, 1), slow(1, True, 4), slow(4, False, 2)]
+)
+def test_the_average_teaches_on_replicas_with_xla_and_accumulation(
+    number: int, xla: bool, accumulation: int
+) -> None:
+    settings = {"segmentation": True, "freeze_bn": True, "ema_decay": 0.9, "self_training": 1.0}
+    batches = [with_masks(*one) for one in BATCHES[:3]]
+    one = Run(replicas(1), **settings)
+    images, labels = batches[0]
+    outputs = one.model(images, training=False)
+    own = segmentation_loss((*labels, outputs[1]), outputs, self_training=1.0)
+    losses = one.steps(batches)
+    # At the first step the teacher is the network itself.
+    np.testing.assert_allclose(losses[0], np.mean(own), rtol=1e-4)
+    assert losses[0] > np.mean(segmentation_loss(labels, outputs)) + 0.01
+    teacher = [weight.numpy() for weight in one.step.state["averages"]]
+    assert difference(teacher, one.weights()) > 1e-4
+    run = Run(replicas(number), xla=xla, accumulation=accumulation, **settings)
+    np.testing.assert_allclose(run.steps(batches), losses, rtol=0, atol=1e-4)
+    assert difference(run.weights(), one.weights()) < 1e-4
+    averages = [weight.numpy() for weight in run.step.state["averages"]]
+    assert difference(averages, teacher) < 1e-4
 
 
 @pytest.mark.slow
