@@ -137,13 +137,30 @@ def resize_hu_graph(hu: tf.Tensor, size: int) -> tf.Tensor:
     top, left = (side - rows) // 2, (side - columns) // 2
     padding = [[0, 0], [top, side - rows - top], [left, side - columns - left]]
     square = tf.pad(clipped, padding, constant_values=tf.constant(HU_RANGE[0], tf.float64))
+    return resize_square_graph(square, size)
+
+
+def resize_square_graph(images: tf.Tensor, size: int | tf.Tensor) -> tf.Tensor:
+    """Resizes square images as OpenCV does: area averages, or bilinear where they grow.
+
+    Args:
+      images: Images, float [n, side, side].
+      size: Rows and columns of the result, px.
+
+    Returns:
+      [n, size, size], of the type of `images`.
+    """
+    import tensorflow as tf
+
+    side = tf.shape(images)[1]
     weights = tf.cond(
         side > size, lambda: _area_weights(side, size), lambda: _linear_weights(side, size)
     )
-    return tf.einsum("ih,nhw,jw->nij", weights, square, weights)
+    weights = tf.cast(weights, images.dtype)
+    return tf.einsum("ih,nhw,jw->nij", weights, images, weights)
 
 
-def _area_weights(side: tf.Tensor, size: int) -> tf.Tensor:
+def _area_weights(side: tf.Tensor, size: int | tf.Tensor) -> tf.Tensor:
     """Weights of OpenCV's INTER_AREA: the share of an output pixel that an input pixel covers.
 
     Args:
@@ -155,14 +172,14 @@ def _area_weights(side: tf.Tensor, size: int) -> tf.Tensor:
     """
     import tensorflow as tf
 
-    scale = tf.cast(side, tf.float64) / size
-    first = tf.range(size, dtype=tf.float64)[:, None] * scale
+    scale = tf.cast(side, tf.float64) / tf.cast(size, tf.float64)
+    first = tf.cast(tf.range(size), tf.float64)[:, None] * scale
     pixels = tf.cast(tf.range(side), tf.float64)
     covered = tf.minimum(pixels + 1, first + scale) - tf.maximum(pixels, first)
     return tf.maximum(covered, 0) / scale
 
 
-def _linear_weights(side: tf.Tensor, size: int) -> tf.Tensor:
+def _linear_weights(side: tf.Tensor, size: int | tf.Tensor) -> tf.Tensor:
     """Weights of OpenCV's INTER_LINEAR: bilinear between pixel centres, edge pixels repeated.
 
     Args:
@@ -174,8 +191,8 @@ def _linear_weights(side: tf.Tensor, size: int) -> tf.Tensor:
     """
     import tensorflow as tf
 
-    scale = tf.cast(side, tf.float64) / size
-    centres = (tf.range(size, dtype=tf.float64) + 0.5) * scale - 0.5
+    scale = tf.cast(side, tf.float64) / tf.cast(size, tf.float64)
+    centres = (tf.cast(tf.range(size), tf.float64) + 0.5) * scale - 0.5
     centres = tf.clip_by_value(centres, 0, tf.cast(side - 1, tf.float64))
     pixels = tf.cast(tf.range(side), tf.float64)
     return tf.maximum(1 - tf.abs(centres[:, None] - pixels), 0)

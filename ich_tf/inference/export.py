@@ -16,6 +16,8 @@ import tensorflow as tf
 from ich_tf.errors import InputError
 from ich_tf.inference import onnx_model
 from ich_tf.inference.config import ExportConfig
+from ich_tf.inference.masks.image_masks import image_bits
+from ich_tf.inference.masks.mask_network import MaskNetwork
 from ich_tf.inference.series_predictor import load_predictor
 from ich_tf.inference.serving_model import ServingModel
 from ich_tf.inference.slice_predictor import Predictor
@@ -30,8 +32,13 @@ from ich_tf.windows import apply_windows, preset_windows, store_hu
 _LOG = logging.getLogger(__name__)
 MANIFEST = "manifest.json"
 ONNX = "model.onnx"
-# Greatest difference of a probability between an exported model and prediction.
+# Signatures of a SavedModel: the second, of a network that segments, adds the masks to the first.
+PROBABILITIES, MASKS = "serving_default", "masks"
+# Greatest difference of a probability between an exported model and prediction; of the pixels' on
+# average, since Hounsfield units that a resize rounds otherwise move single pixels by more.
 TOLERANCE = 1e-5
+# Greatest share of the pixels whose masks differ: those that lie at their threshold.
+MASK_TOLERANCE = 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +63,7 @@ def export(config: ExportConfig) -> Path:
 
     Raises:
       InputError: If there is no model, the version exists already, the model cannot be written in
-        the format, or the written model predicts other probabilities than the original.
+        the format, or the written model predicts other probabilities or masks than the original.
       UsageError: If the packages for the format are not installed.
     """
     formats = ("saved_model", "onnx") if config.format == "both" else (config.format,)
@@ -89,10 +96,13 @@ def export(config: ExportConfig) -> Path:
 
 
 def _write_saved_model(module: ServingModel, folder: Path) -> None:
-    signature = module.function.get_concrete_function(*module.inputs)
+    signatures = {PROBABILITIES: module.function().get_concrete_function(*module.inputs)}
+    if module.masks is not None:
+        with_masks = module.function(masks=True)
+        signatures[MASKS] = with_masks.get_concrete_function(*module.inputs)
     target = plain_path(folder.parent) / folder.name
     with writing(folder):
-        tf.saved_model.save(module, str(target), signatures={"serving_default": signature})
+        tf.saved_model.save(module, str(target), signatures=signatures)
 
 
 def _write_onnx(module: ServingModel, folder: Path) -> None:
@@ -111,6 +121,14 @@ def _manifest(
     outputs = {"probabilities": "float32 [n, 6], columns as classes"}
     if module.has_series_output:
         outputs["series"] = "float32 [6], of the series as a whole"
+    signatures = {PROBABILITIES: list(outputs)}
+    sizes = [each.spec.image_size for each in predictor.members if each.spec.segmentation]
+    if sizes:
+        outputs["masks"] = "uint8 [n, h, w], on the pixels of hu: bit k marks class k"
+        outputs["mask_probabilities"] = (
+            f"float32 [n, {max(sizes)}, {max(sizes)}, 6], of slices padded to a square and resized"
+        )
+        signatures[MASKS] = list(outputs)
     versions = {name: metadata.version(name) for name in ("tensorflow", "numpy")}
     if "onnx" in formats:
         versions |= onnx_model.package_versions()
@@ -121,6 +139,8 @@ def _manifest(
         "classes": list(CLASSES),
         "inputs": _inputs(module.needs_series),
         "outputs": outputs,
+        # An ONNX file has none, and gives all outputs.
+        "signatures": signatures if "saved_model" in formats else {},
         "crop": predictor.crop,
         "windows": list(predictor.windows),
         "image_size": predictor.record_shape[0],
@@ -128,6 +148,7 @@ def _manifest(
         "postprocessing": predictor.postprocessing.describe(),
         "prevalence": config.prevalence or None,
         "thresholds": predictor.postprocessing.thresholds,
+        "mask_thresholds": [] if module.masks is None else module.masks.thresholds.tolist(),
         "versions": versions,
         "note": "Research only. Not for clinical use.",
         "sha256": {path.relative_to(folder.parent).as_posix(): file_sha256(path) for path in files},
@@ -162,23 +183,31 @@ def _compare(
     """Compares outputs of a written model with those of the original.
 
     Raises:
-      InputError: If a probability differs by more than `TOLERANCE`.
+      InputError: If a probability differs by more than `TOLERANCE`, or masks by more than
+        `MASK_TOLERANCE`.
     """
-    difference = max(
-        float(np.abs(answers[name] - values).max()) for name, values in expected.items()
-    )
-    if not difference <= TOLERANCE:
-        raise InputError(
-            f"the model exported as {format_name} differs from the one in the work dir by "
-            f"{difference:.2g} in a probability; expected {TOLERANCE:g} at most. Please report it "
-            "with config.json."
-        )
+    for name, values in expected.items():
+        limit, what = TOLERANCE, "a probability"
+        if name == "masks":
+            limit, what = MASK_TOLERANCE, "the masks (share of the pixels)"
+            difference = (answers[name] != values).mean()
+        elif name == "mask_probabilities":
+            what = "the probability of a pixel (mean)"
+            difference = np.abs(answers[name] - values).mean()
+        else:
+            difference = np.abs(answers[name] - values).max()
+        if not difference <= limit:
+            raise InputError(
+                f"the model exported as {format_name} differs from the one in the work dir by "
+                f"{difference:.2g} in {what}; expected {limit:g} at most. Please report it with "
+                "config.json."
+            )
 
 
 def answers_of(
     folder: str | Path, hu: np.ndarray, z_mm: np.ndarray | None = None
 ) -> dict[str, np.ndarray]:
-    """Runs the `serving_default` signature of a SavedModel, by TensorFlow alone.
+    """Runs the signatures of a SavedModel, by TensorFlow alone.
 
     Args:
       folder: Folder of an exported version.
@@ -187,15 +216,20 @@ def answers_of(
         not take them.
 
     Returns:
-      The outputs named in `manifest.json`: `probabilities`, float32 [n, 6], and from a series
-      model `series`, float32 [6].
+      The outputs named in `manifest.json`: `probabilities`, float32 [n, 6]; from a series model
+      `series`, float32 [6]; and from a network that segments `masks`, uint8 [n, h, w], and
+      `mask_probabilities`, float32 [n, S, S, 6].
     """
     inputs = {"hu": tf.constant(hu)}
     if z_mm is not None:
         inputs["z_mm"] = tf.constant(z_mm)
     folder = Path(folder)
     loaded = tf.saved_model.load(str(plain_path(folder.parent) / folder.name))
-    outputs = loaded.signatures["serving_default"](**inputs)
+    outputs: dict[str, tf.Tensor] = {}
+    # What both give is that of the default.
+    for name in (MASKS, PROBABILITIES):
+        if name in loaded.signatures:
+            outputs |= loaded.signatures[name](**inputs)
     return {name: values.numpy() for name, values in outputs.items()}
 
 
@@ -212,9 +246,10 @@ def expected_answers(
         0 keeps that of the validation patients.
 
     Returns:
-      Outputs by name as of `answers_of`, float64.
+      Outputs by name as of `answers_of`.
     """
     order = np.argsort(z_mm, kind="stable")
+    back = np.argsort(order)
     stored = [store_hu(slice_, predictor.record_shape[0]) for slice_ in hu[order]]
     if predictor.stored_hu:
         images = np.stack(stored)[..., None]
@@ -225,8 +260,17 @@ def expected_answers(
     images = np.concatenate([images[column] for column in places.T], axis=-1)
     outputs = predictor.outputs(images)
     slices, whole = predictor.series_probabilities(outputs, z_mm[order], prevalence)
-    answers = {"probabilities": np.asarray(slices[np.argsort(order)])}
-    return answers if whole is None else {**answers, "series": whole}
+    answers = {"probabilities": np.asarray(slices[back])}
+    if whole is not None:
+        answers["series"] = whole
+    network = MaskNetwork.of(predictor)
+    if network is not None:
+        maps = network.probabilities(images)[back]
+        answers["mask_probabilities"] = maps
+        answers["masks"] = np.stack(
+            [image_bits(values, network.thresholds, (), *hu.shape[1:]) for values in maps]
+        )
+    return answers
 
 
 FORMATS = {

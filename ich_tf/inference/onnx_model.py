@@ -72,7 +72,7 @@ def write_onnx(module: ServingModel, path: Path) -> None:
     with _quiet("tf2onnx"):
         try:
             model, _ = convert.from_function(
-                module.function,
+                module.function(masks=True),
                 input_signature=module.inputs,
                 opset=OPSET,
                 custom_op_handlers={name: (handler, []) for name, handler in _HANDLERS.items()},
@@ -100,8 +100,7 @@ def onnx_answers(
         not take them.
 
     Returns:
-      The outputs named in `manifest.json`: `probabilities`, float32 [n, 6], and from a series
-      model `series`, float32 [6].
+      The outputs named in `manifest.json`, as `export.answers_of`.
 
     Raises:
       InputError: If ONNX Runtime cannot run the file.

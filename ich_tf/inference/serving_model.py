@@ -1,4 +1,4 @@
-"""The graph of an exported model: Hounsfield units in, calibrated probabilities out.
+"""The graph of an exported model: Hounsfield units in, calibrated probabilities and masks out.
 
 The graph assembles the `*_graph` functions beside the NumPy code of prediction (`windows`,
 `records.neighbours`, `models.series_model`, `postprocessing/`) around the Keras models. It computes
@@ -7,11 +7,14 @@ in float64 where prediction does.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import tensorflow as tf
 
 from ich_tf.inference.forward import NetworkOutputs
+from ich_tf.inference.masks.image_masks import image_bits_graph
+from ich_tf.inference.masks.mask_network import MaskNetwork
 from ich_tf.inference.postprocessing.mixture import mix_logits_graph
 from ich_tf.inference.series_predictor import SeriesPredictor
 from ich_tf.inference.slice_predictor import Predictor
@@ -34,6 +37,7 @@ class ServingModel(tf.Module):  # type: ignore[misc]
       needs_series: Whether a call takes all slices of one series with their positions; otherwise a
         call takes any slices.
       has_series_output: Whether the graph also returns probabilities of the series as a whole.
+      masks: Networks that give the masks; None where no network segments.
     """
 
     def __init__(self, predictor: Predictor, prevalence: float = 0.0) -> None:
@@ -56,29 +60,43 @@ class ServingModel(tf.Module):  # type: ignore[misc]
         self.has_series_output = isinstance(predictor, SeriesPredictor) and not prevalence
         # Variables alone: Keras would add descriptions of its layers, which a graph does not need.
         self._variables = [list(member.model.variables) for member in predictor.members]
+        self._variables += [
+            list(member.segmenter.variables)
+            for member in predictor.members
+            if member.segmenter is not None
+        ]
+        self.masks = MaskNetwork.of(predictor)
         self._networks: list[keras.Model] = []
         if isinstance(predictor, SeriesPredictor):
             self._variables += [list(loaded.model.variables) for loaded in predictor.models]
             self._networks = [with_features(member.model) for member in predictor.members]
 
-    @property
-    def function(self) -> Any:
-        """The function from the tensors that `inputs` describes to outputs by name."""
-        return tf.function(self._predict_series if self.needs_series else self._predict_slices)
+    def function(self, *, masks: bool = False) -> Any:
+        """Makes the function from the tensors that `inputs` describes to outputs by name.
+
+        Args:
+          masks: Whether the masks are among the outputs, where the model has any.
+        """
+        predict = self._predict_series if self.needs_series else self._predict_slices
+        return tf.function(partial(predict, masks=masks))
 
     @property
     def inputs(self) -> list[tf.TensorSpec]:
-        """Types and shapes of the arguments of `function`."""
+        """Types and shapes of the arguments of the function."""
         hu = tf.TensorSpec([None, None, None], tf.float32, name="hu")
         z_mm = tf.TensorSpec([None], tf.float32, name="z_mm")
         return [hu, z_mm] if self.needs_series else [hu]
 
-    def _predict_slices(self, hu: tf.Tensor) -> dict[str, tf.Tensor]:
-        logits = self._slice_logits(self._images(hu))
+    def _predict_slices(self, hu: tf.Tensor, *, masks: bool) -> dict[str, tf.Tensor]:
+        images = self._images(hu)
+        logits = self._slice_logits(images)
         probabilities = self._postprocessing.probabilities_graph(logits, None, self._prevalence)
-        return {"probabilities": tf.cast(probabilities, tf.float32)}
+        by_slice = {"probabilities": tf.cast(probabilities, tf.float32)}
+        return by_slice | self._mask_outputs(images, hu) if masks else by_slice
 
-    def _predict_series(self, hu: tf.Tensor, z_mm: tf.Tensor) -> dict[str, tf.Tensor]:
+    def _predict_series(
+        self, hu: tf.Tensor, z_mm: tf.Tensor, *, masks: bool
+    ) -> dict[str, tf.Tensor]:
         order = tf.argsort(z_mm, stable=True)
         hu, z_mm = tf.gather(hu, order), tf.gather(tf.cast(z_mm, tf.float64), order)
         images = self._images(hu)
@@ -95,8 +113,20 @@ class ServingModel(tf.Module):  # type: ignore[misc]
         else:
             logits = self._slice_logits(images)
         probabilities = self._postprocessing.probabilities_graph(logits, z_mm, self._prevalence)
-        probabilities = tf.gather(probabilities, tf.argsort(order))
-        return {"probabilities": tf.cast(probabilities, tf.float32), **outputs}
+        by_slice = {"probabilities": tf.cast(probabilities, tf.float32)}
+        if masks:
+            by_slice |= self._mask_outputs(images, hu)
+        back = tf.argsort(order)
+        return outputs | {name: tf.gather(values, back) for name, values in by_slice.items()}
+
+    def _mask_outputs(self, images: tf.Tensor, hu: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Masks of slices: `mask_probabilities`, and `masks` of the pixels of `hu`."""
+        if self.masks is None:
+            return {}
+        values = self.masks.probabilities_graph(images)
+        rows, columns = tf.shape(hu)[1], tf.shape(hu)[2]
+        bits = image_bits_graph(values, self.masks.thresholds, rows, columns)
+        return {"mask_probabilities": values, "masks": bits}
 
     def _images(self, hu: tf.Tensor) -> tf.Tensor:
         """Converts Hounsfield units [n, h, w] to images as records hold them, float32 [n, H, W, C].

@@ -67,6 +67,7 @@ class LoadedMember:
       logits_fn: Forward pass of the model.
       mask_logits_fn: Function of the same images: logits of each pixel of the network's input,
         float32 [n, image_size, image_size, 6]; None without segmentation.
+      segmenter: Keras model that `mask_logits_fn` runs.
     """
 
     model: keras.Model
@@ -75,6 +76,7 @@ class LoadedMember:
     sha256: str
     logits_fn: LogitsFn
     mask_logits_fn: LogitsFn | None = None
+    segmenter: keras.Model | None = None
 
     def select_slices(self, images: np.ndarray) -> np.ndarray:
         """Selects the channels that this member reads, from the middle.
@@ -313,13 +315,13 @@ def load_member(member: Member, strategy: tf.distribute.Strategy) -> LoadedMembe
             f"{member.work_dir}: holds a model of series ({spec.backbone}), where one of slices is "
             "asked for."
         )
-    mask_logits_fn = None
+    segmenter = mask_logits_fn = None
     if spec.segmentation:
         with strategy.scope():
-            model, both = segmentation.classifier(model), model
-        mask_logits_fn = make_logits_fn(segmentation.segmenter(both), strategy)
+            segmenter, model = segmentation.segmenter(model), segmentation.classifier(model)
+        mask_logits_fn = make_logits_fn(segmenter, strategy)
     logits_fn = make_logits_fn(model, strategy)
-    return LoadedMember(model, spec, member.share, sha256, logits_fn, mask_logits_fn)
+    return LoadedMember(model, spec, member.share, sha256, logits_fn, mask_logits_fn, segmenter)
 
 
 def _record_form(

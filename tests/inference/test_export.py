@@ -13,7 +13,13 @@ from ich_tf.dicom.reader import read_slice
 from ich_tf.errors import InputError
 from ich_tf.inference.config import ExportConfig
 from ich_tf.inference.ensemble import Member, write_ensemble
-from ich_tf.inference.export import TOLERANCE, answers_of, expected_answers, export
+from ich_tf.inference.export import (
+    MASK_TOLERANCE,
+    TOLERANCE,
+    answers_of,
+    expected_answers,
+    export,
+)
 from ich_tf.inference.postprocessing.fitting import fit_postprocessing
 from ich_tf.inference.series_predictor import load_predictor
 from ich_tf.inference.serving_model import ServingModel
@@ -22,6 +28,7 @@ from ich_tf.metrics import sigmoid
 from ich_tf.records.manifest import Manifest
 from ich_tf.runtime.files import file_sha256
 from ich_tf.runtime.strategies import make_strategy
+from tests.inference.test_mask_prediction import masks_of, predicted
 from tests.support.commands import Command
 from tests.support.made_up import made_up, make_run
 from tests.support.marks import slow
@@ -44,7 +51,33 @@ def calibrated(work_dir: Path, method: str, smoothing_mm: float, flip: bool) -> 
         [made_up()], model_sha256=predictor.sha256, method=method, smoothing_mm=smoothing_mm,
         flip=flip,
     )  # fmt: skip
+    if predictor.members[0].spec.segmentation:
+        postprocessing = dataclasses.replace(postprocessing, mask_thresholds=middles(predictor))
     postprocessing.save(work_dir)
+
+
+def middles(predictor: Predictor) -> tuple[float, ...]:
+    """Thresholds in the middle of what a network gives for pixels of a head, and at none of it."""
+    hu, z_mm = heads(2, 64, 64), np.arange(2, dtype=np.float32)
+    maps = expected_answers(predictor, hu, z_mm, 0.0)["mask_probabilities"]
+    values = [np.unique(maps[..., k].astype(float).round(4)) for k in range(6)]
+    return tuple(float(each[len(each) // 2]) + 5e-5 for each in values)
+
+
+def assert_same(answers: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
+    assert answers.keys() == expected.keys()
+    for name, values in expected.items():
+        assert answers[name].shape == values.shape, name
+        if name == "masks":
+            assert np.mean(answers[name] != values) < MASK_TOLERANCE
+            # Each class is marked somewhere and not everywhere.
+            bits = np.unpackbits(values.reshape(-1, 1), axis=1, bitorder="little")[:, :6]
+            assert ((bits.mean(axis=0) > 0.02) & (bits.mean(axis=0) < 0.98))[:5].all()
+        elif name == "mask_probabilities":
+            assert np.abs(answers[name] - values).mean() < TOLERANCE
+        else:
+            assert values.std() > 1e-3
+            np.testing.assert_allclose(answers[name], values, atol=TOLERANCE)
 
 
 @pytest.mark.parametrize(
@@ -53,9 +86,14 @@ def calibrated(work_dir: Path, method: str, smoothing_mm: float, flip: bool) -> 
         slow(64, {}, "none", 0.0, False, 0.0),
         slow(56, {}, "platt", 0.0, True, 0.05),
         (64, {"stored_hu": True}, "isotonic", 4.0, False, 0.0),
-        (48, {"neighbours": 3, "negatives_kept": 0.5}, "temperature", 6.0, True, 0.3),
+        slow(64, {"segmentation": True}, "none", 0.0, True, 0.0),
+        (
+            48,
+            {"neighbours": 3, "negatives_kept": 0.5, "segmentation": True},
+            "temperature", 6.0, True, 0.3,
+        ),
     ],
-)
+)  # fmt: skip
 def test_it_predicts_as_the_original(
     size: int, spec: dict, method: str, smoothing_mm: float, flip: bool, prevalence: float,
     tmp_path: Path,
@@ -69,10 +107,9 @@ def test_it_predicts_as_the_original(
     for rows, columns in ((128, 128), (200, 200), (40, 40), (120, 90)):
         hu = heads(5, rows, columns)
         z_mm = np.array([10, 0, 5, 15, 40], np.float32)
-        probabilities = answers_of(folder, hu, z_mm if series else None)["probabilities"]
-        expected = expected_answers(predictor, hu, z_mm, prevalence)["probabilities"]
-        assert probabilities.shape == (5, 6) and expected.std() > 1e-3
-        np.testing.assert_allclose(probabilities, expected, atol=TOLERANCE)
+        answers = answers_of(folder, hu, z_mm if series else None)
+        assert answers["probabilities"].shape == (5, 6)
+        assert_same(answers, expected_answers(predictor, hu, z_mm, prevalence))
 
 
 def test_several_models_are_one(tmp_path: Path) -> None:
@@ -137,6 +174,22 @@ def test_the_records_of_a_conversion_get_the_same(
     hu = np.stack([read_slice(file.read_bytes()).hu for file in files])
     probabilities = answers_of(folder, hu)["probabilities"]
     np.testing.assert_allclose(probabilities, sigmoid(predictions.logits[:8]), atol=TOLERANCE)
+
+
+@pytest.mark.slow
+def test_masks_of_a_prediction_are_the_same(phantom_dir: Path, tmp_path: Path) -> None:
+    """Hounsfield units of DICOM files give the masks that `predict` writes for the files."""
+    work_dir = make_run(tmp_path / "run", 64, 1, segmentation=True)
+    calibrated(work_dir, "platt", 0.0, True)
+    masks = masks_of(predicted(phantom_dir, work_dir, tmp_path / "out", None, masks="png"))
+    folder = export(ExportConfig(work_dir=str(work_dir)))
+    manifest = json.loads((folder.parent / "manifest.json").read_text())
+    assert manifest["signatures"]["masks"] == ["probabilities", "masks", "mask_probabilities"]
+    files = [phantom_dir / "stage_2_test" / f"{name}.dcm" for name in masks]
+    hu = np.stack([read_slice(file.read_bytes()).hu for file in files])
+    expected = np.stack(list(masks.values()))
+    assert 0.05 < np.mean(expected > 0) < 1
+    assert np.mean(answers_of(folder, hu)["masks"] != expected) < MASK_TOLERANCE
 
 
 def test_an_export_that_differs_is_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ich_tf.inference.masks.image_masks import image_bits, image_bits_graph
 from ich_tf.inference.postprocessing.calibrators import METHODS, Calibrator
 from ich_tf.inference.postprocessing.mixture import logit_graph, mix_logits, mix_logits_graph
 from ich_tf.inference.postprocessing.postprocessing import Group, Postprocessing
@@ -39,6 +40,8 @@ PROBABILITIES = np.concatenate([sigmoid(LOGITS), np.zeros((1, 6)), np.ones((1, 6
 WINDOWS = preset_windows(["brain", "bone"])
 HU = RNG.uniform(-1024, 3071, (3, 20, 24)).astype(np.float32)
 STORED = RNG.integers(0, 65521, (20, 24)).astype(np.uint16)
+MAPS = RNG.uniform(size=(2, 12, 12, 6))
+MASK_THRESHOLDS = np.array([0.2, 0.4, 0.5, 0.6, 0.8, 0.9])
 CURVE = Calibrator(
     "isotonic",
     knots=(
@@ -70,6 +73,17 @@ def fitted(method: str) -> Calibrator:
 
 def resized(size: int) -> Callable[[np.ndarray], np.ndarray]:
     return lambda hu: np.stack([resize_hu(slice_, size) for slice_ in hu])
+
+
+def masks(rows: int, columns: int) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda maps: np.stack(
+        [image_bits(each, MASK_THRESHOLDS, (), rows, columns) for each in maps]
+    )
+
+
+def masks_graph(rows: int, columns: int) -> Callable[[tf.Tensor], tf.Tensor]:
+    size = tf.constant(rows), tf.constant(columns)
+    return lambda maps: image_bits_graph(maps, MASK_THRESHOLDS, *size)
 
 
 @pytest.mark.parametrize(
@@ -142,6 +156,9 @@ def resized(size: int) -> Callable[[np.ndarray], np.ndarray]:
             [STORED],
             0,
         ),
+        (masks(12, 12), masks_graph(12, 12), [MAPS], 0),
+        (masks(25, 30), masks_graph(25, 30), [MAPS], 0),
+        (masks(7, 4), masks_graph(7, 4), [MAPS], 0),
     ],
 )
 def test_twin(

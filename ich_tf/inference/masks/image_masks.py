@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from functools import reduce
+from typing import TYPE_CHECKING
+
 import cv2
 import numpy as np
 
 from ich_tf.dicom.crop import Box
 from ich_tf.masks.bits import pack
+from ich_tf.windows import resize_square_graph
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 
 def in_image(stored: np.ndarray, crop: Box, rows: int, columns: int) -> np.ndarray:
@@ -63,6 +70,34 @@ def image_bits(
     )
     marked[-1] |= marked[:-1].any(axis=0)
     return pack(marked)
+
+
+def image_bits_graph(
+    probabilities: tf.Tensor, thresholds: np.ndarray, rows: tf.Tensor, columns: tf.Tensor
+) -> tf.Tensor:
+    """`image_bits` in a graph, of whole images of one size.
+
+    Args:
+      probabilities: Probabilities of the stored images, float32 [n, size, size, 6].
+      thresholds: Threshold of each class, [6], above 0.
+      rows: Number of rows of the images, int32 [].
+      columns: Number of their columns, int32 [].
+
+    Returns:
+      uint8 [n, rows, columns].
+    """
+    import tensorflow as tf
+
+    side = tf.maximum(rows, columns)
+    top, left = (side - rows) // 2, (side - columns) // 2
+    marked = []
+    # A class at a time: maps of all classes as large as the images would be six times as much.
+    for k, threshold in enumerate(thresholds):
+        square = resize_square_graph(probabilities[..., k], side)
+        marked.append(square[:, top : top + rows, left : left + columns] >= threshold)
+    marked[-1] = reduce(tf.logical_or, marked)
+    bits = [tf.cast(mask, tf.int32) * (1 << k) for k, mask in enumerate(marked)]
+    return tf.cast(reduce(tf.add, bits), tf.uint8)
 
 
 def encode_bits(bits: np.ndarray) -> bytes:

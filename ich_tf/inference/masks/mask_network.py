@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
+import tensorflow as tf
 
 from ich_tf.dicom.crop import Box
 from ich_tf.dicom.header import Header
@@ -15,6 +16,7 @@ from ich_tf.inference.masks.image_masks import image_bits
 from ich_tf.inference.slice_predictor import LoadedMember, Predictor
 from ich_tf.labels import CLASSES
 from ich_tf.metrics import sigmoid
+from ich_tf.windows import resize_square_graph
 
 DEFAULT_THRESHOLD = 0.5
 
@@ -70,6 +72,14 @@ class MaskNetwork:
         resized = np.stack([_resized(values, size) for values in maps])
         return np.asarray(np.tensordot(self._shares, resized, axes=1), np.float32)
 
+    def probabilities_graph(self, images: tf.Tensor) -> tf.Tensor:
+        """`probabilities` in a graph."""
+        maps = [self._member_probabilities_graph(member, images) for member in self._members]
+        size = max(values.shape[1] for values in maps)
+        resized = [_resized_graph(values, size) for values in maps]
+        shares = self._shares.tolist()
+        return sum(share * values for share, values in zip(shares, resized, strict=True))
+
     def bits(self, images: np.ndarray, slices: Sequence[tuple[Header, Box]]) -> list[np.ndarray]:
         """Marks the pixels of the DICOM images, uint8 [rows, columns] each, a bit a class.
 
@@ -92,9 +102,25 @@ class MaskNetwork:
             values = (values + mirrored[:, :, ::-1]) / 2
         return values
 
+    def _member_probabilities_graph(self, member: LoadedMember, images: tf.Tensor) -> tf.Tensor:
+        assert member.segmenter is not None
+        images = member.select_slices(images)
+        values = tf.sigmoid(member.segmenter(images, training=False))
+        if self._flip:
+            mirrored = tf.sigmoid(member.segmenter(images[:, :, ::-1], training=False))
+            values = (values + mirrored[:, :, ::-1]) / 2
+        return values
+
 
 def _resized(maps: np.ndarray, size: int) -> np.ndarray:
     """Enlarges maps [n, S, S, 6] to a size."""
     if maps.shape[1] == size:
         return maps
     return np.stack([cv2.resize(values.astype(np.float32), (size, size)) for values in maps])
+
+
+def _resized_graph(maps: tf.Tensor, size: int) -> tf.Tensor:
+    """`_resized` in a graph."""
+    if maps.shape[1] == size:
+        return maps
+    return tf.stack([resize_square_graph(each, size) for each in tf.unstack(maps, axis=-1)], -1)
