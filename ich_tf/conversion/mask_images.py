@@ -11,7 +11,7 @@ from ich_tf.conversion.series_planes import SeriesPlanes
 from ich_tf.dicom.reasons import DicomError
 from ich_tf.dicom.source_reader import SourceReader
 from ich_tf.masks.errors import MaskError, MaskReason
-from ich_tf.masks.nifti import read_nifti_image
+from ich_tf.masks.nifti import read_nifti_image, read_nifti_planes
 from ich_tf.masks.orientation import check_orientation
 from ich_tf.masks.placement import place_image
 from ich_tf.masks.planes import Plane
@@ -36,7 +36,7 @@ def check_image(folder: Path, mask: Path, name: str, series: SeriesPlanes) -> No
     """
     image = read_nifti_image(_find(folder, name))
     if name.endswith(_ENDINGS):
-        _check_same_planes(read_nifti_image(mask).planes, image.planes)
+        _check_same_planes(read_nifti_planes(mask), image.planes)
     slices = []
     try:
         with SourceReader() as reader:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,8 @@ from ich_tf.masks.errors import MaskError, MaskReason
 NO_CLASS = "none"
 # A binary mask without a class map: of ones, or of the white of an 8-bit image.
 _BINARY = (1, 255)
+# Largest value that is looked up in a table: no mask has more classes.
+_MAX_VALUE = 65535
 _SUBTYPES = (1 << ANY) - 1
 _BY_NAME: dict[str, int | None] = {name: number for number, name in enumerate(CLASSES)}
 
@@ -59,11 +61,12 @@ class ClassMap:
             entries[key] = _BY_NAME.get(name)
         return cls(tuple(entries.items()))
 
-    def bits_of_values(self, values: np.ndarray) -> tuple[np.ndarray, int]:
+    def bits_of_values(self, values: Sequence[np.ndarray] | np.ndarray) -> tuple[np.ndarray, int]:
         """Bits of a mask in which each value stands for a class.
 
         Args:
-          values: Values, 0 for nothing, integers [n, ...], not empty.
+          values: Values, 0 for nothing, integers of any type, [n, ...], not empty. They are read
+            part by part, twice: all at once, a volume takes gigabytes in 64 bits.
 
         Returns:
           Bits, uint8 of the same shape, and the bits of the classes that are annotated.
@@ -71,24 +74,25 @@ class ClassMap:
         Raises:
           MaskError: MASK_CLASS for a value without a class.
         """
-        low, high = int(values.min()), int(values.max())
-        if low < 0 or high > 65535:
-            raise self._outside(f"the value {low if low < 0 else high}")
         found: set[int] = set()
-        for part in values:  # all at once they would be copied as 64-bit integers
-            found.update(np.flatnonzero(np.bincount(part.ravel())).tolist())
-        table = np.zeros(high + 1, np.uint8)
+        for part in values:
+            low, high = int(part.min()), int(part.max())
+            if low < 0 or high > _MAX_VALUE:
+                raise self._outside(f"the value {low if low < 0 else high}")
+            # 64 bits without a sign are no index.
+            found.update(np.flatnonzero(np.bincount(part.ravel().astype(np.int64))).tolist())
+        table = np.zeros(max(found) + 1, np.uint8)
         by_value = dict(self.entries)
         if not by_value and len(found - {0}) <= 1 and found <= {0, *_BINARY}:
             table[1:] = 1 << ANY
-            return table[values], 1 << ANY
+            return _looked_up(table, values), 1 << ANY
         for value in sorted(found):
             if value == 0 and "0" not in by_value:
                 continue
             if str(value) not in by_value:
                 raise self._outside(f"the value {value}")
             table[value] = bits_of(by_value[str(value)])
-        return table[values], self.annotated(())
+        return _looked_up(table, values), self.annotated(())
 
     def class_of(self, label: str, number: int, what: str) -> int | None:
         """Class of a segment or of a region of interest.
@@ -139,6 +143,13 @@ def bits_of(class_: int | None) -> int:
 def name_of(class_: int | None) -> str:
     """Name of a class as `--mask_classes` takes it."""
     return NO_CLASS if class_ is None else CLASSES[class_]
+
+
+def _looked_up(table: np.ndarray, values: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+    bits = np.empty((len(values), *np.shape(values[0])), np.uint8)
+    for index, part in enumerate(values):
+        bits[index] = table[part]
+    return bits
 
 
 def _normal(key: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ich_tf.masks.class_map import ClassMap, bits_of
-from ich_tf.masks.dicom_file import items, numbers, opened
+from ich_tf.masks.dicom_file import items, numbers, opened, whole_number
 from ich_tf.masks.errors import MaskError, MaskReason
 from ich_tf.masks.planes import SAME_PLACE_MM, Plane
 from ich_tf.masks.volume import MaskVolume
@@ -24,6 +25,7 @@ _SYNTAXES = (
     "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2",
     "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.5",
 )  # fmt: skip
+_RLE = _SYNTAXES[-1]
 # 2,000 frames of 512 x 512.
 _MAX_PIXELS = 1 << 29
 
@@ -42,16 +44,11 @@ def read_dicom_seg(path: str | Path, classes: ClassMap) -> MaskVolume:
         _check_kind(dataset)
         # In a label map, 0 is the background, which may be described as a segment.
         is_label_map = dataset.SOPClassUID == _LABEL_MAP_STORAGE
-        by_number = {
-            int(segment.SegmentNumber): classes.class_of(
-                str(segment.get("SegmentLabel", "")), int(segment.SegmentNumber), "segment"
-            )
-            for segment in items(dataset, "SegmentSequence")
-            if int(segment.SegmentNumber) or not is_label_map
-        }
+        by_number = _segments(dataset, classes, is_label_map=is_label_map)
         frames = list(_frames(dataset))
+        _check_pixel_data(dataset)
         pixels = np.asarray(dataset.pixel_array)
-        pixels = pixels.reshape(len(frames), int(dataset.Rows), int(dataset.Columns))
+        pixels = pixels.reshape(_shape(dataset))
         _check_type(dataset, pixels)
     if is_label_map:
         unknown = set(np.unique(pixels).tolist()) - set(by_number) - {0}
@@ -64,6 +61,7 @@ def read_dicom_seg(path: str | Path, classes: ClassMap) -> MaskVolume:
             f"segments {sorted(by_number)}.",
         )
     planes, indices = _merged([plane for _, plane in frames])
+    _check_frames_differ([number for number, _ in frames], indices)
     bits = np.zeros((len(planes), *pixels.shape[1:]), np.uint8)
     for (number, _), index, frame in zip(frames, indices, pixels, strict=True):
         numbers_in_frame = by_number if is_label_map else (number,)
@@ -85,13 +83,73 @@ def _check_kind(dataset: Dataset) -> None:
             f"is compressed ({dataset.file_meta.TransferSyntaxUID}); expected an uncompressed "
             "segmentation, or one in RLE.",
         )
-    size = int(dataset.get("NumberOfFrames", 1)) * int(dataset.Rows) * int(dataset.Columns)
-    if not 0 < size <= _MAX_PIXELS:
+    count, rows, columns = _shape(dataset)
+    if min(rows, columns) < 1 or not 0 < count * rows * columns <= _MAX_PIXELS:
         raise MaskError(
             MaskReason.MASK_FORMAT,
-            f"has {dataset.get('NumberOfFrames', 1)} frames of {dataset.Rows} x {dataset.Columns} "
-            f"pixels; expected at most {_MAX_PIXELS:,} pixels, and one at least.",
+            f"has {count} frames of {rows} x {columns} pixels; expected at most {_MAX_PIXELS:,} "
+            "pixels, and one at least.",
         )
+
+
+def _shape(dataset: Dataset) -> tuple[int, int, int]:
+    """Number of frames, rows and columns."""
+    return (
+        whole_number(dataset, "NumberOfFrames", 1),
+        whole_number(dataset, "Rows"),
+        whole_number(dataset, "Columns"),
+    )
+
+
+def _segments(dataset: Dataset, classes: ClassMap, *, is_label_map: bool) -> dict[int, int | None]:
+    """Class of each segment, by its number."""
+    by_number: dict[int, int | None] = {}
+    for segment in items(dataset, "SegmentSequence"):
+        number = whole_number(segment, "SegmentNumber")
+        if not number and is_label_map:
+            continue
+        if number in by_number:
+            raise MaskError(
+                MaskReason.MASK_FORMAT,
+                f"describes segment {number} twice; expected one description of each.",
+            )
+        label = str(segment.get("SegmentLabel", ""))
+        by_number[number] = classes.class_of(label, number, "segment")
+    return by_number
+
+
+def _check_pixel_data(dataset: Dataset) -> None:
+    """Checks the type and, where they are not compressed, the number of the pixels."""
+    bits, samples = (
+        whole_number(dataset, "BitsAllocated"),
+        whole_number(dataset, "SamplesPerPixel", 1),
+    )
+    if bits not in (1, 8, 16) or samples != 1:
+        raise MaskError(
+            MaskReason.MASK_FORMAT,
+            f"has {samples} samples a pixel of {bits} bits; expected one, of 1, 8 or 16 bits.",
+        )
+    if not dataset.get("PixelData"):
+        raise MaskError(MaskReason.MASK_FORMAT, "has no pixel data; expected a segmentation.")
+    found, expected = len(dataset.PixelData), -(-math.prod(_shape(dataset)) * bits // 8)
+    # A byte more makes their number even (PS3.5 8.1.1).
+    if dataset.file_meta.TransferSyntaxUID != _RLE and not expected <= found <= expected + 1:
+        raise MaskError(
+            MaskReason.MASK_UNREADABLE,
+            f"has {found:,} bytes of pixels, and its header announces {expected:,}.",
+        )
+
+
+def _check_frames_differ(numbers_: list[int], indices: list[int]) -> None:
+    """Checks that no segment has two frames in one place."""
+    seen: set[tuple[int, int]] = set()
+    for place in zip(numbers_, indices, strict=True):
+        if place in seen:
+            raise MaskError(
+                MaskReason.MASK_GEOMETRY,
+                f"has two frames of segment {place[0]} in one place; expected one of each.",
+            )
+        seen.add(place)
 
 
 def _check_type(dataset: Dataset, pixels: np.ndarray) -> None:
@@ -115,11 +173,11 @@ def _frames(dataset: Dataset) -> Iterator[tuple[int, Plane]]:
     """Segment number and plane of each frame, from its functional groups or the shared ones."""
     shared = next(items(dataset, "SharedFunctionalGroupsSequence"), None)
     groups = list(items(dataset, "PerFrameFunctionalGroupsSequence"))
-    if len(groups) != int(dataset.get("NumberOfFrames", 1)):
+    count, rows, columns = _shape(dataset)
+    if len(groups) != count:
         raise MaskError(
             MaskReason.MASK_FORMAT,
-            f"describes {len(groups)} frames and has {dataset.get('NumberOfFrames', 1)}; expected "
-            "a description of each.",
+            f"describes {len(groups)} frames and has {count}; expected a description of each.",
         )
     for group in groups:
 
@@ -130,14 +188,14 @@ def _frames(dataset: Dataset) -> Iterator[tuple[int, Plane]]:
                         return item[keyword].value
             return None
 
-        number = value("SegmentIdentificationSequence", "ReferencedSegmentNumber")
+        number = numbers([value("SegmentIdentificationSequence", "ReferencedSegmentNumber")], 1)
         position = numbers(value("PlanePositionSequence", "ImagePositionPatient"), 3)
         orientation = numbers(value("PlaneOrientationSequence", "ImageOrientationPatient"), 6)
         spacing = numbers(value("PixelMeasuresSequence", "PixelSpacing"), 2)
         axes = np.reshape(orientation, (2, -1)) if orientation else np.zeros((2, 3))
         # PS3.3 C.7.6.2.1.1: unit vectors at a right angle; comparisons that a nan fails, too.
         if (
-            (number is None and dataset.SOPClassUID == _STORAGE)
+            (not number and dataset.SOPClassUID == _STORAGE)
             or not (position and np.isfinite(position).all())
             or not np.abs(axes @ axes.T - np.eye(2)).max() < 1e-2
             or not (spacing and all(0.01 <= each <= 100 for each in spacing))
@@ -148,13 +206,13 @@ def _frames(dataset: Dataset) -> Iterator[tuple[int, Plane]]:
                 "values that are none; expected them in its functional groups.",
             )
         yield (
-            int(number or 0),
+            int(number[0]) if number else 0,
             Plane(
                 tuple(position),  # type: ignore[arg-type]
                 tuple(orientation),  # type: ignore[arg-type]
                 (spacing[0], spacing[1]),
-                int(dataset.Rows),
-                int(dataset.Columns),
+                rows,
+                columns,
             ),
         )
 

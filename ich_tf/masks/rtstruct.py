@@ -5,20 +5,25 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ich_tf.dicom.header import MAX_POSITION_MM
 from ich_tf.masks.class_map import ClassMap, bits_of
 from ich_tf.masks.contours import fill
-from ich_tf.masks.dicom_file import items, numbers, opened
+from ich_tf.masks.dicom_file import items, numbers, opened, whole_number
 from ich_tf.masks.errors import MaskError, MaskReason
 from ich_tf.masks.planes import SAME_PLACE_MM, Plane, gaps_mm, places_mm
 from ich_tf.masks.volume import MaskVolume
 
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
 _STORAGE = "1.2.840.10008.5.1.4.1.1.481.3"
 # Contours of closed forms (PS3.3 C.8.8.6.3).
-_CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
+_XOR = "CLOSEDPLANAR_XOR"
+_CLOSED = ("CLOSED_PLANAR", _XOR)
 # Pixels that a contour may lie beyond the centres of the outermost ones: half for their edges, and
 # as much for smoothed contours.
 _MARGIN = 1.0
@@ -29,8 +34,10 @@ _USUAL_GAP_MM = 5.0
 def read_rtstruct(path: str | Path, classes: ClassMap, planes: Sequence[Plane]) -> MaskVolume:
     """Reads a structure set.
 
-    Contours of one region on one slice are filled together by the even-odd rule. The regions tell
-    of every slice: where they have no contour, a slice is empty.
+    Contours of one region in one plane are filled together by the even-odd rule; a contour that is
+    there twice counts once. Each slice takes the plane of contours that is nearest. The regions
+    tell of every slice: where they have no contour, a slice is empty. A region without any contour
+    tells of nothing, as nobody has drawn it.
 
     Args:
       path: The file.
@@ -41,38 +48,53 @@ def read_rtstruct(path: str | Path, classes: ClassMap, planes: Sequence[Plane]) 
       MaskError: MASK_FORMAT, MASK_CLASS, MASK_CONTOUR, or MASK_MISALIGNED for a contour half the
         distance between slices or more away from the nearest slice.
     """
+    found: list[int | None] = []
     planes = _different(planes)
     stack = _Stack(planes)
     bits = np.zeros((len(planes), planes[0].rows, planes[0].columns), np.uint8)
     with opened(path) as dataset:
         if dataset.get("SOPClassUID") != _STORAGE:
             raise MaskError(MaskReason.MASK_FORMAT, "is no DICOM structure set.")
-        by_number = {
-            int(region.ROINumber): classes.class_of(
-                str(region.get("ROIName", "")), int(region.ROINumber), "region of interest"
-            )
-            for region in items(dataset, "StructureSetROISequence")
-        }
-        if not by_number:
-            raise MaskError(MaskReason.MASK_FORMAT, "has no region of interest; expected some.")
+        names = _names(dataset)
         for region in items(dataset, "ROIContourSequence"):
-            number = int(region.ReferencedROINumber)
-            if number not in by_number:
+            number = whole_number(region, "ReferencedROINumber")
+            contours = list(items(region, "ContourSequence"))
+            if not contours:
+                continue
+            if number not in names:
                 raise MaskError(
                     MaskReason.MASK_FORMAT,
                     f"has contours of region {number}, which it does not describe; expected the "
-                    f"regions {sorted(by_number)}.",
+                    f"regions {sorted(names)}.",
                 )
-            if by_number[number] is None:
+            class_ = classes.class_of(names[number], number, "region of interest")
+            found.append(class_)
+            if class_ is None:
                 continue
-            polygons: dict[int, list[np.ndarray]] = defaultdict(list)
-            for contour in items(region, "ContourSequence"):
-                index, polygon = stack.polygon(_points(contour, number), number)
-                polygons[index].append(polygon)
-            for index, drawn in polygons.items():
-                filled = fill(drawn, *bits.shape[1:])
-                bits[index] |= filled * np.uint8(bits_of(by_number[number]))
-    return MaskVolume(tuple(planes), bits, classes.annotated(by_number.values()))
+            for index, polygons in stack.drawn(contours, number).items():
+                bits[index] |= fill(polygons, *bits.shape[1:]) * np.uint8(bits_of(class_))
+    annotated = classes.annotated(found)
+    if not annotated:
+        raise MaskError(
+            MaskReason.MASK_FORMAT,
+            f"has {len(names)} regions of interest, and none of them has a contour of a bleed; "
+            "expected contours. If nothing was found, name the classes that were looked for in "
+            "--mask_classes.",
+        )
+    return MaskVolume(tuple(planes), bits, annotated)
+
+
+def _names(dataset: Dataset) -> dict[int, str]:
+    """Name of each region of interest, by its number."""
+    names: dict[int, str] = {}
+    for region in items(dataset, "StructureSetROISequence"):
+        number, name = whole_number(region, "ROINumber"), str(region.get("ROIName", ""))
+        if names.setdefault(number, name) != name:
+            raise MaskError(
+                MaskReason.MASK_FORMAT,
+                f"describes region {number} twice, by two names; expected one of each number.",
+            )
+    return names
 
 
 def _different(planes: Sequence[Plane]) -> list[Plane]:
@@ -94,11 +116,13 @@ def _points(contour: Any, number: int) -> np.ndarray:
             "CLOSED_PLANAR.",
         )
     values = numbers(contour.get("ContourData"))
-    if len(values) % 3 or len(values) < 9 or not np.isfinite(values).all():
+    # A comparison that a nan fails, too.
+    if len(values) % 3 or len(values) < 9 or not np.abs(values).max() <= MAX_POSITION_MM:
         raise MaskError(
             MaskReason.MASK_CONTOUR,
-            f"has a contour of region {number} with {len(values)} coordinates; expected three "
-            "finite ones for each of at least three points.",
+            f"has a contour of region {number} with {len(values)} coordinates that are numbers; "
+            "expected three for each of at least three points, within "
+            f"{MAX_POSITION_MM:g} mm of the origin.",
         )
     return np.reshape(values, (-1, 3))
 
@@ -111,18 +135,44 @@ class _Stack:
         self._normal = planes[0].normal
         self._origins = np.array([plane.position_mm for plane in planes])
         gaps = gaps_mm(places_mm(planes, self._normal))
-        self._halves = np.where(np.isfinite(gaps), gaps, _USUAL_GAP_MM) / 2 + _ROUNDING_MM
+        self._halves = np.where(np.isfinite(gaps), gaps, _USUAL_GAP_MM) / 2
 
-    def polygon(self, points_mm: np.ndarray, number: int) -> tuple[int, np.ndarray]:
-        """Index of a contour's slice, and its points there as rows and columns, [n, 2]."""
-        away = np.abs((points_mm[:, None] - self._origins) @ self._normal).max(axis=0)
+    def drawn(self, contours: Sequence[Any], number: int) -> dict[int, list[np.ndarray]]:
+        """Polygons of a region by slice: those of the plane that is nearest to the slice.
+
+        Contours of other slices than these may lie closer to each other; those of two planes
+        filled together would cancel each other out.
+        """
+        polygons: dict[int, list[tuple[float, np.ndarray]]] = defaultdict(list)
+        seen: set[bytes] = set()
+        for contour in contours:
+            points = _points(contour, number)
+            if contour.ContourGeometricType != _XOR:
+                if points.tobytes() in seen:
+                    continue
+                seen.add(points.tobytes())
+            index, away, polygon = self._polygon(points, number)
+            polygons[index].append((away, polygon))
+        drawn: dict[int, list[np.ndarray]] = {}
+        for index, placed in polygons.items():
+            nearest = min((away for away, _ in placed), key=abs)
+            drawn[index] = [
+                polygon for away, polygon in placed if abs(away - nearest) < 2 * SAME_PLACE_MM
+            ]
+        return drawn
+
+    def _polygon(self, points_mm: np.ndarray, number: int) -> tuple[int, float, np.ndarray]:
+        """Index of a contour's slice, its distance, and its points as rows and columns, [n, 2]."""
+        distances = points_mm @ self._normal[:, None] - self._origins @ self._normal
+        away = np.abs(distances).max(axis=0)
         nearest = int(np.argmin(away))
-        if away[nearest] > self._halves[nearest]:
+        # Halfway it belongs to neither of two slices; headers are rounded.
+        if away[nearest] > self._halves[nearest] - _ROUNDING_MM:
             raise MaskError(
                 MaskReason.MASK_MISALIGNED,
                 f"has a contour of region {number} that is {away[nearest]:.2f} mm away from the "
-                f"nearest slice; expected less than {self._halves[nearest] - _ROUNDING_MM:.2f} mm, "
-                "half the distance between slices, at each of its points.",
+                f"nearest slice; expected less than {self._halves[nearest]:.2f} mm, half the "
+                "distance between slices, at each of its points.",
             )
         plane = self._planes[nearest]
         polygon = np.stack(plane.pixels(points_mm), axis=1)
@@ -133,4 +183,4 @@ class _Stack:
                 f"has a contour of region {number} that lies {max(-low, high):.1f} pixels outside "
                 "of the image; expected all contours within.",
             )
-        return nearest, polygon
+        return nearest, float(distances[:, nearest].mean()), polygon

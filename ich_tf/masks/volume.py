@@ -41,11 +41,11 @@ class ImageVolume:
 
     Attributes:
       planes: Planes in their order along their common normal.
-      values: Grey values, float32 [n, rows, columns].
+      values: Grey values of each plane, float32 [rows, columns].
     """
 
     planes: tuple[Plane, ...]
-    values: np.ndarray
+    values: Sequence[np.ndarray] | np.ndarray
 
     def __post_init__(self) -> None:
         check_stack(self.planes)

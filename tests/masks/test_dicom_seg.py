@@ -1,10 +1,16 @@
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
+from pydicom.dataelem import RawDataElement
+from pydicom.tag import Tag
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
+from ich_tf.dicom import encoding
 from ich_tf.labels import ANY
 from ich_tf.masks.class_map import ClassMap
 from ich_tf.masks.errors import MaskError, MaskReason
@@ -102,9 +108,43 @@ def _ct(dataset: Dataset) -> None:
     dataset.SOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
 
 
+def _described_twice(dataset: Dataset) -> None:
+    dataset.SegmentSequence[1].SegmentNumber = 1
+
+
+def _twice_in_one_place(dataset: Dataset) -> None:
+    first, second, *_ = dataset.PerFrameFunctionalGroupsSequence
+    second.PlanePositionSequence = first.PlanePositionSequence
+    second.SegmentIdentificationSequence = first.SegmentIdentificationSequence
+
+
+def _with_a_word_for_a_number(dataset: Dataset) -> None:
+    place = dataset.PerFrameFunctionalGroupsSequence[0].PlanePositionSequence[0]
+    tag = Tag("ImagePositionPatient")
+    place[tag] = RawDataElement(tag, "DS", 10, b"left\\0\\40 ", 0, False, True)
+
+
+def _without_rows(dataset: Dataset) -> None:
+    del dataset.Rows
+
+
+def _without_pixels(dataset: Dataset) -> None:
+    del dataset.PixelData
+
+
+def _of_colours(dataset: Dataset) -> None:
+    dataset.SamplesPerPixel = 3
+
+
 @pytest.mark.parametrize(
     ("change", "reason", "match"),
     [
+        (_described_twice, "MASK_FORMAT", "segment 1 twice"),
+        (_twice_in_one_place, "MASK_GEOMETRY", "two frames of segment"),
+        (_with_a_word_for_a_number, "MASK_GEOMETRY", "values that are none"),
+        (_without_rows, "MASK_FORMAT", "element Rows"),
+        (_without_pixels, "MASK_FORMAT", "no pixel data"),
+        (_of_colours, "MASK_FORMAT", "3 samples a pixel"),
         (_without_groups, "MASK_FORMAT", "describes"),
         (_without_position, "MASK_GEOMETRY", "without segment number, position"),
         (_of_another_segment, "MASK_FORMAT", "segment 7"),
@@ -126,7 +166,42 @@ def test_fractions_and_cut_files_have_a_reason(tmp_path: Path) -> None:
     )  # fmt: skip
     _refused(path, "MASK_FORMAT", "fractions")
     path.write_bytes(path.read_bytes()[:-3000])
-    _refused(path, "MASK_UNREADABLE", "cannot be read")
+    _refused(path, "MASK_UNREADABLE", "its header announces")
+
+
+def test_a_deflated_one_is_inflated_within_bounds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_seg(tmp_path / "s.dcm", _SLICES, _MARKED, ("subdural", "any"))
+    plain = read_mask(path, "auto", ClassMap(), _PLANES)
+    dataset = dcmread(path)
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    dataset.save_as(path)
+    data = path.read_bytes()
+    np.testing.assert_array_equal(read_mask(path, "auto", ClassMap(), _PLANES).bits, plain.bits)
+    path.write_bytes(data[:-40])
+    _refused(path, "MASK_UNREADABLE", "is cut")
+    # A private element of 8 MiB of zeros, deflated to some kilobytes.
+    monkeypatch.setattr(encoding, "MAX_INFLATED_BYTES", 4 * 2**20)
+    start = 144 + int.from_bytes(data[140:144], "little")
+    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    header = struct.pack("<HH2sHL", 9, 0x1001, b"OB", 0, 8 * 2**20)
+    parts = [data[:start], packer.compress(zlib.decompress(data[start:], -zlib.MAX_WBITS) + header)]
+    parts += [packer.compress(bytes(2**20)) for _ in range(8)]
+    path.write_bytes(b"".join((*parts, packer.flush())))
+    with pytest.raises(MaskError, match="inflates to more than 4 MiB"):
+        read_references(path)
+
+
+def test_one_without_a_preamble_is_read(tmp_path: Path) -> None:
+    path = write_seg(tmp_path / "s.dcm", _SLICES, _MARKED, ("subdural", "any"))
+    plain = read_mask(path, "auto", ClassMap(), _PLANES)
+    path.write_bytes(path.read_bytes()[132:])
+    np.testing.assert_array_equal(read_mask(path, "auto", ClassMap(), _PLANES).bits, plain.bits)
+    path.write_bytes(b"Sehr geehrte Damen und Herren")
+    with pytest.raises(MaskError, match="is no DICOM file") as error:
+        read_mask(path, "dicom_seg", ClassMap(), _PLANES)
+    assert error.value.reason is MaskReason.MASK_FORMAT
 
 
 def test_one_of_other_slices_is_misaligned(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import dataclasses
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,50 @@ def test_bad_files_have_a_reason(
     _refused(path, reason, match)
 
 
+@pytest.mark.parametrize("dtype", [np.uint64, np.int64, ">u2", np.float64])
+def test_whole_numbers_of_any_type_are_read(dtype: object, tmp_path: Path) -> None:
+    expected = read_mask(
+        write_nifti(tmp_path / "a.nii", _VALUES, affine_of(_PLANES)), "auto", _CLASSES, _PLANES
+    )
+    values = _VALUES.astype(dtype).transpose(2, 1, 0)
+    path = tmp_path / "mask.nii"
+    nibabel.Nifti1Image(values, affine_of(_PLANES), dtype=values.dtype).to_filename(path)
+    np.testing.assert_array_equal(read_mask(path, "auto", _CLASSES, _PLANES).bits, expected.bits)
+
+
+def test_a_scale_is_applied_and_rounded(tmp_path: Path) -> None:
+    path = tmp_path / "mask.nii"
+    values = (_VALUES > 0).astype(np.uint8) * 255
+
+    def write(slope: float, intercept: float) -> None:
+        write_nifti(path, values, affine_of(_PLANES))
+        data = path.read_bytes()
+        header = nibabel.Nifti1Header(data[:348])
+        header["scl_slope"], header["scl_inter"] = slope, intercept
+        path.write_bytes(header.binaryblock + data[348:])
+
+    write(1 / 255, 0)  # 1.00000006 in float32
+    np.testing.assert_array_equal(read_mask(path, "auto", ClassMap(), _PLANES).bits > 0, values > 0)
+    write(1 / 254, 0)
+    _refused(path, "MASK_FORMAT", "fractions")
+    for slope, intercept in ((-1, 1), (1, np.nan)):
+        write(slope, intercept)
+        _refused(path, "MASK_FORMAT", "no scale of whole numbers")
+
+
+def test_a_large_volume_is_read_slice_by_slice(tmp_path: Path) -> None:
+    planes = stack(np.arange(0.0, 80.0), size=256)
+    path = tmp_path / "mask.nii.gz"
+    write_nifti(path, np.zeros((80, 256, 256), np.float32), affine_of(planes))
+    tracemalloc.start()
+    try:
+        read_mask(path, "auto", ClassMap(), planes[:1])
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 30 * 2**20  # the file's 20, and 5 of bits
+
+
 def test_four_dimensions_no_place_and_damage_have_a_reason(tmp_path: Path) -> None:
     path = tmp_path / "mask.nii.gz"
     nibabel.Nifti1Image(np.zeros((8, 8, 4, 3), np.uint8), np.eye(4)).to_filename(path)
@@ -115,7 +160,7 @@ def test_four_dimensions_no_place_and_damage_have_a_reason(tmp_path: Path) -> No
     _refused(path, "MASK_FORMAT", "empty")
 
 
-@pytest.mark.parametrize("name", ["boxes.csv", "boxes.json", "mask.npy", "mask.png"])
+@pytest.mark.parametrize("name", ["boxes.csv", "boxes.json", "mask.npy", "mask.png", "a.img"])
 def test_other_files_have_a_reason(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"SOPInstanceUID,data\n1.2.3,{'x':1}\n" * 20)
     _refused(tmp_path / name, "MASK_FORMAT", "xpected")

@@ -1,3 +1,4 @@
+import copy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,6 +51,41 @@ def test_contours_are_filled_with_their_holes_and_overlaps(tmp_path: Path) -> No
     expected[5] = _disc(9.7) * np.uint8(1 << 4 | 1 << ANY)
     np.testing.assert_array_equal(placed.bits, expected)
     assert placed.annotated.tolist() == [1 << 4 | 1] * len(_PLANES)
+
+
+def _twice(dataset: Dataset) -> None:
+    for region in dataset.ROIContourSequence:
+        region.ContourSequence = [*region.ContourSequence, *region.ContourSequence]
+
+
+def _with_planes_between(dataset: Dataset) -> None:
+    """The contours again, 2 mm above: those of thinner slices."""
+    for region in dataset.ROIContourSequence:
+        for contour in list(region.ContourSequence):
+            points = np.reshape([float(value) for value in contour.ContourData], (-1, 3))
+            moved = copy.deepcopy(contour)
+            values = (points + 2.0 * _PLANES[0].normal).ravel()
+            moved.ContourData = [f"{value:.4f}" for value in values]
+            region.ContourSequence.append(moved)
+
+
+def _with_a_region_that_nobody_drew(dataset: Dataset) -> None:
+    region = copy.deepcopy(dataset.StructureSetROISequence[0])
+    region.ROINumber, region.ROIName = 3, "Couch"
+    dataset.StructureSetROISequence.append(region)
+
+
+@pytest.mark.parametrize("change", [_twice, _with_planes_between, _with_a_region_that_nobody_drew])
+def test_contours_do_not_cancel_each_other_out(
+    change: Callable[[Dataset], None], tmp_path: Path
+) -> None:
+    expected = read_mask(
+        write_rtstruct(tmp_path / "r.dcm", _SLICES, _REGIONS), "auto", ClassMap(), _PLANES
+    )
+    path = write_rtstruct(tmp_path / "s.dcm", _SLICES, _REGIONS, change)
+    volume = read_mask(path, "auto", ClassMap(), _PLANES)
+    np.testing.assert_array_equal(volume.bits, expected.bits)
+    assert volume.annotated == expected.annotated
 
 
 def test_it_refers_to_its_slices(tmp_path: Path) -> None:
@@ -120,9 +156,38 @@ def _empty(dataset: Dataset) -> None:
     dataset.StructureSetROISequence = []
 
 
+def _beyond_all_units(dataset: Dataset) -> None:
+    _contour(dataset).ContourData = ["1e30", *_contour(dataset).ContourData[1:]]
+
+
+def _two_names(dataset: Dataset) -> None:
+    dataset.StructureSetROISequence[1].ROINumber = 1
+
+
+def _without_a_number(dataset: Dataset) -> None:
+    del dataset.ROIContourSequence[0].ReferencedROINumber
+
+
+def _without_contours(dataset: Dataset) -> None:
+    for region in dataset.ROIContourSequence:
+        del region.ContourSequence
+
+
+def _halfway(dataset: Dataset) -> None:
+    # 2.5 mm along the normal of slices 5 mm apart.
+    points = np.reshape([float(value) for value in _contour(dataset).ContourData], (-1, 3))
+    points += 2.5 * _PLANES[0].normal
+    _contour(dataset).ContourData = [f"{value:.4f}" for value in points.ravel()]
+
+
 @pytest.mark.parametrize(
     ("change", "reason", "match"),
     [
+        (_beyond_all_units, "MASK_CONTOUR", "within 100000 mm"),
+        (_two_names, "MASK_FORMAT", "region 1 twice"),
+        (_without_a_number, "MASK_FORMAT", "element ReferencedROINumber"),
+        (_without_contours, "MASK_FORMAT", "none of them has a contour"),
+        (_halfway, "MASK_MISALIGNED", "2.50 mm away"),
         (_open, "MASK_CONTOUR", "not closed: it is OPEN_PLANAR"),
         (_two_points, "MASK_CONTOUR", "6 coordinates"),
         (_outside, "MASK_CONTOUR", "outside of the image"),
@@ -130,7 +195,7 @@ def _empty(dataset: Dataset) -> None:
         (_tilted, "MASK_MISALIGNED", "nearest slice"),
         (_unknown, "MASK_CLASS", "region of interest 1"),
         (_undescribed, "MASK_FORMAT", "region 1"),
-        (_empty, "MASK_FORMAT", "no region"),
+        (_empty, "MASK_FORMAT", "region 1"),
     ],
 )
 def test_bad_ones_have_a_reason(
