@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from ich_tf.conversion.series_planes import SeriesPlanes
+from ich_tf.dicom.nifti_names import is_nifti, without_nifti_extension
 from ich_tf.dicom.reasons import DicomError
 from ich_tf.dicom.source_reader import SourceReader
+from ich_tf.errors import InputError
 from ich_tf.masks.errors import MaskError, MaskReason
 from ich_tf.masks.nifti import read_nifti_image, read_nifti_planes
 from ich_tf.masks.orientation import check_orientation
@@ -19,6 +21,28 @@ from ich_tf.masks.planes import Plane
 # Affines are stored as float32, and as quaternions.
 _SAME_VOXEL_MM = 0.1
 _ENDINGS = (".nii.gz", ".nii")
+
+
+def check_images_folder(folder: Path) -> None:
+    """Checks that there is a folder of images.
+
+    Raises:
+      InputError: If there is none.
+    """
+    if not folder.is_dir():
+        raise InputError(
+            f"{folder}: no such folder. Expected one of the NIfTI images that the masks were drawn "
+            "on, for --mask_images_dir."
+        )
+
+
+def no_image_of_png() -> MaskError:
+    """Error of a PNG that is to be compared with an image."""
+    return MaskError(
+        MaskReason.MASK_FORMAT,
+        "is a PNG, which says no place, so that no image of --mask_images_dir can be compared; "
+        "convert PNGs without that flag.",
+    )
 
 
 def check_image(folder: Path, mask: Path, name: str, series: SeriesPlanes) -> None:
@@ -35,7 +59,7 @@ def check_image(folder: Path, mask: Path, name: str, series: SeriesPlanes) -> No
         geometry than its mask; MASK_UNREADABLE if image or slices cannot be read.
     """
     image = read_nifti_image(_find(folder, name))
-    if name.endswith(_ENDINGS):
+    if is_nifti(name):
         _check_same_planes(read_nifti_planes(mask), image.planes)
     slices = []
     try:
@@ -73,11 +97,9 @@ def _check_same_planes(mask: Sequence[Plane], image: Sequence[Plane]) -> None:
 
 def _find(folder: Path, name: str) -> Path:
     """Path of a mask's image: of the mask's own name, or that with the ending of NIfTI."""
-    stem = name
-    for ending in _ENDINGS:
-        stem = stem.removesuffix(ending)
+    stem = without_nifti_extension(name)
     for path in (folder / name, *(folder / f"{stem}{ending}" for ending in _ENDINGS)):
-        if path.is_file() and path.name.endswith(_ENDINGS):
+        if path.is_file() and is_nifti(path.name):
             return path
     raise MaskError(
         MaskReason.MASK_UNREADABLE,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ich_tf.conversion.mask_files import MaskOptions, list_masks, mask_rejection
+from ich_tf.conversion.mask_images import check_images_folder, no_image_of_png
 from ich_tf.conversion.mask_labels import SliceMask
-from ich_tf.conversion.mask_matching import match_series, match_slices, read_table, unused
+from ich_tf.conversion.mask_matching import match_series, match_slices, read_table
 from ich_tf.conversion.mask_tasks import (
     PngTask,
     SliceMasks,
@@ -53,8 +54,10 @@ def index_masks(
       executor: Executor whose workers read the masks.
 
     Raises:
-      InputError: If the folder of the masks cannot be listed.
+      InputError: If the folder of the masks cannot be listed, or that of their images is missing.
     """
+    if options.images is not None:
+        check_images_folder(options.images)
     names, rejections = list_masks(options.folder)
     pngs = [name for name in names if _is_png(name, options.format)]
     others = sorted(set(names) - set(pngs))
@@ -87,9 +90,12 @@ def _read_pngs(
     matches = match_slices(names, slices, listing)
     tasks, results = [], list[SliceMasks | Rejection]()
     for name in names:
-        members = matches.get(name, [])
+        members = matches.slices.get(name, [])
         if len(members) != 1:
-            results.append(mask_rejection(name, unused(len(members))))
+            results.append(mask_rejection(name, matches.error(name)))
+            continue
+        if options.images is not None:
+            results.append(mask_rejection(name, no_image_of_png()))
             continue
         (slice_,) = members
         header = slice_.header
@@ -112,7 +118,8 @@ def _read_volumes(
             results.append(mask)
         else:
             found.append(mask)
-    matches, unmatched = match_series(found, slices, listing, read_table(options.folder))
-    results += unmatched
+    table, unknown = read_table(options.folder, names)
+    matches, unmatched = match_series(found, slices, listing, table)
+    results += [*unknown, *unmatched]
     tasks = [VolumeTask(mask, tuple(matches[mask.name])) for mask in found if mask.name in matches]
     return [*results, *executor.map(read_volume, tasks, "masks", volume_died)]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path, PurePosixPath
 
@@ -12,36 +12,68 @@ from ich_tf.conversion.mask_tasks import FoundMask
 from ich_tf.conversion.series_planes import SeriesPlanes
 from ich_tf.conversion.slice_index import IndexedSlice, SliceIndex
 from ich_tf.dicom.listing import SourceListing
+from ich_tf.dicom.nifti_names import without_nifti_extension
 from ich_tf.dicom.reasons import Rejection
 from ich_tf.dicom.sources import Source
 from ich_tf.errors import InputError
 from ich_tf.masks.errors import MaskError, MaskReason
+from ich_tf.runtime.csv_files import CsvError, named_rows, open_csv
+from ich_tf.runtime.names import printable
 
+_FILE, _SERIES = "file", "series"
 _Series = tuple[tuple[str, str, str], list[IndexedSlice]]
 
 
-def match_slices(
-    names: Sequence[str], slices: SliceIndex, listing: SourceListing
-) -> dict[str, list[IndexedSlice]]:
+@dataclass(frozen=True)
+class SliceMatches:
+    """Which masks name which slices.
+
+    Attributes:
+      slices: Slices of each mask that has any.
+      seconds: Masks of a slice that has a better one already, and that one.
+      namesakes: Masks without a slice whose name other masks have, too.
+    """
+
+    slices: Mapping[str, list[IndexedSlice]]
+    seconds: Mapping[str, str]
+    namesakes: frozenset[str]
+
+    def error(self, name: str) -> MaskError:
+        """Why a mask without one slice of its own is not used."""
+        members = self.slices.get(name, ())
+        if members:
+            message = f"has the name of {len(members)} slices; expected a path that names one."
+        elif name in self.seconds:
+            message = f"is a second mask of a slice, which has {printable(self.seconds[name])}."
+        elif name in self.namesakes:
+            message = "shares its name with other masks; expected the path of its slice."
+        else:
+            return _unused()
+        return MaskError(MaskReason.MASK_UNUSED, message)
+
+
+def match_slices(names: Sequence[str], slices: SliceIndex, listing: SourceListing) -> SliceMatches:
     """The slices that masks name, by path within the source, image id, SOP UID or file's name.
 
     Args:
       names: Paths of the masks within their folder, sorted.
       slices: Index of the slices.
       listing: DICOM files.
-
-    Returns:
-      The slices of each mask that has any.
     """
     files = _by_stem(names)
     matches: dict[str, list[IndexedSlice]] = {}
+    seconds: dict[str, str] = {}
     for _, members in slices.by_series() if files else ():
         for slice_ in members:
             stems = _slice_stems(slice_, listing)
-            name = next((files[stem] for stem in stems if stem in files), None)
-            if name is not None:
-                matches.setdefault(name, []).append(slice_)
-    return matches
+            found = [files[stem] for stem in stems if stem in files]
+            if found:
+                matches.setdefault(found[0], []).append(slice_)
+                seconds |= {name: found[0] for name in found[1:] if name != found[0]}
+    used = set(files.values())
+    namesakes = {name for name in names if _stem(name).rpartition("/")[2] not in files}
+    namesakes |= set(names) - used
+    return SliceMatches(matches, seconds, frozenset(namesakes))
 
 
 def match_series(
@@ -74,6 +106,8 @@ def match_series(
         else:
             for key in references.instance_ids or references.series_ids:
                 by_instance.setdefault(key, []).append(mask.name)
+            if not references.refers:
+                by_name.setdefault(references.study_id, []).append(mask.name)
     matches: dict[str, list[SeriesPlanes]] = {}
     for series, names in _named_series(slices.by_series(), listing) if masks else ():
         found = {name for key in names for name in by_name.get(key, ())}
@@ -96,54 +130,71 @@ def match_series(
         elif mask.references is not None and mask.name not in table:
             error = MaskError(
                 MaskReason.MASK_OTHER_SERIES,
-                "refers to images that are not among those of this conversion.",
+                "refers to images that are not among those of this conversion."
+                if mask.references.refers
+                else "refers to no images, and its study is none of this conversion; name a "
+                f"series in {MASK_TABLE}.",
             )
         else:
-            error = unused()
+            error = _unused()
         rejections.append(mask_rejection(mask.name, error))
     return matches, rejections
 
 
-def unused(num_slices: int = 0) -> MaskError:
-    """Error of a mask that names no slice or series, or too many slices."""
+def _unused() -> MaskError:
     return MaskError(
-        MaskReason.MASK_UNUSED,
-        f"has the name of {num_slices} slices; expected a path that names one."
-        if num_slices
-        else "has the name of no slice and no series of this conversion.",
+        MaskReason.MASK_UNUSED, "has the name of no slice and no series of this conversion."
     )
 
 
-def read_table(folder: Path) -> dict[str, list[str]]:
+def read_table(folder: Path, masks: Sequence[str]) -> tuple[dict[str, list[str]], list[Rejection]]:
     """Reads masks.csv: a mask's path within its folder, and the series, study or patient it is of.
 
+    Args:
+      folder: Folder of the masks.
+      masks: Paths of the masks with a geometry within it.
+
     Returns:
-      Names of each mask; empty without the table.
+      Names of each mask, and the line of quarantine.jsonl for rows of other files; both empty
+      without the table.
 
     Raises:
       InputError: If it is no table with the columns file and series.
     """
     path = folder / MASK_TABLE
+    if not path.exists():
+        return {}, []
+    known = {without_nifti_extension(printable(name)): name for name in masks}
     names: dict[str, list[str]] = {}
+    others: list[int] = []
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            rows = csv.DictReader(file)
-            if rows.fieldnames is None or not {"file", "series"} <= set(rows.fieldnames):
-                raise InputError(
-                    f"{path}: its columns are {rows.fieldnames}; expected file,series: the path "
-                    "of a mask within --masks_dir, and the UID of its series or study, or its "
-                    "PatientID."
-                )
-            for row in rows:
-                names.setdefault(row["file"] or "", []).append(row["series"] or "")
-    except FileNotFoundError:
-        return {}
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        with open_csv(path) as text:
+            for line, values in named_rows(text, (_FILE, _SERIES)):
+                if not values[_FILE] or not values[_SERIES]:
+                    raise CsvError(f"line {line} has no file or no series; expected both.")
+                file = without_nifti_extension(values[_FILE].replace("\\", "/"))
+                if file in known:
+                    names.setdefault(known[file], []).append(values[_SERIES])
+                else:
+                    others.append(line)
+    except (CsvError, OSError) as error:
+        message = error.strerror if isinstance(error, OSError) else str(error)
         raise InputError(
-            f"{path}: cannot be read ({type(error).__name__}). Expected a CSV with the columns "
-            "file,series."
+            f"{path}: {message} Expected a CSV with the columns file,series: the path of a mask "
+            "within --masks_dir, and the UID of its series or study, or its PatientID."
         ) from error
-    return names
+    if not others:
+        return names, []
+    return names, [
+        mask_rejection(
+            MASK_TABLE,
+            MaskError(
+                MaskReason.MASK_UNUSED,
+                f"names {len(others)} files that are not there or are PNGs, the first in line "
+                f"{others[0]}; expected paths of NIfTI, SEG or RTSTRUCT files.",
+            ),
+        )
+    ]
 
 
 def _named_series(
@@ -178,9 +229,9 @@ def _by_stem(names: Sequence[str]) -> dict[str, str]:
 
 def _stem(name: str) -> str:
     """Path without extension; digits are none, since they end a UID."""
-    name = name.removesuffix(".gz")
-    suffix = PurePosixPath(name).suffix
-    return name if suffix[1:].isdecimal() else name.removesuffix(suffix)
+    stem = without_nifti_extension(name)
+    suffix = PurePosixPath(stem).suffix
+    return stem if stem != name or suffix[1:].isdecimal() else stem.removesuffix(suffix)
 
 
 def _slice_stems(slice_: IndexedSlice, listing: SourceListing) -> list[str]:

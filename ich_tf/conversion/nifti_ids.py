@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from ich_tf.dicom.header import Header
 from ich_tf.dicom.nifti_names import without_nifti_extension
 from ich_tf.dicom.reasons import DicomError, Reason
 from ich_tf.errors import InputError
-from ich_tf.runtime.csv_files import CsvError, CsvText, open_csv
+from ich_tf.runtime.csv_files import CsvError, named_rows, open_csv
 from ich_tf.runtime.names import printable
 
 _FILE, _PATIENT = "file", "patient"
@@ -40,7 +39,7 @@ class NiftiIds:
         rows: dict[str, dict[str, str]] = {}
         try:
             with open_csv(Path(path)) as text:
-                for line, values in _rows(text):
+                for line, values in named_rows(text, (_FILE, _PATIENT)):
                     file = without_nifti_extension(values[_FILE].replace("\\", "/"))
                     ids = {_FIELDS[name]: values[name] for name in _FIELDS if values.get(name)}
                     if not file or not values[_PATIENT]:
@@ -77,20 +76,3 @@ class NiftiIds:
                 "is not in the table of --nifti_csv, so that nothing says whose slice it is.",
             )
         return replace(header, **ids)  # type: ignore[arg-type]
-
-
-def _rows(text: CsvText) -> Iterator[tuple[int, dict[str, str]]]:
-    """Line number, and values by column, of each row."""
-    header = [name.lower() for name in text.header]
-    missing = [name for name in (_FILE, _PATIENT) if name not in header]
-    if missing:
-        raise CsvError(f"has no column {' and '.join(missing)}.")
-    rows = csv.reader(text.file, delimiter=text.separator, skipinitialspace=True)
-    for row in rows:
-        values = [value.strip() for value in row]
-        line = text.line + rows.line_num
-        if not any(values):
-            continue
-        if len(values) != len(header):
-            raise CsvError(f"line {line} has {len(values)} values; expected {len(header)}.")
-        yield line, dict(zip(header, values, strict=True))

@@ -6,7 +6,6 @@ A mask is a file `<image id>.png`, uint8 of the DICOM image's size, in which bit
 
 from __future__ import annotations
 
-import struct
 from pathlib import Path
 
 import cv2
@@ -17,8 +16,8 @@ from ich_tf.labels import ANY, CLASSES
 from ich_tf.masks.bits import unpack
 from ich_tf.masks.class_map import ClassMap
 from ich_tf.masks.errors import MaskError, MaskReason
+from ich_tf.masks.png_file import read_grey
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # Bits of all classes. Programs that draw write 0 and 255: a mask of `any` alone.
 ALL_CLASSES, _DRAWN = (1 << len(CLASSES)) - 1, 255
 
@@ -81,32 +80,18 @@ def read_png(
     Raises:
       MaskError: MASK_FORMAT, MASK_SIZE, MASK_CLASS or MASK_UNREADABLE.
     """
-    if not data.startswith(_SIGNATURE) or len(data) < 26:
-        raise MaskError(
-            MaskReason.MASK_FORMAT,
-            f"is no PNG ({len(data)} bytes); expected a grey 8-bit PNG.",
-        )
-    # Before it is decoded: a file of a few bytes may announce any size.
-    width, height, depth, colour = struct.unpack(">IIBB", data[16:26])
-    if (depth, colour) != (8, 0):
-        raise MaskError(
-            MaskReason.MASK_FORMAT,
-            f"has {depth} bits a sample and colour type {colour}; expected a grey 8-bit PNG "
-            "(8 and 0) in which bit k marks class k.",
-        )
-    if (height, width) != (rows, columns):
-        raise MaskError(
-            MaskReason.MASK_SIZE,
-            f"has {height} x {width} pixels; its image has {rows} x {columns}.",
-        )
-    bits = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if bits is None or bits.shape != (rows, columns) or bits.dtype != np.uint8:
-        raise MaskError(MaskReason.MASK_UNREADABLE, "is a damaged PNG.")
+    bits = read_grey(data, rows, columns)
     if classes is not None and classes.entries:
-        return classes.bits_of_values(np.asarray(bits))
+        return classes.bits_of_values(bits)
     highest = int(bits.max())
+    if highest == 1:
+        raise MaskError(
+            MaskReason.MASK_CLASS,
+            "holds 0 and 1 alone, which other programs write for any bleed; by bits, 1 is epidural "
+            "(33 with the bit of any). Say what it stands for, as --mask_classes=1:any.",
+        )
     if highest <= ALL_CLASSES:
-        return np.asarray(bits), ALL_CLASSES
+        return bits, ALL_CLASSES
     if highest == _DRAWN and not ((bits > 0) & (bits < _DRAWN)).any():
         return np.where(bits > 0, 1 << ANY, 0).astype(np.uint8), 1 << ANY
     raise MaskError(

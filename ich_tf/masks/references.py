@@ -50,6 +50,11 @@ class MaskReferences:
     study_id: str
     patient_id: str
 
+    @property
+    def refers(self) -> bool:
+        """Whether the file names series or images; of others, their study is all that is known."""
+        return bool(self.series_ids or self.instance_ids)
+
     def check(self, patient_id: str, series_id: str, image_ids: Collection[str]) -> None:
         """Checks that a mask is of a series.
 
@@ -67,7 +72,7 @@ class MaskReferences:
             instances = {image_id.split("/")[0] for image_id in image_ids}
             if not self.instance_ids & instances:
                 raise self._other(f"{len(self.instance_ids)} other images (SOP instance UIDs)")
-        elif series_id not in self.series_ids:
+        elif self.series_ids and series_id not in self.series_ids:
             raise self._other("another series (series instance UID)")
 
     def _other(self, what: str) -> MaskError:

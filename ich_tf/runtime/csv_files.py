@@ -11,7 +11,7 @@ import lzma
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,6 +90,35 @@ def open_csv(path: Path) -> Iterator[CsvText]:
         raise CsvError(_not_text(path)) from error
     except csv.Error as error:
         raise CsvError(f"not readable as CSV ({error}).") from error
+
+
+def named_rows(text: CsvText, required: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Rows of a small table.
+
+    Args:
+      text: An open file.
+      required: Names of columns that it must have, in lower case.
+
+    Yields:
+      Number of the line, and the values without white space around them, by the name of their
+      column in lower case; nothing for empty rows.
+
+    Raises:
+      CsvError: If a column is missing, or a row has more or fewer values than there are columns.
+    """
+    header = [name.lower() for name in text.header]
+    missing = [name for name in required if name not in header]
+    if missing:
+        raise CsvError(f"has no column {' and '.join(missing)}.")
+    rows = csv.reader(text.file, delimiter=text.separator, skipinitialspace=True)
+    for row in rows:
+        values = [value.strip() for value in row]
+        line = text.line + rows.line_num
+        if not any(values):
+            continue
+        if len(values) != len(header):
+            raise CsvError(f"line {line} has {len(values)} values; expected {len(header)}.")
+        yield line, dict(zip(header, values, strict=True))
 
 
 def split_line(line: str, separator: str) -> list[str]:

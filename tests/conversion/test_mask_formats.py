@@ -244,9 +244,62 @@ def test_a_table_names_the_series_of_masks(study: Study) -> None:
     table.write_text(f"file,series\nscan7/label.nii.gz,{study.slices[0].StudyInstanceUID}\n")
     records = study.convert()
     assert study.reasons() == {} and sum(bool(record.mask) for record in records) > 4
-    table.write_text("mask,uid\na,b\n")
-    with pytest.raises(InputError, match="expected file,series"):
-        study.convert()
+    # Excel's separators and the path without its ending; a row of another file is listed.
+    study_id = study.slices[0].StudyInstanceUID
+    table.write_text(f"File; Series\nscan7\\label; {study_id}\nlost.nii;x\n", "utf-8-sig")
+    assert [record.mask for record in study.convert()] == [record.mask for record in records]
+    assert study.reasons() == {"masks.csv": "MASK_UNUSED"}
+    for text, match in (
+        ("mask,uid\na,b\n", "has no column file and series"),
+        ("file,series\na\n", "line 2 has 1 values"),
+        ("file,series\na,\n", "no file or no series"),
+        ("", "is empty"),
+    ):
+        table.write_text(text)
+        with pytest.raises(InputError, match=f"{match}.*Expected a CSV with the columns"):
+            study.convert()
+
+
+def test_names_of_masks_that_name_no_slice_say_why(study: Study) -> None:
+    png(study)
+    for name in ("other", "again"):
+        (study.masks / name).mkdir()
+        shutil.copy(study.masks / "1.png", study.masks / name / "lost.png")
+    second = f"{study.slices[1].SOPInstanceUID}.png"
+    shutil.copy(study.masks / "1.png", study.masks / second)
+    path = nifti(study)
+    path.rename(path.with_name(f"{study.series}.NII.GZ"))
+    study.convert(mask_classes="1:any,16:subdural")
+    lines = (study.folder / "out" / data_files.QUARANTINE).read_text().splitlines()
+    messages = {line["path"]: line["message"] for line in map(json.loads, lines)}
+    assert set(study.reasons().values()) == {"MASK_UNUSED"} and len(messages) == 3
+    assert "shares its name with other masks" in messages["again/lost.png"]
+    assert "second mask of a slice, which has" in messages[second]
+
+
+def test_a_segmentation_without_references_goes_by_its_study(study: Study) -> None:
+    def bare(dataset: Dataset) -> None:
+        del dataset.ReferencedSeriesSequence
+        del dataset.SourceImageSequence
+        for group in dataset.PerFrameFunctionalGroupsSequence:
+            del group.DerivationImageSequence
+
+    def write(change: Callable[[Dataset], None]) -> None:
+        write_seg(
+            study.masks / "any.dcm", study.slices, study.marked[..., None], ["subdural"], change
+        )
+
+    write(bare)
+    records = study.convert()
+    assert study.reasons() == {} and sum(bool(record.mask) for record in records) > 4
+
+    def elsewhere(dataset: Dataset) -> None:
+        bare(dataset)
+        dataset.StudyInstanceUID = "1.2.3"
+
+    write(elsewhere)
+    study.convert()
+    assert study.reasons() == {"any.dcm": "MASK_OTHER_SERIES"}
 
 
 def test_an_image_shows_that_its_mask_is_mirrored(study: Study) -> None:
@@ -268,6 +321,14 @@ def test_an_image_shows_that_its_mask_is_mirrored(study: Study) -> None:
     (images / path.name).unlink()
     study.convert(mask_images_dir=str(images))
     assert study.reasons() == {path.name: "MASK_UNREADABLE"}
+    shutil.rmtree(study.masks)
+    study.masks.mkdir()
+    names = [path.name for path in png(study)]
+    study.convert(mask_images_dir=str(images))
+    assert study.reasons() == dict.fromkeys(names, "MASK_FORMAT")
+    images.rmdir()
+    with pytest.raises(InputError, match="no such folder.*--mask_images_dir"):
+        study.convert(mask_images_dir=str(images))
 
 
 def test_flags_of_masks_belong_to_a_folder_of_masks() -> None:
