@@ -22,10 +22,14 @@ from tests.support.runs import assert_same_run, final_state, smoke_config
 
 @pytest.fixture(scope="module")
 def sharded(phantom_dir, tmp_path_factory):
-    """More shards than workers."""
+    """More shards than workers; with masks."""
     folder = tmp_path_factory.mktemp("sharded") / "data"
-    convert(config_for(phantom_dir, folder, image_size=128, encoding="raw"))
+    masks_dir = str(phantom_dir / "stage_2_train_masks")
+    convert(config_for(phantom_dir, folder, image_size=128, encoding="raw", masks_dir=masks_dir))
     return folder
+
+
+SEGMENTATION = {"segmentation": True, "mask_weight": 1.0}
 
 
 def free_ports(number):
@@ -95,9 +99,9 @@ def test_one_that_waits_says_so_and_ends_when_told(sharded: Path, tmp_path: Path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("killed", [0, 1])
+@pytest.mark.parametrize(("killed", "changes"), [(0, {}), (1, SEGMENTATION)])
 def test_one_is_killed_and_both_go_on_to_the_same_result(
-    killed: int, sharded: Path, tmp_path: Path
+    killed: int, changes: dict, sharded: Path, tmp_path: Path
 ) -> None:
     config = smoke_config(
         sharded,
@@ -106,6 +110,7 @@ def test_one_is_killed_and_both_go_on_to_the_same_result(
         ema_decay=0.9,
         max_steps_per_epoch=5,
         tensorboard=False,
+        **changes,
     )
     logs = finish(start(config, tmp_path), tmp_path)
     assert "worker 1 of 2" in logs[1]
@@ -124,7 +129,10 @@ def test_one_is_killed_and_both_go_on_to_the_same_result(
 
 
 @pytest.mark.slow
-def test_two_workers_learn_what_one_does_of_the_same_batches(sharded: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("changes", [{}, SEGMENTATION], ids=["slices", "masks"])
+def test_two_workers_learn_what_one_does_of_the_same_batches(
+    changes: dict, sharded: Path, tmp_path: Path
+) -> None:
     """Frozen statistics, the same records in each batch: the same weights."""
     config = smoke_config(
         sharded,
@@ -138,6 +146,7 @@ def test_two_workers_learn_what_one_does_of_the_same_batches(sharded: Path, tmp_
         optimizer="sgd",
         learning_rate=0.05,
         mixed_precision="float32",
+        **changes,
     )
     finish(start(config, tmp_path), tmp_path)
     from ich_tf.records import input_pipeline
@@ -163,7 +172,9 @@ def test_two_workers_learn_what_one_does_of_the_same_batches(sharded: Path, tmp_
             for worker, hand in enumerate(hands)
         ]
         zipped = tf.data.Dataset.zip(tuple(halves))
-        return zipped.map(lambda a, b: (tf.concat([a[0], b[0]], 0), tf.concat([a[1], b[1]], 0)))
+        return zipped.map(
+            lambda a, b: tf.nest.map_structure(lambda *parts: tf.concat(parts, 0), a, b)
+        )
 
     real = input_pipeline.train_batches
     one = dataclasses.replace(config, strategy="one", work_dir=str(tmp_path / "one"))
