@@ -147,6 +147,7 @@ def made_up_report(probabilities: np.ndarray, volumes: dict | None = None) -> by
     model = Model(
         name="tiny", version="0", sha256="0" * 64, description="a model", postprocessing="none",
         calibrated=False, classes=list(CLASSES), thresholds=Thresholds(slice={}, series={}),
+        mask_thresholds=None,
     )  # fmt: skip
     return structured_report("key", 0, series, model)
 
