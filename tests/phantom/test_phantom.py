@@ -51,7 +51,7 @@ def headers_of(folder: Path) -> list[Header]:
 def test_bytes_follow_from_config_alone(tiny: Path, tmp_path: Path) -> None:
     write_dataset(tmp_path / "two", TINY, num_workers=2)
     assert hashes(tmp_path / "two") == hashes(tiny)
-    write_dataset(tmp_path / "other", dataclasses.replace(TINY, seed=6), num_workers=1)
+    write_dataset(tmp_path / "other", dataclasses.replace(TINY, seed=6, num_patients=2))
     other, first = (
         {digest for name, digest in hashes(folder).items() if name.endswith(".dcm")}
         for folder in (tmp_path / "other", tiny)
@@ -103,7 +103,7 @@ def test_no_patient_is_in_train_and_test(phantom_dir: Path) -> None:
 def test_slices_lie_5_mm_apart_along_the_normal() -> None:
     config = PhantomConfig(matrix=32, tilt_fraction=1.0)
     misordered = 0
-    for seed in range(6):
+    for seed in range(3):
         study = make_study(np.random.default_rng(seed), config)
         geometry = study.geometry
         assert 24 <= len(study.hu) <= 40
@@ -112,7 +112,7 @@ def test_slices_lie_5_mm_apart_along_the_normal() -> None:
         assert 8 <= abs(geometry.tilt_deg) <= 24
         misordered += bool((np.diff(geometry.positions_mm[:, 2]) <= 0).any())
     # In some of them z alone would give the wrong order.
-    assert 0 < misordered < 6
+    assert 0 < misordered < 3
 
 
 @dataclasses.dataclass(frozen=True)

@@ -37,7 +37,7 @@ from tests.support.commands import Command
 WINDOWS = ("brain", "subdural", "soft")
 SPEC = EndToEndSpec(
     network=ModelSpec("tiny", (32, 32, 3), 32, WINDOWS, dropout=0.1),
-    series=SeriesSpec("bigru", 32, 8, 1, 0.1, True, (0.1,) * 6),
+    series=SeriesSpec("transformer", 32, 8, 1, 0.1, True, (0.1,) * 6),
 )
 
 
@@ -96,7 +96,7 @@ def test_the_spec_and_the_weights_come_back(tmp_path: Path) -> None:
     model = learned()
     saved.save_best(tmp_path, model, SPEC, epoch=1, val_loss=0.5)
     loaded, spec = saved.load_best(tmp_path)
-    assert spec == SPEC and spec.backbone == "tiny with bigru"
+    assert spec == SPEC and spec.backbone == "tiny with transformer"
     for one, two in zip(model.weights, loaded.weights, strict=True):
         np.testing.assert_array_equal(one.numpy(), two.numpy())
 

@@ -61,7 +61,7 @@ def test_rates_rise_from_the_first_layer_to_the_head() -> None:
 
 def test_a_model_over_series_is_the_head_of_the_whole() -> None:
     spec = EndToEndSpec(
-        network=NETWORK, series=SeriesSpec("bigru", 32, 8, 1, 0.0, False, (0.1,) * 6)
+        network=NETWORK, series=SeriesSpec("transformer", 32, 8, 1, 0.0, False, (0.1,) * 6)
     )
     model = spec.build()
     by_name = factors(model, spec, layer_decay=0.5, head_lr_multiplier=3.0)
