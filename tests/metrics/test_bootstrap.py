@@ -120,7 +120,7 @@ def test_the_interval_covers_the_truth_95_times_in_100() -> None:
                 [mean_of(per_image)(weight), roc_auc(labels[:, 5], prob[:, 5], weight)], axis=-1
             )
 
-        interval = bootstrap_interval(both, groups, seed=number)
+        interval = bootstrap_interval(both, groups, seed=number, num_resamples=500)
         covered += (interval.low <= truth) & (truth <= interval.high)
     print(f"of 400 intervals, the loss's cover {covered[0]:.0f}, the AUC's {covered[1]:.0f}")
     assert (covered >= 0.92 * 400).all() and (covered <= 0.98 * 400).all()
