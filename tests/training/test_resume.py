@@ -38,6 +38,8 @@ def test_killed_at_random_steps(
         epochs=1 + 7 * kills // 10,
         checkpoint_steps=3,
         tensorboard=False,
+        # Done anew by each process, it takes more time than the steps between two kills.
+        self_check=segmentation,
         segmentation=segmentation,
         self_training=float(segmentation),
     )
@@ -60,6 +62,7 @@ def test_killed_at_random_steps(
     assert_same_run(tmp_path / "whole", tmp_path / "cut")
 
 
+@pytest.mark.slow
 def test_sigterm_is_obeyed_with_its_own_exit_code(data_dir: Path, tmp_path: Path) -> None:
     process = subprocess.Popen(
         [
