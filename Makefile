@@ -45,13 +45,13 @@ CORE := tests/test_losses.py tests/test_windows.py tests/models \
 TIME ?= 300
 SEED ?= 0
 
-DEMO := data/phantoms data/samples data/tfrecords runs/resnet50
+DEMO := data/phantoms data/samples data/tfrecords runs/resnet50 data/demo_segmentation runs/demo_segmentation
 
-.PHONY: help setup setup-dev demo web test coverage test-slow test-second fuzz bench docs dist lock format clean
+.PHONY: help setup setup-dev demo demo-segmentation web test coverage test-slow test-second fuzz bench docs dist lock format clean
 
 help: ## list the targets (what make alone does)
 	@echo "make TARGET, where TARGET is one of"
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 22
 	@echo "PYTHON=/path/to/python3.11 chooses another Python than the first of $(PYTHONS) on the PATH."
 
 setup: $(VENV)/.base ## install what the commands need into .venv
@@ -98,6 +98,9 @@ $(VENV)/.web: requirements-web.lock | $(BIN)/python
 
 demo: $(VENV)/.base ## the whole way on synthetic patients, from DICOM files to a report and a submission
 	$(BIN)/python -m tools.demo
+
+demo-segmentation: $(VENV)/.base ## masks and volumes on synthetic patients, from masks in TFRecords to millilitres
+	$(BIN)/python -m tools.demo_segmentation
 
 # A calibrated model is what a finished demo leaves.
 web: $(VENV)/.web ## the page at http://127.0.0.1:8000, with the demo's model and synthetic patients to click on
@@ -171,5 +174,5 @@ format: $(VENV)/.dev ## lay out the code, and fix what ruff can fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean: ## remove what the demo, the tests, docs and dist made (not the environments)
+clean: ## remove what the demos, the tests, docs and dist made (not the environments)
 	rm -rf $(DEMO) .pytest_cache .mypy_cache .ruff_cache dist site

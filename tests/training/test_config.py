@@ -25,6 +25,7 @@ RECIPES = [
     "resnet50_segmentation",
     "efficientnet_b4_segmentation",
     "smoke_segmentation",
+    "demo_segmentation",
 ]
 
 
