@@ -80,7 +80,7 @@ class Calibration:
             lines.append(
                 f"masks of {name}: threshold {threshold:.2f}; {told['num_series']} series of "
                 f"{told['mean_ml']:.1f} ml in the mean, bias {told['bias_ml_before']:+.2f} ml "
-                f"before, {told['bias_ml_after']:+.2f} ml after"
+                f"before, {told['bias_ml_after']:+.2f} ml after{_describe_false(told)}"
             )
         for name, told in fitted.get("volumes", {}).items():
             error = self.postprocessing.volume_errors[CLASSES.index(name)]
@@ -154,6 +154,16 @@ def _with_masks(
         mask_thresholds=thresholds,
         volume_errors=errors,
         fitted_on={**postprocessing.fitted_on, **told},
+    )
+
+
+def _describe_false(told: Mapping[str, Any]) -> str:
+    """Describes what is marked in series without a bleed of the class."""
+    if "num_without" not in told:
+        return ""
+    return (
+        f"; {told['num_without']} series without one, where {told['false_ml_before']:.2f} ml are "
+        f"marked in the mean before, {told['false_ml_after']:.2f} ml after"
     )
 
 

@@ -85,6 +85,10 @@ def test_the_threshold_of_least_bias_is_taken_where_there_are_series_enough() ->
     assert told["subdural"]["num_series"] == 8
     assert told["subdural"]["bias_ml_before"] == pytest.approx(-4)
     assert told["subdural"]["bias_ml_after"] == pytest.approx(0, abs=1e-9)
+    # 20 * (1.3 - 0.5) and 20 * (1.3 - 0.3), and one more.
+    assert told["subdural"]["num_without"] == 2
+    assert told["subdural"]["false_ml_before"] == pytest.approx(17)
+    assert told["subdural"]["false_ml_after"] == pytest.approx(21)
 
 
 @pytest.mark.slow

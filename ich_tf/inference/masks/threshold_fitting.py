@@ -30,8 +30,9 @@ def fit_thresholds(
       volumes: Volumes of each class.
 
     Returns:
-      Threshold of each class; and by class the number of series and the bias in ml before, at 0.5,
-      and after.
+      Threshold of each class; and by class the number of series with a bleed of it and the bias in
+      ml before, at 0.5, and after, and the number of series without one and the mean volume that is
+      falsely marked there, before and after.
     """
     thresholds, told = [], {}
     for name, of_class in zip(CLASSES, volumes, strict=True):
@@ -46,6 +47,14 @@ def fit_thresholds(
                 "bias_ml_before": float(bias[_MIDDLE]),
                 "bias_ml_after": float(bias[chosen]),
             }
+            without = of_class.select((of_class.true == 0) & of_class.is_whole)
+            if len(without.true):
+                false_ml = without.predicted.mean(axis=0)
+                told[name].update(
+                    num_without=len(without.true),
+                    false_ml_before=float(false_ml[_MIDDLE]),
+                    false_ml_after=float(false_ml[chosen]),
+                )
     return tuple(thresholds), told
 
 
