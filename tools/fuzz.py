@@ -1,11 +1,12 @@
-"""Damages DICOM files and archives, reads them as conversion does, and reports what came of it.
+"""Damages DICOM files, archives, NIfTI volumes and masks, and reads them as conversion does.
 
   python -m tools.fuzz --seconds=300
 
 Every input is read in a process with limits. It must end in a slice with pydicom's own pixels, in
-a documented repair or codec, or in a reason: never in an error that nobody foresaw, in more than
-10 s of CPU time or in a gigabyte of memory. The same seed gives the same inputs; a failure is
-printed with its number, and `--first=NUMBER --count=1` reads that input again.
+a mask as nibabel and OpenCV read it, in a documented repair or codec, or in a reason: never in an
+error that nobody foresaw, in more than 10 s of CPU time or in a gigabyte of memory. The same seed
+gives the same inputs; a failure is printed with its number, and `--first=NUMBER --count=1` reads
+that input again.
 
 Exit codes: 0 nothing was found; 1 an input was read wrongly; 2 wrong usage.
 """

@@ -8,10 +8,14 @@ import pytest
 from ich_tf.dicom import reader
 from ich_tf.dicom.reader import DicomFile
 from ich_tf.dicom.reasons import Reason
+from ich_tf.masks import nifti
+from ich_tf.masks.errors import MaskReason
 from tests.support.marks import slow
 from tools.fuzzing import campaign
-from tools.fuzzing.judging import WRONG, judge
+from tools.fuzzing.judging import judge
 from tools.fuzzing.seeds import good_archives, good_files
+from tools.fuzzing.volume_judging import WRONG, judge_volume
+from tools.fuzzing.volume_seeds import good_volumes
 
 KNOWN = {one.hu.tobytes() for data in good_files().values() for one in DicomFile(data).slices()}
 
@@ -28,6 +32,24 @@ def test_the_same_number_gives_the_same_input() -> None:
     assert inputs == [campaign.damaged_input(0, number) for number in range(50)]
     assert len(set(inputs)) == 50
     assert inputs[7] != campaign.damaged_input(1, 7)
+
+
+def test_good_volumes_and_masks_are_read_whole(tmp_path: Path) -> None:
+    for name, data in good_volumes().values():
+        whole = ["slice"] * 4 if name.startswith("image") else ["mask"]
+        assert judge_volume(name, data, tmp_path) == whole, name
+
+
+def test_a_mask_that_is_read_otherwise_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, data = good_volumes()["mask"]
+    monkeypatch.setattr(nifti, "_whole_numbers", lambda values: values * 0)
+    (outcome,) = judge_volume(name, data, tmp_path)
+    assert outcome.startswith(WRONG) and "nibabel" in outcome
+    monkeypatch.setattr(nifti, "_whole_numbers", lambda values: values[:0].max())
+    (outcome,) = judge_volume(name, data, tmp_path)
+    assert outcome.startswith(WRONG) and "ValueError" in outcome
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError, KeyError])
@@ -60,8 +82,8 @@ def test_other_pixels_than_pydicoms_are_found(
 
 def assert_sound(report: campaign.Report) -> None:
     assert report.failures == {}
-    reasons = {reason.value for reason in Reason} - {"INTERNAL"}
-    assert set(report.outcomes) <= {"slice", "slice, as pydicom's", "refused", *reasons}
+    reasons = {code.value for code in (*Reason, *MaskReason)} - {"INTERNAL"}
+    assert set(report.outcomes) <= {"slice", "slice, as pydicom's", "mask", "refused", *reasons}
     assert report.peak_mib < campaign.MEMORY_MIB
 
 

@@ -1,1 +1,1 @@
-"""Damaged DICOM files and archives: what they are made of, how, and what reading them gives."""
+"""Damaged files, archives, volumes and masks: their seeds, the damage, and what reading gives."""

@@ -13,8 +13,9 @@ import numpy as np
 
 from ich_tf.runtime.sandbox import Sandbox, SandboxDied
 from tools.fuzzing.damage import damaged
-from tools.fuzzing.judging import WRONG
 from tools.fuzzing.seeds import good_archives, good_files
+from tools.fuzzing.volume_judging import WRONG
+from tools.fuzzing.volume_seeds import good_volumes
 
 CPU_SECONDS = 10
 MEMORY_MIB = 1024
@@ -29,7 +30,7 @@ class Report:
     Attributes:
       seed: Seed of all damage.
       count: Number of inputs.
-      outcomes: Number of slices and rejections, by outcome.
+      outcomes: Number of slices, masks and rejections, by outcome.
       failures: Number of each input that was read wrongly, and how.
       peak_mib: Most memory that the reading process has held.
       slowest_seconds: Longest time that an input took.
@@ -51,12 +52,20 @@ class Report:
         return "\n".join(lines)
 
 
-def damaged_input(seed: int, number: int) -> bytes:
-    """The input of a number: a good file or archive, damaged."""
+def damaged_input(seed: int, number: int) -> tuple[str, bytes]:
+    """The input of a number: a good file, archive, volume or mask, damaged.
+
+    Returns:
+      Name that tells the format of a volume or mask, empty for files and archives; and the bytes.
+    """
     rng = np.random.default_rng([seed, number])
     files, archives = list(good_files().values()), list(good_archives().values())
+    if rng.integers(4) == 0:
+        volumes = list(good_volumes().values())
+        name, original = volumes[rng.integers(len(volumes))]
+        return name, damaged(original, [data for _, data in volumes], rng)
     originals = archives if rng.integers(8) == 0 else files
-    return damaged(originals[rng.integers(len(originals))], files, rng)
+    return "", damaged(originals[rng.integers(len(originals))], files, rng)
 
 
 def run(seed: int, first: int, count: int | None, seconds: float, keep: Path | None) -> Report:
@@ -78,9 +87,9 @@ def run(seed: int, first: int, count: int | None, seconds: float, keep: Path | N
     try:
         while (count is None or report.count < count) and time.monotonic() < end:
             number = first + report.count
-            data = damaged_input(seed, number)
+            name, data = damaged_input(seed, number)
             begun = time.monotonic()
-            outcomes = _judged(sandbox, data, report)
+            outcomes = _judged(sandbox, name.encode() + b"\0" + data, report)
             report.slowest_seconds = max(report.slowest_seconds, time.monotonic() - begun)
             report.count += 1
             report.outcomes.update(outcome.partition(":")[0] for outcome in outcomes)
@@ -89,15 +98,15 @@ def run(seed: int, first: int, count: int | None, seconds: float, keep: Path | N
                 report.failures[number] = wrong[0]
                 if keep is not None:
                     keep.mkdir(parents=True, exist_ok=True)
-                    (keep / f"{seed}-{number}").write_bytes(data)
+                    (keep / f"{seed}-{number}{Path(name).suffix}").write_bytes(data)
     finally:
         sandbox.close()
     return report
 
 
-def _judged(sandbox: Sandbox, data: bytes, report: Report) -> list[str]:
+def _judged(sandbox: Sandbox, message: bytes, report: Report) -> list[str]:
     try:
-        sandbox.send(data)
+        sandbox.send(message)
         answer = sandbox.receive(_SILENT_SECONDS)
     except SandboxDied as error:
         hung = error.code == -signal.SIGXCPU

@@ -22,9 +22,8 @@ from ich_tf.dicom.sources import Source
 from ich_tf.errors import InputError
 from ich_tf.runtime.sandbox import Handler
 from tools.fuzzing.seeds import good_files
+from tools.fuzzing.volume_judging import WRONG, judge_volume
 
-# How an outcome that must not be begins.
-WRONG = "wrong"
 _ARCHIVE = b"PK"
 _PIXELS = 0x7FE00000
 
@@ -36,8 +35,12 @@ def make_handler() -> Handler:
     folder = Path(tempfile.mkdtemp(prefix="ich_tf-fuzz-"))
 
     def handler(message: bytes) -> Iterator[bytes]:
+        name, _, data = message.partition(b"\0")
         try:
-            outcomes = judge(message, folder, known)
+            if name:
+                outcomes = judge_volume(name.decode(), data, folder)
+            else:
+                outcomes = judge(data, folder, known)
         except Exception:  # whatever comes through is what is looked for
             outcomes = [f"{WRONG}: {traceback.format_exc()}"]
         yield json.dumps({"outcomes": outcomes, "peak_mib": peak_mib()}).encode()
