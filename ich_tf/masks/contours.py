@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import cv2
 import numpy as np
+
+# Share of a pixel by which a corner may lie beside its centre: files have 0.001 mm or so.
+_ROUNDING = 0.02
 
 
 def fill(polygons: Iterable[np.ndarray], rows: int, columns: int) -> np.ndarray:
@@ -42,3 +46,32 @@ def fill(polygons: Iterable[np.ndarray], rows: int, columns: int) -> np.ndarray:
             at = np.ceil(column + share * (next_column - column))
             np.add.at(crossings, (crossed, at.clip(0, columns).astype(np.int64)), 1)
     return np.asarray(np.cumsum(crossings[:, :columns], axis=1) % 2 == 1)
+
+
+def join_centres(polygons: Iterable[np.ndarray]) -> bool:
+    """Whether polygons join pixel centres, as OpenCV's contours of a mask do (rt-utils).
+
+    Such contours run through the outermost pixels of a mask, which belong to it: filled without
+    them, a bleed loses half of its border, 15 % of 30 ml at 3 mm a pixel.
+
+    Args:
+      polygons: Row and column of each corner, float [n, 2].
+    """
+    return all(np.abs(polygon - np.rint(polygon)).max() <= _ROUNDING for polygon in polygons)
+
+
+def outline(polygons: Iterable[np.ndarray], rows: int, columns: int) -> np.ndarray:
+    """Pixels on the lines of polygons whose corners are pixel centres.
+
+    Args:
+      polygons: Row and column of each corner, float [n, 2].
+      rows: Number of rows of the mask.
+      columns: Number of columns of the mask.
+
+    Returns:
+      bool [rows, columns].
+    """
+    drawn = np.zeros((rows, columns), np.uint8)
+    corners = [np.rint(polygon[:, ::-1]).astype(np.int32) for polygon in polygons]
+    cv2.polylines(drawn, corners, isClosed=True, color=(1,))
+    return np.asarray(drawn > 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from ich_tf.dicom.header import MAX_POSITION_MM
 from ich_tf.masks.class_map import ClassMap, bits_of
-from ich_tf.masks.contours import fill
+from ich_tf.masks.contours import fill, join_centres, outline
 from ich_tf.masks.dicom_file import items, numbers, opened, whole_number
 from ich_tf.masks.errors import MaskError, MaskReason
 from ich_tf.masks.planes import SAME_PLACE_MM, Plane, gaps_mm, places_mm
@@ -35,9 +36,10 @@ def read_rtstruct(path: str | Path, classes: ClassMap, planes: Sequence[Plane]) 
     """Reads a structure set.
 
     Contours of one region in one plane are filled together by the even-odd rule; a contour that is
-    there twice counts once. Each slice takes the plane of contours that is nearest. The regions
-    tell of every slice: where they have no contour, a slice is empty. A region without any contour
-    tells of nothing, as nobody has drawn it.
+    there twice counts once, and lines that join pixel centres belong to what they enclose. Each
+    slice takes the plane of contours that is nearest. The regions tell of every slice: where they
+    have no contour, a slice is empty. A region without any contour tells of nothing, as nobody has
+    drawn it.
 
     Args:
       path: The file.
@@ -71,8 +73,13 @@ def read_rtstruct(path: str | Path, classes: ClassMap, planes: Sequence[Plane]) 
             found.append(class_)
             if class_ is None:
                 continue
-            for index, polygons in stack.drawn(contours, number).items():
-                bits[index] |= fill(polygons, *bits.shape[1:]) * np.uint8(bits_of(class_))
+            drawn = stack.drawn(contours, number)
+            with_lines = join_centres(chain.from_iterable(drawn.values()))
+            for index, polygons in drawn.items():
+                marked = fill(polygons, *bits.shape[1:])
+                if with_lines:
+                    marked |= outline(polygons, *bits.shape[1:])
+                bits[index] |= marked * np.uint8(bits_of(class_))
     annotated = classes.annotated(found)
     if not annotated:
         raise MaskError(

@@ -2,6 +2,7 @@ import copy
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from pydicom import Dataset
@@ -86,6 +87,20 @@ def test_contours_do_not_cancel_each_other_out(
     volume = read_mask(path, "auto", ClassMap(), _PLANES)
     np.testing.assert_array_equal(volume.bits, expected.bits)
     assert volume.annotated == expected.annotated
+
+
+def test_contours_that_opencv_found_give_the_mask_that_they_were_found_in(tmp_path: Path) -> None:
+    marked = (_disc(12.3) & ~_disc(5.2)) | _disc(3.0, column=50.0)
+    found, _ = cv2.findContours(marked.astype(np.uint8), cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
+    contours = [(4, _PLANES[4].points_mm(points[:, 0, 1], points[:, 0, 0])) for points in found]
+    assert len(contours) == 3
+    path = write_rtstruct(tmp_path / "r.dcm", _SLICES, {"Subdural": contours})
+    bits = read_mask(path, "auto", ClassMap(), _PLANES).bits
+    np.testing.assert_array_equal(bits[4] > 0, marked)
+    assert not np.delete(bits, 4, axis=0).any()
+    moved = [(4, points + 0.3) for _, points in contours[:1]]
+    path = write_rtstruct(tmp_path / "s.dcm", _SLICES, {"Subdural": moved})
+    assert 0 < (read_mask(path, "auto", ClassMap(), _PLANES).bits[4] > 0).sum() < marked.sum()
 
 
 def test_it_refers_to_its_slices(tmp_path: Path) -> None:
