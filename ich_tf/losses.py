@@ -119,7 +119,7 @@ def segmentation_loss(
 
     Args:
       labels: Labels [n, 6], masks and annotated classes (`records.masked_labels.MaskedLabels`);
-        with self-training a teacher's logits of pixels behind them, [n, S, S, 6].
+        with self-training a teacher's heat maps behind them, [n, S, S, 6].
       outputs: Logits [n, 6] and logits of pixels [n, S, S, 6].
       mask_weight: Factor of `mask_loss`.
       self_training: Factor of `self_training_loss`.
@@ -186,36 +186,36 @@ def mask_loss(mask: tf.Tensor, annotated: tf.Tensor, mask_logits: tf.Tensor) -> 
 
 
 def self_training_loss(
-    labels: tf.Tensor, annotated: tf.Tensor, teacher_logits: tf.Tensor, mask_logits: tf.Tensor
+    labels: tf.Tensor, annotated: tf.Tensor, heat: tf.Tensor, mask_logits: tf.Tensor
 ) -> tf.Tensor:
-    """Weighted mean over the classes of the `mask_loss` of the pixels that a teacher is sure of.
+    """Weighted mean over the classes of the `mask_loss` of the pixels that heat maps are sure of.
 
-    A class has a loss where the slice is labelled positive, no mask tells of the class, and the
-    teacher marks a pixel. It is sure of a pixel from a probability of 0.8 on, which it marks, and
-    up to 0.2. What lies between is left out of cross-entropy and Dice.
+    A class has a loss where the slice is labelled positive, no mask tells of the class, and there
+    is a map of it. Pixels of at least 0.4 are marked, those of at most 0.1 are not. What lies
+    between is left out of cross-entropy and Dice.
 
     Args:
       labels: Labels in [0, 1], [n, 6]; those of 0.5 and more are positive.
       annotated: Bit k is set where a mask tells of class k, int32 [n].
-      teacher_logits: The teacher's logits, [n, S, S, 6]. No gradient passes through them.
+      heat: Heat maps of the classes, 0 to 1, [n, S, S, 6]; zeros where there is none. No gradient
+        passes through them.
       mask_logits: Logits [n, S, S, 6], any float dtype.
 
     Returns:
       Loss of each example in nats, float32 [n]; 0 where no class has one.
 
     Examples:
-      >>> teacher = tf.reshape([9.0, -9.0, 0.0, 0.0], [1, 2, 2, 1]) * tf.ones([6])
+      >>> heat = tf.reshape([1.0, 0.0, 0.2, 0.2], [1, 2, 2, 1]) * tf.ones([6])
       >>> logits = tf.reshape([0.0, 0.0, 5.0, 5.0], [1, 2, 2, 1]) * tf.ones([6])
       >>> labels = [[0, 1, 0, 0, 0, 1]]
-      >>> round(float(self_training_loss(labels, [0], teacher, logits)[0]), 4)  # log 2, and 1 - 1/2
+      >>> round(float(self_training_loss(labels, [0], heat, logits)[0]), 4)  # log 2, and 1 - 1/2
       1.1931
-      >>> self_training_loss(labels, [0b100010], teacher, logits).numpy().tolist()
+      >>> self_training_loss(labels, [0b100010], heat, logits).numpy().tolist()
       [0.0]
     """
-    logits = tf.cast(mask_logits, tf.float32)
-    taught = tf.sigmoid(tf.stop_gradient(tf.cast(teacher_logits, tf.float32)))
-    marked = tf.cast(taught >= _SURE, tf.float32)
-    sure = marked + tf.cast(taught <= 1 - _SURE, tf.float32)
+    logits, heat = tf.cast(mask_logits, tf.float32), tf.stop_gradient(heat)
+    marked = tf.cast(heat >= _HOT, tf.float32)
+    sure = marked + tf.cast(heat <= _COLD, tf.float32)
     crossentropy = tf.nn.sigmoid_cross_entropy_with_logits(labels=marked, logits=logits)
     predicted = tf.sigmoid(logits)
     total, count, common, both, area = (
@@ -236,8 +236,8 @@ def self_training_loss(
     return tf.math.divide_no_nan(weighted, tf.reduce_sum(weights, axis=1))
 
 
-# Least probability of a marked pixel that a teacher is sure of.
-_SURE = 0.8
+# Shares of a heat map's greatest value from which, and up to which, a pixel is sure.
+_HOT, _COLD = 0.4, 0.1
 _BITS = np.array([1 << k for k in range(len(CLASSES))], np.int32)
 
 

@@ -156,23 +156,23 @@ def test_loss_of_slices_and_masks() -> None:
 
 
 @pytest.mark.parametrize("scale", [1, 1e4])
-def test_self_training_takes_pixels_that_the_teacher_is_sure_of(scale: float) -> None:
-    """Against NumPy; class 2 is annotated, class 3 labelled 0, of class 4 no pixel is marked."""
+def test_self_training_takes_pixels_that_heat_maps_are_sure_of(scale: float) -> None:
+    """Against NumPy; class 2 is annotated, class 3 labelled 0, class 4 has no map."""
     rng = np.random.default_rng(0)
-    teacher = rng.normal(0, 3, (2, 5, 5, 6)).astype(np.float32)
-    teacher[..., 4] = -5
+    heat = rng.random((2, 5, 5, 6)).astype(np.float32) ** 2
+    heat[..., 4] = 0
     logits = (scale * rng.normal(size=(2, 5, 5, 6))).astype(np.float32)
     labels = np.array([[1, 1, 1, 0, 1, 1], [0, 0, 0, 0, 0, 0]], np.float32)
     variable = tf.Variable(logits)
     with tf.GradientTape() as tape:
-        tape.watch(taught := tf.constant(teacher))
+        tape.watch(taught := tf.constant(heat))
         found = self_training_loss(labels, np.array([4, 4]), taught, variable)
     gradient, of_teacher = tape.gradient(found, [variable, taught])
     total = 0.0
     for k in (0, 1, 5):
-        certain = sigmoid(teacher[0, ..., k].astype(np.float64))
-        sure = (certain >= 0.8) | (certain <= 0.2)
-        y, x = certain[sure] >= 0.8, logits[0, ..., k].astype(np.float64)[sure]
+        of_class = heat[0, ..., k]
+        sure = (of_class >= 0.4) | (of_class <= 0.1)
+        y, x = of_class[sure] >= 0.4, logits[0, ..., k].astype(np.float64)[sure]
         losses = np.mean(np.logaddexp(0, x) - y * x)
         losses += 1 - 2 * sigmoid(x)[y].sum() / (sigmoid(x).sum() + y.sum())
         total += WEIGHTS[k] * losses
@@ -184,7 +184,7 @@ def test_self_training_takes_pixels_that_the_teacher_is_sure_of(scale: float) ->
     assert of_teacher is None and np.isfinite(gradient).all()
     mask = np.zeros((2, 5, 5), np.uint8)
     both = segmentation_loss(
-        (labels, mask, np.array([4, 4]), teacher),
+        (labels, mask, np.array([4, 4]), heat),
         (labels, logits),
         mask_weight=0,
         self_training=0.5,

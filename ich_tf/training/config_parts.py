@@ -445,8 +445,8 @@ class LossConfig(ConfigPart):
     )
     self_training: float = _slice_option(
         0.0,
-        "Weight of the loss of pixels without a mask, in slices that are labelled positive, of "
-        "which the moving average of the network (--ema_decay) is sure; with --segmentation. 0: "
+        "Weight of the loss of masks that heat maps of the network's moving average (--ema_decay) "
+        "stand for, in slices that are labelled positive and have no mask; with --segmentation. 0: "
         "none.",
         within="[0, inf)",
     )

@@ -10,6 +10,7 @@ import tensorflow as tf
 from ich_tf.errors import ConfigError
 from ich_tf.models.dropout import dropout_seed
 from ich_tf.runtime.keras2 import keras
+from ich_tf.training.heat_map_teacher import HeatMapTeacher
 
 # Labels [n, 6] and logits [n, 6] -> loss of each example, float32 [n]. Tasks over series have other
 # shapes (`losses.series_loss`), those with masks tuples (`losses.segmentation_loss`).
@@ -46,7 +47,7 @@ class ForwardBackward:
         batch_size: int,
         accumulation: int,
         seed: int,
-        teacher: keras.Model | None = None,
+        teacher: HeatMapTeacher | None = None,
     ) -> None:
         """Stores the arguments.
 
@@ -56,7 +57,7 @@ class ForwardBackward:
           batch_size: Examples in a global batch.
           accumulation: Number of parts of a replica's batch.
           seed: Seed of the dropout masks, in [0, 2**63).
-          teacher: Segmentation network whose logits of pixels the loss gets behind the labels.
+          teacher: Teacher whose heat maps the loss gets behind the labels; None for none.
 
         Raises:
           ConfigError: If there are more parts than seeds for them.
@@ -111,7 +112,8 @@ class ForwardBackward:
         seed = tf.stack([tf.constant(self._seed, tf.int64), number])
         variables = self._model.trainable_variables
         if self._teacher is not None:
-            labels = (*labels, self._teacher(inputs, training=False)[1])
+            step = number // _SEEDS_PER_STEP
+            labels = (*labels, self._teacher(inputs, labels[0], step))
         # What rests is not watched: the backward pass ends above it.
         with tf.GradientTape(watch_accessed_variables=False) as tape, dropout_seed(seed):
             tape.watch(variables)

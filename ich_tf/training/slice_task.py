@@ -55,11 +55,12 @@ class SliceTask:
                 f"{config.data_dir}: holds records of encoding {manifest.encoding}; "
                 "--window_jitter needs Hounsfield units. Convert with --encoding=hu16."
             )
-        if config.segmentation and config.mask_weight and not manifest.num_marked:
+        needs_masks = config.mask_weight > 0 and not config.self_training
+        if config.segmentation and needs_masks and not manifest.num_marked:
             raise InputError(
                 f"{config.data_dir}: no slice has a mask that marks a bleed; --segmentation learns "
                 "from masks. Convert with --masks_dir, or learn from the labels of slices alone: "
-                "--mask_weight=0 --pooling=lse."
+                "--self_training=1 --ema_decay=0.98."
             )
         self.data = manifest.fingerprint()
         self.patients: Mapping[str, Sequence[str]] = manifest.patients

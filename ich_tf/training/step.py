@@ -16,6 +16,7 @@ from ich_tf.runtime.keras2 import keras
 from ich_tf.runtime.strategies import replica_variable, worker_of
 from ich_tf.training.flat import flatten, unflatten
 from ich_tf.training.forward_backward import ForwardBackward, Loss
+from ich_tf.training.heat_map_teacher import HeatMapTeacher
 from ich_tf.training.moving_average import MovingAverage
 from ich_tf.training.optimizers import Optimizer, is_decayed
 
@@ -81,7 +82,7 @@ class TrainingStep:
         lr_multipliers: Sequence[float] | None = None,
         decays: Sequence[bool] | None = None,
         sync_bn: bool = False,
-        teacher: keras.Model | None = None,
+        teacher: HeatMapTeacher | None = None,
     ) -> None:
         """Creates the optimizer's variables.
 
@@ -105,9 +106,9 @@ class TrainingStep:
             kernels (`optimizers.is_decayed`).
           sync_bn: Whether batch normalisation sees the batch of all replicas; without XLA and
             accumulation.
-          teacher: Segmentation network like `model`, made under the same scope, which gets the
-            moving average of its weights, and whose logits of pixels `loss` gets behind the
-            labels. None has no teacher.
+          teacher: Teacher of a network like `model`, made under the same scope, which gets the
+            moving average of its weights, and whose heat maps `loss` gets behind the labels. None
+            has no teacher.
 
         Raises:
           ConfigError: If replicas and parts do not divide the batch.

@@ -25,6 +25,7 @@ from ich_tf.training.config_parts import SERIES, SLAB, SLICE
 from ich_tf.training.end_to_end_task import EndToEndTask
 from ich_tf.training.fine_tuning import Freezing, backbone_layers, lr_multipliers
 from ich_tf.training.hardware import Hardware, choose_hardware
+from ich_tf.training.heat_map_teacher import HeatMapTeacher
 from ich_tf.training.history import EpochResult, read_history
 from ich_tf.training.leakage import check_ancestors, origin_of
 from ich_tf.training.loop import TrainingLoop
@@ -158,7 +159,7 @@ def make_step(config: TrainConfig, task: Task, hardware: Hardware) -> TrainingSt
     keras.utils.set_random_seed(_seed_of_32_bits(config.seed))
     with hardware.strategy.scope(), policy_scope(precision):
         model = task.build()
-        teacher = task.build() if config.self_training else None
+        teacher = HeatMapTeacher(task.build()) if config.self_training else None
         optimizer = make_optimizer(config, task.steps, loss_scaling=precision == "float16")
     step = TrainingStep(
         model,

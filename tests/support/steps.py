@@ -15,6 +15,7 @@ from ich_tf.runtime.keras2 import keras
 from ich_tf.runtime.precision import policy_scope
 from ich_tf.runtime.strategies import make_strategy, split_batch
 from ich_tf.training.config import TrainConfig
+from ich_tf.training.heat_map_teacher import HeatMapTeacher
 from ich_tf.training.optimizers import make_optimizer
 from ich_tf.training.step import TrainingStep
 
@@ -96,11 +97,7 @@ class Run:
         with strategy.scope(), policy_scope(precision):
             self.model = build()
             if self_training:
-                # Sure of some pixels from the start.
-                kernel, bias = self.model.weights[-2:]
-                kernel.assign(100 * kernel)
-                bias.assign(tf.zeros_like(bias))
-                settings["teacher"] = build()
+                settings["teacher"] = HeatMapTeacher(build())
             self.optimizer = make_optimizer(config, 100, loss_scaling=precision == "float16")
         if segmentation:
             loss = functools.partial(segmentation_loss, self_training=self_training)

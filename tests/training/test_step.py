@@ -12,6 +12,7 @@ from ich_tf.models.segmentation import classifier
 from ich_tf.models.slice_model import batch_normalizations, build_model
 from ich_tf.runtime.keras2 import keras
 from ich_tf.training.config import TrainConfig
+from ich_tf.training.heat_map_teacher import HeatMapTeacher
 from ich_tf.training.optimizers import make_optimizer
 from ich_tf.training.step import TrainingStep
 from ich_tf.training.weight_check import WeightCheck
@@ -86,7 +87,8 @@ def test_the_average_teaches_on_replicas_with_xla_and_accumulation(
     one = Run(replicas(1), **settings)
     images, labels = batches[0]
     outputs = one.model(images, training=False)
-    own = segmentation_loss((*labels, outputs[1]), outputs, self_training=1.0)
+    heat = HeatMapTeacher(one.model)(images, labels.labels, tf.constant(0, tf.int64))
+    own = segmentation_loss((*labels, heat), outputs, self_training=1.0)
     losses = one.steps(batches)
     # At the first step the teacher is the network itself.
     np.testing.assert_allclose(losses[0], np.mean(own), rtol=1e-4)

@@ -63,13 +63,14 @@ def test_train_writes_what_evaluation_needs(data_dir: Path, tmp_path: Path) -> N
     assert loss == pytest.approx(result.best_val_loss, abs=1e-6)
 
 
-def test_a_decoder_needs_masks_or_pixels_that_are_pooled(
+def test_a_decoder_needs_masks_heat_maps_or_pixels_that_are_pooled(
     data_dir: Path, masked_dir: Path, tmp_path: Path
 ) -> None:
     config = smoke_config(data_dir, tmp_path, segmentation=True, dropout=0.0)
-    with pytest.raises(InputError, match="no slice has a mask.*--masks_dir.*--pooling=lse"):
+    with pytest.raises(InputError, match="no slice has a mask.*--masks_dir.*--self_training=1"):
         trainer.make_task(config)
     trainer.make_task(dataclasses.replace(config, pooling="lse", mask_weight=0.0))
+    trainer.make_task(dataclasses.replace(config, self_training=1.0, ema_decay=0.9))
     trainer.make_task(dataclasses.replace(config, data_dir=str(masked_dir)))
 
 
