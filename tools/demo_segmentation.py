@@ -41,14 +41,14 @@ _STEPS = (
     ),
     Step(
         "train ResNet50 with a decoder from random weights",
-        240,
+        200,
         "ich_tf.train --flagfile=configs/demo_segmentation.flags --strategy=mirrored",
     ),
-    Step("calibrate probabilities and masks", 15, f"ich_tf.calibrate {_DATA_FLAGS}"),
-    Step("evaluate on held-out patients", 75, f"ich_tf.evaluate {_DATA_FLAGS}"),
+    Step("calibrate probabilities and masks", 20, f"ich_tf.calibrate {_DATA_FLAGS}"),
+    Step("evaluate on held-out patients", 60, f"ich_tf.evaluate {_DATA_FLAGS}"),
     Step(
         "predict masks and volumes of new patients",
-        12,
+        10,
         f"ich_tf.predict --dicom_dir={_PHANTOMS}/stage_2_test --work_dir={_RUN} --masks=png",
     ),
 )
