@@ -9,6 +9,8 @@ from pathlib import Path
 from ich_tf.evaluation.config import EvaluateConfig
 from ich_tf.evaluation.heat_map_scores import measure_heat_maps, pick_slices
 from ich_tf.evaluation.leakage import same_data, seen_before, started_from
+from ich_tf.evaluation.masks.evaluate_masks import evaluate_masks
+from ich_tf.evaluation.masks.mask_evaluation import series_table
 from ich_tf.evaluation.model_card import write_model_card
 from ich_tf.evaluation.report import write_report
 from ich_tf.evaluation.result import Evaluation, predictions_table, score
@@ -29,8 +31,8 @@ _LOG = logging.getLogger(__name__)
 def evaluate(config: EvaluateConfig) -> Evaluation:
     """Scores the model of a work dir, and writes the results.
 
-    Writes predictions.csv, metrics.json and summary.txt; report.html and model_card.md as well if
-    the config asks for them.
+    Writes predictions.csv, metrics.json and summary.txt; masks.csv if model and records have masks;
+    report.html and model_card.md as well if the config asks for them.
 
     Raises:
       InputError: If data and model do not match, or either cannot be read.
@@ -86,6 +88,15 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     if masks:
         localization = measure_heat_maps(predictor, manifest, config.split, predictions, masks)
         evaluation = dataclasses.replace(evaluation, localization=localization)
+    mask_results = evaluate_masks(
+        predictor, manifest, config.split, config.batch_size, with_pictures=config.report
+    )
+    if mask_results is not None:
+        evaluation = dataclasses.replace(evaluation, masks=mask_results.summary(config.bootstrap))
+        write_text(
+            out_dir / "masks.csv",
+            series_table(mask_results.scored).to_csv(index=False, float_format="%.6g"),
+        )
     write_json(out_dir / "metrics.json", dataclasses.asdict(evaluation))
     write_text(out_dir / "summary.txt", evaluation.report() + "\n")
     if config.report:
@@ -98,7 +109,7 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
             prevalence=config.prevalence,
         )
         before = sigmoid(predictions.logits)
-        write_report(out_dir / "report.html", evaluation, levels, before, pictures)
+        write_report(out_dir / "report.html", evaluation, levels, before, pictures, mask_results)
         write_model_card(out_dir / "model_card.md", evaluation, config.work_dir, predictor)
     _LOG.info("results in %s", out_dir)
     return evaluation

@@ -11,8 +11,10 @@ import numpy as np
 
 from ich_tf import metrics
 from ich_tf.evaluation.heat_map_scores import Picture
+from ich_tf.evaluation.masks.evaluate_masks import MaskResults
+from ich_tf.evaluation.masks.mask_section import mask_section, percent
 from ich_tf.evaluation.result import Evaluation
-from ich_tf.evaluation.scores import ClassScores, IntervalEstimate
+from ich_tf.evaluation.scores import ClassScores
 from ich_tf.inference.explainer import overlay
 from ich_tf.inference.postprocessing.aggregation import LEVELS, SERIES_MODEL, SLICE, Scored
 from ich_tf.inference.postprocessing.postprocessing import DEFAULT_POINT
@@ -38,6 +40,7 @@ def write_report(
     scored: dict[str, Scored],
     before: np.ndarray,
     pictures: Sequence[Picture],
+    masks: MaskResults | None = None,
 ) -> None:
     """Writes the report as one HTML file.
 
@@ -47,8 +50,13 @@ def write_report(
       scored: Level -> labels and probabilities, as `aggregation.at_levels` returns them.
       before: Probabilities of the n slices without any postprocessing, float64 [n, 6].
       pictures: Slices to show, with heat maps.
+      masks: Scores of the masks of each series, and series to show; None without masks.
     """
     content = _content(evaluation, scored, before, pictures)
+    content["masks"] = None
+    if masks is not None:
+        content["masks"] = mask_section(evaluation.masks, masks.scored, masks.pictures)
+        content["headline"] += content["masks"]["headline"][:1]
     write_text(path, html.render("ich_tf.evaluation", "evaluation.html", content))
 
 
@@ -93,7 +101,7 @@ def _content(
         "families": _families(evaluation),
         "localization": _localization(evaluation),
         "pictures": [_picture_rows(name, pictures) for name in _ORDER],
-        "text": IntervalEstimate.text,
+        "percent": percent,
     }
 
 

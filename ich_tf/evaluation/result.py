@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ich_tf.evaluation.localization import Localization
+from ich_tf.evaluation.masks.mask_evaluation import MaskClassScores
 from ich_tf.evaluation.scores import IntervalEstimate, LevelScores, score_level
 from ich_tf.evaluation.subgroups import Subgroup, score_subgroups
 from ich_tf.inference.forward import SlicePredictions
@@ -40,6 +41,7 @@ class Evaluation:
       levels: Level -> scores.
       subgroups: Scores of groups of slices.
       localization: Scores of heat maps; empty without masks.
+      masks: Class -> scores of the model's masks; empty if it gives none, or the records hold none.
     """
 
     split: str
@@ -57,6 +59,7 @@ class Evaluation:
     levels: dict[str, LevelScores]
     subgroups: list[Subgroup]
     localization: list[Localization]
+    masks: dict[str, MaskClassScores] = dataclasses.field(default_factory=dict)
 
     def report(self) -> str:
         """Writes the main scores as a table of text."""
@@ -82,6 +85,7 @@ class Evaluation:
             for result in self.localization
             if result.name == CLASSES[ANY]
         ]
+        lines += [f"masks of {name}: {masks.text()}" for name, masks in self.masks.items()]
         return "\n".join(lines)
 
 

@@ -8,6 +8,7 @@ from itertools import groupby
 
 import numpy as np
 
+from ich_tf.dicom.crop import Box
 from ich_tf.errors import DataError
 from ich_tf.records import tfrecord
 from ich_tf.records.example import decode
@@ -73,6 +74,21 @@ def read_stored(
                     image = np.concatenate(images, axis=-1)
                     slices[record.source_id] = StoredSlice(record, image)
     return slices
+
+
+def read_crops(shards: Sequence[Shard]) -> dict[str, Box]:
+    """Reads the part of its original image that each slice shows, by `source_id`.
+
+    Args:
+      shards: Shards to read; they are read completely.
+
+    Returns:
+      Top, left, rows and columns, px; empty for the whole image.
+
+    Raises:
+      DataError: If a shard is damaged.
+    """
+    return {record.source_id: record.crop for shard in shards for record in _records(shard)}
 
 
 def _records(shard: Shard) -> Iterator[SliceRecord]:
