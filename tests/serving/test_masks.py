@@ -1,10 +1,13 @@
-"""Masks of the server: those that the command writes, their areas, and who has none."""
+"""Masks of the server and on its page: those that the command writes, pixel for pixel."""
 
 import io
 import json
 import shutil
+import struct
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import httpx
@@ -19,6 +22,34 @@ from ich_tf.serving.studies import Studies
 from tests.support.made_up import make_run
 from tests.support.serving import files_of, running, served
 from tests.support.studies import as_predicted, check_equal
+
+# What the page's own decoder makes of a PNG of the server.
+DECODED = """async route => {
+  const { decodeGreyPng } = await import('./png.js');
+  const bytes = await (await fetch(route)).arrayBuffer();
+  const { pixels, rows, columns } = await decodeGreyPng(bytes);
+  return [rows, columns, ...pixels];
+}"""
+# Red, green and blue in the middle of each pixel of the slice, as it is drawn.
+MIDDLES = """async route => {
+  const { place, WHOLE } = await import('./view_transform.js');
+  const series = (await (await fetch(route)).json()).series[0];
+  const canvas = document.getElementById('canvas');
+  const box = place(series, WHOLE, canvas.clientWidth, canvas.clientHeight);
+  const copy = new OffscreenCanvas(canvas.width, canvas.height);
+  const context = copy.getContext('2d', { willReadFrequently: true });
+  context.drawImage(canvas, 0, 0);
+  const data = context.getImageData(0, 0, canvas.width, canvas.height).data;
+  const found = [];
+  for (let row = 0; row < series.rows; row++) {
+    for (let column = 0; column < series.columns; column++) {
+      const x = Math.floor(box.left + (column + 0.5) / series.columns * box.width);
+      const y = Math.floor(box.top + (row + 0.5) / series.rows * box.height);
+      found.push(...data.slice(4 * (y * canvas.width + x), 4 * (y * canvas.width + x) + 3));
+    }
+  }
+  return found;
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +76,7 @@ def client(work_dir: Path, folder: Path) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="module")
 def study(client: httpx.Client, phantom_dir: Path) -> dict:
-    return served(client, files_of(phantom_dir / "stage_2_test"))
+    return served(client, files_of(phantom_dir / "stage_2_test"), seconds=120)
 
 
 def studies_in(state: Path) -> Studies:
@@ -113,3 +144,141 @@ def test_areas_outlive_a_restart(study: dict, folder: Path, tmp_path: Path) -> N
     older = studies_in(tmp_path)
     assert [series.areas_mm2 for series in older.find(key).series] == [()] * len(study["series"])
     older.close()
+
+
+@pytest.fixture
+def page(client: httpx.Client, study: dict) -> Iterator[Any]:
+    """The study on the page, as a reload of it shows it."""
+    # Imported here: without a browser only these tests are skipped.
+    from tests.support.browser import Visit, chromium
+
+    with chromium() as browser:
+        visit = Visit(browser, str(client.base_url))
+        visit.open()
+        kept = json.dumps({"id": study["study_id"], "names": []})
+        visit.page.evaluate("kept => sessionStorage.setItem('ich_tf.study', kept)", kept)
+        visit.page.reload()
+        visit.page.wait_for_selector("#study:not([hidden])")
+        visit.shown()
+        yield visit
+        visit.close()
+
+
+def shown_mask(page: Any, study: dict) -> tuple[int, str]:
+    """Number of the slice that is drawn with outlines, and the classes that are outlined."""
+    page.page.wait_for_selector('#canvas[data-outlines]:not([data-outlines=""])')
+    page.settled()
+    found = page.page.get_attribute("#canvas", "data-outlines")
+    return int(page.page.get_attribute("#canvas", "data-slice")), found
+
+
+def drawn_over(page: Any, route: str) -> np.ndarray:
+    """Whether something lies over the middle of each pixel of the slice, bool [64, 64]."""
+    page.settled()
+    on = np.array(page.page.evaluate(MIDDLES, route)).reshape(64, 64, 3)
+    page.page.locator("#canvas").press("o")
+    page.page.wait_for_selector('#canvas[data-outlines=""]')
+    off = np.array(page.page.evaluate(MIDDLES, route)).reshape(64, 64, 3)
+    page.page.locator("#canvas").press("o")
+    assert (off == off[..., :1]).all(), "the slice itself is grey"
+    return (on != off).any(axis=-1)
+
+
+def test_the_page_draws_the_masks_of_predict(
+    page: Any, study: dict, expected: list[dict], folder: Path
+) -> None:
+    route = f"api/studies/{study['study_id']}"
+    number, _ = shown_mask(page, study)
+    masks = [
+        cv2.imread(str(folder / "p/s_masks" / f"{slice_['image_id']}.png"), cv2.IMREAD_UNCHANGED)
+        for slice_ in expected[0]["slices"]
+    ]
+    for i, mask in enumerate(masks):
+        rows, columns, *pixels = page.page.evaluate(
+            DECODED, f"{route}/series/0/slices/{i}/mask.png"
+        )
+        np.testing.assert_array_equal(np.reshape(pixels, (rows, columns)), mask)
+    marked = unpack(masks[number])
+    np.testing.assert_array_equal(drawn_over(page, route), marked.any(axis=0))
+    # A class alone: the others are hidden by the legend.
+    name = next(name for name, mask in zip(CLASSES[:5], marked, strict=False) if mask.any())
+    for other in CLASSES:
+        if other != name:
+            page.page.click(f'#outline-legend button[data-class="{other}"]')
+    page.page.wait_for_selector(f'#canvas[data-outlines="{name}"]')
+    np.testing.assert_array_equal(drawn_over(page, route), marked[CLASSES.index(name)])
+
+
+def test_every_filter_of_png_is_undone(page: Any) -> None:
+    """Masks may come from another encoder one day."""
+    rng = np.random.default_rng(0)
+    mask = rng.integers(0, 64, (20, 17), dtype=np.uint8)
+    data = filtered_png(mask)
+    np.testing.assert_array_equal(
+        cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED), mask
+    )
+    page.page.route("**/made.png", lambda route: route.fulfill(body=data))
+    rows, columns, *pixels = page.page.evaluate(DECODED, "made.png")
+    np.testing.assert_array_equal(np.reshape(pixels, (rows, columns)), mask)
+
+
+def filtered_png(mask: np.ndarray) -> bytes:
+    """A PNG whose lines take the five filters in turns (PNG, 2nd edition, 9.2)."""
+    padded = np.pad(mask.astype(int), ((1, 0), (1, 0)))
+    left, above, corner = padded[1:, :-1], padded[:-1, 1:], padded[:-1, :-1]
+    estimate = left + above - corner
+    distances = np.abs(np.stack([estimate - one for one in (left, above, corner)]))
+    paeth = np.choose(distances.argmin(axis=0), [left, above, corner])
+    expected = [0 * left, left, above, (left + above) // 2, paeth]
+    lines = b"".join(
+        bytes([row % 5]) + ((mask[row] - expected[row % 5][row]) % 256).astype(np.uint8).tobytes()
+        for row in range(len(mask))
+    )
+    header = struct.pack(">IIBBBBB", mask.shape[1], mask.shape[0], 8, 0, 0, 0, 0)
+    packed = zlib.compress(lines)
+    parts = [(b"IHDR", header), (b"IDAT", packed[:9]), (b"IDAT", packed[9:]), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in parts
+    )
+
+
+@pytest.mark.slow
+def test_outlines_are_chosen(page: Any, study: dict) -> None:
+    number, classes = shown_mask(page, study)
+    assert "Segmentation by a model" in page.text("#note-outlines")
+    toggle = page.page.get_by_role("switch", name="Show the outlines")
+    whole = page.drawn()
+    toggle.click()
+    page.page.wait_for_selector('#canvas[data-outlines=""]')
+    plain = page.drawn()
+    assert page.page.is_hidden("#note-outlines") and plain != whole
+    page.page.locator("#canvas").press("o")
+    page.page.wait_for_selector(f'#canvas[data-outlines="{classes}"]')
+    assert page.drawn() == whole
+    seen = {whole, plain}
+    for key in ("f", ",", ","):  # without the fill, then fainter
+        page.page.locator("#canvas").press(key)
+        seen.add(page.drawn())
+    assert len(seen) == 5 and page.text("#outline-opacity-text") == "70 %"
+    assert not page.page.is_checked("#outline-fill")
+    # Areas and volumes stand beside probabilities.
+    series = study["series"][0]
+    for k, name in enumerate(CLASSES):
+        told = page.page.locator(f'.probability[data-class="{name}"] .area').inner_text()
+        value = series["areas_mm2"][number][k] / 100
+        assert abs(float(told.split()[0].strip("<")) - value) <= 0.1 and told.endswith("cm\u00b2")
+        told = page.page.locator(f'#summary tr[data-class="{name}"] td').last.inner_text()
+        assert abs(float(told.strip("<")) - series["summary"]["volumes"]["ml"][name]) <= 0.5
+    # A click on the strip of areas goes to the slice, and keeps the class of the heat map.
+    strip = page.page.locator("#strip")
+    box = strip.bounding_box()
+    place = {"x": 0.5 * box["width"] / series["num_slices"], "y": box["height"] - 4}
+    strip.click(position=place)
+    page.shown(0)
+    strip.hover(position=place)
+    assert page.text("#strip-tip").startswith("Slice 1: ")
+    assert page.page.input_value("#heat-class") == "any"
+    with page.page.expect_download() as waiting:
+        page.page.get_by_role("button", name="Mask").click()
+    assert waiting.value.suggested_filename == "ich_tf_mask_1_1.png"

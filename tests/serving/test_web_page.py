@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import httpx
 import numpy as np
 import pydicom
 import pytest
 
 from ich_tf.labels import CLASSES
+from ich_tf.masks.bits import unpack
 from tests.support.browser import GREY, Visit, chromium
 from tests.support.dicom_files import make_dicom
 from tests.support.made_up import make_run
@@ -261,6 +263,10 @@ def test_scrolling(visit: Visits) -> None:
     page.page.mouse.up()
     arrived(3)
     assert len(set(seen.values())) == len(seen) == 6
+    # Of outlines there is no word where the model gives none.
+    for hidden in ("#outlines", "#note-outlines", "#downloads li:nth-child(5)"):
+        assert page.page.is_hidden(hidden)
+    assert "ml" not in page.text("#summary thead") and "Area" not in page.text("#strip-names")
 
 
 def windowed(hu: np.ndarray, center: float, width: float) -> np.ndarray:
@@ -713,13 +719,16 @@ def test_all_is_named_for_screen_readers(visit: Visits) -> None:
     assert "CT slice 1 of 6" in str(page.page.get_attribute("#canvas", "aria-label"))
 
 
-def with_points(page: Visit, slices: dict[str, float], series: dict[str, float]) -> None:
-    """Lets the server's model have operating points, and its word on the whole series."""
+def with_points(
+    page: Visit, slices: dict[str, float], series: dict[str, float], mask: np.ndarray | None = None
+) -> None:
+    """Lets the server's model have operating points, its word on the whole series, and masks."""
+    given = {} if mask is None else {"mask_thresholds": dict.fromkeys(CLASSES, 0.5)}
 
     def model(route: Any) -> None:
         answer = route.fetch()
         points = {"slice": slices, "series": series}
-        route.fulfill(response=answer, json={**answer.json(), "thresholds": points})
+        route.fulfill(response=answer, json={**answer.json(), "thresholds": points, **given})
 
     def study(route: Any) -> None:
         answer = route.fetch()
@@ -731,10 +740,18 @@ def with_points(page: Visit, slices: dict[str, float], series: dict[str, float])
             summary = one["summary"]
             summary["series_model"] = summary["max"]
             summary["decisions"] = {name: summary["max"][name] >= series[name] for name in CLASSES}
+            if mask is not None:
+                areas = unpack(mask).sum(axis=(1, 2)) * 0.25
+                one["areas_mm2"] = [areas.tolist()] * one["num_slices"]
+                kinds = ("ml", "low_ml", "high_ml", "abc2_ml")
+                summary["volumes"] = {kind: dict.fromkeys(CLASSES, 123.4) for kind in kinds}
         route.fulfill(response=answer, json=found)
 
     page.page.route("**/api/model", model)
     page.page.route("**/api/studies/*", study)
+    if mask is not None:
+        data = cv2.imencode(".png", mask)[1].tobytes()
+        page.page.route("**/mask.png", lambda route: route.fulfill(body=data))
 
 
 @pytest.mark.slow
@@ -778,14 +795,16 @@ CUT_OFF = """() => [...document.querySelectorAll(
 @pytest.mark.parametrize("size", SIZES, ids=[f"{one}x{other}" for one, other in SIZES])
 def test_it_fits(visit: Visits, size: tuple[int, int], tmp_path: Path) -> None:
     page = visit(size=size)
-    with_points(page, dict.fromkeys(CLASSES, 0.001), dict.fromkeys(CLASSES, 0.9))
+    mask = np.zeros((64, 48), np.uint8)
+    mask[20:40, 10:30], mask[30:50, 25:40] = 63, 34
+    with_points(page, dict.fromkeys(CLASSES, 0.001), dict.fromkeys(CLASSES, 0.9), mask)
     page.open()
     measure = "() => [document.documentElement.scrollWidth, document.documentElement.scrollHeight]"
     page.screenshot(f"start_{size[0]}", tmp_path)
     assert page.page.evaluate(measure)[0] <= size[0]
     page.upload([*MADE, payload("a file with quite a long name of its own.txt", b"none")])
     page.page.click("#all-details summary")
-    page.settled()
+    page.page.wait_for_selector('#canvas[data-outlines^="any epidural"]')
     page.screenshot(f"study_{size[0]}", tmp_path)
     width, height = page.page.evaluate(measure)
     assert width <= size[0]

@@ -9,6 +9,7 @@ import { makeHeatControls } from "./heat_controls.js";
 import { listenToKeys } from "./keys.js";
 import { announce, hush, listenToMessages, say, textOf } from "./messages.js";
 import { makeModelCard } from "./model_card.js";
+import { makeOutlineControls } from "./outline_controls.js";
 import { makeProbabilities } from "./probabilities.js";
 import { fillRejected, makeRejected } from "./rejected.js";
 import { makeStrip } from "./strip.js";
@@ -44,6 +45,10 @@ const store = new Store({
   heatClass: "any",
   heatOpacity: 0.6,
   heatPeak: null,
+  outlinesOn: true,
+  outlinesHidden: new Set(), // classes whose outlines are switched off
+  outlineOpacity: 0.9,
+  outlineFill: true,
 });
 
 let abort = new AbortController();
@@ -294,6 +299,7 @@ async function begin() {
   makeStrip(store, viewer);
   makeProbabilities(store);
   makeHeatControls(store);
+  makeOutlineControls(store);
   makeSummary(store, viewer);
   makeRejected(store);
   makeStudyCard(store, () => {
@@ -306,6 +312,10 @@ async function begin() {
   try {
     const model = await getModel();
     store.set({ model, classes: model.classes });
+    if (model.mask_thresholds) {
+      byId("lead").textContent =
+        "Every slice with the probabilities of five kinds of bleeding, their outlines and volumes by the model, and heat maps of its attention.";
+    }
     showSamples(await getSamples());
   } catch (error) {
     store.set({ page: "start" });

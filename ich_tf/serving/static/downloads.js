@@ -2,7 +2,8 @@
 
 import { getBlob, slicePath } from "./api.js";
 import { className } from "./classes.js";
-import { byId, make } from "./dom.js";
+import { byId, make, show } from "./dom.js";
+import { hasMasks } from "./outline_controls.js";
 
 async function save(path, name) {
   const address = URL.createObjectURL(await getBlob(path));
@@ -47,13 +48,22 @@ export function makeDownloads(store, onError) {
       },
     },
   ];
-  const texts = [];
+  choices.push({
+    name: "Mask",
+    what: "PNG of this slice, bit k for class k",
+    isThere: () => hasMasks(store),
+    start: () => {
+      const slice = store.get("slice");
+      return save(
+        `${slicePath(store.get("study").study_id, store.get("series"), slice)}/mask.png`,
+        `ich_tf_mask_${number()}_${slice + 1}.png`,
+      );
+    },
+  });
+  const updates = [];
   byId("downloads").replaceChildren(
-    ...choices.map(({ name, what, start }) => {
+    ...choices.map(({ name, what, isThere, start }) => {
       const text = make("span", { class: "hint" });
-      texts.push(() => {
-        text.textContent = typeof what === "string" ? what : what();
-      });
       const button = make("button", { type: "button" }, make("b", {}, name), text);
       button.addEventListener("click", async () => {
         button.disabled = true;
@@ -65,10 +75,15 @@ export function makeDownloads(store, onError) {
           button.disabled = false;
         }
       });
-      return make("li", {}, button);
+      const item = make("li", {}, button);
+      updates.push(() => {
+        text.textContent = typeof what === "string" ? what : what();
+        show(item, isThere?.() ?? true);
+      });
+      return item;
     }),
   );
-  const write = () => texts.forEach((writeText) => writeText());
-  store.on(["heatClass"], write);
+  const write = () => updates.forEach((update) => update());
+  store.on(["study", "series", "heatClass"], write);
   write();
 }

@@ -13,8 +13,8 @@ function bindings(store, viewer) {
     does: `${name} window: C ${center}, W ${width}`,
     run: () => store.set({ window: { center, width } }),
   }));
-  const opacity = (by) => () =>
-    store.set({ heatOpacity: Math.min(1, Math.max(0.05, store.get("heatOpacity") + by)) });
+  const opacity = (name, by) => () =>
+    store.set({ [name]: Math.min(1, Math.max(0.05, store.get(name) + by)) });
   return [
     { keys: ["ArrowDown", "ArrowRight"], does: "Next slice", run: () => viewer.scrollBy(1) },
     { keys: ["ArrowUp", "ArrowLeft"], does: "Previous slice", run: () => viewer.scrollBy(-1) },
@@ -24,8 +24,12 @@ function bindings(store, viewer) {
     { keys: ["End"], does: "Last slice", run: () => viewer.scrollTo(Infinity) },
     ...presets,
     { keys: ["h"], does: "Heat map on or off", run: () => store.set({ heatOn: !store.get("heatOn") }) },
-    { keys: ["["], does: "Heat map fainter", run: opacity(-0.1) },
-    { keys: ["]"], does: "Heat map stronger", run: opacity(0.1) },
+    { keys: ["["], does: "Heat map fainter", run: opacity("heatOpacity", -0.1) },
+    { keys: ["]"], does: "Heat map stronger", run: opacity("heatOpacity", 0.1) },
+    { keys: ["o"], does: "Outlines on or off", run: () => store.set({ outlinesOn: !store.get("outlinesOn") }) },
+    { keys: ["f"], does: "Fill of the outlines", run: () => store.set({ outlineFill: !store.get("outlineFill") }) },
+    { keys: [","], does: "Outlines fainter", run: opacity("outlineOpacity", -0.1) },
+    { keys: ["."], does: "Outlines stronger", run: opacity("outlineOpacity", 0.1) },
     { keys: ["+", "="], does: "Zoom in", run: () => viewer.zoomBy(1.25) },
     { keys: ["-"], does: "Zoom out", run: () => viewer.zoomBy(0.8) },
     { keys: ["0"], does: "Whole slice", run: () => store.set({ view: WHOLE }) },
@@ -46,11 +50,11 @@ const MOUSE = [
 ];
 
 // Fields that need these keys themselves. The slider of slices does not: on it, too, down is the
-// next slice.
+// next slice. Nor does a checkbox.
 function isTyping(target) {
   if (target instanceof HTMLSelectElement || target instanceof HTMLTextAreaElement) return true;
   if (!(target instanceof HTMLInputElement)) return false;
-  return target.id !== "slice";
+  return target.id !== "slice" && target.type !== "checkbox";
 }
 
 export function listenToKeys(store, viewer) {

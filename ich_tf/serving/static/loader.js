@@ -2,6 +2,7 @@
 // slice first.
 
 import { getBytes } from "./api.js";
+import { decodeGreyPng } from "./png.js";
 
 export class Loader {
   #cache = new Map(); // key -> {value, bytes}, the least recently used first
@@ -12,7 +13,7 @@ export class Loader {
   #atOnce;
   #decode;
 
-  // decode(ArrayBuffer, Headers) -> {value, bytes}.
+  // decode(ArrayBuffer, Headers) -> {value, bytes}, or a promise of it.
   constructor({ mostBytes, atOnce, decode }) {
     this.#mostBytes = mostBytes;
     this.#atOnce = atOnce;
@@ -77,7 +78,7 @@ export class Loader {
   async #run(job) {
     try {
       const { bytes, headers } = await getBytes(job.key, job.abort.signal);
-      const decoded = this.#decode(bytes, headers);
+      const decoded = await this.#decode(bytes, headers);
       if (!job.abort.signal.aborted) this.#keep(job.key, decoded);
       job.resolve(decoded.value);
     } catch (error) {
@@ -117,6 +118,18 @@ export function pixelLoader() {
     decode(buffer, headers) {
       const hu = new Int16Array(buffer);
       return { value: { hu, ...sizeOf(headers, hu.length) }, bytes: buffer.byteLength };
+    },
+  });
+}
+
+// Loads masks: {pixels: uint8 [rows * columns], a bit a class, rows, columns}.
+export function maskLoader() {
+  return new Loader({
+    mostBytes: 64e6,
+    atOnce: 2,
+    async decode(buffer) {
+      const value = await decodeGreyPng(buffer);
+      return { value, bytes: value.pixels.byteLength };
     },
   });
 }

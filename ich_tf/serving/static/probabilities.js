@@ -2,6 +2,7 @@
 
 import { className, isAbove, probabilityText, shownOrder } from "./classes.js";
 import { byId, make, show } from "./dom.js";
+import { areaText } from "./outlines.js";
 
 export function makeProbabilities(store) {
   const list = byId("probabilities");
@@ -14,6 +15,7 @@ export function makeProbabilities(store) {
         const line = {
           value: make("span", { class: "value" }),
           flag: make("span", { class: "flag" }),
+          area: make("span", { class: "area" }),
           bar: make("span", { class: "fill" }),
           point: make("span", { class: "point" }),
         };
@@ -28,6 +30,7 @@ export function makeProbabilities(store) {
           },
           make("span", { class: "name" }, className(key)),
           line.flag,
+          line.area,
           line.value,
           make("span", { class: "track", "aria-hidden": "true" }, line.bar, line.point),
         );
@@ -42,6 +45,7 @@ export function makeProbabilities(store) {
     if (!series) return;
     const points = store.get("model")?.thresholds.slice ?? {};
     const values = series.probabilities[store.get("slice")];
+    const areas = series.areas_mm2?.[store.get("slice")];
     for (const [key, line] of lines) {
       const value = values[store.get("classes").indexOf(key)];
       const point = points[key] ?? null;
@@ -52,6 +56,7 @@ export function makeProbabilities(store) {
       line.button.dataset.above = String(above);
       line.button.setAttribute("aria-pressed", String(key === store.get("heatClass")));
       line.flag.textContent = above ? "above" : "";
+      line.area.textContent = areas ? areaText(areas[store.get("classes").indexOf(key)]) : "";
       line.bar.style.width = `${100 * value}%`;
       show(line.point, point !== null);
       if (point !== null) line.point.style.left = `${100 * point}%`;

@@ -1,8 +1,11 @@
 // The probabilities along the series: a row for each class, a bar for each slice, a dashed line at
-// the class's operating point. A click, a drag or a key selects a slice.
+// the class's operating point; and the areas of its masks. A click, a drag or a key selects a slice.
 
 import { className, isAbove, probabilityText, shownOrder } from "./classes.js";
 import { byId, make, show } from "./dom.js";
+import { hasMasks } from "./outline_controls.js";
+import { areaText } from "./outlines.js";
+import { AREA_ROW, areasText, drawAreas, greatestArea } from "./strip_areas.js";
 
 const ROW = 24; // CSS pixels; the same as in style.css
 const GAP = 3;
@@ -30,7 +33,7 @@ export function makeStrip(store, viewer) {
     if (!series || !width) return;
     const ratio = window.devicePixelRatio || 1;
     const order = rows();
-    const height = order.length * ROW;
+    const height = order.length * ROW + (hasMasks(store) ? AREA_ROW : 0);
     canvas.width = Math.round(width * ratio);
     canvas.height = Math.round(height * ratio);
     const context = canvas.getContext("2d");
@@ -64,6 +67,10 @@ export function makeStrip(store, viewer) {
         context.setLineDash([]);
       }
     });
+    if (hasMasks(store)) {
+      const hidden = store.get("outlinesHidden");
+      drawAreas(context, series, store.get("classes"), hidden, { top: order.length * ROW, width, gap });
+    }
     const slice = store.get("slice");
     const wide = Math.max(step, 3);
     const left = Math.min(width - wide, slice * step + step / 2 - wide / 2);
@@ -88,7 +95,8 @@ export function makeStrip(store, viewer) {
     strip.setAttribute("aria-valuenow", String(slice + 1));
     const text =
       `Slice ${slice + 1} of ${series.num_slices}. Any hemorrhage ${probabilityText(any)}. ` +
-      (above.length ? `At or above the operating point: ${above.join(", ")}.` : "");
+      (above.length ? `At or above the operating point: ${above.join(", ")}. ` : "") +
+      (hasMasks(store) ? `Area: ${areasText(series, store.get("classes"), slice)}.` : "");
     strip.setAttribute("aria-valuetext", text.trim());
     const slider = byId("slice");
     slider.max = series.num_slices - 1;
@@ -97,10 +105,14 @@ export function makeStrip(store, viewer) {
   }
 
   function names() {
+    const masks = hasMasks(store);
+    byId("strip").parentElement.classList.toggle("with-areas", masks);
+    const area = masks ? greatestArea(currentSeries(), store.get("classes")) : 0;
     byId("strip-names").replaceChildren(
       ...rows().map((key) =>
         make("span", { class: key === store.get("heatClass") ? "chosen" : null }, className(key)),
       ),
+      ...(masks ? [make("span", {}, "Area", make("small", {}, `up to ${areaText(area)}`))] : []),
     );
   }
 
@@ -110,8 +122,9 @@ export function makeStrip(store, viewer) {
     return Math.min(currentSeries().num_slices - 1, Math.max(0, Math.floor(share * currentSeries().num_slices)));
   };
   const rowAt = (event) => {
-    const y = event.clientY - strip.getBoundingClientRect().top;
-    return rows()[Math.min(rows().length - 1, Math.max(0, Math.floor(y / ROW)))];
+    const row = Math.max(0, Math.floor((event.clientY - strip.getBoundingClientRect().top) / ROW));
+    if (row >= rows().length && hasMasks(store)) return null; // the areas
+    return rows()[Math.min(rows().length - 1, row)];
   };
 
   function hover(event) {
@@ -119,7 +132,10 @@ export function makeStrip(store, viewer) {
     if (!series) return;
     const [slice, key] = [sliceAt(event), rowAt(event)];
     const value = series.probabilities[slice][store.get("classes").indexOf(key)];
-    tip.textContent = `${className(key)}, slice ${slice + 1}: ${probabilityText(value)}`;
+    tip.textContent =
+      key === null
+        ? `Slice ${slice + 1}: ${areasText(series, store.get("classes"), slice)}`
+        : `${className(key)}, slice ${slice + 1}: ${probabilityText(value)}`;
     show(tip, true);
     const x = event.clientX - strip.getBoundingClientRect().left;
     tip.style.left = `${Math.min(strip.clientWidth - tip.offsetWidth, Math.max(0, x + 12))}px`;
@@ -129,7 +145,8 @@ export function makeStrip(store, viewer) {
     if (!currentSeries()) return;
     strip.setPointerCapture(event.pointerId);
     viewer.scrollTo(sliceAt(event));
-    store.set({ heatClass: rowAt(event) });
+    const key = rowAt(event);
+    if (key !== null) store.set({ heatClass: key });
   });
   strip.addEventListener("pointermove", (event) => {
     if (!currentSeries()) return;
@@ -141,8 +158,8 @@ export function makeStrip(store, viewer) {
     viewer.scrollTo(event.target.valueAsNumber),
   );
 
-  store.on(["study", "series", "slice", "heatClass", "model"], draw);
+  store.on(["study", "series", "slice", "heatClass", "model", "outlinesHidden"], draw);
   store.on(["study", "series", "slice", "model"], write);
-  store.on(["study", "heatClass", "classes"], names);
+  store.on(["study", "series", "heatClass", "classes"], names);
   new ResizeObserver(draw).observe(strip);
 }

@@ -2,6 +2,7 @@
 
 import { className, isAbove, probabilityText, shownOrder } from "./classes.js";
 import { byId, make } from "./dom.js";
+import { volumeText } from "./outlines.js";
 
 // All columns but the first and "Point" hold numbers.
 function heading(...names) {
@@ -22,10 +23,19 @@ export function makeSummary(store, viewer) {
       : `Operating point for series: ${probabilityText(point)}`;
   }
 
+  // How far the volume follows from the slices, and the estimate of the bedside.
+  function volumeTitle({ low_ml: low, high_ml: high, abc2_ml: abc2 }, key) {
+    if (low[key] === null) return "A slice of unknown thickness has no volume.";
+    return (
+      `${className(key)}: ${volumeText(low[key])} to ${volumeText(high[key])} ml, as the slices' distance ` +
+      `leaves open; ${volumeText(abc2[key])} ml by ABC/2.`
+    );
+  }
+
   function write() {
     const series = currentSeries();
     if (!series) return;
-    const { max, series_model: whole, decisions, most_suspicious: where } = series.summary;
+    const { max, series_model: whole, decisions, most_suspicious: where, volumes } = series.summary;
     const decides = Object.values(decisions).some((decision) => decision !== null);
     const rows = shownOrder(store.get("classes")).map((key) => {
       const decided = decisions[key] ?? null;
@@ -50,14 +60,25 @@ export function makeSummary(store, viewer) {
         make("td", { class: "number" }, probabilityText(max[key])),
         make("td", { class: "number" }, go),
         whole ? make("td", { class: "number" }, probabilityText(whole[key])) : null,
+        volumes
+          ? make("td", { class: "number", title: volumeTitle(volumes, key) }, volumeText(volumes.ml[key]))
+          : null,
         decides
           ? make("td", { title: pointTitle(key) }, decided === null ? "\u2013" : decided ? "above" : "below")
           : null,
       );
     });
-    const names = ["Class", "Max", "Slice", ...(whole ? ["Model"] : []), ...(decides ? ["Point"] : [])];
+    const names = ["Class", "Max", "Slice"];
+    if (whole) names.push("Model");
+    if (volumes) names.push("ml");
+    if (decides) names.push("Point");
+    byId("summary").classList.toggle("six", names.length > 5);
     byId("summary").replaceChildren(
-      make("caption", { class: "unseen" }, "Greatest probability of each class in this series"),
+      make(
+        "caption",
+        { class: "unseen" },
+        `Greatest probability ${volumes ? "and volume " : ""}of each class in this series`,
+      ),
       heading(...names),
       make("tbody", {}, ...rows),
     );
@@ -65,6 +86,7 @@ export function makeSummary(store, viewer) {
     byId("summary-note").textContent =
       (whole ? "\u201cModel\u201d: the series model's probability for the whole series. " : "") +
       (decides ? "\u201cPoint\u201d: above or below the operating point for series. " : "") +
+      (volumes ? `\u201cml\u201d: volume that the model marks. ${volumeTitle(volumes, "any")} ` : "") +
       `If slices were independent, the probability of any bleed would be ${probabilityText(noisy)} ` +
       "(noisy-or). They are not, so that this is too high.";
     table();

@@ -1,19 +1,20 @@
-// The stage: a slice on a canvas under its heat map, with notes in its corners.
+// The stage: a slice on a canvas under its heat map and its outlines, with notes in its corners.
 
 import { slicePath } from "./api.js";
-import { className, probabilityText } from "./classes.js";
+import { probabilityText } from "./classes.js";
 import { byId, show } from "./dom.js";
 import { listenToGestures } from "./gestures.js";
-import { makeHeatTable, paintHeat } from "./heat_colours.js";
-import { heatLoader, pixelLoader } from "./loader.js";
+import { HeatLayer } from "./heat_layer.js";
+import { pixelLoader } from "./loader.js";
+import { OutlineLayer } from "./outline_layer.js";
+import { areaText } from "./outlines.js";
+import { paintOn } from "./paint.js";
 import { moved, pixelAt, place, scaleBarMm, WHOLE, zoomedAt } from "./view_transform.js";
 import { limited, makeTable, paintGrey, presetOf } from "./windowing.js";
 
 // Number of slices that are fetched ahead in the direction of scrolling, and behind.
 const AHEAD = 12;
 const BEHIND = 4;
-// A heat map takes the server some hundred ms, so that it is requested when scrolling rests.
-const HEAT_REST_MS = 150;
 // Size of a pixel in CSS pixels from which pixels are shown as squares, not smoothed.
 const SQUARES_FROM = 6;
 
@@ -23,29 +24,30 @@ export class Viewer {
   #canvas = byId("canvas");
   #stage = byId("stage");
   #pixels = pixelLoader();
-  #heats = heatLoader();
+  #heat;
+  #outlines;
   #picture = document.createElement("canvas");
-  #heat = document.createElement("canvas");
-  #heatTable = makeHeatTable();
   #table = null;
   #tableOf = null;
   #painted = null; // key and table of the picture's content
-  #heatPainted = null;
   #shown = null; // the slice on the stage, a value of the loader
   #pointer = null;
   #failed = null; // key of a slice that could not be fetched
   #direction = 1;
   #last = 0;
-  #heatTimer = 0;
 
   // onError(error) is called with errors of fetching slices.
   constructor(store, onError) {
     this.#store = store;
     this.#onError = onError;
+    this.#heat = new HeatLayer(store, () => this.draw(), onError);
+    this.#outlines = new OutlineLayer(store, () => this.draw(), onError);
     const draws = ["study", "series", "slice", "window", "view", "heatOn", "heatOpacity", "heatClass"];
+    draws.push("outlinesOn", "outlinesHidden", "outlineOpacity", "outlineFill");
     store.on(["study", "series"], () => this.#reset());
     store.on(["study", "series", "slice"], () => this.#fetchAhead());
     store.on(["study", "series", "slice", "heatOn", "heatClass"], () => this.#fetchHeat());
+    store.on(["outlinesOn"], () => this.#fetchOutlines());
     store.on(draws, () => this.draw());
     new ResizeObserver(() => this.draw()).observe(this.#stage);
     listenToGestures(this.#canvas, () => store.get("tool"), {
@@ -65,8 +67,12 @@ export class Viewer {
     return this.#store.get("study")?.series[this.#store.get("series")] ?? null;
   }
 
+  #path(slice) {
+    return slicePath(this.#store.get("study").study_id, this.#store.get("series"), slice);
+  }
+
   #key(slice) {
-    return `${slicePath(this.#store.get("study").study_id, this.#store.get("series"), slice)}/pixels`;
+    return `${this.#path(slice)}/pixels`;
   }
 
   scrollBy(by) {
@@ -90,12 +96,13 @@ export class Viewer {
   // Removes all slices.
   clear() {
     this.#pixels.clear();
-    this.#heats.clear();
-    this.#painted = this.#heatPainted = this.#shown = this.#failed = null;
+    this.#heat.clear();
+    this.#outlines.clear();
+    this.#painted = this.#shown = this.#failed = null;
   }
 
   #reset() {
-    this.#painted = this.#heatPainted = this.#shown = this.#failed = null;
+    this.#painted = this.#shown = this.#failed = null;
     const series = this.#series;
     if (!series) return;
     for (const side of ["top", "right", "bottom", "left"]) {
@@ -110,20 +117,27 @@ export class Viewer {
     this.#store.set({ window: limited({ center: center + dy * step, width: width + dx * step }) });
   }
 
-  #fetchAhead() {
-    const series = this.#series;
-    if (!series) return;
+  // The slice that is shown and those around it, with the order in which they are wanted.
+  #wanted() {
     const slice = this.#store.get("slice");
-    if (slice !== this.#last) this.#direction = Math.sign(slice - this.#last);
-    this.#last = slice;
-    const wanted = new Map([[this.#key(slice), 0]]);
+    const wanted = new Map([[slice, 0]]);
     for (let i = 1; i <= AHEAD; i++) {
       for (const [step, most] of [[this.#direction, AHEAD], [-this.#direction, BEHIND]]) {
         const other = slice + i * step;
-        if (i <= most && other >= 0 && other < series.num_slices) wanted.set(this.#key(other), i);
+        if (i <= most && other >= 0 && other < this.#series.num_slices) wanted.set(other, i);
       }
     }
+    return wanted;
+  }
+
+  #fetchAhead() {
+    if (!this.#series) return;
+    const slice = this.#store.get("slice");
+    if (slice !== this.#last) this.#direction = Math.sign(slice - this.#last);
+    this.#last = slice;
+    const wanted = new Map([...this.#wanted()].map(([other, i]) => [this.#key(other), i]));
     this.#pixels.keepOnly(new Set(wanted.keys()));
+    this.#fetchOutlines();
     for (const [key, priority] of wanted) {
       if (this.#failed === key && priority) continue;
       const promise = this.#pixels.get(key, priority);
@@ -138,6 +152,14 @@ export class Viewer {
     this.#onError(error);
   }
 
+  // Masks of slices without a mark are not asked for.
+  #fetchOutlines() {
+    const areas = this.#series?.areas_mm2;
+    if (!areas) return;
+    const marked = [...this.#wanted()].filter(([slice]) => areas[slice].some((area) => area > 0));
+    this.#outlines.fetch(new Map(marked.map(([slice, i]) => [this.#path(slice), i])));
+  }
+
   // Requests again a slice or heat map that failed.
   retry() {
     this.#failed = null;
@@ -146,28 +168,8 @@ export class Viewer {
     this.draw();
   }
 
-  #heatKey() {
-    const { study_id: id } = this.#store.get("study");
-    const path = slicePath(id, this.#store.get("series"), this.#store.get("slice"));
-    return `${path}/heatmaps/${encodeURIComponent(this.#store.get("heatClass"))}`;
-  }
-
   #fetchHeat() {
-    clearTimeout(this.#heatTimer);
-    if (!this.#series || !this.#store.get("heatOn")) return;
-    const key = this.#heatKey();
-    this.#heats.keepOnly(new Set([key]));
-    if (this.#heats.peek(key)) return;
-    this.#heatTimer = setTimeout(() => {
-      this.#heats.get(key).then(
-        () => this.draw(),
-        (error) => {
-          if (error.name === "AbortError") return;
-          this.#store.set({ heatOn: false });
-          this.#onError(error);
-        },
-      );
-    }, HEAT_REST_MS);
+    if (this.#series) this.#heat.fetch(this.#path(this.#store.get("slice")));
   }
 
   draw() {
@@ -185,7 +187,8 @@ export class Viewer {
     context.fillStyle = "#000";
     context.fillRect(0, 0, width, height);
     const placed = place(series, this.#store.get("view"), width, height);
-    const key = this.#key(this.#store.get("slice"));
+    const slice = this.#store.get("slice");
+    const key = this.#key(slice);
     this.#shown = this.#pixels.peek(key) ?? null;
     // No picture rather than another slice's, which would mislead under this slice's numbers.
     if (this.#shown) {
@@ -194,13 +197,13 @@ export class Viewer {
       context.imageSmoothingQuality = "high";
       const box = [placed.left, placed.top, placed.width, placed.height];
       context.drawImage(this.#picture, ...box);
-      if (this.#paintHeat()) {
-        context.globalAlpha = this.#store.get("heatOpacity");
-        context.drawImage(this.#heat, ...box);
-        context.globalAlpha = 1;
-      }
+      this.#canvas.dataset.heat = this.#heat.draw(context, box, this.#path(slice));
+      const areas = series.areas_mm2?.[slice];
+      const drawn = areas ? this.#outlines.draw(context, box, this.#path(slice), areas) : [];
+      this.#canvas.dataset.outlines = drawn.join(" ");
     }
-    this.#canvas.dataset.slice = this.#shown ? String(this.#store.get("slice")) : "";
+    if (!series.areas_mm2) show(byId("note-outlines"), false);
+    this.#canvas.dataset.slice = this.#shown ? String(slice) : "";
     this.#write(series, placed);
     this.#writePointer();
   }
@@ -214,27 +217,6 @@ export class Viewer {
     if (this.#painted?.key === key && this.#painted.table === this.#table) return;
     paintOn(this.#picture, this.#shown, (image) => paintGrey(this.#shown.hu, this.#table, image));
     this.#painted = { key, table: this.#table };
-  }
-
-  // Paints the heat map; returns whether there is one to draw over the slice.
-  #paintHeat() {
-    const on = this.#store.get("heatOn");
-    const heat = on ? this.#heats.peek(this.#heatKey()) : undefined;
-    this.#store.set({ heatPeak: heat ? heat.peak : null });
-    this.#canvas.dataset.heat = heat ? this.#store.get("heatClass") : "";
-    show(byId("note-heat"), on);
-    if (on) {
-      const name = className(this.#store.get("heatClass"));
-      byId("note-heat").textContent = heat
-        ? `Heat map: ${name}\nattention, not segmentation\n${heat.explains}`
-        : `Heat map: ${name}\ncomputing`;
-    }
-    if (!heat) return false;
-    if (this.#heatPainted !== heat) {
-      paintOn(this.#heat, heat, (image) => paintHeat(heat.heat, this.#heatTable, image));
-      this.#heatPainted = heat;
-    }
-    return true;
   }
 
   #write(series, placed) {
@@ -254,11 +236,13 @@ export class Viewer {
       this.#failed === this.#key(slice)
         ? `Slice ${slice + 1} could not be fetched.`
         : `Loading slice ${slice + 1}`;
-    const any = series.probabilities[slice][this.#store.get("classes").indexOf("any")];
+    const k = this.#store.get("classes").indexOf("any");
+    const areas = series.areas_mm2?.[slice];
     this.#canvas.setAttribute(
       "aria-label",
       `CT slice ${slice + 1} of ${series.num_slices}, window center ${center}, width ${width}. ` +
-        `Any hemorrhage ${probabilityText(any)}.`,
+        `Any hemorrhage ${probabilityText(series.probabilities[slice][k])}.` +
+        (areas ? ` Marked by the model: ${areaText(areas[k])}.` : ""),
     );
   }
 
@@ -274,14 +258,4 @@ export class Viewer {
     const [column, row] = pixel;
     note.textContent = `${this.#shown.hu[row * this.#shown.columns + column]} HU   column ${column}, row ${row}`;
   }
-}
-
-// Makes a canvas as large as a slice; write(image) writes its pixels.
-function paintOn(canvas, { rows, columns }, write) {
-  canvas.width = columns;
-  canvas.height = rows;
-  const context = canvas.getContext("2d");
-  const image = context.createImageData(columns, rows);
-  write(image);
-  context.putImageData(image, 0, 0);
 }
