@@ -58,22 +58,29 @@ def test_replicas_xla_and_accumulation_give_the_same_weights(
     assert int(run.step.step.read_value()) == STEPS
 
 
+@pytest.fixture(scope="module")
+def one_device_with_masks():
+    """Batches with masks; start, losses and end of a decoder's run on them on one device."""
+    batches = [with_masks(*one) for one in BATCHES[:3]]
+    run = Run(replicas(1), segmentation=True, freeze_bn=True)
+    start = run.weights()
+    return batches, start, run.steps(batches), run.weights()
+
+
 @pytest.mark.parametrize(
     ("number", "xla", "accumulation"), [(2, False, 2), slow(1, True, 4), slow(4, True, 1)]
 )
 def test_masks_on_replicas_with_xla_and_accumulation(
-    number: int, xla: bool, accumulation: int
+    number: int, xla: bool, accumulation: int, one_device_with_masks: Any
 ) -> None:
     """Examples with many annotated classes, few or none lie in other parts each time."""
-    batches = [with_masks(*one) for one in BATCHES[:3]]
-    one = Run(replicas(1), segmentation=True, freeze_bn=True)
-    start, losses = one.weights(), one.steps(batches)
+    batches, start, losses, expected = one_device_with_masks
     run = Run(
         replicas(number), segmentation=True, freeze_bn=True, xla=xla, accumulation=accumulation
     )
     np.testing.assert_allclose(run.steps(batches), losses, rtol=0, atol=1e-5)
-    assert difference(run.weights(), one.weights()) < 1e-5
-    assert difference(one.weights(), start) > 1e-2
+    assert difference(run.weights(), expected) < 1e-5
+    assert difference(expected, start) > 1e-2
 
 
 @pytest.mark.parametrize(
@@ -262,12 +269,14 @@ def test_moving_statistics_are_the_replicas_mean() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("xla", [False, True])
-def test_resnet50_replicas_equal_one(xla: bool) -> None:
-    one = Run(replicas(1), backbone="resnet50", freeze_bn=True, learning_rate=1e-3)
-    two = Run(replicas(2), backbone="resnet50", freeze_bn=True, learning_rate=1e-3, xla=xla)
-    np.testing.assert_allclose(one.steps(BATCHES[:1]), two.steps(BATCHES[:1]), rtol=1e-5)
-    assert difference(one.weights(), two.weights()) < 1e-5
+def test_resnet50_replicas_equal_one_with_and_without_xla() -> None:
+    settings = {"backbone": "resnet50", "freeze_bn": True, "learning_rate": 1e-3}
+    one = Run(replicas(1), **settings)
+    losses = one.steps(BATCHES[:1])
+    for xla in (False, True):
+        two = Run(replicas(2), xla=xla, **settings)
+        np.testing.assert_allclose(two.steps(BATCHES[:1]), losses, rtol=1e-5)
+        assert difference(one.weights(), two.weights()) < 1e-5
 
 
 @pytest.mark.parametrize("number", [1, 2])
