@@ -7,6 +7,7 @@ import tensorflow as tf
 from ich_tf.errors import ConfigError
 from ich_tf.inference.forward import make_logits_fn
 from ich_tf.losses import segmentation_loss, weighted_binary_crossentropy
+from ich_tf.models import own_backbones
 from ich_tf.models.batch_norm import synchronize
 from ich_tf.models.segmentation import classifier
 from ich_tf.models.slice_model import batch_normalizations, build_model
@@ -191,7 +192,16 @@ def test_a_batch_is_prepared_on_each_replica() -> None:
     np.testing.assert_allclose(run.steps([BATCHES[0]] * 2), expected, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("backbone", ["tiny", slow("resnet50")])
+@own_backbones.backbone
+def start_of_resnet50(size: int, channels: int) -> keras.Model:
+    """Two of its four stages: the graph of two synchronized replicas of all takes two minutes."""
+    whole = keras.applications.ResNet50(
+        include_top=False, weights=None, input_shape=(size, size, channels)
+    )
+    return keras.Model(whole.input, whole.get_layer("conv3_block4_out").output)
+
+
+@pytest.mark.parametrize("backbone", ["tiny", slow(f"{__name__}:start_of_resnet50")])
 def test_gradients_of_synchronized_replicas_are_those_of_the_whole_batch(backbone: str) -> None:
     one = Run(replicas(1), backbone=backbone)
     two = Run(replicas(2), backbone=backbone, sync_bn=True)
