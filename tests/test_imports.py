@@ -25,7 +25,7 @@ WITHOUT_TENSORFLOW = (
     "conversion.verification", "conversion.inspection", "conversion.write_shard",
     "training.config", "inference.config", "evaluation.config", "serving.config",
     "inference.prediction.model_image", "inference.postprocessing.postprocessing",
-    "serving.decoding", "serving.uploads",
+    "serving.decoding", "serving.upload_reader", "serving.uploads",
 )  # fmt: skip
 # The modules of tools/benchmark and tools/ that are commands have a docstring with an example.
 COMMANDS = sorted(

@@ -63,16 +63,13 @@ def read_nifti_header(head: bytes) -> NiftiHeader:
     """
     if not head:
         raise DicomError(Reason.NOT_DICOM, "is empty; expected a NIfTI volume.")
-    sizes = (int.from_bytes(head[:4], "little"), int.from_bytes(head[:4], "big"))
-    size = next((size for size in sizes if size in _VERSIONS), 0)
-    at, mark, half, least = _VERSIONS.get(size, (0, b"", b"", 0))
-    found = head[at : at + 3]
-    if not size or found not in (mark, half):
+    size, is_half = _version(head)
+    if not size:
         raise DicomError(
             Reason.NOT_DICOM,
             "is no NIfTI volume: it does not begin with a header of NIfTI-1 or NIfTI-2.",
         )
-    if found == half:
+    if is_half:
         raise DicomError(
             Reason.BAD_HEADER,
             "is one half of a pair of a .hdr and an .img file; expected a single .nii or .nii.gz.",
@@ -95,11 +92,29 @@ def read_nifti_header(head: bytes) -> NiftiHeader:
     return NiftiHeader(
         _three(shape),
         dtype,
-        _offset(header, least),
+        _offset(header, _VERSIONS[size][3]),
         slope,
         intercept,
         _affine(header, header_error),
     )
+
+
+def is_nifti_header(head: bytes) -> bool:
+    """Whether a file that begins so is NIfTI, or the header of a pair of files.
+
+    Args:
+      head: The first `HEADER_BYTES` bytes of the file, inflated.
+    """
+    return _version(head)[0] > 0
+
+
+def _version(head: bytes) -> tuple[int, bool]:
+    """Length of a header, 0 if it is none; and whether it is that of a pair of files."""
+    sizes = (int.from_bytes(head[:4], "little"), int.from_bytes(head[:4], "big"))
+    size = next((size for size in sizes if size in _VERSIONS), 0)
+    at, mark, half, _ = _VERSIONS.get(size, (0, b"", b"", 0))
+    found = head[at : at + 3]
+    return (size, found == half) if size and found in (mark, half) else (0, False)
 
 
 def _nibabel() -> tuple[Any, Any, type[Exception]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ich_tf.dicom.archives import START_BYTES, archive_kind, damaged_member, nested_archive
+from ich_tf.dicom.nifti_names import is_nifti
 from ich_tf.dicom.reasons import DicomError, Reason
 from ich_tf.dicom.zip_directory import (
     BadArchive,
@@ -121,7 +122,8 @@ def _unpack_member(
         if size != member.size:
             raise damaged_member(zipfile.BadZipFile())
         kind = _kind(path)
-        if kind:
+        # A packed NIfTI volume is a gzip file; another that is named so is refused by its reader.
+        if kind and not is_nifti(member.name):
             raise nested_archive(kind)
     except DicomError as error:
         path.unlink(missing_ok=True)

@@ -1,12 +1,11 @@
 """Uploaded files -> slices on the disk, decoded in processes that may crash, stall or eat memory.
 
-The processes load no TensorFlow and get no token. They answer in JSON and write Hounsfield units
-as bare float32: nothing that they send is unpickled or executed.
+The processes run `upload_reader`, load no TensorFlow and get no token. They answer in JSON and
+write Hounsfield units as bare float32: nothing that they send is unpickled or executed.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 import queue
@@ -19,18 +18,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
-from ich_tf.dicom.crop import Box, head_box
-from ich_tf.dicom.guard import guarded
+from ich_tf.dicom.crop import Box
 from ich_tf.dicom.header import MAX_SIDE, Header
-from ich_tf.dicom.reader import read_slices
-from ich_tf.dicom.reasons import DicomError, Reason
-from ich_tf.runtime.sandbox import Handler, Sandbox, SandboxDied
+from ich_tf.dicom.reasons import Reason
+from ich_tf.runtime.sandbox import Sandbox, SandboxDied
 from ich_tf.serving.limits import MIB, Limits
 
-_TARGET = "ich_tf.serving.decoding:make_handler"
+_TARGET = "ich_tf.serving.upload_reader:make_handler"
 # A busy machine takes so many times the CPU time that a decoder is given.
 _PATIENCE = 8
 
@@ -60,7 +56,8 @@ class DecodedFile:
 
     Attributes:
       place: Index of the file in the list of files.
-      slices: One slice, or the frames of an enhanced file; empty if the file is rejected.
+      slices: One slice, the frames of an enhanced file or the slices of a NIfTI volume; empty if
+        the file is rejected.
       reason, message: Code and text of the rejection; of a file with slices, of the frames that
         could not be read; empty if there are none.
     """
@@ -256,60 +253,3 @@ def _checked(answer: dict[str, Any], path: Path) -> DecodedSlice:
     if path.stat().st_size != 4 * header.rows * header.columns:
         raise ValueError("the file's size is not that of its header")
     return DecodedSlice(header, path, tuple(map(int, answer["box"])))
-
-
-def make_handler() -> Handler:
-    """Returns the function that reads a file. Runs in the sandbox."""
-    cv2.setNumThreads(1)
-
-    def handler(message: bytes) -> Iterator[bytes]:
-        for answer in _answers(**json.loads(message)):
-            yield json.dumps(answer).encode()
-
-    return handler
-
-
-def _lost(errors: Sequence[tuple[int, DicomError]], num_read: int) -> dict[str, Any]:
-    """Reason and message of the frames that could not be read, for the end of the answers.
-
-    Raises:
-      DicomError: If no frame could be.
-    """
-    if not errors:
-        return {}
-    frame, error = errors[0]
-    if not num_read:
-        raise error
-    message = f"{len(errors)} of {len(errors) + num_read} frames, the first {frame}: {error}"
-    return {"lost": {"reason": error.reason.value, "message": message}}
-
-
-def _answers(file: str, out: str, find_head: bool) -> Iterator[dict[str, Any]]:
-    """An answer for each slice of a file, then the end, with what frames are lost, or a reason."""
-    errors: list[tuple[int, DicomError]] = []
-    number = 0
-    try:
-        with guarded():
-            slices = read_slices(Path(file).read_bytes())
-        for frame in itertools.count(1):
-            try:
-                with guarded():
-                    slice_ = next(slices, None)
-                    if slice_ is None:
-                        break
-                    box = head_box(slice_.hu, slice_.header.spacing_mm) if find_head else ()
-            except DicomError as error:
-                errors.append((frame, error))
-                continue
-            slice_.hu.astype("<f4", copy=False).tofile(f"{out}-{number}")
-            header = {name: getattr(slice_.header, name) for name in Header.__dataclass_fields__}
-            yield {"header": header, "box": box}
-            number += 1
-        yield {"end": True, **_lost(errors, number)}
-    except DicomError as error:
-        yield {"reason": error.reason.value, "message": str(error)}
-    except OSError as error:
-        yield {
-            "reason": Reason.UNREADABLE.value,
-            "message": f"cannot be kept ({error.strerror or type(error).__name__}).",
-        }

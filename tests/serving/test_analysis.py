@@ -4,10 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from ich_tf.dicom.reader import Slice, read_slice
+from ich_tf.dicom.series import order
 from ich_tf.inference.calibration import calibrate
 from ich_tf.inference.config import CalibrateConfig
 from ich_tf.labels import CLASSES
 from tests.support.made_up import make_run
+from tests.support.nifti_files import make_nifti, volume_of
 from tests.support.serving import files_of, running, served, zipped
 from tests.support.studies import as_predicted, check_equal
 
@@ -62,3 +65,23 @@ def test_real_slices(real_dicom: Path, tmp_path: Path) -> None:
         study = served(client, files_of(source))
     assert [file["reason"] for file in study["rejected"]] == ["NOT_DICOM"]  # its licence
     check_equal(study, expected)
+
+
+@pytest.mark.slow
+def test_nifti_volumes(phantom_dir: Path, tmp_path: Path) -> None:
+    """Each is a study of its own; in an archive, too."""
+    pytest.importorskip("nibabel")
+    series: dict[str, list[Slice]] = {}
+    for _, data in files_of(phantom_dir / "stage_2_test"):
+        slice_ = read_slice(data)
+        series.setdefault(slice_.header.series_id, []).append(slice_)
+    source = tmp_path / "volumes"
+    source.mkdir()
+    for name, members in zip(("a.nii.gz", "b.nii.gz"), series.values(), strict=False):
+        (source / name).write_bytes(make_nifti(*volume_of(order(members))))
+    work_dir = make_run(tmp_path / "w", 48, 1, crop="head")
+    expected = as_predicted(source, work_dir, tmp_path / "out")
+    assert len(expected) == 2
+    with running(work_dir, tmp_path / "state") as client:
+        check_equal(served(client, files_of(source)), expected)
+        check_equal(served(client, [("all.zip", zipped(files_of(source)))]), expected)

@@ -1,5 +1,6 @@
 """Files from strangers in a sandbox: whatever one does to its decoder, the next one is read."""
 
+import gzip
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -12,10 +13,12 @@ from pydicom.dataset import Dataset
 
 from ich_tf.dicom.crop import head_box
 from ich_tf.dicom.reader import read_slice
+from ich_tf.dicom.series import order
 from ich_tf.serving import decoding
 from ich_tf.serving.decoding import DecodedFile, Decoders
 from ich_tf.serving.limits import Limits
 from tests.support.dicom_files import changed, make_enhanced
+from tests.support.nifti_files import make_nifti, volume_of
 
 Decode = Callable[..., list[DecodedFile]]
 
@@ -56,14 +59,14 @@ def sabotaged(monkeypatch: pytest.MonkeyPatch, folder: Path, act: str) -> None:
     code = (
         "import json, os, signal, subprocess, sys, time\n"
         "import numpy as np\n"
-        "from ich_tf.serving import decoding\n"
-        "from ich_tf.serving.decoding import make_handler\n"
-        "read = decoding.read_slices\n"
+        "from ich_tf.serving import upload_reader\n"
+        "from ich_tf.serving.upload_reader import make_handler\n"
+        "read = upload_reader.read_slices\n"
         "def read_slices(data):\n"
         "    if data.startswith(b'BAD'):\n"
         f"        {act}\n"
         "    yield from read(data)\n"
-        "decoding.read_slices = read_slices\n"
+        "upload_reader.read_slices = read_slices\n"
     )
     replace_target(monkeypatch, folder, code)
 
@@ -86,6 +89,35 @@ def test_slices_are_those_of_the_reader(decode: Decode, good: bytes) -> None:
     assert slice_.box == head_box(expected.hu, expected.header.spacing_mm) != ()
     (plain,) = decode([good])[0].slices
     assert plain.box == ()
+
+
+def test_a_nifti_volume_is_known_by_its_content(decode: Decode, phantom_dir: Path) -> None:
+    """No client's name comes to a decoder. What is no volume in HU is refused in plain words."""
+    pytest.importorskip("nibabel")
+    slices = [
+        read_slice(path.read_bytes()) for path in (phantom_dir / "stage_2_test").glob("*.dcm")
+    ]
+    first = slices[0].header.series_id
+    series = order([slice_ for slice_ in slices if slice_.header.series_id == first])
+    voxels, affine = volume_of(series)
+    data = make_nifti(voxels, affine)
+    pair = make_nifti(voxels, affine, packed=False)[:348].replace(b"n+1", b"ni1")
+    mask = make_nifti((voxels > 60).astype(np.int16), affine)
+    movie = make_nifti(np.stack([voxels] * 2, axis=-1), affine)
+    read, plain, *refused = decode(
+        [data, gzip.decompress(data), pair, mask, movie, data[:-999], gzip.compress(b"x" * 999)]
+    )
+    for file in (read, plain):
+        assert len(file.slices) == len(series) and not file.reason
+        assert len({slice_.header.series_id for slice_ in file.slices}) == 1
+        for found, expected in zip(file.slices, series, strict=True):
+            np.testing.assert_array_equal(found.read_hu(), expected.hu)
+            np.testing.assert_allclose(
+                found.header.position_mm, expected.header.position_mm, atol=1e-3
+            )
+    reasons = ["BAD_HEADER", "NOT_HOUNSFIELD", "MULTI_FRAME", "TRUNCATED_PIXELS", "NESTED_ARCHIVE"]
+    assert [file.reason for file in refused] == reasons
+    assert all(file.message for file in refused)
 
 
 def test_frames_that_cannot_be_read_are_told_of(decode: Decode) -> None:
@@ -173,14 +205,14 @@ def test_a_process_that_lies_is_not_believed(
 ) -> None:
     code = (
         "import dataclasses\n"
-        "from ich_tf.serving import decoding\n"
-        "from ich_tf.serving.decoding import make_handler\n"
-        "read = decoding.read_slices\n"
+        "from ich_tf.serving import upload_reader\n"
+        "from ich_tf.serving.upload_reader import make_handler\n"
+        "read = upload_reader.read_slices\n"
         "def read_slices(data):\n"
         "    for slice_ in read(data):\n"
         "        header = dataclasses.replace(slice_.header, rows=4000)\n"
         "        yield dataclasses.replace(slice_, header=header)\n"
-        "decoding.read_slices = read_slices\n"
+        "upload_reader.read_slices = read_slices\n"
     )
     replace_target(monkeypatch, tmp_path, code)
     (decoded,) = decode([good])

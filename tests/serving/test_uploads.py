@@ -1,6 +1,7 @@
 """Uploads from strangers: bounded, counted, refused with a reason; names forgotten."""
 
 import asyncio
+import gzip
 import os
 import time
 from collections.abc import AsyncIterator
@@ -166,3 +167,8 @@ def test_an_archive_may_begin_with_a_program(tmp_path: Path) -> None:
     assert unpacked(archive, tmp_path) == [(0, ""), (1, "")]
     (tmp_path / "text").write_bytes(b"MZ" * 100)
     assert not is_archive(tmp_path / "text")
+
+
+def test_a_packed_volume_in_an_archive_is_no_archive(tmp_path: Path) -> None:
+    archive = zipped([("a.nii.gz", gzip.compress(b"x")), ("b.gz", gzip.compress(b"x"))])
+    assert unpacked(archive, tmp_path) == [(0, ""), (1, "NESTED_ARCHIVE")]

@@ -28,7 +28,8 @@ _UPLOAD = {
                         "files": {
                             "type": "array",
                             "items": {"type": "string", "format": "binary"},
-                            "description": "DICOM files, or zip archives of them.",
+                            "description": "DICOM files, NIfTI volumes in Hounsfield units, or "
+                            "zip archives of them.",
                         }
                     },
                 }
@@ -42,7 +43,7 @@ router = APIRouter(prefix="/api/studies")
 
 @router.post("", status_code=202, response_model=answers.Accepted, openapi_extra=_UPLOAD)
 async def send_study(request: Request, state: State) -> answers.Accepted:
-    """Accepts DICOM files, or zip archives of them, as the repeated field `files`."""
+    """Accepts DICOM files, NIfTI volumes or zip archives of them as the repeated field `files`."""
     limits, studies = state.limits, state.studies
     stream = request.stream()
 
