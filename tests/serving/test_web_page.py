@@ -818,3 +818,15 @@ def test_it_fits(visit: Visits, size: tuple[int, int], tmp_path: Path) -> None:
     assert len(set(tops)) == 1, "the toolbar takes a second line"
     stage = page.page.locator("#stage").bounding_box()
     assert min(stage["width"], stage["height"]) > 400
+
+
+@pytest.mark.slow
+def test_on_a_telephone_the_columns_follow_each_other(visit: Visits, tmp_path: Path) -> None:
+    page = visit(size=(480, 900))
+    page.upload(MADE[:2])
+    page.screenshot("study_480", tmp_path)
+    findings, about = (
+        page.page.locator(column).bounding_box() for column in (".findings", ".about")
+    )
+    assert about["y"] >= findings["y"] + findings["height"]
+    assert page.page.evaluate("() => document.documentElement.scrollWidth") <= 480
