@@ -27,7 +27,12 @@ SIGNALS = (signal.SIGKILL, signal.SIGTERM)
 
 @pytest.fixture(scope="module")
 def whole(phantom_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return undisturbed(phantom_dir, tmp_path_factory.mktemp("kills") / "whole")
+    folder = tmp_path_factory.mktemp("kills") / "whole"
+    return undisturbed(phantom_dir, folder, masks_dir=masks_of(phantom_dir))
+
+
+def masks_of(phantom_dir: Path) -> str:
+    return str(phantom_dir / "stage_2_train_masks")
 
 
 def strike(config: ConversionConfig, target: str, number: int, rng: np.random.Generator) -> bool:
@@ -75,7 +80,14 @@ def strike(config: ConversionConfig, target: str, number: int, rng: np.random.Ge
 def test_killed_at_random_moments(phantom_dir: Path, whole: Path, tmp_path: Path) -> None:
     """After one kill or more, the same command finishes the work, as if nothing had been."""
     out_dir = tmp_path / "out"
-    config = config_for(phantom_dir, out_dir, image_size=128, encoding="raw", num_workers=2)
+    config = config_for(
+        phantom_dir,
+        out_dir,
+        image_size=128,
+        encoding="raw",
+        num_workers=2,
+        masks_dir=masks_of(phantom_dir),
+    )
     expected = files_of(whole)
     rng = np.random.default_rng(SEED)
     struck = rounds = 0

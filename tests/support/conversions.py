@@ -30,7 +30,7 @@ def config_for(phantom_dir: Path, out_dir: Path, **changes: object) -> Conversio
 
 _FLAGS = (
     "dicom_dir", "labels_csv", "out_dir", "image_size", "num_folds", "test_fraction", "shard_mb",
-    "num_workers", "encoding",
+    "num_workers", "encoding", "masks_dir",
 )  # fmt: skip
 
 
@@ -53,9 +53,9 @@ def config_in(folder: Path, **changes: object) -> ConversionConfig:
     return ConversionConfig(**{**values, **changes})
 
 
-def undisturbed(phantom_dir: Path, folder: Path) -> Path:
+def undisturbed(phantom_dir: Path, folder: Path, **changes: object) -> Path:
     """A whole run: eight shards of a megabyte."""
-    convert(config_for(phantom_dir, folder, image_size=128, encoding="raw"))
+    convert(config_for(phantom_dir, folder, image_size=128, encoding="raw", **changes))
     assert len(list(folder.glob("*.tfrecord"))) > 6
     return folder
 
