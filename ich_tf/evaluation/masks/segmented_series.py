@@ -14,12 +14,11 @@ from ich_tf.inference.masks.image_masks import decode_bits, encode_bits, image_b
 from ich_tf.inference.masks.mask_network import MaskNetwork
 from ich_tf.labels import CLASSES
 from ich_tf.masks.bits import pack, unpack
+from ich_tf.metrics.extents import planes_of
 from ich_tf.records.input_pipeline import eval_batches, read_batches
 from ich_tf.records.manifest import Manifest, damage_named
 from ich_tf.records.stored_slices import read_crops
 
-# Slices nearer than this are copies of one plane.
-_SAME_PLACE_MM = 0.01
 _FIELDS = (
     "source_id", "patient_key", "series_key", "z_mm", "spacing_mm", "mask_bits", "annotated",
     "lesion_mm2",
@@ -73,11 +72,10 @@ class SegmentedSeries:
     @classmethod
     def of(cls, key: str, patient_key: str, slices: Sequence[SegmentedSlice]) -> SegmentedSeries:
         """A series of slices in any order."""
-        planes: list[SegmentedSlice] = []
-        for slice_ in sorted(slices, key=lambda slice_: slice_.z_mm):
-            if not planes or slice_.z_mm - planes[-1].z_mm >= _SAME_PLACE_MM:
-                planes.append(slice_)
-        return cls(key, patient_key, tuple(planes))
+        in_order = sorted(slices, key=lambda slice_: slice_.z_mm)
+        _, plane_of = planes_of(np.array([slice_.z_mm for slice_ in in_order]))
+        _, firsts = np.unique(plane_of, return_index=True)
+        return cls(key, patient_key, tuple(in_order[first] for first in firsts))
 
     @property
     def has_volume(self) -> bool:
