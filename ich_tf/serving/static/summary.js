@@ -23,11 +23,18 @@ export function makeSummary(store, viewer) {
       : `Operating point for series: ${probabilityText(point)}`;
   }
 
-  // How far the volume follows from the slices, and the estimate of the bedside.
-  function volumeTitle({ low_ml: low, high_ml: high, abc2_ml: abc2 }, key) {
+  // The interval of the model's error, where calibration has fitted one; how far the volume follows
+  // from the slices; and the estimate of the bedside.
+  function volumeTitle({ low_ml: low, high_ml: high, abc2_ml: abc2, ...likely }, key) {
     if (low[key] === null) return "A slice of unknown thickness has no volume.";
+    // Studies that an older server predicted have no such kinds.
+    const [least, most] = [likely.likely_low_ml?.[key] ?? null, likely.likely_high_ml?.[key] ?? null];
+    const error =
+      least === null
+        ? ""
+        : `${volumeText(least)} to ${volumeText(most)} ml, by the model's error in nine of ten validation series; `;
     return (
-      `${className(key)}: ${volumeText(low[key])} to ${volumeText(high[key])} ml, as the slices' distance ` +
+      `${className(key)}: ${error}${volumeText(low[key])} to ${volumeText(high[key])} ml, as the slices' distance ` +
       `leaves open; ${volumeText(abc2[key])} ml by ABC/2.`
     );
   }
