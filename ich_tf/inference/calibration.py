@@ -20,16 +20,16 @@ from ich_tf.inference.ensemble import Member, combined_sha256, runs_of, seeds_of
 from ich_tf.inference.forward import SlicePredictions
 from ich_tf.inference.hardware import InferenceHardware, choose_inference_hardware
 from ich_tf.inference.held_out import check_held_out
-from ich_tf.inference.masks.class_volumes import ClassVolumes, split_volumes
+from ich_tf.inference.masks.class_volumes import ClassVolumes, SplitVolumes, split_volumes
 from ich_tf.inference.masks.mask_network import MaskNetwork
-from ich_tf.inference.masks.threshold_fitting import fit_thresholds
+from ich_tf.inference.masks.threshold_fitting import fit_thresholds, threshold_index
 from ich_tf.inference.masks.volume_error_fitting import LEAST_PATIENTS, fit_volume_error
 from ich_tf.inference.postprocessing.fitting import fit_postprocessing
 from ich_tf.inference.postprocessing.mixture import fit_shares, mix_logits
 from ich_tf.inference.postprocessing.postprocessing import Postprocessing
 from ich_tf.inference.postprocessing.volume_error import COVERAGE, VolumeError
 from ich_tf.inference.series_predictor import kind_of, predictor_of
-from ich_tf.labels import CLASSES
+from ich_tf.labels import ANY, CLASSES
 from ich_tf.models import run_files, saved
 from ich_tf.records.manifest import Manifest
 from ich_tf.records.splits import fold_name
@@ -100,7 +100,7 @@ def calibrate(config: CalibrateConfig) -> Calibration:
     kind_of([member for group in groups for member in group])
     hardware = choose_inference_hardware(config.mixed_precision)
     predictions, hashed = [], []
-    volumes: list[list[ClassVolumes]] = []
+    volumes: list[SplitVolumes] = []
     for group in groups:
         by_fold, members = _predict_folds(group, manifest, config, hardware, volumes)
         predictions.append(by_fold)
@@ -136,16 +136,19 @@ def calibrate(config: CalibrateConfig) -> Calibration:
     return Calibration(path, postprocessing, tuple(members))
 
 
-def _with_masks(
-    postprocessing: Postprocessing, volumes: Sequence[Sequence[ClassVolumes]]
-) -> Postprocessing:
+def _with_masks(postprocessing: Postprocessing, volumes: Sequence[SplitVolumes]) -> Postprocessing:
     """Adds thresholds of masks and errors of volumes.
 
     Args:
       postprocessing: Postprocessing without them.
-      volumes: Volumes of each class, by each network on the fold that it was validated on.
+      volumes: Volumes by each network on the fold that it was validated on.
     """
-    by_class = [ClassVolumes.concatenate(parts) for parts in zip(*volumes, strict=True)]
+    by_class = [
+        ClassVolumes.concatenate([part.of_class(k) for part in volumes]) for k in range(ANY)
+    ]
+    # Masks of any hold those of the subtypes, at their thresholds.
+    subtypes = [threshold_index(of_class) for of_class in by_class]
+    by_class.append(ClassVolumes.concatenate([part.of_class(ANY, subtypes) for part in volumes]))
     thresholds, masks_told = fit_thresholds(by_class)
     errors, volumes_told = zip(*map(fit_volume_error, by_class), strict=True)
     told = {"masks": masks_told, "volumes": dict(zip(CLASSES, volumes_told, strict=True))}
@@ -179,7 +182,7 @@ def _describe_error(error: VolumeError | None, told: Mapping[str, Any]) -> str:
     if told["coverage"] is None:
         return f"{text}too few series to check it on others"
     return (
-        f"{text}such intervals held {told['coverage']:.0%} of {told['num_series']} series whose "
+        f"{text}such intervals held {told['coverage']:.0%} of {told['num_checked']} series whose "
         f"patients they were not fitted on"
     )
 
@@ -225,7 +228,7 @@ def _predict_folds(
     manifest: Manifest,
     config: CalibrateConfig,
     hardware: InferenceHardware,
-    volumes: list[list[ClassVolumes]],
+    volumes: list[SplitVolumes],
 ) -> tuple[dict[str, SlicePredictions], list[Member]]:
     """Predicts with each member the fold that it was validated on.
 

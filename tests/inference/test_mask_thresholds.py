@@ -13,7 +13,7 @@ from ich_tf.inference.masks.mask_network import MaskNetwork
 from ich_tf.inference.masks.threshold_fitting import fit_thresholds
 from ich_tf.inference.postprocessing.postprocessing import load_postprocessing
 from ich_tf.inference.postprocessing.volume_error import VolumeError
-from ich_tf.labels import CLASSES
+from ich_tf.labels import ANY, CLASSES
 from ich_tf.metrics.extents import slice_extents_mm
 from ich_tf.records.example import decode
 from ich_tf.records.manifest import Manifest
@@ -31,14 +31,24 @@ class LeftHalf(MaskNetwork):
         pass
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
-        maps = np.zeros((len(images), 8, 8, 6), np.float32)
-        maps[:, :, :4] = 0.3
+        maps = np.zeros((len(images), 64, 64, 6), np.float32)
+        maps[:, :, :32] = 0.3
+        return maps
+
+
+class Quarters(LeftHalf):
+    """A network that is sure to 0.3 of subdural blood above, and to 0.6 of any on the left."""
+
+    def probabilities(self, images: np.ndarray) -> np.ndarray:
+        maps = np.zeros((len(images), 64, 64, 6), np.float32)
+        maps[:, :32, :, SUBDURAL] = 0.3
+        maps[:, :, :32, ANY] = 0.6
         return maps
 
 
 def test_volumes_of_records_are_those_of_their_masks(masked_dir: Path) -> None:
     manifest = Manifest.load(masked_dir)
-    found = split_volumes(LeftHalf(), manifest, "fold-1", 16, 1)
+    found = split_volumes(LeftHalf(), manifest, "fold-1", 16, 1).of_class(SUBDURAL)
     series: dict[str, list] = {}
     for shard in manifest.split_shards("fold-1"):
         for payload in read_records(shard.path):
@@ -62,12 +72,29 @@ def test_volumes_of_records_are_those_of_their_masks(masked_dir: Path) -> None:
             is_whole.append(known.all())
             patients.append(records[0].patient_key)
     assert np.count_nonzero(expected) > 0 and not np.all(expected)
-    np.testing.assert_allclose(found[SUBDURAL].true, expected, rtol=1e-5)
-    assert found[SUBDURAL].is_whole.tolist() == is_whole
-    assert found[SUBDURAL].patients.tolist() == patients
-    at_30 = int(np.argmin(np.abs(THRESHOLDS - 0.3)))
-    np.testing.assert_allclose(found[SUBDURAL].predicted[:, 0], halves, rtol=1e-5)
-    assert (found[SUBDURAL].predicted[:, at_30 + 1 :] == 0).all()
+    np.testing.assert_allclose(found.true, expected, rtol=1e-5)
+    assert found.is_whole.tolist() == is_whole
+    assert found.patients.tolist() == patients
+    np.testing.assert_allclose(found.predicted[:, 0], halves, rtol=1e-5)
+    assert (found.predicted[:, place_of(0.3) + 1 :] == 0).all()
+
+
+def place_of(threshold: float) -> int:
+    return int(np.argmin(np.abs(THRESHOLDS - threshold)))
+
+
+def test_any_holds_what_is_marked_of_subtypes(masked_dir: Path) -> None:
+    """As the masks of a prediction do, whose volumes these are to be."""
+    volumes = split_volumes(Quarters(), Manifest.load(masked_dir), "fold-1", 16, 1)
+    alone = volumes.of_class(ANY).predicted
+    halves = alone[:, place_of(0.6)]
+    assert (halves > 0).all() and (alone[:, place_of(0.61)] == 0).all()
+    # Quarters of the image: left, and right above.
+    low = volumes.of_class(ANY, [place_of(0.5)] * 4 + [place_of(0.3)]).predicted
+    np.testing.assert_allclose(low[:, place_of(0.6)], 1.5 * halves, rtol=1e-6)
+    np.testing.assert_allclose(low[:, place_of(0.61)], halves, rtol=1e-6)
+    high = volumes.of_class(ANY, [place_of(0.5)] * 5).predicted
+    np.testing.assert_array_equal(high, alone)
 
 
 def test_the_threshold_of_least_bias_is_taken_where_there_are_series_enough() -> None:

@@ -62,6 +62,22 @@ def test_only_whole_masks_and_predicted_bleeds_count() -> None:
     assert same == error and told_more["num_series"] == told["num_series"]
     assert told["num_series"] == np.count_nonzero(at >= 0.0005)
     assert told_more["num_missed"] == told["num_missed"] + 2
+    assert told_more["num_checked"] == told["num_checked"] == told["num_series"]
+
+
+def test_coverage_names_the_series_that_it_is_of() -> None:
+    # Without any one of nine patients, the others are too few for an interval.
+    number = 9
+    ones = np.ones(number)
+    volumes = ClassVolumes(
+        np.full((number, len(THRESHOLDS)), 11.0),
+        10 * ones,
+        ones > 0,
+        np.array([f"P{i}" for i in range(number)]),
+    )
+    error, told = fit_volume_error(volumes)
+    assert error is not None and told["num_series"] == number
+    assert (told["coverage"], told["num_checked"]) == (None, 0)
 
 
 def test_few_patients_have_no_interval() -> None:

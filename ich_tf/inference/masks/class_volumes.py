@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from ich_tf.inference.masks.image_masks import in_image
 from ich_tf.inference.masks.mask_network import MaskNetwork
 from ich_tf.labels import ANY, CLASSES
 from ich_tf.masks.bits import unpack
@@ -57,13 +59,19 @@ class ClassVolumes:
 
 @dataclass
 class _Series:
-    """What is collected of a series, a row a slice."""
+    """What is collected of a series, a row a slice.
+
+    Attributes:
+      levels: Of each pixel and class, how many of `THRESHOLDS` its probability reaches: uint8 of
+        the records' size, compressed, [6].
+      marked: Share of the image that the record's mask marks, [6].
+    """
 
     patient: str
     z_mm: list[float] = field(default_factory=list)
     pixel_mm2: list[float] = field(default_factory=list)
-    predicted: list[np.ndarray] = field(default_factory=list)  # share of the image, [6, t]
-    marked: list[np.ndarray] = field(default_factory=list)  # share of the image, [6]
+    levels: list[list[bytes]] = field(default_factory=list)
+    marked: list[np.ndarray] = field(default_factory=list)
     annotated: list[int] = field(default_factory=list)
     lesion_mm2: list[np.ndarray] = field(default_factory=list)
 
@@ -79,20 +87,60 @@ class _Series:
             return float("nan")
         return float(areas[seen].sum() / marked[seen].sum() / np.mean(self.pixel_mm2))
 
-    def volumes(self, image_pixels: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Predicted volumes [6, t], true ones [6], ml, and in how many slices each is known [6]."""
-        extents = slice_extents_mm(self.z_mm)
-        known = np.array(self.annotated)[:, None] >> np.arange(len(CLASSES)) & 1
-        image_ml_per_mm = np.mean(self.pixel_mm2) * image_pixels / _MM3_PER_ML
-        weights = known * extents[:, None] * image_ml_per_mm
-        predicted = np.einsum("nk,nkt->kt", weights, np.array(self.predicted))
-        return predicted, (weights * self.marked).sum(axis=0), known.sum(axis=0)
+    def known(self, class_index: int) -> np.ndarray:
+        """Slices in which a class is annotated, 0 or 1, [n]."""
+        return np.array(self.annotated) >> class_index & 1
+
+    def shares(self, class_index: int, subtypes: Sequence[int]) -> np.ndarray:
+        """Share of each image that is marked at each threshold, float64 [n, t]."""
+        rows = []
+        for of_slice in self.levels:
+            level = _unpacked(of_slice[class_index])
+            for k, place in enumerate(subtypes):
+                level[_unpacked(of_slice[k]) > place] = len(THRESHOLDS)
+            counts = np.bincount(level, minlength=len(THRESHOLDS) + 1)
+            rows.append(counts[:0:-1].cumsum()[::-1] / len(level))
+        return np.array(rows)
+
+
+@dataclass(frozen=True, eq=False)
+class SplitVolumes:
+    """Volumes of the series of a split; those of `any` depend on the thresholds of subtypes."""
+
+    _series: Sequence[_Series]
+    _image_pixels: Sequence[float]
+
+    def of_class(self, class_index: int, subtypes: Sequence[int] = ()) -> ClassVolumes:
+        """Volumes of a class in the series in which it is annotated in a slice or more.
+
+        Args:
+          class_index: Index of the class.
+          subtypes: Index in `THRESHOLDS` of the threshold of each subtype, [5]: `any` holds what is
+            marked of them. Empty for a subtype.
+        """
+        predicted, true, is_whole, patients = [], [], [], []
+        for series, pixels in zip(self._series, self._image_pixels, strict=True):
+            known = series.known(class_index)
+            if not known.any():
+                continue
+            image_ml_per_mm = np.mean(series.pixel_mm2) * pixels / _MM3_PER_ML
+            weights = known * slice_extents_mm(series.z_mm) * image_ml_per_mm
+            predicted.append(weights @ series.shares(class_index, subtypes))
+            true.append(weights @ np.array(series.marked)[:, class_index])
+            is_whole.append(bool(known.all()))
+            patients.append(series.patient)
+        return ClassVolumes(
+            np.array(predicted).reshape(-1, len(THRESHOLDS)),
+            np.array(true, np.float64),
+            np.array(is_whole, bool),
+            np.array(patients, str),
+        )
 
 
 def split_volumes(
     masks: MaskNetwork, manifest: Manifest, split: str, batch_size: int, neighbours: int
-) -> list[ClassVolumes]:
-    """Measures the series of a split at all thresholds.
+) -> SplitVolumes:
+    """Measures the series of a split at all thresholds, as prediction marks pixels.
 
     Args:
       masks: Networks that give masks.
@@ -102,9 +150,8 @@ def split_volumes(
       neighbours: Number of slices that the networks see at once.
 
     Returns:
-      For each class the volumes of the series in which it is annotated in a slice or more. Series
-      of a single slice are left out. Images of series without a bleed are taken to have as many
-      pixels as those of a typical other one.
+      The volumes. Series of a single slice are left out. Images of series without a bleed are taken
+      to have as many pixels as those of a typical other one.
 
     Raises:
       DataError: If a record cannot be read.
@@ -113,27 +160,7 @@ def split_volumes(
     series = [each for each in found.values() if not np.isnan(slice_extents_mm(each.z_mm)).any()]
     pixels = np.array([each.image_pixels() for each in series])
     usual = float(np.nanmedian(pixels)) if np.isfinite(pixels).any() else 0.0
-    rows = [
-        each.volumes(usual if np.isnan(own) else own)
-        for each, own in zip(series, pixels, strict=True)
-    ]
-    volumes = []
-    for k in range(len(CLASSES)):
-        of_class = [
-            (predicted[k], true[k], num_known[k] == len(each.z_mm), each.patient)
-            for each, (predicted, true, num_known) in zip(series, rows, strict=True)
-            if num_known[k]
-        ]
-        predicted, true, is_whole, patients = zip(*of_class, strict=True) if of_class else [()] * 4
-        volumes.append(
-            ClassVolumes(
-                np.array(predicted).reshape(-1, len(THRESHOLDS)),
-                np.array(true, np.float64),
-                np.array(is_whole, bool),
-                np.array(patients, str),
-            )
-        )
-    return volumes
+    return SplitVolumes(series, np.where(np.isnan(pixels), usual, pixels).tolist())
 
 
 def _read(
@@ -159,15 +186,23 @@ def _read(
                 series = found.setdefault(rows["series_key"][i], _Series(patient))
                 series.z_mm.append(float(rows["z_mm"][i]))
                 series.pixel_mm2.append(float(np.prod(rows["spacing_mm"][i])))
-                series.predicted.append(_shares(probabilities[i]))
+                series.levels.append(_levels(probabilities[i], manifest.image_shape[0]))
                 series.marked.append(unpack(rows["mask_bits"][i]).mean(axis=(1, 2)))
                 series.annotated.append(int(rows["annotated"][i]))
                 series.lesion_mm2.append(rows["lesion_mm2"][i])
     return found
 
 
-def _shares(probabilities: np.ndarray) -> np.ndarray:
-    """Share of the pixels at or above each threshold, [S, S, 6] -> float64 [6, t]."""
-    values = np.sort(probabilities.reshape(-1, len(CLASSES)), axis=0)
-    below = [np.searchsorted(column, THRESHOLDS.astype(np.float32)) for column in values.T]
-    return 1 - np.array(below) / len(values)
+def _levels(probabilities: np.ndarray, size: int) -> list[bytes]:
+    """How many thresholds each pixel of the stored image reaches: [S, S, 6] -> 6 x [size, size]."""
+    ends = THRESHOLDS.astype(np.float32)
+    packed = []
+    for k in range(len(CLASSES)):
+        image = in_image(np.ascontiguousarray(probabilities[..., k]), (), size, size)
+        levels = np.searchsorted(ends, image.ravel(), side="right").astype(np.uint8)
+        packed.append(zlib.compress(levels.tobytes(), 1))
+    return packed
+
+
+def _unpacked(levels: bytes) -> np.ndarray:
+    return np.frombuffer(bytearray(zlib.decompress(levels)), np.uint8)

@@ -30,8 +30,9 @@ def fit_volume_error(volumes: ClassVolumes) -> tuple[VolumeError | None, dict[st
     Returns:
       The error, None if there are less than `LEAST_PATIENTS` patients with such series. And the
       numbers of these series and of those with a bleed of the class without a predicted pixel,
-      `num_series` and `num_missed`; with an error also its attributes and `coverage`, the share of
-      the series that an interval holds whose threshold and error were fitted on other patients.
+      `num_series` and `num_missed`; with an error also its attributes, and `coverage`, the share of
+      `num_checked` series that an interval holds whose threshold and error were fitted on other
+      patients.
     """
     whole = volumes.select(volumes.is_whole)
     predicted = whole.predicted[:, threshold_index(volumes)]
@@ -43,7 +44,8 @@ def fit_volume_error(volumes: ClassVolumes) -> tuple[VolumeError | None, dict[st
     error = _fit(predicted[marked], whole.true[marked], whole.patients[marked])
     if error is None:
         return None, told
-    told.update(vars(error), coverage=_held_out_coverage(volumes))
+    coverage, num_checked = _held_out_coverage(volumes)
+    told.update(vars(error), coverage=coverage, num_checked=num_checked)
     return error, told
 
 
@@ -63,8 +65,11 @@ def _fit(predicted: np.ndarray, true: np.ndarray, patients: np.ndarray) -> Volum
     return best
 
 
-def _held_out_coverage(volumes: ClassVolumes) -> float | None:
-    """Share of series within intervals of other patients; None if too few are left for any."""
+def _held_out_coverage(volumes: ClassVolumes) -> tuple[float | None, int]:
+    """Share of series within intervals of other patients, and their number.
+
+    The share is None, and the number 0, if too few patients are left for any interval.
+    """
     keys = sorted(set(volumes.patients))
     fold_of = {key: number % _NUM_FOLDS for number, key in enumerate(keys)}
     folds = np.array([fold_of[key] for key in volumes.patients])
@@ -82,4 +87,4 @@ def _held_out_coverage(volumes: ClassVolumes) -> float | None:
             if not math.isnan(low):
                 total += 1
                 held += low <= true <= high
-    return held / total if total else None
+    return (held / total if total else None), total
