@@ -22,7 +22,11 @@ from ich_tf.inference.hardware import InferenceHardware, choose_inference_hardwa
 from ich_tf.inference.held_out import check_held_out
 from ich_tf.inference.masks.class_volumes import ClassVolumes, SplitVolumes, split_volumes
 from ich_tf.inference.masks.mask_network import MaskNetwork
-from ich_tf.inference.masks.threshold_fitting import fit_thresholds, threshold_index
+from ich_tf.inference.masks.threshold_fitting import (
+    LEAST_SERIES,
+    fit_thresholds,
+    threshold_index,
+)
 from ich_tf.inference.masks.volume_error_fitting import LEAST_PATIENTS, fit_volume_error
 from ich_tf.inference.postprocessing.fitting import fit_postprocessing
 from ich_tf.inference.postprocessing.mixture import fit_shares, mix_logits
@@ -77,8 +81,10 @@ class Calibration:
         )
         for name, told in fitted.get("masks", {}).items():
             threshold = self.postprocessing.mask_thresholds[CLASSES.index(name)]
+            few = told["num_series"] < LEAST_SERIES
+            kept = f" (not chosen: that takes {LEAST_SERIES} series with a bleed)" if few else ""
             lines.append(
-                f"masks of {name}: threshold {threshold:.2f}; {told['num_series']} series of "
+                f"masks of {name}: threshold {threshold:.2f}{kept}; {told['num_series']} series of "
                 f"{told['mean_ml']:.1f} ml in the mean, bias {told['bias_ml_before']:+.2f} ml "
                 f"before, {told['bias_ml_after']:+.2f} ml after{_describe_false(told)}"
             )

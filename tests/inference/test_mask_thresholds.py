@@ -128,6 +128,8 @@ def test_a_calibrated_run_marks_at_its_thresholds(masked_dir: Path, tmp_path: Pa
     fitted = calibration.postprocessing
     assert len(fitted.mask_thresholds) == 6
     told = fitted.fitted_on["masks"]["any"]
+    line = next(x for x in calibration.report().splitlines() if x.startswith("masks of any:"))
+    assert ("(not chosen: that takes 5 series with a bleed)" in line) == (told["num_series"] < 5)
     assert abs(told["bias_ml_after"]) <= abs(told["bias_ml_before"])
     # Of the patients of one fold, few have whole masks.
     assert "volumes of any: no interval" in calibration.report()

@@ -17,7 +17,7 @@ from ich_tf.labels import CLASSES
 from ich_tf.metrics import choose_mask_threshold
 
 # With fewer series the threshold stays what it was.
-_LEAST_SERIES = 5
+LEAST_SERIES = 5
 _MIDDLE = int(np.argmin(np.abs(THRESHOLDS - DEFAULT_THRESHOLD)))
 
 
@@ -61,7 +61,7 @@ def fit_thresholds(
 def threshold_index(volumes: ClassVolumes) -> int:
     """Index in `THRESHOLDS` of a class's threshold; that of 0.5 with too few series with bleeds."""
     bleeds = volumes.select(volumes.true > 0)
-    if len(bleeds.true) < _LEAST_SERIES:
+    if len(bleeds.true) < LEAST_SERIES:
         return _MIDDLE
     threshold = choose_mask_threshold(THRESHOLDS, bleeds.predicted, bleeds.true)
     return int(np.argmin(np.abs(THRESHOLDS - threshold)))
