@@ -3,6 +3,8 @@
 The decoder is a U-Net's (Ronneberger et al. 2015, arXiv:1505.04597): from the last feature maps up
 to the image, doubling the size at each stage, beside the backbone's maps of that size. The backbone
 and the head are the classifier's own: with the same weights the logits of a slice are the same.
+The decoder tells where in a slice a class would be, and the classifier whether it is in it: a
+pixel's logit is the sum of both. Else each bleed would be marked as every subtype that it might be.
 """
 
 from __future__ import annotations
@@ -15,15 +17,20 @@ import tensorflow as tf
 
 from ich_tf.labels import CLASSES
 from ich_tf.models.backbones import taps
-from ich_tf.models.layer_names import DECODER_LAYER, LOGITS_LAYER, MASK_LOGITS_LAYER
+from ich_tf.models.layer_names import (
+    DECODER_LAYER,
+    LOGITS_LAYER,
+    MASK_LOGITS_LAYER,
+    SLICE_LOGITS_LAYER,
+)
 from ich_tf.models.neighbour_stems import JOIN_LAYER
 from ich_tf.models.preprocessing import resize_matrix
 from ich_tf.runtime.keras2 import keras
 
 # Features of a stage: so many times its scale, as far as the limit.
 _WIDTH, _WIDEST = 16, 256
-# Share of the pixels that a mask marks, at the start.
-_PIXEL_PRIOR = 0.01
+# Share of the pixels that a mask marks of a slice that has the class, at the start.
+_PIXEL_PRIOR = 0.1
 # The r of `LogSumExpPool`: 0 is the mean, infinity the maximum.
 _SHARPNESS = 2.0
 
@@ -59,7 +66,10 @@ def with_masks(
     else:
         bias = keras.initializers.Constant(math.log(_PIXEL_PRIOR / (1 - _PIXEL_PRIOR)))
     masks = _decoder([image, *maps], bias)([image, *maps])
-    logits = _through(head, masks if pooling == "lse" else maps[0])
+    if pooling == "lse":
+        return keras.Model(model.input, [_through(head, masks), masks], name=model.name)
+    logits = _through(head, maps[0])
+    masks = AddSliceLogits(name=SLICE_LOGITS_LAYER, dtype="float32")([masks, logits])
     return keras.Model(model.input, [logits, masks], name=model.name)
 
 
@@ -99,9 +109,9 @@ def backbone_of(model: keras.Model) -> keras.Model:
 
 
 def _layers_behind(model: keras.Model, body: keras.Model) -> list[keras.layers.Layer]:
-    """Layers of the head, in order: those behind the body, but for the decoder."""
+    """Layers of the head, in order: those behind the body, but for those of the masks."""
     behind = model.layers[model.layers.index(body) + 1 :]
-    return [layer for layer in behind if layer.name != DECODER_LAYER]
+    return [layer for layer in behind if layer.name not in (DECODER_LAYER, SLICE_LOGITS_LAYER)]
 
 
 def _through(layers: Sequence[keras.layers.Layer], x: Any) -> Any:
@@ -175,6 +185,20 @@ def _convolution(x: Any, filters: int, size: int, name: str) -> Any:
     x = layers.Conv2D(filters, size, padding="same", use_bias=False, name=f"{name}_conv")(x)
     x = layers.BatchNormalization(name=f"{name}_bn")(x)
     return layers.ReLU(name=f"{name}_relu")(x)
+
+
+@keras.saving.register_keras_serializable(package="ich_tf")
+class AddSliceLogits(keras.layers.Layer):  # type: ignore[misc]
+    """[n, h, w, c] and [n, c] -> [n, h, w, c]: adds a slice's logits to those of its pixels.
+
+    Masks teach the decoder alone: no gradient passes to the slice's logits, which so are those of
+    a classifier.
+    """
+
+    def call(self, logits: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+        """Adds the logits."""
+        pixels, slices = logits
+        return pixels + tf.stop_gradient(slices)[:, None, None, :]
 
 
 @keras.saving.register_keras_serializable(package="ich_tf")
