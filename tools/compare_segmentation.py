@@ -42,6 +42,8 @@ _TRAIN_FLAGS = flags.DEFINE_list("train_flags", [], "More flags of ich_tf.train 
 
 _MODELS: dict[str, list[str]] = {"classifier": [], "segmenter": ["--segmentation"]}
 _LARGE_ML = 10.0
+# Heat maps of all slices would take longer than the training.
+_MAX_SLICES = 200
 _CPU_MINUTES = "cpu_minutes.json"
 _COLUMNS = (
     "model",
@@ -83,6 +85,7 @@ def main() -> None:
             f"--data_dir={records}",
             f"--work_dir={out_dir / f'segmenter-{seed}'}",
             f"--heat_maps_of={out_dir / f'classifier-{seed}'}",
+            f"--max_slices={_MAX_SLICES}",
         )
     write_text(out_dir / "segmentation.md", "\n".join(lines) + "\n")
 
