@@ -51,7 +51,10 @@ def make_run(folder: Path, size: int, seed: int, **spec) -> Path:
     if built.segmentation:
         # Marks some of every picture; at its start a decoder marks nothing.
         pixels = model.get_layer("decoder").get_layer("mask_logits")
-        kernel = np.random.default_rng(seed).normal(size=pixels.kernel.shape)
-        pixels.set_weights([kernel.astype(np.float32), np.zeros(6, np.float32)])
+        rng = np.random.default_rng(seed)
+        kernel = rng.normal(size=pixels.kernel.shape).astype(np.float32) * 20
+        pixels.set_weights([kernel - kernel.mean(axis=2, keepdims=True), np.zeros(6, np.float32)])
+        noise = rng.integers(0, 256, (2, *model.input_shape[1:])).astype(model.input.dtype.name)
+        pixels.bias.assign(-np.median(model(noise)[1], axis=(0, 1, 2)))
     save_best(folder, model, built, epoch=1, val_loss=0.3)
     return folder
