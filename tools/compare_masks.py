@@ -152,25 +152,16 @@ def row(name: str, thresholds: np.ndarray, overlaps: Overlaps) -> str:
 def _annotated_slices(manifest: Any, neighbours: int) -> tuple[np.ndarray, np.ndarray]:
     """Images of the slices in which the class is annotated, and its masks, bool [n, H, W]."""
     from ich_tf.masks.bits import unpack
-    from ich_tf.records.input_pipeline import eval_batches, read_batches
-    from ich_tf.records.manifest import damage_named
+    from ich_tf.records.input_pipeline import read_masked_split
 
     column = CLASSES.index(_CLASS.value)
-    shards = manifest.split_shards(_SPLIT.value)
-    batches = eval_batches(
-        shards,
-        manifest.image_shape,
-        batch_size=_BATCH,
-        encoding=manifest.encoding,
-        neighbours=neighbours,
-        masks=True,
-    )
     images, masks = [], []
-    with damage_named(shards):
-        for batch in read_batches(batches):
-            known = batch["mask"].numpy() & (batch["annotated"].numpy() >> column & 1 > 0)
-            images += list(batch["image"].numpy()[known])
-            masks += [unpack(bits)[column] for bits in batch["mask_bits"].numpy()[known]]
+    for batch in read_masked_split(
+        manifest, _SPLIT.value, batch_size=_BATCH, neighbours=neighbours
+    ):
+        known = batch["mask"].numpy() & (batch["annotated"].numpy() >> column & 1 > 0)
+        images += list(batch["image"].numpy()[known])
+        masks += [unpack(bits)[column] for bits in batch["mask_bits"].numpy()[known]]
     count = min(_MAX_SLICES.value or len(images), len(images))
     places = np.linspace(0, len(images) - 1, count).astype(int)
     shape = manifest.image_shape

@@ -14,7 +14,14 @@ from ich_tf.labels import ANY
 from ich_tf.records.epoch_order import draw_order, pool_chunks
 from ich_tf.records.example import parse
 from ich_tf.records.images import decode_image, decode_images
-from ich_tf.records.manifest import Shard, label_counts, num_records, repair_advice
+from ich_tf.records.manifest import (
+    Manifest,
+    Shard,
+    damage_named,
+    label_counts,
+    num_records,
+    repair_advice,
+)
 from ich_tf.records.masked_labels import MASK_FIELDS, MaskedLabels, read_mask_graph
 from ich_tf.records.neighbours import decode_window, places_in_chunk
 from ich_tf.records.record_streams import (
@@ -229,6 +236,33 @@ def read_batches(batches: Iterable[Any]) -> Iterator[Any]:
             f"a record cannot be read ({error.message}). Run python -m ich_tf.verify_tfrecords "
             "--full --repair on the data dir."
         ) from error
+
+
+def read_masked_split(
+    manifest: Manifest, split: str, *, batch_size: int, neighbours: int
+) -> Iterator[dict[str, tf.Tensor]]:
+    """Iterates over the batches of a split with masks, as `eval_batches` makes them.
+
+    Args:
+      manifest: Manifest of the records.
+      split: Name of the split.
+      batch_size: Number of slices per batch.
+      neighbours: Number of slices per image, odd.
+
+    Raises:
+      DataError: If a record cannot be read; names the damaged shard.
+    """
+    shards = manifest.split_shards(split)
+    batches = eval_batches(
+        shards,
+        manifest.image_shape,
+        batch_size=batch_size,
+        encoding=manifest.encoding,
+        neighbours=neighbours,
+        masks=True,
+    )
+    with damage_named(shards):
+        yield from read_batches(batches)
 
 
 def _parse(

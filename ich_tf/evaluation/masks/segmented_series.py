@@ -15,8 +15,8 @@ from ich_tf.inference.masks.mask_network import MaskNetwork
 from ich_tf.labels import CLASSES
 from ich_tf.masks.bits import pack, unpack
 from ich_tf.metrics.extents import planes_of
-from ich_tf.records.input_pipeline import eval_batches, read_batches
-from ich_tf.records.manifest import Manifest, damage_named
+from ich_tf.records.input_pipeline import read_masked_split
+from ich_tf.records.manifest import Manifest
 from ich_tf.records.stored_slices import read_crops
 
 _FIELDS = (
@@ -116,38 +116,28 @@ def segment_split(
     Raises:
       DataError: If a record cannot be read.
     """
-    shards = manifest.split_shards(split)
     rows, columns, _ = manifest.image_shape
-    batches = eval_batches(
-        shards,
-        manifest.image_shape,
-        batch_size=batch_size,
-        encoding=manifest.encoding,
-        neighbours=neighbours,
-        masks=True,
-    )
     slices: dict[tuple[str, str], list[SegmentedSlice]] = {}
-    with damage_named(shards):
-        for batch in read_batches(batches):
-            maps = network.probabilities(batch["image"])
-            values = {name: batch[name].numpy() for name in _FIELDS}
-            for i in np.flatnonzero(batch["mask"].numpy()):
-                key = values["series_key"][i].decode(), values["patient_key"][i].decode()
-                marked = image_bits(maps[i], network.thresholds, (), rows, columns)
-                slices.setdefault(key, []).append(
-                    SegmentedSlice(
-                        source_id=values["source_id"][i].decode(),
-                        z_mm=float(values["z_mm"][i]),
-                        spacing_mm=tuple(values["spacing_mm"][i].tolist()),
-                        annotated=int(values["annotated"][i]),
-                        # Bit of any where a subtype is marked, as in the prediction.
-                        reference=encode_bits(pack(unpack(values["mask_bits"][i]))),
-                        prediction=encode_bits(marked),
-                        lesion_mm2=values["lesion_mm2"][i],
-                    )
+    for batch in read_masked_split(manifest, split, batch_size=batch_size, neighbours=neighbours):
+        maps = network.probabilities(batch["image"])
+        values = {name: batch[name].numpy() for name in _FIELDS}
+        for i in np.flatnonzero(batch["mask"].numpy()):
+            key = values["series_key"][i].decode(), values["patient_key"][i].decode()
+            marked = image_bits(maps[i], network.thresholds, (), rows, columns)
+            slices.setdefault(key, []).append(
+                SegmentedSlice(
+                    source_id=values["source_id"][i].decode(),
+                    z_mm=float(values["z_mm"][i]),
+                    spacing_mm=tuple(values["spacing_mm"][i].tolist()),
+                    annotated=int(values["annotated"][i]),
+                    # Bit of any where a subtype is marked, as in the prediction.
+                    reference=encode_bits(pack(unpack(values["mask_bits"][i]))),
+                    prediction=encode_bits(marked),
+                    lesion_mm2=values["lesion_mm2"][i],
                 )
+            )
     series = [SegmentedSeries.of(*key, of_series) for key, of_series in slices.items()]
-    crops = read_crops(shards) if manifest.crop != "none" else {}
+    crops = read_crops(manifest.split_shards(split)) if manifest.crop != "none" else {}
     return _measured(series, crops, rows)
 
 

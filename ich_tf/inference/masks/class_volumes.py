@@ -13,8 +13,8 @@ from ich_tf.inference.masks.mask_network import MaskNetwork
 from ich_tf.labels import ANY, CLASSES
 from ich_tf.masks.bits import unpack
 from ich_tf.metrics.extents import slice_extents_mm
-from ich_tf.records.input_pipeline import eval_batches, read_batches
-from ich_tf.records.manifest import Manifest, damage_named
+from ich_tf.records.input_pipeline import read_masked_split
+from ich_tf.records.manifest import Manifest
 
 THRESHOLDS = np.arange(5, 96) / 100
 _FIELDS = (
@@ -167,29 +167,19 @@ def _read(
     masks: MaskNetwork, manifest: Manifest, split: str, batch_size: int, neighbours: int
 ) -> dict[bytes, _Series]:
     """The series of a split, by key."""
-    shards = manifest.split_shards(split)
-    batches = eval_batches(
-        shards,
-        manifest.image_shape,
-        batch_size=batch_size,
-        encoding=manifest.encoding,
-        neighbours=neighbours,
-        masks=True,
-    )
     found: dict[bytes, _Series] = {}
-    with damage_named(shards):
-        for batch in read_batches(batches):
-            probabilities = masks.probabilities(batch["image"])
-            rows = {name: batch[name].numpy() for name in _FIELDS}
-            for i in np.flatnonzero(rows["mask"]):
-                patient = rows["patient_key"][i].decode()
-                series = found.setdefault(rows["series_key"][i], _Series(patient))
-                series.z_mm.append(float(rows["z_mm"][i]))
-                series.pixel_mm2.append(float(np.prod(rows["spacing_mm"][i])))
-                series.levels.append(_levels(probabilities[i], manifest.image_shape[0]))
-                series.marked.append(unpack(rows["mask_bits"][i]).mean(axis=(1, 2)))
-                series.annotated.append(int(rows["annotated"][i]))
-                series.lesion_mm2.append(rows["lesion_mm2"][i])
+    for batch in read_masked_split(manifest, split, batch_size=batch_size, neighbours=neighbours):
+        probabilities = masks.probabilities(batch["image"])
+        rows = {name: batch[name].numpy() for name in _FIELDS}
+        for i in np.flatnonzero(rows["mask"]):
+            patient = rows["patient_key"][i].decode()
+            series = found.setdefault(rows["series_key"][i], _Series(patient))
+            series.z_mm.append(float(rows["z_mm"][i]))
+            series.pixel_mm2.append(float(np.prod(rows["spacing_mm"][i])))
+            series.levels.append(_levels(probabilities[i], manifest.image_shape[0]))
+            series.marked.append(unpack(rows["mask_bits"][i]).mean(axis=(1, 2)))
+            series.annotated.append(int(rows["annotated"][i]))
+            series.lesion_mm2.append(rows["lesion_mm2"][i])
     return found
 
 
