@@ -164,7 +164,7 @@ dist: $(VENV)/.dev ## build the wheel and the sdist in dist/: the same bytes whe
 
 # Those of fewer packages take the versions of the first.
 lock: ## compile the lock files from pyproject.toml (needs uv)
-	uv pip compile pyproject.toml $(addprefix --extra ,build dev web masks codecs dask beam) $(LOCKED) -q --upgrade -o requirements-dev.lock
+	uv pip compile pyproject.toml $(addprefix --extra ,build dev web gateway masks codecs dask beam) $(LOCKED) -q --upgrade -o requirements-dev.lock
 	uv pip compile pyproject.toml --extra build --extra web $(LOCKED) -c requirements-dev.lock -q --upgrade -o requirements-web.lock
 	uv pip compile pyproject.toml --extra build $(LOCKED) -c requirements-dev.lock -q --upgrade -o requirements.lock
 	sed -n '/^docs = \[/,/^\]/s/^ *"\([^"]*\)".*/\1/p' pyproject.toml | \
