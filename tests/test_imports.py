@@ -14,7 +14,8 @@ PACKAGE = ROOT / "ich_tf"
 # A room imports those before it. What stands beside them at the top of the package is a command.
 ROOMS = (
     "errors", "runtime", "labels", "windows", "losses", "metrics", "dicom", "masks", "phantom",
-    "records", "conversion", "models", "inference", "training", "evaluation", "serving", "commands",
+    "records", "conversion", "models", "inference", "training", "evaluation", "serving", "gateway",
+    "commands",
 )  # fmt: skip
 # The one module of the library that defines and reads flags, for all commands.
 FLAGS = "runtime.command"
@@ -24,6 +25,7 @@ WITHOUT_TENSORFLOW = (
     "labels", "windows", "metrics", "dicom", "masks", "phantom", "records", "conversion.convert",
     "conversion.verification", "conversion.inspection", "conversion.write_shard",
     "training.config", "inference.config", "evaluation.config", "serving.config",
+    "gateway.config", "gateway.config_file", "gateway.ports",
     "inference.prediction.model_image", "inference.postprocessing.postprocessing",
     "serving.decoding", "serving.upload_reader", "serving.uploads",
 )  # fmt: skip

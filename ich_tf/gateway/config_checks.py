@@ -1,0 +1,44 @@
+"""Checks of addresses and titles in a gateway's config."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from ich_tf.errors import ConfigError
+from ich_tf.runtime.addresses import is_loopback
+from ich_tf.runtime.options import require
+
+# A title of DIMSE (PS3.5, table 6.2-1, value representation AE).
+_MAX_TITLE = 16
+
+
+def check_listening(host: str, *, is_safe: bool) -> None:
+    """Checks an address to listen on: others than loopback must be protected."""
+    require(is_safe or is_loopback(host), "host", host, plain_advice(host))
+
+
+def plain_advice(host: str) -> str:
+    """What is expected of an address that is reached without protection."""
+    return (
+        f"of this machine (127.0.0.1), or protected: {host} is reached over the network, so set "
+        "tls = true, or allow_plain = true where the network itself is protected"
+    )
+
+
+def check_title(name: str, title: str) -> None:
+    """Checks an AE title; spaces around it have no meaning and are easily overlooked."""
+    is_title = title == title.strip() and 0 < len(title) <= _MAX_TITLE and "\\" not in title
+    is_title = is_title and title.isascii() and title.isprintable()
+    require(is_title, name, title, f"1 to {_MAX_TITLE} ASCII characters without backslash")
+
+
+def check_url(name: str, url: str, *, allow_plain: bool) -> None:
+    """Checks an address of HTTP: without secrets in it, and not plain over the network."""
+    parts = urlsplit(url)
+    # Not `require`, which would print a password.
+    if parts.username or parts.password:
+        raise ConfigError(f"{name} holds a user or password; put a token into token_file.")
+    is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.query
+    require(is_url, name, url, "an address such as https://pacs/dicom-web")
+    is_safe = parts.scheme == "https" or allow_plain or is_loopback(parts.hostname or "")
+    require(is_safe, name, url, "https, or of this machine, or given with allow_plain = true")

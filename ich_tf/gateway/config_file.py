@@ -1,0 +1,117 @@
+"""The TOML file of a gateway, read into its config: every error names the file and the key."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import sys
+import typing
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from ich_tf.errors import ConfigError
+from ich_tf.gateway.config import GatewayConfig
+
+_MIN_TOKEN = 16
+
+
+def load_config(path: str | Path) -> GatewayConfig:
+    """Reads a gateway's config.
+
+    Args:
+      path: TOML file. Paths in it are relative to its folder; `~` is the home folder.
+
+    Raises:
+      ConfigError: If it cannot be read, or a key is unknown or has a wrong value.
+    """
+    path = Path(path)
+    sections = _read(path)
+    classes = typing.get_type_hints(GatewayConfig)
+    _check_names(f"{path}: section", sections, classes)
+    made = {}
+    for name, values in sections.items():
+        if not isinstance(values, dict):
+            raise ConfigError(f"{path}: {name} is {values!r}; it must be a section, [{name}].")
+        made[name] = _section(path, name, classes[name], values)
+    try:
+        return GatewayConfig(**made)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def read_token(path: str | Path) -> str:
+    """Reads a secret from a file of one line.
+
+    Args:
+      path: The file; empty for no secret.
+
+    Returns:
+      The secret; empty without a file.
+
+    Raises:
+      ConfigError: If it cannot be read, or is too short to be a secret.
+    """
+    if not path:
+        return ""
+    try:
+        token = Path(path).read_text("ascii").strip()
+    except OSError as error:
+        raise ConfigError(f"{path}: the token cannot be read ({error.strerror}).") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: the token must be of ASCII characters.") from error
+    if len(token) < _MIN_TOKEN or not token.isprintable() or " " in token:
+        raise ConfigError(
+            f"{path}: holds a token of {len(token)} characters; expected one line of {_MIN_TOKEN} "
+            "characters or more, without spaces. Make one: openssl rand -hex 32."
+        )
+    return token
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    try:
+        content: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
+        return content
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: cannot be read ({error.strerror}). Give a gateway's config with --config; "
+            "configs/gateway.toml is an example."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is not UTF-8 text (byte {error.start}).") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: is not TOML: {error}.") from error
+
+
+def _section(path: Path, name: str, section_class: Any, values: dict[str, Any]) -> Any:
+    fields = {field.name: field for field in dataclasses.fields(section_class)}
+    _check_names(f"{path}: [{name}]", values, fields)
+    values = {
+        key: _absolute(path, value) if fields[key].metadata["is_path"] else value
+        for key, value in values.items()
+    }
+    try:
+        return section_class(**values)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: [{name}] {error}") from error
+
+
+def _absolute(path: Path, value: Any) -> Any:
+    """A path relative to the config's folder; values of other types are refused by the section."""
+    if not isinstance(value, str) or not value:
+        return value
+    return str(path.resolve().parent / Path(value).expanduser())
+
+
+def _check_names(where: str, given: Iterable[str], known: Iterable[str]) -> None:
+    for name in given:
+        if name not in known:
+            similar = difflib.get_close_matches(name, known, 1)
+            hint = f" Did you mean {similar[0]}?" if similar else ""
+            raise ConfigError(
+                f"{where} {name} is unknown.{hint} Known are {', '.join(sorted(known))}."
+            )

@@ -1,0 +1,83 @@
+"""A gateway's config: every error names the file, the section and the key."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from ich_tf.errors import ConfigError
+from ich_tf.gateway.config import GatewayConfig, StowSection
+from ich_tf.gateway.config_file import load_config, read_token
+
+STOW = "[stow]\nenabled = true\n"
+
+
+def load(folder: Path, text: str) -> GatewayConfig:
+    path = folder / "gateway.toml"
+    path.write_text(text, "utf-8")
+    return load_config(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no study can come in"),
+        ("[receiver]\nprt = 1", r"\[receiver\] prt is unknown. Did you mean port\?"),
+        ("[receivr]", "section receivr is unknown. Did you mean receiver?"),
+        ("stow = 1", r"stow is 1; it must be a section, \[stow\]"),
+        ("[stow", "is not TOML"),
+        ('[receiver]\nport = "1"', r"\[receiver\] port is '1'; it must be of type int"),
+        ("[receiver]\nenabled = true", "calling_ae_titles"),
+        ('[receiver]\nenabled = true\ncalling_ae_titles = ["A "]', "1 to 16 ASCII characters"),
+        (
+            '[receiver]\nenabled = true\ncalling_ae_titles = ["A"]\nhost = "0.0.0.0"',
+            "host is '0.0.0.0'.* tls = true",
+        ),
+        (
+            '[receiver]\nenabled = true\ncalling_ae_titles = ["A"]\ntls = true',
+            "tls.certificate_file is empty",
+        ),
+        (STOW + '[http]\nhost = "0.0.0.0"\nallow_plain = true', "token_file"),
+        (STOW + '[http]\nroot_path = "ich/"', "root_path"),
+        (STOW + '[destination]\nkind = "dimse"\nhost = "pacs"', "tls is False"),
+        (STOW + '[destination]\nkind = "dicomweb"\nurl = "http://pacs/x"', "https"),
+        (STOW + '[webhook]\nurl = "https://user:secret@x"', "token_file"),
+        (STOW + '[tls]\nkey_file = "x"', "together with certificate_file"),
+        (
+            '[poll]\nenabled = true\nurl = "https://pacs/x"\ndays = 9\n[keep]\nrows_days = 9',
+            "poll.days",
+        ),
+    ],
+)
+def test_an_error_names_file_section_and_key(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as error:
+        load(tmp_path, text)
+    assert str(error.value).startswith(f"{tmp_path}/gateway.toml: ")
+    assert "secret" not in str(error.value)
+
+
+def test_paths_are_relative_to_the_file_and_everything_is_off_but_loopback(tmp_path: Path) -> None:
+    config = load(tmp_path, STOW + '[keep]\nstate_dir = "state"\n[tls]\nca_file = "~/ca.pem"')
+    assert config.state_path == tmp_path / "state"
+    assert config.tls.ca_file == str(Path.home() / "ca.pem")
+    assert not config.receiver.enabled and config.destination.kind == "none"
+    assert config.http.host == config.receiver.host == "127.0.0.1"
+
+
+def test_an_option_that_is_a_path_is_named_like_one() -> None:
+    config = GatewayConfig(stow=StowSection(enabled=True))
+    for section in dataclasses.fields(GatewayConfig):
+        for field in dataclasses.fields(getattr(config, section.name)):
+            assert field.metadata["is_path"] == field.name.endswith(("_dir", "_file")), field.name
+
+
+def test_a_token_is_read_from_a_file_and_long_enough(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_text("0123456789abcdef\n")
+    assert read_token(path) == "0123456789abcdef" and read_token("") == ""
+    path.write_text("short")
+    with pytest.raises(ConfigError, match="token of 5 characters") as error:
+        read_token(path)
+    assert "short" not in str(error.value)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_token(tmp_path / "none")
