@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ich_tf.dicom.brain_area import brain_mm2
 from ich_tf.dicom.crop import Box, cut
 from ich_tf.dicom.guard import guarded
 from ich_tf.dicom.header import Header
@@ -46,12 +47,14 @@ class ModelSlice:
       header: Identifiers and geometry of the slice.
       image: uint8 [H, W, C], without windows uint16 [H, W, 1]; with neighbours [H, W, count * C].
       crop: Box of the slice that the image shows; empty for the whole slice.
+      brain_mm2: Area of brain in the whole slice, mm2.
     """
 
     source: int
     header: Header
     image: np.ndarray
     crop: Box = ()
+    brain_mm2: float = 0.0
 
 
 def seen_image(hu: np.ndarray, box: Box, size: int, windows: Sequence[str]) -> np.ndarray:
@@ -117,6 +120,7 @@ def _read_slice(task: ImageTask, frame: int, reader: SourceReader) -> ModelSlice
             slice_ = reader.slice(task.source, frame)
             box = task.crops.get(frame, ())
             image = seen_image(slice_.hu, box, task.image_size, task.windows)
-            return ModelSlice(task.number, slice_.header, image, box)
+            brain = brain_mm2(slice_.hu, slice_.header.spacing_mm)
+            return ModelSlice(task.number, slice_.header, image, box, brain)
     except DicomError as error:
         return error

@@ -48,7 +48,7 @@ from ich_tf.runtime.progress import Tracker
 from ich_tf.runtime.writing import writing
 
 # Stored outputs of another version are computed again.
-_OUTPUTS_VERSION = 3
+_OUTPUTS_VERSION = 4
 _LOG = logging.getLogger(__name__)
 
 
@@ -142,7 +142,14 @@ def predict_files(reader: Reader, batch_size: int, masks: MaskNetwork | None = N
                 for bits in masks.bits(images, [(each.header, each.crop) for each in batch])
             ]
         store.add(
-            StoredPrediction(slice_.source, reader.image_id(slice_), slice_.header, row, mask=mask)
+            StoredPrediction(
+                slice_.source,
+                reader.image_id(slice_),
+                slice_.header,
+                row,
+                mask=mask,
+                brain_mm2=slice_.brain_mm2,
+            )
             for slice_, row, mask in zip(batch, outputs, encoded, strict=False)
         )
         batch.clear()
@@ -224,9 +231,14 @@ def _write(
     _finish(store, predictor, config.prevalence)
     num_prior = _write_submission(config, store, predictor)
     volumes_of = store.volumes if with_masks else None
-    num_series = write_series_csv(
+    num_series, codes = write_series_csv(
         csv_path, store.by_series("probabilities"), postprocessing, volumes_of
     )
+    if codes:
+        _LOG.warning(
+            "series with warnings, of %d: %s; %s says what they mean",
+            *(num_series, ", ".join(f"{codes[code]} {code}" for code in codes), json_path.name),
+        )
     write_series_json(
         json_path,
         store.by_series("probabilities"),

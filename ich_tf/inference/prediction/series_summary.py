@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ich_tf.dicom.header import Header
+from ich_tf.dicom.series_warnings import SeriesWarning, series_warnings
 from ich_tf.inference.postprocessing.aggregation import (
     SERIES_MODEL,
     SLICE,
@@ -31,13 +33,14 @@ def write_series_csv(
     members_of_series: Iterable[Sequence[StoredPrediction]],
     postprocessing: Postprocessing,
     volumes_of: Callable[[Header], Volumes] | None = None,
-) -> int:
-    """Writes a row for each series: ids, number of slices, and four columns for each class.
+) -> tuple[int, Counter[str]]:
+    """Writes a row for each series: ids, number of slices, four columns for each class, warnings.
 
     `<class>` is the greatest probability of a slice, `slice_<class>` the place of that slice from 0
     along the normal of the series; `<class>_decision` is 1 at or above Youden's point for series,
     else 0, and empty without a threshold; `<class>_series` is a series model's probability of the
-    series as a whole, empty without one.
+    series as a whole, empty without one. `warnings` holds the codes of `series_warnings`, with a
+    space between them.
 
     Args:
       path: Path of the file.
@@ -47,14 +50,15 @@ def write_series_csv(
         kind `ml`. None for a model without masks.
 
     Returns:
-      Number of series.
+      Number of series, and number of those with each code.
     """
-    number = 0
+    number, codes = 0, Counter[str]()
     columns = ["study_id", "series_id", "num_slices"]
     for name in CLASSES:
         columns += [name, f"slice_{name}", f"{name}_decision", f"{name}_series"]
         if volumes_of is not None:
             columns.append(f"{name}_ml")
+    columns.append("warnings")
 
     def lines() -> Iterator[str]:
         nonlocal number
@@ -72,10 +76,12 @@ def write_series_csv(
                 row.append("" if whole is None else repr(float(whole[i])))
                 if volumes_of is not None:
                     row.append(_or_empty(volumes[name]))
-            yield csv_line(row)
+            found = [warning.code for warning in _warnings(members)]
+            codes.update(found)
+            yield csv_line([*row, " ".join(found)])
 
     write_parts(path, lines())
-    return number
+    return number, codes
 
 
 def write_series_json(
@@ -149,6 +155,7 @@ def _series(
         "series_id": header.series_id,
         **summarize(probabilities, whole, postprocessing),
         **({} if volumes is None else {"volumes": volumes}),
+        "warnings": [warning.as_json() for warning in _warnings(members)],
         "slices": [
             {
                 "image_id": slice_.image_id,
@@ -160,6 +167,11 @@ def _series(
             for slice_ in members
         ],
     }
+
+
+def _warnings(members: Sequence[StoredPrediction]) -> list[SeriesWarning]:
+    headers = [slice_.header for slice_ in members]
+    return series_warnings(headers, [slice_.brain_mm2 for slice_ in members])
 
 
 def summarize(

@@ -34,6 +34,7 @@ CREATE TABLE done (source INTEGER PRIMARY KEY);
 CREATE TABLE slices (
     source INTEGER, frame INTEGER, image_id BLOB, instance_id BLOB, series TEXT, header TEXT,
     logits BLOB, z_mm REAL, probabilities BLOB, bleed REAL, whole BLOB, mask BLOB,
+    brain_mm2 REAL,
     PRIMARY KEY (source, frame)
 );
 CREATE INDEX slices_by_image ON slices (image_id);
@@ -59,6 +60,7 @@ class StoredPrediction:
       z_mm: Position along the normal of the series, mm; 0 until the series is complete.
       whole: Probabilities of its series by a series model, float64 [6]; None without one.
       mask: Mask of the DICOM image as `image_masks.encode_bits` writes it; empty without one.
+      brain_mm2: Area of brain in the slice, mm2.
     """
 
     source: int
@@ -68,6 +70,7 @@ class StoredPrediction:
     z_mm: float = 0.0
     whole: np.ndarray | None = None
     mask: bytes = b""
+    brain_mm2: float = 0.0
 
 
 class PredictionStore:
@@ -154,7 +157,7 @@ class PredictionStore:
     def add(self, predictions: Iterable[StoredPrediction]) -> None:
         """Stores slices with the outputs of the predictor as `values`."""
         self._database.executemany(
-            "INSERT OR REPLACE INTO slices VALUES (?, ?, ?, ?, ?, ?, ?, 0, NULL, NULL, NULL, ?)",
+            "INSERT OR REPLACE INTO slices VALUES (?, ?, ?, ?, ?, ?, ?, 0, NULL, NULL, NULL, ?, ?)",
             (
                 (
                     slice_.source,
@@ -165,6 +168,7 @@ class PredictionStore:
                     header_text(slice_.header),
                     slice_.values.astype(np.float64).tobytes(),
                     slice_.mask,
+                    slice_.brain_mm2,
                 )
                 for slice_ in predictions
             ),
@@ -201,8 +205,8 @@ class PredictionStore:
         keys = self._database.execute("SELECT DISTINCT series FROM slices ORDER BY series")
         for (key,) in keys.fetchall():
             rows = self._database.execute(
-                f"SELECT source, image_id, header, {column}, z_mm, whole, mask FROM slices "
-                "WHERE series = ? ORDER BY source, frame",
+                f"SELECT source, image_id, header, {column}, z_mm, whole, mask, brain_mm2 "
+                "FROM slices WHERE series = ? ORDER BY source, frame",
                 (key,),
             )
             yield series.order([_prediction(row) for row in rows])
@@ -287,7 +291,8 @@ class PredictionStore:
         """
         column = CLASSES.index(name)
         rows = self._database.execute(
-            "SELECT source, image_id, header, probabilities, z_mm, whole, mask FROM slices"
+            "SELECT source, image_id, header, probabilities, z_mm, whole, mask, brain_mm2 "
+            "FROM slices"
         )
         slices: list[StoredPrediction] = []
         for row in rows:
@@ -306,9 +311,9 @@ def _greatest(slices: list[StoredPrediction], column: int, limit: int) -> list[S
 
 
 def _prediction(
-    row: tuple[int, bytes, str, bytes, float, bytes | None, bytes],
+    row: tuple[int, bytes, str, bytes, float, bytes | None, bytes, float],
 ) -> StoredPrediction:
-    source, image_id, header, values, z_mm, whole, mask = row
+    source, image_id, header, values, z_mm, whole, mask, brain_mm2 = row
     return StoredPrediction(
         source,
         _text(image_id),
@@ -317,6 +322,7 @@ def _prediction(
         z_mm,
         None if whole is None else np.frombuffer(whole),
         mask,
+        brain_mm2,
     )
 
 
