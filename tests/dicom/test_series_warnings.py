@@ -140,7 +140,7 @@ def real_areas(real_dicom: Path, folder: str) -> list[float]:
     areas = []
     for path in sorted(path for path in (real_dicom / folder).rglob("*") if path.is_file()):
         try:
-            slice_ = read_slice(path)
+            slice_ = read_slice(path.read_bytes())
         except DicomError:
             continue
         areas.append(brain_mm2(slice_.hu, slice_.header.spacing_mm))
