@@ -5,9 +5,23 @@ A message is one paragraph: what was given, what was expected, what to do.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 class InputError(ValueError):
     """Input files that cannot be used. Commands exit with 1."""
+
+
+class NothingToPredictError(InputError):
+    """Files of which none is a slice that the model reads, or that is asked for.
+
+    Attributes:
+      reasons: Number of files and slices by the code of the reason why they are not.
+    """
+
+    def __init__(self, message: str, reasons: Mapping[str, int]) -> None:
+        super().__init__(message)
+        self.reasons = reasons
 
 
 class UsageError(ValueError):

@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ich_tf.serving.errors import Refused
-from ich_tf.serving.monitoring import Monitor, log_failure
+from ich_tf.serving.monitoring import RequestMonitor, log_failure
 
 # Scripts, styles and requests of this server alone; nothing inline.
 CONTENT_POLICY = (
@@ -30,6 +30,8 @@ _HEADERS = {
     "cross-origin-resource-policy": "same-origin",
 }
 _METHODS = ("GET", "HEAD", "POST", "DELETE", "OPTIONS", "PUT", "PATCH")
+# Paths that need the token, where there is one; the second is the gateway's.
+_GUARDED = ("/api/", "/dicom-web/")
 # Open even with a token: they tell nothing about any study.
 _OPEN = ("/healthz", "/api/docs", "/api/openapi.json")
 
@@ -46,7 +48,9 @@ def error_response(error: Refused) -> JSONResponse:
 class Guard:
     """ASGI middleware around all routes."""
 
-    def __init__(self, app: ASGIApp, monitor: Monitor, token: str, hosts: Sequence[str]) -> None:
+    def __init__(
+        self, app: ASGIApp, monitor: RequestMonitor, token: str, hosts: Sequence[str]
+    ) -> None:
         """Wraps an application.
 
         Args:
@@ -107,7 +111,7 @@ class Guard:
                 403, "FOREIGN_ORIGIN", "pages of other sites may not send requests to this server."
             )
         path = scope["path"]
-        guarded = path == "/metrics" or (path.startswith("/api/") and path not in _OPEN)
+        guarded = path == "/metrics" or (path.startswith(_GUARDED) and path not in _OPEN)
         if self._token and guarded:
             given = headers.get("authorization", "").encode()
             if not hmac.compare_digest(given, f"Bearer {self._token}".encode()):

@@ -21,23 +21,48 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 _SECONDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 
 
-class Monitor:
-    """Counters of one server, all at 0 at first."""
+class RequestMonitor:
+    """Counters of the answers of an HTTP server, all at 0 at first."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        registry = self.registry
         self._requests = Counter(
-            "ich_tf_requests", "Answers.", ["method", "route", "status"], registry=registry
+            "ich_tf_requests", "Answers.", ["method", "route", "status"], registry=self.registry
         )
         self._seconds = Histogram(
             "ich_tf_request_seconds",
             "Time to answer.",
             ["route"],
             buckets=_SECONDS,
-            registry=registry,
+            registry=self.registry,
         )
+
+    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Counts and logs an answer.
+
+        Args:
+          method: HTTP method.
+          route: Template of the path, such as `/api/studies/{study_id}`: a path would hold the
+            study's key.
+          status: HTTP status of the answer.
+          seconds: Time from request to answer.
+        """
+        self._requests.labels(method, route, status).inc()
+        self._seconds.labels(route).observe(seconds)
+        _LOG.info("%s %s %d %.3f s", method, route, status, seconds)
+
+    def text(self) -> bytes:
+        """Writes all counters in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+
+class Monitor(RequestMonitor):
+    """Counters of one server, all at 0 at first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        registry = self.registry
         self.studies = Counter(
             "ich_tf_studies", "Studies by how they ended.", ["outcome"], registry=registry
         )
@@ -59,24 +84,6 @@ class Monitor:
             "ich_tf_studies_unfinished", "Received, waiting, worked on.", registry=registry
         )
         self.finished = Gauge("ich_tf_studies_kept", "Finished studies kept.", registry=registry)
-
-    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Counts and logs an answer.
-
-        Args:
-          method: HTTP method.
-          route: Template of the path, such as `/api/studies/{study_id}`: a path would hold the
-            study's key.
-          status: HTTP status of the answer.
-          seconds: Time from request to answer.
-        """
-        self._requests.labels(method, route, status).inc()
-        self._seconds.labels(route).observe(seconds)
-        _LOG.info("%s %s %d %.3f s", method, route, status, seconds)
-
-    def text(self) -> bytes:
-        """Writes all counters in Prometheus' text format."""
-        return generate_latest(self.registry)
 
 
 def log_failure(subject: str, error: BaseException) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ich_tf.errors import ConfigError, InputError
+from ich_tf.errors import ConfigError, NothingToPredictError
 from ich_tf.inference.config import PredictConfig
 from ich_tf.inference.prediction.predict import predict
 from ich_tf.labels import CLASSES
@@ -100,8 +100,11 @@ def test_copies_of_a_file_are_predicted_alike(work_dir: Path, tmp_path: Path) ->
 
 def test_conditions_that_nothing_fulfils(work_dir: Path, tmp_path: Path) -> None:
     write_study(tmp_path / "in", ("standard",))
-    with pytest.raises(InputError, match="no series is chosen by --series=kernel=sharp"):
+    with pytest.raises(
+        NothingToPredictError, match="no series is chosen by --series=kernel=sharp"
+    ) as error:
         predict(config_of(tmp_path / "in", work_dir, tmp_path / "s.csv", series="kernel=sharp"))
+    assert error.value.reasons == {"SERIES_NOT_CHOSEN": 10}
     with pytest.raises(ConfigError, match="Names are kernel"):
         config_of(tmp_path / "in", work_dir, tmp_path / "s.csv", series="sharp")
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 import sqlite3
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
@@ -24,7 +24,7 @@ from ich_tf.dicom.geometry import places_along
 from ich_tf.dicom.listing import SourceListing, list_sources
 from ich_tf.dicom.reasons import Reason, quarantine_path
 from ich_tf.dicom.sources import Source, stamps_sha256
-from ich_tf.errors import InputError
+from ich_tf.errors import InputError, NothingToPredictError
 from ich_tf.inference.config import PredictConfig
 from ich_tf.inference.hardware import choose_inference_hardware
 from ich_tf.inference.masks.image_masks import decode_bits, encode_bits
@@ -218,14 +218,17 @@ def _write(
     json_path = csv_path.with_suffix(".json")
     if not store.count("slices"):
         name, reason, message = next(_rejected(listing, store))
+        reasons = Counter(code for _, code, _ in _rejected(listing, store))
         if store.layout.num_not_chosen()[0]:
-            raise InputError(
+            raise NothingToPredictError(
                 f"{config.dicom_dir}: no series is chosen by --series={config.series}; the first "
-                f"file, {name}: {reason}, {message}"
+                f"file, {name}: {reason}, {message}",
+                reasons,
             )
-        raise InputError(
+        raise NothingToPredictError(
             f"{config.dicom_dir}: none of {len(listing)} files is an axial head CT slice; the "
-            f"first, {name}: {reason}, {message}"
+            f"first, {name}: {reason}, {message}",
+            reasons,
         )
     predictor, postprocessing = reader.predictor, reader.predictor.postprocessing
     _finish(store, predictor, config.prevalence)
