@@ -1,0 +1,298 @@
+"""Associations of the receiver, each with its limits.
+
+pynetdicom reads a message of any length, waits for the rest of one forever, and greets a client of
+TLS in the thread that accepts all others. So each connection has a meter that a watch looks at, and
+its own thread from the first byte.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from socketserver import BaseServer
+from typing import Any
+
+from pynetdicom import _config, dimse_messages, evt
+from pynetdicom.ae import ApplicationEntity
+from pynetdicom.association import Association
+from pynetdicom.dul import DULServiceProvider
+from pynetdicom.presentation import PresentationContext
+from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
+
+from ich_tf.gateway.config import LimitsSection
+from ich_tf.gateway.limits import MIB, Meter
+from ich_tf.gateway.ports import Refused
+from ich_tf.gateway.spool import SpoolFile
+
+_LOG = logging.getLogger(__name__)
+
+# Largest message of data, as the receiver announces it.
+MAX_PDU_BYTES = 65536
+# A request for an association names at most 128 presentation contexts (PS3.8 9.3.2), some 100 kB.
+_MAX_READ_BYTES = MIB
+# Commands have some 300 bytes.
+_MAX_COMMAND_BYTES = 65536
+# A client waits for each answer, since no asynchronous operations are negotiated.
+_MAX_WAITING_MESSAGES = 16
+_KEY = "ich_tf_connection"
+_MESSAGES = ("C_STORE_RQ", "C_ECHO_RQ")
+# Connections beyond limits.associations that are told so, before others are closed unheard.
+_SPARE_CONNECTIONS = 8
+_WATCH_SECONDS = 0.25
+# Time for associations to be aborted in order when the receiver ends.
+_ABORT_SECONDS = 1.0
+
+
+class Connection:
+    """One connection, from its first byte to the end of its threads.
+
+    Attributes:
+      peer: Address of the client.
+      files: Path -> file that came, or is coming.
+      has_failed: Whether it ended before there was an association.
+    """
+
+    def __init__(
+        self,
+        peer: str,
+        client: socket.socket,
+        limits: LimitsSection,
+        make_file: Callable[[], SpoolFile],
+    ) -> None:
+        """Starts the meter.
+
+        Args:
+          peer: Address of the client.
+          client: Its socket.
+          limits: `[limits]` of the config.
+          make_file: Makes the file of a C-STORE request.
+        """
+        self._make_file = make_file
+        self.peer, self.files = peer, dict[str, SpoolFile]()
+        self.has_failed = False
+        self._socket, self._meter = client, Meter(limits)
+        self._association: Association | None = None
+        self._is_stopped = False
+
+    @staticmethod
+    def of(association: Association) -> Connection:
+        """Returns the connection of an association."""
+        connection: Connection = vars(association)[_KEY]
+        return connection
+
+    def bind(self, association: Association) -> None:
+        """Binds an association, whose messages are counted from now on."""
+        self._association = association
+        vars(association)[_KEY] = self
+        association.bind(evt.EVT_DATA_RECV, self._on_pdu)
+        association.bind(evt.EVT_DIMSE_RECV, self._on_message)
+        wire = association.dul.socket
+        assert wire is not None
+        read = wire.recv
+
+        def recv(nr_bytes: int) -> bytearray:
+            if nr_bytes > _MAX_READ_BYTES:
+                self.stop(f"a message of {nr_bytes} bytes")
+                raise ConnectionAbortedError
+            return read(nr_bytes)
+
+        wire.recv = recv  # type: ignore[method-assign]
+
+    def new_file(self) -> SpoolFile:
+        """Makes the file of a C-STORE request."""
+        file = self._make_file()
+        self.files[file.name] = file
+        return file
+
+    def stop(self, reason: str) -> None:
+        """Cuts the connection, and logs why; both threads of the association then end."""
+        if self._is_stopped:
+            return
+        self._is_stopped = True
+        _LOG.warning("receiver: connection of %s cut: %s", self.peer, reason)
+        # That of an SSLSocket would take away the cipher under the reading thread.
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+    def check(self) -> bool:
+        """Cuts the connection if it takes too long. Returns whether all of it has ended."""
+        association = self._association
+        has_ended = self.has_failed or (
+            association is not None
+            and association.ident is not None
+            and not association.is_alive()
+            and not association.dul.is_alive()
+        )
+        if has_ended:
+            for file in self.files.values():
+                file.discard()
+        elif reason := self._meter.overdue():
+            self.stop(reason)
+        return has_ended
+
+    def _on_pdu(self, event: evt.Event) -> None:
+        try:
+            self._meter.took(len(event.data))
+        except Refused as error:
+            self.stop(error.text)
+        dimse = event.assoc.dimse
+        if dimse.msg_queue.qsize() > _MAX_WAITING_MESSAGES:
+            self.stop("it sends without waiting for answers")
+        message = dimse.message
+        if message is not None and message.encoded_command_set.tell() > _MAX_COMMAND_BYTES:
+            self.stop("a command without end")
+
+    def _on_message(self, event: evt.Event) -> None:
+        if type(event.message).__name__ not in _MESSAGES:
+            self.stop("another request than C-STORE and C-ECHO")
+
+
+class _Handler(RequestHandler):
+    """Binds each association to its connection."""
+
+    server: AssociationServer
+
+    def _create_association(self) -> Association:
+        association = super()._create_association()
+        self.server.connections[self.request].bind(association)
+        return association
+
+
+class AssociationServer(ThreadedAssociationServer):
+    """Server whose connections have limits from their first byte.
+
+    Attributes:
+      connections: Socket -> connection.
+    """
+
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(
+        self,
+        entity: ApplicationEntity,
+        address: tuple[str, int],
+        contexts: list[PresentationContext],
+        handlers: list[evt.EventHandlerType],
+        limits: LimitsSection,
+        tls: ssl.SSLContext | None,
+        new_file: Callable[[], SpoolFile],
+    ) -> None:
+        """Binds the address.
+
+        Args:
+          entity: Titles and limits of pynetdicom.
+          address: Address and port to listen on.
+          contexts: Classes and transfer syntaxes to accept.
+          handlers: Handlers of its events.
+          limits: `[limits]` of the config.
+          tls: TLS of its connections; None for plain ones.
+          new_file: Makes the file of a C-STORE request.
+
+        Raises:
+          OSError: If the address cannot be listened on.
+        """
+        # A file is written as it comes; in memory it would have no limit.
+        _config.STORE_RECV_CHUNKED_DATASET = True
+        _config.LOG_HANDLER_LEVEL = "none"
+        vars(dimse_messages)["NamedTemporaryFile"] = _store_file
+        self.connections: dict[socket.socket, Connection] = {}
+        self._limits, self._tls, self._new_file = limits, tls, new_file
+        self._lock, self._is_closing = threading.Lock(), threading.Event()
+        super().__init__(
+            entity,
+            address,
+            entity.ae_title,
+            contexts,
+            evt_handlers=handlers,
+            request_handler=_Handler,
+        )
+        self._watch = threading.Thread(target=self._check_all, name="receiver-watch", daemon=True)
+        self._watch.start()
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Accepts a connection, and leaves the greeting of TLS to its thread."""
+        assert self.socket is not None
+        client, address = self.socket.accept()
+        client.settimeout(self._limits.idle_seconds)
+        if self._tls is not None:
+            client = self._tls.wrap_socket(client, server_side=True, do_handshake_on_connect=False)
+        return client, address
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        """Says whether there is room for a connection."""
+        if len(self.connections) < self._limits.associations + _SPARE_CONNECTIONS:
+            return True
+        _LOG.warning("receiver: connection of %s closed: too many at once", client_address[0])
+        return False
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Starts the thread of a connection."""
+        connection = Connection(str(client_address[0]), request, self._limits, self._new_file)
+        with self._lock:
+            self.connections[request] = connection
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Greets a client, and starts its association."""
+        connection = self.connections[request]
+        try:
+            if self._tls is not None:
+                request.do_handshake()
+            self.finish_request(request, client_address)
+        except (OSError, RuntimeError, ValueError) as error:  # no thread, or descriptor, is left
+            connection.stop(_no_association(error))
+            connection.has_failed = True
+            self.shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """Does nothing, where pynetdicom collects the garbage of the whole process."""
+
+    def shutdown(self) -> None:
+        """Ends the server and its associations."""
+        BaseServer.shutdown(self)
+        self.server_close()
+        associations = self.active_associations
+        for association in associations:
+            association.abort(block=False)
+        end = time.monotonic() + _ABORT_SECONDS
+        for association in associations:
+            association.join(max(0.0, end - time.monotonic()))
+        with self._lock:
+            for connection in self.connections.values():
+                connection.stop("the receiver ends")
+        self._is_closing.set()
+        self._watch.join()
+
+    def _check_all(self) -> None:
+        while not self._is_closing.wait(_WATCH_SECONDS):
+            with self._lock:
+                ended = [key for key, each in self.connections.items() if each.check()]
+                for key in ended:
+                    del self.connections[key]
+
+
+def _store_file(**_: Any) -> SpoolFile:
+    """Makes the file of a C-STORE request, in place of pynetdicom's temporary one.
+
+    It is called in the thread that reads the connection.
+    """
+    reader = threading.current_thread()
+    assert isinstance(reader, DULServiceProvider)
+    return Connection.of(reader.assoc).new_file()
+
+
+def _no_association(error: Exception) -> str:
+    """The reason why a connection has no association, without text that its client sent."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is refused ({error.verify_message})"
+    if isinstance(error, ssl.SSLError):
+        return f"no TLS connection ({error.reason or type(error).__name__})"
+    if isinstance(error, TimeoutError):
+        return "its TLS greeting took too long"
+    return f"it cannot be served ({type(error).__name__})"

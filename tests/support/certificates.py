@@ -1,0 +1,42 @@
+"""Certificates for tests of TLS: an authority, a server, clients; made by openssl."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+needs_openssl = pytest.mark.skipif(
+    shutil.which("openssl") is None, reason="needs openssl: apt-get install openssl"
+)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A certificate and its key, PEM."""
+
+    certificate: Path
+    key: Path
+
+
+def make_pair(folder: Path, name: str, authority: Pair | None = None) -> Pair:
+    """Makes a certificate of 127.0.0.1 and localhost.
+
+    Args:
+      folder: Folder of its files.
+      name: Its common name, and the name of its files.
+      authority: What signs it; None: itself.
+    """
+    pair = Pair(folder / f"{name}.pem", folder / f"{name}.key")
+    signed = ("-CA", str(authority.certificate), "-CAkey", str(authority.key)) if authority else ()
+    what = "subjectAltName=IP:127.0.0.1,DNS:localhost" if authority else "keyUsage=keyCertSign"
+    command = [
+        *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
+        *("-nodes", "-days", "2", "-subj", f"/CN={name}", "-addext", what, *signed),
+        *("-keyout", str(pair.key), "-out", str(pair.certificate)),
+    ]
+    subprocess.run(command, check=True, capture_output=True)
+    return pair
