@@ -104,7 +104,7 @@ def test_conditions_that_nothing_fulfils(work_dir: Path, tmp_path: Path) -> None
         NothingToPredictError, match="no series is chosen by --series=kernel=sharp"
     ) as error:
         predict(config_of(tmp_path / "in", work_dir, tmp_path / "s.csv", series="kernel=sharp"))
-    assert error.value.reasons == {"SERIES_NOT_CHOSEN": 10}
+    assert error.value.reasons == {"SERIES_NOT_CHOSEN": 6}
     with pytest.raises(ConfigError, match="Names are kernel"):
         config_of(tmp_path / "in", work_dir, tmp_path / "s.csv", series="sharp")
 
