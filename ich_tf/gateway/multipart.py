@@ -1,0 +1,135 @@
+"""A body of multipart/related (RFC 2387, PS3.18 8.6.1.2), piece by piece -> files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from ich_tf.gateway.spool import SpoolFile
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
+
+_DICOM = b"application/dicom"
+# Size of a header of one part, and their number.
+_HEADER_BYTES, _HEADERS = 8192, 32
+
+
+class NotMultipart(Exception):  # noqa: N818 - an answer, not an error of this program
+    """A body that is not what its sender says it is; the text says why."""
+
+
+class DicomParts:
+    """Writes the parts of a body to files.
+
+    Attributes:
+      num_parts: Number of parts that are complete.
+    """
+
+    def __init__(
+        self,
+        content_type: str,
+        new_file: Callable[[], SpoolFile],
+        take: Callable[[SpoolFile], None],
+    ) -> None:
+        """Starts to parse.
+
+        Args:
+          content_type: Content-Type of the body.
+          new_file: Makes the file of a part.
+          take: Called with each file that is complete; it accepts or discards it.
+
+        Raises:
+          NotMultipart: If the type is another.
+        """
+        kind, options = parse_options_header(content_type)
+        boundary, of = options.get(b"boundary", b""), options.get(b"type", _DICOM)
+        if kind != b"multipart/related" or not 0 < len(boundary) <= 200:
+            raise NotMultipart("expected multipart/related with a boundary.")
+        if of.lower() != _DICOM:
+            raise NotMultipart("expected parts of application/dicom.")
+        self.num_parts = 0
+        self._new_file, self._take = new_file, take
+        self._file: SpoolFile | None = None
+        self._headers: dict[bytes, bytes] = {}
+        self._field = self._value = b""
+        self._is_complete = False
+        self._parser = MultipartParser(boundary, self._callbacks())
+
+    def write(self, piece: bytes) -> None:
+        """Parses the next piece.
+
+        Raises:
+          NotMultipart: If it cannot be a part of such a body.
+        """
+        try:
+            self._parser.write(piece)
+        except FormParserError as error:
+            raise NotMultipart("the parts are not as multipart/related has them.") from error
+
+    def finish(self) -> None:
+        """Ends the body.
+
+        Raises:
+          NotMultipart: If it is not complete.
+        """
+        if not self._is_complete:
+            raise NotMultipart("the body ends before its last part is complete.")
+
+    def discard(self) -> None:
+        """Forgets a part that is not complete."""
+        if self._file is not None:
+            self._file.discard()
+            self._file = None
+
+    def _callbacks(self) -> MultipartCallbacks:
+        return {
+            "on_part_begin": self._begin,
+            "on_header_field": self._on_field,
+            "on_header_value": self._on_value,
+            "on_header_end": self._on_header,
+            "on_headers_finished": self._open,
+            "on_part_data": self._write,
+            "on_part_end": self._end_part,
+            "on_end": self._end,
+        }
+
+    def _begin(self) -> None:
+        self._headers, self._field, self._value = {}, b"", b""
+
+    def _on_field(self, data: bytes, start: int, end: int) -> None:
+        self._field = self._bounded(self._field + data[start:end])
+
+    def _on_value(self, data: bytes, start: int, end: int) -> None:
+        self._value = self._bounded(self._value + data[start:end])
+
+    def _on_header(self) -> None:
+        self._headers[self._field.lower()] = self._value
+        self._field, self._value = b"", b""
+
+    def _bounded(self, text: bytes) -> bytes:
+        if len(text) > _HEADER_BYTES or len(self._headers) > _HEADERS:
+            raise FormParserError("headers without end")
+        return text
+
+    def _open(self) -> None:
+        kind, _ = parse_options_header(self._headers.get(b"content-type", _DICOM))
+        if kind != _DICOM:
+            raise NotMultipart("a part is not application/dicom.")
+        self._file = self._new_file()
+
+    def _write(self, data: bytes, start: int, end: int) -> None:
+        if self._file is not None:
+            self._file.write(data[start:end])
+
+    def _end_part(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            self.num_parts += 1
+            self._take(file)
+
+    def _end(self) -> None:
+        self._is_complete = True
