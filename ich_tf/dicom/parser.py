@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from ich_tf.dicom.content import MAX_HEADER_BYTES, Buffer, Content
 from ich_tf.dicom.data_set import DataSet, Element, End, pixel_data_at, walk
 from ich_tf.dicom.elements import tag_of
@@ -60,11 +62,12 @@ _KEYWORDS = (
 TAGS = frozenset(map(tag_of, _KEYWORDS))
 
 
-def parse(content: Content) -> DataSet:
+def parse(content: Content, tags: Collection[int] = TAGS) -> DataSet:
     """Parses a file up to its pixel data.
 
     Args:
       content: The file; only as much of it is read as its header needs.
+      tags: Tags of the elements to keep, group * 65536 + element.
 
     Raises:
       DicomError: NOT_DICOM, BAD_HEADER or TOO_LARGE.
@@ -75,17 +78,19 @@ def parse(content: Content) -> DataSet:
             content = inflate(content, encoding.at)
             (data, is_whole), *_ = content.heads()
             encoding = encoding._replace(at=0)
-        dataset, ended, at = _parse(content, data, encoding)
+        dataset, ended, at = _parse(content, data, encoding, tags)
         if ended in (End.PIXELS, End.ITEM, End.TOO_MANY) or is_whole:
             break
     _check_end(dataset, encoding, ended, at, is_whole)
     return dataset
 
 
-def _parse(content: Content, data: Buffer, encoding: Encoding) -> tuple[DataSet, End, int]:
+def _parse(
+    content: Content, data: Buffer, encoding: Encoding, tags: Collection[int]
+) -> tuple[DataSet, End, int]:
     elements: dict[int, Element] = {}
     implicit, big = encoding.implicit(data), encoding.big
-    ended, at = walk(data, encoding.at, len(data), TAGS, elements, implicit=implicit, big=big)
+    ended, at = walk(data, encoding.at, len(data), tags, elements, implicit=implicit, big=big)
     dataset = DataSet(elements, content, encoding.syntax, big, repairs=encoding.repairs)
     if ended is End.PIXELS:
         if at + 12 > len(data):
