@@ -25,8 +25,8 @@ WITHOUT_TENSORFLOW = (
     "labels", "windows", "metrics", "dicom", "masks", "phantom", "records", "conversion.convert",
     "conversion.verification", "conversion.inspection", "conversion.write_shard",
     "training.config", "inference.config", "evaluation.config", "serving.config",
-    "gateway.config", "gateway.config_file", "gateway.destinations", "gateway.dicomweb",
-    "gateway.limits", "gateway.ports", "gateway.receiver", "gateway.spool", "gateway.tls",
+    "gateway.config", "gateway.config_file", "gateway.destinations", "gateway.limits",
+    "gateway.poller", "gateway.ports", "gateway.receiver", "gateway.spool", "gateway.tls",
     "inference.prediction.model_image", "inference.postprocessing.postprocessing",
     "serving.decoding", "serving.upload_reader", "serving.uploads",
 )  # fmt: skip

@@ -24,11 +24,8 @@ from ich_tf.gateway.spool import SpoolFile
 _JSON = "application/dicom+json"
 # Any transfer syntax, as the archive keeps it (8.7.3.5.2).
 _DICOM = 'multipart/related; type="application/dicom"; transfer-syntax=*'
-_CT_CLASSES = (
-    "1.2.840.10008.5.1.4.1.1.2",
-    "1.2.840.10008.5.1.4.1.1.2.1",
-    "1.2.840.10008.5.1.4.1.1.2.2",
-)
+# CT and enhanced CT image storage (PS3.4 B.5), as the inbox takes them.
+_CT_CLASSES = ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1")
 _PAGE = 200
 _MAX_STUDIES = 20000
 _UID = re.compile(r"(?=.{1,64}$)[0-9]+(\.[0-9]+)*")

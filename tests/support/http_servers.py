@@ -23,8 +23,8 @@ class Request(NamedTuple):
 
 def response(status: int, body: bytes = b"", kind: str = "application/dicom+json") -> bytes:
     """The bytes of an answer."""
-    head = f"HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
-    return head.encode() + body
+    head = f"HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Type: {kind}\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 @contextmanager
