@@ -59,6 +59,8 @@ class Poller:
         # Study -> number of its instances when all of its images were here. Only in memory: after
         # a restart each study of these days is asked for once more.
         self._complete: dict[str, int] = {}
+        # The same, of studies that do not come.
+        self._given_up: dict[str, int] = {}
         self._tries: Counter[str] = Counter()
 
     def start(self) -> None:
@@ -92,8 +94,9 @@ class Poller:
             first = today - timedelta(days=self._section.days - 1)
             studies = list(ct_studies(self._archive, first, today))
             known = {study.uid for study in studies}
-            self._complete = {uid: n for uid, n in self._complete.items() if uid in known}
-            self._tries = Counter({uid: n for uid, n in self._tries.items() if uid in known})
+            for numbers in (self._complete, self._given_up, self._tries):
+                for uid in numbers.keys() - known:
+                    del numbers[uid]
             problem = ""
             for study in studies:
                 if self._is_closing.is_set():
@@ -115,6 +118,8 @@ class Poller:
           ArchiveError: If the archive itself does not work.
           Refused: If this machine has no room.
         """
+        if self._given_up.get(study.uid) == study.num_instances:
+            return ""
         if study.num_instances >= 0 and self._complete.get(study.uid) == study.num_instances:
             return ""
         try:
@@ -130,8 +135,10 @@ class Poller:
                 return f"a study cannot be fetched: {error.text}"
             # Until it changes: an archive that has lost an image will not find it again.
             _LOG.error("poller: a study is given up after %d tries: %s", _MAX_TRIES, error.text)
+            self._given_up[study.uid] = study.num_instances
+        else:
+            self._complete[study.uid] = study.num_instances
         self._tries.pop(study.uid, None)
-        self._complete[study.uid] = study.num_instances
         return ""
 
     def _fetch_images(
