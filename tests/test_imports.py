@@ -14,8 +14,8 @@ PACKAGE = ROOT / "ich_tf"
 # A room imports those before it. What stands beside them at the top of the package is a command.
 ROOMS = (
     "errors", "runtime", "labels", "windows", "losses", "metrics", "dicom", "masks", "phantom",
-    "records", "conversion", "models", "inference", "training", "evaluation", "serving", "gateway",
-    "commands",
+    "records", "conversion", "models", "reporting", "inference", "training", "evaluation",
+    "serving", "gateway", "commands",
 )  # fmt: skip
 # The one module of the library that defines and reads flags, for all commands.
 FLAGS = "runtime.command"

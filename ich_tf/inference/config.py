@@ -238,6 +238,12 @@ class PredictConfig:
         "two need the extra masks).",
         MASK_FORMATS,
     )
+    dicom_results: str = option(
+        "",
+        "Folder for DICOM objects that archives file in the studies of the images: reports, key "
+        "objects, captures and segmentations (needs the extra gateway, web or masks). Empty: none.",
+        is_path=True,
+    )
     batch_size: int = option(32, "Number of slices a batch.", within="[1, inf)")
     mixed_precision: str = precision_option()
     num_workers: int = option(

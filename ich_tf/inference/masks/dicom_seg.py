@@ -173,7 +173,7 @@ def require_highdicom() -> Any:
         from highdicom import seg
     except ImportError as error:
         raise UsageError(
-            "DICOM segmentations are written by highdicom, which is not installed: pip install "
+            "DICOM objects are written by highdicom, which is not installed: pip install "
             "'ich-tf[masks]'."
         ) from error
     # It logs every module that it copies, and warns of frames that it takes for one image.

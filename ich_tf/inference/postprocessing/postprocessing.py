@@ -11,6 +11,7 @@ simulated folds its loss was 0.399 instead of 0.343.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ from ich_tf.inference.postprocessing.smoothing import smooth_logits, smooth_logi
 from ich_tf.inference.postprocessing.volume_error import VolumeError
 from ich_tf.labels import CLASSES
 from ich_tf.models.run_files import CALIBRATION
-from ich_tf.runtime.files import parse_json, write_json
+from ich_tf.runtime.files import json_text, parse_json, write_json
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -229,6 +230,13 @@ class Postprocessing:
     def is_fitted(self) -> bool:
         """Whether it was fitted to a model."""
         return bool(self.fitted_on)
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of steps and thresholds, hexadecimal; empty if it was not fitted."""
+        if not self.is_fitted:
+            return ""
+        return hashlib.sha256(json_text(dataclasses.asdict(self)).encode()).hexdigest()
 
     def describe(self) -> str:
         """Describes the steps in a few words, for logs and reports."""

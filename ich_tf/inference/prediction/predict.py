@@ -27,11 +27,13 @@ from ich_tf.dicom.sources import Source, stamps_sha256
 from ich_tf.errors import InputError, NothingToPredictError
 from ich_tf.inference.config import PredictConfig
 from ich_tf.inference.hardware import choose_inference_hardware
+from ich_tf.inference.masks.dicom_seg import require_highdicom
 from ich_tf.inference.masks.image_masks import decode_bits, encode_bits
 from ich_tf.inference.masks.mask_network import MaskNetwork
 from ich_tf.inference.masks.volumes import series_volumes
 from ich_tf.inference.postprocessing.volume_error import VolumeError
 from ich_tf.inference.prediction import submission
+from ich_tf.inference.prediction.dicom_results import write_dicom_results
 from ich_tf.inference.prediction.heat_map_pictures import draw_heat_maps, heatmaps_dir
 from ich_tf.inference.prediction.mask_files import masks_dir, require_writer, write_masks
 from ich_tf.inference.prediction.model_image import ModelSlice
@@ -52,28 +54,29 @@ _OUTPUTS_VERSION = 4
 _LOG = logging.getLogger(__name__)
 
 
-def predict(config: PredictConfig) -> PredictionResult:
+def predict(config: PredictConfig, predictor: Predictor | None = None) -> PredictionResult:
     """Predicts every readable slice and writes the submission.
 
     A call with the same files, model and submission continues a killed one.
+
+    Args:
+      config: Files, model and what to write.
+      predictor: Model of `config.work_dir`, for callers that predict again and again; None to load
+        it.
 
     Raises:
       InputError: If there is no model, no readable slice, the sample cannot be read, another run
         writes the submission, or masks are asked for that the model does not give.
     """
     require_writer(config.masks)
+    if config.dicom_results:
+        require_highdicom()
     listing = list_sources(config.dicom_dir, _own_files(config))
     if config.sample_path is not None:
         for _ in submission.sample_ids(config.sample_path):
             pass  # an invalid sample is refused before hours of work, not after
         _LOG.info("ids and order as in %s", config.sample_path)
-    hardware = choose_inference_hardware(config.mixed_precision)
-    predictor = load_predictor(
-        config.work_dir,
-        hardware.strategy,
-        calibrated=config.calibrated,
-        precision=hardware.precision,
-    )
+    predictor = predictor or load_configured(config)
     if config.masks != "none" and MaskNetwork.of(predictor) is None:
         raise InputError(
             f"--masks={config.masks}: the model in {config.work_dir} gives no masks. Train one "
@@ -84,12 +87,29 @@ def predict(config: PredictConfig) -> PredictionResult:
         return _predict(config, listing, predictor)
 
 
+def load_configured(config: PredictConfig) -> Predictor:
+    """Loads the model of a config on the hardware that there is.
+
+    Raises:
+      InputError: If there is none.
+    """
+    hardware = choose_inference_hardware(config.mixed_precision)
+    return load_predictor(
+        config.work_dir,
+        hardware.strategy,
+        calibrated=config.calibrated,
+        precision=hardware.precision,
+    )
+
+
 def _own_files(config: PredictConfig) -> list[Path]:
     """Files that an earlier run with the same flags may have left among the inputs."""
     path = config.submission_path
     ends = (path.suffix, "_series.csv", "_series.json", "_rejected.csv")
     files = [path.with_name(f"{path.stem}{end}") for end in ends]
-    return [*files, heatmaps_dir(path), masks_dir(path), *filter(None, [config.sample_path])]
+    results = [Path(config.dicom_results)] if config.dicom_results else []
+    given = filter(None, [config.sample_path])
+    return [*files, heatmaps_dir(path), masks_dir(path), *results, *given]
 
 
 def _predict(
@@ -255,6 +275,7 @@ def _write(
     write_parts(rejected_path, chain([csv_line(("path", "reason", "message"))], rows))
     num_heatmaps = draw_heat_maps(config, reader) if config.heatmaps else 0
     num_masks = 0 if config.masks == "none" else write_masks(config.masks, path, reader)
+    dicom_results, not_filed = write_dicom_results(config, reader)
     num_not_chosen, num_series_not_chosen = store.layout.num_not_chosen()
     if num_not_chosen:
         _LOG.info(
@@ -276,6 +297,8 @@ def _write(
         num_prior=num_prior,
         num_heatmaps=num_heatmaps,
         num_masks=num_masks,
+        dicom_results=dicom_results,
+        not_filed=not_filed,
     )
 
 

@@ -24,6 +24,8 @@ class PredictionResult:
         probabilities of the training data.
       num_heatmaps: Number of heat maps.
       num_masks: Number of files of masks.
+      dicom_results: Paths of the DICOM objects.
+      not_filed: Reason of each series without DICOM objects, which names no patient.
     """
 
     submission: Path
@@ -38,6 +40,8 @@ class PredictionResult:
     num_prior: int
     num_heatmaps: int
     num_masks: int
+    dicom_results: tuple[Path, ...] = ()
+    not_filed: tuple[str, ...] = ()
 
     def report(self) -> str:
         """Describes the result in a few lines."""
@@ -58,4 +62,8 @@ class PredictionResult:
             lines.append(f"{heatmaps_dir(self.submission)}: {self.num_heatmaps} heat maps")
         if self.num_masks:
             lines.append(f"{masks_dir(self.submission)}: {self.num_masks} files of masks")
+        if self.dicom_results:
+            folder = self.dicom_results[0].parent
+            lines.append(f"{folder}: {len(self.dicom_results)} DICOM objects")
+        lines += [f"no DICOM objects: {reason}" for reason in self.not_filed]
         return "\n".join(lines)

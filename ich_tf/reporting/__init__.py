@@ -1,0 +1,1 @@
+"""DICOM objects of predictions: reports, captures and selections that archives file."""
