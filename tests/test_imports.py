@@ -26,7 +26,8 @@ WITHOUT_TENSORFLOW = (
     "conversion.verification", "conversion.inspection", "conversion.write_shard",
     "training.config", "inference.config", "evaluation.config", "serving.config",
     "gateway.config", "gateway.config_file", "gateway.destinations", "gateway.limits",
-    "gateway.poller", "gateway.ports", "gateway.receiver", "gateway.spool", "gateway.tls",
+    "gateway.poller", "gateway.ports", "gateway.receiver", "gateway.spool", "gateway.stow",
+    "gateway.tls",
     "inference.prediction.model_image", "inference.postprocessing.postprocessing",
     "serving.decoding", "serving.upload_reader", "serving.uploads",
 )  # fmt: skip
