@@ -65,6 +65,7 @@ class SourceImage:
       sop_class_uid: UID of its SOP class.
       sop_instance_uid: UID of its file.
       series_instance_uid: UID of its series, as the file has it.
+      frame_of_reference_uid: UID of the patient coordinates that the position is in.
       frame: Number of the frame in a multi-frame file, from 1; 0 in a file of one slice.
       rows, columns: Number of pixels.
       position_mm, orientation, spacing_mm: As in `dicom.Header`.
@@ -73,6 +74,7 @@ class SourceImage:
     sop_class_uid: str
     sop_instance_uid: str
     series_instance_uid: str
+    frame_of_reference_uid: str
     frame: int
     rows: int
     columns: int
@@ -97,6 +99,7 @@ class SourceImage:
         for keyword in _TYPE_2:
             if keyword != "StudyInstanceUID":
                 setattr(image, keyword, "")
+        image.FrameOfReferenceUID = self.frame_of_reference_uid
         image.Modality = "CT"
         image.Rows, image.Columns = self.rows, self.columns
         return image
@@ -109,16 +112,19 @@ class SourceStudy:
     Attributes:
       study_instance_uid: UID of the study.
       elements: Raw values of `COPIED` and of the compression of the source, by tag.
-      frame_of_reference_uid: UID of the patient coordinates of the series.
       position_reference: PositionReferenceIndicator as in the file.
       moment: Date and time of the results' content, DA and TM: those of the acquisition.
     """
 
     study_instance_uid: str
     elements: Mapping[int, bytes] = field(default_factory=dict)
-    frame_of_reference_uid: str = ""
     position_reference: str = ""
     moment: tuple[str, str] = UNKNOWN_MOMENT
+
+    def lossy(self) -> dict[str, str | Sequence[str]]:
+        """What the source says of compression that it lost detail to, by keyword."""
+        values = {keyword: self.elements.get(tag_of(keyword), b"") for keyword in _LOSSY}
+        return {keyword: _values(value) for keyword, value in values.items() if value.strip(b" \0")}
 
     def stamp(self, result: Dataset) -> None:
         """Files an object in this study, with the moment of its source instead of the present.
@@ -177,12 +183,15 @@ class SourceFile:
         Args:
           header: Header of the slice, as `dicom` read it from the file.
         """
-        uid = header.image_id
+        uid, series_uid = header.image_id, pass_of(header.series_id)[0]
         return SourceImage(
             # A file without its class was accepted as CT.
             sop_class_uid=_text(self._dataset, "SOPClassUID") or CT_STORAGE,
             sop_instance_uid=uid.rpartition("/")[0] if header.frame else uid,
-            series_instance_uid=pass_of(header.series_id)[0],
+            series_instance_uid=series_uid,
+            # Slices of one series share their coordinates, whether the file says it or not.
+            frame_of_reference_uid=_text(self._dataset, "FrameOfReferenceUID")
+            or derived_uid("frame of reference", series_uid),
             frame=header.frame,
             rows=header.rows,
             columns=header.columns,
@@ -197,7 +206,6 @@ class SourceFile:
         Args:
           header: Header of one of its slices.
         """
-        series_id = pass_of(header.series_id)[0]
         return SourceStudy(
             study_instance_uid=header.study_id,
             elements={
@@ -205,9 +213,6 @@ class SourceFile:
                 for tag, element in self._dataset.elements.items()
                 if tag in _KEPT
             },
-            # Slices of one series share their coordinates, whether the file says it or not.
-            frame_of_reference_uid=_text(self._dataset, "FrameOfReferenceUID")
-            or derived_uid("frame of reference", series_id),
             position_reference=_text(self._dataset, "PositionReferenceIndicator"),
             moment=_moment(self._dataset),
         )

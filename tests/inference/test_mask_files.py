@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -26,13 +27,15 @@ from ich_tf.masks.class_map import ClassMap
 from ich_tf.masks.placement import place
 from ich_tf.masks.planes import Plane
 from ich_tf.masks.read import read_mask
+from ich_tf.reporting.identity import SourceFile
+from ich_tf.reporting.uids import ResultUids
 from tests.support.dicom_files import make_dicom, make_enhanced
+from tests.support.findings import made_findings
 from tests.support.slices import CENTER_MM, ellipsoid_bits, made_headers
 
 RADII = (20.0, 15.0, 24.0)
 ML = 4 / 3 * np.pi * np.prod(RADII) / 1000
 EVERY_5 = np.arange(2.0, 80, 5)
-MODEL = {"model": "1 network over slices (tiny)", "model_sha256": "ab" * 32}
 UIDS = {"1.2.840.10008.5.1.4.1.1.2": "CT", "1.2.840.10008.5.1.4.1.1.66.4": "SEG"}
 
 
@@ -65,6 +68,23 @@ def files_of(headers: Sequence[Header]) -> list[pydicom.Dataset]:
         )
         for header in headers
     ]
+
+
+def segmented(
+    bits: Sequence[np.ndarray],
+    headers: Sequence[Header],
+    files: Sequence[pydicom.Dataset],
+    **changes: Any,
+) -> bytes:
+    """The segmentation of masks in files."""
+    sources = []
+    for file in files:
+        buffer = io.BytesIO()
+        file.save_as(buffer)
+        sources.append(SourceFile(buffer))
+    images = [source.image(header) for source, header in zip(sources, headers, strict=True)]
+    findings = made_findings([], study=sources[0].study(headers[0]), images=images, **changes)
+    return dicom_seg(bits, headers, findings)
 
 
 # NIfTI
@@ -130,7 +150,7 @@ def tilted() -> tuple[list[Header], list[np.ndarray], bytes]:
     """A tilted series with a gap, and its segmentation."""
     pytest.importorskip("highdicom", reason="the extra masks is not installed")
     headers, bits = series(np.delete(EVERY_5, 8), tilt_deg=20.0)
-    return headers, bits, dicom_seg(bits, headers, files_of(headers), **MODEL)
+    return headers, bits, segmented(bits, headers, files_of(headers))
 
 
 def test_each_frame_has_the_plane_of_its_slice(tilted) -> None:
@@ -193,21 +213,22 @@ def test_highdicom_reads_the_masks(tilted) -> None:
     np.testing.assert_array_equal(read, expected)
 
 
-def test_the_same_masks_have_the_same_uids(tilted) -> None:
+def test_the_same_images_and_model_give_the_same_bytes(tilted) -> None:
     headers, bits, data = tilted
-    first = pydicom.dcmread(io.BytesIO(data))
-    again = pydicom.dcmread(io.BytesIO(dicom_seg(bits, headers, files_of(headers), **MODEL)))
-    assert again.SOPInstanceUID == first.SOPInstanceUID
-    bits = [mask & ~np.uint8(4) for mask in bits]
-    other = pydicom.dcmread(io.BytesIO(dicom_seg(bits, headers, files_of(headers), **MODEL)))
+    assert segmented(bits, headers, files_of(headers)) == data
+    uids = ResultUids("another model")
+    first, other = (
+        pydicom.dcmread(io.BytesIO(each))
+        for each in (data, segmented(bits, headers, files_of(headers), uids=uids))
+    )
     assert other.SOPInstanceUID != first.SOPInstanceUID
-    assert other.SeriesInstanceUID == first.SeriesInstanceUID
+    assert other.SeriesInstanceUID != first.SeriesInstanceUID
 
 
 def test_a_series_without_a_bleed_says_so(tilted) -> None:
     headers, bits, _ = tilted
     empty = [np.zeros_like(mask) for mask in bits]
-    seg = pydicom.dcmread(io.BytesIO(dicom_seg(empty, headers, files_of(headers), **MODEL)))
+    seg = pydicom.dcmread(io.BytesIO(segmented(empty, headers, files_of(headers))))
     assert [each.SegmentLabel for each in seg.SegmentSequence] == ["any"]
     assert seg.pixel_array.shape == (15, 64, 64) and not seg.pixel_array.any()
 
@@ -219,7 +240,7 @@ def test_names_are_not_in_warnings(tilted) -> None:
         file.PatientName = "SECRET"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        data = dicom_seg(bits, headers, files, **MODEL)
+        data = segmented(bits, headers, files)
     assert pydicom.dcmread(io.BytesIO(data)).PatientName == "SECRET"
 
 
@@ -228,9 +249,9 @@ def test_copies_of_an_image_have_one_frame(tilted) -> None:
     copy = replace(headers[7], image_id=f"{headers[7].image_id}.1")
     more = [*headers[:8], copy, *headers[8:]]
     masks = [*bits[:8], np.roll(bits[7], 1, axis=1), *bits[8:]]
-    seg = pydicom.dcmread(io.BytesIO(dicom_seg(masks, more, files_of(more), **MODEL)))
+    seg = pydicom.dcmread(io.BytesIO(segmented(masks, more, files_of(more))))
     alone = [*bits[:7], bits[7] | masks[8], *bits[8:]]
-    other = pydicom.dcmread(io.BytesIO(dicom_seg(alone, headers, files_of(headers), **MODEL)))
+    other = pydicom.dcmread(io.BytesIO(segmented(alone, headers, files_of(headers))))
     np.testing.assert_array_equal(seg.pixel_array, other.pixel_array)
 
 
@@ -239,7 +260,7 @@ def test_files_that_highdicom_refuses_are_refused_in_a_sentence(tilted) -> None:
     files = files_of(headers)
     files[3].FrameOfReferenceUID = "1.2.826.0.8"
     with pytest.raises(InputError, match=r"cannot be referred to.*same series.*Write PNG"):
-        dicom_seg(bits, headers, files, **MODEL)
+        segmented(bits, headers, files)
 
 
 def test_frames_of_a_multi_frame_file_are_referred_to_by_number() -> None:
@@ -248,7 +269,7 @@ def test_frames_of_a_multi_frame_file_are_referred_to_by_number() -> None:
     headers = list(read_headers(io.BytesIO(data)))
     bits = [np.full((32, 32), 0b100001 * (k > 1), np.uint8) for k in range(4)]
     file = pydicom.dcmread(io.BytesIO(data))
-    seg = pydicom.dcmread(io.BytesIO(dicom_seg(bits, headers, [file] * 4, **MODEL)))
+    seg = pydicom.dcmread(io.BytesIO(segmented(bits, headers, [file] * 4)))
     (images,) = [each.ReferencedInstanceSequence for each in seg.ReferencedSeriesSequence]
     assert [image.ReferencedSOPInstanceUID for image in images] == [file.SOPInstanceUID]
     numbers = []
@@ -268,7 +289,7 @@ def test_other_tools_find_no_error(tilted, tmp_path: Path) -> None:
     empty = [np.zeros_like(mask) for mask in bits]
     files = {
         "bleed": data,
-        "none": dicom_seg(empty, headers, files_of(headers), **MODEL),
+        "none": segmented(empty, headers, files_of(headers)),
     }
     commands = {"dciodvfy": ["dciodvfy", "-new"], "dcmdump": ["dcmdump"]}
     found = [name for name in commands if shutil.which(name)]
@@ -301,7 +322,7 @@ def test_a_conversion_reads_what_a_prediction_wrote(tilt_deg: float, tmp_path: P
     headers, bits = series(tilt_deg=tilt_deg)
     planes = [Plane.of(header) for header in headers]
     path = tmp_path / "bleeds.dcm"
-    path.write_bytes(dicom_seg(bits, headers, files_of(headers), **MODEL))
+    path.write_bytes(segmented(bits, headers, files_of(headers)))
     placed = place(read_mask(path, "auto", ClassMap.parse(""), planes), planes)
     np.testing.assert_array_equal(placed.bits, np.stack(bits))
     path = tmp_path / "series_intraparenchymal.nii.gz"

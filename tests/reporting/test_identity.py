@@ -81,8 +81,8 @@ def test_what_the_source_lacks_is_empty(tmp_path: Path) -> None:
     assert (report.ContentDate, report.ContentTime) == ("19000101", "000000")
     require_valid(data, tmp_path / "report.dcm")
     (header,) = read_headers(io.BytesIO(files[0]))
-    study = SourceFile(io.BytesIO(files[0])).study(header)
-    assert study.frame_of_reference_uid.startswith("2.25.")
+    image = SourceFile(io.BytesIO(files[0])).image(header)
+    assert image.frame_of_reference_uid.startswith("2.25.")
 
 
 @pytest.mark.parametrize(

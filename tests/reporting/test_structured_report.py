@@ -68,7 +68,7 @@ def test_a_report_says_what_was_found_and_by_what(tmp_path: Path) -> None:
     if shutil.which("dsrdump"):
         command = ["dsrdump", str(tmp_path / "report.dcm")]
         shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        assert "Imaging Measurement Report" in shown and "Doe, Jane" in shown
+        assert "Imaging Measurement Report" in shown and "Doe^Jane" in shown
         assert shown.count("Measurement Group") == len(measured)
 
 

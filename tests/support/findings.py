@@ -73,7 +73,7 @@ def made_findings(
       probabilities: [n, 6]; the third slice is the most suspicious one if none are given.
       changes: Other fields of the findings.
     """
-    images, study = [], None
+    images, study = list(changes.get("images", ())), None
     for data in files:
         source = SourceFile(io.BytesIO(data))
         headers = list(read_headers(io.BytesIO(data)))

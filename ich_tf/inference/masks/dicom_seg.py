@@ -6,16 +6,12 @@ grid. Segments may overlap, and `any` holds all subtypes.
 
 from __future__ import annotations
 
-import hashlib
-import io
 import logging
-import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ich_tf import __version__
 from ich_tf.dicom.geometry import places_along
 from ich_tf.dicom.header import Header
 from ich_tf.errors import InputError, UsageError
@@ -23,64 +19,36 @@ from ich_tf.inference.masks.grids import require_one_grid
 from ich_tf.labels import ANY, CLASSES
 from ich_tf.masks.bits import unpack
 from ich_tf.metrics.extents import slice_extents_mm
+from ich_tf.reporting.algorithm import LONG_STRING, MAKER, NOTE, Algorithm, printable
+from ich_tf.reporting.codes import FINDINGS, SITES
+from ich_tf.reporting.findings import SeriesFindings
+from ich_tf.reporting.identity import CT_STORAGE, SourceImage, SourceStudy
+from ich_tf.reporting.uids import ResultUids
 
 if TYPE_CHECKING:
     from highdicom.seg import SegmentDescription
     from pydicom.dataset import Dataset
 
-_NOTE = "Research only, not for clinical use"
-_MAKER = "ich_tf"
-_SERIES_NUMBER = 9200
-_CT_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
+SERIES_NUMBER = 9200
 _ENHANCED_CT_STORAGE = "1.2.840.10008.5.1.4.1.1.2.1"
-# SNOMED CT codes of what is segmented; PS3.16 has one for a bleed within the skull alone.
-_TYPES = {
-    "epidural": ("1386000", "Intracranial hemorrhage"),
-    "intraparenchymal": ("274100004", "Cerebral hemorrhage"),
-    "intraventricular": ("50960005", "Hemorrhage"),
-    "subarachnoid": ("21454007", "Subarachnoid intracranial hemorrhage"),
-    "subdural": ("35486000", "Subdural intracranial hemorrhage"),
-    "any": ("1386000", "Intracranial hemorrhage"),
-}
-# Where it lies (CID 7153), if the type does not say it.
-_REGIONS = {"intraventricular": ("35764002", "Brain ventricle")}
-# What is said of a patient and a study, in the words of the source (PS3.3 C.7.1.1 and C.7.2.1).
-_COPIED = (
-    "SpecificCharacterSet", "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate",
-    "PatientSex", "PatientAge", "StudyInstanceUID", "StudyDate", "StudyTime", "StudyID",
-    "StudyDescription", "AccessionNumber", "ReferringPhysicianName", "SeriesInstanceUID",
-    "FrameOfReferenceUID", "PositionReferenceIndicator", "SOPClassUID",
-    "LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod",
-)  # fmt: skip
-# Of these a segmentation has the attribute, even if it is empty.
-_EMPTY = (
-    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime",
-    "StudyID", "AccessionNumber", "ReferringPhysicianName", "PositionReferenceIndicator",
-)  # fmt: skip
+# Types of what is segmented. An own code of a finding is none of CID 7150 and its like.
+_TYPES = {**FINDINGS, "epidural": FINDINGS["any"]}
 
 
 def dicom_seg(
-    bits: Sequence[np.ndarray],
-    headers: Sequence[Header],
-    data_sets: Sequence[Dataset],
-    *,
-    model: str,
-    model_sha256: str,
+    bits: Sequence[np.ndarray], headers: Sequence[Header], findings: SeriesFindings
 ) -> bytes:
     """Writes the masks of one pass of a series as a DICOM Segmentation file.
 
     It belongs to the patient, the study and the frame of reference of the images, and names the
     image of each frame, of several copies of an image the first. Frames without a mark are left
-    out; of a series without any, all frames of `any` are written. The same masks by the same model
-    have the same UIDs.
+    out; of a series without any, all frames of `any` are written. The same images and model give
+    the same bytes.
 
     Args:
       bits: Mask of each slice, uint8 [rows, columns], bit k for class k of `labels.CLASSES`.
       headers: Header of each slice.
-      data_sets: DICOM file of each slice, without pixels; for a frame of a multi-frame file the
-        file.
-      model: Description of the model.
-      model_sha256: SHA-256 of its weights.
+      findings: Study and images of the series, its model, and the UIDs of results.
 
     Raises:
       UsageError: If highdicom is not installed.
@@ -89,25 +57,22 @@ def dicom_seg(
     """
     segmentation = require_highdicom()
     require_one_grid(headers)
-    import pydicom
     from pydicom.uid import ExplicitVRLittleEndian
 
+    from ich_tf.reporting.document import encode, lenient
+
+    study, algorithm, uids = findings.study, findings.algorithm, findings.uids
     bits, first_of = _united(bits, headers)
     headers = [headers[i] for i in first_of]
     found = np.bitwise_or.reduce([np.bitwise_or.reduce(mask, axis=None) for mask in bits])
     shown = [k for k in range(len(CLASSES)) if k == ANY or found >> k & 1]
     pixels = np.stack([np.moveaxis(unpack(mask)[shown], 0, -1).view(np.uint8) for mask in bits])
-    key = hashlib.sha256(pixels.tobytes())
-    for text in (model_sha256, __version__, headers[0].series_id, *map(str, shown)):
-        key.update(b"/" + text.encode("utf-8", "surrogatepass"))
     thickness_mm = headers[0].thickness_mm or _distance_mm(headers)
-    # RSNA's UIDs are none; what a file is called by is what others look for. And highdicom warns of
-    # names of one word by quoting them, which no log should hold.
-    with pydicom.config.disable_value_validation(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
+    # highdicom warns of names of one word by quoting them, which no log should hold.
+    with lenient():
         sources = [
-            _source(header, headers[0], thickness_mm, data_set)
-            for header, data_set in zip(headers, [data_sets[i] for i in first_of], strict=True)
+            _source(header, headers[0], thickness_mm, findings.images[i], study)
+            for header, i in zip(headers, first_of, strict=True)
         ]
         try:
             written = segmentation.Segmentation(
@@ -115,35 +80,33 @@ def dicom_seg(
                 pixel_array=pixels,
                 segmentation_type="BINARY",
                 segment_descriptions=[
-                    _segment(number, CLASSES[k], model, model_sha256, key.hexdigest())
+                    _segment(number, CLASSES[k], algorithm, uids)
                     for number, k in enumerate(shown, 1)
                 ],
-                series_instance_uid=_uid("series", headers[0].series_id, model_sha256),
-                series_number=_SERIES_NUMBER,
-                sop_instance_uid=_uid(key.hexdigest()),
+                series_instance_uid=uids.uid("segmentation"),
+                series_number=SERIES_NUMBER + findings.number,
+                sop_instance_uid=uids.uid("segmentation", "instance"),
                 instance_number=1,
-                manufacturer=_MAKER,
-                manufacturer_model_name=model[:64],
-                software_versions=__version__,
-                device_serial_number=model_sha256[:16],
+                manufacturer=MAKER,
+                manufacturer_model_name=printable(algorithm.name),
+                software_versions=printable(algorithm.version),
+                device_serial_number=algorithm.sha256[:16],
                 content_label="BLEEDS",
-                content_description=_NOTE,
+                content_description=NOTE,
                 content_creator_name=None,
-                series_description=f"{_MAKER} segmentation. {_NOTE}"[:64],
+                series_description=f"{MAKER} segmentation. {NOTE}"[:LONG_STRING],
                 transfer_syntax_uid=ExplicitVRLittleEndian,
                 omit_empty_frames=bool(pixels.any()),
             )
         except (AttributeError, TypeError, ValueError) as error:
             raise InputError(
-                f"series {headers[0].series_id} cannot be referred to by a segmentation: {error} "
-                "Write PNG or NIfTI files."
+                f"the series cannot be referred to by a segmentation: {error} Write PNG or NIfTI "
+                "files."
             ) from error
         for item in (*written.DimensionOrganizationSequence, *written.DimensionIndexSequence):
-            item.DimensionOrganizationUID = _uid("dimensions", key.hexdigest())
+            item.DimensionOrganizationUID = uids.uid("segmentation", "dimensions")
         _name_frames(written)
-        buffer = io.BytesIO()
-        written.save_as(buffer, enforce_file_format=True)
-    return buffer.getvalue()
+    return encode(written, study, algorithm)
 
 
 def _united(
@@ -181,61 +144,51 @@ def require_highdicom() -> Any:
     return seg
 
 
-def _segment(number: int, name: str, model: str, model_sha256: str, key: str) -> SegmentDescription:
+def _segment(number: int, name: str, algorithm: Algorithm, uids: ResultUids) -> SegmentDescription:
     """Description of a class."""
     import highdicom
     from pydicom.sr.codedict import codes
     from pydicom.sr.coding import Code
 
-    def code(pair: tuple[str, str]) -> Code:
-        return Code(pair[0], "SCT", pair[1])
-
     return highdicom.seg.SegmentDescription(
         segment_number=number,
         segment_label=name,
         segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
-        segmented_property_type=code(_TYPES[name]),
+        segmented_property_type=Code(*_TYPES[name]),
         algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=highdicom.AlgorithmIdentificationSequence(
-            name=f"{_MAKER}: {model}"[:64],
+            name=printable(algorithm.name),
             family=codes.DCM.ArtificialIntelligence,
-            version=f"{__version__}, weights {model_sha256[:12]}",
-            source=_MAKER,
+            version=printable(algorithm.version),
+            source=MAKER,
+            parameters={key: printable(text) for key, text in algorithm.parameters.items()},
         ),
-        tracking_uid=_uid(key, name),
-        tracking_id=f"{_MAKER} {name}",
-        anatomic_regions=[code(_REGIONS[name])] if name in _REGIONS else None,
+        tracking_uid=uids.uid("segmentation", name),
+        tracking_id=f"{MAKER} {name}",
+        anatomic_regions=[Code(*SITES[name])] if name in SITES else None,
     )
 
 
-def _source(header: Header, first: Header, thickness_mm: float, data_set: Dataset) -> Dataset:
+def _source(
+    header: Header, first: Header, thickness_mm: float, image: SourceImage, study: SourceStudy
+) -> Dataset:
     """An image that a segmentation refers to, with no more than is copied from it.
 
     A frame of a multi-frame file has the id `<UID>/<frame>` until `_name_frames`: highdicom would
     ask for all frames of the file.
     """
-    from pydicom.dataset import Dataset
-
-    image = Dataset()
-    for keyword in _EMPTY:
-        setattr(image, keyword, "")
-    for keyword in _COPIED:
-        value = data_set.get(keyword)
-        if value is not None:
-            setattr(image, keyword, value)
-    image.SOPInstanceUID = header.image_id
-    if header.frame or not image.get("SOPClassUID"):
-        image.SOPClassUID = _CT_STORAGE
-    if not image.get("FrameOfReferenceUID"):
-        # Slices of one series share their coordinates, whether the file says it or not.
-        image.FrameOfReferenceUID = _uid("frame of reference", image.SeriesInstanceUID)
-    image.Modality = "CT"
-    image.Rows, image.Columns = header.rows, header.columns
-    image.ImagePositionPatient = [_decimal(value) for value in header.position_mm]
-    image.ImageOrientationPatient = [_decimal(value) for value in first.orientation]
-    image.PixelSpacing = [_decimal(value) for value in first.spacing_mm]
-    image.SliceThickness = _decimal(thickness_mm)
-    return image
+    source = image.reference(study.study_instance_uid)
+    source.SOPInstanceUID = image.key
+    if image.frame:
+        source.SOPClassUID = CT_STORAGE
+    for keyword, value in study.lossy().items():
+        setattr(source, keyword, value)
+    source.PositionReferenceIndicator = study.position_reference
+    source.ImagePositionPatient = [_decimal(value) for value in header.position_mm]
+    source.ImageOrientationPatient = [_decimal(value) for value in first.orientation]
+    source.PixelSpacing = [_decimal(value) for value in first.spacing_mm]
+    source.SliceThickness = _decimal(thickness_mm)
+    return source
 
 
 def _name_frames(written: Dataset) -> None:
@@ -270,9 +223,3 @@ def _decimal(value: float) -> str:
     from pydicom.valuerep import format_number_as_ds
 
     return format_number_as_ds(float(value))
-
-
-def _uid(*parts: str) -> str:
-    """A UID that follows from texts (PS3.5 B.2)."""
-    data = "/".join(parts).encode("utf-8", "surrogatepass")
-    return f"2.25.{int.from_bytes(hashlib.sha256(data).digest()[:16], 'big')}"

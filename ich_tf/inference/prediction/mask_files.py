@@ -5,24 +5,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ich_tf.dicom.nifti_names import is_nifti
 from ich_tf.dicom.reasons import DicomError
-from ich_tf.dicom.sources import Source
 from ich_tf.errors import InputError
 from ich_tf.inference.masks.dicom_seg import dicom_seg, require_highdicom
 from ich_tf.inference.masks.image_masks import decode_bits
 from ich_tf.inference.masks.nifti import nifti_masks, require_nibabel
 from ich_tf.inference.prediction.heat_map_pictures import picture_names
 from ich_tf.inference.prediction.reader import Reader
+from ich_tf.inference.prediction.series_findings import series_findings
 from ich_tf.inference.prediction.store import StoredPrediction
 from ich_tf.runtime.files import write_bytes
-
-if TYPE_CHECKING:
-    from pydicom.dataset import Dataset
 
 _LOG = logging.getLogger(__name__)
 # Name of a file and its bytes.
@@ -104,23 +99,8 @@ def _nifti(members: Sequence[StoredPrediction], name: str, reader: Reader) -> _F
 
 
 def _dicom_seg(members: Sequence[StoredPrediction], name: str, reader: Reader) -> _Files:
-    # Slices of one file follow each other, if it has several.
-    data_sets: list[Dataset] = []
-    read: dict[int, Dataset] = {}
-    for slice_ in members:
-        if slice_.source not in read:
-            read = {slice_.source: _data_set(reader.sources[slice_.source])}
-        data_sets.append(read[slice_.source])
-    yield (
-        f"{name}.dcm",
-        dicom_seg(
-            _bits(members),
-            [slice_.header for slice_ in members],
-            data_sets,
-            model=reader.predictor.describe(),
-            model_sha256=reader.predictor.sha256,
-        ),
-    )
+    headers = [slice_.header for slice_ in members]
+    yield f"{name}.dcm", dicom_seg(_bits(members), headers, series_findings(reader, members))
 
 
 _WRITERS: dict[str, Callable[[Sequence[StoredPrediction], str, Reader], _Files]] = {
@@ -132,16 +112,3 @@ _WRITERS: dict[str, Callable[[Sequence[StoredPrediction], str, Reader], _Files]]
 
 def _bits(members: Sequence[StoredPrediction]) -> list[np.ndarray]:
     return [decode_bits(slice_.mask) for slice_ in members]
-
-
-def _data_set(source: Source) -> Dataset:
-    """The elements of a file before its pixels."""
-    if is_nifti(source.name):
-        raise InputError(
-            f"{source.shown} is no DICOM file, and has no study that a segmentation could be "
-            "filed in. Write NIfTI files (--masks=nifti)."
-        )
-    import pydicom
-
-    with source.open() as file:
-        return pydicom.dcmread(file, stop_before_pixels=True, force=True)
