@@ -212,7 +212,7 @@ class AssociationServer(ThreadedAssociationServer):
             evt_handlers=handlers,
             request_handler=_Handler,
         )
-        self._watch = threading.Thread(target=self._check_all, name="receiver-watch", daemon=True)
+        self._watch = threading.Thread(target=self._watch_all, name="receiver-watch", daemon=True)
         self._watch.start()
 
     def get_request(self) -> tuple[socket.socket, Any]:
@@ -226,7 +226,10 @@ class AssociationServer(ThreadedAssociationServer):
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Says whether there is room for a connection."""
-        if len(self.connections) < self._limits.associations + _SPARE_CONNECTIONS:
+        most = self._limits.associations + _SPARE_CONNECTIONS
+        if len(self.connections) >= most:
+            self._check_all()  # a sender may open an association an image
+        if len(self.connections) < most:
             return True
         _LOG.warning("receiver: connection of %s closed: too many at once", client_address[0])
         return False
@@ -270,11 +273,14 @@ class AssociationServer(ThreadedAssociationServer):
         self._watch.join()
 
     def _check_all(self) -> None:
+        with self._lock:
+            ended = [key for key, each in self.connections.items() if each.check()]
+            for key in ended:
+                del self.connections[key]
+
+    def _watch_all(self) -> None:
         while not self._is_closing.wait(_WATCH_SECONDS):
-            with self._lock:
-                ended = [key for key, each in self.connections.items() if each.check()]
-                for key in ended:
-                    del self.connections[key]
+            self._check_all()
 
 
 def _store_file(**_: Any) -> SpoolFile:
