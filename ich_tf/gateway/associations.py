@@ -43,7 +43,6 @@ _KEY = "ich_tf_connection"
 _MESSAGES = ("C_STORE_RQ", "C_ECHO_RQ")
 # Connections beyond limits.associations that are told so, before others are closed unheard.
 _SPARE_CONNECTIONS = 8
-_WATCH_SECONDS = 0.25
 # Time for associations to be aborted in order when the receiver ends.
 _ABORT_SECONDS = 1.0
 
@@ -168,7 +167,10 @@ class AssociationServer(ThreadedAssociationServer):
 
     Attributes:
       connections: Socket -> connection.
+      watch_seconds: Time from one look at the connections to the next.
     """
+
+    watch_seconds = 0.25
 
     daemon_threads = True
     request_queue_size = 64
@@ -279,7 +281,7 @@ class AssociationServer(ThreadedAssociationServer):
                 del self.connections[key]
 
     def _watch_all(self) -> None:
-        while not self._is_closing.wait(_WATCH_SECONDS):
+        while not self._is_closing.wait(self.watch_seconds):
             self._check_all()
 
 

@@ -17,7 +17,6 @@ from pynetdicom import AE, build_context
 from pynetdicom.association import Association
 
 from ich_tf.errors import InputError
-from ich_tf.gateway import associations
 from ich_tf.gateway.config import GatewayConfig, LimitsSection, ReceiverSection, TlsSection
 from ich_tf.gateway.ports import Refused
 from ich_tf.gateway.receiver import Receiver
@@ -176,11 +175,9 @@ def test_more_associations_than_allowed_are_rejected(tmp_path: Path) -> None:
             assert third.is_established
 
 
-def test_an_association_an_image_is_no_flood(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(associations, "_WATCH_SECONDS", 60.0)
+def test_an_association_an_image_is_no_flood(tmp_path: Path) -> None:
     with receiving(tmp_path, LimitsSection(associations=1)) as (receiver, inbox):
+        receiver._server.watch_seconds = 60.0
         for number in range(10):
             with associated(receiver) as association:
                 assert association.send_c_store(ct_image(f"1.2.3.{number}")).Status == 0
