@@ -42,7 +42,7 @@ class ArchiveStudy(NamedTuple):
     """A study that an archive holds.
 
     Attributes:
-      uid: StudyInstanceUID.
+      uid: StudyInstanceUID, as the archive has it.
       patient_id: PatientID; empty for none.
       num_instances: Number of its instances; -1 if the archive does not tell.
     """
@@ -86,7 +86,7 @@ def ct_studies(archive: Archive, first: date, last: date) -> Iterator[ArchiveStu
         if not modalities or "CT" in modalities:
             number = _value(item, _NUM_INSTANCES)
             yield ArchiveStudy(
-                _uid(item, _STUDY),
+                str(_value(item, _STUDY)),
                 str(_value(item, _PATIENT_ID) or ""),
                 int(number) if str(number).isdecimal() else -1,
             )
@@ -103,10 +103,13 @@ def ct_images(archive: Archive, study: ArchiveStudy, most: int) -> list[ArchiveI
     Raises:
       ArchiveError: If it does not answer as it should.
     """
+    path = f"/studies/{_checked_uid(study.uid)}/instances"
     query = {"includefield": _SOP_CLASS}
     return [
-        ArchiveInstance(_uid(item, _SERIES), _uid(item, _SOP_INSTANCE))
-        for item in _matches(archive, f"/studies/{study.uid}/instances", query, most)
+        ArchiveInstance(
+            _checked_uid(_value(item, _SERIES)), _checked_uid(_value(item, _SOP_INSTANCE))
+        )
+        for item in _matches(archive, path, query, most)
         if _value(item, _SOP_CLASS) in _CT_CLASSES
     ]
 
@@ -253,8 +256,8 @@ def _value(item: Any, key: str) -> Any:
     return next(iter(_values(item, key)), None)
 
 
-def _uid(item: Any, key: str) -> str:
-    uid = str(_value(item, key))
+def _checked_uid(value: Any) -> str:
+    uid = str(value)
     if not _UID.fullmatch(uid):
-        raise ArchiveError("BAD_ANSWER", "the archive named an instance by what is no UID.")
+        raise ArchiveError("BAD_ANSWER", "the archive named something by what is no UID.")
     return uid
