@@ -17,10 +17,16 @@ from ich_tf.runtime import command
 GROUPS = {
     "data": ("make_tfrecords", "verify_tfrecords", "inspect_tfrecords"),
     "models": ("train", "calibrate", "evaluate", "extract_features"),
-    "use": ("predict", "check_submission", "export", "serve"),
+    "use": ("predict", "check_submission", "export", "serve", "gateway"),
     "synthetic patients": ("make_phantoms", "make_samples"),
 }
-_MODULES = {name.replace("_", "-"): f"ich_tf.{name}" for names in GROUPS.values() for name in names}
+# A command that shares its name with a room is the room's module __main__.
+_ROOMS = ("gateway",)
+_MODULES = {
+    name.replace("_", "-"): f"ich_tf.{name}.__main__" if name in _ROOMS else f"ich_tf.{name}"
+    for names in GROUPS.values()
+    for name in names
+}
 
 
 def main() -> NoReturn:
@@ -53,7 +59,8 @@ def _help() -> str:
     ]
     for group, names in GROUPS.items():
         lines += ["", f"{group}:"]
-        lines += [f"  {name.replace('_', '-'):<18} {_summary(f'ich_tf.{name}')}" for name in names]
+        for name in (each.replace("_", "-") for each in names):
+            lines.append(f"  {name:<18} {_summary(_MODULES[name])}")
     return "\n".join(lines)
 
 

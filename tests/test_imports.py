@@ -35,7 +35,7 @@ WITHOUT_TENSORFLOW = (
 COMMANDS = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts)
     for folder in ("ich_tf", "tools", "tools/benchmark")
-    for path in (ROOT / folder).glob("*.py")
+    for path in [*(ROOT / folder).glob("*.py"), *(ROOT / folder).glob("*/__main__.py")]
     if "command.run(main" in path.read_text("utf-8")
 )
 

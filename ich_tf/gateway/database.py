@@ -32,6 +32,7 @@ CREATE TABLE study (
     urgency REAL,
     findings TEXT NOT NULL DEFAULT '{}',
     is_suspected INTEGER,
+    warnings TEXT NOT NULL DEFAULT '[]',
     objects INTEGER NOT NULL DEFAULT 0,
     sent INTEGER NOT NULL DEFAULT 0,
     reason TEXT NOT NULL DEFAULT '',

@@ -7,6 +7,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from ich_tf.errors import InputError
 from ich_tf.runtime.writing import writing
 
 _OWNER_ONLY = 0o700
@@ -62,11 +63,14 @@ class Folders:
         folder = self.results(number)
         return sorted(path for path in folder.iterdir() if path.is_file())
 
-    def open(self) -> None:
+    def open(self) -> bool:
         """Makes the folders, for the owner alone, and empties the spool.
 
+        Returns:
+          Whether there is no database yet.
+
         Raises:
-          InputError: If they cannot be written.
+          InputError: If they cannot be written, or hold images of a database that is gone.
         """
         for folder in (self.root, self.spool, self.studies):
             with writing(folder):
@@ -75,6 +79,13 @@ class Folders:
         with writing(self.spool):
             for path in self.spool.iterdir():
                 remove(path)
+        is_new = not self.database.exists()
+        if is_new and any(self.studies.iterdir()):
+            raise InputError(
+                f"{self.studies}: holds images, and {self.database.name} beside it is gone, which "
+                "knows what they are. Restore it, or give another keep.state_dir."
+            )
+        return is_new
 
     def free_bytes(self) -> int:
         """Free space of the disk, bytes.

@@ -15,6 +15,7 @@ from ich_tf.gateway.inbox import StudyInbox
 from ich_tf.gateway.keys import Keys
 from ich_tf.gateway.loop import Loop
 from ich_tf.gateway.monitoring import GatewayMonitor
+from ich_tf.gateway.notices import Notices
 from ich_tf.gateway.outbox import Outbox
 from ich_tf.gateway.ports import Destination, Refused, Service
 from ich_tf.gateway.prediction import Predict
@@ -36,6 +37,9 @@ class Gateway:
       queue: Knows what is done with each study.
       monitor: Counters.
       services: Parts that run in threads, in the order of their start.
+      notices: Studies that the webhook is to tell of.
+      destination_name: Where results go, in words.
+      dry_run: Whether nothing is sent.
     """
 
     config: GatewayConfig
@@ -43,6 +47,9 @@ class Gateway:
     queue: StudyQueue
     monitor: GatewayMonitor
     services: list[Service]
+    notices: Notices
+    destination_name: str
+    dry_run: bool
     _database: Database
     _lock: FolderLock
     _started: list[Service] = field(default_factory=list)
@@ -73,8 +80,8 @@ class Gateway:
         lock = FolderLock(folders.root, "Or give another keep.state_dir.", mode=0o700)
         lock.take()
         try:
-            folders.open()
-            keys = Keys.open(folders.root)
+            is_new = folders.open()
+            keys = Keys.open(folders.root, is_new=is_new)
             database = Database.open(folders.database)
         except InputError:
             lock.free()
@@ -82,11 +89,18 @@ class Gateway:
         monitor = GatewayMonitor()
         queue = StudyQueue(database, clock)
         retention = Retention(database, folders, config.keep, clock)
-        worker = Loop("worker", Worker(queue, folders, keys, predict, monitor).step)
+        predictions = Worker(queue, folders, keys, predict, monitor)
         outbox = Loop(
             "outbox",
             Outbox(queue, folders, destination, config.destination, monitor, dry_run=dry_run).step,
         )
+
+        def work() -> float:
+            seconds = predictions.step()
+            outbox.wake()
+            return seconds
+
+        worker = Loop("worker", work)
 
         def keep() -> float:
             if queue.close_stable(config.study.stable_seconds):
@@ -98,7 +112,18 @@ class Gateway:
         arrivals = Arrivals(database, config.study, config.limits, clock)
         inbox = StudyInbox(config, folders, keys, arrivals, monitor)
         services: list[Service] = [worker, outbox, Loop("keeper", keep)]
-        gateway = cls(config, inbox, queue, monitor, services, database, lock)
+        gateway = cls(
+            config=config,
+            inbox=inbox,
+            queue=queue,
+            monitor=monitor,
+            services=services,
+            notices=Notices(database, clock),
+            destination_name="nowhere" if destination is None else destination.name,
+            dry_run=dry_run,
+            _database=database,
+            _lock=lock,
+        )
         try:
             retention.clean_up()
             queue.recover()
@@ -120,6 +145,11 @@ class Gateway:
                 self.close()
                 raise
             self._started.append(service)
+
+    def dead(self) -> list[str]:
+        """Names of parts whose thread has ended, which only a restart mends."""
+        loops = (service for service in self.services if isinstance(service, Loop))
+        return [loop.name for loop in loops if not loop.is_alive]
 
     def problems(self) -> dict[str, str]:
         """Why parts do not work at present, by name; empty while all do."""

@@ -28,18 +28,22 @@ class Keys:
         self._secret = secret
 
     @classmethod
-    def open(cls, folder: Path) -> Keys:
-        """Reads the secret of a state folder, or makes it.
+    def open(cls, folder: Path, *, is_new: bool) -> Keys:
+        """Reads the secret of a state folder, or makes that of a new one.
+
+        Args:
+          folder: The state folder.
+          is_new: Whether there is no database yet.
 
         Raises:
-          InputError: If it can be neither read nor written.
+          InputError: If it is missing, or cannot be read or written.
         """
         path = folder / SECRET
         with writing(path):
-            if not path.exists():
+            if is_new and not path.exists():
                 write_bytes(path, [secrets.token_bytes(_SECRET_BYTES)])
                 path.chmod(0o600)
-            secret = path.read_bytes()
+            secret = path.read_bytes() if path.exists() else b""
         if len(secret) != _SECRET_BYTES:
             raise InputError(
                 f"{path}: holds {len(secret)} bytes; expected {_SECRET_BYTES}. Restore it, or give "

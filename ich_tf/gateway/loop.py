@@ -46,9 +46,14 @@ class Loop:
         """Lets the next step begin at once."""
         self._awake.set()
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
     def problem(self) -> str:
         """Says why the last step failed, or that the thread has ended; empty if neither."""
-        if not self._thread.is_alive():
+        if not self.is_alive:
             return "its thread does not run"
         return self._problem
 

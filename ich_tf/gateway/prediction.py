@@ -16,11 +16,13 @@ class StudyPrediction:
       findings: Greatest probability of the study's series, by class.
       is_suspected: Whether a series is at or above the operating point for any bleed; None without
         such a point.
+      warnings: Codes of what speaks against believing it (`dicom.series_warnings`).
       files: DICOM files of the results.
     """
 
     findings: Mapping[str, float]
     is_suspected: bool | None
+    warnings: tuple[str, ...]
     files: tuple[Path, ...]
 
 

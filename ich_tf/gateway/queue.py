@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from ich_tf.gateway.database import Database
+from ich_tf.gateway.prediction import StudyPrediction
 from ich_tf.gateway.states import (
     FAILED,
     FINISHED,
@@ -89,18 +90,13 @@ class StudyQueue:
             )
 
     def end_prediction(
-        self,
-        study: Study,
-        findings: Mapping[str, float],
-        is_suspected: bool | None,
-        results: Sequence[bytes],
+        self, study: Study, prediction: StudyPrediction, results: Sequence[bytes]
     ) -> bool:
         """Stores a prediction whose results are on the disk, and lets them be sent.
 
         Args:
           study: The study, as `begin_prediction` returned it.
-          findings: Greatest probability of its series, by class.
-          is_suspected: Whether a series is at or above the operating point for any bleed.
+          prediction: What was found in it.
           results: Key of each result (`keys.Keys.instance`).
 
         Returns:
@@ -110,11 +106,12 @@ class StudyQueue:
         with self._database.transaction() as rows:
             ended = rows.execute(
                 "UPDATE study SET state = ?, predicted = ?, urgency = ?, findings = ?, "
-                "is_suspected = ?, objects = ?, sent = 0, attempts = 0, next_attempt = 0 "
-                "WHERE number = ? AND version = ? AND state = ?",
+                "is_suspected = ?, warnings = ?, objects = ?, sent = 0, attempts = 0, "
+                "next_attempt = 0 WHERE number = ? AND version = ? AND state = ?",
                 (
-                    *(SENDING, now, findings[CLASSES[ANY]], json.dumps(dict(findings))),
-                    *(is_suspected, len(results)),
+                    *(SENDING, now, prediction.findings[CLASSES[ANY]]),
+                    *(json.dumps(dict(prediction.findings)), prediction.is_suspected),
+                    *(json.dumps(prediction.warnings), len(results)),
                     *(study.number, study.version, PREDICTING),
                 ),
             )

@@ -48,6 +48,7 @@ class Study:
       urgency: Probability of any bleed, the greatest of its series; None before the prediction.
       findings: The same, by class.
       is_suspected: Whether a series is at or above the operating point; None if there is none.
+      warnings: Codes of what speaks against believing the findings (`dicom.series_warnings`).
       objects: Number of its results.
       sent: Number of them that the destination took.
       reason: Why it is failed or refused, one of `REASONS`, or why the last attempt to send failed,
@@ -72,6 +73,7 @@ class Study:
     urgency: float | None
     findings: Mapping[str, float]
     is_suspected: bool | None
+    warnings: tuple[str, ...]
     objects: int
     sent: int
     reason: str
@@ -85,6 +87,7 @@ class Study:
         """Reads a row of the table `study`."""
         values = {name: row[name] for name in cls.__dataclass_fields__}
         values["findings"] = json.loads(values["findings"])
+        values["warnings"] = tuple(json.loads(values["warnings"]))
         if values["is_suspected"] is not None:
             values["is_suspected"] = bool(values["is_suspected"])
         values["has_files"] = bool(values["has_files"])

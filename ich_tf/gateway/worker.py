@@ -20,6 +20,13 @@ from ich_tf.serving.monitoring import log_failure
 
 _LOG = logging.getLogger(__name__)
 _IDLE_SECONDS = 1.0
+# Problems of the disk that no study causes, and that pass.
+_OF_MACHINE = (
+    "No space left on device",
+    "Disk quota exceeded",
+    "Read-only file system",
+    "Input/output error",
+)
 
 
 class Worker:
@@ -86,9 +93,7 @@ class Worker:
     def _store(self, study: Study, prediction: StudyPrediction) -> None:
         ids = map(read_ids, prediction.files)
         keys = [self._keys.instance(each.study_uid, each.sop_uid) for each in ids]
-        is_same = self._queue.end_prediction(
-            study, prediction.findings, prediction.is_suspected, keys
-        )
+        is_same = self._queue.end_prediction(study, prediction, keys)
         _LOG.info(
             "study %d: predicted, %d results%s",
             study.number,
@@ -99,7 +104,7 @@ class Worker:
     def _fail(self, study: Study, error: Exception) -> None:
         """Ends a study whose prediction failed, or lets it wait if the machine is at fault."""
         problem = disk_problem(error)
-        if problem is not None:
+        if problem in _OF_MACHINE:
             self._queue.give_back(study)
             raise MachineError(f"study {study.number} waits: {problem}.") from error
         memory = describe_out_of_memory(error)

@@ -1,6 +1,8 @@
 """A gateway's config: every error names the file, the section and the key."""
 
 import dataclasses
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from ich_tf.errors import ConfigError
 from ich_tf.gateway.config import GatewayConfig, StowSection
 from ich_tf.gateway.config_file import load_config, read_token
+from tests.support.commands import ROOT
 
 STOW = "[stow]\nenabled = true\n"
 
@@ -81,3 +84,17 @@ def test_a_token_is_read_from_a_file_and_long_enough(tmp_path: Path) -> None:
     assert "short" not in str(error.value)
     with pytest.raises(ConfigError, match="cannot be read"):
         read_token(tmp_path / "none")
+
+
+def test_the_example_shows_every_key_with_its_default() -> None:
+    text = (ROOT / "configs/gateway.toml").read_text("utf-8")
+    config = load_config(ROOT / "configs/gateway.toml")
+    for section in dataclasses.fields(config):
+        shown = text.split(f"\n[{section.name}]")[1].split("\n[")[0]
+        values = dict(re.findall(r"^(?:# )?(\w+) = ([^#\n]*?) *(?:#.*)?$", shown, re.MULTILINE))
+        fields = {field.name: field for field in dataclasses.fields(getattr(config, section.name))}
+        assert list(values) == list(fields), section.name
+        commented = set(re.findall(r"^# (\w+) = ", shown, re.MULTILINE))
+        for name in commented - {"url", "root_path"}:
+            if not fields[name].metadata["is_path"]:
+                assert json.loads(values[name]) == fields[name].default, name

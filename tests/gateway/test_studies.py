@@ -120,6 +120,7 @@ def test_a_study_without_a_series_is_refused_until_one_comes(tmp_path: Path) -> 
     [
         (InputError("studies/1: damaged"), "PREDICTION"),
         (MemoryError(), "OUT_OF_MEMORY"),
+        (FileNotFoundError(2, "No such file or directory", "Secret^Name"), "INTERNAL"),
         (KeyError("Secret^Name"), "INTERNAL"),
     ],
 )

@@ -5,7 +5,13 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
-from ich_tf.gateway.config import DestinationSection, GatewayConfig, KeepSection, StowSection
+from ich_tf.gateway.config import (
+    DestinationSection,
+    GatewayConfig,
+    HttpSection,
+    KeepSection,
+    StowSection,
+)
 from ich_tf.gateway.gateway import Gateway
 from ich_tf.gateway.ids import read_ids
 from ich_tf.gateway.ports import SendFailed
@@ -85,7 +91,7 @@ def fake_predict(images: Path, work: Path, results: Path) -> StudyPrediction:
     tags = {"SOPClassUID": SR, "SOPInstanceUID": uid, "Modality": "SR"}
     tags["StudyInstanceUID"] = ids[0].study_uid
     path.write_bytes(make_dicom(tags=tags))
-    return StudyPrediction(dict.fromkeys(CLASSES, len(ids) / 100), len(ids) > 2, (path,))
+    return StudyPrediction(dict.fromkeys(CLASSES, len(ids) / 100), len(ids) > 2, (), (path,))
 
 
 class Bench:
@@ -94,6 +100,7 @@ class Bench:
     def __init__(self, folder: Path, predict: Predict = fake_predict, **sections: object) -> None:
         defaults = {
             "stow": StowSection(enabled=True),
+            "http": HttpSection(port=0),
             "keep": KeepSection(state_dir=str(folder / "state")),
             "destination": DestinationSection(first_retry_seconds=10, give_up_hours=1),
         }
