@@ -107,9 +107,9 @@ class Worker:
         if problem in _OF_MACHINE:
             self._queue.give_back(study)
             raise MachineError(f"study {study.number} waits: {problem}.") from error
-        memory = describe_out_of_memory(error)
-        if memory is not None:
-            self._end(study, FAILED, "OUT_OF_MEMORY", memory)
+        if describe_out_of_memory(error) is not None:
+            text = "more memory was needed than there is. Lower model.batch_size or num_workers."
+            self._end(study, FAILED, "OUT_OF_MEMORY", text)
         elif isinstance(error, InputError):
             self._end(study, FAILED, "PREDICTION", str(error))
         else:

@@ -2,37 +2,19 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
 import pytest
 
 from ich_tf.errors import InputError
 from ich_tf.gateway.config import LimitsSection
-from ich_tf.gateway.http import SHARED, listen, make_app, make_server
+from ich_tf.gateway.http import SHARED
 from ich_tf.gateway.loop import Loop
 from ich_tf.gateway.ports import Refused, SendFailed
-from ich_tf.serving.server import address
-from tests.support.gateway import SECRETS, Bench, fake_predict
+from tests.support.gateway import SECRETS, Bench, client_of, fake_predict
 
 TOKEN = "0123456789abcdef"
 ASKS = {"Authorization": f"Bearer {TOKEN}"}
-
-
-@contextmanager
-def client_of(bench: Bench, token: str = "") -> Iterator[httpx.Client]:
-    """A client of a server that runs in a thread."""
-    with listen(bench.config) as listening:
-        server = make_server(make_app(bench.gateway, token), bench.config)
-        thread = threading.Thread(target=server.run, args=([listening],))
-        thread.start()
-        try:
-            with httpx.Client(base_url=address(listening)) as client:
-                yield client
-        finally:
-            server.should_exit = True
-            thread.join()
 
 
 @pytest.fixture

@@ -2,8 +2,12 @@
 
 import hashlib
 import itertools
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+
+import httpx
 
 from ich_tf.gateway.config import (
     DestinationSection,
@@ -13,10 +17,12 @@ from ich_tf.gateway.config import (
     StowSection,
 )
 from ich_tf.gateway.gateway import Gateway
+from ich_tf.gateway.http import listen, make_app, make_server
 from ich_tf.gateway.ids import read_ids
 from ich_tf.gateway.ports import SendFailed
 from ich_tf.gateway.prediction import Predict, StudyPrediction
 from ich_tf.labels import CLASSES
+from ich_tf.serving.server import address
 from tests.support.dicom_files import make_dicom
 
 SR = "1.2.840.10008.5.1.4.1.1.88.33"
@@ -151,3 +157,18 @@ class Bench:
         root = self.folder / "state"
         paths = (path.relative_to(root) for path in root.rglob("*") if path.is_file())
         return sorted(str(path) for path in paths if len(path.parts) > 1)
+
+
+@contextmanager
+def client_of(bench: Bench, token: str = "") -> Iterator[httpx.Client]:
+    """A client of a server that runs in a thread."""
+    with listen(bench.config) as listening:
+        server = make_server(make_app(bench.gateway, token), bench.config)
+        thread = threading.Thread(target=server.run, args=([listening],))
+        thread.start()
+        try:
+            with httpx.Client(base_url=address(listening)) as client:
+                yield client
+        finally:
+            server.should_exit = True
+            thread.join()

@@ -74,9 +74,11 @@ function images(study) {
 }
 
 function state(study) {
-  const retried = study.attempts ? `, attempt ${study.attempts + 1}: ${study.text}` : "";
-  const sent = study.state === "done" && study.results ? `, ${study.sent} of ${study.results} sent` : "";
-  return cell("td", `${STATES[study.state]}${sent}${retried}`, "text");
+  if (study.attempts) {
+    return cell("td", `attempt ${study.attempts} failed, it is tried again: ${study.text}`, "text");
+  }
+  const sent = study.state === "done" ? `, ${study.sent} of ${study.results} sent` : "";
+  return cell("td", `${STATES[study.state]}${sent}`, "text");
 }
 
 function retry(study) {
@@ -162,7 +164,7 @@ function draw(worklist) {
     ? `Dry run: nothing is sent to ${worklist.destination}.`
     : `Results go to ${worklist.destination}.`;
   byId("updated").textContent = `as of ${new Date().toLocaleTimeString()}`;
-  say(Object.entries(worklist.problems).map(([part, text]) => `${part}: ${text}`).join(" "));
+  say(Object.entries(worklist.problems).map(([part, text]) => `${part}: ${text.replace(/\.$/, "")}`).join("; "));
 }
 
 function say(text) {
