@@ -45,3 +45,24 @@ def order_along(headers: Sequence[Header]) -> list[int]:
     """Indices of slices in their order along their normal; at equal positions, by image id."""
     places = places_along(headers)
     return sorted(range(len(headers)), key=lambda i: (places[i], headers[i].image_id))
+
+
+def edge_directions(orientation: Sequence[float]) -> dict[str, str]:
+    """Direction in the patient at each edge of an image: R, L, A, P, H or F.
+
+    Args:
+      orientation: Unit vectors along a row and along a column, 6 numbers; patient coordinates point
+        to the left, to the back and to the head (PS3.3 C.7.6.2.1.1).
+
+    Examples:
+      >>> edge_directions((1, 0, 0, 0, 1, 0))
+      {'left': 'R', 'right': 'L', 'top': 'A', 'bottom': 'P'}
+    """
+
+    def ends(direction: Sequence[float]) -> str:
+        axis = max(range(3), key=lambda i: abs(direction[i]))
+        pair = ("RL", "AP", "FH")[axis]
+        return pair if direction[axis] >= 0 else pair[::-1]
+
+    along_row, along_column = ends(orientation[:3]), ends(orientation[3:])
+    return dict(zip(("left", "right", "top", "bottom"), along_row + along_column, strict=True))

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pydicom
 import pytest
 
@@ -12,9 +13,8 @@ from ich_tf.dicom.reader import read_slices
 from ich_tf.errors import UsageError
 from ich_tf.inference.config import PredictConfig
 from ich_tf.inference.prediction.predict import load_configured, predict
-from ich_tf.inference.prediction.result import PredictionResult
 from ich_tf.inference.slice_predictor import Predictor
-from tests.support.findings import ARCHIVED, source_files
+from tests.support.findings import ARCHIVED, require_valid, source_files
 from tests.support.made_up import make_run
 from tests.support.nifti_files import make_nifti, volume_of
 
@@ -79,13 +79,50 @@ def test_each_study_gets_its_own_results(tmp_path: Path, run: Path, predictor, c
 
 
 def test_another_prevalence_is_another_result(tmp_path: Path, run: Path, predictor) -> None:
-    def uids(result: PredictionResult) -> set[str]:
-        return {str(pydicom.dcmread(path).SOPInstanceUID) for path in result.dicom_results}
+    def results(**changes) -> dict[str, pydicom.Dataset]:
+        paths = predict(config(tmp_path, run, **changes), predictor).dicom_results
+        return {path.stem.split("-", 4)[4]: pydicom.dcmread(path) for path in paths}
 
-    write(tmp_path / "in", source_files(2))
-    first = uids(predict(config(tmp_path, run), predictor))
-    second = uids(predict(config(tmp_path, run, prevalence=0.3), predictor))
-    assert first and not first & second
+    write(tmp_path / "in", source_files(3))
+    first, second = results(), results(prevalence=0.99)
+    assert set(first) == {"report"}, "no slice is at 0.5"
+    assert set(second) == {"report", "key-objects", "capture-01", "capture-02", "capture-03"}
+    assert first["report"].SOPInstanceUID != second["report"].SOPInstanceUID
+    assert len({each.SeriesInstanceUID for each in second.values()}) == 3
+    assert len({each.SOPInstanceUID for each in second.values()}) == 5
+    picture = second["capture-01"]
+    selected = second["key-objects"].ContentSequence[-3].ReferencedSOPSequence[0]
+    assert (
+        selected.ReferencedSOPInstanceUID == picture.SourceImageSequence[0].ReferencedSOPInstanceUID
+    )
+    for text in (
+        "Research only", "of 3: any 0.", "no operating point, shown from 0.50",
+        "The left of the picture is the patient's right.", "attention, not segmentation",
+        "change of prevalence",
+    ):  # fmt: skip
+        assert text in picture.ImageComments
+    colours = picture.pixel_array.astype(int)
+    assert colours.shape[0] > colours.shape[1] == 512, "lines of text below"
+    assert np.ptp(colours[:512], axis=-1).max() > 30, "a heat map"
+    # Prevalence 0.99 is that of the report of the same name before: none is left of the others.
+    assert set(results()) == {"report"}
+    assert [path.name for path in (tmp_path / "in" / "dicom").iterdir()] == [
+        "study-1-series-1-report.dcm"
+    ]
+
+
+@pytest.mark.slow
+def test_a_model_with_masks_gives_outlines_and_segments(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "w", 64, 1, segmentation=True)
+    write(tmp_path / "in", source_files(3, side=64))
+    result = predict(config(tmp_path, run, prevalence=0.99))
+    kinds = {path.stem.split("-", 4)[4]: path for path in result.dicom_results}
+    assert {"report", "segmentation", "key-objects", "capture-01"} <= set(kinds)
+    for kind, path in kinds.items():
+        require_valid(path.read_bytes(), tmp_path / f"{kind}.dcm")
+    picture = pydicom.dcmread(kinds["capture-01"])
+    assert "Outlines: any white" in picture.ImageComments
+    assert "Volume" in str(pydicom.dcmread(kinds["report"]))
 
 
 def test_without_the_library_nothing_is_predicted(tmp_path: Path, run: Path, monkeypatch) -> None:

@@ -12,6 +12,7 @@ from ich_tf.errors import InputError
 from ich_tf.inference.config import PredictConfig
 from ich_tf.inference.masks.dicom_seg import dicom_seg
 from ich_tf.inference.masks.image_masks import decode_bits
+from ich_tf.inference.prediction.captures import draw_captures
 from ich_tf.inference.prediction.reader import Reader
 from ich_tf.inference.prediction.series_findings import series_findings
 from ich_tf.inference.prediction.store import StoredPrediction
@@ -46,7 +47,7 @@ def write_dicom_results(
     for name, members, number in _series(reader):
         try:
             findings = series_findings(reader, members, number, config.prevalence)
-            for kind, data in _objects(findings, members):
+            for kind, data in _objects(config, reader, findings, members):
                 path = folder / f"{name}-{kind}.dcm"
                 write_bytes(path, [data])
                 written.append(path)
@@ -68,10 +69,14 @@ def _series(reader: Reader) -> Iterator[tuple[str, list[StoredPrediction], int]]
 
 
 def _objects(
-    findings: SeriesFindings, members: Sequence[StoredPrediction]
+    config: PredictConfig,
+    reader: Reader,
+    findings: SeriesFindings,
+    members: Sequence[StoredPrediction],
 ) -> Iterator[tuple[str, bytes]]:
     """Kind and bytes of each object of a series."""
     # They need highdicom, which is asked for before hours of work.
+    from ich_tf.reporting.capture import capture
     from ich_tf.reporting.key_objects import key_objects
     from ich_tf.reporting.structured_report import structured_report
 
@@ -83,3 +88,11 @@ def _objects(
     selection = key_objects(findings)
     if selection is not None:
         yield "key-objects", selection
+    pictures = draw_captures(reader, members, findings, prevalence=config.prevalence)
+    for number, picture in enumerate(pictures, 1):
+        data = capture(
+            *(findings, picture.place, picture.pixels, picture.text),
+            number=number,
+            scale=picture.scale,
+        )
+        yield f"capture-{number:02}", data
