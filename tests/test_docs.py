@@ -35,6 +35,7 @@ MINE = {
 NOT_RUN = {
     "docs/training.md": "needs two hosts; test_multi_worker.py runs two processes",
     "docs/serving.md": "installs packages, and serves until it is stopped; test_serving_command.py",
+    "docs/gateway.md": "installs packages, and runs until it is stopped; gateway/test_command.py",
 }
 ELSEWHERE = {"docs/kaggle.md": ".ci/kaggle", "docs/serving.md": "test_api_docs.py"}
 API = "## The HTTP API"  # from this heading on, docs/serving.md needs a running server

@@ -26,7 +26,8 @@ class GatewayFlags:
 
     config: str = option(
         "gateway.toml",
-        "TOML file that says where studies come from, where results go, and what is kept.",
+        "TOML file that says where studies come from, where results go, and what is kept; "
+        "configs/gateway.toml is an example.",
         is_path=True,
     )
     dry_run: bool = option(False, "Receive and predict, log what would be sent, and send nothing.")
@@ -63,7 +64,7 @@ def run(config: GatewayConfig, *, dry_run: bool = False) -> None:
         gateway = Gateway.open(config, predict, destination, dry_run=dry_run)
         try:
             gateway.services.extend(_connections(gateway))
-            routes = stow_routes(config, gateway.inbox) if config.stow.enabled else []
+            routes = stow_routes(config, gateway.inbox)
             server = make_server(make_app(gateway, token, routes), config)
             gateway.start()
             # uvicorn raises the signal that ended it once more for the handlers that it replaced.
