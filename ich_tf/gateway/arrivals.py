@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ich_tf.gateway.config import LimitsSection, StudySection
 from ich_tf.gateway.database import Database
 from ich_tf.gateway.ports import Refused
-from ich_tf.gateway.states import RECEIVING, REFUSED, WAITING, Study
+from ich_tf.gateway.states import FAILED, PREDICTING, RECEIVING, REFUSED, WAITING, Study
 
 # What became of an image.
 STORED, KNOWN, LATE, TOO_LARGE = "stored", "known", "late", "too_large"
@@ -170,8 +170,11 @@ class Arrivals:
         """Whether a new image begins a study again that was handled."""
         if not study.has_files:
             return False
-        # Nothing was sent of a refused study: the series that can be read may come after a scout.
-        return study.state == REFUSED or self._study.late == "again"
+        # Of these nothing was sent: the series that can be read may come after a scout.
+        is_unsent = study.state in (PREDICTING, REFUSED) or (
+            study.state == FAILED and study.reason != "NOT_SENT"
+        )
+        return is_unsent or self._study.late == "again"
 
     def _is_too_large(self, study: Study, arrival: Arrival) -> bool:
         return (

@@ -89,7 +89,7 @@ class Gateway:
         monitor = GatewayMonitor()
         queue = StudyQueue(database, clock)
         retention = Retention(database, folders, config.keep, clock)
-        predictions = Worker(queue, folders, keys, predict, monitor)
+        predictions = Worker(database, queue, folders, keys, predict, monitor)
         outbox = Loop(
             "outbox",
             Outbox(queue, folders, destination, config.destination, monitor, dry_run=dry_run).step,
@@ -110,7 +110,7 @@ class Gateway:
             return _KEEPER_SECONDS
 
         arrivals = Arrivals(database, config.study, config.limits, clock)
-        inbox = StudyInbox(config, folders, keys, arrivals, monitor)
+        inbox = StudyInbox(config, database, folders, keys, arrivals, monitor)
         services: list[Service] = [worker, outbox, Loop("keeper", keep)]
         gateway = cls(
             config=config,

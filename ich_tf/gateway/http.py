@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 _STATIC = Path(__file__).parent / "static"
 # Files of the web application that the worklist's page uses as well.
 _SHARED_FROM = Path(ich_tf.serving.__file__).parent / "static"
-SHARED = ("style.css", "favicon.svg", "api.js", "dom.js", "files.js", "token_dialog.js")
+_SHARED = re.compile(r"[a-z_]+\.(js|css|svg)")
 _LOCAL_NAMES = ("127.0.0.1", "localhost", "::1")
 
 
@@ -110,9 +111,10 @@ def _routes(gateway: Gateway) -> APIRouter:
     @router.get("/shared/{name}", response_class=FileResponse, include_in_schema=False)
     def get_shared(name: str) -> FileResponse:
         """Returns a file of the web application."""
-        if name not in SHARED:
+        path = _SHARED_FROM / name
+        if not _SHARED.fullmatch(name) or not path.is_file():
             raise Refused(404, "NO_PAGE", "there is no such page.")
-        return FileResponse(_SHARED_FROM / name)
+        return FileResponse(path)
 
     return router
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 from ich_tf.gateway.arrivals import TOO_LARGE, Arrival, Arrivals
 from ich_tf.gateway.config import GatewayConfig
-from ich_tf.gateway.database import StateError
+from ich_tf.gateway.database import Database, StateError
 from ich_tf.gateway.folders import Folders, remove, sync_file
 from ich_tf.gateway.ids import read_ids
 from ich_tf.gateway.keys import Keys
 from ich_tf.gateway.monitoring import GatewayMonitor
 from ich_tf.gateway.ports import Refused
+from ich_tf.gateway.stored_images import remove_unknown
 from ich_tf.runtime.writing import disk_problem
 
 _LOG = logging.getLogger(__name__)
@@ -27,6 +29,7 @@ class StudyInbox:
     def __init__(
         self,
         config: GatewayConfig,
+        database: Database,
         folders: Folders,
         keys: Keys,
         arrivals: Arrivals,
@@ -36,12 +39,14 @@ class StudyInbox:
 
         Args:
           config: Config of the gateway.
+          database: The database of the queue.
           folders: The state folder.
           keys: Keys of ids.
           arrivals: The queue's end at which images come in.
           monitor: Counters to update.
         """
-        self._config, self._folders, self._keys = config, folders, keys
+        self._config, self._database = config, database
+        self._folders, self._keys = folders, keys
         self._arrivals, self._monitor = arrivals, monitor
 
     @property
@@ -137,16 +142,26 @@ class StudyInbox:
             study_uid=ids.study_uid if shows_ids else "",
         )
 
+        placed: list[int] = []
+
         def place(number: int) -> None:
             folder = self._folders.images(number)
             if not folder.is_dir():
                 folder.mkdir(parents=True)
                 sync_file(self._folders.studies)
                 sync_file(folder.parent)
+            placed.append(number)
             path.rename(self._folders.image(number, key))
             sync_file(folder)
 
-        outcome, number = self._arrivals.add(arrival, place)
+        try:
+            outcome, number = self._arrivals.add(arrival, place)
+        except BaseException:
+            # Without its row it is no image of the study, whose number may be another's next.
+            for number in placed:
+                with contextlib.suppress(StateError, OSError):
+                    remove_unknown(self._database, self._folders, number)
+            raise
         self._monitor.received(source, outcome)
         if outcome == TOO_LARGE:
             remove(self._folders.study(number))

@@ -59,15 +59,26 @@ class StudyQueue:
 
     def close_stable(self, seconds: float) -> int:
         """Lets studies wait for prediction to which no image came for so long; returns how many."""
+        now = self.clock()
         with self._database.transaction() as rows:
+            # A clock that was set back must not let a study wait for what it has set back.
+            rows.execute(
+                "UPDATE study SET last_image = ? WHERE state = ? AND last_image > ?",
+                (now, RECEIVING, now),
+            )
             return rows.execute(
                 "UPDATE study SET state = ? WHERE state = ? AND last_image <= ?",
-                (WAITING, RECEIVING, self.clock() - seconds),
+                (WAITING, RECEIVING, now - seconds),
             ).rowcount
 
     def begin_prediction(self) -> Study | None:
-        """Takes the study that waits longest; one whose prediction ended the gateway comes last."""
+        """Takes the study that waits longest; one whose prediction ended the gateway comes last.
+
+        There is one worker: a study whose prediction was begun and whose end could not be written
+        waits again.
+        """
         with self._database.transaction() as rows:
+            rows.execute("UPDATE study SET state = ? WHERE state = ?", (WAITING, PREDICTING))
             row = rows.execute(
                 "SELECT number FROM study WHERE state = ? ORDER BY attempts, number LIMIT 1",
                 (WAITING,),

@@ -29,7 +29,7 @@ class Retention:
         self._database, self._folders, self._keep, self._clock = database, folders, keep, clock
 
     def clean_up(self) -> None:
-        """Deletes files that no acknowledged image is in, which a killed gateway left.
+        """Deletes folders of no study, which a killed gateway left.
 
         Raises:
           OSError: If a file cannot be deleted.
@@ -40,17 +40,8 @@ class Retention:
                 number for (number,) in rows.execute("SELECT number FROM study WHERE has_files")
             }
         for folder in self._folders.studies.iterdir():
-            number = int(folder.name) if folder.name.isdecimal() else 0
-            if number not in kept:
+            if not folder.name.isdecimal() or int(folder.name) not in kept:
                 remove(folder)
-                continue
-            with self._database.transaction() as rows:
-                keys = rows.execute(
-                    "SELECT key FROM instance WHERE study = ? AND kind = 'image'", (number,)
-                )
-                names = {self._folders.image(number, key) for (key,) in keys}
-            for path in set(self._folders.images(number).iterdir()) - names:
-                remove(path)
 
     def sweep(self) -> None:
         """Deletes files and rows whose time is over.

@@ -6,6 +6,7 @@ import logging
 import time
 
 from ich_tf.errors import InputError, NothingToPredictError
+from ich_tf.gateway.database import Database, StateError
 from ich_tf.gateway.folders import Folders, remove, sync_file
 from ich_tf.gateway.ids import read_ids
 from ich_tf.gateway.keys import Keys
@@ -14,6 +15,7 @@ from ich_tf.gateway.monitoring import GatewayMonitor
 from ich_tf.gateway.prediction import Predict, StudyPrediction
 from ich_tf.gateway.queue import StudyQueue
 from ich_tf.gateway.states import FAILED, REFUSED, Study
+from ich_tf.gateway.stored_images import check_images
 from ich_tf.runtime.out_of_memory import describe_out_of_memory
 from ich_tf.runtime.writing import disk_problem
 from ich_tf.serving.monitoring import log_failure
@@ -34,6 +36,7 @@ class Worker:
 
     def __init__(
         self,
+        database: Database,
         queue: StudyQueue,
         folders: Folders,
         keys: Keys,
@@ -43,13 +46,15 @@ class Worker:
         """Takes the parts of an open state folder.
 
         Args:
+          database: The database of the queue.
           queue: The queue.
           folders: The state folder.
           keys: Keys of ids.
           predict: Function that predicts a study.
           monitor: Counters to update.
         """
-        self._queue, self._folders, self._keys = queue, folders, keys
+        self._database, self._queue = database, queue
+        self._folders, self._keys = folders, keys
         self._predict, self._monitor = predict, monitor
 
     def step(self) -> float:
@@ -66,6 +71,8 @@ class Worker:
         # Whatever a study causes: the next one must not wait for it.
         try:
             prediction = self._predicted(study.number)
+        except StateError:
+            raise
         except NothingToPredictError as error:
             counted = ", ".join(f"{number} {code}" for code, number in error.reasons.items())
             text = f"no series of {study.images} images can be read: {counted}."
@@ -78,6 +85,7 @@ class Worker:
         return 0.0
 
     def _predicted(self, number: int) -> StudyPrediction:
+        check_images(self._database, self._folders, number)
         work, results = self._folders.work(number), self._folders.results(number)
         for folder in (work, results):
             remove(folder)

@@ -13,7 +13,7 @@ from ich_tf.gateway.config import GatewayConfig, HttpSection, KeepSection, Model
 from ich_tf.gateway.loop import MachineError
 from ich_tf.gateway.ports import Refused
 from ich_tf.gateway.run import run
-from tests.support.gateway import Bench, fake_predict
+from tests.support.gateway import Bench, fake_predict, result_uid
 
 
 def fail_with(number: int):
@@ -34,6 +34,59 @@ def test_a_full_disk_refuses_images_and_leaves_nothing(
     assert refused.value.reason == "DISK_FULL" and refused.value.may_be_sent_again
     assert bench.states() == [] and bench.files() == []
     bench.send()
+    bench.run()
+    assert bench.states() == ["done"]
+
+
+def test_a_file_whose_row_cannot_be_written_is_in_no_other_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(tmp_path)
+    connection = bench.gateway._database._connection
+
+    class Full:
+        def execute(self, sql: str, *values: object) -> object:
+            if sql == "COMMIT":
+                raise sqlite3.OperationalError("database or disk is full")
+            return connection.execute(sql, *values)
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(connection, name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.gateway._database, "_connection", Full())
+        with pytest.raises(Refused, match="No space left on device"):
+            bench.send(0, study="1.2.1", patient="A")
+    assert bench.files() == []
+    bench.send(5, study="1.2.2", patient="B")
+    bench.run()
+    assert bench.archive.studies() == {"1.2.2": [result_uid(["1.2.2.5"])]}
+
+
+def test_images_that_are_gone_fail_their_study(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.send(0)
+    bench.send(1)
+    next((tmp_path / "state/studies/1/images").iterdir()).unlink()
+    bench.run()
+    (study,) = bench.gateway.queue.studies()
+    assert study.reason == "PREDICTION" and study.text.startswith("1 of 2 images are gone")
+
+
+def test_an_end_that_cannot_be_written_is_written_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(tmp_path)
+    bench.send()
+    with monkeypatch.context() as patch:
+
+        def fail(*_: object) -> None:
+            raise database.StateError("locked")
+
+        patch.setattr(bench.gateway.queue, "end_prediction", fail)
+        with pytest.raises(database.StateError):
+            bench.run()
+    assert bench.states() == ["predicting"]
     bench.run()
     assert bench.states() == ["done"]
 

@@ -8,7 +8,6 @@ import pytest
 
 from ich_tf.errors import InputError
 from ich_tf.gateway.config import LimitsSection
-from ich_tf.gateway.http import SHARED
 from ich_tf.gateway.loop import Loop
 from ich_tf.gateway.ports import Refused, SendFailed
 from tests.support.gateway import SECRETS, Bench, client_of, fake_predict
@@ -49,10 +48,16 @@ def test_a_token_is_needed_where_there_is_one(bench: Bench) -> None:
         for path in ("/api/worklist", "/metrics", "/dicom-web/studies"):
             assert client.get(path).status_code == 401
         assert client.get("/api/worklist", headers=ASKS).status_code == 200
-        for path in ("/", "/worklist.js", "/worklist.css", *(f"/shared/{name}" for name in SHARED)):
+        for path in (
+            "/",
+            "/worklist.js",
+            "/worklist.css",
+            *("/shared/style.css", "/shared/api.js"),
+        ):
             assert client.get(path).status_code == 200, path
         assert client.get("/healthz").status_code == client.get("/readyz").status_code == 503
-        assert client.get("/shared/app.js").status_code == 404
+        assert client.get("/shared/index.html").status_code == 404
+        assert client.get("/shared/..%2fconfig.py").status_code == 404
 
 
 def test_without_a_token_only_this_machine_may_ask(bench: Bench) -> None:

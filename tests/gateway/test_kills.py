@@ -115,7 +115,9 @@ def test_a_file_without_a_row_was_not_acknowledged_and_is_deleted(tmp_path: Path
     (tmp_path / "state/studies/7/images").mkdir(parents=True)
     (tmp_path / "state/spool/part").write_bytes(b"x")
     bench.reopen()
-    assert len(bench.files()) == 1 and not (tmp_path / "state/studies/7").exists()
+    assert not (tmp_path / "state/studies/7").exists() and len(bench.files()) == 2
+    bench.run()
+    assert bench.archive.studies() == {"1.2.9.4": [result_uid(["1.2.9.4.0"])]}
 
 
 def test_a_study_that_ends_the_gateway_again_and_again_is_failed_and_others_go_on(

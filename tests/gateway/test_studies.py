@@ -90,7 +90,7 @@ def test_images_that_come_during_prediction_begin_it_again(tmp_path: Path) -> No
             bench.send(1)
         return prediction
 
-    bench = Bench(tmp_path, predict, study=StudySection(late="again"))
+    bench = Bench(tmp_path, predict)
     bench.send(0)
     bench.run()
     assert bench.states() == ["receiving"] and not bench.archive.order
@@ -139,6 +139,10 @@ def test_a_failed_prediction_keeps_its_images_for_a_retry(
     bench.run()
     (study,) = bench.gateway.queue.studies()
     assert (study.state, study.reason) == ("failed", reason) and "Secret" not in study.text
+    bench.send(1)  # as refused ones, a failed study begins again with more images
+    assert bench.states() == ["receiving"]
+    errors.append(error)
+    bench.run()
     assert bench.gateway.queue.retry(1)
     bench.run()
     assert bench.states() == ["done"]
