@@ -18,6 +18,9 @@ from ich_tf.inference.slice_predictor import Predictor
 from ich_tf.metrics import sigmoid
 from ich_tf.models.heat_maps import METHODS, HeatMaps
 
+# Logit of the smallest spot that is drawn in the brightest colour.
+_SPOT = 1.0
+
 
 class Explainer:
     """Heat maps of a predictor: the mean of its members' maps, weighted by their shares."""
@@ -48,6 +51,18 @@ class Explainer:
         ):
             heat += np.float32(share) * heat_maps(member.select_slices(images), name, method)
         return heat
+
+    def scale(self) -> float:
+        """Value that is drawn in the brightest colour, the same for all slices and classes.
+
+        A map that is scaled to its own greatest value makes a slice without a bleed glow like one
+        with a bleed. This value is that of the smallest spot which raises the logit by `_SPOT`.
+
+        Returns:
+          A value of the maps by `integrated_gradients`, in units of the logit, above 0.
+        """
+        spots = [_SPOT / heat_maps.spot_pixels for heat_maps in self._heat_maps]
+        return float(self._predictor.shares @ np.array(spots))
 
     def network_probabilities(self, images: np.ndarray) -> np.ndarray:
         """Computes the probabilities whose logits the heat maps explain.

@@ -11,6 +11,7 @@ are mixed in them already: Grad-CAM shows all slices together.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import cv2
@@ -49,6 +50,15 @@ class HeatMaps:
         self._run_gradcam = tf.function(self._gradcam, reduce_retracing=True)
         self._run_gradient = tf.function(self._gradient, reduce_retracing=True)
         self._run_logit = tf.function(self._logit_of, reduce_retracing=True)
+
+    @property
+    def spot_pixels(self) -> float:
+        """Area of the blur that pools the pixels of a map: the smallest spot that it can show.
+
+        One pixel that raises the logit by L becomes a spot whose greatest value is L / spot_pixels.
+        """
+        sigma = self._body.input_shape[1] / _POOLING
+        return float(2 * math.pi * sigma**2)
 
     def __call__(self, images: np.ndarray, name: str, method: str = METHODS[0]) -> np.ndarray:
         """Computes heat maps of one class.

@@ -83,6 +83,11 @@ def check_space(path: Path, num_bytes: int) -> None:
             path.unlink(missing_ok=True)
 
 
+def is_full(error: BaseException) -> bool:
+    """Whether an error says that the disk, or the user's share of it, is full."""
+    return _ADVICE.get(disk_problem(error) or "") == _FREE_SPACE
+
+
 def disk_problem(error: BaseException) -> str | None:
     """What the operating system says in an error; None if the error is of another kind."""
     text = str(error).lower()

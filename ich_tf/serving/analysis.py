@@ -6,7 +6,7 @@ same order, so that the page shows the numbers that the command writes.
 
 from __future__ import annotations
 
-import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +18,8 @@ from ich_tf.dicom import series
 from ich_tf.dicom.choice import SeriesChoice
 from ich_tf.dicom.crop import Box, series_boxes
 from ich_tf.dicom.geometry import places_along
-from ich_tf.dicom.series_description import describe_series
+from ich_tf.dicom.series_description import SeriesDescription, describe_series
+from ich_tf.dicom.series_warnings import series_warnings
 from ich_tf.inference.explainer import Explainer
 from ich_tf.inference.masks.mask_network import MaskNetwork
 from ich_tf.inference.masks.volumes import series_volumes
@@ -29,7 +30,7 @@ from ich_tf.labels import CLASSES
 from ich_tf.records.neighbours import neighbour_places
 from ich_tf.serving.decoding import DecodedSlice, read_hu
 from ich_tf.serving.slice_masks import areas_mm2, read_mask, write_mask
-from ich_tf.serving.studies import LeftOutSeries, PredictedSeries, SliceFile
+from ich_tf.serving.study import DescribedSeries, LeftOutSeries, PredictedSeries, SliceFile
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,61 +38,108 @@ class HeatMap:
     """A heat map: how much each pixel of a slice raises the logit of a class.
 
     Attributes:
-      values: Share of the greatest value in 255ths, uint8 [rows, columns].
-      peak: Logit that a value of 255 stands for; 0 if no pixel raises the logit.
+      values: Share of the model's scale in 255ths, uint8 [rows, columns]; what is more is 255.
+      scale: Logit that a value of 255 stands for, the same for all slices of a model.
+      greatest: Greatest value of this slice, logit, which may be above the scale; 0 if no pixel
+        raises the logit.
       caption: Description of the probability that it explains.
     """
 
     values: np.ndarray
-    peak: float
+    scale: float
+    greatest: float
     caption: str
+
+
+@dataclass(frozen=True, eq=False)
+class ChosenSeries:
+    """A series to predict.
+
+    Attributes:
+      slices: Its slices, in order.
+      described: What it is.
+      why: Why it was chosen.
+    """
+
+    slices: Sequence[DecodedSlice]
+    described: DescribedSeries
+    why: str
+
+
+def split_by_study(slices: Sequence[DecodedSlice]) -> list[list[DecodedSlice]]:
+    """Splits an upload by patient and study, in the order of their first files."""
+    studies: dict[tuple[str, str], list[DecodedSlice]] = {}
+    for slice_ in slices:
+        key = slice_.header.patient_id, slice_.header.study_id
+        studies.setdefault(key, []).append(slice_)
+    return list(studies.values())
 
 
 def choose_series(
     slices: Sequence[DecodedSlice], choice: SeriesChoice
-) -> tuple[list[list[DecodedSlice]], list[LeftOutSeries]]:
-    """Chooses among the series of an upload, which may hold several studies.
+) -> tuple[list[ChosenSeries], list[LeftOutSeries]]:
+    """Chooses among the series of a study.
 
     Args:
-      slices: Slices of the upload, in the order of their files.
+      slices: Slices of one study, in the order of their files.
       choice: Rule of the choice.
 
     Returns:
-      Slices of each chosen series, in order; and the series that are left out.
+      The chosen series, and those that are left out; both in the order of their SeriesNumbers.
     """
     groups = series.group_by_series(slices)
-    chosen: list[list[DecodedSlice]] = []
+    found = [
+        (describe_series(key[2], [slice_.header for slice_ in members]), members)
+        for key, members in groups.items()
+    ]
+    found.sort(key=lambda pair: _series_order(pair[0]))
+    why_not = choice.why_not([described for described, _ in found])
+    chosen: list[ChosenSeries] = []
     left_out: list[LeftOutSeries] = []
-    for _, keys in itertools.groupby(groups, key=lambda key: key[:2]):
-        study = list(keys)
-        descriptions = [
-            describe_series(key[2], [slice_.header for slice_ in groups[key]]) for key in study
-        ]
-        for key, described, why_not in zip(
-            study, descriptions, choice.why_not(descriptions), strict=True
-        ):
-            if why_not:
-                left_out.append(LeftOutSeries(described.num_slices, described.text(), why_not))
-            else:
-                chosen.append(groups[key])
+    for (described, members), reason in zip(found, why_not, strict=True):
+        terms = DescribedSeries.of(described)
+        if reason:
+            first = min(members, key=lambda slice_: (slice_.file, slice_.entry or 0))
+            left_out.append(
+                LeftOutSeries(terms, described.num_slices, reason, first.file, first.entry)
+            )
+        else:
+            chosen.append(ChosenSeries(members, terms, _why(choice, len(found))))
     return chosen, left_out
+
+
+def _series_order(described: SeriesDescription) -> tuple[float, int, str, int]:
+    number = described.series_number if described.series_number >= 0 else math.inf
+    return number, described.acquisition, described.uid, described.number_of_pass
+
+
+def _why(choice: SeriesChoice, count: int) -> str:
+    """Why a series is chosen among so many."""
+    if count == 1:
+        return "the only series of its study"
+    return {"best": f"the best of {count} series", "all": "every series is taken"}.get(
+        choice.text, f"fulfils {choice.text}"
+    )
 
 
 def predict_study(
     predictor: Predictor,
-    groups: Sequence[Sequence[DecodedSlice]],
+    chosen: Sequence[ChosenSeries],
     batch_size: int,
     on_batch: Callable[[int], None],
+    keeps_ids: bool = False,
 ) -> list[PredictedSeries]:
     """Predicts the series of a study, and writes the masks of slices if the model gives masks.
 
     Args:
       predictor: Model that predicts.
-      groups: Slices of each series, in order.
+      chosen: Series to predict.
       batch_size: Slices in a batch.
       on_batch: Called after each batch with the number of slices that are predicted; may raise
         to stop.
+      keeps_ids: Whether slices keep their SOP instance UIDs.
     """
+    groups = [one.slices for one in chosen]
     if predictor.crop != "none":
         groups = [_with_boxes(members) for members in groups]
     num_slices = sum(map(len, groups))
@@ -116,10 +164,12 @@ def predict_study(
             waiting.clear()
             on_batch(len(rows))
     predicted, first = [], 0
-    for members in groups:
+    for one, members in zip(chosen, groups, strict=True):
         outputs = np.stack(rows[first : first + len(members)])
         bits = [] if masks is None else [read_mask(member.path) for member in members]
-        predicted.append(_predict_series(predictor, members, outputs, bits))
+        predicted.append(
+            _predict_series(predictor, replace(one, slices=members), outputs, bits, keeps_ids)
+        )
         first += len(members)
     return predicted
 
@@ -132,16 +182,20 @@ def _with_boxes(members: Sequence[DecodedSlice]) -> list[DecodedSlice]:
 
 def _predict_series(
     predictor: Predictor,
-    members: Sequence[DecodedSlice],
+    chosen: ChosenSeries,
     outputs: np.ndarray,
     bits: Sequence[np.ndarray],
+    keeps_ids: bool,
 ) -> PredictedSeries:
+    members = chosen.slices
     headers = [member.header for member in members]
     z_mm = np.array(places_along(headers))
     probabilities = predictor.series_probabilities(outputs, z_mm)
     volume_errors = predictor.postprocessing.volume_errors
     return PredictedSeries(
-        slices=tuple(map(_slice_file, members)),
+        slices=tuple(_slice_file(member, keeps_ids) for member in members),
+        described=chosen.described,
+        chosen=chosen.why,
         gantry_tilt_deg=members[0].header.gantry_tilt_deg,
         z_mm=tuple(z_mm.tolist()),
         probabilities=tuple(map(tuple, probabilities.slices.tolist())),
@@ -156,19 +210,26 @@ def _predict_series(
             areas_mm2(mask, header.spacing_mm)
             for mask, header in zip(bits, headers, strict=bool(bits))
         ),
+        warnings=tuple(series_warnings(headers, [member.brain_mm2 for member in members])),
     )
 
 
-def _slice_file(slice_: DecodedSlice) -> SliceFile:
+def _slice_file(slice_: DecodedSlice, keeps_ids: bool) -> SliceFile:
     header = slice_.header
     return SliceFile(
-        file=slice_.path.name,
+        name=slice_.path.name,
         rows=header.rows,
         columns=header.columns,
         position_mm=header.position_mm,
         orientation=header.orientation,
         spacing_mm=header.spacing_mm,
         box=slice_.box,
+        file=slice_.file,
+        entry=slice_.entry,
+        frame=header.frame,
+        instance=header.instance,
+        # A frame's id is that of its file and its number.
+        sop_instance_uid=header.image_id.partition("/")[0] if keeps_ids else "",
     )
 
 
@@ -193,7 +254,7 @@ def _model_images(predictor: Predictor, members: Sequence[DecodedSlice]) -> Iter
 
 def slice_hu(folder: Path, slice_: SliceFile) -> np.ndarray:
     """Reads the Hounsfield units of a study's slice, float32 [rows, columns]."""
-    return read_hu(folder / slice_.file, slice_.rows, slice_.columns)
+    return read_hu(folder / slice_.name, slice_.rows, slice_.columns)
 
 
 def heat_map(
@@ -224,9 +285,9 @@ def heat_map(
         predicted.probabilities[number][CLASSES.index(name)],
         prevalence=False,
     )
-    peak = float(whole.max())
-    scaled = np.rint(255 * whole / peak) if peak > 0 else whole
-    return HeatMap(scaled.astype(np.uint8), peak, caption)
+    scale = explainer.scale()
+    values = np.rint(255 * np.minimum(whole / scale, 1)).astype(np.uint8)
+    return HeatMap(values, scale, float(whole.max()), caption)
 
 
 def as_slice(heat: np.ndarray, slice_: SliceFile) -> np.ndarray:

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
+from datetime import datetime
 from typing import Literal
 
 from pydantic import BaseModel
 
-from ich_tf import __version__
-from ich_tf.inference.masks.mask_network import MaskNetwork
-from ich_tf.inference.postprocessing.aggregation import SLICE
-from ich_tf.inference.postprocessing.postprocessing import Postprocessing
-from ich_tf.inference.prediction.series_summary import SERIES_LEVEL, csv_line
-from ich_tf.inference.slice_predictor import Predictor
-from ich_tf.labels import CLASSES
-from ich_tf.serving.studies import PredictedSeries, Studies, UploadedStudy
-
 NOTE = "Research only - not for clinical use"
 _OPPOSITE = {"R": "L", "L": "R", "A": "P", "P": "A", "H": "F", "F": "H"}
 
-State = Literal["queued", "reading", "predicting", "done", "failed"]
+State = Literal["receiving", "queued", "reading", "predicting", "done", "failed"]
 
 
 class ErrorDetail(BaseModel):
@@ -59,12 +50,57 @@ class RejectedFile(BaseModel):
     message: str
 
 
+class SeriesDescriptionAnswer(BaseModel):
+    """What a series is, in closed terms and numbers; `text` says the same for people.
+
+    The free text of SeriesDescription is not kept: it may name the patient.
+    """
+
+    series_number: int | None
+    pass_number: int
+    text: str
+    kernel: str
+    thickness_mm: float | None
+    slice_distance_mm: float | None
+    coverage_mm: float
+    contrast: str
+    origin: str
+    content: str
+
+
 class LeftOutSeriesAnswer(BaseModel):
-    """A series that was not chosen: what it is, and what counts against it."""
+    """A series that was not chosen: what it is, what counts against it, its first file."""
 
     num_slices: int
     description: str
     reason: str
+    described: SeriesDescriptionAnswer
+    file: int
+    entry: int | None
+
+
+class SeriesWarningAnswer(BaseModel):
+    """What speaks against believing a series' predictions: a code for programs, a text."""
+
+    code: str
+    message: str
+
+
+class SliceAnswer(BaseModel):
+    """Where a slice came from, and where it lies.
+
+    `file` is the index of its file in the upload and `entry` that in the archive, as in
+    `rejected`; `frame` counts from 1 in a multi-frame file; `position_mm` is the centre of its
+    first pixel in patient coordinates, as ImagePositionPatient has it. `sop_instance_uid` is null
+    unless the server runs with --keep_ids.
+    """
+
+    file: int
+    entry: int | None
+    frame: int | None
+    instance_number: int | None
+    position_mm: tuple[float, ...]
+    sop_instance_uid: str | None
 
 
 class Orientation(BaseModel):
@@ -94,34 +130,39 @@ class SeriesSummary(BaseModel):
 class SeriesAnswer(BaseModel):
     """A series, slices from the feet to the head; classes in the order of `Model.classes`.
 
+    `z_mm` is the position of each slice along the normal of the series, mm from the origin of the
+    patient coordinates: for slices without tilt, the third number of ImagePositionPatient.
     `areas_mm2` are the areas of the masks in each slice, of a model with masks.
     """
 
     series: int
+    described: SeriesDescriptionAnswer
+    chosen: str
+    warnings: list[SeriesWarningAnswer]
     num_slices: int
     rows: int
     columns: int
     spacing_mm: tuple[float, float]
     gantry_tilt_deg: float
     orientation: Orientation
+    slices: list[SliceAnswer]
     z_mm: list[float]
     probabilities: list[list[float]]
     areas_mm2: list[list[float]] | None
     summary: SeriesSummary
 
 
-class StudyAnswer(BaseModel):
-    """A study; `series` is empty until it is done."""
+class ListedStudy(BaseModel):
+    """A study in the list: `any` is the greatest probability of a bleed in its series."""
 
     study_id: str
     state: State
-    error: ErrorDetail | None
-    progress: StudyProgress
-    num_files: int
+    received_at: datetime
     expires_in_seconds: int
-    rejected: list[RejectedFile]
-    left_out: list[LeftOutSeriesAnswer]
-    series: list[SeriesAnswer]
+    num_series: int
+    num_slices: int
+    any: float | None
+    decision: bool | None
 
 
 class Thresholds(BaseModel):
@@ -132,22 +173,46 @@ class Thresholds(BaseModel):
 
 
 class Model(BaseModel):
-    """Name, hash and operating points of the model that predicts.
+    """Name, hashes and operating points of a model and its calibration, null without one.
 
     `mask_thresholds` are the least probabilities of a pixel that is marked; null for a model
-    without masks.
+    without masks. `heat_scale` is the logit that 255 stands for in heat maps of each class.
     """
 
     name: str
     version: str
     sha256: str
+    calibration_sha256: str | None
     description: str
     postprocessing: str
     calibrated: bool
     classes: list[str]
     thresholds: Thresholds
     mask_thresholds: dict[str, float] | None
+    heat_scale: dict[str, float]
     note: str = NOTE
+
+
+class StudyAnswer(BaseModel):
+    """A study; `series` is empty, and `model` null, until it is done.
+
+    `upload` lists the keys of the studies that its files were of, this one included, from the
+    state `predicting` on. `model` is the model that predicted it, which a restart of the server
+    does not change.
+    """
+
+    study_id: str
+    upload: list[str]
+    received_at: datetime
+    state: State
+    error: ErrorDetail | None
+    progress: StudyProgress
+    num_files: int
+    expires_in_seconds: int
+    rejected: list[RejectedFile]
+    left_out: list[LeftOutSeriesAnswer]
+    series: list[SeriesAnswer]
+    model: Model | None
 
 
 class Sample(BaseModel):
@@ -156,6 +221,22 @@ class Sample(BaseModel):
     name: str
     description: str
     num_files: int
+
+
+class Service(BaseModel):
+    """What the server takes in an upload, how long it keeps studies, whether it lists them.
+
+    `body_mb` is the size of a part of an upload, `unpacked_mb`, `files` and `studies` hold for all
+    parts together.
+    """
+
+    body_mb: int
+    unpacked_mb: int
+    files: int
+    studies: int
+    kept_minutes: float
+    lists_studies: bool
+    keeps_ids: bool
 
 
 class Health(BaseModel):
@@ -170,47 +251,6 @@ class Results(BaseModel):
     note: str
     model: Model
     study: StudyAnswer
-
-
-def accepted(study: UploadedStudy) -> Accepted:
-    """Answers an upload."""
-    return Accepted(study_id=study.study_id, state=study.state, num_files=study.num_files)  # type: ignore[arg-type]
-
-
-def study_answer(study: UploadedStudy, studies: Studies) -> StudyAnswer:
-    """Describes a study in its present state."""
-    # The state first: what is read after it is at least as new.
-    state = study.state
-    return StudyAnswer(
-        study_id=study.study_id,
-        state=state,  # type: ignore[arg-type]
-        error=None if study.error is None else ErrorDetail(**study.error),
-        progress=StudyProgress(done=study.done, total=study.total),
-        num_files=study.num_files,
-        expires_in_seconds=int(studies.expires_in(study)),
-        rejected=[RejectedFile(**vars(file)) for file in study.rejected],
-        left_out=[LeftOutSeriesAnswer(**vars(series)) for series in study.left_out],
-        series=[_series_answer(*numbered) for numbered in enumerate(study.series)]
-        if state == "done"
-        else [],
-    )
-
-
-def _series_answer(number: int, series: PredictedSeries) -> SeriesAnswer:
-    first = series.slices[0]
-    return SeriesAnswer(
-        series=number,
-        num_slices=len(series.slices),
-        rows=first.rows,
-        columns=first.columns,
-        spacing_mm=(first.spacing_mm[0], first.spacing_mm[1]),
-        gantry_tilt_deg=series.gantry_tilt_deg,
-        orientation=orientation_marks(first.orientation),
-        z_mm=list(series.z_mm),
-        probabilities=[list(row) for row in series.probabilities],
-        areas_mm2=[list(row) for row in series.areas_mm2] or None,
-        summary=SeriesSummary(**series.summary),
-    )
 
 
 def orientation_marks(orientation: tuple[float, ...]) -> Orientation:
@@ -231,51 +271,3 @@ def orientation_marks(orientation: tuple[float, ...]) -> Orientation:
 
     right, bottom = towards(orientation[:3]), towards(orientation[3:])
     return Orientation(left=_OPPOSITE[right], right=right, top=_OPPOSITE[bottom], bottom=bottom)
-
-
-def model_answer(predictor: Predictor) -> Model:
-    """Describes the model."""
-    postprocessing = predictor.postprocessing
-    masks = MaskNetwork.of(predictor)
-    names = sorted({member.spec.backbone for member in predictor.members})
-    return Model(
-        name=", ".join(names),
-        version=__version__,
-        sha256=predictor.sha256,
-        description=predictor.describe(),
-        postprocessing=postprocessing.describe(),
-        calibrated=postprocessing.method != "none",
-        classes=list(CLASSES),
-        thresholds=Thresholds(
-            slice=_points(postprocessing, SLICE), series=_points(postprocessing, SERIES_LEVEL)
-        ),
-        mask_thresholds=None
-        if masks is None
-        else dict(zip(CLASSES, masks.thresholds.tolist(), strict=True)),
-    )
-
-
-def _points(postprocessing: Postprocessing, level: str) -> dict[str, float | None]:
-    return {name: postprocessing.threshold(level, name) for name in CLASSES}
-
-
-def results_csv(study: UploadedStudy) -> str:
-    """Writes a finished study as a table with a row for each slice.
-
-    Columns are the index of the series, the index of the slice in it, both from 0, the slice's
-    position in mm, and six probabilities; of a model with masks also six areas in mm2.
-    """
-    has_areas = any(series.areas_mm2 for series in study.series)
-    areas = [f"{name}_mm2" for name in CLASSES] if has_areas else []
-    lines = [csv_line(("series", "slice", "z_mm", *CLASSES, *areas))]
-    for index, series in enumerate(study.series):
-        rows = zip(
-            series.z_mm,
-            series.probabilities,
-            series.areas_mm2 or [()] * len(series.slices),
-            strict=True,
-        )
-        for number, (z_mm, *values) in enumerate(rows):
-            numbers = map(repr, (z_mm, *itertools.chain(*values)))
-            lines.append(csv_line((index, number, *numbers)))
-    return "".join(lines)

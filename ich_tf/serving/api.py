@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -17,10 +18,11 @@ from ich_tf.inference.slice_predictor import Predictor
 from ich_tf.serving import answers
 from ich_tf.serving.config import ServeConfig
 from ich_tf.serving.errors import Refused
-from ich_tf.serving.guard import Guard, error_response
+from ich_tf.serving.guard import OPEN, Guard, error_response
 from ich_tf.serving.limits import Limits
 from ich_tf.serving.routes import results, samples, service, slices, studies
 from ich_tf.serving.state import ServerState
+from ich_tf.serving.sub_path import SubPath
 
 STATIC = Path(__file__).parent / "static"
 _LOCAL_NAMES = ("127.0.0.1", "localhost", "::1")
@@ -57,7 +59,9 @@ def make_app(config: ServeConfig, predictor: Predictor, limits: Limits | None = 
     # Without a token only this machine may ask, and only by its own names.
     hosts = () if config.token else (*_LOCAL_NAMES, config.host)
     app.add_middleware(Guard, monitor=state.monitor, token=config.token, hosts=hosts)
+    app.add_middleware(SubPath, root_path=config.root_path)
     _handle_errors(app)
+    _describe_token(app, is_needed=bool(config.token))
     for resource in (studies, results, slices, service, samples):
         app.include_router(resource.router)
     app.mount("/", StaticFiles(directory=STATIC, html=True, check_dir=False), name="page")
@@ -72,12 +76,28 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     async def sweep() -> None:
         while True:
             await asyncio.sleep(_SWEEP_SECONDS)
-            await asyncio.to_thread(state.studies.sweep)
+            await asyncio.to_thread(state.sweep)
 
     task = asyncio.create_task(sweep())
     yield
     task.cancel()
     await asyncio.to_thread(state.close)
+
+
+def _describe_token(app: FastAPI, *, is_needed: bool) -> None:
+    """Adds the token to the description of the API."""
+    describe = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        schema = describe()
+        schema["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        schema["security"] = [{"token": []}] if is_needed else [{}, {"token": []}]
+        for path in OPEN:
+            if path in schema["paths"]:
+                schema["paths"][path]["get"]["security"] = []
+        return schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
 
 
 def _handle_errors(app: FastAPI) -> None:

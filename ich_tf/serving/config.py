@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -14,6 +15,7 @@ from ich_tf.serving.limits import Limits
 
 # A shorter token can be guessed.
 _MIN_TOKEN = 16
+_SUB_PATH = re.compile(r"(/[\w.~-]*[\w~-])+", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,11 @@ class ServeConfig:
     port: int = option(
         8000, "Port to listen on; 0 for a free one, which is printed.", within="[0, 65535]"
     )
+    root_path: str = option(
+        "",
+        "Sub-path under which a proxy serves the page and the API, such as /ich; the proxy may "
+        "remove it from requests or not. Empty: none.",
+    )
     token: str = option(
         "",
         "Token that clients have to send, as Authorization: Bearer TOKEN; 16 characters or more. "
@@ -58,6 +65,16 @@ class ServeConfig:
         "Series to show. best: one a study, the plain axial one with a soft kernel and slices near "
         "5 mm; all: every series; or conditions as those of ich_tf.predict.",
     )
+    list_studies: bool = option(
+        False,
+        "Let everyone who may ask list all studies that are kept. Without it a study is found by "
+        "who has its key alone.",
+    )
+    keep_ids: bool = option(
+        False,
+        "Keep the SOPInstanceUIDs of slices, and return them in results. Without it a slice is "
+        "named by the number of its file in the upload alone.",
+    )
     calibrated: bool = option(True, "Apply the calibration.json of --work_dir, if there is one.")
     batch_size: int = option(32, "Slices in a batch.", within="[1, inf)")
     mixed_precision: str = precision_option()
@@ -75,8 +92,20 @@ class ServeConfig:
     )
     queue: int = option(
         Limits.queue,
-        "Maximum number of studies that are uploaded, wait or are worked on; further uploads are "
-        "answered by 503.",
+        "Maximum number of studies that wait or are worked on; further uploads are answered by "
+        "503.",
+        within="[1, inf)",
+    )
+    uploads: int = option(
+        Limits.uploads,
+        "Maximum number of uploads that are received at the same time; further ones are answered "
+        "by 503.",
+        within="[1, inf)",
+    )
+    min_free_mb: int = option(
+        Limits.min_free_mb,
+        "Free space of the disk below which the oldest studies are deleted for a new upload, MiB; "
+        "where that is not enough, uploads are answered by 507.",
         within="[1, inf)",
     )
     kept_studies: int = option(
@@ -91,6 +120,11 @@ class ServeConfig:
         from ich_tf.dicom.choice import SeriesChoice  # --help answers without pydicom
 
         SeriesChoice.parse(self.series)
+        if self.root_path and not _SUB_PATH.fullmatch(self.root_path):
+            raise ConfigError(
+                f"root_path is {self.root_path!r}; expected a path such as /ich: a slash first, "
+                "none last, and letters, digits, '-', '_', '.' and '~' between."
+            )
         if self.token and len(self.token) < _MIN_TOKEN:
             raise ConfigError(
                 f"token has {len(self.token)} characters; expected {_MIN_TOKEN} or more."
@@ -125,6 +159,8 @@ class ServeConfig:
             files=self.files,
             decoders=self.decoders,
             queue=self.queue,
+            uploads=self.uploads,
+            min_free_mb=self.min_free_mb,
             kept_studies=self.kept_studies,
             kept_seconds=60.0 * self.kept_minutes,
         )

@@ -39,11 +39,17 @@ class DecodedSlice:
       header: Geometry, and the ids of the file, which are kept in memory alone.
       path: File of the Hounsfield units, bare float32 [rows, columns], little endian.
       box: Part of the slice that shows the head, if that was asked for; else empty.
+      brain_mm2: Area of brain in the slice, mm2.
+      file: Index of its file among those that were sent, from 0.
+      entry: Index of its file in the archive, from 0; None for a file that was in none.
     """
 
     header: Header
     path: Path
     box: Box = ()
+    brain_mm2: float = 0.0
+    file: int = 0
+    entry: int | None = None
 
     def read_hu(self) -> np.ndarray:
         """Reads the Hounsfield units, float32 [rows, columns]."""
@@ -246,10 +252,11 @@ def _checked(answer: dict[str, Any], path: Path) -> DecodedSlice:
         for name, value in answer["header"].items()
     }
     header = Header(**values)
-    numbers = (*header.position_mm, *header.orientation, *header.spacing_mm)
+    brain_mm2 = float(answer["brain_mm2"])
+    numbers = (*header.position_mm, *header.orientation, *header.spacing_mm, brain_mm2)
     sides_fit = 0 < header.rows <= MAX_SIDE and 0 < header.columns <= MAX_SIDE
-    if not sides_fit or not all(map(math.isfinite, numbers)) or len(numbers) != 11:
+    if not sides_fit or not all(map(math.isfinite, numbers)) or len(numbers) != 12:
         raise ValueError("not the header of a slice")
     if path.stat().st_size != 4 * header.rows * header.columns:
         raise ValueError("the file's size is not that of its header")
-    return DecodedSlice(header, path, tuple(map(int, answer["box"])))
+    return DecodedSlice(header, path, tuple(map(int, answer["box"])), brain_mm2)

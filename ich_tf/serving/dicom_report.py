@@ -26,7 +26,7 @@ from ich_tf import __version__
 from ich_tf.inference.explainer import captioned, overlay
 from ich_tf.labels import CLASSES
 from ich_tf.serving.answers import NOTE, Model, orientation_marks
-from ich_tf.serving.studies import PredictedSeries, SliceFile
+from ich_tf.serving.study import PredictedSeries, SliceFile
 from ich_tf.windows import HU_RANGE, PRESETS, apply_windows, quantize_hu
 
 # highdicom logs every module that it copies.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+# Code of a full disk, and the reason of a file that it has no room for.
+DISK_FULL = "DISK_FULL"
+
 
 class Refused(Exception):  # noqa: N818 - an answer to a client
     """A request that is answered with an error.
@@ -20,3 +23,12 @@ class Refused(Exception):  # noqa: N818 - an answer to a client
         self.code = code
         self.message = message
         self.retry_after = retry_after
+
+
+def disk_full() -> Refused:
+    """Makes the answer to what the server's disk has no room for."""
+    return Refused(
+        507,
+        DISK_FULL,
+        "the server's disk is full. Delete studies, or tell the person who runs it to free space.",
+    )

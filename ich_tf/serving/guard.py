@@ -13,6 +13,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ich_tf.serving.errors import Refused
 from ich_tf.serving.monitoring import RequestMonitor, log_failure
+from ich_tf.serving.request_body import RequestBody
+from ich_tf.serving.sub_path import path_within
 
 # Scripts, styles and requests of this server alone; nothing inline.
 CONTENT_POLICY = (
@@ -22,7 +24,6 @@ CONTENT_POLICY = (
 )
 _HEADERS = {
     "content-security-policy": CONTENT_POLICY,
-    "cache-control": "no-store",
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
     "referrer-policy": "no-referrer",
@@ -33,7 +34,7 @@ _METHODS = ("GET", "HEAD", "POST", "DELETE", "OPTIONS", "PUT", "PATCH")
 # Paths that need the token, where there is one; the second is the gateway's.
 _GUARDED = ("/api/", "/dicom-web/")
 # Open even with a token: they tell nothing about any study.
-_OPEN = ("/healthz", "/api/docs", "/api/openapi.json")
+OPEN = ("/healthz", "/readyz", "/api/docs", "/api/openapi.json")
 
 
 def error_response(error: Refused) -> JSONResponse:
@@ -70,6 +71,11 @@ class Guard:
             await self._app(scope, receive, send)
             return
         begun, status = time.perf_counter(), 0
+        body = RequestBody(scope, receive)
+        method = scope["method"] if scope["method"] in _METHODS else "OTHER"
+        if method == "HEAD":
+            # Routes know GET; the server sends no body to a request that was HEAD.
+            scope = {**scope, "method": "GET"}
 
         async def send_guarded(message: Message) -> None:
             nonlocal status
@@ -78,40 +84,44 @@ class Guard:
                 headers = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     headers[name] = value
+                # Files of the page are asked for again, and answered by 304: modules of two
+                # versions do not fit each other.
+                headers["cache-control"] = "no-cache" if "etag" in headers else "no-store"
+                if status >= 400 and not await body.drain(is_slow=status == 408):
+                    headers["connection"] = "close"
             await send(message)
 
         # Any failure is answered; the log names the place, not the text, which may quote a file.
         try:
             refused = self._refused(scope)
             if refused is not None:
-                await error_response(refused)(scope, receive, send_guarded)
+                await error_response(refused)(scope, body.receive, send_guarded)
             else:
-                await self._app(scope, receive, send_guarded)
+                await self._app(scope, body.receive, send_guarded)
         except Exception as error:
             log_failure("a request", error)
             if not status:
                 failed = Refused(500, "FAILED", "the server failed. Tell the person who runs it.")
-                await error_response(failed)(scope, receive, send_guarded)
+                await error_response(failed)(scope, body.receive, send_guarded)
         finally:
-            method = scope["method"] if scope["method"] in _METHODS else "OTHER"
             seconds = time.perf_counter() - begun
             self._monitor.answered(method, _route(scope), status, seconds)
 
     def _refused(self, scope: Scope) -> Refused | None:
         headers = Headers(scope=scope)
         host = headers.get("host", "")
-        if self._hosts and urlsplit(f"//{host}").hostname not in self._hosts:
+        if self._hosts and _host_name(host) not in self._hosts:
             return Refused(421, "WRONG_HOST", "this server answers only as 127.0.0.1 or localhost.")
         origin = headers.get("origin")
-        foreign = origin is not None and urlsplit(origin).netloc != host
+        foreign = origin is not None and _place(origin) != host
         if scope["method"] not in ("GET", "HEAD") and (
             foreign or headers.get("sec-fetch-site") == "cross-site"
         ):
             return Refused(
                 403, "FOREIGN_ORIGIN", "pages of other sites may not send requests to this server."
             )
-        path = scope["path"]
-        guarded = path == "/metrics" or (path.startswith(_GUARDED) and path not in _OPEN)
+        path = path_within(scope)
+        guarded = path == "/metrics" or (path.startswith(_GUARDED) and path not in OPEN)
         if self._token and guarded:
             given = headers.get("authorization", "").encode()
             if not hmac.compare_digest(given, f"Bearer {self._token}".encode()):
@@ -119,6 +129,22 @@ class Guard:
                     401, "NO_TOKEN", "this server needs its token: Authorization: Bearer TOKEN."
                 )
         return None
+
+
+def _host_name(host: str) -> str:
+    """Name in a Host header, without the port; empty if it is malformed."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _place(origin: str) -> str:
+    """Name and port in an Origin header; empty if it is malformed."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""
 
 
 def _route(scope: Scope) -> str:

@@ -18,16 +18,23 @@ class Limits:
       unpacked_mb: Size of an upload's files once archives are unpacked, MiB.
       files: Number of an upload's files once archives are unpacked.
       decoded_mb: Size of a study's Hounsfield units on the disk, float32, MiB.
+      studies: Number of studies that the files of an upload are of.
+      min_free_mb: Free space of the disk below which the oldest finished studies are deleted for a
+        new upload, MiB; if that is not enough, uploads are answered by 507.
+      uploads: Number of uploads that are received at the same time; further ones are answered by
+        503.
       upload_seconds: Time from the start of an upload to its end.
       idle_seconds: Time between two pieces of an upload.
+      rate_kb: Least rate of an upload, KiB/s.
+      rate_seconds: Time over which the rate is measured.
+      part_seconds: Time between two parts of an upload.
       decoders: Number of processes that decode.
       decoder_mb: Memory of such a process beyond that of Python and its libraries, MiB.
       silent_seconds: CPU time that a decoder may work on a file until it gives a slice; on the
         clock, eight times as much.
       file_seconds: Time that a decoder may work on a file in all.
       reading_seconds: Time for all files of a study; files after it are rejected.
-      queue: Number of studies that are uploaded, wait or are worked on; further uploads are
-        answered by 503.
+      queue: Number of studies that wait or are worked on; further uploads are answered by 503.
       kept_studies: Number of finished studies; the oldest are deleted first.
       kept_mb: Size of all finished studies on the disk, MiB; the oldest are deleted first.
       kept_seconds: Age at which a finished study is deleted.
@@ -43,8 +50,14 @@ class Limits:
     unpacked_mb: int = 1024
     files: int = 2000
     decoded_mb: int = 4096
+    studies: int = 16
+    min_free_mb: int = 1024
+    uploads: int = 16
     upload_seconds: float = 300.0
     idle_seconds: float = 20.0
+    rate_kb: float = 16.0
+    rate_seconds: float = 10.0
+    part_seconds: float = 60.0
     decoders: int = 2
     decoder_mb: int = 512
     silent_seconds: float = 7.0

@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from typing import TypeVar
 
 from ich_tf.serving.errors import Refused
+from ich_tf.serving.supervised_thread import SupervisedThread
 
 Result = TypeVar("Result")
 _URGENT, _LATER, _END = 0, 1, 2
@@ -32,11 +33,16 @@ class ModelThread:
         self._urgent = 0
         self._lock = threading.Lock()
         self._is_closed = False
-        self._thread = threading.Thread(target=self._run, name="model", daemon=True)
+        self._thread = SupervisedThread("model", self._run)
 
     def start(self) -> None:
         """Starts the thread."""
         self._thread.start()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive
 
     def later(self, function: Callable[[], Result]) -> Future[Result]:
         """Puts a function behind all that wait; urgent ones overtake it."""

@@ -11,6 +11,7 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
+    Info,
     ProcessCollector,
     generate_latest,
 )
@@ -70,6 +71,10 @@ class Monitor(RequestMonitor):
         self.rejected = Counter(
             "ich_tf_rejected_files", "Files without a slice.", ["reason"], registry=registry
         )
+        self.queue_seconds = Histogram(
+            "ich_tf_queue_seconds", "Wait of a study until it is read.", buckets=_SECONDS,
+            registry=registry,
+        )  # fmt: skip
         self.reading_seconds = Histogram(
             "ich_tf_reading_seconds", "Decoding a study.", buckets=_SECONDS, registry=registry
         )
@@ -80,9 +85,22 @@ class Monitor(RequestMonitor):
             "ich_tf_heat_map_seconds", "A heat map that was not in the cache.", buckets=_SECONDS,
             registry=registry,
         )  # fmt: skip
-        self.unfinished = Gauge(
-            "ich_tf_studies_unfinished", "Received, waiting, worked on.", registry=registry
+        self.receiving = Gauge(
+            "ich_tf_uploads_under_way", "Uploads that are received.", registry=registry
         )
+        self.unfinished = Gauge(
+            "ich_tf_studies_unfinished", "Studies that wait or are worked on.", registry=registry
+        )
+        self.threads = Gauge(
+            "ich_tf_thread_running", "1 if a thread runs, else 0.", ["thread"], registry=registry
+        )
+        self.disk_free = Gauge(
+            "ich_tf_disk_free_bytes", "Free space of the disk of --state_dir.", registry=registry
+        )
+        self.kept = Gauge(
+            "ich_tf_studies_kept_bytes", "Size of the finished studies.", registry=registry
+        )
+        self.model = Info("ich_tf_model", "The model that predicts.", registry=registry)
         self.finished = Gauge("ich_tf_studies_kept", "Finished studies kept.", registry=registry)
 
 

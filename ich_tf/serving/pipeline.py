@@ -1,42 +1,35 @@
-"""From an upload to a finished study: one thread reads files, the model's thread predicts.
+"""From an upload to finished studies: one thread reads files, the model's thread predicts.
 
 While the model works on a study the next one is read.
 """
 
 from __future__ import annotations
 
-import gzip
 import queue
-import threading
 import time
-from collections import OrderedDict
 from collections.abc import Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ich_tf.dicom.choice import ALL_SERIES, SeriesChoice
 from ich_tf.inference.explainer import Explainer
 from ich_tf.inference.slice_predictor import Predictor
+from ich_tf.runtime.writing import is_full
 from ich_tf.serving import analysis
+from ich_tf.serving.analysis import ChosenSeries
+from ich_tf.serving.answers import Model
 from ich_tf.serving.decoding import DecodedSlice, Decoders
-from ich_tf.serving.errors import Refused
-from ich_tf.serving.limits import MIB, Limits
+from ich_tf.serving.errors import DISK_FULL, Refused, disk_full
+from ich_tf.serving.heat_map_cache import HeatMapCache, PackedHeatMap
+from ich_tf.serving.limits import Limits
+from ich_tf.serving.model_answers import model_answer
 from ich_tf.serving.model_thread import ModelThread
 from ich_tf.serving.monitoring import Monitor, log_failure
-from ich_tf.serving.studies import (
-    PREDICTING,
-    READING,
-    PredictedSeries,
-    Rejected,
-    Studies,
-    UploadedStudy,
-)
+from ich_tf.serving.studies import Studies
+from ich_tf.serving.study import PREDICTING, READING, Rejected, UploadedStudy
+from ich_tf.serving.supervised_thread import SupervisedThread
 from ich_tf.serving.uploads import UploadedFile
-
-# Level 6 takes three times as long for a tenth less.
-GZIP_LEVEL = 1
 
 
 class _Cancelled(Exception):  # noqa: N818 - a request of the client, not an error
@@ -44,33 +37,23 @@ class _Cancelled(Exception):  # noqa: N818 - a request of the client, not an err
 
 
 @dataclass(frozen=True)
-class PackedHeatMap:
-    """A heat map, compressed for sending.
+class _Waiting:
+    """A study that waits to be read."""
 
-    Attributes:
-      packed: Values, uint8 [rows, columns], compressed by gzip.
-      rows, columns: Number of pixels of the slice.
-      peak, caption: As in `analysis.HeatMap`.
-    """
-
-    packed: bytes
-    rows: int
-    columns: int
-    peak: float
-    caption: str
-
-    def unpacked(self) -> np.ndarray:
-        """Decompresses the values, uint8 [rows, columns]."""
-        values = np.frombuffer(gzip.decompress(self.packed), np.uint8)
-        return values.reshape(self.rows, self.columns)
-
-
-# Key of the study, indices of series and slice, class.
-_Key = tuple[str, int, int, str]
+    study: UploadedStudy
+    files: Sequence[UploadedFile]
+    since: float  # time.monotonic()
 
 
 class Pipeline:
-    """The workers of a server: they read and predict studies, and draw heat maps."""
+    """The workers of a server: they read and predict studies, and draw heat maps.
+
+    Attributes:
+      predictor: Model that predicts.
+      model: Answer that describes it; there once `start` has returned.
+    """
+
+    model: Model
 
     def __init__(
         self,
@@ -80,6 +63,7 @@ class Pipeline:
         monitor: Monitor,
         batch_size: int = 32,
         choice: SeriesChoice = ALL_SERIES,
+        keeps_ids: bool = False,
     ) -> None:
         """Stores its arguments; `start` starts the workers.
 
@@ -90,21 +74,17 @@ class Pipeline:
           monitor: Counters to update.
           batch_size: Slices in a batch.
           choice: Rule by which the series to predict are chosen.
+          keeps_ids: Whether slices keep their SOP instance UIDs.
         """
         self.predictor = predictor
         self._studies, self._limits, self._monitor = studies, limits, monitor
-        self._batch_size, self._choice = batch_size, choice
+        self._batch_size, self._choice, self._keeps_ids = batch_size, choice, keeps_ids
         self._decoders = Decoders(limits)
         self._model = ModelThread(limits.heat_maps)
-        self._explainer: Explainer | None = None
-        self._heat_maps: OrderedDict[_Key, PackedHeatMap] = OrderedDict()
-        self._under_way: dict[_Key, Future[PackedHeatMap]] = {}
-        self._lock = threading.Lock()
-        self._waiting: queue.SimpleQueue[tuple[UploadedStudy, Sequence[UploadedFile]] | None] = (
-            queue.SimpleQueue()
-        )
+        self._heat_maps: HeatMapCache | None = None
+        self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._is_closed = False
-        self._reader = threading.Thread(target=self._read_all, name="reading", daemon=True)
+        self._reader = SupervisedThread("reading", self._read_all)
 
     def start(self) -> None:
         """Starts processes and threads, and runs the model once, so that no study waits for it."""
@@ -113,55 +93,46 @@ class Pipeline:
         self._model.later(self._warm_up).result()
         self._reader.start()
 
+    @property
+    def threads(self) -> dict[str, bool]:
+        """Whether each of the threads runs, by name."""
+        return {self._reader.name: self._reader.is_alive, "model": self._model.is_alive}
+
+    def runs(self, thread: str) -> bool:
+        """Whether one of the threads runs."""
+        return self.threads[thread]
+
     def submit(self, study: UploadedStudy, files: Sequence[UploadedFile]) -> None:
-        """Puts a study in the queue, which `Studies.reserve` limits."""
-        study.num_files = study.total = len(files)
-        self._studies.commit(study)
-        self._waiting.put((study, files))
-
-    def heat_map(self, study: UploadedStudy, series: int, number: int, name: str) -> PackedHeatMap:
-        """Draws a heat map, or takes it from the cache.
-
-        Args:
-          study: A study that is done.
-          series: Index of the series in the study, from 0.
-          number: Index of the slice in the series, from 0.
-          name: Class, one of `CLASSES`.
+        """Puts a study in the queue.
 
         Raises:
-          Refused: 503 if too many heat maps wait; 409 if another model predicted the study.
+          Refused: 503, if the queue is full; 507, if the disk is.
         """
-        if study.model_sha256 != self.predictor.sha256:
+        study.num_files = study.total = len(files)
+        self._studies.commit(study)
+        self._waiting.put(_Waiting(study, files, time.monotonic()))
+
+    def heat_map(self, study: UploadedStudy, series: int, number: int, name: str) -> PackedHeatMap:
+        """Draws a heat map, or takes it from the cache, as `HeatMapCache.get`.
+
+        Raises:
+          Refused: 503 if too many heat maps wait; 409 if another model, or this one with another
+            calibration, predicted the study.
+        """
+        assert study.model is not None and self._heat_maps is not None, "a study that is done"
+        present = self.model.sha256, self.model.calibration_sha256
+        if (study.model["sha256"], study.model["calibration_sha256"]) != present:
             raise Refused(
-                409, "OTHER_MODEL", "another model predicted this study. Send the study again."
+                409,
+                "OTHER_MODEL",
+                "another model or calibration predicted this study. Send the study again.",
             )
-        key = study.study_id, series, number, name
-        with self._lock:
-            if key in self._heat_maps:
-                self._heat_maps.move_to_end(key)
-                return self._heat_maps[key]
-            future = self._under_way.get(key)
-            if future is None:
-                predicted = study.series[series]
-                future = self._model.urgent(lambda: self._draw(study, predicted, number, name))
-                self._under_way[key] = future
-        try:
-            heat = future.result()
-        finally:
-            with self._lock:
-                self._under_way.pop(key, None)
-        with self._lock:
-            self._heat_maps[key] = heat
-            size = sum(len(cached.packed) for cached in self._heat_maps.values())
-            while size > self._limits.cache_mb * MIB:
-                size -= len(self._heat_maps.popitem(last=False)[1].packed)
-        return heat
+        return self._heat_maps.get(study, series, number, name)
 
     def forget(self, study: UploadedStudy) -> None:
         """Removes the heat maps of a study from the cache."""
-        with self._lock:
-            for key in [key for key in self._heat_maps if key[0] == study.study_id]:
-                del self._heat_maps[key]
+        if self._heat_maps is not None:
+            self._heat_maps.forget(study)
 
     def close(self) -> None:
         """Ends threads and processes; studies that are unfinished are lost."""
@@ -176,31 +147,21 @@ class Pipeline:
         dtype = np.uint16 if self.predictor.stored_hu else np.uint8
         shape = (self._batch_size, size, size, channels * self.predictor.neighbours)
         self.predictor.outputs(np.zeros(shape, dtype))
-        self._explainer = Explainer(self.predictor)
-
-    def _draw(
-        self, study: UploadedStudy, series: PredictedSeries, number: int, name: str
-    ) -> PackedHeatMap:
-        begun = time.perf_counter()
-        assert self._explainer is not None, "made before the first request"
-        heat = analysis.heat_map(
-            self.predictor, self._explainer, self._studies.folder(study), series, number, name
+        explainer = Explainer(self.predictor)
+        self._heat_maps = HeatMapCache(
+            self.predictor, explainer, self._studies, self._model, self._limits, self._monitor
         )
-        self._monitor.heat_map_seconds.observe(time.perf_counter() - begun)
-        rows, columns = heat.values.shape
-        return PackedHeatMap(
-            gzip.compress(heat.values.tobytes(), GZIP_LEVEL), rows, columns, heat.peak, heat.caption
-        )
+        self.model = model_answer(self.predictor, explainer.scale())
 
     def _read_all(self) -> None:
         while (waiting := self._waiting.get()) is not None:
-            study, files = waiting
+            self._monitor.queue_seconds.observe(time.monotonic() - waiting.since)
             # Whatever happens to a study, the next one is read.
             try:
-                self._check(study)
-                self._read(study, files)
+                self._check(waiting.study)
+                self._read(waiting.study, waiting.files)
             except Exception as error:
-                self._give_up(study, error)
+                self._give_up(waiting.study, error)
 
     def _read(self, study: UploadedStudy, files: Sequence[UploadedFile]) -> None:
         begun = time.perf_counter()
@@ -218,24 +179,61 @@ class Pipeline:
                 f"none of {len(files)} files is an axial CT slice; the first: {first.reason}, "
                 f"{first.message}",
             )
-        groups, study.left_out = analysis.choose_series(slices, self._choice)
-        chosen = {slice_.path for members in groups for slice_ in members}
+        groups = analysis.split_by_study(slices)
+        if len(groups) > self._limits.studies:
+            raise Refused(
+                422,
+                "TOO_MANY_STUDIES",
+                f"the files are of {len(groups)} studies; expected {self._limits.studies} at most. "
+                "Send fewer at once.",
+            )
+        studies = self._studies.split(study, len(groups))
+        for one, members in zip(studies[1:], groups[1:], strict=True):
+            one.num_files = len({(member.file, member.entry) for member in members})
+            study.num_files -= one.num_files
+        for one, members in zip(studies, groups, strict=True):
+            self._go_on(one, members)
+
+    def _go_on(self, study: UploadedStudy, slices: Sequence[DecodedSlice]) -> None:
+        """Takes a study of an upload to the model; whatever happens to it, others are predicted."""
+        try:
+            self._check(study)
+            folder = self._studies.folder(study)
+            self._choose(
+                study,
+                [
+                    replace(slice_, path=slice_.path.rename(folder / slice_.path.name))
+                    for slice_ in slices
+                ],
+            )
+        except Exception as error:
+            self._give_up(study, error)
+
+    def _choose(self, study: UploadedStudy, slices: Sequence[DecodedSlice]) -> None:
+        """Chooses the series of a study, and lets the model predict them."""
+        chosen, study.left_out = analysis.choose_series(slices, self._choice)
+        kept = {slice_.path for one in chosen for slice_ in one.slices}
         for slice_ in slices:
-            if slice_.path not in chosen:
+            if slice_.path not in kept:
                 slice_.path.unlink(missing_ok=True)
-        if not groups:
+        if not chosen:
+            first = study.left_out[0]
             raise Refused(
                 422,
                 "NO_SERIES",
                 f"none of {len(study.left_out)} series is chosen; the first: "
-                f"{study.left_out[0].description}: its series {study.left_out[0].reason}.",
+                f"{first.described.text}: its series {first.reason}.",
             )
-        study.done, study.total = 0, len(chosen)
+        study.done, study.total = 0, len(kept)
         study.state = PREDICTING
-        self._model.later(lambda: self._predict(study, groups))
+        self._model.later(lambda: self._predict(study, chosen))
 
     def _decode(self, study: UploadedStudy, files: Sequence[UploadedFile]) -> list[DecodedSlice]:
-        """Decodes the files of a study, notes those without a slice, and returns the slices."""
+        """Decodes the files of a study, notes those without a slice, and returns the slices.
+
+        Raises:
+          Refused: 507, if the disk is full.
+        """
         unpacked = [(file, file.path) for file in files if file.path is not None]
         paths = [path for _, path in unpacked]
         reasons = {
@@ -248,8 +246,12 @@ class Pipeline:
         find_head = self.predictor.crop != "none"
         for decoded in self._decoders.decode(paths, self._studies.folder(study), find_head):
             self._check(study)
-            slices += decoded.slices
+            if decoded.reason == DISK_FULL:
+                raise disk_full()
             file, _ = unpacked[decoded.place]
+            slices += [
+                replace(slice_, file=file.file, entry=file.entry) for slice_ in decoded.slices
+            ]
             if decoded.reason:
                 reasons[file.file, file.entry] = (decoded.reason, decoded.message)
             study.done += 1
@@ -260,7 +262,7 @@ class Pipeline:
         ]
         return slices
 
-    def _predict(self, study: UploadedStudy, groups: Sequence[Sequence[DecodedSlice]]) -> None:
+    def _predict(self, study: UploadedStudy, chosen: Sequence[ChosenSeries]) -> None:
         begun = time.perf_counter()
 
         def on_batch(done: int) -> None:
@@ -270,16 +272,17 @@ class Pipeline:
 
         # Whatever happens to a study, the next one is predicted.
         try:
+            self._check(study)
             study.series = analysis.predict_study(
-                self.predictor, groups, self._batch_size, on_batch
+                self.predictor, chosen, self._batch_size, on_batch, self._keeps_ids
             )
-            study.model_sha256 = self.predictor.sha256
+            study.model = self.model.model_dump()
             self._studies.finish(study)
         except Exception as error:
             self._give_up(study, error)
             return
         self._monitor.model_seconds.observe(time.perf_counter() - begun)
-        self._monitor.slices.inc(sum(map(len, groups)))
+        self._monitor.slices.inc(sum(len(one.slices) for one in chosen))
         self._monitor.studies.labels("done").inc()
 
     def _check(self, study: UploadedStudy) -> None:
@@ -293,6 +296,8 @@ class Pipeline:
             self._studies.drop(study)
             self._monitor.studies.labels("deleted").inc()
             return
+        if is_full(error):
+            error = disk_full()
         if not isinstance(error, Refused):
             log_failure("a study", error)
             error = Refused(

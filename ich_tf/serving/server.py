@@ -59,9 +59,14 @@ def make_server(app: FastAPI) -> uvicorn.Server:
     """Makes the server that runs an application on sockets."""
     import uvicorn
 
+    from ich_tf.serving.connections import TimedProtocol
+
     return uvicorn.Server(
         uvicorn.Config(
             app,
+            http=TimedProtocol,
+            # A connection takes a file descriptor, of which a process often has 1024.
+            limit_concurrency=512,
             # Paths hold the keys of studies; `serving.guard` logs routes.
             access_log=False,
             log_config=None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
@@ -14,9 +15,11 @@ from ich_tf.serving.config import ServeConfig
 from ich_tf.serving.errors import Refused
 from ich_tf.serving.limits import Limits
 from ich_tf.serving.monitoring import Monitor
+from ich_tf.serving.open_uploads import OpenUploads
 from ich_tf.serving.pipeline import Pipeline
 from ich_tf.serving.samples import SampleStudy, find_samples
-from ich_tf.serving.studies import DONE, PredictedSeries, Studies, UploadedStudy
+from ich_tf.serving.studies import Studies
+from ich_tf.serving.study import DONE, PredictedSeries, UploadedStudy
 
 Result = TypeVar("Result")
 
@@ -30,18 +33,24 @@ class ServerState:
       limits: Limits of the server.
       studies: Studies of the server, in memory and on the disk.
       pipeline: Workers that read and predict studies, and draw heat maps.
+      open_uploads: Uploads that wait for their next part.
       samples: Sample studies by name.
       monitor: Counters of the server.
       large_answers: Limit on the number of large answers that are made at the same time.
+      lists_studies: Whether all studies are listed for everyone who may ask.
+      keeps_ids: Whether slices keep their SOP instance UIDs.
     """
 
     predictor: Predictor
     limits: Limits
     studies: Studies
     pipeline: Pipeline
+    open_uploads: OpenUploads
     samples: Mapping[str, SampleStudy]
     monitor: Monitor
     large_answers: anyio.CapacityLimiter
+    lists_studies: bool = False
+    keeps_ids: bool = False
 
     @classmethod
     def start(cls, config: ServeConfig, predictor: Predictor, limits: Limits) -> ServerState:
@@ -64,13 +73,43 @@ class ServerState:
             monitor,
             config.batch_size,
             SeriesChoice.parse(config.series),
+            config.keep_ids,
         )
         samples = find_samples(config.samples_dir)
-        monitor.unfinished.set_function(studies.num_unfinished)
+        monitor.receiving.set_function(studies.num_receiving)
+        monitor.unfinished.set_function(studies.num_queued)
         monitor.finished.set_function(studies.num_finished)
+        monitor.disk_free.set_function(studies.free_bytes)
+        monitor.kept.set_function(studies.kept_bytes)
         pipeline.start()
-        large_answers = anyio.CapacityLimiter(limits.large_answers)
-        return cls(predictor, limits, studies, pipeline, samples, monitor, large_answers)
+        for name in pipeline.threads:
+            monitor.threads.labels(name).set_function(functools.partial(pipeline.runs, name))
+        model = pipeline.model
+        monitor.model.info(
+            {
+                "sha256": model.sha256,
+                "calibration_sha256": model.calibration_sha256 or "",
+                "version": model.version,
+                "name": model.name,
+            }
+        )
+        return cls(
+            predictor=predictor,
+            limits=limits,
+            studies=studies,
+            pipeline=pipeline,
+            open_uploads=OpenUploads(studies, limits.part_seconds),
+            samples=samples,
+            monitor=monitor,
+            large_answers=anyio.CapacityLimiter(limits.large_answers),
+            lists_studies=config.list_studies,
+            keeps_ids=config.keep_ids,
+        )
+
+    def sweep(self) -> None:
+        """Deletes studies that are too old, and uploads whose next part did not come."""
+        self.open_uploads.sweep()
+        self.studies.sweep()
 
     def close(self) -> None:
         """Ends the workers, and frees the state folder for another server."""

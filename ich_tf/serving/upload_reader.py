@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 
 import cv2
 
+from ich_tf.dicom.brain_area import brain_mm2
 from ich_tf.dicom.crop import head_box
 from ich_tf.dicom.guard import guarded
 from ich_tf.dicom.header import Header
@@ -19,6 +20,8 @@ from ich_tf.dicom.nifti_header import HEADER_BYTES, is_nifti_header
 from ich_tf.dicom.reader import Slice, read_slices
 from ich_tf.dicom.reasons import DicomError, Reason
 from ich_tf.runtime.sandbox import Handler
+from ich_tf.runtime.writing import is_full
+from ich_tf.serving.errors import DISK_FULL
 
 
 def make_handler() -> Handler:
@@ -82,19 +85,21 @@ def _answers(file: str, out: str, find_head: bool) -> Iterator[dict[str, Any]]:
                     slice_ = next(slices, None)
                     if slice_ is None:
                         break
-                    box = head_box(slice_.hu, slice_.header.spacing_mm) if find_head else ()
+                    spacing_mm = slice_.header.spacing_mm
+                    box = head_box(slice_.hu, spacing_mm) if find_head else ()
+                    brain = brain_mm2(slice_.hu, spacing_mm)
             except DicomError as error:
                 errors.append((frame, error))
                 continue
             slice_.hu.astype("<f4", copy=False).tofile(f"{out}-{number}")
             header = {name: getattr(slice_.header, name) for name in Header.__dataclass_fields__}
-            yield {"header": header, "box": box}
+            yield {"header": header, "box": box, "brain_mm2": brain}
             number += 1
         yield {"end": True, **_lost(errors, number)}
     except DicomError as error:
         yield {"reason": error.reason.value, "message": str(error)}
     except OSError as error:
         yield {
-            "reason": Reason.UNREADABLE.value,
+            "reason": DISK_FULL if is_full(error) else Reason.UNREADABLE.value,
             "message": f"cannot be kept ({error.strerror or type(error).__name__}).",
         }

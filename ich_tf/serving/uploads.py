@@ -19,7 +19,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from ich_tf.runtime.clutter import is_clutter
 from ich_tf.serving.archives import TooMuch, is_archive, unpack
-from ich_tf.serving.errors import Refused
+from ich_tf.serving.errors import Refused, disk_full
 from ich_tf.serving.limits import MIB, Limits
 
 if TYPE_CHECKING:
@@ -51,59 +51,129 @@ class UploadedFile:
     message: str = ""
 
 
-async def receive_files(
-    receive: Receive, content_type: str, folder: Path, limits: Limits
-) -> list[UploadedFile]:
-    """Receives an upload and unpacks its archives.
+class Upload:
+    """An upload, received in one part or in several; all parts together keep to the limits.
 
-    Args:
-      receive: Awaited for each piece of the body.
-      content_type: Content-Type header of the request.
-      folder: Empty folder for the files, which the caller deletes.
-      limits: Limits of the server.
-
-    Returns:
-      The files in the order of the upload, those of an archive in the order of its directory.
-
-    Raises:
-      Refused: If the body is not an upload of files, too large or too slow.
+    Attributes:
+      files: Files that have come, in their order, those of an archive in the order of its
+        directory.
     """
-    kind, options = parse_options_header(content_type)
-    boundary = options.get(b"boundary", b"")
-    if kind != b"multipart/form-data" or not boundary:
-        raise Refused(
-            400,
-            "NOT_MULTIPART",
-            "the body is not multipart/form-data; send the DICOM files as the field `files`, as in "
-            "curl -F files=@one.dcm.",
-        )
-    parts = _Parts(folder, limits)
-    size, end = 0, time.monotonic() + limits.upload_seconds
-    try:
-        parser = MultipartParser(boundary, parts.callbacks())
+
+    def __init__(self, folder: Path, limits: Limits) -> None:
+        """Receives nothing yet: `receive` does.
+
+        Args:
+          folder: Empty folder for the files, which the caller deletes.
+          limits: Limits of the server.
+        """
+        self.files: list[UploadedFile] = []
+        self._folder, self._limits = folder, limits
+        self._left = limits.unpacked_mb * MIB
+        self._sent = self._unpacked = 0
+
+    async def receive(self, receive: Receive, content_type: str) -> None:
+        """Receives a part, and unpacks its archives.
+
+        Args:
+          receive: Awaited for each piece of the body.
+          content_type: Content-Type header of the request.
+
+        Raises:
+          Refused: If the body is not an upload of files, too large or too slow, or the disk is
+            full.
+        """
+        kind, options = parse_options_header(content_type)
+        boundary = options.get(b"boundary", b"")
+        if kind != b"multipart/form-data" or not boundary:
+            raise Refused(
+                400,
+                "NOT_MULTIPART",
+                "the body is not multipart/form-data; send the DICOM files as the field `files`, "
+                "as in curl -F files=@one.dcm.",
+            )
+        parts = _Parts(self._folder, self._limits, self._sent)
+        try:
+            await self._write(receive, MultipartParser(boundary, parts.callbacks()))
+            if not parts.is_complete:
+                raise FormParserError("ended within a part")
+        except FormParserError as error:
+            raise Refused(
+                400,
+                "BAD_MULTIPART",
+                "the body is not a complete multipart/form-data. Send it again.",
+            ) from error
+        except (TimeoutError, asyncio.TimeoutError) as error:  # two until Python 3.11
+            limits = self._limits
+            raise Refused(
+                408,
+                "TOO_SLOW",
+                f"nothing came for {limits.idle_seconds:g} s, less than {limits.rate_kb:g} KiB/s, "
+                f"or not all within {limits.upload_seconds:g} s. Send less at once.",
+            ) from error
+        except OSError as error:
+            raise disk_full() from error
+        finally:
+            parts.close()
+        self._sent = parts.count
+        await asyncio.to_thread(self._unpack, parts.files)
+
+    async def _write(self, receive: Receive, parser: MultipartParser) -> None:
+        """Passes a body on as it comes.
+
+        Raises:
+          TimeoutError: If it is too slow.
+          Refused: If it is too large.
+        """
+        limits = self._limits
+        size, end = 0, time.monotonic() + limits.upload_seconds
+        counted, since = 0, time.monotonic()
         while piece := await asyncio.wait_for(receive(), limits.idle_seconds):
             size += len(piece)
             if size > limits.body_mb * MIB:
                 raise too_large(limits)
-            if time.monotonic() > end:
+            now = time.monotonic()
+            if now > end:
                 raise TimeoutError
+            if now - since > limits.rate_seconds:
+                if size - counted < limits.rate_kb * 1024 * (now - since):
+                    raise TimeoutError
+                counted, since = size, now
             parser.write(piece)
-        if not parts.is_complete:
-            raise FormParserError("ended within a part")
-    except FormParserError as error:
-        raise Refused(
-            400, "BAD_MULTIPART", "the body is not a complete multipart/form-data. Send it again."
-        ) from error
-    except (TimeoutError, asyncio.TimeoutError) as error:  # two until Python 3.11
-        raise Refused(
-            408,
-            "TOO_SLOW",
-            f"nothing came for {limits.idle_seconds:g} s, or not all within "
-            f"{limits.upload_seconds:g} s. Send less at once.",
-        ) from error
-    finally:
-        parts.close()
-    return await asyncio.to_thread(_unpacked, parts.files, folder, limits)
+
+    def _unpack(self, parts: list[tuple[int, Path]]) -> None:
+        """Unpacks the archives of a part, and gives each file its number as a name."""
+        limits = self._limits
+        found = len(self.files)
+        try:
+            for place, path in parts:
+                if is_archive(path):
+                    self.files += [
+                        UploadedFile(place, entry.index, entry.path, entry.reason, entry.message)
+                        for entry in unpack(path, self._next_path, self._take, limits.files)
+                    ]
+                    path.unlink()
+                else:
+                    self._take(path.stat().st_size)
+                    self.files.append(UploadedFile(place, path=path.rename(self._next_path())))
+        except TooMuch as error:
+            raise Refused(413, "TOO_LARGE", f"{error} Send one study at a time.") from error
+        except OSError as error:
+            raise disk_full() from error
+        if len(self.files) == found:
+            raise Refused(
+                400, "NO_FILES", f"the form holds no file. Send DICOM files as `{FIELD}`."
+            )
+
+    def _take(self, size: int) -> None:
+        self._left -= size
+        if self._left < 0:
+            raise TooMuch(f"unpacked it has more than {self._limits.unpacked_mb} MiB.")
+
+    def _next_path(self) -> Path:
+        self._unpacked += 1
+        if self._unpacked > self._limits.files:
+            raise TooMuch(f"unpacked it has more than {self._limits.files} files.")
+        return self._folder / f"{self._unpacked}"
 
 
 def too_large(limits: Limits) -> Refused:
@@ -128,11 +198,11 @@ def copied(sources: list[Path], folder: Path) -> list[UploadedFile]:
 class _Parts:
     """Writes the parts of a body to files as a parser finds them."""
 
-    def __init__(self, folder: Path, limits: Limits) -> None:
+    def __init__(self, folder: Path, limits: Limits, count: int) -> None:
         self.files: list[tuple[int, Path]] = []
+        self.count = count
         self.is_complete = False
         self._folder, self._limits = folder, limits
-        self._count = 0
         self._name = b""
         self._headers: dict[bytes, bytes] = {}
         self._field = b""
@@ -181,9 +251,9 @@ class _Parts:
                 400, "UNKNOWN_FIELD", f"the form has another field than `{FIELD}`; send only files."
             )
         name = options.get(b"filename", b"").decode("utf-8", "replace")
-        place = self._count
-        self._count += 1
-        if self._count > self._limits.files:
+        place = self.count
+        self.count += 1
+        if self.count > self._limits.files:
             raise too_many(self._limits)
         # A browser without a file sends a part without a name.
         if not name or is_clutter(name):
@@ -207,39 +277,3 @@ def too_many(limits: Limits) -> Refused:
         "TOO_MANY_FILES",
         f"the upload has more than {limits.files} files; send one study at a time.",
     )
-
-
-def _unpacked(parts: list[tuple[int, Path]], folder: Path, limits: Limits) -> list[UploadedFile]:
-    files: list[UploadedFile] = []
-    left = limits.unpacked_mb * MIB
-    number = 0
-
-    def take(size: int) -> None:
-        nonlocal left
-        left -= size
-        if left < 0:
-            raise TooMuch(f"unpacked it has more than {limits.unpacked_mb} MiB.")
-
-    def next_path() -> Path:
-        nonlocal number
-        number += 1
-        if number > limits.files:
-            raise TooMuch(f"unpacked it has more than {limits.files} files.")
-        return folder / f"{number}"
-
-    try:
-        for place, path in parts:
-            if is_archive(path):
-                files += [
-                    UploadedFile(place, entry.index, entry.path, entry.reason, entry.message)
-                    for entry in unpack(path, next_path, take, limits.files)
-                ]
-                path.unlink()
-            else:
-                take(path.stat().st_size)
-                files.append(UploadedFile(place, path=path.rename(next_path())))
-    except TooMuch as error:
-        raise Refused(413, "TOO_LARGE", f"{error} Send one study at a time.") from error
-    if not files:
-        raise Refused(400, "NO_FILES", f"the form holds no file. Send DICOM files as `{FIELD}`.")
-    return files

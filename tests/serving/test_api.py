@@ -25,7 +25,7 @@ from ich_tf.runtime.strategies import make_strategy
 from ich_tf.serving.analysis import as_slice, model_image
 from ich_tf.serving.guard import CONTENT_POLICY
 from ich_tf.serving.limits import MIB, Limits
-from ich_tf.serving.studies import SliceFile
+from ich_tf.serving.study import SliceFile
 from tests.support.made_up import make_run
 from tests.support.serving import Upload, files_of, post, running, served, wait, zipped
 
@@ -92,6 +92,28 @@ def test_a_study_is_read_and_predicted(study: dict, uploads: list[Upload]) -> No
     assert probabilities.shape == (len(uploads), 6)
     assert 0 < probabilities.min() < probabilities.max() < 1
     assert 0 < study["expires_in_seconds"] <= 3600
+    assert study["upload"] == [study["study_id"]]
+    assert study["model"]["sha256"]
+
+
+def test_a_series_says_what_it_is_and_where_its_slices_came_from(
+    study: dict, uploads: list[Upload]
+) -> None:
+    (series,) = study["series"]
+    headers = [read_slice(data).header for _, data in reversed(uploads)]
+    assert series["chosen"] == "the only series of its study"
+    described = series["described"]
+    assert described["kernel"] == headers[0].kernel and described["pass_number"] == 1
+    assert described["thickness_mm"] is None and described["series_number"] is None
+    assert f"{len(uploads)} slices of" in described["text"]
+    # The first file of the upload has no slice.
+    for slice_, z_mm in zip(series["slices"], series["z_mm"], strict=True):
+        header = headers[slice_["file"] - 1]
+        assert tuple(slice_["position_mm"]) == header.position_mm
+        assert z_mm == pytest.approx(header.position_mm[2], abs=1e-3)
+        assert header.instance == -1 and slice_["instance_number"] is None
+        assert slice_["entry"] is slice_["frame"] is slice_["sop_instance_uid"] is None
+    assert {slice_["file"] for slice_ in series["slices"]} == {*range(1, len(uploads) + 1)}
 
 
 def test_pixels_are_hounsfield_units(
@@ -120,14 +142,17 @@ def test_heat_maps_are_the_explainer_s(
         assert answer.headers["content-encoding"] == "gzip"
         heat = np.frombuffer(answer.content, np.uint8).reshape(64, 64)
         expected = as_slice(explainer(model_image(predictor, hu, ())[None], name)[0], place)
-        peak = float(answer.headers["x-peak"])
+        peak, greatest = (float(answer.headers[f"x-{name}"]) for name in ("peak", "greatest"))
         own = explainer.network_probabilities(model_image(predictor, hu, ())[None])[0, column]
         shown = study["series"][0]["probabilities"][number][column]
         assert answer.headers["x-explains"] == explainer.caption(own, shown, prevalence=False)
         assert f"own probability {own:.2f}" in answer.headers["x-explains"]
-        assert peak == pytest.approx(expected.max(), rel=1e-4)
-        assert heat.max() == (255 if peak else 0)
-        np.testing.assert_allclose(heat * peak / 255, expected, atol=0.01 * peak + 1e-9)
+        # One scale for all slices and classes: those without a bleed stay dark.
+        assert peak == explainer.scale() == study["model"]["heat_scale"][name]
+        assert greatest == pytest.approx(expected.max(), rel=1e-4)
+        np.testing.assert_allclose(
+            heat * peak / 255, np.minimum(expected, peak), atol=0.01 * peak + 1e-9
+        )
         assert client.get(f"{route}/{name}").content == answer.content  # from the cache
         seen.add(answer.content)
     assert len(seen) > 1
@@ -143,7 +168,8 @@ def test_results_to_keep(client: httpx.Client, study: dict) -> None:
     assert answer.headers["content-disposition"] == 'attachment; filename="results.csv"'
     table = pd.read_csv(io.StringIO(answer.text), float_precision="round_trip")
     (series,) = study["series"]
-    assert list(table) == ["series", "slice", "z_mm", *CLASSES]
+    assert list(table) == ["series", "slice", "file", "entry", "frame", "z_mm", *CLASSES]
+    assert table["file"].tolist() == [slice_["file"] for slice_ in study["series"][0]["slices"]]
     assert table["slice"].tolist() == list(range(len(table)))
     np.testing.assert_array_equal(table["z_mm"], series["z_mm"])
     np.testing.assert_array_equal(table[list(CLASSES)], series["probabilities"])
@@ -236,9 +262,9 @@ def begun_upload(client: httpx.Client) -> socket.socket:
 def test_a_full_queue_says_when_to_come_again(
     model: Path, tmp_path: Path, uploads: list[Upload]
 ) -> None:
-    with running(model, tmp_path / "state", Limits(queue=1)) as client:
+    with running(model, tmp_path / "state", Limits(uploads=1)) as client:
         with begun_upload(client):
-            while "ich_tf_studies_unfinished 1.0" not in client.get("/metrics").text:
+            while "ich_tf_uploads_under_way 1.0" not in client.get("/metrics").text:
                 time.sleep(0.02)
             answer = post(client, uploads)
             assert error_of(answer) == (503, "BUSY")
@@ -308,7 +334,8 @@ def test_every_answer_forbids_what_the_page_does_not_need(client: httpx.Client) 
         headers = client.get(path).headers
         assert headers["content-security-policy"] == CONTENT_POLICY
         assert headers["x-content-type-options"] == "nosniff"
-        assert headers["cache-control"] == "no-store"
+        of_page = path in ("/", "/app.js", "/style.css")
+        assert headers["cache-control"] == ("no-cache" if of_page else "no-store")
         assert headers["referrer-policy"] == "no-referrer"
         assert "server" not in headers
     assert "unsafe" not in CONTENT_POLICY and "http" not in CONTENT_POLICY

@@ -20,7 +20,7 @@ from ich_tf.masks.bits import unpack
 from ich_tf.serving.limits import Limits
 from ich_tf.serving.studies import Studies
 from tests.support.made_up import make_run
-from tests.support.serving import files_of, running, served
+from tests.support.serving import files_of, running, served_all
 from tests.support.studies import as_predicted, check_equal
 
 # What the page's own decoder makes of a PNG of the server.
@@ -70,13 +70,26 @@ def expected(phantom_dir: Path, work_dir: Path, folder: Path) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def client(work_dir: Path, folder: Path) -> Iterator[httpx.Client]:
-    with running(work_dir, folder / "state") as started:
+    with running(work_dir, folder / "state", keep_ids=True) as started:
         yield started
 
 
 @pytest.fixture(scope="module")
-def study(client: httpx.Client, phantom_dir: Path) -> dict:
-    return served(client, files_of(phantom_dir / "stage_2_test"), seconds=120)
+def studies(client: httpx.Client, phantom_dir: Path) -> list[dict]:
+    return served_all(client, files_of(phantom_dir / "stage_2_test"), seconds=120)
+
+
+@pytest.fixture(scope="module")
+def study(studies: list[dict]) -> dict:
+    return studies[0]
+
+
+def written_masks(series: dict, folder: Path) -> list[np.ndarray]:
+    """What the command writes for the slices of a series."""
+    paths = [
+        folder / "p/s_masks" / f"{slice_['sop_instance_uid']}.png" for slice_ in series["slices"]
+    ]
+    return [cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in paths]
 
 
 def studies_in(state: Path) -> Studies:
@@ -90,17 +103,16 @@ def mask_of(client: httpx.Client, study_id: str, series: int, number: int) -> np
 
 
 def test_masks_are_those_of_predict(
-    client: httpx.Client, study: dict, expected: list[dict], folder: Path
+    client: httpx.Client, studies: list[dict], expected: list[dict], folder: Path
 ) -> None:
-    check_equal(study, expected)
+    check_equal(studies, expected)
     seen = 0
-    for number, series in enumerate(expected):
-        for i, slice_ in enumerate(series["slices"]):
-            path = folder / "p/s_masks" / f"{slice_['image_id']}.png"
-            written = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-            served_mask = mask_of(client, study["study_id"], number, i)
-            np.testing.assert_array_equal(served_mask, written)
-            seen |= int(np.bitwise_or.reduce(written, axis=None))
+    for study in studies:
+        for series in study["series"]:
+            for i, written in enumerate(written_masks(series, folder)):
+                served_mask = mask_of(client, study["study_id"], series["series"], i)
+                np.testing.assert_array_equal(served_mask, written)
+                seen |= int(np.bitwise_or.reduce(written, axis=None))
     assert seen == 63, "every class is marked somewhere"
 
 
@@ -128,7 +140,7 @@ def test_thresholds_are_told(client: httpx.Client) -> None:
 
 
 def test_areas_outlive_a_restart(study: dict, folder: Path, tmp_path: Path) -> None:
-    """Studies that an older server predicted have none."""
+    """Studies of another version of the server are forgotten."""
     key = study["study_id"]
     shutil.copytree(folder / "state/studies" / key, tmp_path / "studies" / key)
     kept = studies_in(tmp_path)
@@ -138,11 +150,9 @@ def test_areas_outlive_a_restart(study: dict, folder: Path, tmp_path: Path) -> N
     kept.close()
     path = tmp_path / "studies" / key / "study.json"
     content = json.loads(path.read_text())
-    for series in content["series"]:
-        del series["areas_mm2"]
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps({**content, "version": 1}))
     older = studies_in(tmp_path)
-    assert [series.areas_mm2 for series in older.find(key).series] == [()] * len(study["series"])
+    assert older.all() == [] and not path.exists()
     older.close()
 
 
@@ -187,12 +197,10 @@ def drawn_over(page: Any, route: str) -> np.ndarray:
 def test_the_page_draws_the_masks_of_predict(
     page: Any, study: dict, expected: list[dict], folder: Path
 ) -> None:
+    assert expected
     route = f"api/studies/{study['study_id']}"
     number, _ = shown_mask(page, study)
-    masks = [
-        cv2.imread(str(folder / "p/s_masks" / f"{slice_['image_id']}.png"), cv2.IMREAD_UNCHANGED)
-        for slice_ in expected[0]["slices"]
-    ]
+    masks = written_masks(study["series"][0], folder)
     for i, mask in enumerate(masks):
         rows, columns, *pixels = page.page.evaluate(
             DECODED, f"{route}/series/0/slices/{i}/mask.png"

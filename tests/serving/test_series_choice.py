@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from ich_tf.dicom.reader import read_slice
 from tests.support.ct_study import KINDS, write_study
 from tests.support.made_up import make_run
 from tests.support.serving import files_of, running, served
@@ -30,13 +31,24 @@ def test_best_is_shown_and_the_others_are_named(
     with running(work_dir, tmp_path / "state") as client:
         study = served(client, files_of(study_dir))
         held = list((tmp_path / "state/studies" / study["study_id"]).glob("*-*"))
-    check_equal(study, expected)
+    check_equal([study], expected)
     assert {file["reason"] for file in study["rejected"]} == {"NOT_HOUNSFIELD"}
     # The chosen one is the repeat; the perfusion map is no CT.
     assert len(study["left_out"]) == len(KINDS) - 2
     reasons = {series["description"]: series["reason"] for series in study["left_out"]}
     sharp = "original axial, sharp kernel, contrast unknown, 6 slices of 5 mm"
     assert "sharper kernel" in reasons[sharp]
+    # In the order of their numbers, each with a file to read its description from.
+    (series,) = study["series"]
+    assert series["chosen"] == f"the best of {len(KINDS) - 1} series"
+    assert series["described"]["kernel"] == "soft"
+    numbers = [one["described"]["series_number"] for one in study["left_out"]]
+    assert numbers == sorted(numbers)
+    files = files_of(study_dir)
+    for one in study["left_out"]:
+        header = read_slice(files[one["file"]][1]).header
+        assert header.series_number == one["described"]["series_number"]
+        assert one["entry"] is None and one["described"]["text"] == one["description"]
     # Hounsfield units of what nobody will see are not kept.
     assert len(held) == 6
 

@@ -13,7 +13,7 @@ from ich_tf.runtime.clutter import is_clutter
 from ich_tf.serving.archives import TooMuch, is_archive, unpack
 from ich_tf.serving.errors import Refused
 from ich_tf.serving.limits import MIB, Limits
-from ich_tf.serving.uploads import UploadedFile, receive_files
+from ich_tf.serving.uploads import Upload, UploadedFile
 from tests.support.hostile_archives import (
     HOSTILE,
 )
@@ -47,7 +47,9 @@ def receive(
         async def following() -> bytes:
             return await anext(stream, b"")
 
-        return await receive_files(following, kind, folder, limits or Limits())
+        upload = Upload(folder, limits or Limits())
+        await upload.receive(following, kind)
+        return upload.files
 
     return asyncio.run(run())
 
@@ -99,7 +101,7 @@ def test_a_client_that_stops_sending_is_told(tmp_path: Path) -> None:
         return b""
 
     with pytest.raises(Refused, match="nothing came for 0.1 s") as caught:
-        asyncio.run(receive_files(never, KIND, tmp_path, Limits(idle_seconds=0.1)))
+        asyncio.run(Upload(tmp_path, Limits(idle_seconds=0.1)).receive(never, KIND))
     assert caught.value.status == 408
 
 

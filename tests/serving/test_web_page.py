@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shutil
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -86,8 +87,11 @@ def server(
     for name, data in files_of(phantom_dir / "stage_2_test", most=3):
         (folder / "samples" / "a phantom" / name).write_bytes(data)
     (folder / "samples" / "a phantom" / "description.txt").write_text("Three <b>slices</b>")
-    with running(model_dir, folder / "state", samples_dir=str(folder / "samples")) as client:
-        yield client
+    # What random weights say of a pixel is too little for any colour.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ich_tf.inference.explainer._SPOT", 1e-4)
+        with running(model_dir, folder / "state", samples_dir=str(folder / "samples")) as client:
+            yield client
 
 
 @pytest.fixture
@@ -137,7 +141,13 @@ def no_trace(page: Visit, *secrets: str) -> None:
 
 
 def test_a_phantom_study(visit: Visits, model_dir: Path, phantom_dir: Path, tmp_path: Path) -> None:
-    source = phantom_dir / "stage_2_test"
+    source = tmp_path / "patient"
+    source.mkdir()
+    files = sorted((phantom_dir / "stage_2_test").iterdir())
+    patients = [pydicom.dcmread(path, stop_before_pixels=True).PatientID for path in files]
+    for path, patient in zip(files, patients, strict=True):
+        if patient == patients[0]:
+            shutil.copy(path, source)
     expected = as_predicted(source, model_dir, tmp_path / "out")
     page = visit()
     page.screenshot("start", tmp_path)

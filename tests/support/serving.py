@@ -73,6 +73,14 @@ def wait(client: httpx.Client, study_id: str, seconds: float = 30.0) -> dict[str
     raise AssertionError(f"not done after {seconds} s: {study}")
 
 
+def served_all(
+    client: httpx.Client, files: Sequence[Upload], seconds: float = 30.0
+) -> list[dict[str, Any]]:
+    """The studies that come of an upload."""
+    first = served(client, files, seconds)
+    return [first, *(wait(client, key, seconds) for key in first["upload"][1:])]
+
+
 def served(client: httpx.Client, files: Sequence[Upload], seconds: float = 30.0) -> dict[str, Any]:
     """What comes of an upload."""
     answer = post(client, files)

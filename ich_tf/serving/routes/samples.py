@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request, Response
 
-from ich_tf.serving import answers, uploads
+from ich_tf.serving import answers, study_answers, uploads
 from ich_tf.serving.errors import Refused
-from ich_tf.serving.routes.parameters import State
+from ich_tf.serving.routes.described import LOCATION, RETRY_AFTER, errors
+from ich_tf.serving.routes.parameters import State, located
 
 router = APIRouter(prefix="/api/samples")
 
@@ -22,16 +23,26 @@ def get_samples(state: State) -> list[answers.Sample]:
     ]
 
 
-@router.post("/{name}", status_code=202, response_model=answers.Accepted)
-def send_sample(name: str, state: State) -> answers.Accepted:
+@router.post(
+    "/{name}",
+    status_code=202,
+    response_model=answers.Accepted,
+    responses={
+        202: {"description": "The study was accepted", "headers": LOCATION},
+        **errors(404, 503, 507, headers=RETRY_AFTER),
+    },
+)
+def send_sample(name: str, request: Request, response: Response, state: State) -> answers.Accepted:
     """Starts a study of a sample's files, as if they had been uploaded."""
     if name not in state.samples:
         raise Refused(404, "NO_SAMPLE", "there is no such sample; see /api/samples.")
-    study = state.studies.reserve()
+    sample = state.samples[name]
+    study = state.studies.reserve(sum(path.stat().st_size for path in sample.files))
     try:
-        files = uploads.copied(state.samples[name].files, state.studies.upload_folder(study))
+        files = uploads.copied(sample.files, state.studies.upload_folder(study))
         state.pipeline.submit(study, files)
     except BaseException:
         state.studies.drop(study)
         raise
-    return answers.accepted(study)
+    located(response, request, study)
+    return study_answers.accepted(study)

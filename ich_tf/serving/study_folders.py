@@ -1,0 +1,113 @@
+"""The folders of a server's studies: uploads, Hounsfield units and `study.json`, free space."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ich_tf.errors import InputError
+from ich_tf.runtime.files import write_json
+from ich_tf.runtime.folder_lock import FolderLock
+from ich_tf.serving.errors import disk_full
+from ich_tf.serving.study import UploadedStudy
+
+_STUDY_JSON = "study.json"
+
+
+class StudyFolders:
+    """Two folders for each study below the state folder, which belongs to one server."""
+
+    def __init__(self, folder: Path) -> None:
+        """Locks the state folder, and empties that of uploads.
+
+        Args:
+          folder: State folder of the server; made if there is none.
+
+        Raises:
+          InputError: If the folder cannot be written, or another server uses it.
+        """
+        self._lock = FolderLock(folder, "Give each server its own --state_dir.", mode=0o700)
+        self._lock.take()
+        self._uploads, self._studies = folder / "uploads", folder / "studies"
+        shutil.rmtree(self._uploads, ignore_errors=True)
+        for path in (self._uploads, self._studies):
+            path.mkdir(exist_ok=True, mode=0o700)
+
+    def close(self) -> None:
+        """Frees the state folder for another server."""
+        self._lock.free()
+
+    def upload(self, study_id: str) -> Path:
+        """Folder of the files of a study until they are read."""
+        return self._uploads / study_id
+
+    def study(self, study_id: str) -> Path:
+        """Folder of the Hounsfield units of a study."""
+        return self._studies / study_id
+
+    def make(self, path: Path) -> None:
+        """Makes one of these folders.
+
+        Raises:
+          Refused: 507, if the disk is full.
+        """
+        try:
+            path.mkdir(mode=0o700)
+        except OSError as error:
+            raise disk_full() from error
+
+    def write(self, study: UploadedStudy) -> None:
+        """Writes `study.json`.
+
+        Raises:
+          Refused: 507, if the disk is full.
+        """
+        try:
+            write_json(self.study(study.study_id) / _STUDY_JSON, study.to_json())
+        except (OSError, InputError) as error:
+            raise disk_full() from error
+
+    def read_all(self) -> Iterator[UploadedStudy]:
+        """Reads all studies, and deletes what is none: not committed, damaged, another version."""
+        for folder in sorted(self._studies.iterdir()):
+            study = _read(folder)
+            if study is None:
+                shutil.rmtree(folder, ignore_errors=True)
+            else:
+                yield study
+
+    def size(self, study_id: str) -> int:
+        """Size of a study's Hounsfield units and masks, bytes."""
+        return sum(path.stat().st_size for path in _files(self.study(study_id)))
+
+    def empty(self, study_id: str) -> None:
+        """Deletes the files of a study, but not its folder."""
+        for path in _files(self.study(study_id)):
+            path.unlink(missing_ok=True)
+
+    def remove_upload(self, study_id: str) -> None:
+        """Deletes the uploaded files of a study."""
+        shutil.rmtree(self.upload(study_id), ignore_errors=True)
+
+    def remove(self, study_id: str) -> None:
+        """Deletes all of a study."""
+        self.remove_upload(study_id)
+        shutil.rmtree(self.study(study_id), ignore_errors=True)
+
+    def free_bytes(self) -> int:
+        """Free space of the disk."""
+        return shutil.disk_usage(self._studies).free
+
+
+def _read(folder: Path) -> UploadedStudy | None:
+    try:
+        study = UploadedStudy.from_json(json.loads((folder / _STUDY_JSON).read_text("utf-8")))
+    except (AttributeError, OSError, ValueError, TypeError, KeyError):
+        return None
+    return study if study.study_id == folder.name else None
+
+
+def _files(folder: Path) -> Sequence[Path]:
+    return list(folder.iterdir()) if folder.is_dir() else []
