@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from ich_tf.inference.forward import SlicePredictions
-from ich_tf.labels import ANY
+from ich_tf.labels import ANY, CLASSES
 from ich_tf.metrics import sigmoid
 from ich_tf.models.saved import save_best
 from ich_tf.models.spec import ModelSpec
@@ -58,3 +58,19 @@ def make_run(folder: Path, size: int, seed: int, **spec) -> Path:
         pixels.bias.assign(-np.median(model(noise)[1], axis=(0, 1, 2)))
     save_best(folder, model, built, epoch=1, val_loss=0.3)
     return folder
+
+
+def make_calibration(work_dir: Path, threshold: float) -> None:
+    """Gives a run operating points, the same for all classes, and leaves its probabilities."""
+    from ich_tf.inference.postprocessing.aggregation import LEVELS
+    from ich_tf.inference.postprocessing.postprocessing import POINTS, Postprocessing
+    from ich_tf.inference.series_predictor import load_predictor
+    from ich_tf.runtime.strategies import make_strategy
+
+    predictor = load_predictor(str(work_dir), make_strategy("mirrored"))
+    points = {rule: dict.fromkeys(CLASSES, threshold) for rule in POINTS}
+    Postprocessing(
+        model_sha256=predictor.sha256,
+        thresholds=dict.fromkeys(LEVELS, points),
+        fitted_on={"splits": ["made up"]},
+    ).save(work_dir)
