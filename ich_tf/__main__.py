@@ -17,7 +17,7 @@ from ich_tf.runtime import command
 GROUPS = {
     "data": ("make_tfrecords", "verify_tfrecords", "inspect_tfrecords"),
     "models": ("train", "calibrate", "evaluate", "extract_features"),
-    "use": ("predict", "check_submission", "export", "serve", "gateway"),
+    "use": ("predict", "attach", "check_submission", "export", "serve", "gateway"),
     "synthetic patients": ("make_phantoms", "make_samples"),
 }
 # A command that shares its name with a room is the room's module __main__.

@@ -40,6 +40,12 @@ def encode(result: Dataset, study: SourceStudy, algorithm: Algorithm) -> bytes:
     with lenient():
         algorithm.stamp(result)
         study.stamp(result)
+    return file_bytes(result)
+
+
+def file_bytes(result: Dataset) -> bytes:
+    """The bytes of an object as a DICOM file (PS3.10)."""
+    with lenient():
         buffer = io.BytesIO()
         result.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()
