@@ -20,7 +20,7 @@ class SeriesFindings:
 
     Attributes:
       study: Study that the results belong to.
-      images: The n slices, in their order along the series.
+      images: Slices by their place along the series, at least those that results name.
       probabilities: Probability of each class in each slice, [n, 6].
       summary: `max` and `decisions` by class, as `series_summary.summarize` makes them, and
         `volumes` by kind and class, None or absent for a model without masks.
@@ -30,7 +30,7 @@ class SeriesFindings:
     """
 
     study: SourceStudy
-    images: Sequence[SourceImage]
+    images: Sequence[SourceImage] | Mapping[int, SourceImage]
     probabilities: np.ndarray
     summary: Mapping[str, Any]
     algorithm: Algorithm

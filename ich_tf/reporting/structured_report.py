@@ -38,6 +38,11 @@ def structured_report(findings: SeriesFindings) -> bytes:
     return encode(report, findings.study, findings.algorithm)
 
 
+def cited_places(findings: SeriesFindings) -> list[int]:
+    """Places of the slices that a report names."""
+    return sorted({*_listed(findings), *map(findings.most_suspicious, CLASSES)})
+
+
 def _report(findings: SeriesFindings) -> sr.Comprehensive3DSR:
     listed, algorithm, uids = _listed(findings), findings.algorithm, findings.uids
     made_by = sr.AlgorithmIdentification(
@@ -45,7 +50,7 @@ def _report(findings: SeriesFindings) -> sr.Comprehensive3DSR:
         version=printable(algorithm.version),
         parameters=[
             *(printable(f"{name}: {text}") for name, text in algorithm.parameters.items()),
-            f"Slices listed: {len(listed)} of {len(findings.images)}",
+            f"Slices listed: {len(listed)} of {len(findings.probabilities)}",
         ],
         manufacturer=MAKER,
     )
@@ -58,9 +63,8 @@ def _report(findings: SeriesFindings) -> sr.Comprehensive3DSR:
             *(_slice_group(findings, place) for place in listed),
         ],
     )
-    cited = sorted({*listed, *map(findings.most_suspicious, CLASSES)})
     return sr.Comprehensive3DSR(
-        evidence=evidence(findings, cited),
+        evidence=evidence(findings, cited_places(findings)),
         content=content[0],
         series_instance_uid=uids.uid("report"),
         series_number=SERIES_NUMBER + findings.number,

@@ -7,8 +7,9 @@ from typing import Literal
 
 from pydantic import BaseModel
 
+from ich_tf.dicom.geometry import edge_directions
+
 NOTE = "Research only - not for clinical use"
-_OPPOSITE = {"R": "L", "L": "R", "A": "P", "P": "A", "H": "F", "F": "H"}
 
 State = Literal["receiving", "queued", "reading", "predicting", "done", "failed"]
 
@@ -264,10 +265,4 @@ def orientation_marks(orientation: tuple[float, ...]) -> Orientation:
       >>> orientation_marks((1, 0, 0, 0, 1, 0))
       Orientation(left='R', right='L', top='A', bottom='P')
     """
-
-    def towards(direction: tuple[float, ...]) -> str:
-        axis = max(range(3), key=lambda i: abs(direction[i]))
-        return ("LR", "PA", "HF")[axis][direction[axis] < 0]
-
-    right, bottom = towards(orientation[:3]), towards(orientation[3:])
-    return Orientation(left=_OPPOSITE[right], right=right, top=_OPPOSITE[bottom], bottom=bottom)
+    return Orientation(**edge_directions(orientation))

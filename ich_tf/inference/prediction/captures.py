@@ -9,22 +9,19 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ich_tf.dicom.geometry import edge_directions
 from ich_tf.dicom.source_reader import SourceReader
-from ich_tf.inference.explainer import Explainer, captioned, normalized, overlay
+from ich_tf.inference.explainer import Explainer, captioned, overlay
 from ich_tf.inference.masks.image_masks import decode_bits, in_image
 from ich_tf.inference.prediction.reader import Reader
 from ich_tf.inference.prediction.store import StoredPrediction
 from ich_tf.inference.slice_predictor import Predictor
 from ich_tf.labels import ANY, CLASSES
-from ich_tf.reporting.algorithm import NOTE
 from ich_tf.reporting.findings import SeriesFindings
+from ich_tf.reporting.picture_text import CHARACTERS, describe_picture, enlarged
 from ich_tf.windows import HU_RANGE, PRESETS, apply_windows, quantize_hu
 
 # Maximum number of pictures of a series: 10 MB.
 MAX_CAPTURES = 10
-# Least columns of a picture, so that its text can be read, and letters in a line of text.
-_LEAST_COLUMNS, _CHARACTERS = 512, 64
 # Colours that people with any colour vision tell apart.
 _COLOURS: dict[str, tuple[str, tuple[int, int, int]]] = {
     "epidural": ("orange", (230, 159, 0)),
@@ -34,9 +31,6 @@ _COLOURS: dict[str, tuple[str, tuple[int, int, int]]] = {
     "subdural": ("vermilion", (240, 94, 40)),
     "any": ("white", (255, 255, 255)),
 }
-_SIDES = {
-    "R": "right", "L": "left", "A": "front", "P": "back", "H": "top", "F": "bottom",
-}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,33 +89,9 @@ def draw_captures(
                 heat, caption = maps[place]
                 drawn = overlay(grey, heat)
                 legend = f"Heat map of any: attention, not segmentation. It {caption}."
-            text = f"{_description(findings, place)} {legend} {NOTE}. {_made_by(findings)}"
-            scale = -(-_LEAST_COLUMNS // grey.shape[1])
-            drawn = drawn.repeat(scale, axis=0).repeat(scale, axis=1)
-            _mark_edges(drawn, edge_directions(slice_.header.orientation))
-            yield Picture(place, captioned(drawn, text, _CHARACTERS), text, scale)
-
-
-def _description(findings: SeriesFindings, place: int) -> str:
-    """Number, probabilities and sides of a slice, in words."""
-    algorithm, row = findings.algorithm, findings.probabilities[place]
-    is_fitted = algorithm.slice_thresholds.get("any") is not None
-    point = "operating point" if is_fitted else "no operating point, shown from"
-    texts = [f"any {row[ANY]:.2f} ({point} {algorithm.slice_point('any'):.2f})"]
-    texts += [
-        f"{name} {value:.2f}"
-        for name, value in zip(CLASSES, row, strict=True)
-        if name != "any" and value >= algorithm.slice_point(name)
-    ]
-    left = _SIDES[edge_directions(findings.images[place].orientation)["left"]]
-    return (
-        f"Slice {place + 1} of {len(findings.images)}: {', '.join(texts)}. The left of the picture "
-        f"is the patient's {left}."
-    )
-
-
-def _made_by(findings: SeriesFindings) -> str:
-    return f"{findings.algorithm.name}, {findings.algorithm.version}"
+            text = describe_picture(findings, place, legend)
+            drawn, scale = enlarged(drawn, slice_.header.orientation)
+            yield Picture(place, captioned(drawn, text, CHARACTERS), text, scale)
 
 
 def _outlined(grey: np.ndarray, bits: np.ndarray) -> tuple[np.ndarray, str]:
@@ -159,7 +129,7 @@ def _heat_maps(
             caption = explainer.caption(
                 float(own[ANY]), float(members[place].values[ANY]), prevalence=prevalence > 0
             )
-            heat = normalized(explainer(images, "any")[0])
+            heat = np.clip(explainer(images, "any")[0] / explainer.scale(), 0, 1)
             maps[place] = in_image(heat, slice_.crop, header.rows, header.columns), caption
     return maps
 
@@ -168,22 +138,3 @@ def _heat_maps(
 def _explainer(predictor: Predictor) -> Explainer:
     """The explainer of a model, which traces a function that a gateway needs again and again."""
     return Explainer(predictor)
-
-
-def _mark_edges(picture: np.ndarray, edges: Mapping[str, str]) -> None:
-    """Writes the direction in the patient at each edge of a picture, in place."""
-    rows, columns = picture.shape[:2]
-    size = columns / 512
-    step = round(24 * size)
-    places = {
-        "left": (step // 3, rows // 2),
-        "right": (columns - step, rows // 2),
-        "top": (columns // 2, step),
-        "bottom": (columns // 2, rows - step // 2),
-    }
-    for edge, place in places.items():
-        for colour, width in (((0, 0, 0), 3), ((255, 255, 255), 1)):
-            cv2.putText(
-                picture, edges[edge], place, cv2.FONT_HERSHEY_SIMPLEX, 0.7 * size, colour,
-                max(1, round(width * size)), cv2.LINE_AA,
-            )  # fmt: skip

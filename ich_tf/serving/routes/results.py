@@ -5,7 +5,8 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 
 from ich_tf.serving import answers, study_answers
-from ich_tf.serving.dicom_report import structured_report
+from ich_tf.serving.analysis import slice_hu
+from ich_tf.serving.dicom_report import report
 from ich_tf.serving.routes.described import errors
 from ich_tf.serving.routes.parameters import CSV, DICOM, SeriesIndex, State, download
 
@@ -45,5 +46,8 @@ async def get_report(study_id: str, series: SeriesIndex, state: State) -> Respon
     """Returns the probabilities of a series as a DICOM structured report with ids of its own."""
     study, predicted = state.find_series(study_id, series)
     model = study_answers.study_model(study)
-    report = await state.run_large(lambda: structured_report(study_id, series, predicted, model))
-    return download(report, f"report-{series}.dcm")
+    folder = state.studies.folder(study)
+    written = await state.run_large(
+        lambda: report(study_id, series, predicted, model, lambda slice_: slice_hu(folder, slice_))
+    )
+    return download(written, f"report-{series}.dcm")

@@ -99,14 +99,13 @@ async def get_picture(
     """Returns a slice under its heat map, a DICOM secondary capture with ids of its own."""
     _check_class(name)
     study, predicted = state.find_series(study_id, series, number)
-    slice_, model = predicted.slices[number], study_answers.study_model(study)
+    folder, model = state.studies.folder(study), study_answers.study_model(study)
     heat = await anyio.to_thread.run_sync(state.pipeline.heat_map, study, series, number, name)
 
     def draw() -> bytes:
-        hu = slice_hu(state.studies.folder(study), slice_)
-        values = heat.unpacked()
         return heat_map_picture(
-            study_id, series, number, slice_, hu, values, name, model, heat.caption
+            *(study_id, series, number, predicted, model),
+            *(lambda slice_: slice_hu(folder, slice_), heat.unpacked(), name, heat.caption),
         )
 
     return download(await state.run_large(draw), f"heat-map-{series}-{number}-{name}.dcm")
