@@ -11,6 +11,7 @@ import contextlib
 import logging
 import socket
 import ssl
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -285,14 +286,19 @@ class AssociationServer(ThreadedAssociationServer):
             self._check_all()
 
 
-def _store_file(**_: Any) -> SpoolFile:
+def _store_file(**options: Any) -> Any:
     """Makes the file of a C-STORE request, in place of pynetdicom's temporary one.
 
     It is called in the thread that reads the connection.
     """
     reader = threading.current_thread()
     assert isinstance(reader, DULServiceProvider)
-    return Connection.of(reader.assoc).new_file()
+    if _KEY in vars(reader.assoc):
+        return Connection.of(reader.assoc).new_file()
+    if reader.assoc.is_requestor:
+        # Ends the association: who is sent results has nothing to store here.
+        raise ConnectionAbortedError
+    return tempfile.NamedTemporaryFile(**options)  # of another server of the process
 
 
 def _no_association(error: Exception) -> str:
