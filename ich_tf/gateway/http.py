@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
-from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute
 
 import ich_tf.serving
@@ -23,9 +21,11 @@ from ich_tf.gateway.database import StateError
 from ich_tf.gateway.gateway import Gateway
 from ich_tf.gateway.tls import server_context
 from ich_tf.gateway.worklist import NOTE, Worklist, in_order, study_row
+from ich_tf.serving.error_answers import handle_errors
 from ich_tf.serving.errors import Refused
 from ich_tf.serving.guard import Guard, error_response
 from ich_tf.serving.monitoring import CONTENT_TYPE
+from ich_tf.serving.sub_path import SubPath
 
 if TYPE_CHECKING:
     import uvicorn
@@ -53,11 +53,16 @@ def make_app(gateway: Gateway, token: str, routes: Sequence[BaseRoute] = ()) -> 
         openapi_url="/api/openapi.json",
         docs_url=None,
         redoc_url=None,
-        root_path=config.http.root_path,
     )
     hosts = () if token else (*_LOCAL_NAMES, config.http.host)
     app.add_middleware(Guard, monitor=gateway.monitor, token=token, hosts=hosts)
-    _handle_errors(app)
+    app.add_middleware(SubPath, root_path=config.http.root_path)
+    handle_errors(app)
+
+    @app.exception_handler(StateError)
+    async def on_state(_: Request, error: StateError) -> Response:
+        return error_response(Refused(503, "STATE", str(error), retry_after=10))
+
     app.include_router(_routes(gateway))
     app.router.routes.extend(routes)
     app.mount("/", StaticFiles(directory=_STATIC, html=True), name="page")
@@ -121,26 +126,6 @@ def _routes(gateway: Gateway) -> APIRouter:
 
 def _status(problems: object) -> int:
     return 503 if problems else 200
-
-
-def _handle_errors(app: FastAPI) -> None:
-    """Lets every error be answered by a code and a text."""
-
-    @app.exception_handler(Refused)
-    async def on_refused(_: Request, error: Refused) -> Response:
-        return error_response(error)
-
-    @app.exception_handler(StateError)
-    async def on_state(_: Request, error: StateError) -> Response:
-        return error_response(Refused(503, "STATE", str(error), retry_after=10))
-
-    @app.exception_handler(RequestValidationError)
-    async def on_invalid(_: Request, error: RequestValidationError) -> Response:
-        return error_response(Refused(422, "INVALID", "not what the route expects."))
-
-    @app.exception_handler(HTTPException)
-    async def on_http(_: Request, error: HTTPException) -> Response:
-        return error_response(Refused(error.status_code, "REFUSED", f"{error.detail}."))
 
 
 def listen(config: GatewayConfig) -> socket.socket:

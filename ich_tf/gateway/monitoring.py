@@ -67,6 +67,13 @@ class GatewayMonitor(RequestMonitor):
         for state in STATES:
             self.studies.labels(state)
 
+    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Counts an answer, and logs it unless a page or a probe asked, as often as they do."""
+        if method in ("GET", "HEAD") and status < 400:
+            self.count(method, route, status, seconds)
+        else:
+            super().answered(method, route, status, seconds)
+
     def received(self, source: str, outcome: str) -> None:
         """Counts an object that was taken.
 

@@ -8,17 +8,15 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
+from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
-from starlette.exceptions import HTTPException
 
 from ich_tf import __version__
 from ich_tf.inference.slice_predictor import Predictor
 from ich_tf.serving import answers
 from ich_tf.serving.config import ServeConfig
-from ich_tf.serving.errors import Refused
-from ich_tf.serving.guard import OPEN, Guard, error_response
+from ich_tf.serving.error_answers import handle_errors
+from ich_tf.serving.guard import OPEN, Guard
 from ich_tf.serving.limits import Limits
 from ich_tf.serving.routes import results, samples, service, slices, studies
 from ich_tf.serving.state import ServerState
@@ -60,7 +58,7 @@ def make_app(config: ServeConfig, predictor: Predictor, limits: Limits | None = 
     hosts = () if config.token else (*_LOCAL_NAMES, config.host)
     app.add_middleware(Guard, monitor=state.monitor, token=config.token, hosts=hosts)
     app.add_middleware(SubPath, root_path=config.root_path)
-    _handle_errors(app)
+    handle_errors(app)
     _describe_token(app, is_needed=bool(config.token))
     for resource in (studies, results, slices, service, samples):
         app.include_router(resource.router)
@@ -98,22 +96,3 @@ def _describe_token(app: FastAPI, *, is_needed: bool) -> None:
         return schema
 
     app.openapi = openapi  # type: ignore[method-assign]
-
-
-def _handle_errors(app: FastAPI) -> None:
-    """Lets every error be answered by an `answers.ErrorAnswer`."""
-
-    @app.exception_handler(Refused)
-    async def on_refused(_: Request, error: Refused) -> Response:
-        return error_response(error)
-
-    @app.exception_handler(RequestValidationError)
-    async def on_invalid(_: Request, error: RequestValidationError) -> Response:
-        # The values are not repeated: they are the client's text.
-        fields = ", ".join(".".join(map(str, problem["loc"])) for problem in error.errors())
-        return error_response(Refused(422, "INVALID", f"{fields}: not what the route expects."))
-
-    @app.exception_handler(HTTPException)
-    async def on_http(_: Request, error: HTTPException) -> Response:
-        code = {404: "NO_PAGE", 405: "WRONG_METHOD"}.get(error.status_code, "REFUSED")
-        return error_response(Refused(error.status_code, code, f"{error.detail}."))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import ClassVar
 
 from ich_tf.errors import ConfigError
 from ich_tf.inference.config import precision_option
+from ich_tf.runtime.addresses import is_loopback
 from ich_tf.runtime.options import check_options, option
 from ich_tf.serving.limits import Limits
 
@@ -138,12 +138,7 @@ class ServeConfig:
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can reach the server."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        return is_loopback(self.host)
 
     @property
     def state_path(self) -> Path:

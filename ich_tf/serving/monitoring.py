@@ -49,9 +49,13 @@ class RequestMonitor:
           status: HTTP status of the answer.
           seconds: Time from request to answer.
         """
+        self.count(method, route, status, seconds)
+        _LOG.info("%s %s %d %.3f s", method, route, status, seconds)
+
+    def count(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Counts an answer, as `answered` does, and logs nothing."""
         self._requests.labels(method, route, status).inc()
         self._seconds.labels(route).observe(seconds)
-        _LOG.info("%s %s %d %.3f s", method, route, status, seconds)
 
     def text(self) -> bytes:
         """Writes all counters in Prometheus' text format."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ich_tf.errors import InputError
-from ich_tf.gateway.config import LimitsSection
+from ich_tf.gateway.config import HttpSection, LimitsSection
 from ich_tf.gateway.loop import Loop
 from ich_tf.gateway.ports import Refused, SendFailed
 from tests.support.gateway import SECRETS, Bench, client_of, fake_predict
@@ -79,6 +79,17 @@ def test_health_is_of_threads_and_readiness_of_disk_and_services(tmp_path: Path)
         # A database that is closed stands for one that cannot be read.
         assert client.get("/api/worklist").status_code == 503
         assert "queue" in client.get("/readyz").json()["problems"]
+
+
+def test_a_proxy_may_serve_it_under_a_path(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, http=HttpSection(port=0, root_path="/ich"))
+    with client_of(bench, TOKEN) as client:
+        assert client.get("/ich").headers["location"] == "/ich/"
+        for root in ("/ich", ""):  # whether the proxy removes it or not
+            assert client.get(f"{root}/worklist.js").status_code == 200
+            assert client.get(f"{root}/api/worklist").status_code == 401
+            assert client.get(f"{root}/api/worklist", headers=ASKS).status_code == 200
+    bench.gateway.close()
 
 
 def test_a_disk_that_is_nearly_full_takes_nothing(tmp_path: Path) -> None:
