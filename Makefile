@@ -166,6 +166,7 @@ dist: $(VENV)/.dev ## build the wheel and the sdist in dist/: the same bytes whe
 lock: ## compile the lock files from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml $(addprefix --extra ,build dev web gateway masks codecs dask beam) $(LOCKED) -q --upgrade -o requirements-dev.lock
 	uv pip compile pyproject.toml --extra build --extra web $(LOCKED) -c requirements-dev.lock -q --upgrade -o requirements-web.lock
+	uv pip compile pyproject.toml $(addprefix --extra ,build gateway masks) $(LOCKED) -c requirements-dev.lock -q --upgrade -o requirements-gateway.lock
 	uv pip compile pyproject.toml --extra build $(LOCKED) -c requirements-dev.lock -q --upgrade -o requirements.lock
 	sed -n '/^docs = \[/,/^\]/s/^ *"\([^"]*\)".*/\1/p' pyproject.toml | \
 		uv pip compile - $(LOCKED) -q --upgrade -o requirements-docs.lock
