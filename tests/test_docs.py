@@ -2,7 +2,8 @@
 
 A page's blocks run in their order, in a folder where a small demo has run before; every page needs
 that alone, so that each can be tested without the others. `docs/kaggle.md` is run by `.ci/kaggle`
-in a clean environment, and the HTTP API of `docs/serving.md` by test_api_docs.py.
+in a clean environment, the HTTP API of `docs/serving.md` by test_api_docs.py, and
+`docs/hospital.md` beside an archive by gateway/test_hospital.py.
 """
 
 import ast
@@ -37,7 +38,11 @@ NOT_RUN = {
     "docs/serving.md": "installs packages, and serves until it is stopped; test_serving_command.py",
     "docs/gateway.md": "installs packages, and runs until it is stopped; gateway/test_command.py",
 }
-ELSEWHERE = {"docs/kaggle.md": ".ci/kaggle", "docs/serving.md": "test_api_docs.py"}
+ELSEWHERE = {
+    "docs/kaggle.md": ".ci/kaggle",
+    "docs/serving.md": "test_api_docs.py",
+    "docs/hospital.md": "gateway/test_hospital.py",
+}
 API = "## The HTTP API"  # from this heading on, docs/serving.md needs a running server
 
 
@@ -54,7 +59,8 @@ PAGES = [
 RUN = [
     page
     for page in PAGES
-    if page != "docs/kaggle.md" and any(lang in ("sh", "python") for lang, _ in blocks_of(page))
+    if page not in ("docs/kaggle.md", "docs/hospital.md")
+    and any(lang in ("sh", "python") for lang, _ in blocks_of(page))
 ]
 
 

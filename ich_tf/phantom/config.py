@@ -36,7 +36,7 @@ class PhantomConfig:
         "num_patients": "Set",
         "bleed_fraction": "Bleeds",
         "noise_hu": "Scanner and patients",
-        "masks": "Output",
+        "headers": "Output",
     }
 
     num_patients: int = option(
@@ -102,6 +102,12 @@ class PhantomConfig:
         0.08,
         "Share of the studies with 12-bit pixels that wrapped around and a lost intercept.",
         within="[0, 1]",
+    )
+    headers: str = option(
+        "rsna",
+        "Headers of the files. rsna: as RSNA's, with ids for UIDs; archive: as a scanner's, with "
+        "valid UIDs, made-up names and dates, so that an archive takes them.",
+        ("rsna", "archive"),
     )
     masks: bool = option(
         False,

@@ -153,7 +153,7 @@ def _write_patient(job: tuple[Path, PhantomConfig, PatientPlan]) -> _WrittenPati
     labels = []
     studies = make_patient(config, plan)
     for study in studies:
-        ids = write_study(out_dir / split, study, identifiers, patient_id)
+        ids = write_study(out_dir / split, study, identifiers, patient_id, config.headers)
         if config.masks:
             for image_id, mask in zip(ids, study.masks, strict=True):
                 _, png = cv2.imencode(".png", mask)

@@ -1,7 +1,7 @@
-"""A study -> DICOM files with the headers of RSNA's, including their oddities.
+"""A study -> DICOM files with the headers of RSNA's, including their oddities, or of a scanner's.
 
 The oddities are: invalid UIDs (`ID_...`), no SliceThickness, no InstanceNumber, windows with two
-values, 12-bit files whose pixels wrapped around.
+values, 12-bit files whose pixels wrapped around. `archive_headers` adds what a scanner writes.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ich_tf.phantom.archive_headers import UID_PREFIX, archive_elements
 from ich_tf.phantom.scanner import field_of_view
 from ich_tf.phantom.study import Encoding, PhantomStudy
 
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 _PADDING = -2000
 _CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
-# pydicom's prefix, whose suffixes are free to choose.
-_UID_PREFIX = "1.2.826.0.1.3680043.8.498."
 
 
 class Identifiers:
@@ -94,7 +93,7 @@ def stored_values(hu: np.ndarray, encoding: Encoding) -> np.ndarray:
 
 
 def write_study(
-    folder: Path, study: PhantomStudy, identifiers: Identifiers, patient_id: str
+    folder: Path, study: PhantomStudy, identifiers: Identifiers, patient_id: str, headers: str
 ) -> list[str]:
     """Writes `<folder>/<image id>.dcm` for each slice of a study.
 
@@ -103,6 +102,7 @@ def write_study(
       study: The study.
       identifiers: Ids of the patient.
       patient_id: Id of the patient.
+      headers: Kind of the headers: `rsna` or `archive`.
 
     Returns:
       Image ids in the order of the slices.
@@ -111,17 +111,20 @@ def write_study(
     image_ids = [identifiers.image() for _ in study.hu]
     for index, image_id in enumerate(image_ids):
         ids = (patient_id, study_id, series_id, image_id)
-        (folder / f"{image_id}.dcm").write_bytes(encode_slice(study, index, ids))
+        (folder / f"{image_id}.dcm").write_bytes(encode_slice(study, index, ids, headers))
     return image_ids
 
 
-def encode_slice(study: PhantomStudy, index: int, ids: tuple[str, str, str, str]) -> bytes:
+def encode_slice(
+    study: PhantomStudy, index: int, ids: tuple[str, str, str, str], headers: str = "rsna"
+) -> bytes:
     """Encodes one slice as a DICOM file.
 
     Args:
       study: The study.
       index: Number of the slice, from 0.
       ids: Ids of patient, study, series and image.
+      headers: Kind of the headers: `rsna` or `archive`.
     """
     import pydicom
     from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
@@ -134,9 +137,9 @@ def encode_slice(study: PhantomStudy, index: int, ids: tuple[str, str, str, str]
     meta.FileMetaInformationGroupLength = 0  # pydicom computes the length
     meta.FileMetaInformationVersion = b"\x00\x01"
     meta.MediaStorageSOPClassUID = UID(_CT_IMAGE_STORAGE)
-    meta.MediaStorageSOPInstanceUID = UID(f"{_UID_PREFIX}{int(image_id[3:], 16)}")
+    meta.MediaStorageSOPInstanceUID = UID(f"{UID_PREFIX}{int(image_id[3:], 16)}")
     meta.TransferSyntaxUID = ImplicitVRLittleEndian if encoding.implicit else ExplicitVRLittleEndian
-    meta.ImplementationClassUID = UID(f"{_UID_PREFIX}1")
+    meta.ImplementationClassUID = UID(f"{UID_PREFIX}1")
     dataset = Dataset()
     center, width = ("00036", "00080") if encoding.window_pair else ("30", "80")
     for keyword, vr, value in (
@@ -166,6 +169,10 @@ def encode_slice(study: PhantomStudy, index: int, ids: tuple[str, str, str, str]
     if encoding.padded:
         _add(dataset, "PixelPaddingValue", "SS", _PADDING)
     _add(dataset, "PixelData", "OW", stored.astype(stored.dtype.newbyteorder("<")).tobytes())
+    if headers == "archive":
+        for keyword, vr, value in archive_elements(study, index, ids):
+            _add(dataset, keyword, vr, value)
+        meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     written = FileDataset("", dataset, preamble=b"\0" * 128, file_meta=meta)
     file = io.BytesIO()
     # Not enforced: pydicom would write `ID_...` into the meta information and warn of it.
