@@ -101,7 +101,7 @@ def find_images(
             try:
                 for uid, image in _images_of(reader, source, study_uids):
                     found[uid].append(image)
-            except DicomError:  # noqa: PERF203 - reading takes milliseconds
+            except (DicomError, InputError):  # noqa: PERF203 - reading takes milliseconds
                 continue  # a scout, a report, a text file
     return found
 

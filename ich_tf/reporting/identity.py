@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, BinaryIO
 from ich_tf.dicom.content import Content
 from ich_tf.dicom.data_set import DataSet
 from ich_tf.dicom.elements import tag_of
+from ich_tf.dicom.elements import uid as uid_of
 from ich_tf.dicom.guard import guarded
 from ich_tf.dicom.header import Header
 from ich_tf.dicom.parser import parse
 from ich_tf.dicom.series import pass_of
+from ich_tf.errors import InputError
 from ich_tf.reporting.uids import derived_uid
 
 if TYPE_CHECKING:
@@ -124,6 +126,9 @@ class SourceStudy:
     def lossy(self) -> dict[str, str | Sequence[str]]:
         """What the source says of compression that it lost detail to, by keyword."""
         values = {keyword: self.elements.get(tag_of(keyword), b"") for keyword in _LOSSY}
+        ratios = values["LossyImageCompressionRatio"].decode("latin-1")
+        if not re.fullmatch(r"[\d.\\ ]*\0?", ratios, re.ASCII):
+            return {}
         return {keyword: _values(value) for keyword, value in values.items() if value.strip(b" \0")}
 
     def stamp(self, result: Dataset) -> None:
@@ -182,15 +187,26 @@ class SourceFile:
 
         Args:
           header: Header of the slice, as `dicom` read it from the file.
+
+        Raises:
+          InputError: If its UIDs are such that nothing can refer to the slice.
         """
         uid, series_uid = header.image_id, pass_of(header.series_id)[0]
+        frame_of_reference_uid = _text(self._dataset, "FrameOfReferenceUID")
+        if "\\" in f"{uid}{series_uid}{header.study_id}{frame_of_reference_uid}":
+            raise InputError("a UID of its images has several values; expected one.")
+        # A file without its class was accepted as CT.
+        sop_class_uid = _text(self._dataset, "SOPClassUID") or CT_STORAGE
+        if uid_of(sop_class_uid).name == sop_class_uid:
+            raise InputError(
+                "SOPClassUID of its images is none of the standard; expected a CT image's."
+            )
         return SourceImage(
-            # A file without its class was accepted as CT.
-            sop_class_uid=_text(self._dataset, "SOPClassUID") or CT_STORAGE,
+            sop_class_uid=sop_class_uid,
             sop_instance_uid=uid.rpartition("/")[0] if header.frame else uid,
             series_instance_uid=series_uid,
             # Slices of one series share their coordinates, whether the file says it or not.
-            frame_of_reference_uid=_text(self._dataset, "FrameOfReferenceUID")
+            frame_of_reference_uid=frame_of_reference_uid
             or derived_uid("frame of reference", series_uid),
             frame=header.frame,
             rows=header.rows,

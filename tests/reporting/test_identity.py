@@ -7,6 +7,7 @@ import pydicom
 import pytest
 
 from ich_tf.dicom.reader import read_headers
+from ich_tf.errors import InputError
 from ich_tf.reporting.identity import SourceFile
 from ich_tf.reporting.structured_report import structured_report
 from tests.support.dicom_files import changed
@@ -100,3 +101,28 @@ def test_the_moment_is_the_first_that_is_one(tags, moment: tuple[str, str]) -> N
         (data,) = source_files(1, tags)
     (header,) = read_headers(io.BytesIO(data))
     assert SourceFile(io.BytesIO(data)).study(header).moment == moment
+
+
+@pytest.mark.parametrize(
+    ("tags", "reason"),
+    [
+        ({"StudyInstanceUID": ["1.2.3", "1.2.4"]}, "several values"),
+        ({"SOPInstanceUID": ["1.2.3", "1.2.4"]}, "several values"),
+        ({"SOPClassUID": "1.2.3"}, "SOPClassUID of its images"),
+    ],
+)
+def test_images_that_nothing_can_refer_to_are_refused(tags, reason: str) -> None:
+    (data,) = source_files(1, tags)
+    (header,) = read_headers(io.BytesIO(data))
+    with pytest.raises(InputError, match=reason):
+        SourceFile(io.BytesIO(data)).image(header)
+
+
+def test_compression_is_copied_where_it_can_be_read() -> None:
+    for ratio, expected in ((b"10\\2.5 ", ["10", "2.5"]), (b"ten ", None)):
+        tags = {"LossyImageCompression": "01", "LossyImageCompressionRatio": ["1111", "22"]}
+        (data,) = source_files(1, tags)
+        data = data.replace(b"1111\\22 ", ratio.ljust(8))
+        (header,) = read_headers(io.BytesIO(data))
+        lossy = SourceFile(io.BytesIO(data)).study(header).lossy()
+        assert lossy.get("LossyImageCompressionRatio") == expected

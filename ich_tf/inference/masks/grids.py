@@ -67,8 +67,8 @@ def require_one_grid(headers: Sequence[Header]) -> None:
         )
         if not same:
             raise InputError(
-                f"the slices of series {first.series_id} differ in size, pixel spacing or "
-                "orientation, and one file has one of each. Write PNG files (--masks=png)."
+                "the slices of the series differ in size, pixel spacing or orientation, and one "
+                "file has one of each. Write PNG files (--masks=png)."
             )
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ich_tf.dicom.guard import guarded
 from ich_tf.dicom.reasons import DicomError
 from ich_tf.errors import InputError
 from ich_tf.inference.config import PredictConfig
@@ -16,10 +17,11 @@ from ich_tf.inference.prediction.captures import draw_captures
 from ich_tf.inference.prediction.reader import Reader
 from ich_tf.inference.prediction.series_findings import series_findings
 from ich_tf.inference.prediction.store import StoredPrediction
-from ich_tf.reporting.findings import SeriesFindings
 from ich_tf.runtime.files import write_bytes
 
 _LOG = logging.getLogger(__name__)
+# Kind of an object, and its bytes.
+_Object = tuple[str, bytes]
 
 
 def write_dicom_results(
@@ -45,16 +47,30 @@ def write_dicom_results(
     written: list[Path] = []
     reasons: list[str] = []
     for name, members, number in _series(reader):
-        try:
-            findings = series_findings(reader, members, number, config.prevalence)
-            for kind, data in _objects(config, reader, findings, members):
-                path = folder / f"{name}-{kind}.dcm"
-                write_bytes(path, [data])
-                written.append(path)
-        except (DicomError, InputError) as error:  # noqa: PERF203 - a series is minutes of work
-            reasons.append(f"{name}: {error}")
-            _LOG.warning("no DICOM objects of %s", reasons[-1])
+        objects = _objects(config, reader, members, number)
+        while made := _made(objects):
+            if isinstance(made, str):
+                reasons.append(f"{name}: {made}")
+                _LOG.warning("no DICOM objects of %s", reasons[-1])
+                continue
+            kind, data = made
+            path = folder / f"{name}-{kind}.dcm"
+            write_bytes(path, [data])
+            written.append(path)
     return tuple(written), tuple(reasons)
+
+
+def _made(objects: Iterator[_Object | str]) -> _Object | str | None:
+    """The next object of a series, or why there is none; None at the end."""
+    try:
+        with guarded():
+            try:
+                return next(objects, None)
+            except InputError as error:
+                return str(error)
+    except DicomError as error:
+        # The generator has ended.
+        return str(error)
 
 
 def _series(reader: Reader) -> Iterator[tuple[str, list[StoredPrediction], int]]:
@@ -69,30 +85,31 @@ def _series(reader: Reader) -> Iterator[tuple[str, list[StoredPrediction], int]]
 
 
 def _objects(
-    config: PredictConfig,
-    reader: Reader,
-    findings: SeriesFindings,
-    members: Sequence[StoredPrediction],
-) -> Iterator[tuple[str, bytes]]:
-    """Kind and bytes of each object of a series."""
+    config: PredictConfig, reader: Reader, members: Sequence[StoredPrediction], number: int
+) -> Iterator[_Object | str]:
+    """Kind and bytes of each object of a series; a text where one cannot be made."""
     # They need highdicom, which is asked for before hours of work.
     from ich_tf.reporting.capture import capture
     from ich_tf.reporting.key_objects import key_objects
     from ich_tf.reporting.structured_report import structured_report
 
+    findings = series_findings(reader, members, number, config.prevalence)
     yield "report", structured_report(findings)
-    if members[0].mask:
-        bits = [decode_bits(slice_.mask) for slice_ in members]
-        headers = [slice_.header for slice_ in members]
-        yield "segmentation", dicom_seg(bits, headers, findings)
     selection = key_objects(findings)
     if selection is not None:
         yield "key-objects", selection
+    if members[0].mask:
+        bits = [decode_bits(slice_.mask) for slice_ in members]
+        headers = [slice_.header for slice_ in members]
+        try:
+            yield "segmentation", dicom_seg(bits, headers, findings)
+        except InputError as error:
+            yield f"no segmentation, {error}"
     pictures = draw_captures(reader, members, findings, prevalence=config.prevalence)
-    for number, picture in enumerate(pictures, 1):
+    for rank, picture in enumerate(pictures, 1):
         data = capture(
             *(findings, picture.place, picture.pixels, picture.text),
-            number=number,
+            number=rank,
             scale=picture.scale,
         )
-        yield f"capture-{number:02}", data
+        yield f"capture-{rank:02}", data
