@@ -91,6 +91,8 @@ class Connection:
         vars(association)[_KEY] = self
         association.bind(evt.EVT_DATA_RECV, self._on_pdu)
         association.bind(evt.EVT_DIMSE_RECV, self._on_message)
+        for thread in (association, association.dul):
+            thread.run = self._guarded(thread.run)  # type: ignore[method-assign]
         wire = association.dul.socket
         assert wire is not None
         read = wire.recv
@@ -134,6 +136,17 @@ class Connection:
         elif reason := self._meter.overdue():
             self.stop(reason)
         return has_ended
+
+    def _guarded(self, run: Callable[[], None]) -> Callable[[], None]:
+        """Wraps a thread's work: pynetdicom's end with a traceback at many a malformed message."""
+
+        def guarded() -> None:
+            try:
+                run()
+            except Exception as error:
+                self.stop(f"a message that cannot be understood ({type(error).__name__})")
+
+        return guarded
 
     def _on_pdu(self, event: evt.Event) -> None:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -55,7 +56,10 @@ def run(config: GatewayConfig, *, dry_run: bool = False) -> None:
         ) from error
     from ich_tf.gateway.gateway import Gateway
     from ich_tf.gateway.model import StudyPredictor
+    from ich_tf.gateway.quiet import quiet_libraries
 
+    quiet_libraries()
+    threading.excepthook = _log_thread
     token = read_token(config.http.token_file)
     destination = make_destination(config)
     with listen(config) as listening:
@@ -81,6 +85,14 @@ def run(config: GatewayConfig, *, dry_run: bool = False) -> None:
             server.run(sockets=[listening])
         finally:
             gateway.close()
+
+
+def _log_thread(ended: threading.ExceptHookArgs) -> None:
+    """Logs that a thread has ended, without the error's text, which may quote what came."""
+    from ich_tf.serving.monitoring import log_failure
+
+    if ended.exc_value is not None:
+        log_failure(f"thread {ended.thread.name if ended.thread else '?'}", ended.exc_value)
 
 
 def _connections(gateway: Gateway) -> Iterator[Service]:

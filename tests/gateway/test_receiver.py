@@ -4,6 +4,7 @@ import logging
 import socket
 import struct
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -253,15 +254,23 @@ def test_a_trickle_ends_too(tmp_path: Path, caplog: pytest.LogCaptureFixture) ->
     [
         struct.pack(">BxL", 4, 2**32 - 1),  # 4 GiB announced
         struct.pack(">BxL", 0x16, 5),  # a greeting of TLS
+        # A whole command set that holds nothing.
+        struct.pack(">BxLLBB", 4, 6, 2, 1, 3),
         # A command set without end, in fragments that are not the last ones.
         (struct.pack(">BxLLBB", 4, 16006, 16002, 1, 1) + bytes(16000)) * 8,
     ],
+    ids=("4 GiB", "TLS", "empty", "endless"),
 )
-def test_messages_without_end_cut_a_connection(receiver, message: bytes) -> None:
+def test_messages_without_end_or_sense_cut_a_connection(
+    receiver, message: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unhandled: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", unhandled.append)
     with socket.create_connection(("127.0.0.1", receiver[0].port)) as client:
         request_association(client)
         client.sendall(message)
         assert is_cut(client)
+    assert unhandled == []
 
 
 def test_a_file_that_breaks_off_leaves_nothing(receiver) -> None:
