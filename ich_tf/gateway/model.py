@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ich_tf.errors import InputError
 from ich_tf.gateway.config import ModelSection
 from ich_tf.gateway.prediction import StudyPrediction
 from ich_tf.inference.config import PredictConfig
@@ -38,6 +39,8 @@ class StudyPredictor:
         from ich_tf.inference.prediction.predict import predict
 
         result = predict(self._config(images, work, results), self._predictor)
+        if result.not_filed and not result.dicom_results:
+            raise InputError(f"no results could be filed: {'; '.join(result.not_filed)}")
         return read_prediction(result.series_json, result.dicom_results)
 
     def _config(self, images: Path, work: Path, results: Path) -> PredictConfig:
