@@ -76,7 +76,9 @@ class PollSection:
     token_file: str = option("", "File of the bearer token to send.", is_path=True)
     every_seconds: float = option(30.0, "Time from one question to the next.", within="[1, inf)")
     days: int = option(
-        1, "Days of StudyDate to ask for, with today; 1: today alone.", within="[1, 31]"
+        2,
+        "Days of StudyDate to ask for, with today; 2: last night's studies, too.",
+        within="[1, 31]",
     )
     timeout_seconds: float = option(30.0, "Longest time without a byte.", within="(0, inf)")
     allow_plain: bool = option(False, _ALLOW_PLAIN)

@@ -14,10 +14,11 @@ from starlette.routing import Route
 
 from ich_tf.gateway.config import GatewayConfig
 from ich_tf.gateway.ids import read_ids
-from ich_tf.gateway.limits import MIB, Meter
+from ich_tf.gateway.limits import Meter
 from ich_tf.gateway.multipart import DicomParts, NotMultipart
 from ich_tf.gateway.ports import Inbox, Refused
 from ich_tf.gateway.spool import SpoolFile
+from ich_tf.serving import errors
 
 _LOG = logging.getLogger(__name__)
 
@@ -26,19 +27,9 @@ _JSON = "application/dicom+json"
 # FailureReason by reason (10.5.3.2, PS3.4 B.2.3); others are out of resources.
 _FAILURE_REASONS = {"NOT_DICOM": 0xC000, "NO_IDS": 0xC000, "NOT_CT": 0x0122}
 _OUT_OF_RESOURCES = 0xA700
-_RETRY_SECONDS = "30"
+_RETRY_SECONDS = 30
 # A sender that is slower on the average, after limits.idle_seconds, holds a place for nothing.
 _LEAST_BYTES_PER_SECOND = 4096
-# A sender in the middle of a body would see a broken connection instead of the answer.
-_DRAIN_SECONDS, _DRAIN_BYTES = 10.0, 256 * MIB
-
-
-class _Answer(Exception):  # noqa: N818 - an answer, not an error of this program
-    """An answer to a body that is not taken as a whole."""
-
-    def __init__(self, status: int, code: str, message: str) -> None:
-        super().__init__(message)
-        self.status, self.code, self.message = status, code, message
 
 
 class _Instances:
@@ -61,7 +52,7 @@ class _Instances:
         """Gives a file to the inbox, and remembers what it said."""
         if self._num >= self._most:
             file.discard()
-            raise _Answer(
+            raise errors.Refused(
                 413,
                 "TOO_MANY_INSTANCES",
                 f"the body has more than limits.study_instances = {self._most} instances; send "
@@ -90,14 +81,14 @@ class _Instances:
     def response(self) -> Response:
         """The answer (10.5.3): 200 all, 202 some, 409 none; 503 none now, but perhaps later."""
         if not self._num:
-            return _error(400, "NO_FILES", "the body has no part; send DICOM files.")
+            raise errors.Refused(400, "NO_FILES", "the body has no part; send DICOM files.")
         if self._stored:
             status = 200 if self._num == len(self._stored) else 202
         else:
             status = 503 if self._may_be_sent_again else 409
         lists = {"00081199": self._stored, "00081198": self._failed, "0008119A": self._unnamed}
         body = {key: {"vr": "SQ", "Value": items} for key, items in lists.items() if items}
-        headers = {"retry-after": _RETRY_SECONDS} if status == 503 else {}
+        headers = {"retry-after": str(_RETRY_SECONDS)} if status == 503 else {}
         content = {"00081190": {"vr": "UR"}, **body}
         return JSONResponse(content, status, headers, media_type=_JSON)
 
@@ -115,35 +106,33 @@ class _Store:
 
     async def answer(self, request: Request) -> Response:
         """Takes the instances of a body."""
-        body = request.stream()
+        if self._num_bodies >= self._limits.associations:
+            raise errors.Refused(
+                503, "BUSY", "too many bodies come at once; send it again later.", _RETRY_SECONDS
+            )
+        self._num_bodies += 1
         try:
-            if self._num_bodies >= self._limits.associations:
-                raise _Answer(503, "BUSY", "too many bodies come at once; send it again later.")
-            self._num_bodies += 1
-            try:
-                return await self._take(request, body)
-            finally:
-                self._num_bodies -= 1
-        except _Answer as answer:
-            _LOG.warning("stow: a body refused: %s", answer.message)
-            if answer.status != 408:
-                await _drain(body)
-            return _error(answer.status, answer.code, answer.message)
+            return await self._take(request, request.stream())
+        except errors.Refused as refused:
+            _LOG.warning("stow: a body refused: %s", refused.message)
+            raise
         except ClientDisconnect:
-            return _error(400, "GONE", "the client went away.")
+            raise errors.Refused(400, "GONE", "the client went away.") from None
+        finally:
+            self._num_bodies -= 1
 
     async def _take(self, request: Request, body: AsyncIterator[bytes]) -> Response:
         limits, headers = self._limits, request.headers
         length = headers.get("content-length", "")
         if length.isdecimal() and int(length) > limits.num_bytes("association_mb"):
-            raise _Answer(413, "TOO_LARGE", _too_large(limits.association_mb))
+            raise errors.Refused(413, "TOO_LARGE", _too_large(limits.association_mb))
         if headers.get("content-encoding", "identity") != "identity":
-            raise _Answer(415, "ENCODED", "the body is encoded; send it as it is.")
+            raise errors.Refused(415, "ENCODED", "the body is encoded; send it as it is.")
         instances = _Instances(request.path_params.get("study", ""), limits.study_instances)
         try:
             parts = DicomParts(headers.get("content-type", ""), self._new_file, instances.take)
         except NotMultipart as error:
-            raise _Answer(415, "NOT_MULTIPART", f"{error}") from error
+            raise errors.Refused(415, "NOT_MULTIPART", f"{error}") from error
         try:
             await self._write(body, parts)
         finally:
@@ -162,16 +151,16 @@ class _Store:
                 await asyncio.to_thread(parts.write, piece)
             parts.finish()
         except (TimeoutError, asyncio.TimeoutError) as error:  # two until Python 3.11
-            raise _Answer(
+            raise errors.Refused(
                 408,
                 "TOO_SLOW",
                 f"nothing came for limits.idle_seconds = {limits.idle_seconds:g} s, or too little, "
                 f"or not all within limits.association_minutes = {limits.association_minutes:g}.",
             ) from error
         except Refused as error:
-            raise _Answer(413, "TOO_LARGE", _too_large(limits.association_mb)) from error
+            raise errors.Refused(413, "TOO_LARGE", _too_large(limits.association_mb)) from error
         except NotMultipart as error:
-            raise _Answer(400, "BAD_MULTIPART", f"{error}") from error
+            raise errors.Refused(400, "BAD_MULTIPART", f"{error}") from error
 
     def _new_file(self) -> SpoolFile:
         return SpoolFile(self._inbox, self._limits, "stow")
@@ -180,7 +169,8 @@ class _Store:
 def stow_routes(config: GatewayConfig, inbox: Inbox) -> list[Route]:
     """Makes the routes of STOW-RS; none where `[stow]` is not enabled.
 
-    Whoever serves them asks for the token.
+    Whoever serves them asks for the token, answers `serving.errors.Refused`, and reads the rest of
+    a body that is refused.
 
     Args:
       config: Config of the gateway.
@@ -203,26 +193,8 @@ async def _next(body: AsyncIterator[bytes]) -> bytes:
     return b""
 
 
-async def _drain(body: AsyncIterator[bytes]) -> None:
-    """Reads on to the end of a body, or until a limit of bytes or time."""
-    end, num_bytes = time.monotonic() + _DRAIN_SECONDS, 0
-    try:
-        while num_bytes < _DRAIN_BYTES:
-            piece = await asyncio.wait_for(_next(body), max(0.0, end - time.monotonic()))
-            if not piece:
-                return
-            num_bytes += len(piece)
-    except (TimeoutError, asyncio.TimeoutError, ClientDisconnect, RuntimeError):
-        return
-
-
 def _too_large(mib: int) -> str:
     return f"the body has more than limits.association_mb = {mib} MiB; send fewer files at once."
-
-
-def _error(status: int, code: str, message: str) -> Response:
-    headers = {"retry-after": _RETRY_SECONDS} if status == 503 else {}
-    return JSONResponse({"error": {"code": code, "message": message}}, status, headers)
 
 
 def _uid(value: str) -> dict[str, Any]:

@@ -18,8 +18,16 @@ from pynetdicom import AE, build_context
 from pynetdicom.association import Association
 
 from ich_tf.errors import InputError
-from ich_tf.gateway.config import GatewayConfig, LimitsSection, ReceiverSection, TlsSection
-from ich_tf.gateway.ports import Refused
+from ich_tf.gateway.config import (
+    DestinationSection,
+    GatewayConfig,
+    LimitsSection,
+    ReceiverSection,
+    StowSection,
+    TlsSection,
+)
+from ich_tf.gateway.destinations import DimseDestination
+from ich_tf.gateway.ports import Refused, SendFailed
 from ich_tf.gateway.receiver import Receiver
 from ich_tf.gateway.tls import client_context
 from tests.support.certificates import Pair, make_pair, needs_openssl
@@ -363,3 +371,37 @@ def test_a_silent_tls_client_keeps_nobody_waiting(tls_receiver, pairs: dict[str,
         associated(tls_receiver[0], tls_args=(client_context(section), "localhost")) as association,
     ):
         assert association.send_c_echo().Status == 0
+
+
+@needs_openssl
+def test_two_gateways_know_each_other_by_certificates(
+    tls_receiver, pairs: dict[str, Pair], tmp_path: Path
+) -> None:
+    """C-STORE by TLS from a destination to a receiver, each with a certificate."""
+    path = tmp_path / "one.dcm"
+    path.write_bytes(make_dicom(tags={"SOPInstanceUID": "1.2.3.50"}))
+
+    def send(client: str) -> None:
+        tls = TlsSection(
+            certificate_file=str(pairs[client].certificate),
+            key_file=str(pairs[client].key),
+            ca_file=str(pairs["authority"].certificate),
+        )
+        destination = DestinationSection(
+            kind="dimse",
+            port=tls_receiver[0].port,
+            ae_title="ICH_TF",
+            calling_ae_title="SCANNER",
+            tls=True,
+            timeout_seconds=2.0,
+        )
+        config = GatewayConfig(stow=StowSection(enabled=True), destination=destination, tls=tls)
+        DimseDestination(config).send([path])
+
+    send("scanner")
+    assert "1.2.3.50" in tls_receiver[1].files
+    tls_receiver[1].files.clear()
+    with pytest.raises(SendFailed, match="refuses tls.certificate_file") as raised:
+        send("stranger")
+    assert (raised.value.reason, raised.value.is_final) == ("TLS", False)
+    assert tls_receiver[1].files == {}

@@ -13,11 +13,14 @@ import httpx
 import numpy as np
 import pytest
 import uvicorn
-from starlette.applications import Starlette
+from fastapi import FastAPI
 
 from ich_tf.gateway.config import GatewayConfig, LimitsSection, ReceiverSection, StowSection
 from ich_tf.gateway.ports import Refused
 from ich_tf.gateway.stow import stow_routes
+from ich_tf.serving.error_answers import handle_errors
+from ich_tf.serving.guard import Guard
+from ich_tf.serving.monitoring import RequestMonitor
 from tests.support.dicom_files import make_dicom
 from tests.support.inboxes import KeepingInbox
 from tests.support.orthanc import needs_orthanc, orthanc
@@ -26,6 +29,9 @@ from tests.support.processes import wait_until
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 KIND = 'multipart/related; type="application/dicom"; boundary=B'
 PATH = "/dicom-web/studies"
+TOKEN = "sixteen or more characters"
+AUTHORIZATION = {"authorization": f"Bearer {TOKEN}"}
+SENT_TOKEN = f"Authorization: Bearer {TOKEN}\r\n"
 
 
 @contextmanager
@@ -35,14 +41,16 @@ def storing(
     """A client of a server that takes studies within the block."""
     inbox = KeepingInbox(folder)
     config = GatewayConfig(stow=StowSection(enabled=True), limits=limits or LimitsSection())
-    app = Starlette(routes=stow_routes(config, inbox))
+    app = FastAPI(routes=stow_routes(config, inbox))
+    handle_errors(app)
+    app.add_middleware(Guard, monitor=RequestMonitor(), token=TOKEN, hosts=())
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         try:
             url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            with httpx.Client(base_url=url, timeout=30) as client:
+            with httpx.Client(base_url=url, timeout=30, headers=AUTHORIZATION) as client:
                 yield client, inbox
         finally:
             server.should_exit = True
@@ -98,6 +106,18 @@ def test_instances_are_stored_and_named(both, caplog: pytest.LogCaptureFixture) 
     assert reasons(answer, "0008119A") == [0xC000]
     assert "1.2.3" not in caplog.text
     assert "Secret" not in caplog.text
+
+
+def test_senders_need_the_token(both) -> None:
+    client, inbox = both
+    body = parts(ct_image("1.2.3.6"))
+    for headers in ({}, {"authorization": "Bearer another"}):
+        for path in (PATH, f"{PATH}/1.2.4"):
+            answer = httpx.post(
+                f"{client.base_url}{path}", content=body, headers={"content-type": KIND, **headers}
+            )
+            assert (answer.status_code, answer.json()["error"]["code"]) == (401, "NO_TOKEN")
+    assert "1.2.3.6" not in inbox.files
 
 
 def test_nothing_of_a_body_is_stored(both) -> None:
@@ -166,7 +186,7 @@ def test_slow_bodies_end_and_hold_no_place(tmp_path: Path) -> None:
     limits = LimitsSection(associations=2, idle_seconds=0.3)
     with storing(tmp_path, limits) as (client, _):
         address = (client.base_url.host, client.base_url.port)
-        head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: {KIND}\r\n"
+        head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: {KIND}\r\n{SENT_TOKEN}"
         head += "Content-Length: 100000\r\n\r\n--B\r\n"
         slow = [socket.create_connection(address) for _ in range(2)]
         for each in slow:
@@ -202,7 +222,7 @@ def test_slow_bodies_end_and_hold_no_place(tmp_path: Path) -> None:
 def test_a_sender_that_goes_away_leaves_nothing(both) -> None:
     client, inbox = both
     with socket.create_connection((client.base_url.host, client.base_url.port)) as gone:
-        head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: {KIND}\r\n"
+        head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: {KIND}\r\n{SENT_TOKEN}"
         gone.sendall(f"{head}Content-Length: 9999\r\n\r\n".encode() + parts(b"x" * 99, end=b""))
         gone.sendall(b"--B\r\n\r\nmore")
         assert wait_until(lambda: inbox.leftovers, 5)
@@ -214,6 +234,7 @@ def test_an_archive_sends_a_study(both, tmp_path: Path) -> None:
     client, inbox = both
     inbox.files.clear()
     servers = {"gateway": {"Url": f"{client.base_url}/dicom-web/", "ChunkedTransfers": True}}
+    servers["gateway"]["HttpHeaders"] = {"Authorization": f"Bearer {TOKEN}"}
     web = {"Enable": True, "Root": "/dicom-web/", "Servers": servers}
     with orthanc(DicomWeb=web) as archive:
         for uid in ("1.2.3.7", "1.2.3.8"):
