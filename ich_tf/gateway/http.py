@@ -6,9 +6,9 @@ import re
 import socket
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Query, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.routing import BaseRoute
@@ -34,6 +34,7 @@ _STATIC = Path(__file__).parent / "static"
 # Files of the web application that the worklist's page uses as well.
 _SHARED_FROM = Path(ich_tf.serving.__file__).parent / "static"
 _SHARED = re.compile(r"[a-z_]+\.(js|css|svg)")
+_MAX_HOURS = 87600
 _LOCAL_NAMES = ("127.0.0.1", "localhost", "::1")
 
 
@@ -92,10 +93,13 @@ def _routes(gateway: Gateway) -> APIRouter:
         return Response(gateway.monitor.text(), media_type=CONTENT_TYPE)
 
     @router.get("/api/worklist", response_model=Worklist)
-    def get_worklist() -> Worklist:
-        """Returns all studies, the most urgent first."""
+    def get_worklist(hours: Annotated[float, Query(ge=0, le=_MAX_HOURS)] = 24) -> Worklist:
+        """Returns the studies, the most urgent first.
+
+        `hours` is the greatest age of the last image of those that are finished.
+        """
         return Worklist(
-            studies=[study_row(study) for study in in_order(gateway.queue.studies())],
+            studies=[study_row(study) for study in in_order(gateway.queue.studies(hours))],
             counts=gateway.queue.counts(),
             problems=gateway.problems(),
             destination=gateway.destination_name,

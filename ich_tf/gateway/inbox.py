@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -47,6 +48,8 @@ class StudyInbox:
         """
         self._config, self._database = config, database
         self._folders, self._keys = folders, keys
+        # One at a time: a deflated file takes up to 192 MiB until its ids are read.
+        self._reading = threading.Lock()
         self._arrivals, self._monitor = arrivals, monitor
 
     @property
@@ -125,7 +128,8 @@ class StudyInbox:
                 f"the file has {num_bytes >> 20} MiB; expected limits.instance_mb "
                 f"({self._config.limits.instance_mb}) at most.",
             )
-        ids = read_ids(path)
+        with self._reading:
+            ids = read_ids(path)
         key = self._keys.instance(ids.study_uid, ids.sop_uid)
         if ids.sop_class not in CT_CLASSES:
             self._drop(key, source)

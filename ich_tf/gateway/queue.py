@@ -8,6 +8,7 @@ that came meanwhile may have begun it again.
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 from collections.abc import Callable, Sequence
 
@@ -208,10 +209,19 @@ class StudyQueue:
         with self._database.transaction() as rows:
             return self._find(rows, number)
 
-    def studies(self) -> list[Study]:
-        """All studies, by number."""
+    def studies(self, hours: float = math.inf) -> list[Study]:
+        """The studies, by number.
+
+        Args:
+          hours: Greatest age of the last image of those that are finished.
+        """
+        since = self.clock() - 3600.0 * hours
         with self._database.transaction() as rows:
-            return list(map(Study.of_row, rows.execute("SELECT * FROM study ORDER BY number")))
+            found = rows.execute(
+                "SELECT * FROM study WHERE finished IS NULL OR last_image >= ? ORDER BY number",
+                (since,),
+            )
+            return list(map(Study.of_row, found))
 
     def counts(self) -> dict[str, int]:
         """Number of studies in each state."""

@@ -46,7 +46,7 @@ class StudyRow(BaseModel):
 
 
 class Worklist(BaseModel):
-    """All studies: the predicted ones first, the most urgent of them at the top."""
+    """Studies: the predicted ones first, the most urgent of them at the top; `counts` is of all."""
 
     studies: list[StudyRow]
     counts: dict[str, int]

@@ -43,6 +43,18 @@ def test_the_worklist_is_urgent_first_and_names_nobody(bench: Bench) -> None:
         assert secret not in answer.text
 
 
+def test_old_studies_leave_the_worklist_unless_asked_for(bench: Bench) -> None:
+    bench.send(0, study="1.2.1")
+    bench.run()
+    bench.send(0, study="1.2.2")
+    bench.clock.now += 25 * 3600
+    with client_of(bench) as client:
+        for query, expected in (("", [2]), ("?hours=26", [1, 2]), ("?hours=0", [2])):
+            rows = client.get(f"/api/worklist{query}").json()["studies"]
+            assert [row["study"] for row in rows] == expected
+        assert client.get("/api/worklist?hours=-1").status_code == 422
+
+
 def test_a_token_is_needed_where_there_is_one(bench: Bench) -> None:
     with client_of(bench, TOKEN) as client:
         for path in ("/api/worklist", "/metrics", "/dicom-web/studies"):

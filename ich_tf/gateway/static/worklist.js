@@ -174,7 +174,7 @@ function say(text) {
 
 async function show() {
   try {
-    const response = await request("api/worklist");
+    const response = await request(`api/worklist?hours=${byId("hours").value}`);
     draw(await response.json());
   } catch (error) {
     say(`${error.message} What is shown may be old.`);
@@ -186,6 +186,7 @@ function isInUse() {
   return document.activeElement?.tagName === "BUTTON";
 }
 
+byId("hours").addEventListener("change", show);
 setTokenAsker(askForToken);
 await show();
 setInterval(() => {
