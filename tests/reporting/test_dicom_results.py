@@ -133,3 +133,9 @@ def test_without_the_library_nothing_is_predicted(tmp_path: Path, run: Path, mon
     monkeypatch.setitem(sys.modules, "highdicom", None)
     with pytest.raises(UsageError, match=r"highdicom, which is not installed.*pip install"):
         predict(config(tmp_path, run))
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused_at_once(tmp_path: Path, run: Path) -> None:
+    (tmp_path / "results").write_bytes(b"")
+    with pytest.raises(UsageError, match=r"--dicom_results=.*results is a file; expected a folder"):
+        predict(config(tmp_path, run, dicom_results=str(tmp_path / "results")))

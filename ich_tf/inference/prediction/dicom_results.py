@@ -9,19 +9,39 @@ from pathlib import Path
 
 from ich_tf.dicom.guard import guarded
 from ich_tf.dicom.reasons import DicomError
-from ich_tf.errors import InputError
+from ich_tf.errors import InputError, UsageError
 from ich_tf.inference.config import PredictConfig
-from ich_tf.inference.masks.dicom_seg import dicom_seg
+from ich_tf.inference.masks.dicom_seg import dicom_seg, require_highdicom
 from ich_tf.inference.masks.image_masks import decode_bits
 from ich_tf.inference.prediction.captures import draw_captures
 from ich_tf.inference.prediction.reader import Reader
 from ich_tf.inference.prediction.series_findings import series_findings
 from ich_tf.inference.prediction.store import StoredPrediction
 from ich_tf.runtime.files import write_bytes
+from ich_tf.runtime.writing import writing
 
 _LOG = logging.getLogger(__name__)
 # Kind of an object, and its bytes.
 _Object = tuple[str, bytes]
+
+
+def prepare_dicom_results(config: PredictConfig) -> None:
+    """Makes the folder of the DICOM objects, before hours of work.
+
+    Args:
+      config: Config with the folder; an empty one needs nothing.
+
+    Raises:
+      UsageError: If highdicom is not installed, or the folder is a file.
+    """
+    if not config.dicom_results:
+        return
+    require_highdicom()
+    folder = Path(config.dicom_results)
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"--dicom_results={folder} is a file; expected a folder, or a new name.")
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
 
 
 def write_dicom_results(
@@ -41,9 +61,9 @@ def write_dicom_results(
     if not config.dicom_results:
         return (), ()
     folder = Path(config.dicom_results)
-    folder.mkdir(parents=True, exist_ok=True)
-    for earlier in folder.glob("study-*-series-*.dcm"):
-        earlier.unlink()
+    with writing(folder):
+        for earlier in folder.glob("study-*-series-*.dcm"):
+            earlier.unlink()
     written: list[Path] = []
     reasons: list[str] = []
     for name, members, number in _series(reader):

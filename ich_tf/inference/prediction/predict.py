@@ -27,13 +27,12 @@ from ich_tf.dicom.sources import Source, stamps_sha256
 from ich_tf.errors import InputError, NothingToPredictError
 from ich_tf.inference.config import PredictConfig
 from ich_tf.inference.hardware import choose_inference_hardware
-from ich_tf.inference.masks.dicom_seg import require_highdicom
 from ich_tf.inference.masks.image_masks import decode_bits, encode_bits
 from ich_tf.inference.masks.mask_network import MaskNetwork
 from ich_tf.inference.masks.volumes import series_volumes
 from ich_tf.inference.postprocessing.volume_error import VolumeError
 from ich_tf.inference.prediction import submission
-from ich_tf.inference.prediction.dicom_results import write_dicom_results
+from ich_tf.inference.prediction.dicom_results import prepare_dicom_results, write_dicom_results
 from ich_tf.inference.prediction.heat_map_pictures import draw_heat_maps, heatmaps_dir
 from ich_tf.inference.prediction.mask_files import masks_dir, require_writer, write_masks
 from ich_tf.inference.prediction.model_image import ModelSlice
@@ -69,8 +68,7 @@ def predict(config: PredictConfig, predictor: Predictor | None = None) -> Predic
         writes the submission, or masks are asked for that the model does not give.
     """
     require_writer(config.masks)
-    if config.dicom_results:
-        require_highdicom()
+    prepare_dicom_results(config)
     listing = list_sources(config.dicom_dir, _own_files(config))
     if config.sample_path is not None:
         for _ in submission.sample_ids(config.sample_path):
