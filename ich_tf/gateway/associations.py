@@ -272,6 +272,10 @@ class AssociationServer(ThreadedAssociationServer):
     def service_actions(self) -> None:
         """Does nothing, where pynetdicom collects the garbage of the whole process."""
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Logs a connection that could not be served, where socketserver prints a traceback."""
+        _LOG.error("receiver: connection of %s cannot be served", client_address[0])
+
     def shutdown(self) -> None:
         """Ends the server and its associations."""
         BaseServer.shutdown(self)
@@ -284,7 +288,8 @@ class AssociationServer(ThreadedAssociationServer):
             association.join(max(0.0, end - time.monotonic()))
         with self._lock:
             for connection in self.connections.values():
-                connection.stop("the receiver ends")
+                if not connection.check():
+                    connection.stop("the receiver ends")
         self._is_closing.set()
         self._watch.join()
 

@@ -10,6 +10,7 @@ from ich_tf.runtime.options import require
 
 # A title of DIMSE (PS3.5, table 6.2-1, value representation AE).
 _MAX_TITLE = 16
+_EXPECTED_URL = "an address such as https://pacs/dicom-web"
 
 
 def check_listening(host: str, *, is_safe: bool) -> None:
@@ -34,11 +35,17 @@ def check_title(name: str, title: str) -> None:
 
 def check_url(name: str, url: str, *, allow_plain: bool) -> None:
     """Checks an address of HTTP: without secrets in it, and not plain over the network."""
-    parts = urlsplit(url)
-    # Not `require`, which would print a password.
+    # Not `require` at first, which would print a password.
+    try:
+        parts = urlsplit(url)
+        is_url = parts.port != 0
+    except ValueError as error:  # brackets without an end, or a port that is no number
+        raise ConfigError(f"{name} is no address: {_EXPECTED_URL} is expected.") from error
     if parts.username or parts.password:
         raise ConfigError(f"{name} holds a user or password; put a token into token_file.")
-    is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.query
-    require(is_url, name, url, "an address such as https://pacs/dicom-web")
+    is_url = is_url and url.isascii() and url.isprintable() and " " not in url
+    is_url = is_url and parts.scheme in ("http", "https") and bool(parts.hostname)
+    is_url = is_url and not parts.query and not parts.fragment
+    require(is_url, name, url, _EXPECTED_URL)
     is_safe = parts.scheme == "https" or allow_plain or is_loopback(parts.hostname or "")
     require(is_safe, name, url, "https, or of this machine, or given with allow_plain = true")

@@ -148,8 +148,7 @@ class Gateway:
 
     def dead(self) -> list[str]:
         """Names of parts whose thread has ended, which only a restart mends."""
-        loops = (service for service in self.services if isinstance(service, Loop))
-        return [loop.name for loop in loops if not loop.is_alive]
+        return [service.name for service in self.services if not service.is_alive]
 
     def problems(self) -> dict[str, str]:
         """Why parts do not work at present, by name; empty while all do."""

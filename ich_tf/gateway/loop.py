@@ -18,7 +18,13 @@ class MachineError(Exception):
 
 
 class Loop:
-    """A thread of steps; a `ports.Service`."""
+    """A thread of steps; a `ports.Service`.
+
+    Attributes:
+      name: Name for logs, health and metrics.
+      pause_seconds: Time until the next step after one that failed.
+      is_closed: Whether it is to end.
+    """
 
     def __init__(
         self, name: str, step: Callable[[], float], *, pause_seconds: float = _PAUSE_SECONDS
@@ -32,9 +38,9 @@ class Loop:
           pause_seconds: Time until the next step after one that failed.
         """
         self.name = name
-        self._step, self._pause_seconds = step, pause_seconds
+        self._step, self.pause_seconds = step, pause_seconds
         self._problem = ""
-        self._is_closed = False
+        self.is_closed = False
         self._awake = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -59,15 +65,15 @@ class Loop:
 
     def close(self, timeout_seconds: float = 5.0) -> None:
         """Ends the thread after its step, or leaves it to the end of the process."""
-        self._is_closed = True
+        self.is_closed = True
         self._awake.set()
         if self._thread.is_alive():
             self._thread.join(timeout_seconds)
 
     def _run(self) -> None:
-        while not self._is_closed:
+        while not self.is_closed:
             self._awake.clear()
-            seconds = self._pause_seconds
+            seconds = -1.0
             # Whatever a step raises: a thread that ends would let studies lie.
             try:
                 seconds = self._step()
@@ -79,12 +85,14 @@ class Loop:
             except Exception as error:
                 log_failure(self.name, error)
                 self._say(f"an error that nobody foresaw ({type(error).__name__})")
+            if seconds < 0:  # the step may have changed it
+                seconds = self.pause_seconds
             if seconds > 0:
                 self._awake.wait(seconds)
 
     def _say(self, problem: str) -> None:
         """Logs a problem once, and its end."""
-        if problem != self._problem and not self._is_closed:
+        if problem != self._problem and not self.is_closed:
             if problem:
                 _LOG.error("%s: %s", self.name, problem)
             else:

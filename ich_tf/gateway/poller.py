@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections import Counter
 from datetime import date, timedelta
 
@@ -18,6 +17,7 @@ from ich_tf.gateway.dicomweb import (
     retrieve,
     series_path,
 )
+from ich_tf.gateway.loop import Loop, MachineError
 from ich_tf.gateway.ports import Inbox, Refused
 from ich_tf.gateway.spool import SpoolFile
 
@@ -29,13 +29,10 @@ _MAX_WAIT_SECONDS = 900.0
 _MAX_TRIES = 5
 # Reasons that are of the archive, not of one study.
 _ARCHIVE_FAILURES = ("UNREACHABLE", "TIMEOUT", "TLS", "DENIED")
-_CLOSE_SECONDS = 5.0
 
 
-class Poller:
+class Poller(Loop):
     """Fetches the CT images of an archive's new studies."""
-
-    name = "poller"
 
     def __init__(self, config: GatewayConfig, inbox: Inbox) -> None:
         """Opens nothing yet.
@@ -48,13 +45,11 @@ class Poller:
           InputError: If a file of `[tls]` cannot be used.
         """
         section = config.poll
+        super().__init__("poller", self.step, pause_seconds=section.every_seconds)
         self._section, self._limits, self._inbox = section, config.limits, inbox
         self._archive = Archive(
             section.url, section.token_file, section.timeout_seconds, config.tls, config.limits
         )
-        self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
-        self._is_closing = threading.Event()
-        self._problem = ""
         self._num_failures = 0
         # Study -> number of its instances when all of its images were here. Only in memory: after
         # a restart each study of these days is asked for once more.
@@ -63,32 +58,26 @@ class Poller:
         self._given_up: dict[str, int] = {}
         self._tries: Counter[str] = Counter()
 
-    def start(self) -> None:
-        """Starts to ask."""
-        self._thread.start()
-        _LOG.info("poller: asks %s", self._section.url)
-
-    def problem(self) -> str:
-        """Says why studies cannot be fetched at present; empty while they can."""
-        if not self._thread.is_alive():
-            return "the poller has ended; start the gateway again."
-        return self._problem
-
-    def close(self) -> None:
+    def close(self, timeout_seconds: float = 5.0) -> None:
         """Ends. What is being fetched is fetched again after the next start."""
-        self._is_closing.set()
-        if self._thread.is_alive():
-            self._thread.join(_CLOSE_SECONDS)
+        super().close(timeout_seconds)
         self._archive.close()
 
-    def _run(self) -> None:
-        while not self._is_closing.is_set():
-            self.ask()
-            wait = self._section.every_seconds * 2**self._num_failures
-            self._is_closing.wait(min(wait, max(_MAX_WAIT_SECONDS, self._section.every_seconds)))
+    def step(self) -> float:
+        """Asks, and fetches what is missing. Returns the time until the next question, s.
 
-    def ask(self) -> None:
-        """Asks once, and fetches what is missing."""
+        Raises:
+          MachineError: If something could not be fetched.
+        """
+        every = self._section.every_seconds
+        problem = self._ask()
+        wait: float = min(every * 2**self._num_failures, max(_MAX_WAIT_SECONDS, every))
+        if problem:
+            self.pause_seconds = wait
+            raise MachineError(problem)
+        return wait
+
+    def _ask(self) -> str:
         today = date.today()
         try:
             first = today - timedelta(days=self._section.days - 1)
@@ -99,17 +88,14 @@ class Poller:
                     del numbers[uid]
             problem = ""
             for study in studies:
-                if self._is_closing.is_set():
-                    return
+                if self.is_closed:
+                    break
                 problem = self._fetch(study) or problem
         except (ArchiveError, Refused) as error:
-            problem = error.text
             self._num_failures = min(self._num_failures + 1, 10)
-        else:
-            self._num_failures = 0
-        if problem and problem != self._problem:
-            _LOG.warning("poller: %s", problem)
-        self._problem = problem
+            return error.text
+        self._num_failures = 0
+        return problem
 
     def _fetch(self, study: ArchiveStudy) -> str:
         """Fetches the images of a study that are not here. Returns why some did not come.

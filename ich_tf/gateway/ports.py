@@ -142,6 +142,10 @@ class Service(Protocol):
     def name(self) -> str:
         """Name for logs, health and metrics."""
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether its threads run; once started, only a restart mends it if they do not."""
+
     def start(self) -> None:
         """Starts the threads.
 

@@ -109,11 +109,14 @@ class Receiver:
             ", TLS" if section.tls else "",
         )
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether its thread runs."""
+        return self._thread is not None and self._thread.is_alive()
+
     def problem(self) -> str:
         """Says why nothing can be received; empty while it can."""
-        if self._thread is None or not self._thread.is_alive():
-            return "the receiver has ended; start the gateway again."
-        return ""
+        return "" if self.is_alive else "its thread does not run"
 
     def close(self) -> None:
         """Ends all associations. A file that was not acknowledged is forgotten."""

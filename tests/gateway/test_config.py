@@ -45,6 +45,10 @@ def load(folder: Path, text: str) -> GatewayConfig:
         (STOW + '[destination]\nkind = "dimse"\nhost = "pacs"', "tls is False"),
         (STOW + '[destination]\nkind = "dicomweb"\nurl = "http://pacs/x"', "https"),
         (STOW + '[webhook]\nurl = "https://user:secret@x"', "token_file"),
+        (STOW + '[webhook]\nurl = "https://user:secret@x:abc"', "is no address"),
+        (STOW + '[webhook]\nurl = "https://[::1/x"', "is no address"),
+        (STOW + '[webhook]\nurl = "https://a b/x"', "an address such as"),
+        (STOW + '[webhook]\nurl = "https://x:0"', "an address such as"),
         (STOW + '[tls]\nkey_file = "x"', "together with certificate_file"),
         (
             '[poll]\nenabled = true\nurl = "https://pacs/x"\ndays = 9\n[keep]\nrows_days = 9',

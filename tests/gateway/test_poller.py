@@ -13,6 +13,7 @@ import pydicom
 import pytest
 
 from ich_tf.gateway.config import GatewayConfig, LimitsSection, PollSection
+from ich_tf.gateway.loop import MachineError
 from ich_tf.gateway.poller import Poller
 from ich_tf.gateway.ports import Refused
 from tests.support.dicom_files import make_dicom
@@ -38,6 +39,15 @@ def polling(
     finally:
         poller.close()
         assert inbox.leftovers == []
+
+
+def ask(poller: Poller) -> str:
+    """What is wrong after a question; empty if nothing is."""
+    try:
+        poller.step()
+    except MachineError as error:
+        return str(error)
+    return ""
 
 
 def instance(uid: str, series: str = "1.2.5", study: str = "1.2.4", **tags: Any) -> bytes:
@@ -66,13 +76,13 @@ def test_images_of_new_studies_are_fetched_once(
             archive.add(files / "one.dcm")
 
     with orthanc() as archive, polling(archive.dicomweb, spool) as (poller, inbox):
-        poller.ask()
+        told = ask(poller)
         assert inbox.files == {}
         old = instance("1.2.3.1", "1.2.5.1", "1.2.4.1", StudyDate="20200101", PatientID="old")
         report = instance("1.2.3.9", "1.2.5.9", SOPClassUID=SECONDARY_CAPTURE, Modality="OT")
         first, second = instance("1.2.3.2"), instance("1.2.3.3", "1.2.5.2")
         add(archive, old, report, first, second)
-        poller.ask()
+        told = ask(poller)
         assert sorted(inbox.files) == ["1.2.3.2", "1.2.3.3"]
         assert inbox.sources == {"poll"}
         got = pydicom.dcmread(pydicom.filebase.DicomBytesIO(inbox.files["1.2.3.2"]))
@@ -82,12 +92,12 @@ def test_images_of_new_studies_are_fetched_once(
         held = {"1.2.3.2", "1.2.3.3"}
         inbox.missing = lambda study, patient, uids: [u for u in uids if u not in held]
         add(archive, instance("1.2.3.4"))
-        poller.ask()
+        told = ask(poller)
         assert list(inbox.files) == ["1.2.3.4"]
         held.add("1.2.3.4")
         inbox.missing = None  # a study that did not change is not looked at
-        poller.ask()
-        assert poller._problem == ""
+        told = ask(poller)
+        assert told == ""
     assert "1.2.3" not in caplog.text.replace("127.0.0.1", "")
     assert "Secret" not in caplog.text
 
@@ -150,9 +160,9 @@ def test_answers_that_lack_something_are_asked_for_again(
         http_server(scripted(lambda _: answer, "1.2.3.1", "1.2.3.2")) as url,
         polling(url, tmp_path, limits) as (poller, inbox),
     ):
-        poller.ask()
-        assert problem in poller._problem
-        assert bool(problem) == bool(poller._problem)
+        told = ask(poller)
+        assert problem in told
+        assert bool(problem) == bool(told)
         assert len(inbox.files) == taken
 
 
@@ -170,10 +180,22 @@ def test_a_study_that_never_comes_is_given_up(
         polling(url, tmp_path) as (poller, _),
     ):
         for _ in range(7):
-            poller.ask()
+            ask(poller)
     assert len(paths) == 5
     assert "given up after 5 tries" in caplog.text
     assert "1.2.4" not in caplog.text
+
+
+def test_an_archive_that_is_away_is_asked_less_and_less_often(tmp_path: Path) -> None:
+    with (
+        http_server(lambda request: request.answer(response(500))) as url,
+        polling(url, tmp_path, every_seconds=100.0) as (poller, _),
+    ):
+        pauses = []
+        for _ in range(5):
+            assert "answered 500" in ask(poller)
+            pauses.append(poller.pause_seconds)
+    assert pauses == [200.0, 400.0, 800.0, 900.0, 900.0]
 
 
 def test_a_full_disk_stops_the_round(tmp_path: Path) -> None:
@@ -182,11 +204,11 @@ def test_a_full_disk_stops_the_round(tmp_path: Path) -> None:
         polling(url, tmp_path) as (poller, inbox),
     ):
         inbox.refusal = Refused("DISK_FULL", "the disk is full.")
-        poller.ask()
-        assert poller._problem == "the disk is full."
+        told = ask(poller)
+        assert told == "the disk is full."
         inbox.refusal = None
-        poller.ask()
-        assert poller._problem == ""
+        told = ask(poller)
+        assert told == ""
         assert list(inbox.files) == ["1.2.3.1"]
 
 
@@ -199,8 +221,8 @@ def test_uids_of_an_archive_are_none_of_its_paths(tmp_path: Path, uid: Any) -> N
         request.answer(response(200, json.dumps([match(study=uid)]).encode()))
 
     with http_server(handle) as url, polling(url, tmp_path) as (poller, _):
-        poller.ask()
-        assert "what is no UID" in poller._problem
+        told = ask(poller)
+        assert "what is no UID" in told
     assert paths == ["/studies"]
 
 
@@ -221,9 +243,9 @@ def test_answers_to_a_question(tmp_path: Path, answer: bytes, problem: str) -> N
         http_server(lambda request: request.answer(answer)) as url,
         polling(url, tmp_path) as (poller, _),
     ):
-        poller.ask()
-        assert problem in poller._problem
-        assert bool(problem) == bool(poller._problem)
+        told = ask(poller)
+        assert problem in told
+        assert bool(problem) == bool(told)
 
 
 def test_matches_come_page_by_page(tmp_path: Path) -> None:
@@ -242,8 +264,8 @@ def test_matches_come_page_by_page(tmp_path: Path) -> None:
 
     with http_server(handle) as url, polling(url, tmp_path) as (poller, _):
         poller._complete = {f"1.{i}": 1 for i in range(600)}
-        poller.ask()
-        assert poller._problem == ""
+        told = ask(poller)
+        assert told == ""
     assert [query.rsplit("offset=", 1)[1] for query in queries] == ["0", "200", "400"]
 
 
@@ -252,7 +274,7 @@ def test_it_asks_by_itself_and_ends(tmp_path: Path) -> None:
         http_server(scripted(lambda _: multipart(FIRST), "1.2.3.1")) as url,
         polling(url, tmp_path, every_seconds=1.0) as (poller, inbox),
     ):
-        assert "has ended" in poller.problem()
+        assert poller.problem() == "its thread does not run"
         poller.start()
         assert wait_until(lambda: inbox.files, 5)
         assert poller.problem() == ""
