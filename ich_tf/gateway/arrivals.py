@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ich_tf.gateway.config import LimitsSection, StudySection
-from ich_tf.gateway.database import Database
+from ich_tf.gateway.database import NEXT_VERSION, Database
 from ich_tf.gateway.ports import Refused
 from ich_tf.gateway.states import FAILED, PREDICTING, RECEIVING, REFUSED, WAITING, Study
 
@@ -72,6 +72,8 @@ class Arrivals:
         now = self._clock()
         with self._database.transaction() as rows:
             study = self._study_of(rows, arrival, now)
+            if _is_gone(study):
+                study = _begin_anew(rows, study)
             found = rows.execute(
                 "SELECT 1 FROM instance WHERE study = ? AND key = ?", (study.number, arrival.key)
             )
@@ -92,12 +94,12 @@ class Arrivals:
             if not is_stored:
                 rows.execute("UPDATE study SET late = late + 1 WHERE number = ?", (study.number,))
                 return LATE, study.number
-            is_new_version = study.state not in (RECEIVING, WAITING)
+            if study.state not in (RECEIVING, WAITING):
+                rows.execute(f"UPDATE study SET {NEXT_VERSION} WHERE number = ?", (study.number,))
             rows.execute(
                 "UPDATE study SET state = ?, images = images + 1, num_bytes = num_bytes + ?, "
-                "last_image = ?, version = version + ?, attempts = 0, reason = '', text = '', "
-                "finished = NULL WHERE number = ?",
-                (RECEIVING, arrival.num_bytes, now, int(is_new_version), study.number),
+                "last_image = ?, attempts = 0 WHERE number = ?",
+                (RECEIVING, arrival.num_bytes, now, study.number),
             )
             place(study.number)
             return STORED, study.number
@@ -187,3 +189,24 @@ class Arrivals:
             f"more than {self._limits.study_instances} images or {self._limits.study_mb} MiB. Send "
             "the series of the head alone, or raise [limits]."
         )
+
+
+def _is_gone(study: Study) -> bool:
+    """Whether a study failed whose images are deleted, so that they can only be sent again.
+
+    One that is too large stays refused: a sender that repeats itself would fill the disk.
+    """
+    is_failed = study.state in (FAILED, REFUSED) and study.reason != "TOO_LARGE"
+    return is_failed and not study.has_files
+
+
+def _begin_anew(rows: sqlite3.Connection, study: Study) -> Study:
+    """Forgets the images of a study, and lets it come in again."""
+    rows.execute("DELETE FROM instance WHERE study = ? AND kind != 'own'", (study.number,))
+    rows.execute(
+        f"UPDATE study SET {NEXT_VERSION}, state = ?, images = 0, num_bytes = 0, late = 0, "
+        "has_files = 1 WHERE number = ?",
+        (RECEIVING, study.number),
+    )
+    row = rows.execute("SELECT * FROM study WHERE number = ?", (study.number,)).fetchone()
+    return Study.of_row(row)

@@ -57,6 +57,14 @@ CREATE INDEX instance_by_key ON instance (key);
 """
 
 
+# Assignments by which a study begins again: the next version of its results is another.
+NEXT_VERSION = (
+    "version = version + 1, attempts = 0, reason = '', text = '', finished = NULL, "
+    "predicted = NULL, urgency = NULL, findings = '{}', is_suspected = NULL, warnings = '[]', "
+    "objects = 0, sent = 0"
+)
+
+
 class StateError(Exception):
     """The queue cannot be read or written at present, for a reason in words."""
 

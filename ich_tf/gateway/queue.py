@@ -12,7 +12,7 @@ import math
 import sqlite3
 from collections.abc import Callable, Sequence
 
-from ich_tf.gateway.database import Database
+from ich_tf.gateway.database import NEXT_VERSION, Database
 from ich_tf.gateway.prediction import StudyPrediction
 from ich_tf.gateway.states import (
     FAILED,
@@ -198,8 +198,8 @@ class StudyQueue:
         with self._database.transaction() as rows:
             return bool(
                 rows.execute(
-                    "UPDATE study SET state = ?, version = version + 1, attempts = 0, reason = '', "
-                    "text = '', finished = NULL WHERE number = ? AND state IN (?, ?) AND has_files",
+                    f"UPDATE study SET {NEXT_VERSION}, state = ? "
+                    "WHERE number = ? AND state IN (?, ?) AND has_files",
                     (WAITING, number, FAILED, REFUSED),
                 ).rowcount
             )

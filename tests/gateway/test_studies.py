@@ -72,6 +72,8 @@ def test_late_images(tmp_path: Path, late: str, sent: int, images: int) -> None:
     bench.send(0)
     bench.run()
     bench.send(1)
+    (study,) = bench.gateway.queue.studies()
+    assert (study.urgency is None) == (late == "again")
     bench.run()
     (study,) = bench.gateway.queue.studies()
     assert (study.state, study.images, study.late) == ("done", images, 2 - images)
@@ -160,6 +162,12 @@ def test_images_of_failed_studies_are_deleted_on_time_and_rows_too(tmp_path: Pat
     assert len(bench.files()) == 1
     bench.run(3600)
     assert bench.files() == [] and not bench.gateway.queue.retry(1)
+    bench.send()  # what is gone can be sent again
+    assert bench.states() == ["receiving"] and len(bench.files()) == 1
+    bench.run()
+    (study,) = bench.gateway.queue.studies()
+    assert (study.state, study.images) == ("failed", 1)
+    bench.run(24 * 3600)
     bench.run(30 * 86400)
     assert bench.states() == []
     assert bench.gateway.inbox.missing("1.2.9.4", "", ["1.2.9.4.0"]) == ["1.2.9.4.0"]
