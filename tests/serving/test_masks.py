@@ -32,10 +32,11 @@ DECODED = """async route => {
 }"""
 # Red, green and blue in the middle of each pixel of the slice, as it is drawn.
 MIDDLES = """async route => {
-  const { place, WHOLE } = await import('./view_transform.js');
+  const { place, screenAt, WHOLE } = await import('./view_transform.js');
+  const { UPRIGHT } = await import('./turn.js');
   const series = (await (await fetch(route)).json()).series[0];
   const canvas = document.getElementById('canvas');
-  const box = place(series, WHOLE, canvas.clientWidth, canvas.clientHeight);
+  const box = place(series, WHOLE, UPRIGHT, canvas.clientWidth, canvas.clientHeight);
   const copy = new OffscreenCanvas(canvas.width, canvas.height);
   const context = copy.getContext('2d', { willReadFrequently: true });
   context.drawImage(canvas, 0, 0);
@@ -43,8 +44,7 @@ MIDDLES = """async route => {
   const found = [];
   for (let row = 0; row < series.rows; row++) {
     for (let column = 0; column < series.columns; column++) {
-      const x = Math.floor(box.left + (column + 0.5) / series.columns * box.width);
-      const y = Math.floor(box.top + (row + 0.5) / series.rows * box.height);
+      const [x, y] = screenAt(series, box, [column + 0.5, row + 0.5]).map(Math.floor);
       found.push(...data.slice(4 * (y * canvas.width + x), 4 * (y * canvas.width + x) + 3));
     }
   }
@@ -158,16 +158,13 @@ def test_areas_outlive_a_restart(study: dict, folder: Path, tmp_path: Path) -> N
 
 @pytest.fixture
 def page(client: httpx.Client, study: dict) -> Iterator[Any]:
-    """The study on the page, as a reload of it shows it."""
+    """The study on the page, by its address."""
     # Imported here: without a browser only these tests are skipped.
     from tests.support.browser import Visit, chromium
 
     with chromium() as browser:
         visit = Visit(browser, str(client.base_url))
-        visit.open()
-        kept = json.dumps({"id": study["study_id"], "names": []})
-        visit.page.evaluate("kept => sessionStorage.setItem('ich_tf.study', kept)", kept)
-        visit.page.reload()
+        visit.page.goto(f"{client.base_url}#study={study['study_id']}")
         visit.page.wait_for_selector("#study:not([hidden])")
         visit.shown()
         yield visit

@@ -132,10 +132,24 @@ def check_probabilities(page: Visit, expected: list[dict]) -> None:
             )
 
 
+def expected_of(page: Visit, expected: list[dict]) -> dict:
+    """The series among several whose first slice is that of the page's only series."""
+    page.go_to(0)
+    shown = page.probabilities(CLASSES)
+    first = [[one["slices"][0]["probabilities"][name] for name in CLASSES] for one in expected]
+    return expected[int(np.abs(np.array(first) - shown).max(axis=1).argmin())]
+
+
 def no_trace(page: Visit, *secrets: str) -> None:
-    """Neither what is seen nor what is behind it, nor what the tab keeps, holds any of them."""
-    kept = page.page.evaluate("() => JSON.stringify([{...sessionStorage}, {...localStorage}])")
-    for text in (page.page.content(), page.page.inner_text("body"), kept, *page.requests):
+    """Neither what the page asks for nor its address and title, nor what the tab keeps, holds any.
+
+    What is shown is read from the files in this browser.
+    """
+    kept = page.page.evaluate(
+        """() => JSON.stringify(
+            [{...sessionStorage}, {...localStorage}, location.href, document.title])"""
+    )
+    for text in (kept, *page.requests):
         for secret in secrets:
             assert secret and secret not in text
 
@@ -153,16 +167,35 @@ def test_a_phantom_study(visit: Visits, model_dir: Path, phantom_dir: Path, tmp_
     page.screenshot("start", tmp_path)
     page.upload(sorted(source.iterdir()))
     page.screenshot("phantom", tmp_path)
-    check_probabilities(page, expected)
     assert page.page.is_hidden("#rejected")
-    one = pydicom.dcmread(next(source.iterdir()), stop_before_pixels=True)
-    no_trace(page, one.PatientID, one.StudyInstanceUID)
-    # A reload comes back to the study.
+    # Each patient is a study, by the name that this browser reads in its files.
+    siblings = page.page.locator("#sibling-list button")
+    assert siblings.count() == len(expected) > 1
+    patients = {}
+    for number in range(siblings.count()):
+        before = page.study_id()
+        if number:
+            siblings.nth(number).click()
+            page.page.wait_for_function("before => !location.hash.includes(before)", arg=before)
+            page.page.wait_for_selector("#study:not([hidden])")
+            page.shown()
+        patients[page.study_id()] = page.text("#patient dd")
+        check_probabilities(page, [expected_of(page, expected)])
+    assert set(patients.values()) == {
+        str(pydicom.dcmread(path, stop_before_pixels=True).PatientID) for path in source.iterdir()
+    }
+    assert len(patients) == len(expected)
+    no_trace(page, *patients.values())
+    # A reload comes back to the study, and has forgotten the files.
     before = page.study_id()
     page.page.reload()
     page.page.wait_for_selector("#study:not([hidden])")
     assert page.study_id() == before
-    assert page.page.locator("#series-list button").count() == len(expected)
+    assert page.page.is_hidden("#patient") and "No name is known here" in page.text("#patient-note")
+    # Back goes to the studies that were open before, and never off the page.
+    page.page.go_back()
+    page.page.wait_for_function("before => !location.hash.includes(before)", arg=before)
+    page.page.wait_for_selector("#study:not([hidden])")
 
 
 @pytest.fixture(scope="module")
@@ -733,12 +766,13 @@ def with_points(
     page: Visit, slices: dict[str, float], series: dict[str, float], mask: np.ndarray | None = None
 ) -> None:
     """Lets the server's model have operating points, its word on the whole series, and masks."""
-    given = {} if mask is None else {"mask_thresholds": dict.fromkeys(CLASSES, 0.5)}
+    given: dict[str, Any] = {"thresholds": {"slice": slices, "series": series}}
+    if mask is not None:
+        given["mask_thresholds"] = dict.fromkeys(CLASSES, 0.5)
 
     def model(route: Any) -> None:
         answer = route.fetch()
-        points = {"slice": slices, "series": series}
-        route.fulfill(response=answer, json={**answer.json(), "thresholds": points, **given})
+        route.fulfill(response=answer, json={**answer.json(), **given})
 
     def study(route: Any) -> None:
         answer = route.fetch()
@@ -746,6 +780,8 @@ def with_points(
             route.fulfill(response=answer)
             return
         found = answer.json()
+        if found["model"]:
+            found["model"].update(given)
         for one in found["series"]:
             summary = one["summary"]
             summary["series_model"] = summary["max"]

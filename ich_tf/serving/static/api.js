@@ -101,6 +101,8 @@ async function json(path, options) {
 }
 
 export const getModel = () => json("api/model");
+export const getService = () => json("api/service");
+export const getStudies = () => json("api/studies");
 export const getSamples = () => json("api/samples");
 export const postSample = (name, signal) =>
   json(`api/samples/${encodeURIComponent(name)}`, { method: "POST", signal });
@@ -122,16 +124,19 @@ export async function getBlob(path) {
   return body(await request(path), "blob");
 }
 
-// Posts files; onProgress(sent, total) in bytes. Files are named by their index and by whether they
-// are a zip: their own names may hold names of patients, and stay in this browser.
-export async function postFiles(files, onProgress, signal) {
+// Posts files as a new study, or as a further part of the study `id`; hasMore: whether other parts
+// follow. onProgress(sent) in bytes. Files are named by their index and by whether they are a zip:
+// their own names may hold names of patients, and stay in this browser.
+export async function postFiles(files, { id = null, hasMore = false, onProgress, signal }) {
+  const path = id === null ? "api/studies" : `api/studies/${encodeURIComponent(id)}/files`;
   for (;;) {
     const used = token();
     const form = new FormData();
     files.forEach((file, index) => {
       form.append("files", file, isZip(file) ? `${index}.zip` : `${index}.dcm`);
     });
-    const answer = await send(form, headers(used), onProgress, signal);
+    const address = hasMore ? `${path}?more=true` : path;
+    const answer = await send(address, form, headers(used), onProgress, signal);
     if (answer.status === 401) {
       await renewToken(used);
       continue;
@@ -144,12 +149,12 @@ export async function postFiles(files, onProgress, signal) {
 }
 
 // XMLHttpRequest, because fetch does not report how much has been sent.
-function send(form, extra, onProgress, signal) {
+function send(path, form, extra, onProgress, signal) {
   return new Promise((resolve, reject) => {
     const xhr = new XMLHttpRequest();
-    xhr.open("POST", "api/studies");
+    xhr.open("POST", path);
     for (const [name, value] of Object.entries(extra)) xhr.setRequestHeader(name, value);
-    xhr.upload.onprogress = (event) => onProgress(event.loaded, event.total);
+    xhr.upload.onprogress = (event) => onProgress(event.loaded);
     xhr.onload = () =>
       resolve({
         status: xhr.status,

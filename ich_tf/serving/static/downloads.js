@@ -15,25 +15,33 @@ async function save(path, name) {
   setTimeout(() => URL.revokeObjectURL(address), 60_000);
 }
 
+// The beginning of a file's name: when the server got the study, and which of its upload it is, so that
+// files of two studies differ. Nothing of a patient.
+function stemOf({ received_at: received, upload, study_id: id }) {
+  const time = received.slice(0, 19).replaceAll("-", "").replaceAll(":", "").replace("T", "-");
+  return `ich_tf_${time}${upload.length > 1 ? `_study${upload.indexOf(id) + 1}` : ""}`;
+}
+
 export function makeDownloads(store, onError) {
   const study = () => `api/studies/${encodeURIComponent(store.get("study").study_id)}`;
   const number = () => store.get("series") + 1;
+  const stem = () => stemOf(store.get("study"));
   const choices = [
     {
       name: "CSV",
       what: "A row for each slice",
-      start: () => save(`${study()}/results.csv`, "ich_tf_results.csv"),
+      start: () => save(`${study()}/results.csv`, `${stem()}_results.csv`),
     },
     {
       name: "JSON",
       what: "All series, slices and the model",
-      start: () => save(`${study()}/results.json`, "ich_tf_results.json"),
+      start: () => save(`${study()}/results.json`, `${stem()}_results.json`),
     },
     {
       name: "DICOM report",
       what: "Structured Report of this series",
       start: () =>
-        save(`${study()}/series/${store.get("series")}/report.dcm`, `ich_tf_report_${number()}.dcm`),
+        save(`${study()}/series/${store.get("series")}/report.dcm`, `${stem()}_report_${number()}.dcm`),
     },
     {
       name: "DICOM heat map",
@@ -43,7 +51,7 @@ export function makeDownloads(store, onError) {
         const key = store.get("heatClass");
         return save(
           `${slicePath(store.get("study").study_id, store.get("series"), slice)}/heatmaps/${key}.dcm`,
-          `ich_tf_heatmap_${number()}_${slice + 1}_${key}.dcm`,
+          `${stem()}_heatmap_${number()}_${slice + 1}_${key}.dcm`,
         );
       },
     },
@@ -56,7 +64,7 @@ export function makeDownloads(store, onError) {
       const slice = store.get("slice");
       return save(
         `${slicePath(store.get("study").study_id, store.get("series"), slice)}/mask.png`,
-        `ich_tf_mask_${number()}_${slice + 1}.png`,
+        `${stem()}_mask_${number()}_${slice + 1}.png`,
       );
     },
   });

@@ -1,10 +1,28 @@
-// Mouse, pen and fingers on the stage -> scroll, window, pan, zoom, hover.
+// Mouse, pen and fingers on the stage -> scroll, window, pan, zoom, measure, hover.
 // The left button uses the chosen tool, the middle one pans, the right one zooms; two fingers pinch
 // and pan; the wheel scrolls, and zooms with Ctrl (or by a pinch on a touchpad).
+
+import { isMeasure } from "./measure_layer.js";
 
 // Pixels a slice for wheels that report pixels: a touchpad would otherwise scroll too fast.
 const WHEEL_PIXELS = 50;
 const DRAG_PIXELS_A_SLICE = 8;
+
+// Lines a notch, where a wheel reports lines.
+const WHEEL_LINES = 3;
+// Units a notch of wheelDeltaY, which Chromium and Safari report beside the pixels.
+const WHEEL_UNITS = 120;
+
+// Number of notches that a wheel was turned: a notch is a slice, whatever number of lines or pixels
+// the system reports, and a browser merges notches that come within a frame. Null for a touchpad.
+function notches({ deltaMode, deltaY, wheelDeltaY }) {
+  const turned = Math.sign(deltaY);
+  if (deltaMode !== 0) return turned * Math.max(1, Math.round(Math.abs(deltaY) / WHEEL_LINES));
+  if (Math.abs(deltaY) < 2 * WHEEL_PIXELS) return null;
+  const units = Math.abs(wheelDeltaY ?? 0);
+  const isWhole = units > 0 && units % WHEEL_UNITS === 0;
+  return turned * (isWhole ? units / WHEEL_UNITS : Math.max(1, Math.round(Math.abs(deltaY) / 100)));
+}
 
 export function listenToGestures(element, getTool, on) {
   const pointers = new Map();
@@ -31,6 +49,7 @@ export function listenToGestures(element, getTool, on) {
     if (event.button === 1) event.preventDefault();
     doing = ["tool", "pan", "zoom"][event.button] ?? null;
     if (event.button === 0 && event.shiftKey) doing = "pan";
+    if (doing === "tool" && isMeasure(getTool())) on.press(at(event));
     if (pointers.size === 2) doing = "pinch";
     on.hover(at(event));
   });
@@ -67,6 +86,7 @@ export function listenToGestures(element, getTool, on) {
 
   const release = (event) => {
     pointers.delete(event.pointerId);
+    if (doing === "tool" && isMeasure(getTool())) on.release(at(event));
     if (!pointers.size) doing = null;
     // After a pinch the finger that stays does nothing until it is lifted.
     else if (doing === "pinch") doing = "none";
@@ -76,20 +96,21 @@ export function listenToGestures(element, getTool, on) {
   element.addEventListener("pointerleave", () => {
     if (!pointers.size) on.hover(null);
   });
-  element.addEventListener("dblclick", () => on.reset());
+  element.addEventListener("dblclick", () => {
+    if (!isMeasure(getTool())) on.reset();
+  });
   element.addEventListener("contextmenu", (event) => event.preventDefault());
   element.addEventListener(
     "wheel",
     (event) => {
       event.preventDefault();
+      on.use();
       if (event.ctrlKey) {
         on.zoom(Math.exp(-event.deltaY / 200), ...fromMiddle(at(event)));
         return;
       }
-      // A notch of the wheel is a slice, whatever number of lines or pixels the system reports.
-      const notch = event.deltaMode !== 0 || Math.abs(event.deltaY) >= 2 * WHEEL_PIXELS;
       if (Math.sign(event.deltaY) !== Math.sign(rest)) rest = 0;
-      rest += notch ? Math.sign(event.deltaY) : event.deltaY / WHEEL_PIXELS;
+      rest += notches(event) ?? event.deltaY / WHEEL_PIXELS;
       const slices = Math.trunc(rest);
       rest -= slices;
       if (slices) on.scroll(slices);

@@ -8,6 +8,7 @@ export function makeHeatControls(store) {
   const toggle = byId("heat-toggle");
   const choice = byId("heat-class");
   const opacity = byId("heat-opacity");
+  const below = byId("heat-below");
   paintLegend(byId("legend-canvas"));
 
   toggle.addEventListener("click", () => store.set({ heatOn: !store.get("heatOn") }));
@@ -15,6 +16,8 @@ export function makeHeatControls(store) {
   opacity.addEventListener("input", () =>
     store.set({ heatOpacity: opacity.valueAsNumber / 100 }),
   );
+
+  below.addEventListener("change", () => store.set({ heatBelow: below.checked }));
 
   store.on(["classes"], () => {
     choice.replaceChildren(
@@ -32,14 +35,18 @@ export function makeHeatControls(store) {
     opacity.value = percent;
     byId("heat-opacity-text").textContent = `${percent} %`;
     byId("legend").dataset.on = String(store.get("heatOn"));
-    const peak = store.get("heatPeak");
-    byId("legend-peak").textContent =
-      peak === null
-        ? "greatest in this slice"
-        : peak > 0
-          ? `greatest: ${peak.toPrecision(2)} logit`
-          : "no pixel raises the logit";
+    below.checked = store.get("heatBelow");
+    byId("legend-peak").textContent = legendText(store);
   }
-  store.on(["heatOn", "heatClass", "heatOpacity", "heatPeak"], write);
+  store.on(["heatOn", "heatClass", "heatOpacity", "heatBelow", "heat", "model"], write);
   write();
+}
+
+// The end of the model's scale, which is the same for all slices, and what the slice has of it.
+function legendText(store) {
+  const scale = store.get("model")?.heat_scale[store.get("heatClass")];
+  if (scale === undefined) return "";
+  const heat = store.get("heat");
+  const here = heat ? `here up to ${heat.greatest > 0 ? heat.greatest.toPrecision(2) : "0"}; ` : "";
+  return `${here}scale of the model: ${scale.toPrecision(2)} logit`;
 }

@@ -1,7 +1,8 @@
 // The heat map over a slice: fetched when scrolling rests, painted on a canvas of the slice's pixels.
+// Its colours have one scale a model, so that a slice without a bleed does not glow like one with it.
 
-import { className } from "./classes.js";
-import { byId, show } from "./dom.js";
+import { className, isAbove } from "./classes.js";
+import { show } from "./dom.js";
 import { makeHeatTable, paintHeat } from "./heat_colours.js";
 import { heatLoader } from "./loader.js";
 import { paintOn } from "./paint.js";
@@ -11,6 +12,7 @@ const REST_MS = 150;
 
 export class HeatLayer {
   #store;
+  #note;
   #onChange;
   #onError;
   #heats = heatLoader();
@@ -19,9 +21,11 @@ export class HeatLayer {
   #painted = null;
   #timer = 0;
 
-  // onChange() is called when a heat map has come, onError(error) when it cannot be had.
-  constructor(store, onChange, onError) {
+  // store: as a pane sees it; note: element of the text about the heat map; onChange() is called when
+  // a heat map has come, onError(error) when it cannot be had.
+  constructor(store, note, onChange, onError) {
     this.#store = store;
+    this.#note = note;
     this.#onChange = onChange;
     this.#onError = onError;
   }
@@ -30,10 +34,19 @@ export class HeatLayer {
     return `${path}/heatmaps/${encodeURIComponent(this.#store.get("heatClass"))}`;
   }
 
+  // Whether the slice's probability lies below the operating point, and such maps are not asked for.
+  #isBelow(series) {
+    if (this.#store.get("heatBelow")) return false;
+    const key = this.#store.get("heatClass");
+    const points = this.#store.get("model")?.thresholds.slice ?? {};
+    const values = series.probabilities[this.#store.get("slice")];
+    return isAbove(values[this.#store.get("classes").indexOf(key)], points[key]) === false;
+  }
+
   // Requests the heat map of the slice at a path of the server, if heat maps are on.
-  fetch(path) {
+  fetch(path, series) {
     clearTimeout(this.#timer);
-    if (!this.#store.get("heatOn")) return;
+    if (!this.#store.get("heatOn") || this.#isBelow(series)) return;
     const key = this.#key(path);
     this.#heats.keepOnly(new Set([key]));
     if (this.#heats.peek(key)) return;
@@ -54,11 +67,12 @@ export class HeatLayer {
 
   // Draws the heat map of a slice into a box of [left, top, width, height], if it is there; returns
   // the class that is drawn, or "".
-  draw(context, box, path) {
+  draw(context, box, path, series) {
     const on = this.#store.get("heatOn");
-    const heat = on ? this.#heats.peek(this.#key(path)) : undefined;
-    this.#store.set({ heatPeak: heat ? heat.peak : null });
-    this.#write(on, heat);
+    const isBelow = on && this.#isBelow(series);
+    const heat = on && !isBelow ? this.#heats.peek(this.#key(path)) : undefined;
+    this.#store.set({ heat: heat ?? null });
+    this.#write(on, isBelow, heat);
     if (!heat) return "";
     if (this.#painted !== heat) {
       paintOn(this.#canvas, heat, (image) => paintHeat(heat.heat, this.#table, image));
@@ -70,12 +84,13 @@ export class HeatLayer {
     return this.#store.get("heatClass");
   }
 
-  #write(on, heat) {
-    show(byId("note-heat"), on);
+  #write(on, isBelow, heat) {
+    show(this.#note, on);
     if (!on) return;
     const name = className(this.#store.get("heatClass"));
-    byId("note-heat").textContent = heat
-      ? `Heat map: ${name}\nattention, not segmentation\n${heat.explains}`
-      : `Heat map: ${name}\ncomputing`;
+    let text = "computing";
+    if (isBelow) text = "below the operating point: not drawn";
+    else if (heat) text = `attention, not segmentation\n${heat.explains}`;
+    this.#note.textContent = `Heat map: ${name}\n${text}`;
   }
 }

@@ -134,8 +134,8 @@ export function maskLoader() {
   });
 }
 
-// Loads {heat: uint8 [rows * columns], rows, columns, peak: the logit that 255 stands for, explains:
-// which probability it explains}.
+// Loads {heat: uint8 [rows * columns], rows, columns, peak: the logit that 255 stands for, greatest: the
+// slice's greatest logit, explains: which probability it explains}.
 export function heatLoader() {
   return new Loader({
     mostBytes: 64e6,
@@ -144,8 +144,9 @@ export function heatLoader() {
       const heat = new Uint8Array(buffer);
       const size = sizeOf(headers, heat.length);
       const peak = Number(headers.get("X-Peak"));
+      const greatest = Number(headers.get("X-Greatest"));
       const explains = headers.get("X-Explains");
-      return { value: { heat, peak, explains, ...size }, bytes: buffer.byteLength };
+      return { value: { heat, peak, greatest, explains, ...size }, bytes: buffer.byteLength };
     },
   });
 }

@@ -12,6 +12,7 @@ export function makeModelCard(store) {
       ["Name", model.name],
       ["Version", model.version],
       ["SHA-256", make("code", { class: "hash", title: model.sha256 }, model.sha256)],
+      ["Calibration's SHA-256", model.calibration_sha256 ? make("code", { class: "hash" }, model.calibration_sha256) : "none"],
       ["Description", model.description],
       ["Probabilities", model.postprocessing],
       ["Calibrated", model.calibrated ? "yes, on validation patients" : "no"],

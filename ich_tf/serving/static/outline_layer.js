@@ -1,7 +1,7 @@
 // The masks over a slice: a line around each class, sharp at any zoom, and a fill of its pixels.
 
 import { shownOrder } from "./classes.js";
-import { byId, show } from "./dom.js";
+import { show } from "./dom.js";
 import { maskLoader } from "./loader.js";
 import { classColour, makeFillTable, paintFill, traceOutline } from "./outlines.js";
 import { paintOn } from "./paint.js";
@@ -13,6 +13,7 @@ const FILL_OPACITY = 0.3;
 
 export class OutlineLayer {
   #store;
+  #note;
   #onChange;
   #onError;
   #masks = maskLoader();
@@ -20,9 +21,11 @@ export class OutlineLayer {
   #paths = new WeakMap(); // mask -> Map of bits and their outlines
   #painted = {}; // mask and classes of the canvas' content
 
-  // onChange() is called when a mask has come, onError(error) when it cannot be had.
-  constructor(store, onChange, onError) {
+  // store: as a pane sees it; note: element of the text about the outlines; onChange() is called when
+  // a mask has come, onError(error) when it cannot be had.
+  constructor(store, note, onChange, onError) {
     this.#store = store;
+    this.#note = note;
     this.#onChange = onChange;
     this.#onError = onError;
   }
@@ -112,8 +115,8 @@ export class OutlineLayer {
   }
 
   #write(on, marked) {
-    show(byId("note-outlines"), on);
-    byId("note-outlines").textContent =
+    show(this.#note, on);
+    this.#note.textContent =
       "Segmentation by a model" + (marked.length ? "" : "\nnothing marked in this slice");
   }
 }

@@ -37,8 +37,8 @@ export function fillRejected(card, rejected, names, total) {
 }
 
 export function makeRejected(store) {
-  store.on(["study", "names"], () => {
+  store.on(["study", "sources"], () => {
     const study = store.get("study");
-    if (study) fillRejected(byId("rejected"), study.rejected, store.get("names"), study.num_files);
+    if (study) fillRejected(byId("rejected"), study.rejected, store.get("sources").names, study.num_files);
   });
 }

@@ -19,7 +19,7 @@ const COLOURS = {
   cursorFill: "rgb(99 199 214 / 0.20)",
 };
 
-export function makeStrip(store, viewer) {
+export function makeStrip(store, panes) {
   const strip = byId("strip");
   const canvas = byId("strip-canvas");
   const tip = byId("strip-tip");
@@ -144,18 +144,18 @@ export function makeStrip(store, viewer) {
   strip.addEventListener("pointerdown", (event) => {
     if (!currentSeries()) return;
     strip.setPointerCapture(event.pointerId);
-    viewer.scrollTo(sliceAt(event));
+    panes.viewer.scrollTo(sliceAt(event));
     const key = rowAt(event);
     if (key !== null) store.set({ heatClass: key });
   });
   strip.addEventListener("pointermove", (event) => {
     if (!currentSeries()) return;
-    if (event.buttons & 1) viewer.scrollTo(sliceAt(event));
+    if (event.buttons & 1) panes.viewer.scrollTo(sliceAt(event));
     hover(event);
   });
   strip.addEventListener("pointerleave", () => show(tip, false));
   byId("slice").addEventListener("input", (event) =>
-    viewer.scrollTo(event.target.valueAsNumber),
+    panes.viewer.scrollTo(event.target.valueAsNumber),
   );
 
   store.on(["study", "series", "slice", "heatClass", "model", "outlinesHidden"], draw);

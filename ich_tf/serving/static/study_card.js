@@ -1,7 +1,11 @@
-// The study: a list of its series, and of those that were left out, its number of files, and the time until it is deleted.
+// The study: the other studies of its upload, its number of files, and the time until it is deleted.
 
+import { ApiError, getStudy } from "./api.js";
+import { probabilityText } from "./classes.js";
 import { byId, make, show } from "./dom.js";
-import { WHOLE } from "./view_transform.js";
+import { headerOf, patientText } from "./patient.js";
+
+const SIBLING_MS = 2000;
 
 function timeText(seconds) {
   if (seconds >= 5400) return `${Math.round(seconds / 3600)} hours`;
@@ -9,63 +13,48 @@ function timeText(seconds) {
   return `${Math.max(0, Math.round(seconds))} seconds`;
 }
 
-export function makeStudyCard(store, onExpired) {
+// openStudy(id) opens another study; onExpired() is called when the server has deleted this one.
+export function makeStudyCard(store, openStudy, onExpired, onError) {
   let expiresAt = Infinity;
   let isReported = false;
 
-  function writeLeftOut(leftOut) {
-    show(byId("left-out"), leftOut.length > 0);
-    byId("left-out-title").textContent =
-      leftOut.length === 1 ? "1 series left out" : `${leftOut.length} series left out`;
-    byId("left-out-list").replaceChildren(
-      ...leftOut.map(({ description, reason }) =>
-        make(
-          "li",
-          {},
-          make("span", { class: "file" }, description),
-          make("span", { class: "why" }, `${reason}.`),
-        ),
-      ),
+  // An upload of several patients or studies becomes as many studies.
+  function writeSiblings() {
+    const study = store.get("study");
+    const ids = study?.upload ?? [];
+    show(byId("sibling-list"), ids.length > 1);
+    byId("sibling-list").replaceChildren(
+      ...ids.map((id, i) => {
+        const button = make(
+          "button",
+          { type: "button", "aria-pressed": String(id === study.study_id), onclick: () => openStudy(id) },
+          `Study ${i + 1} of ${ids.length}`,
+        );
+        if (ids.length > 1) nameSibling(id, button).catch(onError);
+        return make("li", {}, button);
+      }),
     );
   }
 
-  function write() {
-    const study = store.get("study");
-    if (!study) return;
-    writeLeftOut(study.left_out);
-    byId("series-list").replaceChildren(
-      ...study.series.map((series, i) => {
-        const [row, column] = series.spacing_mm.map((mm) => mm.toFixed(2));
-        const tilt = series.gantry_tilt_deg.toFixed(0).replace("-", "\u2212");
-        return make(
-          "li",
-          {},
-          make(
-            "button",
-            {
-              type: "button",
-              "aria-pressed": String(i === store.get("series")),
-              onclick: () =>
-                store.set({
-                  series: i,
-                  slice: series.summary.most_suspicious.any,
-                  view: WHOLE,
-                }),
-            },
-            make("b", {}, `Series ${i + 1}`),
-            make("span", {}, `${series.num_slices} slices`),
-            make(
-              "span",
-              { class: "hint" },
-              `${series.columns} \u00d7 ${series.rows}, ${row === column ? row : `${column} \u00d7 ${row}`} mm`,
-            ),
-            Math.abs(series.gantry_tilt_deg) >= 0.5
-              ? make("span", { class: "hint" }, `Gantry tilt ${tilt}\u00b0`)
-              : null,
-          ),
-        );
-      }),
-    );
+  // Studies of an upload are predicted one after another: asks until this one is.
+  async function nameSibling(id, button) {
+    const [study, sources] = [store.get("study"), store.get("sources")];
+    try {
+      let sibling = id === study.study_id ? study : await getStudy(id);
+      while (sibling.state !== "done" && sibling.state !== "failed") {
+        await new Promise((resolve) => setTimeout(resolve, SIBLING_MS));
+        if (store.get("study") !== study) return;
+        sibling = await getStudy(id);
+      }
+      const name = patientText(await headerOf(sibling, sources));
+      const any = sibling.series.map(({ summary }) => summary.max.any);
+      const said = any.length ? `any ${probabilityText(Math.max(...any))}` : "nothing to show";
+      button.append(make("span", { class: "hint" }, [name, said].filter(Boolean).join(", ")));
+    } catch (error) {
+      if (!(error instanceof ApiError && error.isGone)) throw error;
+      button.disabled = true;
+      button.append(make("span", { class: "hint" }, "deleted"));
+    }
   }
 
   function tick() {
@@ -86,7 +75,7 @@ export function makeStudyCard(store, onExpired) {
     isReported = false;
     expiresAt = study ? Date.now() + 1000 * study.expires_in_seconds : Infinity;
     tick();
+    writeSiblings();
   });
-  store.on(["study", "series"], write);
   setInterval(tick, 10_000);
 }

@@ -12,7 +12,7 @@ function heading(...names) {
   return make("thead", {}, make("tr", {}, ...cells));
 }
 
-export function makeSummary(store, viewer) {
+export function makeSummary(store, panes) {
   const currentSeries = () => store.get("study")?.series[store.get("series")] ?? null;
   const details = byId("all-details");
 
@@ -54,7 +54,7 @@ export function makeSummary(store, viewer) {
           title: "Go to this slice",
           "aria-label": `${className(key)}: go to slice ${where[key] + 1}`,
           onclick: () => {
-            viewer.scrollTo(where[key]);
+            panes.viewer.scrollTo(where[key]);
             store.set({ heatClass: key });
           },
         },
@@ -112,7 +112,7 @@ export function makeSummary(store, viewer) {
         make(
           "th",
           { scope: "row" },
-          make("button", { type: "button", class: "link", onclick: () => viewer.scrollTo(i) }, String(i + 1)),
+          make("button", { type: "button", class: "link", onclick: () => panes.viewer.scrollTo(i) }, String(i + 1)),
         ),
         ...order.map((key) => {
           const value = values[store.get("classes").indexOf(key)];

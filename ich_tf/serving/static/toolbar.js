@@ -1,33 +1,11 @@
-// The toolbar: window presets and fields, tools for dragging, zoom.
+// The toolbar: window presets and fields, the thickness of slabs; and zoom.
 
-import { byId, draw, make } from "./dom.js";
+import { byId, make, show } from "./dom.js";
+import { slabChoices } from "./slab.js";
 import { WHOLE } from "./view_transform.js";
 import { limited, PRESETS, presetOf } from "./windowing.js";
 
-// Symbols are paths in a box of 24 x 24: lines, and a filled part.
-const TOOLS = [
-  {
-    tool: "window",
-    name: "Window",
-    title: "Window: drag right to widen it, down to raise its center",
-    lines: "M12 3.5a8.5 8.5 0 1 0 0 17 8.5 8.5 0 0 0 0-17z",
-    full: "M12 3.5a8.5 8.5 0 0 1 0 17z",
-  },
-  {
-    tool: "pan",
-    name: "Move",
-    title: "Move: drag the slice (or drag with Shift or with the middle button)",
-    lines: "M12 3v18M3 12h18M9 6l3-3 3 3M9 18l3 3 3-3M6 9l-3 3 3 3M18 9l3 3-3 3",
-  },
-  {
-    tool: "scroll",
-    name: "Scroll",
-    title: "Scroll: drag up or down through the slices",
-    lines: "M12 4 3 8.5l9 4.5 9-4.5zM3 12.5l9 4.5 9-4.5M3 16.5l9 4.5 9-4.5",
-  },
-];
-
-export function makeToolbar(store, viewer) {
+export function makeToolbar(store, panes) {
   const presets = PRESETS.map(({ key, name, center, width }) =>
     make(
       "button",
@@ -41,16 +19,6 @@ export function makeToolbar(store, viewer) {
   );
   byId("presets").replaceChildren(...presets);
 
-  const tools = TOOLS.map(({ tool, name, title, lines, full }) =>
-    make(
-      "button",
-      { type: "button", title, onclick: () => store.set({ tool }) },
-      draw(lines, full),
-      make("span", {}, name),
-    ),
-  );
-  byId("tools").replaceChildren(...tools);
-
   const center = byId("window-center");
   const width = byId("window-width");
   const typed = () => {
@@ -63,9 +31,24 @@ export function makeToolbar(store, viewer) {
   center.addEventListener("change", typed);
   width.addEventListener("change", typed);
 
-  byId("zoom-in").addEventListener("click", () => viewer.zoomBy(1.25));
-  byId("zoom-out").addEventListener("click", () => viewer.zoomBy(0.8));
+  byId("zoom-in").addEventListener("click", () => panes.viewer.zoomBy(1.25));
+  byId("zoom-out").addEventListener("click", () => panes.viewer.zoomBy(0.8));
   byId("zoom-fit").addEventListener("click", () => store.set({ view: WHOLE }));
+
+  const slab = byId("slab");
+  slab.addEventListener("change", () => store.set({ slabMm: Number(slab.value) }));
+  store.on(["study", "series"], () => {
+    const series = store.get("study")?.series[store.get("series")];
+    const choices = series ? slabChoices(series) : [];
+    show(byId("slab-field"), choices.length > 0);
+    slab.replaceChildren(
+      make("option", { value: "0" }, "1 slice"),
+      ...choices.map((mm) => make("option", { value: mm }, `${mm} mm`)),
+    );
+    // A slab of the series before may not be one of this series.
+    if (!choices.includes(store.get("slabMm"))) store.set({ slabMm: 0 });
+    slab.value = store.get("slabMm");
+  });
 
   const write = () => {
     const current = store.get("window");
@@ -73,14 +56,11 @@ export function makeToolbar(store, viewer) {
     PRESETS.forEach((preset, i) =>
       presets[i].setAttribute("aria-pressed", String(preset === chosen)),
     );
-    TOOLS.forEach(({ tool }, i) =>
-      tools[i].setAttribute("aria-pressed", String(tool === store.get("tool"))),
-    );
-    byId("stage").dataset.tool = store.get("tool");
+    slab.value = store.get("slabMm");
     // A field that is being edited keeps its text.
     if (document.activeElement !== center) center.value = current.center;
     if (document.activeElement !== width) width.value = current.width;
   };
-  store.on(["window", "tool"], write);
+  store.on(["window", "slabMm"], write);
   write();
 }

@@ -1,6 +1,6 @@
 // From files to a finished study: sends them, waits while the queue is full, and polls the progress.
 
-import { ApiError, ConnectionLost, getStudy, postFiles } from "./api.js";
+import { ApiError, ConnectionLost, deleteStudy, getStudy, postFiles } from "./api.js";
 import { byId, show } from "./dom.js";
 import { sizeText } from "./files.js";
 import { announce } from "./messages.js";
@@ -9,12 +9,14 @@ import { fillRejected } from "./rejected.js";
 const FIRST_POLL_MS = 250;
 const SLOWEST_POLL_MS = 2000;
 const DEFAULT_WAIT_S = 10;
+// Bytes that a form adds to each file, at most, and the same for the form's end.
+const PART_HEADER = 256;
 // A server that is restarted answers again within this time.
 const LOST_FOR_MS = 60_000;
 
-const STEPS = ["sending", "queued", "reading", "predicting"];
+const STEPS = ["receiving", "queued", "reading", "predicting"];
 const TITLES = {
-  sending: "Sending the files",
+  receiving: "Sending the files",
   queued: "Waiting in the queue",
   reading: "Reading the files",
   predicting: "Predicting the slices",
@@ -71,7 +73,8 @@ async function sendUntilTaken(send, signal) {
   }
 }
 
-async function untilDone(id, names, signal) {
+// A promise of a study once it is done or failed. names: as in rejected.js.
+export async function untilDone(id, names, signal) {
   let wait = FIRST_POLL_MS;
   let lostSince = null;
   for (;;) {
@@ -81,12 +84,10 @@ async function untilDone(id, names, signal) {
       fillRejected(byId("work-rejected"), study.rejected, names, study.num_files);
       if (study.state === "done" || study.state === "failed") return study;
       const { done, total } = study.progress;
-      const what = { queued: "", reading: "files", predicting: "slices" }[study.state] ?? "";
-      const text =
-        study.state === "queued"
-          ? "Another study is being read; this one is next in the queue or soon after."
-          : `${done} of ${total} ${what}`;
-      write(study.state, done, study.state === "queued" ? 0 : total, text);
+      const what = { reading: "files", predicting: "slices" }[study.state];
+      const waits = "Another study is being read; this one is next in the queue or soon after.";
+      const text = what ? `${done} of ${total} ${what}` : study.state === "queued" ? waits : "";
+      write(study.state, done, what ? total : 0, text);
     } catch (error) {
       if (!(error instanceof ConnectionLost)) throw error;
       lostSince ??= Date.now();
@@ -103,26 +104,51 @@ async function untilDone(id, names, signal) {
 // its study_id; names: as in rejected.js; onStudy(id) is called as soon as the study has an id.
 export async function work(start, names, signal, onStudy) {
   show(byId("work-rejected"), false);
-  write("sending", 0, 0, "");
+  write("receiving", 0, 0, "");
   const { study_id: id } = await sendUntilTaken(() => start(signal), signal);
   onStudy(id);
   return untilDone(id, names, signal);
 }
 
-// A `start` for `work` that posts files.
-export function sendFiles(files) {
-  const total = files.reduce((sum, { file }) => sum + file.size, 0);
-  const count = files.length === 1 ? "1 file" : `${files.length} files`;
-  return (signal) =>
-    postFiles(
-      files.map(({ file }) => file),
-      (sent, size) =>
-        write("sending", sent, size, `${count}: ${sizeText(sent)} of ${sizeText(Math.max(size, total))}`),
-      signal,
-    );
+// Files in parts that the server takes at once, by bytes, in their order: a brain and a bone series of
+// 300 thin slices each are more than one upload may be. mostBytes: of a part.
+export function partsOf(files, mostBytes) {
+  const parts = [];
+  let left = 0;
+  for (const { file } of files) {
+    const size = file.size + PART_HEADER;
+    if (!parts.length || size > left) {
+      parts.push([]);
+      left = mostBytes - PART_HEADER;
+    }
+    parts.at(-1).push(file);
+    left -= size;
+  }
+  return parts;
 }
 
-// Waits for a study that was sent before this page was loaded.
-export function waitFor(id, names, signal) {
-  return untilDone(id, names, signal);
+// A `start` for `work` that posts files, in parts where they are more than mostBytes.
+export function sendFiles(files, mostBytes) {
+  const parts = partsOf(files, mostBytes);
+  const total = files.reduce((sum, { file }) => sum + file.size, 0);
+  const count = files.length === 1 ? "1 file" : `${files.length} files`;
+  return async (signal) => {
+    let [answer, before] = [null, 0];
+    try {
+      for (const [i, part] of parts.entries()) {
+        const onProgress = (sent) => {
+          const text = `${count}: ${sizeText(Math.min(total, before + sent))} of ${sizeText(total)}`;
+          write("receiving", Math.min(total, before + sent), total, text);
+        };
+        const hasMore = i < parts.length - 1;
+        answer = await postFiles(part, { id: answer?.study_id ?? null, hasMore, onProgress, signal });
+        before += part.reduce((sum, { size }) => sum + size, 0);
+      }
+    } catch (error) {
+      // What has come is of no use; the server would drop it by itself, later.
+      if (answer) deleteStudy(answer.study_id).catch(() => {});
+      throw error;
+    }
+    return answer;
+  };
 }

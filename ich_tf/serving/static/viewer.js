@@ -1,16 +1,17 @@
-// The stage: a slice on a canvas under its heat map and its outlines, with notes in its corners.
+// A pane's stage: a slice on a canvas under its heat map, its outlines and its measures.
 
 import { slicePath } from "./api.js";
-import { probabilityText } from "./classes.js";
-import { byId, show } from "./dom.js";
+import { show } from "./dom.js";
 import { listenToGestures } from "./gestures.js";
 import { HeatLayer } from "./heat_layer.js";
 import { pixelLoader } from "./loader.js";
+import { isMeasure, MeasureLayer } from "./measure_layer.js";
 import { OutlineLayer } from "./outline_layer.js";
-import { areaText } from "./outlines.js";
 import { paintOn } from "./paint.js";
-import { moved, pixelAt, place, scaleBarMm, WHOLE, zoomedAt } from "./view_transform.js";
-import { limited, makeTable, paintGrey, presetOf } from "./windowing.js";
+import { meanOf, slabSlices } from "./slab.js";
+import { StageNotes } from "./stage_notes.js";
+import { moved, place, turnContext, WHOLE, zoomedAt } from "./view_transform.js";
+import { bounded, limited, makeTable, paintGrey } from "./windowing.js";
 
 // Number of slices that are fetched ahead in the direction of scrolling, and behind.
 const AHEAD = 12;
@@ -19,78 +20,123 @@ const BEHIND = 4;
 const SQUARES_FROM = 6;
 
 export class Viewer {
-  #store;
+  #pane;
   #onError;
-  #canvas = byId("canvas");
-  #stage = byId("stage");
+  #stage;
+  #canvas;
+  #part;
+  #notes;
   #pixels = pixelLoader();
   #heat;
   #outlines;
+  #measures;
   #picture = document.createElement("canvas");
   #table = null;
-  #tableOf = null;
-  #painted = null; // key and table of the picture's content
-  #shown = null; // the slice on the stage, a value of the loader
+  #tableOf = {};
+  #slab = {}; // key and picture of the last slab
+  #painted = null; // picture and table of the canvas' content
+  #shown = null; // the picture on the stage: {hu, rows, columns}
   #pointer = null;
   #failed = null; // key of a slice that could not be fetched
   #direction = 1;
   #last = 0;
+  #dragged = null; // window of a drag before it is rounded, and the rounded one
 
-  // onError(error) is called with errors of fetching slices.
-  constructor(store, onError) {
-    this.#store = store;
+  // pane: the store as the pane sees it; onUse() is called when the stage is used, onError(error) with
+  // errors of fetching slices.
+  constructor(pane, stage, onUse, onError) {
+    this.#pane = pane;
     this.#onError = onError;
-    this.#heat = new HeatLayer(store, () => this.draw(), onError);
-    this.#outlines = new OutlineLayer(store, () => this.draw(), onError);
-    const draws = ["study", "series", "slice", "window", "view", "heatOn", "heatOpacity", "heatClass"];
+    this.#stage = stage;
+    this.#part = (name) => (name === "stage" ? stage : stage.querySelector(`[data-part="${name}"]`));
+    this.#canvas = this.#part("canvas");
+    this.#notes = new StageNotes(pane, this.#part);
+    this.#heat = new HeatLayer(pane, this.#part("heat"), () => this.draw(), onError);
+    this.#outlines = new OutlineLayer(pane, this.#part("outlines"), () => this.draw(), onError);
+    this.#measures = new MeasureLayer(pane, () => this.draw());
+    const draws = ["study", "series", "slice", "window", "view", "turn", "isInverted", "slabMm"];
+    draws.push("heatOn", "heatOpacity", "heatClass", "heatBelow");
     draws.push("outlinesOn", "outlinesHidden", "outlineOpacity", "outlineFill");
-    store.on(["study", "series"], () => this.#reset());
-    store.on(["study", "series", "slice"], () => this.#fetchAhead());
-    store.on(["study", "series", "slice", "heatOn", "heatClass"], () => this.#fetchHeat());
-    store.on(["outlinesOn"], () => this.#fetchOutlines());
-    store.on(draws, () => this.draw());
-    new ResizeObserver(() => this.draw()).observe(this.#stage);
-    listenToGestures(this.#canvas, () => store.get("tool"), {
+    pane.on(["study", "series"], () => this.#reset());
+    pane.on(["study", "series", "slice", "slabMm"], () => this.#fetchAhead());
+    pane.on(["study", "series", "slice", "heatOn", "heatClass", "heatBelow"], () => this.#fetchHeat());
+    pane.on(["outlinesOn"], () => this.#fetchOutlines());
+    pane.on(draws, () => this.draw());
+    new ResizeObserver(() => this.draw()).observe(stage);
+    stage.addEventListener("pointerdown", onUse, { capture: true });
+    this.#canvas.addEventListener("focus", onUse);
+    listenToGestures(this.#canvas, () => pane.get("tool"), {
+      use: onUse,
       scroll: (by) => this.scrollBy(by),
       window: (dx, dy) => this.#drag(dx, dy),
       pan: (dx, dy) => this.panBy(dx, dy),
       zoom: (factor, x, y) => this.zoomBy(factor, x, y),
-      reset: () => store.set({ view: WHOLE }),
+      reset: () => pane.set({ view: WHOLE }),
+      press: (at) => this.#measure("press", at),
+      release: (at) => this.#measure("release", at),
       hover: (point) => {
         this.#pointer = point;
         this.#writePointer();
+        if (point && isMeasure(pane.get("tool"))) this.#measure("follow", point);
       },
     });
   }
 
   get #series() {
-    return this.#store.get("study")?.series[this.#store.get("series")] ?? null;
+    return this.#pane.get("study")?.series[this.#pane.get("series")] ?? null;
+  }
+
+  get #placed() {
+    const { clientWidth: stageWidth, clientHeight: stageHeight } = this.#stage;
+    const [view, turn] = [this.#pane.get("view"), this.#pane.get("turn")];
+    return { ...place(this.#series, view, turn, stageWidth, stageHeight), stageWidth, stageHeight };
   }
 
   #path(slice) {
-    return slicePath(this.#store.get("study").study_id, this.#store.get("series"), slice);
+    return slicePath(this.#pane.get("study").study_id, this.#pane.get("series"), slice);
   }
 
   #key(slice) {
     return `${this.#path(slice)}/pixels`;
   }
 
+  focus() {
+    this.#canvas.focus({ preventScroll: true });
+  }
+
   scrollBy(by) {
-    this.scrollTo(this.#store.get("slice") + by);
+    this.scrollTo(this.#pane.get("slice") + by);
   }
 
   scrollTo(slice) {
     if (!this.#series) return;
-    this.#store.set({ slice: Math.min(this.#series.num_slices - 1, Math.max(0, slice)) });
+    this.#pane.set({ slice: Math.min(this.#series.num_slices - 1, Math.max(0, slice)) });
   }
 
   zoomBy(factor, x = 0, y = 0) {
-    this.#store.set({ view: zoomedAt(this.#store.get("view"), factor, x, y) });
+    this.#pane.set({ view: zoomedAt(this.#pane.get("view"), factor, x, y) });
   }
 
   panBy(dx, dy) {
     const { clientWidth, clientHeight } = this.#stage;
-    this.#store.set({ view: moved(this.#store.get("view"), dx, dy, clientWidth, clientHeight) });
+    this.#pane.set({ view: moved(this.#pane.get("view"), dx, dy, clientWidth, clientHeight) });
+  }
+
+  #measure(phase, at) {
+    if (this.#shown) this.#measures[phase](at, this.#shown, this.#placed);
+  }
+
+  // The keyboard's cross, with which points of a measure are set.
+  moveCross(dx, dy) {
+    if (this.#shown) this.#measures.moveCross(dx, dy, this.#shown, this.#placed, this.#stage);
+  }
+
+  setPoint() {
+    if (this.#shown) this.#measures.setAtCross(this.#shown, this.#placed, this.#stage);
+  }
+
+  removeLastMeasure() {
+    return this.#measures.removeLast();
   }
 
   // Removes all slices.
@@ -98,33 +144,39 @@ export class Viewer {
     this.#pixels.clear();
     this.#heat.clear();
     this.#outlines.clear();
-    this.#painted = this.#shown = this.#failed = null;
+    this.#measures.clear();
+    this.#reset();
   }
 
   #reset() {
     this.#painted = this.#shown = this.#failed = null;
-    const series = this.#series;
-    if (!series) return;
-    for (const side of ["top", "right", "bottom", "left"]) {
-      byId(`mark-${side}`).textContent = series.orientation[side];
-    }
+    this.#slab = {};
   }
 
-  // To the right: wider. Down: a higher center, which is darker.
+  // To the right: wider. Down: a higher center, which is darker. Moves of single pixels add up to what
+  // one long move gives: the fraction is kept.
   #drag(dx, dy) {
-    const { center, width } = this.#store.get("window");
+    const current = this.#pane.get("window");
+    const { center, width } = this.#dragged?.rounded === current ? this.#dragged.exact : current;
     const step = Math.max(0.5, width / 300);
-    this.#store.set({ window: limited({ center: center + dy * step, width: width + dx * step }) });
+    const exact = bounded({ center: center + dy * step, width: width + dx * step });
+    this.#dragged = { exact, rounded: limited(exact) };
+    this.#pane.set({ window: this.#dragged.rounded });
   }
 
-  // The slice that is shown and those around it, with the order in which they are wanted.
+  #slabOf(slice) {
+    return slabSlices(this.#series, slice, this.#pane.get("slabMm"));
+  }
+
+  // The slices that are shown and those around them, with the order in which they are wanted.
   #wanted() {
-    const slice = this.#store.get("slice");
-    const wanted = new Map([[slice, 0]]);
+    const slice = this.#pane.get("slice");
+    const wanted = new Map(this.#slabOf(slice).map((other) => [other, 0]));
     for (let i = 1; i <= AHEAD; i++) {
       for (const [step, most] of [[this.#direction, AHEAD], [-this.#direction, BEHIND]]) {
         const other = slice + i * step;
-        if (i <= most && other >= 0 && other < this.#series.num_slices) wanted.set(other, i);
+        if (i > most || other < 0 || other >= this.#series.num_slices) continue;
+        if (!wanted.has(other)) wanted.set(other, i);
       }
     }
     return wanted;
@@ -132,7 +184,7 @@ export class Viewer {
 
   #fetchAhead() {
     if (!this.#series) return;
-    const slice = this.#store.get("slice");
+    const slice = this.#pane.get("slice");
     if (slice !== this.#last) this.#direction = Math.sign(slice - this.#last);
     this.#last = slice;
     const wanted = new Map([...this.#wanted()].map(([other, i]) => [this.#key(other), i]));
@@ -169,14 +221,26 @@ export class Viewer {
   }
 
   #fetchHeat() {
-    if (this.#series) this.#heat.fetch(this.#path(this.#store.get("slice")));
+    if (this.#series) this.#heat.fetch(this.#path(this.#pane.get("slice")), this.#series);
+  }
+
+  // The picture of the slice or slab that is shown; null until all of it is there.
+  #pictureOf(slice) {
+    const keys = this.#slabOf(slice).map((other) => this.#key(other));
+    if (keys.length === 1) return this.#pixels.peek(keys[0]) ?? null;
+    const key = keys.join();
+    if (this.#slab.key === key) return this.#slab.picture;
+    const pictures = keys.map((one) => this.#pixels.peek(one));
+    if (pictures.includes(undefined)) return null;
+    this.#slab = { key, picture: meanOf(pictures) };
+    return this.#slab.picture;
   }
 
   draw() {
     const series = this.#series;
-    if (!series || !this.#stage.clientWidth) return;
-    const ratio = window.devicePixelRatio || 1;
     const { clientWidth: width, clientHeight: height } = this.#stage;
+    if (!series || !width) return;
+    const ratio = window.devicePixelRatio || 1;
     const canvas = this.#canvas;
     if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
       canvas.width = Math.round(width * ratio);
@@ -186,76 +250,48 @@ export class Viewer {
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     context.fillStyle = "#000";
     context.fillRect(0, 0, width, height);
-    const placed = place(series, this.#store.get("view"), width, height);
-    const slice = this.#store.get("slice");
-    const key = this.#key(slice);
-    this.#shown = this.#pixels.peek(key) ?? null;
+    const placed = this.#placed;
+    const slice = this.#pane.get("slice");
+    this.#shown = this.#pictureOf(slice);
     // No picture rather than another slice's, which would mislead under this slice's numbers.
-    if (this.#shown) {
-      this.#paint(key);
-      context.imageSmoothingEnabled = placed.width / this.#shown.columns < SQUARES_FROM;
-      context.imageSmoothingQuality = "high";
-      const box = [placed.left, placed.top, placed.width, placed.height];
-      context.drawImage(this.#picture, ...box);
-      this.#canvas.dataset.heat = this.#heat.draw(context, box, this.#path(slice));
-      const areas = series.areas_mm2?.[slice];
-      const drawn = areas ? this.#outlines.draw(context, box, this.#path(slice), areas) : [];
-      this.#canvas.dataset.outlines = drawn.join(" ");
-    }
-    if (!series.areas_mm2) show(byId("note-outlines"), false);
-    this.#canvas.dataset.slice = this.#shown ? String(slice) : "";
-    this.#write(series, placed);
+    const measures = this.#shown ? this.#drawSlice(context, series, slice, placed) : [];
+    if (!series.areas_mm2) show(this.#part("outlines"), false);
+    canvas.dataset.slice = this.#shown ? String(slice) : "";
+    canvas.dataset.measures = measures.join("; ");
+    const hasFailed = this.#slabOf(slice).some((other) => this.#failed === this.#key(other));
+    const numInSlab = this.#slabOf(slice).length;
+    this.#notes.write(series, { isShown: this.#shown !== null, hasFailed, numInSlab, placed, measures });
     this.#writePointer();
   }
 
-  #paint(key) {
-    const wanted = this.#store.get("window");
-    if (this.#tableOf !== wanted) {
-      this.#table = makeTable(wanted);
-      this.#tableOf = wanted;
-    }
-    if (this.#painted?.key === key && this.#painted.table === this.#table) return;
-    paintOn(this.#picture, this.#shown, (image) => paintGrey(this.#shown.hu, this.#table, image));
-    this.#painted = { key, table: this.#table };
+  // Returns the texts of the slice's measures.
+  #drawSlice(context, series, slice, placed) {
+    this.#paint();
+    context.save();
+    const box = turnContext(context, placed);
+    context.imageSmoothingEnabled = placed.width / this.#shown.columns < SQUARES_FROM;
+    context.imageSmoothingQuality = "high";
+    context.drawImage(this.#picture, ...box);
+    this.#canvas.dataset.heat = this.#heat.draw(context, box, this.#path(slice), series);
+    const areas = series.areas_mm2?.[slice];
+    const drawn = areas ? this.#outlines.draw(context, box, this.#path(slice), areas) : [];
+    this.#canvas.dataset.outlines = drawn.join(" ");
+    context.restore();
+    return this.#measures.draw(context, series, this.#shown, placed);
   }
 
-  #write(series, placed) {
-    const slice = this.#store.get("slice");
-    const { center, width } = this.#store.get("window");
-    const preset = presetOf({ center, width });
-    byId("note-slice").textContent = `Slice ${slice + 1} / ${series.num_slices}`;
-    byId("note-place").textContent = `z ${series.z_mm[slice].toFixed(1)} mm`;
-    byId("note-window").textContent = `${preset ? `${preset.name}  ` : ""}C ${center}  W ${width}`;
-    byId("note-zoom").textContent = `${this.#store.get("view").zoom.toFixed(1)}x`;
-    const mm = scaleBarMm(placed.scale, 200);
-    byId("note-scale").textContent = mm >= 10 ? `${mm / 10} cm` : `${mm} mm`;
-    byId("scale-bar").style.width = `${mm * placed.scale}px`;
-    const text = byId("stage-text");
-    show(text, !this.#shown);
-    text.textContent =
-      this.#failed === this.#key(slice)
-        ? `Slice ${slice + 1} could not be fetched.`
-        : `Loading slice ${slice + 1}`;
-    const k = this.#store.get("classes").indexOf("any");
-    const areas = series.areas_mm2?.[slice];
-    this.#canvas.setAttribute(
-      "aria-label",
-      `CT slice ${slice + 1} of ${series.num_slices}, window center ${center}, width ${width}. ` +
-        `Any hemorrhage ${probabilityText(series.probabilities[slice][k])}.` +
-        (areas ? ` Marked by the model: ${areaText(areas[k])}.` : ""),
-    );
+  #paint() {
+    const [wanted, isInverted] = [this.#pane.get("window"), this.#pane.get("isInverted")];
+    if (this.#tableOf.wanted !== wanted || this.#tableOf.isInverted !== isInverted) {
+      this.#table = makeTable(wanted, isInverted);
+      this.#tableOf = { wanted, isInverted };
+    }
+    if (this.#painted?.picture === this.#shown && this.#painted.table === this.#table) return;
+    paintOn(this.#picture, this.#shown, (image) => paintGrey(this.#shown.hu, this.#table, image));
+    this.#painted = { picture: this.#shown, table: this.#table };
   }
 
   #writePointer() {
-    const series = this.#series;
-    const note = byId("note-hu");
-    note.textContent = "";
-    if (!series || !this.#pointer || !this.#shown) return;
-    const { clientWidth, clientHeight } = this.#stage;
-    const placed = place(series, this.#store.get("view"), clientWidth, clientHeight);
-    const pixel = pixelAt(this.#shown, placed, this.#pointer.x, this.#pointer.y);
-    if (!pixel) return;
-    const [column, row] = pixel;
-    note.textContent = `${this.#shown.hu[row * this.#shown.columns + column]} HU   column ${column}, row ${row}`;
+    if (this.#series) this.#notes.writePointer(this.#shown, this.#placed, this.#pointer);
   }
 }

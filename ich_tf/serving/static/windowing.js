@@ -13,20 +13,24 @@ export function presetOf({ center, width }) {
 }
 
 // A window, limited to the range of a CT.
-export function limited({ center, width }) {
-  return {
-    center: Math.round(Math.min(4000, Math.max(-2000, center))),
-    width: Math.round(Math.min(6000, Math.max(1, width))),
-  };
+export function bounded({ center, width }) {
+  return { center: Math.min(4000, Math.max(-2000, center)), width: Math.min(6000, Math.max(1, width)) };
+}
+
+// The same in whole Hounsfield units, as it is shown.
+export function limited(window) {
+  const { center, width } = bounded(window);
+  return { center: Math.round(center), width: Math.round(width) };
 }
 
 // Uint32Array [65536] of opaque grey pixels, indexed by HU + 32768. Linear from center - width / 2 (black)
-// to center + width / 2 (white).
-export function makeTable({ center, width }) {
+// to center + width / 2 (white); the other way round if it is inverted.
+export function makeTable({ center, width }, isInverted) {
   const table = new Uint32Array(65536);
   const low = center - width / 2;
   for (let i = 0; i < 65536; i++) {
-    const grey = Math.round(Math.min(1, Math.max(0, (i - 32768 - low) / width)) * 255);
+    const share = Math.min(1, Math.max(0, (i - 32768 - low) / width));
+    const grey = Math.round((isInverted ? 1 - share : share) * 255);
     table[i] = 0xff000000 | (grey << 16) | (grey << 8) | grey;
   }
   return table;
