@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,9 @@ from ich_tf.labels import ANY, CLASSES
 from ich_tf.reporting.algorithm import Algorithm
 from ich_tf.reporting.identity import SourceImage, SourceStudy
 from ich_tf.reporting.uids import ResultUids
+
+# Part of the UIDs of the segmentation of a series, which its report refers to.
+SEGMENTATION = "segmentation"
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +30,8 @@ class SeriesFindings:
       algorithm: Model that predicted it.
       uids: UIDs of the results.
       number: Number of the series among those of its study that were predicted, from 0.
+      segments: Number of the segment of each class in the segmentation of the series, from 1; empty
+        without a segmentation.
     """
 
     study: SourceStudy
@@ -36,6 +41,7 @@ class SeriesFindings:
     algorithm: Algorithm
     uids: ResultUids
     number: int = 0
+    segments: Mapping[str, int] = field(default_factory=dict)
 
     def most_suspicious(self, name: str) -> int:
         """Place of the slice with the greatest probability of a class."""

@@ -10,15 +10,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from highdicom import sr
+from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
+from pydicom.uid import SegmentationStorage
 
 from ich_tf import __version__
 from ich_tf.labels import ANY, CLASSES
 from ich_tf.reporting import codes as own
 from ich_tf.reporting.algorithm import LONG_STRING, MAKER, NOTE, printable
 from ich_tf.reporting.document import encode, lenient
-from ich_tf.reporting.findings import SeriesFindings
+from ich_tf.reporting.findings import SEGMENTATION, SeriesFindings
 from ich_tf.reporting.identity import SourceImage
 from ich_tf.reporting.uids import derived_uid
 
@@ -61,10 +63,11 @@ def _report(findings: SeriesFindings) -> sr.Comprehensive3DSR:
             *(_class_group(findings, name, made_by) for name in CLASSES),
             # A group for each slice, not for each slice and class: highdicom takes 8 ms a group.
             *(_slice_group(findings, place) for place in listed),
+            *(_segment_group(findings, name, made_by) for name in findings.segments),
         ],
     )
     return sr.Comprehensive3DSR(
-        evidence=evidence(findings, cited_places(findings)),
+        evidence=[*evidence(findings, cited_places(findings)), *_segmentation(findings)],
         content=content[0],
         series_instance_uid=uids.uid("report"),
         series_number=SERIES_NUMBER + findings.number,
@@ -115,9 +118,8 @@ def _class_group(
         evaluations.append(sr.QualitativeEvaluation(_coded(own.AT_OPERATING_POINT), value))
     if threshold is not None:
         measurements.append(_probability(threshold, name=_coded(own.OPERATING_POINT)))
-    volumes = {kind: ml[name] for kind, ml in (summary.get("volumes") or {}).items()}
-    if volumes.get("ml") is not None:
-        measurements.append(_volume(volumes))
+    if name not in findings.segments:
+        measurements += _volumes(findings, name)
     return sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=_tracked(findings, "series", name),
         finding_type=_coded(own.FINDINGS[name]),
@@ -128,6 +130,38 @@ def _class_group(
         qualitative_evaluations=evaluations,
         source_images=[_source(findings.images[findings.most_suspicious(name)])],
     )
+
+
+def _segment_group(
+    findings: SeriesFindings, name: str, made_by: sr.AlgorithmIdentification
+) -> sr.VolumetricROIMeasurementsAndQualitativeEvaluations:
+    """The volume of a class, with the segment that it is the volume of (TID 1411)."""
+    series_uid = findings.images[0].series_instance_uid
+    return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
+        tracking_identifier=_tracked(findings, "segment", name),
+        referenced_segment=sr.ReferencedSegment(
+            SegmentationStorage,
+            findings.uids.uid(SEGMENTATION, "instance"),
+            findings.segments[name],
+            source_series=sr.SourceSeriesForSegmentation(series_uid),
+        ),
+        finding_type=_coded(own.FINDINGS[name]),
+        finding_category=codes.SCT.MorphologicallyAbnormalStructure,
+        finding_sites=[sr.FindingSite(_coded(own.SITES[name]))] if name in own.SITES else None,
+        algorithm_id=made_by,
+        measurements=_volumes(findings, name),
+    )
+
+
+def _segmentation(findings: SeriesFindings) -> list[Dataset]:
+    """What highdicom asks of the segmentation that a report refers to."""
+    if not findings.segments:
+        return []
+    image = findings.images[0].reference(findings.study.study_instance_uid)
+    image.SOPClassUID = SegmentationStorage
+    image.SOPInstanceUID = findings.uids.uid(SEGMENTATION, "instance")
+    image.SeriesInstanceUID = findings.uids.uid(SEGMENTATION)
+    return [image]
 
 
 def _slice_group(findings: SeriesFindings, place: int) -> sr.MeasurementsAndQualitativeEvaluations:
@@ -175,6 +209,12 @@ def _probability(
         unit=codes.UCUM.NoUnits,
         derivation=derivation,
     )
+
+
+def _volumes(findings: SeriesFindings, name: str) -> list[sr.Measurement]:
+    """The volume of a class in the series, if it is known."""
+    volumes = {kind: ml[name] for kind, ml in (findings.summary.get("volumes") or {}).items()}
+    return [] if volumes.get("ml") is None else [_volume(volumes)]
 
 
 def _volume(volumes: Mapping[str, float | None]) -> sr.Measurement:

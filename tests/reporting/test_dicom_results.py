@@ -126,7 +126,8 @@ def test_a_model_with_masks_gives_outlines_and_segments(tmp_path: Path) -> None:
         require_valid(path.read_bytes(), tmp_path / f"{kind}.dcm")
     picture = pydicom.dcmread(kinds["capture-01"])
     assert "Outlines: any white" in picture.ImageComments
-    assert "Volume" in str(pydicom.dcmread(kinds["report"]))
+    segmentation, report = (pydicom.dcmread(kinds[kind]) for kind in ("segmentation", "report"))
+    assert "Volume" in str(report) and segmentation.SOPInstanceUID in str(report)
 
 
 def test_without_the_library_nothing_is_predicted(tmp_path: Path, run: Path, monkeypatch) -> None:

@@ -146,3 +146,30 @@ def test_one_uid_in_several_files_is_cited_once(tmp_path: Path) -> None:
     require_valid(data, tmp_path / "report.dcm")
     (study,) = pydicom.dcmread(io.BytesIO(data)).CurrentRequestedProcedureEvidenceSequence
     assert len(study.ReferencedSeriesSequence[0].ReferencedSOPSequence) == 1
+
+
+def test_volumes_name_their_segments(tmp_path: Path) -> None:
+    by_kind = {"ml": dict.fromkeys(CLASSES, 2.5)}
+    plain = made_findings(source_files(2))
+    findings = made_findings(
+        source_files(2),
+        summary={**plain.summary, "volumes": by_kind},
+        segments={"subdural": 1, "any": 2},
+    )
+    data = structured_report(findings)
+    require_valid(data, tmp_path / "report.dcm")
+    report = pydicom.dcmread(io.BytesIO(data))
+    measured = groups(report)
+    volumes = [numbers(group).get("Volume") for group in measured]
+    # Epidural to subarachnoid; subdural and any; two slices; the segments.
+    assert volumes == [2.5] * 4 + [None] * 4 + [2.5] * 2
+    for number, group in enumerate(measured[-2:], 1):
+        (reference,) = [
+            item.ReferencedSOPSequence[0] for item in group.ContentSequence
+            if item.ValueType == "IMAGE"
+        ]  # fmt: skip
+        assert reference.ReferencedSOPInstanceUID == findings.uids.uid("segmentation", "instance")
+        assert reference.ReferencedSegmentNumber == number
+    (study,) = report.CurrentRequestedProcedureEvidenceSequence
+    series = {each.SeriesInstanceUID for each in study.ReferencedSeriesSequence}
+    assert series == {ARCHIVED["SeriesInstanceUID"], findings.uids.uid("segmentation")}

@@ -21,7 +21,7 @@ from ich_tf.masks.bits import unpack
 from ich_tf.metrics.extents import slice_extents_mm
 from ich_tf.reporting.algorithm import LONG_STRING, MAKER, NOTE, Algorithm, printable
 from ich_tf.reporting.codes import FINDINGS, SITES
-from ich_tf.reporting.findings import SeriesFindings
+from ich_tf.reporting.findings import SEGMENTATION, SeriesFindings
 from ich_tf.reporting.identity import CT_STORAGE, SourceImage, SourceStudy
 from ich_tf.reporting.uids import ResultUids
 
@@ -64,8 +64,8 @@ def dicom_seg(
     study, algorithm, uids = findings.study, findings.algorithm, findings.uids
     bits, first_of = _united(bits, headers)
     headers = [headers[i] for i in first_of]
-    found = np.bitwise_or.reduce([np.bitwise_or.reduce(mask, axis=None) for mask in bits])
-    shown = [k for k in range(len(CLASSES)) if k == ANY or found >> k & 1]
+    segments = segment_numbers(bits)
+    shown = [CLASSES.index(name) for name in segments]
     pixels = np.stack([np.moveaxis(unpack(mask)[shown], 0, -1).view(np.uint8) for mask in bits])
     thickness_mm = headers[0].thickness_mm or _distance_mm(headers)
     # highdicom warns of names of one word by quoting them, which no log should hold.
@@ -80,12 +80,11 @@ def dicom_seg(
                 pixel_array=pixels,
                 segmentation_type="BINARY",
                 segment_descriptions=[
-                    _segment(number, CLASSES[k], algorithm, uids)
-                    for number, k in enumerate(shown, 1)
+                    _segment(number, name, algorithm, uids) for name, number in segments.items()
                 ],
-                series_instance_uid=uids.uid("segmentation"),
+                series_instance_uid=uids.uid(SEGMENTATION),
                 series_number=SERIES_NUMBER + findings.number,
-                sop_instance_uid=uids.uid("segmentation", "instance"),
+                sop_instance_uid=uids.uid(SEGMENTATION, "instance"),
                 instance_number=1,
                 manufacturer=MAKER,
                 manufacturer_model_name=printable(algorithm.name),
@@ -107,6 +106,17 @@ def dicom_seg(
             item.DimensionOrganizationUID = uids.uid("segmentation", "dimensions")
         _name_frames(written)
     return encode(written, study, algorithm)
+
+
+def segment_numbers(bits: Sequence[np.ndarray]) -> dict[str, int]:
+    """Classes that a segmentation of a series has, each with the number of its segment, from 1.
+
+    Args:
+      bits: Mask of each slice, uint8 [rows, columns], bit k for class k of `labels.CLASSES`.
+    """
+    found = np.bitwise_or.reduce([np.bitwise_or.reduce(mask, axis=None) for mask in bits])
+    shown = [name for k, name in enumerate(CLASSES) if k == ANY or found >> k & 1]
+    return {name: number for number, name in enumerate(shown, 1)}
 
 
 def _united(

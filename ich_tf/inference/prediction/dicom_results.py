@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -11,7 +12,7 @@ from ich_tf.dicom.guard import guarded
 from ich_tf.dicom.reasons import DicomError
 from ich_tf.errors import InputError, UsageError
 from ich_tf.inference.config import PredictConfig
-from ich_tf.inference.masks.dicom_seg import dicom_seg, require_highdicom
+from ich_tf.inference.masks.dicom_seg import dicom_seg, require_highdicom, segment_numbers
 from ich_tf.inference.masks.image_masks import decode_bits
 from ich_tf.inference.prediction.captures import draw_captures
 from ich_tf.inference.prediction.reader import Reader
@@ -114,17 +115,18 @@ def _objects(
     from ich_tf.reporting.structured_report import structured_report
 
     findings = series_findings(reader, members, number, config.prevalence)
-    yield "report", structured_report(findings)
-    selection = key_objects(findings)
-    if selection is not None:
-        yield "key-objects", selection
     if members[0].mask:
         bits = [decode_bits(slice_.mask) for slice_ in members]
         headers = [slice_.header for slice_ in members]
         try:
             yield "segmentation", dicom_seg(bits, headers, findings)
+            findings = dataclasses.replace(findings, segments=segment_numbers(bits))
         except InputError as error:
             yield f"no segmentation, {error}"
+    yield "report", structured_report(findings)
+    selection = key_objects(findings)
+    if selection is not None:
+        yield "key-objects", selection
     pictures = draw_captures(reader, members, findings, prevalence=config.prevalence)
     for rank, picture in enumerate(pictures, 1):
         data = capture(
