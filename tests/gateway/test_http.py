@@ -4,12 +4,14 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from ich_tf.errors import InputError
-from ich_tf.gateway.config import HttpSection, LimitsSection
+from ich_tf.gateway.config import HttpSection, LimitsSection, TlsSection
 from ich_tf.gateway.loop import Loop
 from ich_tf.gateway.ports import Refused, SendFailed
+from tests.support.certificates import make_pair, needs_openssl
 from tests.support.gateway import SECRETS, Bench, client_of, fake_predict
 
 TOKEN = "0123456789abcdef"
@@ -101,6 +103,24 @@ def test_a_proxy_may_serve_it_under_a_path(tmp_path: Path) -> None:
             assert client.get(f"{root}/worklist.js").status_code == 200
             assert client.get(f"{root}/api/worklist").status_code == 401
             assert client.get(f"{root}/api/worklist", headers=ASKS).status_code == 200
+    bench.gateway.close()
+
+
+@needs_openssl
+def test_https_answers_nothing_plain(tmp_path: Path) -> None:
+    authority = make_pair(tmp_path, "authority")
+    pair = make_pair(tmp_path, "gateway", authority)
+    tls = TlsSection(
+        certificate_file=str(pair.certificate),
+        key_file=str(pair.key),
+        ca_file=str(authority.certificate),
+    )
+    bench = Bench(tmp_path, http=HttpSection(port=0, tls=True), tls=tls)
+    with client_of(bench, TOKEN) as client:
+        assert client.get("/api/worklist", headers=ASKS).status_code == 200
+        plain = str(client.base_url).replace("https:", "http:")
+        with pytest.raises(httpx.HTTPError):
+            httpx.get(f"{plain}/api/worklist", headers=ASKS)
     bench.gateway.close()
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import ssl
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -167,7 +168,12 @@ def client_of(bench: Bench, token: str = "") -> Iterator[httpx.Client]:
         thread = threading.Thread(target=server.run, args=([listening],))
         thread.start()
         try:
-            with httpx.Client(base_url=address(listening)) as client:
+            tls = bench.config.tls
+            url = address(listening).replace(
+                "http:", "https:" if bench.config.http.tls else "http:"
+            )
+            verify = ssl.create_default_context(cafile=tls.ca_file) if tls.ca_file else True
+            with httpx.Client(base_url=url, verify=verify) as client:
                 yield client
         finally:
             server.should_exit = True
