@@ -18,6 +18,7 @@ from ich_tf.serving.config import ServeConfig
 from ich_tf.serving.error_answers import handle_errors
 from ich_tf.serving.guard import OPEN, Guard
 from ich_tf.serving.limits import Limits
+from ich_tf.serving.monitoring import log_failure
 from ich_tf.serving.routes import results, samples, service, slices, studies
 from ich_tf.serving.state import ServerState
 from ich_tf.serving.sub_path import SubPath
@@ -74,7 +75,11 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     async def sweep() -> None:
         while True:
             await asyncio.sleep(_SWEEP_SECONDS)
-            await asyncio.to_thread(state.sweep)
+            # Whatever it raises, the next sweep comes.
+            try:
+                await asyncio.to_thread(state.sweep)
+            except Exception as error:
+                log_failure("deleting old studies", error)
 
     task = asyncio.create_task(sweep())
     yield

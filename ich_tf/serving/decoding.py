@@ -6,14 +6,16 @@ write Hounsfield units as bare float32: nothing that they send is unpickled or e
 
 from __future__ import annotations
 
+import hmac
 import json
 import math
 import queue
+import secrets
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ from ich_tf.serving.limits import MIB, Limits
 _TARGET = "ich_tf.serving.upload_reader:make_handler"
 # A busy machine takes so many times the CPU time that a decoder is given.
 _PATIENCE = 8
+_SECRET = secrets.token_bytes(32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +39,8 @@ class DecodedSlice:
     """A slice whose Hounsfield units are on the disk.
 
     Attributes:
-      header: Geometry, and the ids of the file, which are kept in memory alone.
+      header: Geometry, and the ids of the file, which are kept in memory alone; those of patient
+        and study are hashes.
       path: File of the Hounsfield units, bare float32 [rows, columns], little endian.
       box: Part of the slice that shows the head, if that was asked for; else empty.
       brain_mm2: Area of brain in the slice, mm2.
@@ -92,8 +96,10 @@ class Decoders:
 
     def decode(
         self, files: Sequence[Path], folder: Path, find_head: bool = False
-    ) -> Iterator[DecodedFile]:
+    ) -> Generator[DecodedFile, None, None]:
         """Decodes files, several at a time, and deletes each once it is read.
+
+        Whoever does not take all results closes the iterator, which waits for files that are read.
 
         Args:
           files: Paths; no client may have chosen any part of them.
@@ -121,7 +127,13 @@ class Decoders:
                 self._decoders.put(decoder)
                 file.unlink(missing_ok=True)
 
-        yield from self._threads.map(decode_one, range(len(files)))
+        futures = [self._threads.submit(decode_one, place) for place in range(len(files))]
+        try:
+            for future in futures:
+                yield future.result()
+        finally:
+            # Who stops early may delete the folder: nothing is written to it afterwards.
+            wait([future for future in futures if not future.cancel()])
 
     def start(self) -> None:
         """Starts the processes, so that the first study does not wait for them."""
@@ -245,12 +257,19 @@ def _died(code: int | None) -> _RejectedFileError:
     return _RejectedFileError(Reason.DECODER_DIED.value, message)
 
 
+def pseudonym(text: str) -> str:
+    """Hash of an id under a secret of this process: equal ids are told, and none can be read."""
+    return hmac.new(_SECRET, text.encode("utf-8", "surrogatepass"), "sha256").hexdigest()
+
+
 def _checked(answer: dict[str, Any], path: Path) -> DecodedSlice:
     """A slice as a process describes it; ValueError, KeyError or TypeError if it cannot be."""
     values: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in answer["header"].items()
     }
+    for name in ("patient_id", "study_id"):
+        values[name] = pseudonym(values[name])
     header = Header(**values)
     brain_mm2 = float(answer["brain_mm2"])
     numbers = (*header.position_mm, *header.orientation, *header.spacing_mm, brain_mm2)

@@ -5,6 +5,7 @@ While the model works on a study the next one is read.
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import time
 from collections.abc import Sequence
@@ -244,17 +245,19 @@ class Pipeline:
         study.done = len(reasons)
         slices: list[DecodedSlice] = []
         find_head = self.predictor.crop != "none"
-        for decoded in self._decoders.decode(paths, self._studies.folder(study), find_head):
-            self._check(study)
-            if decoded.reason == DISK_FULL:
-                raise disk_full()
-            file, _ = unpacked[decoded.place]
-            slices += [
-                replace(slice_, file=file.file, entry=file.entry) for slice_ in decoded.slices
-            ]
-            if decoded.reason:
-                reasons[file.file, file.entry] = (decoded.reason, decoded.message)
-            study.done += 1
+        folder = self._studies.folder(study)
+        with contextlib.closing(self._decoders.decode(paths, folder, find_head)) as results:
+            for decoded in results:
+                self._check(study)
+                if decoded.reason == DISK_FULL:
+                    raise disk_full()
+                file, _ = unpacked[decoded.place]
+                slices += [
+                    replace(slice_, file=file.file, entry=file.entry) for slice_ in decoded.slices
+                ]
+                if decoded.reason:
+                    reasons[file.file, file.entry] = (decoded.reason, decoded.message)
+                study.done += 1
         study.rejected = [
             Rejected(file.file, file.entry, *reasons[file.file, file.entry])
             for file in files

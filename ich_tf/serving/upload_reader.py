@@ -91,7 +91,8 @@ def _answers(file: str, out: str, find_head: bool) -> Iterator[dict[str, Any]]:
             except DicomError as error:
                 errors.append((frame, error))
                 continue
-            slice_.hu.astype("<f4", copy=False).tofile(f"{out}-{number}")
+            # `ndarray.tofile` does not say that a disk is full.
+            Path(f"{out}-{number}").write_bytes(slice_.hu.astype("<f4", copy=False).tobytes())
             header = {name: getattr(slice_.header, name) for name in Header.__dataclass_fields__}
             yield {"header": header, "box": box, "brain_mm2": brain}
             number += 1

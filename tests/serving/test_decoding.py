@@ -1,5 +1,6 @@
 """Files from strangers in a sandbox: whatever one does to its decoder, the next one is read."""
 
+import dataclasses
 import gzip
 import json
 import time
@@ -16,6 +17,7 @@ from ich_tf.dicom.reader import read_slice
 from ich_tf.dicom.series import order
 from ich_tf.serving import decoding
 from ich_tf.serving.decoding import DecodedFile, Decoders
+from ich_tf.serving.errors import DISK_FULL
 from ich_tf.serving.limits import Limits
 from tests.support.dicom_files import changed, make_enhanced
 from tests.support.nifti_files import make_nifti, volume_of
@@ -84,7 +86,12 @@ def test_slices_are_those_of_the_reader(decode: Decode, good: bytes) -> None:
     (file,) = decode([good], find_head=True)
     (slice_,) = file.slices
     expected = read_slice(good)
-    assert slice_.header == expected.header
+    assert slice_.header == dataclasses.replace(
+        expected.header,
+        patient_id=decoding.pseudonym(expected.header.patient_id),
+        study_id=decoding.pseudonym(expected.header.study_id),
+    )
+    assert expected.header.patient_id not in repr(slice_)
     np.testing.assert_array_equal(slice_.read_hu(), expected.hu)
     assert slice_.box == head_box(expected.hu, expected.header.spacing_mm) != ()
     (plain,) = decode([good])[0].slices
@@ -217,6 +224,22 @@ def test_a_process_that_lies_is_not_believed(
     replace_target(monkeypatch, tmp_path, code)
     (decoded,) = decode([good])
     assert decoded.reason == "DECODER_DIED" and not decoded.slices
+
+
+def test_a_full_disk_is_no_fault_of_the_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, decode: Decode, good: bytes
+) -> None:
+    code = (
+        "import errno\n"
+        "from pathlib import Path\n"
+        "from ich_tf.serving.upload_reader import make_handler\n"
+        "def full(self, data):\n"
+        "    raise OSError(errno.ENOSPC, 'No space left on device')\n"
+        "Path.write_bytes = full\n"
+    )
+    replace_target(monkeypatch, tmp_path, code)
+    (file,) = decode([good])
+    assert (file.reason, file.slices) == (DISK_FULL, ())
 
 
 @pytest.mark.parametrize(

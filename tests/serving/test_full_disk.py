@@ -4,7 +4,7 @@ import errno
 import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ import pytest
 
 from ich_tf.dicom.reader import read_slice
 from ich_tf.serving import study_folders
+from ich_tf.serving.decoding import DecodedFile, Decoders
+from ich_tf.serving.errors import DISK_FULL
 from ich_tf.serving.limits import MIB, Limits
 from ich_tf.serving.pipeline import Pipeline
 from ich_tf.serving.studies import Studies
@@ -61,6 +63,19 @@ def test_a_disk_that_fills_is_told_and_the_next_study_is_read(
             # Memory comes first: the study is answered though it cannot be kept.
             study = served(client, uploads)
             assert study["state"] == "done" and study["series"]
+        with monkeypatch.context() as patch:
+            decode = Decoders.decode
+
+            def fill_after_one(self: Decoders, *given: Any) -> Iterator[DecodedFile]:
+                yield next(decode(self, *given))
+                yield DecodedFile(1, reason=DISK_FULL)
+
+            # Half a study is no study.
+            patch.setattr(Decoders, "decode", fill_after_one)
+            study = served(client, uploads)
+            assert (study["state"], study["error"]["code"]) == ("failed", "DISK_FULL")
+            kept = [path.name for path in (state / "studies" / study["study_id"]).iterdir()]
+            assert kept == ["study.json"]
         with monkeypatch.context() as patch:
             patch.setattr("ich_tf.serving.analysis.predict_study", full)
             study = served(client, uploads)

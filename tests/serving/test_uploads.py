@@ -1,6 +1,7 @@
 """Uploads from strangers: bounded, counted, refused with a reason; names forgotten."""
 
 import asyncio
+import errno
 import gzip
 import os
 import time
@@ -149,6 +150,21 @@ def unpacked(data: bytes, folder: Path, most_files: int = 100, most_bytes: int =
 def test_hostile_archives(name: str, tmp_path: Path) -> None:
     make, expected = HOSTILE[name]
     assert unpacked(make(), tmp_path) == expected
+
+
+def test_a_disk_that_fills_during_an_upload_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for step in ("_Parts._write", "unpack"):
+        with monkeypatch.context() as patch, pytest.raises(Refused) as caught:
+
+            def full(*_: object) -> None:
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+            patch.setattr(f"ich_tf.serving.uploads.{step}", full)
+            receive(form([("a.zip", zipped([("a", b"x")]))]), tmp_path)
+        assert (caught.value.status, caught.value.code) == (507, "DISK_FULL")
+        (tmp_path / "part-0").unlink()
 
 
 def test_too_many_entries_that_are_files(tmp_path: Path) -> None:
