@@ -28,9 +28,10 @@ from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 from ich_tf.gateway.config import LimitsSection
 from ich_tf.gateway.limits import MIB, Meter
 from ich_tf.gateway.ports import Refused
+from ich_tf.gateway.rationed_log import RationedLog
 from ich_tf.gateway.spool import SpoolFile
 
-_LOG = logging.getLogger(__name__)
+_RATIONED = RationedLog(logging.getLogger(__name__))
 
 # Largest message of data, as the receiver announces it.
 MAX_PDU_BYTES = 65536
@@ -116,7 +117,7 @@ class Connection:
         if self._is_stopped:
             return
         self._is_stopped = True
-        _LOG.warning("receiver: connection of %s cut: %s", self.peer, reason)
+        _RATIONED.warning("receiver: connection of %s cut: %s", self.peer, reason)
         # That of an SSLSocket would take away the cipher under the reading thread.
         with contextlib.suppress(OSError):
             socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
@@ -247,7 +248,7 @@ class AssociationServer(ThreadedAssociationServer):
             self._check_all()  # a sender may open an association an image
         if len(self.connections) < most:
             return True
-        _LOG.warning("receiver: connection of %s closed: too many at once", client_address[0])
+        _RATIONED.warning("receiver: connection of %s closed: too many at once", client_address[0])
         return False
 
     def process_request(self, request: Any, client_address: Any) -> None:
@@ -274,7 +275,7 @@ class AssociationServer(ThreadedAssociationServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Logs a connection that could not be served, where socketserver prints a traceback."""
-        _LOG.error("receiver: connection of %s cannot be served", client_address[0])
+        _RATIONED.warning("receiver: connection of %s cannot be served", client_address[0])
 
     def shutdown(self) -> None:
         """Ends the server and its associations."""

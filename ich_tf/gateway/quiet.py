@@ -6,7 +6,7 @@ import logging
 import warnings
 
 # httpx and httpcore log addresses, which hold StudyInstanceUIDs; the others quote values.
-_LIBRARIES = ("httpx", "httpcore", "pynetdicom", "pydicom")
+_LIBRARIES = ("httpx", "httpcore", "pynetdicom", "pydicom", "python_multipart")
 
 
 def quiet_libraries() -> None:

@@ -18,10 +18,12 @@ from ich_tf.gateway.associations import MAX_PDU_BYTES, AssociationServer, Connec
 from ich_tf.gateway.config import GatewayConfig
 from ich_tf.gateway.ports import Inbox, Refused
 from ich_tf.gateway.quiet import quiet_libraries
+from ich_tf.gateway.rationed_log import RationedLog
 from ich_tf.gateway.spool import SpoolFile
 from ich_tf.gateway.tls import server_context
 
 _LOG = logging.getLogger(__name__)
+_RATIONED = RationedLog(_LOG)
 
 # Status of C-STORE by reason (PS3.4 B.2.3, PS3.7 annex C); others are out of resources.
 _STATUS = {"NOT_DICOM": 0xC000, "NO_IDS": 0xC000, "NOT_CT": 0x0122}
@@ -136,7 +138,7 @@ class Receiver:
         try:
             file.accept()
         except Refused as error:
-            _LOG.warning("receiver: a file of %s refused: %s", connection.peer, error.text)
+            _RATIONED.warning("receiver: a file of %s refused: %s", connection.peer, error.text)
             return _status(_STATUS.get(error.reason, _OUT_OF_RESOURCES), error.reason)
         finally:
             file.discard()
@@ -146,7 +148,7 @@ class Receiver:
         request = event.assoc.requestor.primitive
         if request is None:
             return
-        _LOG.warning(
+        _RATIONED.warning(
             "receiver: association of %s rejected: calling AE title %r, called %r",
             event.assoc.requestor.address,
             request.calling_ae_title,

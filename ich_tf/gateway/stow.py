@@ -17,10 +17,11 @@ from ich_tf.gateway.ids import read_ids
 from ich_tf.gateway.limits import Meter
 from ich_tf.gateway.multipart import DicomParts, NotMultipart
 from ich_tf.gateway.ports import Inbox, Refused
+from ich_tf.gateway.rationed_log import RationedLog
 from ich_tf.gateway.spool import SpoolFile
 from ich_tf.serving import errors
 
-_LOG = logging.getLogger(__name__)
+_RATIONED = RationedLog(logging.getLogger(__name__))
 
 _PATH = "/dicom-web/studies"
 _JSON = "application/dicom+json"
@@ -68,7 +69,7 @@ class _Instances:
                     raise Refused("NO_IDS", "an instance is of another study than the address.")
             file.accept()
         except Refused as error:
-            _LOG.warning("stow: a file refused: %s", error.text)
+            _RATIONED.warning("stow: a file refused: %s", error.text)
             code = _FAILURE_REASONS.get(error.reason, _OUT_OF_RESOURCES)
             reason = {"00081197": {"vr": "US", "Value": [code]}}
             (self._failed if names else self._unnamed).append({**names, **reason})
@@ -114,7 +115,7 @@ class _Store:
         try:
             return await self._take(request, request.stream())
         except errors.Refused as refused:
-            _LOG.warning("stow: a body refused: %s", refused.message)
+            _RATIONED.warning("stow: a body refused: %s", refused.message)
             raise
         except ClientDisconnect:
             raise errors.Refused(400, "GONE", "the client went away.") from None

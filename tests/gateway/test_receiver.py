@@ -18,6 +18,8 @@ from pynetdicom import AE, build_context
 from pynetdicom.association import Association
 
 from ich_tf.errors import InputError
+from ich_tf.gateway import associations
+from ich_tf.gateway import receiver as receiver_module
 from ich_tf.gateway.config import (
     DestinationSection,
     GatewayConfig,
@@ -28,6 +30,7 @@ from ich_tf.gateway.config import (
 )
 from ich_tf.gateway.destinations import DimseDestination
 from ich_tf.gateway.ports import Refused, SendFailed
+from ich_tf.gateway.rationed_log import RationedLog
 from ich_tf.gateway.receiver import Receiver
 from ich_tf.gateway.tls import client_context
 from tests.support.certificates import Pair, make_pair, needs_openssl
@@ -38,6 +41,13 @@ from tests.support.processes import wait_until
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 ECHO = "1.2.840.10008.1.1"
+
+
+@pytest.fixture(autouse=True)
+def unspent_ration(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets the warnings of each test be logged, however many those before it caused."""
+    for module in (associations, receiver_module):
+        monkeypatch.setattr(module, "_RATIONED", RationedLog(logging.getLogger(module.__name__)))
 
 
 @contextmanager

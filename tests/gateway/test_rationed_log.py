@@ -1,0 +1,29 @@
+"""Warnings that others cause do not fill a disk."""
+
+import logging
+
+import pytest
+
+from ich_tf.gateway import rationed_log
+from ich_tf.gateway.rationed_log import RationedLog
+
+
+def test_warnings_of_a_minute_have_a_limit(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(rationed_log.time, "monotonic", lambda: now)
+    log = RationedLog(logging.getLogger("rationed"), most=2)
+    for number in range(5):
+        log.warning("connection %d", number)
+    now = 61.0
+    log.warning("connection %d", 5)
+    now = 122.0
+    log.warning("connection %d", 6)
+    assert caplog.messages == [
+        "connection 0",
+        "connection 1",
+        "3 more warnings of that minute were not logged",
+        "connection 5",
+        "connection 6",
+    ]
