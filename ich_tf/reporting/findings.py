@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ich_tf.dicom.series_warnings import SeriesWarning
 from ich_tf.labels import ANY, CLASSES
 from ich_tf.reporting.algorithm import Algorithm
 from ich_tf.reporting.identity import SourceImage, SourceStudy
@@ -32,6 +33,7 @@ class SeriesFindings:
       number: Number of the series among those of its study that were predicted, from 0.
       segments: Number of the segment of each class in the segmentation of the series, from 1; empty
         without a segmentation.
+      warnings: What speaks against believing the predictions.
     """
 
     study: SourceStudy
@@ -42,6 +44,7 @@ class SeriesFindings:
     uids: ResultUids
     number: int = 0
     segments: Mapping[str, int] = field(default_factory=dict)
+    warnings: Sequence[SeriesWarning] = ()
 
     def most_suspicious(self, name: str) -> int:
         """Place of the slice with the greatest probability of a class."""

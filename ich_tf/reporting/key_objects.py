@@ -37,6 +37,7 @@ def key_objects(findings: SeriesFindings) -> bytes | None:
         f"most suspicious first, counted from 1 along the series: {listed}. {algorithm.name}, "
         f"version {algorithm.version}."
     )
+    text += "".join(f" Warning {each.code}: {each.message}" for each in findings.warnings)
     with lenient():
         content = ko.KeyObjectSelection(
             document_title=codes.DCM.OfInterest,

@@ -38,10 +38,13 @@ def describe_picture(findings: SeriesFindings, place: int, legend: str, name: st
         for other, value in row.items()
         if other != name and value >= algorithm.slice_point(other)
     ]
+    codes = ", ".join(each.code for each in findings.warnings)
+    warnings = f" Warnings: {codes}, see the report." if codes else ""
     left = _SIDES[edge_directions(findings.images[place].orientation)["left"]]
     return (
         f"Slice {place + 1} of {len(findings.probabilities)}: {', '.join(texts)}. The left of the "
-        f"picture is the patient's {left}. {legend} {NOTE}. {algorithm.name}, {algorithm.version}"
+        f"picture is the patient's {left}.{warnings} {legend} {NOTE}. {algorithm.name}, "
+        f"{algorithm.version}"
     )
 
 

@@ -52,6 +52,7 @@ def _report(findings: SeriesFindings) -> sr.Comprehensive3DSR:
         version=printable(algorithm.version),
         parameters=[
             *(printable(f"{name}: {text}") for name, text in algorithm.parameters.items()),
+            *(printable(f"Warning {each.code}: {each.message}") for each in findings.warnings),
             f"Slices listed: {len(listed)} of {len(findings.probabilities)}",
         ],
         manufacturer=MAKER,

@@ -110,4 +110,5 @@ def _findings(
             (), key, str(number), algorithm.sha256, algorithm.calibration_sha256, __version__
         ),
         number=number,
+        warnings=series.warnings,
     )

@@ -1,5 +1,6 @@
 import functools
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -207,3 +208,10 @@ def test_a_single_patient_chooses_no_method() -> None:
             smoothing_mm=0,
         )
         assert fitted.method == "none"
+
+
+def test_the_hash_is_that_of_steps_and_thresholds() -> None:
+    fitted = Postprocessing(fitted_on={"num": 1}, thresholds={"slice": {"youden": {"any": 0.5}}})
+    other = replace(fitted, thresholds={"slice": {"youden": {"any": 0.4}}})
+    assert len(fitted.sha256) == 64 and fitted.sha256 == replace(fitted).sha256 != other.sha256
+    assert Postprocessing().sha256 == "", "none was fitted"

@@ -11,8 +11,11 @@ import pytest
 from highdicom import sr
 from pydicom.sr.codedict import codes
 
+from ich_tf.dicom.series_warnings import SeriesWarning
 from ich_tf.labels import ANY, CLASSES
 from ich_tf.reporting import codes as own
+from ich_tf.reporting.key_objects import key_objects
+from ich_tf.reporting.picture_text import describe_picture
 from ich_tf.reporting.structured_report import structured_report
 from tests.support.dicom_files import make_enhanced, rewrite
 from tests.support.findings import (
@@ -125,6 +128,18 @@ def test_volumes_are_in_the_report(tmp_path: Path) -> None:
     assert float(above.NumericValue) == pytest.approx(40 - 33.882)
     assert float(below.NumericValue) == pytest.approx(33.882 - 25.5)
     assert len([group for group in measured if "371886008" in str(group)]) == 1
+
+
+def test_warnings_travel_with_results() -> None:
+    """Whoever sees a result without the others should know what speaks against it."""
+    warnings = (SeriesWarning("NOT_A_HEAD", "has no brain in a ring of bone."),)
+    findings = made_findings(source_files(2), warnings=warnings)
+    text = "Warning NOT_A_HEAD: has no brain in a ring of bone."
+    report, selection = structured_report(findings), key_objects(findings)
+    assert report.count(text.encode()) == len(CLASSES)
+    assert selection is not None and text.encode() in selection
+    assert "Warnings: NOT_A_HEAD, see the report." in describe_picture(findings, 1, "")
+    assert b"Warning" not in structured_report(made_findings(source_files(2)))
 
 
 def test_frames_of_enhanced_ct_are_referred_to_by_number(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from ich_tf.dicom.sources import Source
 from ich_tf.errors import InputError
 from ich_tf.inference.postprocessing.aggregation import SLICE
 from ich_tf.inference.prediction.reader import Reader
-from ich_tf.inference.prediction.series_summary import SERIES_LEVEL, summarize
+from ich_tf.inference.prediction.series_summary import SERIES_LEVEL, summarize, warnings_of
 from ich_tf.inference.prediction.store import StoredPrediction
 from ich_tf.inference.slice_predictor import Predictor
 from ich_tf.labels import CLASSES
@@ -58,7 +58,14 @@ def series_findings(
         __version__,
     )
     return SeriesFindings(
-        study, images, probabilities, {**summary, "volumes": volumes}, algorithm, uids, number
+        study=study,
+        images=images,
+        probabilities=probabilities,
+        summary={**summary, "volumes": volumes},
+        algorithm=algorithm,
+        uids=uids,
+        number=number,
+        warnings=warnings_of(members),
     )
 
 

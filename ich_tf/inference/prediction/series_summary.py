@@ -76,7 +76,7 @@ def write_series_csv(
                 row.append("" if whole is None else repr(float(whole[i])))
                 if volumes_of is not None:
                     row.append(_or_empty(volumes[name]))
-            found = [warning.code for warning in _warnings(members)]
+            found = [warning.code for warning in warnings_of(members)]
             codes.update(found)
             yield csv_line([*row, " ".join(found)])
 
@@ -155,7 +155,7 @@ def _series(
         "series_id": header.series_id,
         **summarize(probabilities, whole, postprocessing),
         **({} if volumes is None else {"volumes": volumes}),
-        "warnings": [warning.as_json() for warning in _warnings(members)],
+        "warnings": [warning.as_json() for warning in warnings_of(members)],
         "slices": [
             {
                 "image_id": slice_.image_id,
@@ -169,7 +169,12 @@ def _series(
     }
 
 
-def _warnings(members: Sequence[StoredPrediction]) -> list[SeriesWarning]:
+def warnings_of(members: Sequence[StoredPrediction]) -> list[SeriesWarning]:
+    """Lists what speaks against believing the predictions of a series.
+
+    Args:
+      members: Slices of the series, along its normal.
+    """
     headers = [slice_.header for slice_ in members]
     return series_warnings(headers, [slice_.brain_mm2 for slice_ in members])
 
