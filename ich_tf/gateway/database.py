@@ -132,6 +132,18 @@ class Database:
             except sqlite3.Error as error:
                 raise StateError(f"{self._path.name}: {_problem(error)}") from error
 
+    def empty_log(self) -> None:
+        """Empties the write-ahead log, in which what was deleted still stands.
+
+        Raises:
+          StateError: If the database cannot be written.
+        """
+        with self._lock:
+            try:
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            except sqlite3.Error as error:
+                raise StateError(f"{self._path.name}: {_problem(error)}") from error
+
     def close(self) -> None:
         """Closes the connection."""
         with self._lock:

@@ -77,4 +77,8 @@ class Retention:
                 "OR study = 0 AND since <= ?",
                 (before, before),
             )
-            rows.execute("DELETE FROM study WHERE finished <= ? AND NOT has_files", (before,))
+            forgotten = rows.execute(
+                "DELETE FROM study WHERE finished <= ? AND NOT has_files", (before,)
+            ).rowcount
+        if forgotten:
+            self._database.empty_log()

@@ -295,3 +295,12 @@ def test_the_names_of_an_archive_are_stored_only_if_asked_for(tmp_path: Path) ->
     bench.send()
     (study,) = bench.gateway.queue.studies()
     assert (study.accession, study.study_uid) == ("ACC-77", "1.2.9.4")
+
+    def stored() -> bytes:
+        paths = (tmp_path / "state").glob("queue.sqlite*")
+        return b"".join(path.read_bytes() for path in paths)
+
+    bench.run()
+    assert b"ACC-77" in stored()
+    bench.run(31 * 86400)
+    assert bench.states() == [] and b"ACC-77" not in stored()
