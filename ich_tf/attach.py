@@ -1,9 +1,9 @@
-"""Attaches results of the web page to the study that was sent, on the machine that has its files.
+"""Attaches results of the web page to the study that was sent.
 
   python -m ich_tf.attach --results=report-0.dcm --dicom_dir=study
 
-The page knows no patient, and its DICOM results name none. This command finds the images that a
-result was made of by their pixels, and files it in their study.
+The page knows no patient, and its DICOM results name none. On the machine that has the files, this
+command finds the images of a result by their pixels, and files it in their study.
 
 Exit codes: 0 done; 1 a result is none of the page's, or its images are not there; 2 wrong usage.
 """

@@ -241,7 +241,8 @@ class PredictConfig:
     dicom_results: str = option(
         "",
         "Folder for DICOM objects that archives file in the studies of the images: reports, key "
-        "objects, captures and segmentations (needs the extra gateway, web or masks). Empty: none.",
+        "objects, captures and segmentations (needs the extra gateway, web or masks). Those of an "
+        "earlier run in it are removed. Empty: none.",
         is_path=True,
     )
     batch_size: int = option(32, "Number of slices a batch.", within="[1, inf)")
