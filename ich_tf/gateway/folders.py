@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from dataclasses import dataclass
@@ -72,7 +73,10 @@ class Folders:
         Raises:
           InputError: If they cannot be written, or hold images of a database that is gone.
         """
-        for folder in (self.root, self.spool, self.studies):
+        with contextlib.suppress(PermissionError):
+            # A volume of a container may be another's; what is made in it is not.
+            self.root.chmod(_OWNER_ONLY)
+        for folder in (self.spool, self.studies):
             with writing(folder):
                 folder.mkdir(parents=True, exist_ok=True)
                 folder.chmod(_OWNER_ONLY)
