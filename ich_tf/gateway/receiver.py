@@ -14,8 +14,9 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from ich_tf.dicom import decoders
 from ich_tf.errors import InputError
-from ich_tf.gateway.associations import MAX_PDU_BYTES, AssociationServer, Connection
+from ich_tf.gateway.associations import MAX_PDU_BYTES, AssociationServer
 from ich_tf.gateway.config import GatewayConfig
+from ich_tf.gateway.connection import Connection
 from ich_tf.gateway.ports import Inbox, Refused
 from ich_tf.gateway.quiet import quiet_libraries
 from ich_tf.gateway.rationed_log import RationedLog
@@ -131,6 +132,7 @@ class Receiver:
 
     def _store(self, event: evt.Event) -> Dataset:
         connection = Connection.of(event.assoc)
+        assert connection is not None
         path = event.dataset_path if event.request._dataset_file else None
         file = connection.files.pop(str(path), None)
         if file is None:
