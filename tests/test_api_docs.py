@@ -27,11 +27,11 @@ def test_every_example_runs(phantom_dir: Path, tmp_path: Path) -> None:
     source, away = tmp_path / "source", tmp_path / "away"
     source.mkdir()
     away.mkdir()
-    patient = ""
+    study = ""
     for path in sorted((phantom_dir / "stage_2_test").glob("*.dcm")):
-        found = read_slice(path.read_bytes()).header.patient_id
-        patient = patient or found
-        if found == patient:
+        found = read_slice(path.read_bytes()).header.study_id
+        study = study or found
+        if found == study:
             shutil.copy(path, source)
     text = DOCS.read_text("utf-8").split(HEADING)[1]
     examples = re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
