@@ -67,8 +67,9 @@ class Retention:
                     "UPDATE study SET has_files = 0 WHERE number = ? AND state = ?",
                     (number, state),
                 ).rowcount
-            if marked:
-                remove(self._folders.study(number))
+                # Within the transaction: an image that is sent again now is stored after it.
+                if marked:
+                    remove(self._folders.study(number))
         with self._database.transaction() as rows:
             before = now - _DAY * self._keep.rows_days
             rows.execute(

@@ -3,15 +3,17 @@
 import errno
 import os
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
 
 from ich_tf.errors import InputError
-from ich_tf.gateway import database, inbox
+from ich_tf.gateway import database, folders, inbox, retention
 from ich_tf.gateway.config import GatewayConfig, HttpSection, KeepSection, ModelSection, StowSection
 from ich_tf.gateway.loop import MachineError
 from ich_tf.gateway.ports import Refused
+from ich_tf.gateway.prediction import StudyPrediction
 from ich_tf.gateway.run import run
 from tests.support.gateway import Bench, fake_predict, result_uid
 
@@ -175,3 +177,27 @@ def _token(folder: Path) -> Path:
     path = folder / "token"
     path.write_text("0123456789abcdef")
     return path
+
+
+def test_an_image_that_comes_while_its_study_is_deleted_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def predict(images: Path, work: Path, results: Path) -> StudyPrediction:
+        raise InputError("no")
+
+    bench = Bench(tmp_path, predict)
+    bench.send()
+    bench.run()
+    senders = []
+
+    def remove_slowly(path: Path) -> None:
+        senders.append(threading.Thread(target=bench.send))
+        senders[0].start()
+        senders[0].join(0.3)
+        folders.remove(path)
+
+    monkeypatch.setattr(retention, "remove", remove_slowly)
+    bench.clock.now += 25 * 3600
+    bench.step("keeper")
+    senders[0].join()
+    assert bench.states() == ["receiving"] and len(bench.files()) == 1
