@@ -88,7 +88,7 @@ def test_another_prevalence_is_another_result(
         paths = predict(config(tmp_path, run, **changes), predictor).dicom_results
         return {path.stem.split("-", 4)[4]: pydicom.dcmread(path) for path in paths}
 
-    write(tmp_path / "in", source_files(3))
+    write(tmp_path / "in", source_files(4))
     first, second = results(), results(prevalence=0.99)
     assert set(first) == {"report"}, "no slice is at 0.5"
     assert set(second) == {"report", "key-objects", "capture-01", "capture-02", "capture-03"}
@@ -96,11 +96,11 @@ def test_another_prevalence_is_another_result(
     assert len({each.SeriesInstanceUID for each in second.values()}) == 3
     assert len({each.SOPInstanceUID for each in second.values()}) == 5
     picture = second["capture-01"]
-    selected = second["key-objects"].ContentSequence[-3].ReferencedSOPSequence[0]
+    selected = second["key-objects"].ContentSequence[-4].ReferencedSOPSequence[0]
     (source,) = picture.SourceImageSequence
     assert selected.ReferencedSOPInstanceUID == source.ReferencedSOPInstanceUID
     for text in (
-        "Research only", "of 3: any 0.", "no operating point, shown from 0.50",
+        "Research only", "of 4: any 0.", "no operating point, shown from 0.50",
         "The left of the picture is the patient's right.", "attention, not segmentation",
         "change of prevalence",
     ):  # fmt: skip

@@ -20,8 +20,9 @@ from ich_tf.reporting.findings import SeriesFindings
 from ich_tf.reporting.picture_text import CHARACTERS, describe_picture, enlarged
 from ich_tf.windows import HU_RANGE, PRESETS, apply_windows, quantize_hu
 
-# Maximum number of pictures of a series: 10 MB.
-MAX_CAPTURES = 10
+# Maximum number of pictures of a series: 10 MB. A heat map takes ResNet50 4 s on two busy cores,
+# and the results of a study are waited for.
+_MAX_OUTLINES, _MAX_HEAT_MAPS = 10, 3
 # Colours that people with any colour vision tell apart.
 _COLOURS: dict[str, tuple[str, tuple[int, int, int]]] = {
     "epidural": ("orange", (230, 159, 0)),
@@ -66,12 +67,12 @@ def draw_captures(
       prevalence: Prevalence that the probabilities were moved to; 0 for none.
 
     Yields:
-      Pictures, `MAX_CAPTURES` at most.
+      Pictures, ten outlines or three heat maps at most.
 
     Raises:
       DicomError: If a file cannot be read any more.
     """
-    places = findings.suspicious()[:MAX_CAPTURES]
+    places = findings.suspicious()[: _MAX_OUTLINES if members[0].mask else _MAX_HEAT_MAPS]
     if not places:
         return
     maps = {} if members[0].mask else _heat_maps(reader, members, places, prevalence)
