@@ -22,7 +22,8 @@ class Limits:
       min_free_mb: Free space of the disk below which the oldest finished studies are deleted for a
         new upload, MiB; if that is not enough, uploads are answered by 507.
       uploads: Number of uploads that are received at the same time; further ones are answered by
-        503.
+        503. Also the number of those that wait for their next part; of more, the one that waits
+        the longest is dropped.
       upload_seconds: Time from the start of an upload to its end.
       idle_seconds: Time between two pieces of an upload.
       rate_kb: Least rate of an upload, KiB/s.

@@ -1,15 +1,53 @@
-"""Uploads in several parts, between two of them."""
+"""Uploads under way: how many at a time, and those in several parts between two of them."""
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ich_tf.serving.errors import Refused
 from ich_tf.serving.studies import Studies
 from ich_tf.serving.study import UploadedStudy
 from ich_tf.serving.uploads import Upload
+
+
+class UploadSlots:
+    """Number of requests whose files are received at the same time.
+
+    Attributes:
+      num_taken: Number of those that are.
+    """
+
+    def __init__(self, limit: int) -> None:
+        """Stores the limit."""
+        self._limit = limit
+        self._lock = threading.Lock()
+        self.num_taken = 0
+
+    @contextlib.contextmanager
+    def take(self) -> Iterator[None]:
+        """Holds a slot as long as the block runs.
+
+        Raises:
+          Refused: 503, if there is none.
+        """
+        with self._lock:
+            if self.num_taken >= self._limit:
+                raise Refused(
+                    503,
+                    "BUSY",
+                    f"{self._limit} uploads are under way. Send it again in a few seconds.",
+                    retry_after=2,
+                )
+            self.num_taken += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.num_taken -= 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,23 +66,33 @@ class OpenUpload:
 
 
 class OpenUploads:
-    """All uploads that wait for their next part."""
+    """All uploads that wait for their next part.
 
-    def __init__(self, studies: Studies, seconds: float) -> None:
+    One that waits keeps no other out: of too many the one that waits the longest is dropped.
+    """
+
+    def __init__(self, studies: Studies, limit: int, seconds: float) -> None:
         """Stores its arguments.
 
         Args:
           studies: Studies of the server.
+          limit: Maximum number of uploads that wait.
           seconds: Time after which an upload without a new part is dropped.
         """
-        self._studies, self._seconds = studies, seconds
+        self._studies, self._limit, self._seconds = studies, limit, seconds
         self._waiting: dict[str, OpenUpload] = {}
         self._lock = threading.Lock()
 
     def put(self, study: UploadedStudy, upload: Upload) -> None:
         """Lets an upload wait for its next part."""
+        dropped = None
         with self._lock:
             self._waiting[study.study_id] = OpenUpload(study, upload)
+            if len(self._waiting) > self._limit:
+                # In the order in which they were put.
+                dropped = self._waiting.pop(next(iter(self._waiting)))
+        if dropped is not None:
+            self._studies.drop(dropped.study)
 
     def take(self, study_id: str) -> OpenUpload:
         """Takes an upload whose next part comes.

@@ -15,7 +15,7 @@ from ich_tf.serving.config import ServeConfig
 from ich_tf.serving.errors import Refused
 from ich_tf.serving.limits import Limits
 from ich_tf.serving.monitoring import Monitor
-from ich_tf.serving.open_uploads import OpenUploads
+from ich_tf.serving.open_uploads import OpenUploads, UploadSlots
 from ich_tf.serving.pipeline import Pipeline
 from ich_tf.serving.samples import SampleStudy, find_samples
 from ich_tf.serving.studies import Studies
@@ -33,6 +33,7 @@ class ServerState:
       limits: Limits of the server.
       studies: Studies of the server, in memory and on the disk.
       pipeline: Workers that read and predict studies, and draw heat maps.
+      upload_slots: Limit on the number of uploads that are received at the same time.
       open_uploads: Uploads that wait for their next part.
       samples: Sample studies by name.
       monitor: Counters of the server.
@@ -45,6 +46,7 @@ class ServerState:
     limits: Limits
     studies: Studies
     pipeline: Pipeline
+    upload_slots: UploadSlots
     open_uploads: OpenUploads
     samples: Mapping[str, SampleStudy]
     monitor: Monitor
@@ -76,7 +78,8 @@ class ServerState:
             config.keep_ids,
         )
         samples = find_samples(config.samples_dir)
-        monitor.receiving.set_function(studies.num_receiving)
+        slots = UploadSlots(limits.uploads)
+        monitor.receiving.set_function(lambda: slots.num_taken)
         monitor.unfinished.set_function(studies.num_queued)
         monitor.finished.set_function(studies.num_finished)
         monitor.disk_free.set_function(studies.free_bytes)
@@ -98,7 +101,8 @@ class ServerState:
             limits=limits,
             studies=studies,
             pipeline=pipeline,
-            open_uploads=OpenUploads(studies, limits.part_seconds),
+            upload_slots=slots,
+            open_uploads=OpenUploads(studies, limits.uploads, limits.part_seconds),
             samples=samples,
             monitor=monitor,
             large_answers=anyio.CapacityLimiter(limits.large_answers),

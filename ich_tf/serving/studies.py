@@ -75,20 +75,11 @@ class Studies:
           size: Size of the upload, bytes; 0 if unknown.
 
         Raises:
-          Refused: 503, if the queue is full or too many uploads are under way; 507, if the disk
-            has no room for it.
+          Refused: 503, if the queue is full; 507, if the disk has no room for it.
         """
         with self._lock:
             self.sweep()
             self._check_queue()
-            if self._count(RECEIVING) >= self._limits.uploads:
-                raise Refused(
-                    503,
-                    "BUSY",
-                    f"{self._limits.uploads} uploads are under way. Send it again in a few "
-                    "seconds.",
-                    retry_after=2,
-                )
             self._make_room(_BYTES_OF_UPLOAD * size)
             study = self._add(RECEIVING)
         try:
@@ -202,11 +193,6 @@ class Studies:
             return self._limits.kept_seconds
         return max(0.0, study.finished_at + self._limits.kept_seconds - time.time())
 
-    def num_receiving(self) -> int:
-        """Number of uploads that are under way."""
-        with self._lock:
-            return self._count(RECEIVING)
-
     def num_queued(self) -> int:
         """Number of studies that wait or are worked on."""
         with self._lock:
@@ -251,9 +237,6 @@ class Studies:
         """Finished studies, the newest first."""
         finished = [study for study in self._studies.values() if study.is_finished]
         return sorted(finished, key=lambda study: study.finished_at, reverse=True)
-
-    def _count(self, state: str) -> int:
-        return sum(study.state == state for study in self._studies.values())
 
     def _check_queue(self) -> None:
         if self.num_queued() >= self._limits.queue:

@@ -10,6 +10,7 @@ from pathlib import Path
 from ich_tf.errors import InputError
 from ich_tf.runtime.files import write_json
 from ich_tf.runtime.folder_lock import FolderLock
+from ich_tf.serving.answers import Model
 from ich_tf.serving.errors import disk_full
 from ich_tf.serving.study import UploadedStudy
 
@@ -104,6 +105,8 @@ class StudyFolders:
 def _read(folder: Path) -> UploadedStudy | None:
     try:
         study = UploadedStudy.from_json(json.loads((folder / _STUDY_JSON).read_text("utf-8")))
+        if study.model is not None:
+            Model(**study.model)  # that of another version would fail in every answer
     except (AttributeError, OSError, ValueError, TypeError, KeyError):
         return None
     return study if study.study_id == folder.name else None

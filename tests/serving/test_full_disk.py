@@ -30,8 +30,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def uploads(phantom_dir: Path) -> list[Upload]:
     files = files_of(phantom_dir / "stage_2_test")
-    patient = read_slice(files[0][1]).header.patient_id
-    return [file for file in files if read_slice(file[1]).header.patient_id == patient][:3]
+    study = read_slice(files[0][1]).header.study_id
+    return [file for file in files if read_slice(file[1]).header.study_id == study][:3]
 
 
 def full(*_: Any, **__: Any) -> Any:

@@ -1,6 +1,7 @@
 """Which studies come of an upload, how they are found, and which model made them."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,9 +11,14 @@ import pytest
 from ich_tf.dicom.reader import read_slice
 from ich_tf.inference.postprocessing.postprocessing import Postprocessing
 from ich_tf.labels import CLASSES
+from ich_tf.serving.errors import Refused
 from ich_tf.serving.limits import Limits
+from ich_tf.serving.open_uploads import OpenUploads
+from ich_tf.serving.studies import Studies
+from ich_tf.serving.uploads import Upload
 from tests.support.made_up import make_run
-from tests.support.serving import Upload, files_of, post, running, served, served_all, wait, zipped
+from tests.support.serving import Upload as Sent
+from tests.support.serving import files_of, running, served, served_all, wait, zipped
 
 
 @pytest.fixture(scope="module")
@@ -21,11 +27,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def patients(phantom_dir: Path) -> list[list[Upload]]:
-    """Files of three patients, three each."""
-    found: dict[str, list[Upload]] = {}
+def patients(phantom_dir: Path) -> list[list[Sent]]:
+    """Files of three studies, three each."""
+    found: dict[str, list[Sent]] = {}
     for name, data in files_of(phantom_dir / "stage_2_train"):
-        found.setdefault(read_slice(data).header.patient_id, []).append((name, data))
+        found.setdefault(read_slice(data).header.study_id, []).append((name, data))
     return [files[:3] for files in found.values() if len(files) > 2][:3]
 
 
@@ -37,7 +43,7 @@ def client(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ht
         yield started
 
 
-def test_each_patient_is_a_study(client: httpx.Client, patients: list[list[Upload]]) -> None:
+def test_each_patient_is_a_study(client: httpx.Client, patients: list[list[Sent]]) -> None:
     first, second = patients[:2]
     mixed = [("notes.txt", b"x"), first[0], ("a.zip", zipped(second)), *first[1:]]
     studies = served_all(client, mixed)
@@ -63,17 +69,13 @@ def test_each_patient_is_a_study(client: httpx.Client, patients: list[list[Uploa
     assert table.startswith("series,slice,file,entry,frame,sop_instance_uid,z_mm,epidural")
 
 
-def test_of_too_many_studies_none_is_read(
-    client: httpx.Client, patients: list[list[Upload]]
-) -> None:
+def test_of_too_many_studies_none_is_read(client: httpx.Client, patients: list[list[Sent]]) -> None:
     study = served(client, [file for files in patients for file in files])
     assert len(patients) == 3
     assert study["state"] == "failed" and study["error"]["code"] == "TOO_MANY_STUDIES"
 
 
-def test_an_upload_in_parts_is_one_study(
-    client: httpx.Client, patients: list[list[Upload]]
-) -> None:
+def test_an_upload_in_parts_is_one_study(client: httpx.Client, patients: list[list[Sent]]) -> None:
     files = patients[0]
     parts = [[("files", files[0])], [("files", ("a.zip", zipped([files[1]])))]]
     answer = client.post("/api/studies", files=parts[0], params={"more": True})
@@ -94,16 +96,17 @@ def test_an_upload_in_parts_is_one_study(
 
 
 def test_an_upload_whose_next_part_does_not_come_is_dropped(
-    model: Path, tmp_path: Path, patients: list[list[Upload]], monkeypatch: pytest.MonkeyPatch
+    model: Path, tmp_path: Path, patients: list[list[Sent]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ich_tf.serving.api._SWEEP_SECONDS", 0.05)
     limits = Limits(part_seconds=0.2, unpacked_mb=1, uploads=1)
     with running(model, tmp_path / "state", limits) as client:
         sent = {"files": [("files", patients[0][0])], "params": {"more": True}}
         route = client.post("/api/studies", **sent).headers["location"]
-        assert post(client, patients[0]).status_code == 503
+        # One that waits takes no place from others.
+        assert served(client, patients[0])["state"] == "done"
         while client.get(route).status_code == 200:
-            pass
+            time.sleep(0.01)
         assert list((tmp_path / "state/uploads").iterdir()) == []
         # All parts together keep to the limits.
         route = client.post("/api/studies", **sent).headers["location"]
@@ -113,8 +116,21 @@ def test_an_upload_whose_next_part_does_not_come_is_dropped(
         assert list((tmp_path / "state/uploads").iterdir()) == []
 
 
+def test_of_too_many_uploads_that_wait_the_oldest_is_dropped(tmp_path: Path) -> None:
+    studies = Studies.open(tmp_path, Limits())
+    waiting = OpenUploads(studies, limit=2, seconds=60)
+    begun = [studies.reserve() for _ in range(3)]
+    for study in begun:
+        waiting.put(study, Upload(studies.upload_folder(study), Limits()))
+    with pytest.raises(Refused, match="no such study"):
+        waiting.take(begun[0].study_id)
+    assert waiting.take(begun[1].study_id).study is begun[1]
+    assert not studies.upload_folder(begun[0]).exists()
+    studies.close()
+
+
 def test_studies_are_listed_only_where_the_server_says_so(
-    client: httpx.Client, model: Path, tmp_path: Path, patients: list[list[Upload]]
+    client: httpx.Client, model: Path, tmp_path: Path, patients: list[list[Sent]]
 ) -> None:
     studies = [served(client, patients[0]), served(client, [("a", b"x")])]
     listed = client.get("/api/studies").json()
@@ -132,7 +148,7 @@ def test_studies_are_listed_only_where_the_server_says_so(
         assert not closed.get("/api/service").json()["lists_studies"]
 
 
-def test_a_study_keeps_the_model_that_made_it(tmp_path: Path, patients: list[list[Upload]]) -> None:
+def test_a_study_keeps_the_model_that_made_it(tmp_path: Path, patients: list[list[Sent]]) -> None:
     """Other weights or another calibration after a restart do not claim its results."""
     work_dir, state = make_run(tmp_path / "w", 32, 1), tmp_path / "state"
     with running(work_dir, state) as client:
@@ -154,5 +170,12 @@ def test_a_study_keeps_the_model_that_made_it(tmp_path: Path, patients: list[lis
         assert results["model"] == results["study"]["model"] == former
         answer = client.get(heat_map)
         assert (answer.status_code, answer.json()["error"]["code"]) == (409, "OTHER_MODEL")
-    kept = json.loads((state / "studies" / study["study_id"] / "study.json").read_text())
+    path = state / "studies" / study["study_id"] / "study.json"
+    kept = json.loads(path.read_text())
     assert kept["model"] == former
+    # One that an older server wrote in another form is forgotten.
+    del kept["model"]["heat_scale"]
+    path.write_text(json.dumps(kept))
+    studies = Studies.open(state, Limits())
+    assert studies.all() == [] and not path.exists()
+    studies.close()

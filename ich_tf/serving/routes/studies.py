@@ -62,9 +62,10 @@ async def send_study(
     With `more` the upload stays open for further parts, which POST .../files takes.
     """
     length = _length(request, state.limits.body_mb * MIB)
-    study = state.studies.reserve(length)
-    upload = Upload(state.studies.upload_folder(study), state.limits)
-    return await _receive(request, response, state, study, upload, more)
+    with state.upload_slots.take():
+        study = state.studies.reserve(length)
+        upload = Upload(state.studies.upload_folder(study), state.limits)
+        return await _receive(request, response, state, study, upload, more)
 
 
 @router.post(
@@ -86,8 +87,9 @@ async def send_files(
     All parts together keep to the limits of an upload but `body_mb`, which is that of each part.
     An error drops the whole upload.
     """
-    waiting = state.open_uploads.take(study_id)
-    return await _receive(request, response, state, waiting.study, waiting.upload, more)
+    with state.upload_slots.take():
+        waiting = state.open_uploads.take(study_id)
+        return await _receive(request, response, state, waiting.study, waiting.upload, more)
 
 
 async def _receive(
