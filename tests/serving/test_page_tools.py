@@ -298,10 +298,21 @@ def test_whose_study_it_is(page: Visit, server: httpx.Client) -> None:
     page.page.wait_for_selector("#patient:has-text('Olsen, Kari')")
 
 
+def test_a_reload_that_ends_an_upload_is_told(page: Visit) -> None:
+    """The browser asks first, and the page says afterwards what was lost, once."""
+    page.page.evaluate("() => sessionStorage.setItem('ich_tf.sending', '1')")
+    for told in (True, False):
+        page.page.reload()
+        assert page.asked_to_stay == 1
+        page.page.wait_for_selector("#start:not([hidden])")
+        page.settled()
+        assert ("ended the upload" in page.page.inner_text("body")) == told
+
+
 @pytest.mark.slow
 def test_large_uploads_go_in_parts(page: Visit, browser: Any, tmp_path: Path) -> None:
     model_dir = make_run(tmp_path / "w", 64, 2)
-    with running(model_dir, tmp_path / "state", body_mb=1) as client:
+    with running(model_dir, tmp_path / "state", body_mb=1, list_studies=True) as client:
         visit = Visit(browser, str(client.base_url))
         visit.open()
         filler = {"ImageComments": "x" * 400_000}
@@ -314,3 +325,10 @@ def test_large_uploads_go_in_parts(page: Visit, browser: Any, tmp_path: Path) ->
         visit.page.set_input_files("#files", payload("one.zip", bytes(2_000_000)))
         assert "at most 1.0 MB" in visit.text("#message-text")
         visit.close()
+        # Another browser finds the study in the server's list, without a name.
+        other = Visit(browser, str(client.base_url))
+        other.open()
+        other.page.get_by_role("button", name="Study sent at").click()
+        other.page.wait_for_selector("#study:not([hidden])")
+        assert "No name is known here" in other.text("#patient-note")
+        other.close()

@@ -44,6 +44,7 @@ class Visit:
         self.context.set_default_timeout(1000 * SECONDS)
         self.page = self.context.new_page()
         self.problems: list[str] = []
+        self.asked_to_stay = 0
         self.requests: list[str] = []
         self.expected: tuple[str, ...] = ()
         self.page.on("console", self._on_console)
@@ -56,6 +57,10 @@ class Visit:
             self.problems.append(f"console: {message.text}")
 
     def _on_dialog(self, dialog: Any) -> None:
+        if dialog.type == "beforeunload":
+            self.asked_to_stay += 1
+            dialog.accept()
+            return
         self.problems.append(f"dialog: {dialog.message}")
         dialog.dismiss()
 
@@ -155,11 +160,13 @@ class Visit:
         found = []
         for dx, dy in ((1, 1), (-60, 20), (45, -130), (90, 101), (-120, -77)):
             x, y = box["width"] // 2 + dx, box["height"] // 2 + dy
-            for _ in range(8):
-                told = self.point(x - 2, y - 2)
-                if told is not None and told == self.point(x + 2, y + 2):
+            for _ in range(12):
+                told, other = self.point(x - 2, y - 2), self.point(x + 2, y + 2)
+                if told is not None and told == other:
                     break
-                x, y = x + 1, y + 1
+                # Off the border between two columns, or two rows.
+                x += told is None or other is None or told[1] != other[1]
+                y += told is None or other is None or told[2] != other[2]
             else:
                 raise AssertionError(f"no pixel is a square near {x}, {y}")
             found.append((x, y, *told))

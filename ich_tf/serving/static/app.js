@@ -54,6 +54,7 @@ const store = new Store(
     outlinesHidden: new Set(), // classes whose outlines are switched off
     outlineOpacity: 0.9,
     outlineFill: true,
+    measured: 0, // number of changes of measures
     isDouble: false,
     isLinked: true,
     isPlaying: false,

@@ -13,21 +13,24 @@ const LABEL = 14;
 
 export const isMeasure = (tool) => tool in POINTS;
 
+const all = new Map(); // "study/series/slice" -> list of measures, those of both panes
+
 export class MeasureLayer {
   #pane;
-  #onChange;
-  #all = new Map(); // "study/series/slice" -> list of measures
   #drawing = null; // the measure that is being drawn; its last point follows the pointer
   #grasped = null; // {points, index} of a point that is dragged
   #pressed = null;
   #cross = null; // place of the keyboard's cross, CSS pixels
   #texts = new WeakMap(); // measure -> {points, picture, texts}
 
-  // onChange() is called when the stage has to be drawn again.
-  constructor(pane, onChange) {
+  constructor(pane) {
     this.#pane = pane;
-    this.#onChange = onChange;
     pane.on(["study", "series", "slice", "tool"], () => this.#stop());
+  }
+
+  // Lets both panes draw: they may show the same slice.
+  #tell() {
+    this.#pane.set({ measured: this.#pane.get("measured") + 1 });
   }
 
   #key() {
@@ -37,12 +40,12 @@ export class MeasureLayer {
 
   // The measures of the slice that is shown.
   get here() {
-    return this.#all.get(this.#key()) ?? [];
+    return all.get(this.#key()) ?? [];
   }
 
   #stop() {
     this.#drawing = this.#grasped = this.#pressed = this.#cross = null;
-    this.#onChange();
+    this.#tell();
   }
 
   // A button goes down at {x, y} of the stage.
@@ -51,7 +54,7 @@ export class MeasureLayer {
     if (!this.#drawing) this.#grasped = this.#near(at, picture, placed);
     this.#pressed = at;
     if (!this.#grasped) this.#setPoint(at, picture, placed);
-    this.#onChange();
+    this.#tell();
   }
 
   // The pointer moves, whether or not a button is down.
@@ -60,7 +63,7 @@ export class MeasureLayer {
     if (this.#grasped) this.#grasped.points[this.#grasped.index] = point;
     else if (this.#drawing) this.#drawing.points[this.#drawing.points.length - 1] = point;
     else return;
-    this.#onChange();
+    this.#tell();
   }
 
   // The button goes up: a drag has set a point, a click lets the next point follow the pointer.
@@ -71,7 +74,7 @@ export class MeasureLayer {
     else if (this.#drawing && pressed && Math.hypot(at.x - pressed.x, at.y - pressed.y) > DRAG) {
       this.#setPoint(at, picture, placed);
     }
-    this.#onChange();
+    this.#tell();
   }
 
   #setPoint(at, picture, placed) {
@@ -86,7 +89,7 @@ export class MeasureLayer {
       points.push(point);
       return;
     }
-    this.#all.set(this.#key(), [...this.here, this.#drawing]);
+    all.set(this.#key(), [...this.here, this.#drawing]);
     this.#drawing = null;
   }
 
@@ -107,14 +110,14 @@ export class MeasureLayer {
     const clamp = (value, most) => Math.min(most - 1, Math.max(0, value));
     this.#cross = { x: clamp(x + dx, clientWidth), y: clamp(y + dy, clientHeight) };
     this.follow(this.#cross, picture, placed);
-    this.#onChange();
+    this.#tell();
     return this.#cross;
   }
 
   // Sets a point at the keyboard's cross.
   setAtCross(picture, placed, stage) {
     this.#setPoint(this.#cross ?? this.moveCross(0, 0, picture, placed, stage), picture, placed);
-    this.#onChange();
+    this.#tell();
   }
 
   // Removes what is being drawn, else the last measure of the slice. Returns whether there was one.
@@ -122,13 +125,13 @@ export class MeasureLayer {
     const measures = this.here;
     if (!this.#drawing && !measures.length) return false;
     if (this.#drawing) this.#drawing = null;
-    else this.#all.set(this.#key(), measures.slice(0, -1));
-    this.#onChange();
+    else all.set(this.#key(), measures.slice(0, -1));
+    this.#tell();
     return true;
   }
 
   clear() {
-    this.#all.clear();
+    all.clear();
     this.#drawing = this.#grasped = this.#pressed = this.#cross = null;
   }
 

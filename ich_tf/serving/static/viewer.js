@@ -53,9 +53,9 @@ export class Viewer {
     this.#notes = new StageNotes(pane, this.#part);
     this.#heat = new HeatLayer(pane, this.#part("heat"), () => this.draw(), onError);
     this.#outlines = new OutlineLayer(pane, this.#part("outlines"), () => this.draw(), onError);
-    this.#measures = new MeasureLayer(pane, () => this.draw());
+    this.#measures = new MeasureLayer(pane);
     const draws = ["study", "series", "slice", "window", "view", "turn", "isInverted", "slabMm"];
-    draws.push("heatOn", "heatOpacity", "heatClass", "heatBelow");
+    draws.push("measured", "heatOn", "heatOpacity", "heatClass", "heatBelow");
     draws.push("outlinesOn", "outlinesHidden", "outlineOpacity", "outlineFill");
     pane.on(["study", "series"], () => this.#reset());
     pane.on(["study", "series", "slice", "slabMm"], () => this.#fetchAhead());
