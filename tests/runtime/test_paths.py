@@ -67,7 +67,7 @@ def test_flags_are_expanded_and_refused_in_a_paragraph(
 def test_every_option_that_is_a_path_is_one(config: type) -> None:
     fields = dataclasses.fields(config)
     paths = {field.name for field in fields if field.metadata["is_path"]}
-    ends = ("_dir", "_csv", "_file", "members", "weights")
+    ends = ("_dir", "_csv", "_file", "_results", "members", "weights")
     assert paths == {field.name for field in fields if field.name.endswith(ends)}
 
 
