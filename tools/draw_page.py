@@ -29,7 +29,7 @@ _SAMPLES = command.define_path(
 _SAMPLE = flags.DEFINE_string("sample", "subdural", "Sample to show, the name of its class.")
 _OUT_DIR = command.define_path("out_dir", "docs", "Folder to write the pictures into.")
 _WIDTH, _HEIGHT = 1440, 900
-_QUALITY = 80
+_QUALITY = 68
 
 
 def main() -> None:
