@@ -34,6 +34,17 @@ def uploads(phantom_dir: Path) -> list[Upload]:
     return [file for file in files if read_slice(file[1]).header.study_id == study][:3]
 
 
+@pytest.fixture(scope="module")
+def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("full") / "state"
+
+
+@pytest.fixture(scope="module")
+def client(model: Path, state: Path) -> Iterator[httpx.Client]:
+    with running(model, state) as started:
+        yield started
+
+
 def full(*_: Any, **__: Any) -> Any:
     raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -43,45 +54,43 @@ def error_of(answer: httpx.Response) -> tuple[int, str]:
 
 
 def test_a_disk_that_fills_is_told_and_the_next_study_is_read(
-    model: Path, tmp_path: Path, uploads: list[Upload], monkeypatch: pytest.MonkeyPatch
+    client: httpx.Client, state: Path, uploads: list[Upload], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It fills while an upload is written, taken into the queue, and kept."""
-    state = tmp_path / "state"
-    with running(model, state) as client:
-        with monkeypatch.context() as patch:
+    with monkeypatch.context() as patch:
+        patch.setattr(study_folders, "write_json", full)
+        assert error_of(post(client, uploads)) == (507, "DISK_FULL")
+        assert not any((state / "uploads").iterdir())
+    commit = Studies.commit
+    with monkeypatch.context() as patch:
+
+        def fill_after(self: Studies, study: Any) -> None:
+            commit(self, study)
             patch.setattr(study_folders, "write_json", full)
-            assert error_of(post(client, uploads)) == (507, "DISK_FULL")
-            assert not any((state / "uploads").iterdir())
-        commit = Studies.commit
-        with monkeypatch.context() as patch:
 
-            def fill_after(self: Studies, study: Any) -> None:
-                commit(self, study)
-                patch.setattr(study_folders, "write_json", full)
+        patch.setattr(Studies, "commit", fill_after)
+        # Memory comes first: the study is answered though it cannot be kept.
+        study = served(client, uploads)
+        assert study["state"] == "done" and study["series"]
+    with monkeypatch.context() as patch:
+        decode = Decoders.decode
 
-            patch.setattr(Studies, "commit", fill_after)
-            # Memory comes first: the study is answered though it cannot be kept.
-            study = served(client, uploads)
-            assert study["state"] == "done" and study["series"]
-        with monkeypatch.context() as patch:
-            decode = Decoders.decode
+        def fill_after_one(self: Decoders, *given: Any) -> Iterator[DecodedFile]:
+            yield next(decode(self, *given))
+            yield DecodedFile(1, reason=DISK_FULL)
 
-            def fill_after_one(self: Decoders, *given: Any) -> Iterator[DecodedFile]:
-                yield next(decode(self, *given))
-                yield DecodedFile(1, reason=DISK_FULL)
-
-            # Half a study is no study.
-            patch.setattr(Decoders, "decode", fill_after_one)
-            study = served(client, uploads)
-            assert (study["state"], study["error"]["code"]) == ("failed", "DISK_FULL")
-            kept = [path.name for path in (state / "studies" / study["study_id"]).iterdir()]
-            assert kept == ["study.json"]
-        with monkeypatch.context() as patch:
-            patch.setattr("ich_tf.serving.analysis.predict_study", full)
-            study = served(client, uploads)
-            assert (study["state"], study["error"]["code"]) == ("failed", "DISK_FULL")
-        assert served(client, uploads)["state"] == "done"
-        assert client.get("/healthz").json() == {"status": "ok"}
+        # Half a study is no study.
+        patch.setattr(Decoders, "decode", fill_after_one)
+        study = served(client, uploads)
+        assert (study["state"], study["error"]["code"]) == ("failed", "DISK_FULL")
+        kept = [path.name for path in (state / "studies" / study["study_id"]).iterdir()]
+        assert kept == ["study.json"]
+    with monkeypatch.context() as patch:
+        patch.setattr("ich_tf.serving.analysis.predict_study", full)
+        study = served(client, uploads)
+        assert (study["state"], study["error"]["code"]) == ("failed", "DISK_FULL")
+    assert served(client, uploads)["state"] == "done"
+    assert client.get("/healthz").json() == {"status": "ok"}
 
 
 def test_the_oldest_studies_make_room(
@@ -113,31 +122,29 @@ def test_the_oldest_studies_make_room(
 
 
 def test_no_failure_ends_a_thread(
-    model: Path,
-    tmp_path: Path,
+    client: httpx.Client,
     uploads: list[Upload],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.ERROR)
     monkeypatch.setattr("ich_tf.serving.supervised_thread._PAUSE_SECONDS", 0.01)
-    with running(model, tmp_path / "state") as client:
-        with monkeypatch.context() as patch:
-            patch.setattr(Pipeline, "_read", _failing(MemoryError))
-            patch.setattr(Pipeline, "_give_up", _failing(KeyError))
-            assert post(client, uploads).status_code == 202
-            end = time.monotonic() + 30
-            while "the thread reading failed: KeyError" not in caplog.text:
-                assert time.monotonic() < end
-                time.sleep(0.01)
-        assert served(client, uploads)["state"] == "done"
-        assert client.get("/healthz").json() == {"status": "ok"}
-        text = client.get("/metrics").text
-        assert re.search(r'ich_tf_thread_running\{thread="model"\} 1.0', text)
-        # A thread that does not run is told to whoever restarts the server.
-        monkeypatch.setattr(Pipeline, "threads", {"reading": False, "model": True})
-        assert error_of(client.get("/healthz")) == (503, "DEAD_THREAD")
-        assert error_of(client.get("/readyz")) == (503, "NOT_READY")
+    with monkeypatch.context() as patch:
+        patch.setattr(Pipeline, "_read", _failing(MemoryError))
+        patch.setattr(Pipeline, "_give_up", _failing(KeyError))
+        assert post(client, uploads).status_code == 202
+        end = time.monotonic() + 30
+        while "the thread reading failed: KeyError" not in caplog.text:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+    assert served(client, uploads)["state"] == "done"
+    assert client.get("/healthz").json() == {"status": "ok"}
+    text = client.get("/metrics").text
+    assert re.search(r'ich_tf_thread_running\{thread="model"\} 1.0', text)
+    # A thread that does not run is told to whoever restarts the server.
+    monkeypatch.setattr(Pipeline, "threads", {"reading": False, "model": True})
+    assert error_of(client.get("/healthz")) == (503, "DEAD_THREAD")
+    assert error_of(client.get("/readyz")) == (503, "NOT_READY")
 
 
 def _failing(kind: type[Exception]) -> Callable[..., None]:

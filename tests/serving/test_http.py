@@ -211,6 +211,12 @@ def test_the_description_names_tokens_errors_and_headers(client: httpx.Client) -
     assert "X-Peak" in paths[heat_map]["get"]["responses"]["200"]["headers"]
 
 
+def test_studies_are_not_listed(client: httpx.Client) -> None:
+    answer = client.get("/api/studies")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "NO_LIST")
+    assert not client.get("/api/service").json()["lists_studies"]
+
+
 def test_counters_name_the_model(client: httpx.Client) -> None:
     text = client.get("/metrics").text
     model = client.get("/api/model").json()
