@@ -25,6 +25,7 @@ from ich_tf.labels import CLASSES
 from ich_tf.records.neighbours import neighbour_places
 from ich_tf.runtime.files import file_sha256, temporary_path, write_json
 from ich_tf.runtime.paths import plain_path
+from ich_tf.runtime.precision import devices_of, set_tf32
 from ich_tf.runtime.strategies import make_strategy
 from ich_tf.runtime.writing import writing
 from ich_tf.windows import apply_windows, preset_windows, store_hu
@@ -74,7 +75,10 @@ def export(config: ExportConfig) -> Path:
         raise InputError(
             f"{folder}: is there already. Give --overwrite to replace it, or another --version."
         )
-    predictor = load_predictor(config.work_dir, make_strategy("one"), calibrated=config.calibrated)
+    strategy = make_strategy("one")
+    # TF32 rounds factors by up to 0.0005, far more than TOLERANCE.
+    set_tf32(False, devices_of(strategy))
+    predictor = load_predictor(config.work_dir, strategy, calibrated=config.calibrated)
     module = ServingModel(predictor, config.prevalence)
     hu, z_mm = _example_series()
     expected = expected_answers(predictor, hu, z_mm, config.prevalence)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from ich_tf.dicom.reader import read_slice
 from ich_tf.errors import InputError
@@ -190,6 +191,23 @@ def test_masks_of_a_prediction_are_the_same(phantom_dir: Path, tmp_path: Path) -
     expected = np.stack(list(masks.values()))
     assert 0.05 < np.mean(expected > 0) < 1
     assert np.mean(answers_of(folder, hu)["masks"] != expected) < MASK_TOLERANCE
+
+
+def test_original_and_copy_are_compared_without_tf32(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enabled = []
+
+    def compare(*_: object) -> None:
+        enabled.append(tf.config.experimental.tensor_float_32_execution_enabled())
+
+    monkeypatch.setattr("ich_tf.inference.export._compare", compare)
+    tf.config.experimental.enable_tensor_float_32_execution(True)
+    try:
+        export(ExportConfig(work_dir=str(make_run(tmp_path / "run", 64, 6))))
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(True)
+    assert enabled == [False]
 
 
 def test_an_export_that_differs_is_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

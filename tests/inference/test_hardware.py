@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from ich_tf.inference import hardware
 from ich_tf.inference.hardware import choose_inference_hardware
@@ -37,6 +38,16 @@ def test_the_devices_choose(
     with caplog.at_level(logging.INFO):
         assert choose_inference_hardware(requested).precision in expected
     assert "precision" in caplog.text
+
+
+def test_float32_is_the_same_on_gpus_and_cpus() -> None:
+    execution = tf.config.experimental
+    execution.enable_tensor_float_32_execution(True)
+    try:
+        choose_inference_hardware("float32")
+        assert not execution.tensor_float_32_execution_enabled()
+    finally:
+        execution.enable_tensor_float_32_execution(True)
 
 
 def test_a_model_predicts_in_the_precision_that_is_asked_for(tmp_path: Path) -> None:
