@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # What TensorFlow and XLA say, in lower case; Python and NumPy raise MemoryError.
-_PHRASES = ("oom when allocating", "out of memory")
+_PHRASES = ("oom when allocating", "out of memory", "failed to allocate memory")
 
 
 def describe_out_of_memory(error: BaseException) -> str | None:

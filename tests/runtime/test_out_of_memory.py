@@ -21,6 +21,8 @@ _GRAPH = (
             tf.errors.InternalError(None, None, "RESOURCE_EXHAUSTED: Out of memory allocating 8."),
             "allocating 8.",
         ),
+        # As an operation outside of a graph says it, while a network is built.
+        (tf.errors.ResourceExhaustedError(None, None, "failed to allocate memory [Op:Add]"), "Add"),
         (MemoryError(), "out of memory. Lower"),
         (MemoryError("Unable to allocate 8 GiB"), "(Unable to allocate 8 GiB)"),
     ],
