@@ -15,10 +15,12 @@ Exit codes: 0 done; 1 a command failed or the data cannot be used; 2 wrong usage
 from __future__ import annotations
 
 import json
+import multiprocessing
 import platform
 import sys
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -79,7 +81,7 @@ _PRECISION_NAMES = ("float32", "tf32", "float16", "bfloat16")
 
 def main() -> None:
     """Makes the phantoms, measures each combination, and prints a line as soon as it is known."""
-    from tools.benchmark.training_measurement import device_name, measure
+    from tools.benchmark.training_measurement import device_name
     from tools.benchmark.training_rates import Combination, Rates
 
     # Before TensorFlow starts, which takes seconds.
@@ -102,7 +104,7 @@ def main() -> None:
                     combination = Combination(
                         backbone, image_size, batch_size, precision, xla == "on", _RECIPE.value
                     )
-                    rates = measure(
+                    rates = _measured(
                         combination,
                         records.of_size(image_size),
                         steps=_STEPS.value,
@@ -113,6 +115,19 @@ def main() -> None:
                     print(rates.line(), flush=True)
                     report["rates"].append({**asdict(combination), **rates.values()})
                     _write(report)
+
+
+def _measured(combination: Any, manifest: Any, **settings: Any) -> Any:
+    """`measure` in a process of its own, without what others compiled and chose.
+
+    In one process float32 ran the TF32 kernels that had been chosen for TF32 before it.
+    """
+    from ich_tf.runtime.logs import start_logging
+    from tools.benchmark.training_measurement import measure
+
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, context, initializer=start_logging) as process:
+        return process.submit(measure, combination, manifest, **settings).result()
 
 
 def _write(report: dict[str, Any]) -> None:
