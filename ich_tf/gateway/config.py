@@ -6,9 +6,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ich_tf.errors import ConfigError
-from ich_tf.gateway.config_checks import check_listening, check_title, check_url, plain_advice
+from ich_tf.gateway.config_checks import (
+    check_host,
+    check_listening,
+    check_title,
+    check_url,
+    plain_advice,
+)
 from ich_tf.inference.config import precision_option
-from ich_tf.runtime.addresses import is_loopback
+from ich_tf.runtime.addresses import is_loopback, is_sub_path
 from ich_tf.runtime.options import check_options, option, require
 
 _MIB = 1024 * 1024
@@ -124,6 +130,7 @@ class DestinationSection:
         if self.kind == "dicomweb":
             check_url("url", self.url, allow_plain=self.allow_plain)
         if self.kind == "dimse":
+            check_host("host", self.host)
             is_safe = self.tls or self.allow_plain or is_loopback(self.host)
             require(is_safe, "tls", self.tls, plain_advice(self.host))
 
@@ -245,7 +252,7 @@ class HttpSection:
 
     def __post_init__(self) -> None:
         check_options(self)
-        is_path = not self.root_path or (self.root_path[0] == "/" and self.root_path[-1] != "/")
+        is_path = not self.root_path or is_sub_path(self.root_path)
         require(is_path, "root_path", self.root_path, "empty, or a path such as /ich")
         check_listening(self.host, is_safe=self.tls or self.allow_plain)
         if not is_loopback(self.host):

@@ -91,7 +91,7 @@ def _section(path: Path, name: str, section_class: Any, values: dict[str, Any]) 
     fields = {field.name: field for field in dataclasses.fields(section_class)}
     _check_names(f"{path}: [{name}]", values, fields)
     values = {
-        key: _absolute(path, value) if fields[key].metadata["is_path"] else value
+        key: _absolute(path, name, key, value) if fields[key].metadata["is_path"] else value
         for key, value in values.items()
     }
     try:
@@ -100,11 +100,19 @@ def _section(path: Path, name: str, section_class: Any, values: dict[str, Any]) 
         raise ConfigError(f"{path}: [{name}] {error}") from error
 
 
-def _absolute(path: Path, value: Any) -> Any:
+def _absolute(path: Path, section: str, key: str, value: Any) -> Any:
     """A path relative to the config's folder; values of other types are refused by the section."""
     if not isinstance(value, str) or not value:
         return value
-    return str(path.resolve().parent / Path(value).expanduser())
+    try:
+        if "\0" in value:
+            raise ValueError
+        return str(path.resolve().parent / Path(value).expanduser())
+    except (RuntimeError, ValueError) as error:  # `~` of a user who is not there
+        raise ConfigError(
+            f"{path}: [{section}] {key} is {value!r}; it must be a path without zero bytes, whose "
+            "home folder, if any, is there."
+        ) from error
 
 
 def _check_names(where: str, given: Iterable[str], known: Iterable[str]) -> None:

@@ -61,7 +61,7 @@ CREATE INDEX instance_by_key ON instance (key);
 NEXT_VERSION = (
     "version = version + 1, attempts = 0, reason = '', text = '', finished = NULL, "
     "predicted = NULL, urgency = NULL, findings = '{}', is_suspected = NULL, warnings = '[]', "
-    "objects = 0, sent = 0"
+    "objects = 0, sent = 0, notify_at = NULL, notify_attempts = 0"
 )
 
 

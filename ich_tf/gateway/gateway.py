@@ -15,7 +15,7 @@ from ich_tf.gateway.inbox import StudyInbox
 from ich_tf.gateway.keys import Keys
 from ich_tf.gateway.loop import Loop
 from ich_tf.gateway.monitoring import GatewayMonitor
-from ich_tf.gateway.notices import Notices
+from ich_tf.gateway.notices import MAX_RETRY_SECONDS, Notices
 from ich_tf.gateway.outbox import Outbox
 from ich_tf.gateway.ports import Destination, Refused, Service
 from ich_tf.gateway.prediction import Predict
@@ -103,6 +103,7 @@ class Gateway:
         worker = Loop("worker", work)
 
         def keep() -> float:
+            queue.heed_clock(max(config.destination.max_retry_seconds, MAX_RETRY_SECONDS))
             if queue.close_stable(config.study.stable_seconds):
                 worker.wake()
             retention.sweep()
@@ -127,6 +128,8 @@ class Gateway:
         try:
             retention.clean_up()
             queue.recover()
+            if config.study.identify_by == "number":
+                queue.forget_names()
         except (StateError, OSError) as error:
             gateway.close()
             raise InputError(f"{folders.root}: {error}") from error

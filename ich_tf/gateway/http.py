@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, FastAPI, Query, Request, Response
+from fastapi import Path as PathValue
 from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.routing import BaseRoute
@@ -35,6 +36,8 @@ _STATIC = Path(__file__).parent / "static"
 _SHARED_FROM = Path(ich_tf.serving.__file__).parent / "static"
 _SHARED = re.compile(r"[a-z_]+\.(js|css|svg)")
 _MAX_HOURS = 87600
+# The largest number of SQLite.
+_MAX_NUMBER = 2**63 - 1
 _LOCAL_NAMES = ("127.0.0.1", "localhost", "::1")
 
 
@@ -107,7 +110,7 @@ def _routes(gateway: Gateway) -> APIRouter:
         )
 
     @router.post("/api/worklist/{study}/retry", status_code=202)
-    def retry(study: int) -> dict[str, int]:
+    def retry(study: Annotated[int, PathValue(ge=1, le=_MAX_NUMBER)]) -> dict[str, int]:
         """Lets a failed or refused study be handled once more, while its images are kept."""
         if gateway.queue.find(study) is None:
             raise Refused(404, "NO_STUDY", "the worklist has no such study.")

@@ -168,7 +168,9 @@ class StudyInbox:
             raise
         self._monitor.received(source, outcome)
         if outcome == TOO_LARGE:
-            remove(self._folders.study(number))
+            # A prediction that is under way may still write; what it leaves, retention deletes.
+            with contextlib.suppress(OSError):
+                remove(self._folders.study(number))
             raise Refused(
                 "TOO_MANY_INSTANCES",
                 f"study {number} of the queue has more images, or larger ones, than [limits] "

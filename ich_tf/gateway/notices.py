@@ -7,6 +7,9 @@ from collections.abc import Callable
 from ich_tf.gateway.database import Database
 from ich_tf.gateway.states import Study
 
+# Longest time from one attempt to the next.
+MAX_RETRY_SECONDS = 600.0
+
 
 class Notices:
     """The notices that are due; they are in the queue's database, and survive a restart."""

@@ -44,6 +44,16 @@ class StudyQueue:
         self._database = database
         self.clock = clock
 
+    def forget_names(self) -> None:
+        """Deletes the names in the archive that study.identify_by no longer asks for."""
+        with self._database.transaction() as rows:
+            forgotten = rows.execute(
+                "UPDATE study SET accession = '', study_uid = '' "
+                "WHERE accession != '' OR study_uid != ''"
+            ).rowcount
+        if forgotten:
+            self._database.empty_log()
+
     def recover(self) -> None:
         """Begins again what a killed gateway had begun; a study that came in waits anew."""
         now = self.clock()
@@ -58,15 +68,31 @@ class StudyQueue:
             # Its sender may have been cut off: it has the time of a new image to go on.
             rows.execute("UPDATE study SET last_image = ? WHERE state = ?", (now, RECEIVING))
 
+    def heed_clock(self, max_wait_seconds: float) -> None:
+        """Brings times back that lie ahead, as after the clock was set back.
+
+        Else a study would wait for as long as the clock was set back: to be complete, to be sent,
+        or to be deleted.
+
+        Args:
+          max_wait_seconds: Longest time to the next attempt to send, or to tell of a study.
+        """
+        now = self.clock()
+        later = now + max_wait_seconds
+        with self._database.transaction() as rows:
+            rows.execute(
+                "UPDATE study SET first_image = min(first_image, ?1), "
+                "last_image = min(last_image, ?1), predicted = min(predicted, ?1), "
+                "finished = min(finished, ?1), next_attempt = min(next_attempt, ?2), "
+                "notify_at = min(notify_at, ?2) WHERE max(first_image, last_image) > ?1 "
+                "OR predicted > ?1 OR finished > ?1 OR next_attempt > ?2 OR notify_at > ?2",
+                (now, later),
+            )
+
     def close_stable(self, seconds: float) -> int:
         """Lets studies wait for prediction to which no image came for so long; returns how many."""
         now = self.clock()
         with self._database.transaction() as rows:
-            # A clock that was set back must not let a study wait for what it has set back.
-            rows.execute(
-                "UPDATE study SET last_image = ? WHERE state = ? AND last_image > ?",
-                (now, RECEIVING, now),
-            )
             return rows.execute(
                 "UPDATE study SET state = ? WHERE state = ? AND last_image <= ?",
                 (WAITING, RECEIVING, now - seconds),

@@ -29,19 +29,21 @@ class Retention:
         self._database, self._folders, self._keep, self._clock = database, folders, keep, clock
 
     def clean_up(self) -> None:
-        """Deletes folders of no study, which a killed gateway left.
+        """Deletes folders of no study, left by a killed gateway or by a prediction that went on.
 
         Raises:
           OSError: If a file cannot be deleted.
           StateError: If the database cannot be read.
         """
+        # Within the transaction: a study that comes now is stored after it.
         with self._database.transaction() as rows:
             kept = {
-                number for (number,) in rows.execute("SELECT number FROM study WHERE has_files")
+                str(number)
+                for (number,) in rows.execute("SELECT number FROM study WHERE has_files")
             }
-        for folder in self._folders.studies.iterdir():
-            if not folder.name.isdecimal() or int(folder.name) not in kept:
-                remove(folder)
+            for folder in self._folders.studies.iterdir():
+                if folder.name not in kept:
+                    remove(folder)
 
     def sweep(self) -> None:
         """Deletes files and rows whose time is over.
@@ -50,6 +52,7 @@ class Retention:
           OSError: If a file cannot be deleted.
           StateError: If the database cannot be written.
         """
+        self.clean_up()
         now = self._clock()
         with self._database.transaction() as rows:
             over = rows.execute(

@@ -8,7 +8,7 @@ import httpx
 
 from ich_tf.gateway.config import GatewayConfig
 from ich_tf.gateway.config_file import read_token
-from ich_tf.gateway.notices import Notices
+from ich_tf.gateway.notices import MAX_RETRY_SECONDS, Notices
 from ich_tf.gateway.outbox import backoff
 from ich_tf.gateway.states import Study
 from ich_tf.gateway.tls import client_context
@@ -16,7 +16,7 @@ from ich_tf.gateway.worklist import study_row
 
 _LOG = logging.getLogger(__name__)
 _IDLE_SECONDS = 1.0
-_FIRST_RETRY_SECONDS, _MAX_RETRY_SECONDS = 5.0, 600.0
+_FIRST_RETRY_SECONDS = 5.0
 # About a day at the longest time.
 _MAX_ATTEMPTS = 150
 
@@ -59,7 +59,7 @@ class Webhook:
             _LOG.error("study %d: the webhook is given up: %s", study.number, problem)
             self._notices.done(study)
         else:
-            seconds = backoff(attempts, _FIRST_RETRY_SECONDS, _MAX_RETRY_SECONDS)
+            seconds = backoff(attempts, _FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS)
             _LOG.warning(
                 "study %d: the webhook failed: %s Next attempt in %.0f s.",
                 *(study.number, problem, seconds),
@@ -70,9 +70,12 @@ class Webhook:
     def _post(self, study: Study) -> str:
         """Sends one notice; returns why it failed, empty if it did not."""
         try:
-            response = self._client.post(self._url, json=study_row(study).model_dump())
+            # The answer's body is not needed, and may have no end.
+            with self._client.stream(
+                "POST", self._url, json=study_row(study).model_dump()
+            ) as response:
+                return "" if response.is_success else f"status {response.status_code}."
         except httpx.TimeoutException:
             return "no answer in time."
         except httpx.HTTPError as error:
             return f"no connection ({type(error).__name__})."
-        return "" if response.is_success else f"status {response.status_code}."

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from ich_tf.errors import ConfigError
 from ich_tf.inference.config import precision_option
-from ich_tf.runtime.addresses import is_loopback
+from ich_tf.runtime.addresses import is_loopback, is_sub_path
 from ich_tf.runtime.options import check_options, option
 from ich_tf.serving.limits import Limits
 
 # A shorter token can be guessed.
 _MIN_TOKEN = 16
-_SUB_PATH = re.compile(r"(/[\w.~-]*[\w~-])+", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -120,7 +118,7 @@ class ServeConfig:
         from ich_tf.dicom.choice import SeriesChoice  # --help answers without pydicom
 
         SeriesChoice.parse(self.series)
-        if self.root_path and not _SUB_PATH.fullmatch(self.root_path):
+        if self.root_path and not is_sub_path(self.root_path):
             raise ConfigError(
                 f"root_path is {self.root_path!r}; expected a path such as /ich: a slash first, "
                 "none last, and letters, digits, '-', '_', '.' and '~' between."

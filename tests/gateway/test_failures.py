@@ -10,7 +10,14 @@ import pytest
 
 from ich_tf.errors import InputError
 from ich_tf.gateway import database, folders, inbox, retention
-from ich_tf.gateway.config import GatewayConfig, HttpSection, KeepSection, ModelSection, StowSection
+from ich_tf.gateway.config import (
+    GatewayConfig,
+    HttpSection,
+    KeepSection,
+    LimitsSection,
+    ModelSection,
+    StowSection,
+)
 from ich_tf.gateway.loop import MachineError
 from ich_tf.gateway.ports import Refused
 from ich_tf.gateway.prediction import StudyPrediction
@@ -201,3 +208,18 @@ def test_an_image_that_comes_while_its_study_is_deleted_is_kept(
     bench.step("keeper")
     senders[0].join()
     assert bench.states() == ["receiving"] and len(bench.files()) == 1
+
+
+def test_a_study_that_is_too_large_leaves_nothing_of_a_prediction_under_way(tmp_path: Path) -> None:
+    def predict(images: Path, work: Path, results: Path):
+        with pytest.raises(Refused):
+            bench.send(1)
+        results.mkdir(parents=True)
+        (results / "sr.dcm").write_bytes(b"of a patient")
+        raise InputError("its images are gone.")
+
+    bench = Bench(tmp_path, predict, limits=LimitsSection(study_instances=1))
+    bench.send()
+    bench.run()
+    (study,) = bench.gateway.queue.studies()
+    assert (study.state, study.reason) == ("refused", "TOO_LARGE") and bench.files() == []

@@ -171,7 +171,8 @@ def test_a_failed_study_is_tried_again_on_request(tmp_path: Path) -> None:
         assert bench.states() == ["done"]
         assert client.post("/api/worklist/1/retry").json()["error"]["code"] == "NO_RETRY"
         assert client.post("/api/worklist/2/retry").status_code == 404
-        assert client.post("/api/worklist/x/retry").status_code == 422
+        for name in ("x", "0", "9" * 30):
+            assert client.post(f"/api/worklist/{name}/retry").status_code == 422, name
     bench.gateway.close()
 
 
