@@ -3,7 +3,7 @@
 A page's blocks run in their order, in a folder where a small demo has run before; every page needs
 that alone, so that each can be tested without the others. `docs/kaggle.md` is run by `.ci/kaggle`
 in a clean environment, the HTTP API of `docs/serving.md` by test_api_docs.py, and
-`docs/hospital.md` beside an archive by gateway/test_hospital.py.
+`docs/hospital.md` beside an archive by `.ci/gateway`.
 """
 
 import ast
@@ -41,7 +41,7 @@ NOT_RUN = {
 ELSEWHERE = {
     "docs/kaggle.md": ".ci/kaggle",
     "docs/serving.md": "test_api_docs.py",
-    "docs/hospital.md": "gateway/test_hospital.py",
+    "docs/hospital.md": ".ci/gateway",
 }
 API = "## The HTTP API"  # from this heading on, docs/serving.md needs a running server
 
