@@ -10,8 +10,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pydicom
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
 from ich_tf.dicom.guard import guarded
@@ -28,7 +30,11 @@ from ich_tf.reporting.identity import SourceFile, SourceImage, SourceStudy
 from ich_tf.reporting.pseudonyms import PATIENT_PREFIX, image_uid
 from ich_tf.reporting.uids import derived_uid
 from ich_tf.runtime.files import write_bytes
+from ich_tf.runtime.writing import writing
 
+# What every result has, and the length of an element that ends with a mark.
+_IDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
+_UNDEFINED = 0xFFFFFFFF
 # Sequences that list the images of a document once more, by study and series.
 _EVIDENCE = ("CurrentRequestedProcedureEvidenceSequence", "ReferencedSeriesSequence")
 
@@ -58,14 +64,15 @@ def attach(config: AttachConfig) -> list[Path]:
       Paths of the written files.
 
     Raises:
-      InputError: If a result is none of the page's, or its images are not all there. Those that can
-        be attached are written before.
+      InputError: If a result is none of the page's, its images are not all there, or another file
+        lies where it would be written. Those that can be attached are written before.
     """
     results = list(_results(config))
     studies = {str(result.StudyInstanceUID) for _, result, _ in results}
     folder = config.attached_dir
+    for path, _, _ in results:
+        _require_free(folder / path.name)
     images = find_images(list_sources(config.dicom_dir, [folder]).sources, studies)
-    folder.mkdir(parents=True, exist_ok=True)
     written, problems = [], []
     for path, result, wanted in results:
         chosen = _choose(wanted, images)
@@ -73,6 +80,8 @@ def attach(config: AttachConfig) -> list[Path]:
             problems.append(f"{path}: {chosen}")
             continue
         _file(result, chosen)
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
         write_bytes(folder / path.name, [file_bytes(result)])
         written.append(folder / path.name)
     if problems:
@@ -120,6 +129,42 @@ def _images_of(
             yield image_uid(study_uid, hu, header), image
 
 
+def _require_free(path: Path) -> None:
+    """Refuses to replace what no earlier call wrote: an image, or the result itself."""
+    if not path.exists():
+        return
+    try:
+        with guarded():
+            there = pydicom.dcmread(path, stop_before_pixels=True)
+            is_attached = there.get("Manufacturer") == MAKER and not _is_pseudonymous(there)
+    except DicomError:
+        is_attached = False
+    if not is_attached:
+        raise InputError(
+            f"{path}: is there already, and is no attached result. Give a folder of its own with "
+            "--out_dir."
+        )
+
+
+def _is_pseudonymous(result: Dataset) -> bool:
+    return str(result.get("PatientID", "")).startswith(PATIENT_PREFIX)
+
+
+def _is_whole(result: Dataset) -> bool:
+    """Whether a file has its end: pydicom takes what a broken download left for all there is."""
+    elements: list[Any] = [result.get_item(tag) for tag in result.keys()]  # noqa: SIM118 - not its values
+    has_end = "PixelData" in result or "ContentSequence" in result
+    return (
+        has_end
+        and all(keyword in result for keyword in _IDS)
+        and all(
+            element.length in (len(element.value or b""), _UNDEFINED)
+            for element in elements
+            if isinstance(element, RawDataElement)
+        )
+    )
+
+
 def _results(config: AttachConfig) -> Iterator[tuple[Path, Dataset, set[str]]]:
     """The results of the page, with their paths and the UIDs that they refer to."""
     path = Path(config.results)
@@ -132,8 +177,10 @@ def _results(config: AttachConfig) -> Iterator[tuple[Path, Dataset, set[str]]]:
         try:
             with guarded():
                 result = pydicom.dcmread(each)
-                is_own = result.get("Manufacturer") == MAKER
-                is_own &= str(result.get("PatientID", "")).startswith(PATIENT_PREFIX)
+                is_whole = _is_whole(result) and (
+                    "PixelData" in result or "ContentSequence" in result
+                )
+                is_own = result.get("Manufacturer") == MAKER and _is_pseudonymous(result)
                 wanted = set(_references(result))
         except DicomError as error:
             raise InputError(f"{each}: {error} Expected a result of the web page.") from error
@@ -141,6 +188,11 @@ def _results(config: AttachConfig) -> Iterator[tuple[Path, Dataset, set[str]]]:
             raise InputError(
                 f"{each}: is no pseudonymous result of the web page. Expected a DICOM file that "
                 "was downloaded from it; those of predict --dicom_results lie in their study."
+            )
+        if not is_whole:
+            raise InputError(
+                f"{each}: is not whole. Expected a DICOM file as the web page gave it; download it "
+                "once more."
             )
         yield each, result, wanted
 
@@ -152,22 +204,30 @@ def _choose(
     missing = [uid for uid in wanted if uid not in images]
     if missing or not wanted:
         return f"{len(missing)} of its {len(wanted)} images are not in the files"
-    # Equal pixels in equal places may lie in several series: the one that has most of them.
-    counts = Counter(key for uid in wanted for key in {_series_key(found) for found in images[uid]})
-    order = sorted(counts, key=lambda key: (-counts[key], key))
-    rank = {key: place for place, key in enumerate(order)}
-    chosen = {
-        uid: min(images[uid], key=lambda found: (rank[_series_key(found)], found.image.key))
-        for uid in wanted
-    }
-    studies = {(found.patient_id, found.study.study_instance_uid) for found in chosen.values()}
+    counts = Counter(key for uid in wanted for key in {_study_key(found) for found in images[uid]})
+    studies = [key for key, count in counts.items() if count == len(wanted)]
+    if not studies:
+        return f"its images lie in {len(counts)} studies of the files; expected one"
     if len(studies) > 1:
-        return f"its images lie in {len(studies)} studies of the files; expected one"
-    return chosen
+        # A copy under other ids: whose the result is, only the reader of this knows.
+        return f"its images lie in each of {len(studies)} studies of the files; expected one"
+    at = {uid: [each for each in images[uid] if _study_key(each) == studies[0]] for uid in wanted}
+    # Equal pixels in equal places may lie in several series: the one that has most of them.
+    ranks = Counter(uid for found in at.values() for uid in {_series_of(each) for each in found})
+    return {
+        uid: min(
+            found, key=lambda each: (-ranks[_series_of(each)], _series_of(each), each.image.key)
+        )
+        for uid, found in at.items()
+    }
 
 
-def _series_key(found: FoundImage) -> tuple[str, str, str]:
-    return found.patient_id, found.study.study_instance_uid, found.image.series_instance_uid
+def _study_key(found: FoundImage) -> tuple[str, str]:
+    return found.patient_id, found.study.study_instance_uid
+
+
+def _series_of(found: FoundImage) -> str:
+    return found.image.series_instance_uid
 
 
 def _references(dataset: Dataset) -> Iterator[str]:
@@ -193,8 +253,10 @@ def _file(result: Dataset, images: Mapping[str, FoundImage]) -> None:
         for keyword in evidence:
             setattr(result, keyword, _evidence(keyword, study_uid, images))
         keys = sorted({found.image.key for found in images.values()})
-        result.SOPInstanceUID = derived_uid("attached", result.SOPInstanceUID, study_uid, *keys)
-        result.SeriesInstanceUID = derived_uid("attached", result.SeriesInstanceUID, study_uid)
+        # One study UID may belong to several patients.
+        own = "attached", first.patient_id, study_uid
+        result.SOPInstanceUID = derived_uid(*own, result.SOPInstanceUID, *keys)
+        result.SeriesInstanceUID = derived_uid(*own, result.SeriesInstanceUID)
         result.file_meta.MediaStorageSOPInstanceUID = result.SOPInstanceUID
         if "FrameOfReferenceUID" in result:
             result.FrameOfReferenceUID = first.image.frame_of_reference_uid

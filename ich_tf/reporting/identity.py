@@ -34,9 +34,9 @@ _TYPE_2 = (
     "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName",
 )  # fmt: skip
 _OPTIONAL = (
-    "SpecificCharacterSet", "IssuerOfPatientID", "TypeOfPatientID", "PatientBirthTime",
-    "EthnicGroup", "PatientIdentityRemoved", "DeidentificationMethod", "StudyDescription",
-    "PatientAge", "PatientSize", "PatientWeight",
+    "SpecificCharacterSet", "TimezoneOffsetFromUTC", "IssuerOfPatientID", "TypeOfPatientID",
+    "PatientBirthTime", "EthnicGroup", "PatientIdentityRemoved", "DeidentificationMethod",
+    "StudyDescription", "PatientAge", "PatientSize", "PatientWeight",
 )  # fmt: skip
 COPIED = (*_TYPE_2, *_OPTIONAL)
 # Moments of the source, the first that is there being that of the results.
@@ -50,7 +50,14 @@ _IMAGE = (
     "SOPClassUID", "FrameOfReferenceUID", "PositionReferenceIndicator", "AcquisitionDateTime",
     "LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod",
 )  # fmt: skip
-_LOSSY = tuple(keyword for keyword in _IMAGE if keyword.startswith("Lossy"))
+# What the source says of compression that it lost detail to, and what each of its values has to be.
+_LOSSY = {
+    "LossyImageCompression": r"0[01]",
+    "LossyImageCompressionRatio": r"\d+\.?\d*|\.\d+",
+    "LossyImageCompressionMethod": r"[A-Z\d_ ]{1,16}",
+}
+# What a reference can hold. RSNA's `ID_...` are no UIDs, and yet name their images.
+_REFERABLE = re.compile(r"[!-~]+")
 _TAGS = frozenset(
     tag_of(keyword) for keyword in (*COPIED, *_IMAGE, *(word for pair in _MOMENTS for word in pair))
 )
@@ -125,11 +132,13 @@ class SourceStudy:
 
     def lossy(self) -> dict[str, str | Sequence[str]]:
         """What the source says of compression that it lost detail to, by keyword."""
-        values = {keyword: self.elements.get(tag_of(keyword), b"") for keyword in _LOSSY}
-        ratios = values["LossyImageCompressionRatio"].decode("latin-1")
-        if not re.fullmatch(r"[\d.\\ ]*\0?", ratios, re.ASCII):
-            return {}
-        return {keyword: _values(value) for keyword, value in values.items() if value.strip(b" \0")}
+        said: dict[str, str | Sequence[str]] = {}
+        for keyword, pattern in _LOSSY.items():
+            data = self.elements.get(tag_of(keyword), b"")
+            texts = [text.strip(" \0") for text in data.decode("latin-1").split("\\")]
+            if all(re.fullmatch(pattern, text, re.ASCII) for text in texts):
+                said[keyword] = texts if len(texts) > 1 else texts[0]
+        return said
 
     def stamp(self, result: Dataset) -> None:
         """Files an object in this study, with the moment of its source instead of the present.
@@ -152,6 +161,8 @@ class SourceStudy:
                 value += b"\0" if vr == "UI" and len(value) % 2 else b" " * (len(value) % 2)
                 # Raw: pydicom writes the bytes as they are.
                 result[tag] = RawDataElement(tag, vr, len(value), value, 0, False, True)
+        if not re.fullmatch(r"[+-]\d{4}", str(result.get("TimezoneOffsetFromUTC", "+0000"))):
+            del result.TimezoneOffsetFromUTC
         if "DeidentificationMethod" not in result and "PatientIdentityRemoved" in result:
             # The one without the other is an error (PS3.3 C.7.1.1).
             del result.PatientIdentityRemoved
@@ -193,8 +204,17 @@ class SourceFile:
         """
         uid, series_uid = header.image_id, pass_of(header.series_id)[0]
         frame_of_reference_uid = _text(self._dataset, "FrameOfReferenceUID")
-        if "\\" in f"{uid}{series_uid}{header.study_id}{frame_of_reference_uid}":
-            raise InputError("a UID of its images has several values; expected one.")
+        if header.frame:
+            uid = uid.rpartition("/")[0]
+        given = filter(None, (uid, series_uid, header.study_id, frame_of_reference_uid))
+        for each in given:
+            if "\\" in each:
+                raise InputError("a UID of its images has several values; expected one.")
+            # A slash separates a file from its frame, in `SourceImage.key`.
+            if "/" in each or not _REFERABLE.fullmatch(each):
+                raise InputError(
+                    "a UID of its images has characters that no UID has; expected digits and dots."
+                )
         # A file without its class was accepted as CT.
         sop_class_uid = _text(self._dataset, "SOPClassUID") or CT_STORAGE
         if uid_of(sop_class_uid).name == sop_class_uid:
@@ -203,7 +223,7 @@ class SourceFile:
             )
         return SourceImage(
             sop_class_uid=sop_class_uid,
-            sop_instance_uid=uid.rpartition("/")[0] if header.frame else uid,
+            sop_instance_uid=uid,
             series_instance_uid=series_uid,
             # Slices of one series share their coordinates, whether the file says it or not.
             frame_of_reference_uid=frame_of_reference_uid
@@ -229,7 +249,7 @@ class SourceFile:
                 for tag, element in self._dataset.elements.items()
                 if tag in _KEPT
             },
-            position_reference=_text(self._dataset, "PositionReferenceIndicator"),
+            position_reference=_reference_point(self._dataset),
             moment=_moment(self._dataset),
         )
 
@@ -263,6 +283,7 @@ def _text(dataset: DataSet, keyword: str) -> str:
     return "" if element is None else bytes(element.value).decode("latin-1").strip(" \0")
 
 
-def _values(value: bytes) -> str | Sequence[str]:
-    texts = [text.strip(" \0") for text in value.decode("latin-1").split("\\")]
-    return texts if len(texts) > 1 else texts[0]
+def _reference_point(dataset: DataSet) -> str:
+    """PositionReferenceIndicator, a defined term in ASCII; empty where it is none."""
+    value = _text(dataset, "PositionReferenceIndicator")
+    return value if re.fullmatch(r"[ -\[\]-~]{1,64}", value) else ""

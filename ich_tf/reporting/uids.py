@@ -33,11 +33,12 @@ class ResultUids:
         """Derives the key from the source images and from what is done with them.
 
         Args:
-          image_ids: SOP instance UIDs of the source images, with the frame where there are several.
+          image_ids: SOP instance UIDs of the source images, with the frame where there are several;
+            in any order, an image that comes twice being two.
           options: Hashes and settings that the content depends on.
         """
         digest = hashlib.sha256()
-        for text in (*sorted(set(image_ids)), "", *options):
+        for text in (*sorted(image_ids), "", *options):
             digest.update(text.encode("utf-8", "surrogatepass") + b"\0")
         return cls(digest.hexdigest())
 

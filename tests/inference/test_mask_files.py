@@ -29,7 +29,7 @@ from ich_tf.masks.planes import Plane
 from ich_tf.masks.read import read_mask
 from ich_tf.reporting.identity import SourceFile
 from ich_tf.reporting.uids import ResultUids
-from tests.support.dicom_files import make_dicom, make_enhanced
+from tests.support.dicom_files import make_dicom, make_enhanced, rewrite
 from tests.support.findings import made_findings
 from tests.support.slices import CENTER_MM, ellipsoid_bits, made_headers
 
@@ -263,19 +263,23 @@ def test_files_that_highdicom_refuses_are_refused_in_a_sentence(tilted) -> None:
         segmented(bits, headers, files)
 
 
-def test_frames_of_a_multi_frame_file_are_referred_to_by_number() -> None:
+@pytest.mark.parametrize("end", ["1", "2"], ids=["enhanced", "converted"])
+def test_frames_of_a_multi_frame_file_are_referred_to_by_number(end: str) -> None:
     pytest.importorskip("highdicom", reason="the extra masks is not installed")
     data = make_enhanced(np.zeros((4, 32, 32), np.int16))
+    data = rewrite(data, SOPClassUID=f"1.2.840.10008.5.1.4.1.1.2.{end}")
     headers = list(read_headers(io.BytesIO(data)))
     bits = [np.full((32, 32), 0b100001 * (k > 1), np.uint8) for k in range(4)]
     file = pydicom.dcmread(io.BytesIO(data))
     seg = pydicom.dcmread(io.BytesIO(segmented(bits, headers, [file] * 4)))
     (images,) = [each.ReferencedInstanceSequence for each in seg.ReferencedSeriesSequence]
     assert [image.ReferencedSOPInstanceUID for image in images] == [file.SOPInstanceUID]
+    assert images[0].ReferencedSOPClassUID == file.SOPClassUID
     numbers = []
     for group in seg.PerFrameFunctionalGroupsSequence:
         source = group.DerivationImageSequence[0].SourceImageSequence[0]
         assert source.ReferencedSOPInstanceUID == file.SOPInstanceUID
+        assert source.ReferencedSOPClassUID == file.SOPClassUID
         numbers.append(int(source.ReferencedFrameNumber))
         # The frames of the file lie 5 mm apart, from 0 on.
         z_mm = group.PlanePositionSequence[0].ImagePositionPatient[2]

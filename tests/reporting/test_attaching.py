@@ -137,3 +137,48 @@ def test_results_of_two_studies_share_no_uid() -> None:
     (slice_,) = read_slices(source_files(1)[0])
     first, second = (Pseudonyms(key).image(0, slice_.hu, slice_.header) for key in "ab")
     assert first.sop_instance_uid != second.sop_instance_uid
+
+
+def test_an_image_or_a_download_is_never_replaced(tmp_path: Path) -> None:
+    files = source_files(4)
+    results = downloads(tmp_path / "results", files)
+    images = write(tmp_path / "study", files)
+    (images / "0.dcm").rename(images / "report-0.dcm")
+    before = {path: path.read_bytes() for path in (*results.iterdir(), *images.iterdir())}
+    for folder in (results, images):
+        with pytest.raises(InputError, match=r"dcm: is there already.*--out_dir"):
+            attach(AttachConfig(str(results), str(images), out_dir=str(folder)))
+    assert {path: path.read_bytes() for path in before} == before
+    assert len(attach(config(results, images))) == 2
+
+
+@pytest.mark.parametrize("other", [{"PatientID": "ANON"}, {"StudyInstanceUID": "1.2.9"}])
+def test_of_copies_of_a_study_none_is_guessed(other: dict[str, str], tmp_path: Path) -> None:
+    files = source_files(3)
+    results = downloads(tmp_path / "results", files)
+    images = write(tmp_path / "study", [*files, *(rewrite(data, **other) for data in files)])
+    with pytest.raises(InputError, match=r"report-0.dcm: its images lie in each of 2 studies"):
+        attach(config(results, images))
+    # A copy of some images is not the study.
+    (images / "5.dcm").unlink()
+    report = AttachConfig(str(results / "report-0.dcm"), str(images))
+    assert pydicom.dcmread(attach(report)[0]).PatientID == ARCHIVED["PatientID"]
+
+
+@pytest.mark.parametrize("end", [1500, -700, -1])
+def test_a_broken_download_is_refused(end: int, tmp_path: Path) -> None:
+    files = source_files(3)
+    results = downloads(tmp_path / "results", files)
+    for path in results.iterdir():
+        path.write_bytes(path.read_bytes()[:end])
+        with pytest.raises(InputError, match=rf"{path.name}: is not whole"):
+            attach(AttachConfig(str(path), str(write(tmp_path / path.stem, files))))
+    assert not (results / "attached").exists()
+
+
+def test_a_file_in_the_place_of_the_folder_is_named(tmp_path: Path) -> None:
+    files = source_files(3)
+    results = downloads(tmp_path / "results", files)
+    (results / "attached").write_bytes(b"")
+    with pytest.raises(InputError, match=r"attached: cannot be written"):
+        attach(config(results, write(tmp_path / "study", files)))

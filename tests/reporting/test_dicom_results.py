@@ -14,6 +14,7 @@ from ich_tf.errors import UsageError
 from ich_tf.inference.config import PredictConfig
 from ich_tf.inference.prediction.predict import load_configured, predict
 from ich_tf.inference.slice_predictor import Predictor
+from tests.support.dicom_files import rewrite
 from tests.support.findings import ARCHIVED, require_valid, source_files
 from tests.support.made_up import make_run
 from tests.support.nifti_files import make_nifti, volume_of
@@ -113,6 +114,44 @@ def test_another_prevalence_is_another_result(
     assert [path.name for path in (tmp_path / "in" / "dicom").iterdir()] == [
         "study-1-series-1-report.dcm"
     ]
+
+
+def test_what_differs_has_another_uid(tmp_path: Path, run: Path, predictor) -> None:
+    """An archive keeps the first of two objects with one UID, whatever the second says."""
+
+    def reports(**changes) -> dict[str, bytes]:
+        paths = predict(config(tmp_path, run, series="all", **changes), predictor).dicom_results
+        return {
+            pydicom.dcmread(path).SOPInstanceUID: path.read_bytes()
+            for path in paths
+            if path.stem.endswith("report")
+        }
+
+    # The series that is the second of its study, alone.
+    write(tmp_path / "in", source_files(2, {"SeriesInstanceUID": "1.9"}))
+    alone = [reports(prevalence=value) for value in (0.2, 0.20000001)]
+    other = source_files(2, {"SeriesInstanceUID": "1.2"})
+    other = [rewrite(data, SOPInstanceUID=f"1.8.{i}") for i, data in enumerate(other)]
+    write(tmp_path / "in", other, start=2)
+    both = reports(prevalence=0.2)
+    write(tmp_path / "in", other[:1], start=4)
+    twice = reports(prevalence=0.2)
+    seen: dict[str, bytes] = {}
+    for uid, data in [pair for each in (*alone, both, twice) for pair in each.items()]:
+        assert seen.setdefault(uid, data) == data
+    assert len(seen) == 5
+
+
+def test_files_of_others_stay_in_the_folder(tmp_path: Path, run: Path, predictor) -> None:
+    write(tmp_path / "in", source_files(1))
+    folder = tmp_path / "in" / "dicom"
+    folder.mkdir()
+    names = ["study-1-series-1.dcm", "study-a-series-b-report.dcm", "study-2-series-1-notes.dcm"]
+    for name in (*names, "study-9-series-2-capture-01.dcm"):
+        (folder / name).write_bytes(b"")
+    predict(config(tmp_path, run), predictor)
+    left = {path.name for path in folder.iterdir()}
+    assert left == {*names, "study-1-series-1-report.dcm"}
 
 
 @pytest.mark.slow

@@ -108,6 +108,8 @@ def test_the_moment_is_the_first_that_is_one(tags, moment: tuple[str, str]) -> N
     [
         ({"StudyInstanceUID": ["1.2.3", "1.2.4"]}, "several values"),
         ({"SOPInstanceUID": ["1.2.3", "1.2.4"]}, "several values"),
+        ({"SOPInstanceUID": "1.2/3"}, "characters that no UID has"),
+        ({"SeriesInstanceUID": "1.2\n3"}, "characters that no UID has"),
         ({"SOPClassUID": "1.2.3"}, "SOPClassUID of its images"),
     ],
 )
@@ -118,11 +120,37 @@ def test_images_that_nothing_can_refer_to_are_refused(tags, reason: str) -> None
         SourceFile(io.BytesIO(data)).image(header)
 
 
-def test_compression_is_copied_where_it_can_be_read() -> None:
-    for ratio, expected in ((b"10\\2.5 ", ["10", "2.5"]), (b"ten ", None)):
-        tags = {"LossyImageCompression": "01", "LossyImageCompressionRatio": ["1111", "22"]}
+@pytest.mark.parametrize(
+    ("ratio", "method", "kept"),
+    [
+        (b"10\\2.5", b"ISO_1\\ISO_2", (["10", "2.5"], ["ISO_1", "ISO_2"])),
+        (b"..", b"ISO_1", (None, "ISO_1")),
+        (b"ten", b"\xe4\xe4", (None, None)),
+    ],
+)
+def test_compression_is_copied_where_it_can_be_read(ratio: bytes, method: bytes, kept) -> None:
+    tags = {
+        "LossyImageCompression": "01",
+        "LossyImageCompressionRatio": ["1111", "22"],
+        "LossyImageCompressionMethod": ["METHOD", "OTHER"],
+    }
+    (data,) = source_files(1, tags)
+    data = data.replace(b"1111\\22 ", ratio.ljust(8)).replace(b"METHOD\\OTHER", method.ljust(12))
+    (header,) = read_headers(io.BytesIO(data))
+    lossy = SourceFile(io.BytesIO(data)).study(header).lossy()
+    names = [f"LossyImageCompression{end}" for end in ("", "Ratio", "Method")]
+    assert [lossy.get(name) for name in names] == ["01", *kept]
+
+
+@pytest.mark.parametrize(("offset", "kept"), [("+0530", "+0530"), ("CET", None)])
+def test_dates_keep_their_time_zone(offset: str, kept: str | None) -> None:
+    report = report_of(source_files(2, {"TimezoneOffsetFromUTC": offset}))
+    assert report.get("TimezoneOffsetFromUTC") == kept
+
+
+def test_a_reference_point_is_a_word_or_nothing() -> None:
+    for given, kept in (("SN", "SN"), (["SN", "XY"], ""), ("\u5b57", "")):
+        tags = {"SpecificCharacterSet": "ISO_IR 192", "PositionReferenceIndicator": given}
         (data,) = source_files(1, tags)
-        data = data.replace(b"1111\\22 ", ratio.ljust(8))
         (header,) = read_headers(io.BytesIO(data))
-        lossy = SourceFile(io.BytesIO(data)).study(header).lossy()
-        assert lossy.get("LossyImageCompressionRatio") == expected
+        assert SourceFile(io.BytesIO(data)).study(header).position_reference == kept

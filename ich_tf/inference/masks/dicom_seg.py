@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 SERIES_NUMBER = 9200
-_ENHANCED_CT_STORAGE = "1.2.840.10008.5.1.4.1.1.2.1"
 # Types of what is segmented. An own code of a finding is none of CID 7150 and its like.
 _TYPES = {**FINDINGS, "epidural": FINDINGS["any"]}
 
@@ -104,7 +103,7 @@ def dicom_seg(
             ) from error
         for item in (*written.DimensionOrganizationSequence, *written.DimensionIndexSequence):
             item.DimensionOrganizationUID = uids.uid("segmentation", "dimensions")
-        _name_frames(written)
+        _name_frames(written, [findings.images[i] for i in first_of])
     return encode(written, study, algorithm)
 
 
@@ -201,25 +200,28 @@ def _source(
     return source
 
 
-def _name_frames(written: Dataset) -> None:
+def _name_frames(written: Dataset, images: Sequence[SourceImage]) -> None:
     """Turns ids `<UID>/<frame>` into references to a frame of a multi-frame file."""
+    # Of several classes: enhanced, and what was converted to it.
+    classes = {image.sop_instance_uid: image.sop_class_uid for image in images}
     lists = [series.ReferencedInstanceSequence for series in written.ReferencedSeriesSequence]
     lists.append(written.SourceImageSequence)
-    for images in lists:
+    for references in lists:
         named: dict[str, Dataset] = {}
-        for image in images:
-            image.ReferencedSOPInstanceUID, frame = _frame_of(image)
-            if frame:
-                image.ReferencedSOPClassUID = _ENHANCED_CT_STORAGE
-            named.setdefault(image.ReferencedSOPInstanceUID, image)
-        images[:] = named.values()
+        for reference in references:
+            uid, _ = _frame_of(reference)
+            reference.ReferencedSOPInstanceUID = uid
+            reference.ReferencedSOPClassUID = classes[uid]
+            named.setdefault(uid, reference)
+        references[:] = named.values()
     for group in written.PerFrameFunctionalGroupsSequence:
         for derivation in group.get("DerivationImageSequence", ()):
-            for image in derivation.SourceImageSequence:
-                image.ReferencedSOPInstanceUID, frame = _frame_of(image)
+            for reference in derivation.SourceImageSequence:
+                uid, frame = _frame_of(reference)
+                reference.ReferencedSOPInstanceUID = uid
+                reference.ReferencedSOPClassUID = classes[uid]
                 if frame:
-                    image.ReferencedSOPClassUID = _ENHANCED_CT_STORAGE
-                    image.ReferencedFrameNumber = frame
+                    reference.ReferencedFrameNumber = frame
 
 
 def _frame_of(image: Dataset) -> tuple[str, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,6 +23,10 @@ from ich_tf.runtime.files import write_bytes
 from ich_tf.runtime.writing import writing
 
 _LOG = logging.getLogger(__name__)
+# Names of what this module writes, and nobody else.
+_WRITTEN = re.compile(
+    r"study-\d+-series-\d+-(segmentation|report|key-objects|capture-\d+)\.dcm", re.ASCII
+)
 # Kind of an object, and its bytes.
 _Object = tuple[str, bytes]
 
@@ -63,8 +68,9 @@ def write_dicom_results(
         return (), ()
     folder = Path(config.dicom_results)
     with writing(folder):
-        for earlier in folder.glob("study-*-series-*.dcm"):
-            earlier.unlink()
+        for earlier in folder.iterdir():
+            if _WRITTEN.fullmatch(earlier.name):
+                earlier.unlink()
     written: list[Path] = []
     reasons: list[str] = []
     for name, members, number in _series(reader):

@@ -52,6 +52,8 @@ def series_findings(
         header.patient_id,
         header.study_id,
         header.series_id,
+        # Series numbers follow from it.
+        str(number),
         algorithm.sha256,
         algorithm.calibration_sha256,
         *algorithm.options.values(),
@@ -102,7 +104,7 @@ def algorithm_of(predictor: Predictor, prevalence: float = 0.0) -> Algorithm:
     postprocessing = predictor.postprocessing
     options = {"Arithmetic": predictor.precision}
     if prevalence:
-        options["Prevalence"] = f"{prevalence:g}"
+        options["Prevalence"] = repr(prevalence)
     return Algorithm(
         description=predictor.describe(),
         sha256=predictor.sha256,
