@@ -56,6 +56,8 @@ _LOSSY = {
     "LossyImageCompressionRatio": r"\d+\.?\d*|\.\d+",
     "LossyImageCompressionMethod": r"[A-Z\d_ ]{1,16}",
 }
+# JPEG Baseline and Extended, which lose detail whether the header says so or not.
+_LOSES_DETAIL = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51")
 # What a reference can hold. RSNA's `ID_...` are no UIDs, and yet name their images.
 _REFERABLE = re.compile(r"[!-~]+")
 _TAGS = frozenset(
@@ -242,13 +244,16 @@ class SourceFile:
         Args:
           header: Header of one of its slices.
         """
+        elements = {
+            tag: bytes(element.value)
+            for tag, element in self._dataset.elements.items()
+            if tag in _KEPT
+        }
+        if header.transfer_syntax in _LOSES_DETAIL:
+            elements[tag_of("LossyImageCompression")] = b"01"
         return SourceStudy(
             study_instance_uid=header.study_id,
-            elements={
-                tag: bytes(element.value)
-                for tag, element in self._dataset.elements.items()
-                if tag in _KEPT
-            },
+            elements=elements,
             position_reference=_reference_point(self._dataset),
             moment=_moment(self._dataset),
         )

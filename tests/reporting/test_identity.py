@@ -10,7 +10,7 @@ from ich_tf.dicom.reader import read_headers
 from ich_tf.errors import InputError
 from ich_tf.reporting.identity import SourceFile
 from ich_tf.reporting.structured_report import structured_report
-from tests.support.dicom_files import changed
+from tests.support.dicom_files import changed, encapsulated
 from tests.support.findings import ARCHIVED, made_findings, require_valid, source_files
 
 KOREAN = "Hong^Gildong=\u6d2a^\u5409\u6d1e=\ud64d^\uae38\ub3d9"
@@ -140,6 +140,15 @@ def test_compression_is_copied_where_it_can_be_read(ratio: bytes, method: bytes,
     lossy = SourceFile(io.BytesIO(data)).study(header).lossy()
     names = [f"LossyImageCompression{end}" for end in ("", "Ratio", "Method")]
     assert [lossy.get(name) for name in names] == ["01", *kept]
+
+
+@pytest.mark.parametrize(("process", "said"), [("50", "01"), ("70", "00")])
+def test_what_loses_detail_is_said_to(process: str, said: str) -> None:
+    (data,) = source_files(1, {"LossyImageCompression": "00"})
+    data = encapsulated(data, b"\xff\xd8\xff\xd9", f"1.2.840.10008.1.2.4.{process}")
+    (header,) = read_headers(io.BytesIO(data))
+    study = SourceFile(io.BytesIO(data)).study(header)
+    assert study.lossy()["LossyImageCompression"] == said
 
 
 @pytest.mark.parametrize(("offset", "kept"), [("+0530", "+0530"), ("CET", None)])
