@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import threading
@@ -85,6 +86,9 @@ def run(config: GatewayConfig, *, dry_run: bool = False) -> None:
             server.run(sockets=[listening])
         finally:
             gateway.close()
+            # Python would look through all objects of TensorFlow at its end, for longer than many
+            # a supervisor waits.
+            gc.freeze()
 
 
 def _log_thread(ended: threading.ExceptHookArgs) -> None:

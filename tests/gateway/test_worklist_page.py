@@ -42,7 +42,12 @@ def test_the_worklist_asks_for_a_token_shows_studies_and_tries_again(tmp_path: P
         assert not any(secret in page.content() for secret in SECRETS)
         width = page.evaluate("document.documentElement.scrollWidth")
         assert width <= 480
-        page.get_by_role("button", name="Try study 3 again").click()
+        button = page.get_by_role("button", name="Try study 3 again")
+        button.focus()
+        bench.send(1, study="1.2.9.4")
+        page.wait_for_selector("#coming td:text-is('2')")  # shown while a button has the focus
+        assert button.evaluate("node => node === document.activeElement")
+        button.click()
         page.wait_for_selector("#failed-section", state="hidden")
         assert bench.states() == ["done", "done", "waiting", "receiving"]
         visit.close()

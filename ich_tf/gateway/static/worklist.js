@@ -120,6 +120,7 @@ function row(study, cells) {
 }
 
 function draw(worklist) {
+  const focused = document.activeElement?.getAttribute("aria-label");
   const all = worklist.studies;
   const failed = all.filter((study) => ["failed", "refused"].includes(study.state));
   const rest = all.filter((study) => !failed.includes(study));
@@ -153,6 +154,9 @@ function draw(worklist) {
     coming.map((study) => row(study, [images(study), cell("td", moment(study.last_image_at)), state(study)])),
     "",
   );
+  // The keyboard stays where it was: the buttons are new ones.
+  const again = [...document.querySelectorAll("button[aria-label]")];
+  if (focused) again.find((button) => button.getAttribute("aria-label") === focused)?.focus();
   byId("failed-section").hidden = !failed.length;
   byId("coming-section").hidden = !coming.length;
   byId("counts").replaceChildren(
@@ -181,14 +185,14 @@ async function show() {
   }
 }
 
-// A table that is replaced under the pointer or the keyboard would lose a click.
-function isInUse() {
-  return document.activeElement?.tagName === "BUTTON";
+// A table that is replaced under the pointer would lose a click.
+function isPressed() {
+  return document.querySelector("button:active") !== null;
 }
 
 byId("hours").addEventListener("change", show);
 setTokenAsker(askForToken);
 await show();
 setInterval(() => {
-  if (!document.hidden && !isInUse()) show();
+  if (!document.hidden && !isPressed()) show();
 }, EVERY_MS);
