@@ -175,7 +175,10 @@ class LimitsSection:
         1000, "Most studies that come in or wait for prediction.", within="[1, inf)"
     )
     free_mb: int = option(
-        2048, "Space of the disk that is left free; below it files are refused.", within="[0, inf)"
+        # Below 16 MiB the queue, which has to grow before anything is deleted, would stand still.
+        2048,
+        "Space of the disk that is left free; below it files are refused.",
+        within="[16, inf)",
     )
 
     def __post_init__(self) -> None:

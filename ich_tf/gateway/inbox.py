@@ -16,10 +16,11 @@ from ich_tf.gateway.ids import read_ids
 from ich_tf.gateway.keys import Keys
 from ich_tf.gateway.monitoring import GatewayMonitor
 from ich_tf.gateway.ports import Refused
+from ich_tf.gateway.rationed_log import RationedLog
 from ich_tf.gateway.stored_images import remove_unknown
 from ich_tf.runtime.writing import disk_problem
 
-_LOG = logging.getLogger(__name__)
+_RATIONED = RationedLog(logging.getLogger(__name__))
 # CT and enhanced CT image storage (PS3.4 B.5).
 CT_CLASSES = ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1")
 
@@ -93,12 +94,14 @@ class StudyInbox:
             raise
         except StateError as error:
             self._monitor.refused(source, "STATE")
-            _LOG.error("an image was refused: %s", error)
+            _RATIONED.warning("an image was refused: %s", error)
             raise Refused("STATE", f"the gateway cannot store it: {error}") from error
         except OSError as error:
             problem = disk_problem(error) or error.strerror or type(error).__name__
             self._monitor.refused(source, "DISK_FULL")
-            _LOG.error("an image was refused: the state folder cannot be written (%s)", problem)
+            _RATIONED.warning(
+                "an image was refused: the state folder cannot be written (%s)", problem
+            )
             raise Refused("DISK_FULL", f"the gateway cannot store it ({problem}).") from error
         finally:
             path.unlink(missing_ok=True)

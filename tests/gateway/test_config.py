@@ -54,6 +54,7 @@ def load(folder: Path, text: str) -> GatewayConfig:
         (STOW + '[http]\nhost = "a..b"', "a name or an address of a machine"),
         (STOW + '[destination]\nkind = "dimse"\nhost = "a b"', "a name or an address of a machine"),
         (STOW + '[http]\nroot_path = "//evil.example"', "root_path"),
+        (STOW + "[limits]\nfree_mb = 0", "free_mb is 0; it must be 16 or more"),
         (STOW + '[keep]\nstate_dir = "~nobody-has-this-name/x"', "state_dir.* home folder"),
         (STOW + '[http]\ntoken_file = "a\\u0000b"', "token_file.* zero bytes"),
         ("[receiver]\nenabled = true\ncalling_ae_titles = [1]", "a text in quotes"),

@@ -223,3 +223,14 @@ def test_a_study_that_is_too_large_leaves_nothing_of_a_prediction_under_way(tmp_
     bench.run()
     (study,) = bench.gateway.queue.studies()
     assert (study.state, study.reason) == ("refused", "TOO_LARGE") and bench.files() == []
+
+
+def test_a_sender_that_repeats_itself_does_not_fill_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench = Bench(tmp_path)
+    monkeypatch.setattr(inbox, "sync_file", fail_with(errno.ENOSPC))
+    for _ in range(100):
+        with pytest.raises(Refused):
+            bench.send()
+    assert 0 < len(caplog.records) <= 31
