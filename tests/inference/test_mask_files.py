@@ -255,11 +255,19 @@ def test_copies_of_an_image_have_one_frame(tilted) -> None:
     np.testing.assert_array_equal(seg.pixel_array, other.pixel_array)
 
 
-def test_files_that_highdicom_refuses_are_refused_in_a_sentence(tilted) -> None:
+def test_files_that_highdicom_refuses_are_refused_in_a_sentence(tilted, monkeypatch) -> None:
     headers, bits, _ = tilted
     files = files_of(headers)
+
+    def refuse(**_) -> None:
+        raise ValueError("MRN-4711")
+
+    monkeypatch.setattr("highdicom.seg.Segmentation", refuse)
+    with pytest.raises(InputError, match=r"cannot be referred to.*ValueError.*Write PNG") as caught:
+        segmented(bits, headers, files)
+    assert "4711" not in str(caught.value)
     files[3].FrameOfReferenceUID = "1.2.826.0.8"
-    with pytest.raises(InputError, match=r"cannot be referred to.*same series.*Write PNG"):
+    with pytest.raises(InputError, match=r"in several frames of reference.*Write PNG"):
         segmented(bits, headers, files)
 
 

@@ -56,6 +56,11 @@ def dicom_seg(
     """
     segmentation = require_highdicom()
     require_one_grid(headers)
+    if len({findings.images[i].frame_of_reference_uid for i in range(len(headers))}) > 1:
+        raise InputError(
+            "the slices of the series lie in several frames of reference, and one file has one. "
+            "Write PNG files (--masks=png)."
+        )
     from pydicom.uid import ExplicitVRLittleEndian
 
     from ich_tf.reporting.document import encode, lenient
@@ -97,9 +102,10 @@ def dicom_seg(
                 omit_empty_frames=bool(pixels.any()),
             )
         except (AttributeError, TypeError, ValueError) as error:
+            # Its type alone: a message may quote an id.
             raise InputError(
-                f"the series cannot be referred to by a segmentation: {error} Write PNG or NIfTI "
-                "files."
+                "the series cannot be referred to by a segmentation, which highdicom refuses "
+                f"({type(error).__name__}). Write PNG or NIfTI files."
             ) from error
         for item in (*written.DimensionOrganizationSequence, *written.DimensionIndexSequence):
             item.DimensionOrganizationUID = uids.uid("segmentation", "dimensions")
