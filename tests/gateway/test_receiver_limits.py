@@ -98,7 +98,7 @@ def is_cut(client: socket.socket) -> bool:
 
 def test_silence_ends_a_connection(tmp_path: Path) -> None:
     """Nothing at all; half a message; and an association that is held open."""
-    with receiving(tmp_path, LimitsSection(idle_seconds=0.5)) as (receiver, _):
+    with receiving(tmp_path, LimitsSection(idle_seconds=2.0)) as (receiver, _):
         clients = [socket.create_connection(("127.0.0.1", receiver.port)) for _ in range(3)]
         request_association(clients[1])
         clients[1].sendall(struct.pack(">BxL", 4, 5000) + bytes(100))

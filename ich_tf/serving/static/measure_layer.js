@@ -18,6 +18,7 @@ const all = new Map(); // "study/series/slice" -> list of measures, those of bot
 export class MeasureLayer {
   #pane;
   #drawing = null; // the measure that is being drawn; its last point follows the pointer
+  #drawnOn = ""; // key of the slice that it is drawn on
   #grasped = null; // {points, index} of a point that is dragged
   #pressed = null;
   #cross = null; // place of the keyboard's cross, CSS pixels
@@ -44,6 +45,8 @@ export class MeasureLayer {
   }
 
   #stop() {
+    // Views hear of changes once a frame: what has begun since, with this tool on this slice, goes on.
+    if (this.#drawing?.kind === this.#pane.get("tool") && this.#drawnOn === this.#key()) return;
     this.#drawing = this.#grasped = this.#pressed = this.#cross = null;
     this.#tell();
   }
@@ -81,6 +84,7 @@ export class MeasureLayer {
     const point = pointAt(picture, placed, at.x, at.y);
     if (!this.#drawing) {
       this.#drawing = { kind: this.#pane.get("tool"), points: [point, point] };
+      this.#drawnOn = this.#key();
       return;
     }
     const { kind, points } = this.#drawing;
