@@ -70,20 +70,21 @@ def attach(config: AttachConfig) -> list[Path]:
     results = list(_results(config))
     studies = {str(result.StudyInstanceUID) for _, result, _ in results}
     folder = config.attached_dir
-    for path, _, _ in results:
-        _require_free(folder / path.name)
     images = find_images(list_sources(config.dicom_dir, [folder]).sources, studies)
-    written, problems = [], []
+    filed, problems = {}, []
     for path, result, wanted in results:
         chosen = _choose(wanted, images)
         if isinstance(chosen, str):
             problems.append(f"{path}: {chosen}")
             continue
         _file(result, chosen)
+        filed[folder / path.name] = result
+        _require_free(folder / path.name, result)
+    written = list(filed)
+    for path, result in filed.items():
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        write_bytes(folder / path.name, [file_bytes(result)])
-        written.append(folder / path.name)
+        write_bytes(path, [file_bytes(result)])
     if problems:
         raise InputError(
             f"{'; '.join(problems)}. Give the files that were sent to the page with --dicom_dir. "
@@ -129,25 +130,21 @@ def _images_of(
             yield image_uid(study_uid, hu, header), image
 
 
-def _require_free(path: Path) -> None:
-    """Refuses to replace what no earlier call wrote: an image, or the result itself."""
+def _require_free(path: Path, result: Dataset) -> None:
+    """Refuses to replace another file than an earlier call's: an image, a download, a result."""
     if not path.exists():
         return
     try:
         with guarded():
             there = pydicom.dcmread(path, stop_before_pixels=True)
-            is_attached = there.get("Manufacturer") == MAKER and not _is_pseudonymous(there)
+            is_same = there.get("SOPInstanceUID") == result.SOPInstanceUID
     except DicomError:
-        is_attached = False
-    if not is_attached:
+        is_same = False
+    if not is_same:
         raise InputError(
-            f"{path}: is there already, and is no attached result. Give a folder of its own with "
+            f"{path}: is there already, and is another file. Give a folder of its own with "
             "--out_dir."
         )
-
-
-def _is_pseudonymous(result: Dataset) -> bool:
-    return str(result.get("PatientID", "")).startswith(PATIENT_PREFIX)
 
 
 def _is_whole(result: Dataset) -> bool:
@@ -180,7 +177,8 @@ def _results(config: AttachConfig) -> Iterator[tuple[Path, Dataset, set[str]]]:
                 is_whole = _is_whole(result) and (
                     "PixelData" in result or "ContentSequence" in result
                 )
-                is_own = result.get("Manufacturer") == MAKER and _is_pseudonymous(result)
+                is_own = result.get("Manufacturer") == MAKER
+                is_own &= str(result.get("PatientID", "")).startswith(PATIENT_PREFIX)
                 wanted = set(_references(result))
         except DicomError as error:
             raise InputError(f"{each}: {error} Expected a result of the web page.") from error

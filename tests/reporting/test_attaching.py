@@ -149,7 +149,17 @@ def test_an_image_or_a_download_is_never_replaced(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"dcm: is there already.*--out_dir"):
             attach(AttachConfig(str(results), str(images), out_dir=str(folder)))
     assert {path: path.read_bytes() for path in before} == before
-    assert len(attach(config(results, images))) == 2
+    attached = attach(config(results, images))
+    # Nor is what was attached of another upload, under the same name.
+    other = AttachConfig(
+        str(downloads(tmp_path / "other", files, "other key")),
+        str(images),
+        out_dir=str(attached[0].parent),
+    )
+    before = {path: path.read_bytes() for path in attached}
+    with pytest.raises(InputError, match=r"dcm: is there already.*--out_dir"):
+        attach(other)
+    assert {path: path.read_bytes() for path in before} == before
 
 
 @pytest.mark.parametrize("other", [{"PatientID": "ANON"}, {"StudyInstanceUID": "1.2.9"}])
