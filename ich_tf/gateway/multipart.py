@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
 _DICOM = b"application/dicom"
-# Size of a header of one part, and their number.
+# Size of the text before the parts, or of a header of one part; number of headers.
 _HEADER_BYTES, _HEADERS = 8192, 32
 
 
@@ -57,6 +57,9 @@ class DicomParts:
         self._headers: dict[bytes, bytes] = {}
         self._field = self._value = b""
         self._is_complete = False
+        self._delimiter = b"\r\n--" + boundary
+        # The parser knows no text before the first part, which ends with a line of its own.
+        self._preamble: bytes | None = b"\r\n"
         self._parser = MultipartParser(boundary, self._callbacks())
 
     def write(self, piece: bytes) -> None:
@@ -65,6 +68,16 @@ class DicomParts:
         Raises:
           NotMultipart: If it cannot be a part of such a body.
         """
+        if self._preamble is not None:
+            text = self._preamble + piece
+            most = _HEADER_BYTES + len(self._delimiter)
+            begin = text.find(self._delimiter, 0, most)
+            if begin < 0:
+                if len(text) > most:
+                    raise NotMultipart("its first part does not begin.")
+                self._preamble = text
+                return
+            piece, self._preamble = text[begin + 2 :], None
         try:
             self._parser.write(piece)
         except FormParserError as error:

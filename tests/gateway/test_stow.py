@@ -108,6 +108,21 @@ def test_instances_are_stored_and_named(both, caplog: pytest.LogCaptureFixture) 
     assert "Secret" not in caplog.text
 
 
+def test_text_before_and_after_the_parts_is_none_of_them(both) -> None:
+    client, inbox = both
+    inbox.files.clear()
+    body = b"A preamble with --B in it\r\n\r\n" + parts(ct_image("1.2.3.8")) + b"An epilogue"
+
+    def by_bytes() -> Iterator[bytes]:
+        yield from (body[place : place + 1] for place in range(100))
+        yield body[100:]
+
+    for content in (body, by_bytes(), b"\r\n" + parts(ct_image("1.2.3.8"))):
+        answer = client.post(PATH, content=content, headers={"content-type": KIND})
+        assert answer.status_code == 200, answer.text
+    assert list(inbox.files) == ["1.2.3.8"]
+
+
 def test_senders_need_the_token(both) -> None:
     client, inbox = both
     body = parts(ct_image("1.2.3.6"))
@@ -140,6 +155,7 @@ def test_nothing_of_a_body_is_stored(both) -> None:
         (parts(), KIND, 400, "NO_FILES"),
         (b"", KIND, 400, "BAD_MULTIPART"),
         (b"junk", KIND, 400, "BAD_MULTIPART"),
+        (b"junk" * 5000 + parts(b"x"), KIND, 400, "BAD_MULTIPART"),
         (parts(b"x", end=b""), KIND, 400, "BAD_MULTIPART"),
         (parts(b"x", kind="text/plain"), KIND, 400, "BAD_MULTIPART"),
         (b"--B\r\nA: " + b"x" * 100_000, KIND, 400, "BAD_MULTIPART"),
