@@ -80,6 +80,12 @@ def test_paths_are_relative_to_the_file_and_everything_is_off_but_loopback(tmp_p
     assert config.http.host == config.receiver.host == "127.0.0.1"
 
 
+def test_a_mark_of_an_editor_and_its_line_ends_are_none_of_the_config(tmp_path: Path) -> None:
+    path = tmp_path / "gateway.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + STOW.replace("\n", "\r\n").encode())
+    assert load_config(path).stow.enabled
+
+
 def test_an_option_that_is_a_path_is_named_like_one() -> None:
     config = GatewayConfig(stow=StowSection(enabled=True))
     for section in dataclasses.fields(GatewayConfig):
