@@ -194,7 +194,7 @@ class Model(BaseModel):
     note: str = NOTE
 
 
-class StudyAnswer(BaseModel):
+class StudyResult(BaseModel):
     """A study; `series` is empty, and `model` null, until it is done.
 
     `upload` lists the keys of the studies that its files were of, this one included, from the
@@ -209,11 +209,16 @@ class StudyAnswer(BaseModel):
     error: ErrorDetail | None
     progress: StudyProgress
     num_files: int
-    expires_in_seconds: int
     rejected: list[RejectedFile]
     left_out: list[LeftOutSeriesAnswer]
     series: list[SeriesAnswer]
     model: Model | None
+
+
+class StudyAnswer(StudyResult):
+    """A study, and the time for which the server still keeps it."""
+
+    expires_in_seconds: int
 
 
 class Sample(BaseModel):
@@ -247,11 +252,11 @@ class Health(BaseModel):
 
 
 class Results(BaseModel):
-    """A finished study together with the model that predicted it."""
+    """A finished study together with the model that predicted it: the same bytes at any time."""
 
     note: str
     model: Model
-    study: StudyAnswer
+    study: StudyResult
 
 
 def orientation_marks(orientation: tuple[float, ...]) -> Orientation:

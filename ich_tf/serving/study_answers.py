@@ -21,6 +21,7 @@ from ich_tf.serving.answers import (
     SliceAnswer,
     StudyAnswer,
     StudyProgress,
+    StudyResult,
     orientation_marks,
 )
 from ich_tf.serving.studies import Studies
@@ -40,10 +41,16 @@ def accepted(study: UploadedStudy) -> Accepted:
 
 
 def study_answer(study: UploadedStudy, studies: Studies) -> StudyAnswer:
+    """Describes a study in its present state, and the time for which it is kept."""
+    expires_in = int(studies.expires_in(study))
+    return StudyAnswer(**dict(study_result(study)), expires_in_seconds=expires_in)
+
+
+def study_result(study: UploadedStudy) -> StudyResult:
     """Describes a study in its present state."""
     # The state first: what is read after it is at least as new.
     state = study.state
-    return StudyAnswer(
+    return StudyResult(
         study_id=study.study_id,
         upload=study.upload,
         received_at=_moment(study.received_at),
@@ -51,7 +58,6 @@ def study_answer(study: UploadedStudy, studies: Studies) -> StudyAnswer:
         error=None if study.error is None else ErrorDetail(**study.error),
         progress=StudyProgress(done=study.done, total=study.total),
         num_files=study.num_files,
-        expires_in_seconds=int(studies.expires_in(study)),
         rejected=[RejectedFile(**vars(file)) for file in study.rejected],
         left_out=[_left_out_answer(series) for series in study.left_out],
         series=[_series_answer(*numbered) for numbered in enumerate(study.series)]

@@ -219,6 +219,10 @@ def test_two_series_side_by_side(page: Visit, tmp_path: Path) -> None:
     page.go_to(4)
     second = page.page.locator("#canvas-2")
     page.page.wait_for_selector('#canvas-2[data-slice="2"]')
+    for end in ("", "-2"):
+        mark = page.page.locator(f"#mark-bottom{end}").bounding_box()
+        bar = page.page.locator(f"#scale-bar{end}").bounding_box()
+        assert mark["x"] + mark["width"] <= bar["x"]
     # The other pane becomes active, with a window of its own; both scroll together until unlinked.
     second.click()
     page.page.keyboard.press("4")

@@ -20,7 +20,7 @@ def get_results_json(study_id: str, state: State) -> answers.Results:
     return answers.Results(
         note=answers.NOTE,
         model=study_answers.study_model(study),
-        study=study_answers.study_answer(study, state.studies),
+        study=study_answers.study_result(study),
     )
 
 

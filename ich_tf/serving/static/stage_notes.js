@@ -41,7 +41,8 @@ export class StageNotes {
     const marks = marksOf(series.orientation, turn);
     for (const side of ["top", "right", "bottom", "left"]) set(`mark-${side}`, marks[side]);
     this.#part("stage").classList.toggle("is-turned", !isUpright(turn));
-    const mm = scaleBarMm(placed.scale, 200);
+    // Half a narrow pane less the mark in its middle.
+    const mm = scaleBarMm(placed.scale, Math.min(200, placed.stageWidth / 2 - 32));
     set("scale", mm >= 10 ? `${mm / 10} cm` : `${mm} mm`);
     this.#part("scale-bar").style.width = `${mm * placed.scale}px`;
     show(this.#part("text"), !isShown);
