@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ich_tf.errors import InputError
-from ich_tf.runtime.files import write_json
+from ich_tf.runtime.files import write_text
 from ich_tf.runtime.folder_lock import FolderLock
 from ich_tf.serving.answers import Model
 from ich_tf.serving.errors import disk_full
@@ -66,7 +66,9 @@ class StudyFolders:
           Refused: 507, if the disk is full.
         """
         try:
-            write_json(self.study(study.study_id) / _STUDY_JSON, study.to_json())
+            # In their order, so that what is downloaded is the same after a restart.
+            content = json.dumps(study.to_json(), indent=1)
+            write_text(self.study(study.study_id) / _STUDY_JSON, f"{content}\n")
         except (OSError, InputError) as error:
             raise disk_full() from error
 

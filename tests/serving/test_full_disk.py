@@ -58,7 +58,7 @@ def test_a_disk_that_fills_is_told_and_the_next_study_is_read(
 ) -> None:
     """It fills while an upload is written, taken into the queue, and kept."""
     with monkeypatch.context() as patch:
-        patch.setattr(study_folders, "write_json", full)
+        patch.setattr(study_folders, "write_text", full)
         assert error_of(post(client, uploads)) == (507, "DISK_FULL")
         assert not any((state / "uploads").iterdir())
     commit = Studies.commit
@@ -66,7 +66,7 @@ def test_a_disk_that_fills_is_told_and_the_next_study_is_read(
 
         def fill_after(self: Studies, study: Any) -> None:
             commit(self, study)
-            patch.setattr(study_folders, "write_json", full)
+            patch.setattr(study_folders, "write_text", full)
 
         patch.setattr(Studies, "commit", fill_after)
         # Memory comes first: the study is answered though it cannot be kept.

@@ -154,6 +154,7 @@ def test_a_study_keeps_the_model_that_made_it(tmp_path: Path, patients: list[lis
         assert study["model"] == former
         heat_map = f"/api/studies/{study['study_id']}/series/0/slices/0/heatmaps/any"
         assert client.get(heat_map).status_code == 200
+        kept_results = client.get(f"/api/studies/{study['study_id']}/results.json").content
     points = {"slice": {"youden": dict.fromkeys(CLASSES, 0.25)}}
     Postprocessing(
         model_sha256=former["sha256"], thresholds=points, fitted_on={"patients": 9}
@@ -163,7 +164,9 @@ def test_a_study_keeps_the_model_that_made_it(tmp_path: Path, patients: list[lis
         assert present["sha256"] == former["sha256"]
         assert former["calibration_sha256"] is None and len(present["calibration_sha256"]) == 64
         assert present["thresholds"]["slice"]["any"] == 0.25
-        results = client.get(f"/api/studies/{study['study_id']}/results.json").json()
+        answer = client.get(f"/api/studies/{study['study_id']}/results.json")
+        assert answer.content == kept_results  # to the byte, the order of keys included
+        results = answer.json()
         assert results["model"] == results["study"]["model"] == former
         answer = client.get(heat_map)
         assert (answer.status_code, answer.json()["error"]["code"]) == (409, "OTHER_MODEL")
