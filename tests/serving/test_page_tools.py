@@ -232,6 +232,13 @@ def test_two_series_side_by_side(page: Visit, tmp_path: Path) -> None:
     page.page.keyboard.press("Home")
     page.shown(0)
     page.screenshot("two", tmp_path)
+    page.page.emulate_media(media="print")
+    mark = page.page.locator("#mark-left-2")
+    color = mark.evaluate("element => getComputedStyle(element).color")
+    # A slice is black on paper, too.
+    assert (mark.inner_text(), color) == ("R", "rgb(255, 255, 255)")
+    assert "slice " in page.text("#verdict-slice") and page.page.is_visible("#verdict-slice")
+    page.page.emulate_media(media="screen")
     page.page.keyboard.press("k")
     page.page.keyboard.press("ArrowDown")
     page.page.wait_for_selector('#canvas-2[data-slice="1"]')

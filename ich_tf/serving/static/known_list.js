@@ -68,7 +68,7 @@ export function makeKnownList(store, openStudy, onError) {
     const parts = [];
     if (study.state === "done") {
       const series = study.num_series === 1 ? "1 series" : `${study.num_series} series`;
-      parts.push(`${series}, ${study.num_slices} slices`);
+      parts.push(`${series}, ${study.num_slices} ${study.num_slices === 1 ? "slice" : "slices"}`);
       if (study.any !== null) parts.push(`any hemorrhage up to ${probabilityText(study.any)}`);
       if (study.decision !== null) parts.push(study.decision ? "above the operating point" : "below the operating point");
     } else parts.push(STATES[study.state] ?? "failed");

@@ -72,7 +72,7 @@ export function makeSeriesList(store) {
               "span",
               { class: "series-head" },
               make("b", {}, nameOf(series.described, i)),
-              make("span", {}, `${series.num_slices} slices`),
+              make("span", {}, `${series.num_slices} ${series.num_slices === 1 ? "slice" : "slices"}`),
               descriptionOf(series.slices[0]),
             ),
             make("span", { class: "hint" }, [...factsOf(series), sizeText(series)].join(", ")),
