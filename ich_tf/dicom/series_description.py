@@ -60,9 +60,10 @@ class SeriesDescription:
           ... ).text()
           'original axial, soft kernel, contrast no, 28 slices of 5 mm'
         """
+        noun = "slice" if self.num_slices == 1 else "slices"
         return (
             f"{self.origin} {self.content}, {self.kernel} kernel, contrast {self.contrast}, "
-            f"{self.num_slices} slices of {number_text(self.slice_mm)} mm"
+            f"{self.num_slices} {noun} of {number_text(self.slice_mm)} mm"
         )
 
 

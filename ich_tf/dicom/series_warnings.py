@@ -84,8 +84,8 @@ def _anatomy(brain_mm2: np.ndarray) -> list[SeriesWarning]:
     return [
         SeriesWarning(
             "CUT_OFF",
-            f"The {' and the '.join(ends)} end of the series lies within the brain: a part of it "
-            "was not seen.",
+            f"The {' and the '.join(ends)} end of the series "
+            f"{'lies' if len(ends) == 1 else 'lie'} within the brain: a part of it was not seen.",
         )
     ]
 

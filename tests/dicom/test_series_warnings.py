@@ -110,7 +110,7 @@ def test_what_is_no_whole_head_is_said(areas: list[float], code: str) -> None:
 
 def test_the_ends_that_are_cut_off_are_named() -> None:
     (warning,) = series_warnings(headers_at([0, 5]), [9000, 9000])
-    assert warning.message.startswith("The lower and the upper end")
+    assert warning.message.startswith("The lower and the upper end of the series lie within")
 
 
 def test_missing_slices_are_counted() -> None:
