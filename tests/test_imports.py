@@ -1,6 +1,7 @@
 """The rule of imports: rooms import one way, absl stays in commands, TensorFlow waits."""
 
 import ast
+import functools
 import subprocess
 import sys
 from graphlib import TopologicalSorter
@@ -40,6 +41,7 @@ COMMANDS = sorted(
 )
 
 
+@functools.cache
 def modules() -> dict[str, Path]:
     """Names of the package's modules, without `ich_tf.`, and their files."""
     paths = {

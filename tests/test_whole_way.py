@@ -281,6 +281,7 @@ def test_the_hidden_truth_scores_the_submission(phantom_dir: Path, submission: P
     assert 0 < weighted_log_loss(truth.to_numpy(), table.to_numpy()) < 2
 
 
+@pytest.mark.slow
 def test_predict_runs_on_a_real_series(
     run_command: Command, real_dicom: Path, work_dir: Path, tmp_path: Path
 ) -> None:

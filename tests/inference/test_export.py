@@ -88,7 +88,7 @@ def assert_same(answers: dict[str, np.ndarray], expected: dict[str, np.ndarray])
         slow(56, {}, "platt", 0.0, True, 0.05),
         (64, {"stored_hu": True}, "isotonic", 4.0, False, 0.0),
         slow(64, {"segmentation": True}, "none", 0.0, True, 0.0),
-        (
+        slow(
             48,
             {"neighbours": 3, "negatives_kept": 0.5, "segmentation": True},
             "temperature", 6.0, True, 0.3,
@@ -151,6 +151,7 @@ def test_it_needs_nothing_of_this_package_and_its_files_are_hashed(tmp_path: Pat
     np.testing.assert_allclose(np.load(tmp_path / "p.npy"), expected, atol=TOLERANCE)
 
 
+@pytest.mark.slow
 def test_a_version_is_not_written_over(run_command: Command, tmp_path: Path) -> None:
     work_dir = make_run(tmp_path / "run[1]", 64, 4)
     done = run_command("ich_tf.export", f"--work_dir={work_dir}")

@@ -109,6 +109,7 @@ def test_hostile_files_are_refused_and_the_next_study_is_served(
     assert "Traceback" not in service.log.read_text()
 
 
+@pytest.mark.slow
 def test_real_patients_are_named_nowhere(model: Path, tmp_path: Path, real_dicom: Path) -> None:
     files = [file for file in files_of(real_dicom / "ge_head") if file[0].endswith(".dcm")]
     state = tmp_path / "state"

@@ -216,6 +216,7 @@ def real_slices(real_dicom: Path) -> list[pydicom.Dataset]:
     return sorted(slices, key=lambda one: float(np.dot(normal, one.ImagePositionPatient)))
 
 
+@pytest.mark.slow
 def test_real_slices_among_other_files(
     visit: Visits, real_dicom: Path, real_expected: list[dict], tmp_path: Path
 ) -> None:
@@ -266,6 +267,7 @@ def test_real_slices_in_a_zip(
     check_probabilities(page, real_expected)
 
 
+@pytest.mark.slow
 def test_scrolling(visit: Visits) -> None:
     page = visit()
     page.upload(MADE)

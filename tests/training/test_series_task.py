@@ -197,6 +197,7 @@ def test_what_only_images_have_is_refused(features: Path, tmp_path: Path) -> Non
         trainer.train(config(features, tmp_path / "w", batch_size=100))
 
 
+@pytest.mark.slow
 def test_a_run_on_other_features_is_not_continued(features: Path, tmp_path: Path) -> None:
     made = config(features, tmp_path / "w", epochs=1)
     trainer.train(made)

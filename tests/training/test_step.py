@@ -85,7 +85,7 @@ def test_masks_on_replicas_with_xla_and_accumulation(
 
 
 @pytest.mark.parametrize(
-    ("number", "xla", "accumulation"), [(2, True, 1), slow(1, True, 4), slow(4, False, 2)]
+    ("number", "xla", "accumulation"), [slow(2, True, 1), slow(1, True, 4), slow(4, False, 2)]
 )
 def test_the_average_teaches_on_replicas_with_xla_and_accumulation(
     number: int, xla: bool, accumulation: int
@@ -123,7 +123,7 @@ def test_without_masks_a_step_is_that_of_a_classifier() -> None:
     assert difference([x.numpy() for x in alone.weights], plain.weights()) < 1e-6
 
 
-@pytest.mark.parametrize("number", [2, 4])
+@pytest.mark.parametrize("number", [2, slow(4)])
 def test_replicas_equal_the_average_of_their_parts(number: int) -> None:
     """Batch normalisation in training mode, whose statistics are each replica's own."""
     reference, mirrored = Run(replicas(1)), Run(replicas(number), xla=number == 2)

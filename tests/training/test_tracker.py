@@ -121,6 +121,7 @@ def test_the_examples_of_the_guide_are_trackers(library, name, config, monkeypat
     assert "'val_loss': 0.4" in str(server.mock_calls) and "abc" in str(server.mock_calls)
 
 
+@pytest.mark.slow
 def test_a_run_is_followed_and_extended(data_dir, tmp_path, monkeypatch):
     """Each epoch is told of once, under one id; two epochs are one and one more, to the bit."""
     recorder = Recorder()

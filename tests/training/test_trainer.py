@@ -244,6 +244,7 @@ def test_one_fold_at_a_time(data_dir: Path, tmp_path: Path) -> None:
         trainer.train(smoke_config(data_dir, tmp_path / "run", validation_fold="all"))
 
 
+@pytest.mark.slow
 def test_patience(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     losses = iter([0.5, 0.4, 0.41, 0.42, 0.1])
     monkeypatch.setattr(TrainingLoop, "_validate", lambda self: (next(losses), [0.1] * 6, 0.5))
