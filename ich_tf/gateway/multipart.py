@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from ich_tf.gateway.spool import SpoolFile
-
-if TYPE_CHECKING:
-    from python_multipart.multipart import MultipartCallbacks
+from ich_tf.serving.multipart_parts import HEADER_BYTES, MultipartParts
 
 _DICOM = b"application/dicom"
-# Size of the text before the parts, or of a header of one part; number of headers.
-_HEADER_BYTES, _HEADERS = 8192, 32
 
 
 class NotMultipart(Exception):  # noqa: N818 - an answer, not an error of this program
     """A body that is not what its sender says it is; the text says why."""
 
 
-class DicomParts:
+class DicomParts(MultipartParts):
     """Writes the parts of a body to files.
 
     Attributes:
@@ -51,16 +46,14 @@ class DicomParts:
             raise NotMultipart("expected multipart/related with a boundary.")
         if of.lower() != _DICOM:
             raise NotMultipart("expected parts of application/dicom.")
+        super().__init__()
         self.num_parts = 0
         self._new_file, self._take = new_file, take
         self._file: SpoolFile | None = None
-        self._headers: dict[bytes, bytes] = {}
-        self._field = self._value = b""
-        self._is_complete = False
         self._delimiter = b"\r\n--" + boundary
         # The parser knows no text before the first part, which ends with a line of its own.
         self._preamble: bytes | None = b"\r\n"
-        self._parser = MultipartParser(boundary, self._callbacks())
+        self._parser = MultipartParser(boundary, self.callbacks())
 
     def write(self, piece: bytes) -> None:
         """Parses the next piece.
@@ -70,7 +63,7 @@ class DicomParts:
         """
         if self._preamble is not None:
             text = self._preamble + piece
-            most = _HEADER_BYTES + len(self._delimiter)
+            most = HEADER_BYTES + len(self._delimiter)
             begin = text.find(self._delimiter, 0, most)
             if begin < 0:
                 if len(text) > most:
@@ -89,7 +82,7 @@ class DicomParts:
         Raises:
           NotMultipart: If it is not complete.
         """
-        if not self._is_complete:
+        if not self.is_complete:
             raise NotMultipart("the body ends before its last part is complete.")
 
     def discard(self) -> None:
@@ -98,51 +91,21 @@ class DicomParts:
             self._file.discard()
             self._file = None
 
-    def _callbacks(self) -> MultipartCallbacks:
-        return {
-            "on_part_begin": self._begin,
-            "on_header_field": self._on_field,
-            "on_header_value": self._on_value,
-            "on_header_end": self._on_header,
-            "on_headers_finished": self._open,
-            "on_part_data": self._write,
-            "on_part_end": self._end_part,
-            "on_end": self._end,
-        }
-
-    def _begin(self) -> None:
-        self._headers, self._field, self._value = {}, b"", b""
-
-    def _on_field(self, data: bytes, start: int, end: int) -> None:
-        self._field = self._bounded(self._field + data[start:end])
-
-    def _on_value(self, data: bytes, start: int, end: int) -> None:
-        self._value = self._bounded(self._value + data[start:end])
-
-    def _on_header(self) -> None:
-        self._headers[self._field.lower()] = self._value
-        self._field, self._value = b"", b""
-
-    def _bounded(self, text: bytes) -> bytes:
-        if len(text) > _HEADER_BYTES or len(self._headers) > _HEADERS:
-            raise FormParserError("headers without end")
-        return text
-
-    def _open(self) -> None:
-        kind, _ = parse_options_header(self._headers.get(b"content-type", _DICOM))
+    def begin_part(self, headers: Mapping[bytes, bytes]) -> None:
+        """Opens the file of a part."""
+        kind, _ = parse_options_header(headers.get(b"content-type", _DICOM))
         if kind != _DICOM:
             raise NotMultipart("a part is not application/dicom.")
         self._file = self._new_file()
 
-    def _write(self, data: bytes, start: int, end: int) -> None:
+    def add_data(self, data: bytes) -> None:
+        """Writes a piece of a part."""
         if self._file is not None:
-            self._file.write(data[start:end])
+            self._file.write(data)
 
-    def _end_part(self) -> None:
+    def end_part(self) -> None:
+        """Hands over the file of a part."""
         file, self._file = self._file, None
         if file is not None:
             self.num_parts += 1
             self._take(file)
-
-    def _end(self) -> None:
-        self._is_complete = True

@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import shutil
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -21,13 +21,9 @@ from ich_tf.runtime.clutter import is_clutter
 from ich_tf.serving.archives import TooMuch, is_archive, unpack
 from ich_tf.serving.errors import Refused, disk_full
 from ich_tf.serving.limits import MIB, Limits
-
-if TYPE_CHECKING:
-    from python_multipart.multipart import MultipartCallbacks
+from ich_tf.serving.multipart_parts import MultipartParts
 
 FIELD = "files"
-# Maximum size of a header of one part.
-_HEADER_BYTES = 8192
 
 # Awaited for the next piece of a body, which is empty at the end.
 Receive = Callable[[], Awaitable[bytes]]
@@ -113,7 +109,7 @@ class Upload:
         except OSError as error:
             raise disk_full() from error
         finally:
-            parts.close()
+            parts.end_part()
         self._sent = parts.count
         await asyncio.to_thread(self._unpack, parts.files)
 
@@ -195,57 +191,18 @@ def copied(sources: list[Path], folder: Path) -> list[UploadedFile]:
     return files
 
 
-class _Parts:
+class _Parts(MultipartParts):
     """Writes the parts of a body to files as a parser finds them."""
 
     def __init__(self, folder: Path, limits: Limits, count: int) -> None:
+        super().__init__()
         self.files: list[tuple[int, Path]] = []
         self.count = count
-        self.is_complete = False
         self._folder, self._limits = folder, limits
-        self._name = b""
-        self._headers: dict[bytes, bytes] = {}
-        self._field = b""
-        self._value = b""
         self._out: BinaryIO | None = None
 
-    def callbacks(self) -> MultipartCallbacks:
-        return {
-            "on_part_begin": self._begin,
-            "on_header_field": self._on_field,
-            "on_header_value": self._on_value,
-            "on_header_end": self._on_header,
-            "on_headers_finished": self._open,
-            "on_part_data": self._write,
-            "on_part_end": self.close,
-            "on_end": self._end,
-        }
-
-    def close(self) -> None:
-        if self._out is not None:
-            self._out.close()
-            self._out = None
-
-    def _begin(self) -> None:
-        self._headers, self._field, self._value = {}, b"", b""
-
-    def _on_field(self, data: bytes, start: int, end: int) -> None:
-        self._field = self._bounded(self._field + data[start:end])
-
-    def _on_value(self, data: bytes, start: int, end: int) -> None:
-        self._value = self._bounded(self._value + data[start:end])
-
-    def _on_header(self) -> None:
-        self._headers[self._field.lower()] = self._value
-        self._field, self._value = b"", b""
-
-    def _bounded(self, text: bytes) -> bytes:
-        if len(text) > _HEADER_BYTES or len(self._headers) > 16:
-            raise FormParserError("headers without end")
-        return text
-
-    def _open(self) -> None:
-        _, options = parse_options_header(self._headers.get(b"content-disposition", b""))
+    def begin_part(self, headers: Mapping[bytes, bytes]) -> None:
+        _, options = parse_options_header(headers.get(b"content-disposition", b""))
         if options.get(b"name") != FIELD.encode():
             raise Refused(
                 400, "UNKNOWN_FIELD", f"the form has another field than `{FIELD}`; send only files."
@@ -262,12 +219,14 @@ class _Parts:
         self.files.append((place, path))
         self._out = open(path, "xb")  # noqa: SIM115 - closed with the part
 
-    def _write(self, data: bytes, start: int, end: int) -> None:
+    def add_data(self, data: bytes) -> None:
         if self._out is not None:
-            self._out.write(data[start:end])
+            self._out.write(data)
 
-    def _end(self) -> None:
-        self.is_complete = True
+    def end_part(self) -> None:
+        if self._out is not None:
+            self._out.close()
+            self._out = None
 
 
 def too_many(limits: Limits) -> Refused:

@@ -16,6 +16,7 @@ from ich_tf.labels import CLASSES
 from ich_tf.reporting.attaching import attach
 from ich_tf.reporting.config import AttachConfig
 from tests.support.made_up import make_run
+from tests.support.reports import groups, numbers
 from tests.support.serving import files_of, running, served_all
 
 COMPREHENSIVE_SR = "1.2.840.10008.5.1.4.1.1.88.34"
@@ -47,27 +48,6 @@ def fetched(client: httpx.Client, study: dict, path: str) -> bytes:
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"] == "application/dicom"
     return answer.content
-
-
-def groups(report: pydicom.Dataset) -> list[pydicom.Dataset]:
-    """The measurement groups of a report (TID 1411, 1501)."""
-    (measurements,) = [
-        item
-        for item in report.ContentSequence
-        if item.ConceptNameCodeSequence[0].CodeMeaning == "Imaging Measurements"
-    ]
-    return list(measurements.ContentSequence)
-
-
-def numbers(group: pydicom.Dataset) -> dict[str, float]:
-    """Names and values of a group's measurements."""
-    return {
-        item.ConceptNameCodeSequence[0].CodeMeaning: float(
-            item.MeasuredValueSequence[0].NumericValue
-        )
-        for item in group.ContentSequence
-        if item.ValueType == "NUM"
-    }
 
 
 def test_a_report_says_what_the_page_says(client: httpx.Client, studies: list[dict]) -> None:

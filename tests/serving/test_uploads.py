@@ -155,7 +155,7 @@ def test_hostile_archives(name: str, tmp_path: Path) -> None:
 def test_a_disk_that_fills_during_an_upload_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for step in ("_Parts._write", "unpack"):
+    for step in ("_Parts.add_data", "unpack"):
         with monkeypatch.context() as patch, pytest.raises(Refused) as caught:
 
             def full(*_: object) -> None:
