@@ -265,9 +265,9 @@ def test_slabs_and_cine(page: Visit) -> None:
     page.page.wait_for_selector('#canvas[data-slice="5"]')
     page.page.wait_for_selector('#canvas[data-slice="1"]')  # and again from the first
     page.page.click("#cine-faster")
-    assert page.text("#cine-rate") == "20 slices/s"
+    page.page.wait_for_selector("#cine-rate:text-is('20 slices/s')")
     page.page.click("#cine-stop")
-    assert page.page.is_hidden("#cine")
+    page.page.wait_for_selector("#cine", state="hidden")
 
 
 def test_whose_study_it_is(page: Visit, server: httpx.Client) -> None:
