@@ -32,8 +32,9 @@ LONGEST := $(call tests_of,models,half_precision backbones) tests/test_docs.py \
 	$(call tests_of,inference,series_predictor export prediction) tests/test_whole_way.py \
 	tests/models/test_series_model.py tests/serving/test_web_page.py tests/phantom/test_phantom.py
 IN_ORDER := --no-loadscope-reorder $(LONGEST) $(filter-out $(LONGEST),$(TESTS))
-# The tests that meet TensorFlow: the others are the same on both stacks, or run what these run.
-CORE := tests/test_losses.py tests/test_windows.py tests/models \
+# The tests that meet TensorFlow, and those of the network, since Python's TLS grows stricter: the
+# others are the same on both stacks, or run what these run.
+CORE := tests/test_losses.py tests/test_windows.py tests/models tests/gateway tests/reporting \
 	$(call tests_of,metrics,metrics) \
 	$(call tests_of,records,records input_pipeline) \
 	$(call tests_of,runtime,precision strategies) \

@@ -32,10 +32,14 @@ def make_pair(folder: Path, name: str, authority: Pair | None = None) -> Pair:
     """
     pair = Pair(folder / f"{name}.pem", folder / f"{name}.key")
     signed = ("-CA", str(authority.certificate), "-CAkey", str(authority.key)) if authority else ()
-    what = "subjectAltName=IP:127.0.0.1,DNS:localhost" if authority else "keyUsage=keyCertSign"
+    # Python 3.13 holds certificates to the standard: one that signs nothing is no authority.
+    extensions = ("keyUsage=keyCertSign",)
+    if authority:
+        extensions = ("subjectAltName=IP:127.0.0.1,DNS:localhost", "basicConstraints=CA:FALSE")
     command = [
         *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
-        *("-nodes", "-days", "2", "-subj", f"/CN={name}", "-addext", what, *signed),
+        *("-nodes", "-days", "2", "-subj", f"/CN={name}", *signed),
+        *(word for extension in extensions for word in ("-addext", extension)),
         *("-keyout", str(pair.key), "-out", str(pair.certificate)),
     ]
     subprocess.run(command, check=True, capture_output=True)
