@@ -10,13 +10,12 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from ich_tf.dicom.coarse_grid import GRID_MM, coarse
+
 # Measured on heads of two makers, a patient after a craniotomy, a neck, a shoulder, a vertebra and
 # two plastic heads: heads have slices of 90 to 180 cm2, nothing else has more than 2 cm2.
 HEAD_MM2 = 4000.0
 
-_GRID_MM = 2.0
-# Bound for absurd spacings, as in `crop`.
-_LARGEST_GRID = 1024
 # Acrylic, the wall of most phantoms, has 120 HU; the skull of an infant 300 HU and more.
 _BONE_HU = 200.0
 _HOLE_MM = 18.0
@@ -35,12 +34,8 @@ def brain_mm2(hu: np.ndarray, spacing_mm: tuple[float, float]) -> float:
       hu: Hounsfield units, float32 [rows, columns].
       spacing_mm: Distance between rows, and between columns.
     """
-    rows, columns = (
-        min(_LARGEST_GRID, max(1, round(n * mm / _GRID_MM)))
-        for n, mm in zip(hu.shape, spacing_mm, strict=True)
-    )
-    small = cv2.resize(hu, (columns, rows), interpolation=cv2.INTER_AREA)
-    width = round(_HOLE_MM / _GRID_MM) | 1
+    small = coarse(hu, spacing_mm)
+    width = round(_HOLE_MM / GRID_MM) | 1
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))
     # Beyond the image there is no bone: a border of the disc's width keeps closing from adding any.
     bone = np.pad((small > _BONE_HU).astype(np.uint8), width)
@@ -51,12 +46,12 @@ def brain_mm2(hu: np.ndarray, spacing_mm: tuple[float, float]) -> float:
     found = 0.0
     for number in range(1, len(boxes)):
         left, top, piece_columns, piece_rows, area = boxes[number].tolist()
-        if max(piece_columns, piece_rows) * _GRID_MM > _MAX_SIDE_MM or area * _GRID_MM**2 <= found:
+        if max(piece_columns, piece_rows) * GRID_MM > _MAX_SIDE_MM or area * GRID_MM**2 <= found:
             continue
         inside = np.s_[top : top + piece_rows, left : left + piece_columns]
         values = padded[inside][pieces[inside] == number]
         num_soft = np.count_nonzero((values > _SOFT_HU[0]) & (values < _SOFT_HU[1]))
         is_soft = num_soft >= _LEAST_SOFT * len(values)
         if is_soft and _MEDIAN_HU[0] <= np.median(values) <= _MEDIAN_HU[1]:
-            found = max(found, num_soft * _GRID_MM**2)
+            found = max(found, num_soft * GRID_MM**2)
     return float(found)

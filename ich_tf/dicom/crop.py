@@ -12,22 +12,20 @@ from collections.abc import Iterable, Sequence
 import cv2
 import numpy as np
 
+from ich_tf.dicom.coarse_grid import GRID_MM, coarse
 from ich_tf.dicom.header import Header
 from ich_tf.dicom.reasons import DicomError, Reason
 
 # Top, left, rows and columns in pixels; empty for the whole image.
 Box = tuple[int, ...]
 
-# The search runs on a grid of 2 mm. Fat begins near -120 HU, foam and pillows end near -400.
-_GRID_MM = 2.0
+# Fat begins near -120 HU, foam and pillows end near -400.
 _TISSUE_HU = -200.0
 # Structures thinner than this are headrest, table, tube or ear. Measured on a real series: without
 # the limit, the box of a slice followed the headrest's arms.
 _THIN_MM = 20.0
 _MARGIN_MM = 6.0
 _LEAST_AREA_MM2 = 1000.0
-# Bound for absurd spacings: 4,096 pixels a metre apart would make a grid of two million a side.
-_LARGEST_GRID = 1024
 
 
 def head_box(hu: np.ndarray, spacing_mm: tuple[float, float]) -> Box:
@@ -40,23 +38,18 @@ def head_box(hu: np.ndarray, spacing_mm: tuple[float, float]) -> Box:
     Returns:
       The box of the piece with a margin of 6 mm, within the image; empty if there is none.
     """
-    size = hu.shape
-    grid = [
-        min(_LARGEST_GRID, max(1, round(n * mm / _GRID_MM)))
-        for n, mm in zip(size, spacing_mm, strict=True)
-    ]
-    small = cv2.resize(hu, (grid[1], grid[0]), interpolation=cv2.INTER_AREA)
-    thin = round(_THIN_MM / _GRID_MM) | 1
+    size, small = hu.shape, coarse(hu, spacing_mm)
+    thin = round(_THIN_MM / GRID_MM) | 1
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (thin, thin))
     mask = cv2.morphologyEx((small > _TISSUE_HU).astype(np.uint8), cv2.MORPH_OPEN, disc)
     _, _, pieces, _ = cv2.connectedComponentsWithStats(mask)
     pieces = pieces[1:]  # the first is the background
-    if not len(pieces) or pieces[:, cv2.CC_STAT_AREA].max() * _GRID_MM**2 < _LEAST_AREA_MM2:
+    if not len(pieces) or pieces[:, cv2.CC_STAT_AREA].max() * GRID_MM**2 < _LEAST_AREA_MM2:
         return ()
     left, top, columns, rows, _ = pieces[pieces[:, cv2.CC_STAT_AREA].argmax()].tolist()
     box = []
     for axis, (start, length) in enumerate(((top, rows), (left, columns))):
-        scale, margin = size[axis] / grid[axis], _MARGIN_MM / spacing_mm[axis]
+        scale, margin = size[axis] / small.shape[axis], _MARGIN_MM / spacing_mm[axis]
         first = max(0, math.floor(start * scale - margin))
         last = min(size[axis], math.ceil((start + length) * scale + margin))
         box.append((first, last - first))
