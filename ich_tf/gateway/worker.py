@@ -17,18 +17,11 @@ from ich_tf.gateway.queue import StudyQueue
 from ich_tf.gateway.states import FAILED, REFUSED, Study
 from ich_tf.gateway.stored_images import check_images
 from ich_tf.runtime.out_of_memory import describe_out_of_memory
-from ich_tf.runtime.writing import disk_problem
+from ich_tf.runtime.writing import OF_THE_DISK, disk_problem
 from ich_tf.serving.monitoring import log_failure
 
 _LOG = logging.getLogger(__name__)
 _IDLE_SECONDS = 1.0
-# Problems of the disk that no study causes, and that pass.
-_OF_MACHINE = (
-    "No space left on device",
-    "Disk quota exceeded",
-    "Read-only file system",
-    "Input/output error",
-)
 
 
 class Worker:
@@ -112,7 +105,7 @@ class Worker:
     def _fail(self, study: Study, error: Exception) -> None:
         """Ends a study whose prediction failed, or lets it wait if the machine is at fault."""
         problem = disk_problem(error)
-        if problem in _OF_MACHINE:
+        if problem in OF_THE_DISK:
             self._queue.give_back(study)
             raise MachineError(f"study {study.number} waits: {problem}.") from error
         if describe_out_of_memory(error) is not None:

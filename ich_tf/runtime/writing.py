@@ -11,25 +11,29 @@ from pathlib import Path
 from ich_tf.errors import InputError
 
 _FULL = "No space left on device"
+_QUOTA = "Disk quota exceeded"
 _READ_ONLY = "Read-only file system"
+_FAILING = "Input/output error"
+# Answers of `disk_problem` that no input causes, and that may pass.
+OF_THE_DISK = frozenset({_FULL, _QUOTA, _READ_ONLY, _FAILING})
 # What libraries that write by themselves (SQLite, HDF5, TensorFlow) say, in lower case.
 _PHRASES = {
     "no space left on device": _FULL,
     "database or disk is full": _FULL,
     "read-only file system": _READ_ONLY,
     "attempt to write a readonly database": _READ_ONLY,
-    "disk quota exceeded": "Disk quota exceeded",
+    "disk quota exceeded": _QUOTA,
     "file too large": "File too large",
-    "input/output error": "Input/output error",
-    "disk i/o error": "Input/output error",
+    "input/output error": _FAILING,
+    "disk i/o error": _FAILING,
     "unable to open database file": "it cannot be opened",
     "permission denied": "Permission denied",
 }
 _FREE_SPACE = "Free some space, then run the same command again: what is finished is kept."
 _ADVICE = {
     _FULL: _FREE_SPACE,
-    "Disk quota exceeded": _FREE_SPACE,
-    "Input/output error": "Check the disk, then run the same command again.",
+    _QUOTA: _FREE_SPACE,
+    _FAILING: "Check the disk, then run the same command again.",
     _READ_ONLY: "Give a folder that may be written.",
     "Permission denied": "Give a folder that may be written.",
 }
