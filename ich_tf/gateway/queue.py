@@ -81,12 +81,13 @@ class StudyQueue:
         later = now + max_wait_seconds
         with self._database.transaction() as rows:
             rows.execute(
-                "UPDATE study SET first_image = min(first_image, ?1), "
-                "last_image = min(last_image, ?1), predicted = min(predicted, ?1), "
-                "finished = min(finished, ?1), next_attempt = min(next_attempt, ?2), "
-                "notify_at = min(notify_at, ?2) WHERE max(first_image, last_image) > ?1 "
-                "OR predicted > ?1 OR finished > ?1 OR next_attempt > ?2 OR notify_at > ?2",
-                (now, later),
+                "UPDATE study SET first_image = min(first_image, :now), "
+                "last_image = min(last_image, :now), predicted = min(predicted, :now), "
+                "finished = min(finished, :now), next_attempt = min(next_attempt, :later), "
+                "notify_at = min(notify_at, :later) WHERE max(first_image, last_image) > :now "
+                "OR predicted > :now OR finished > :now OR next_attempt > :later "
+                "OR notify_at > :later",
+                {"now": now, "later": later},
             )
 
     def close_stable(self, seconds: float) -> int:
