@@ -2,16 +2,11 @@
 
   config           number of patients, bleeds, scanner
   shapes           distances from surfaces
-  head             one patient's head: sizes, densities, maps of the surface
-  place            points, and their position relative to a head's anatomy
-  skull            air, skin, bone, orbits and sinuses
-  fluid_spaces     ventricles, sulci and cisterns
-  tissue           the tissue at each point of a head without bleeds
-  lesions          the five kinds of bleed
-  lesion_sampling  random bleeds of a given volume
-  scanner          planes through a head -> Hounsfield units: partial volume, noise, artefacts
-  study            a patient -> studies with masks
+  geometry         position of slices and head in patient coordinates
+  study            a study with masks; who of a set bleeds, and how
+  basic/           heads that are quick to make
   headers          a study -> DICOM files with RSNA's headers and oddities
+  archive_headers  what a scanner's headers have and RSNA's lack
   dataset          the folder of a set: files, label CSVs, phantoms.json
   samples          single series of a set, for the web page
 
@@ -20,8 +15,8 @@ They are drawings with physics, not patients: for tests and demonstrations of me
 
 from ich_tf.phantom.config import PhantomConfig
 from ich_tf.phantom.dataset import PhantomSummary, write_dataset
-from ich_tf.phantom.scanner import Geometry
-from ich_tf.phantom.study import PatientPlan, PhantomStudy, make_patient, make_study, plan_patients
+from ich_tf.phantom.geometry import Geometry
+from ich_tf.phantom.study import PatientPlan, PhantomStudy, plan_patients
 
 __all__ = [
     "Geometry",
@@ -29,8 +24,6 @@ __all__ = [
     "PhantomConfig",
     "PhantomStudy",
     "PhantomSummary",
-    "make_patient",
-    "make_study",
     "plan_patients",
     "write_dataset",
 ]

@@ -21,9 +21,10 @@ import numpy as np
 
 from ich_tf.errors import ConfigError, InputError
 from ich_tf.labels import CLASSES, write_long_csv
+from ich_tf.phantom.basic.patient import make_patient
 from ich_tf.phantom.config import PhantomConfig
 from ich_tf.phantom.headers import Identifiers, write_study
-from ich_tf.phantom.study import PatientPlan, make_patient, plan_patients
+from ich_tf.phantom.study import PatientPlan, plan_patients
 from ich_tf.runtime.executors.local import LocalExecutor
 from ich_tf.runtime.writing import writing
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ich_tf.phantom.archive_headers import UID_PREFIX, archive_elements
-from ich_tf.phantom.scanner import field_of_view
+from ich_tf.phantom.geometry import field_of_view
 from ich_tf.phantom.study import Encoding, PhantomStudy
 
 if TYPE_CHECKING:

@@ -15,10 +15,11 @@ from ich_tf.dicom.reader import Slice, read_slices
 from ich_tf.labels import CLASSES
 from ich_tf.masks.planes import Plane
 from ich_tf.metrics.extents import slice_extents_mm
-from ich_tf.phantom import scanner
-from ich_tf.phantom.head import make_head
-from ich_tf.phantom.lesion_sampling import draw_bleeds
-from ich_tf.phantom.scanner import Defects, Geometry, Pose, scan
+from ich_tf.phantom.basic import scanner
+from ich_tf.phantom.basic.head import make_head
+from ich_tf.phantom.basic.lesion_sampling import draw_bleeds
+from ich_tf.phantom.basic.scanner import Defects, scan
+from ich_tf.phantom.geometry import Geometry, Pose
 from ich_tf.records import data_files
 from tests.masks.dicom_masks import ct_slices, write_rtstruct, write_seg
 from tests.masks.stacks import affine_of, write_nifti

@@ -8,8 +8,8 @@ from ich_tf.masks.nifti import read_nifti_image
 from ich_tf.masks.orientation import check_orientation
 from ich_tf.masks.placement import place_image
 from ich_tf.masks.planes import Plane
+from ich_tf.phantom.basic.patient import make_study
 from ich_tf.phantom.config import PhantomConfig
-from ich_tf.phantom.study import make_study
 from tests.masks.stacks import affine_of, write_nifti
 
 pytest.importorskip("nibabel")

@@ -17,12 +17,14 @@ from ich_tf.dicom.reader import read_headers, read_slice
 from ich_tf.dicom.reasons import Repair
 from ich_tf.errors import ConfigError, InputError
 from ich_tf.labels import CLASSES, SUBTYPES, read_labels, read_submission
-from ich_tf.phantom import PhantomConfig, PhantomStudy, make_study, write_dataset
-from ich_tf.phantom.head import make_head
+from ich_tf.phantom import PhantomConfig, PhantomStudy, write_dataset
+from ich_tf.phantom.basic.head import make_head
+from ich_tf.phantom.basic.lesion_sampling import draw_bleeds
+from ich_tf.phantom.basic.lesions import Bleeds
+from ich_tf.phantom.basic.patient import make_study
+from ich_tf.phantom.basic.scanner import THICKNESS_MM
+from ich_tf.phantom.geometry import field_of_view
 from ich_tf.phantom.headers import encode_slice
-from ich_tf.phantom.lesion_sampling import draw_bleeds
-from ich_tf.phantom.lesions import Bleeds
-from ich_tf.phantom.scanner import THICKNESS_MM, field_of_view
 from ich_tf.phantom.study import Encoding, plan_patients
 from tests.support.marks import slow
 

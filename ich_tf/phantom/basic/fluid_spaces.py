@@ -9,8 +9,8 @@ import itertools
 
 import numpy as np
 
-from ich_tf.phantom.head import Head
-from ich_tf.phantom.place import Place
+from ich_tf.phantom.basic.head import Head
+from ich_tf.phantom.basic.place import Place
 from ich_tf.phantom.shapes import Region, capsule, disc, ellipsoid, largest
 
 

@@ -9,9 +9,9 @@ import math
 
 import numpy as np
 
-from ich_tf.phantom.fluid_spaces import ventricles
-from ich_tf.phantom.head import Head
-from ich_tf.phantom.lesions import (
+from ich_tf.phantom.basic.fluid_spaces import ventricles
+from ich_tf.phantom.basic.head import Head
+from ich_tf.phantom.basic.lesions import (
     EPIDURAL,
     INTRAPARENCHYMAL,
     SUBARACHNOID,
@@ -23,7 +23,7 @@ from ich_tf.phantom.lesions import (
     Subarachnoid,
     Vector,
 )
-from ich_tf.phantom.place import CAVITY_UP_MM, CAVITY_X_MM, CAVITY_Y_MM
+from ich_tf.phantom.basic.place import CAVITY_UP_MM, CAVITY_X_MM, CAVITY_Y_MM
 
 # Share of a region about the brain's surface or the basal cisterns that its fluid takes.
 _SUBARACHNOID_SHARE = 0.10

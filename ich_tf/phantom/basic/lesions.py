@@ -18,10 +18,10 @@ import math
 import numpy as np
 
 from ich_tf.labels import SUBTYPES
-from ich_tf.phantom.head import Head
-from ich_tf.phantom.place import Place
+from ich_tf.phantom.basic.head import Head
+from ich_tf.phantom.basic.place import Place
+from ich_tf.phantom.basic.tissue import Tissue, fill
 from ich_tf.phantom.shapes import ellipsoid, share
-from ich_tf.phantom.tissue import Tissue, fill
 
 EPIDURAL, INTRAPARENCHYMAL, INTRAVENTRICULAR, SUBARACHNOID, SUBDURAL = range(len(SUBTYPES))
 # Factor from distances between unit vectors to mm along the inner table.

@@ -11,7 +11,7 @@ import dataclasses
 import cv2
 import numpy as np
 
-from ich_tf.phantom.head import MAP_PIXELS, Head
+from ich_tf.phantom.basic.head import MAP_PIXELS, Head
 from ich_tf.phantom.shapes import Region, ellipsoid, ellipsoid_radius, find_region
 
 # Half axes of the cranial cavity: to the sides, to front and back, up from the origin, and down.

@@ -14,9 +14,10 @@ import cv2
 import numpy as np
 
 from ich_tf.labels import SUBTYPES
-from ich_tf.phantom.head import HEAD_BOX, Head
-from ich_tf.phantom.lesions import Bleeds, paint
-from ich_tf.phantom.place import locate
+from ich_tf.phantom.basic.head import HEAD_BOX, Head
+from ich_tf.phantom.basic.lesions import Bleeds, paint
+from ich_tf.phantom.basic.place import locate
+from ich_tf.phantom.geometry import Geometry, Pose
 from ich_tf.phantom.shapes import find_region, share
 
 THICKNESS_MM = 5.0
@@ -25,42 +26,6 @@ _GRID = 216
 _MAX_HU = 3071
 # Pixel size for which `noise_hu` is given: 230 mm over 512 pixels.
 _NOISE_PIXEL_MM = 0.45
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Geometry:
-    """Position of the slices of a series, in patient coordinates.
-
-    Attributes:
-      spacing_mm: Distance between rows, and between columns.
-      orientation: Unit vectors along a row and along a column (PS3.3 C.7.6.2.1.1).
-      positions_mm: Centre of each slice's first pixel, float64 [S, 3], from the base up.
-      tilt_deg: Angle between column and horizontal.
-    """
-
-    spacing_mm: float
-    orientation: tuple[float, float, float, float, float, float]
-    positions_mm: np.ndarray
-    tilt_deg: float
-
-    @property
-    def normal(self) -> np.ndarray:
-        """Unit normal of the slices, float64 [3], towards the crown."""
-        row, column = np.reshape(self.orientation, (2, 3))
-        return np.asarray(np.cross(row, column))
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Pose:
-    """Position of a head in the scanner: patient = rotation @ (scale * head) + center_mm.
-
-    Attributes:
-      rotation: Rotation matrix, float64 [3, 3].
-      center_mm: Origin of the head frame in patient coordinates, float64 [3].
-    """
-
-    rotation: np.ndarray
-    center_mm: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,12 +132,6 @@ def scan(
         image += _noise(rng, image, geometry.spacing_mm, defects.noise_hu)
         hu[index] = np.rint(np.clip(image, lowest_hu, _MAX_HU))
     return hu, masks
-
-
-def field_of_view(matrix: int) -> np.ndarray:
-    """Mask of the circle that a scanner reconstructs, bool [matrix, matrix]."""
-    axis = np.arange(matrix) - (matrix - 1) / 2
-    return np.asarray(axis[:, None] ** 2 + axis**2 <= (matrix / 2) ** 2)
 
 
 def _plane(

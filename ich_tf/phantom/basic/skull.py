@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ich_tf.phantom.head import Head
-from ich_tf.phantom.place import CAVITY_UP_MM, CAVITY_X_MM, CAVITY_Y_MM, Place, head_width
+from ich_tf.phantom.basic.head import Head
+from ich_tf.phantom.basic.place import CAVITY_UP_MM, CAVITY_X_MM, CAVITY_Y_MM, Place, head_width
 from ich_tf.phantom.shapes import blend, capsule, ellipsoid, ellipsoid_radius, largest, share
 
 

@@ -9,9 +9,9 @@ import dataclasses
 
 import numpy as np
 
-from ich_tf.phantom import fluid_spaces, skull
-from ich_tf.phantom.head import Head
-from ich_tf.phantom.place import Place
+from ich_tf.phantom.basic import fluid_spaces, skull
+from ich_tf.phantom.basic.head import Head
+from ich_tf.phantom.basic.place import Place
 from ich_tf.phantom.shapes import blend, disc, ellipsoid, largest, share
 
 # Width by which blood widens sulci and cisterns to either side.
