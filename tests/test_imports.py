@@ -14,17 +14,18 @@ from tests.support.commands import ROOT
 PACKAGE = ROOT / "ich_tf"
 # A room imports those before it. What stands beside them at the top of the package is a command.
 ROOMS = (
-    "errors", "runtime", "labels", "windows", "losses", "metrics", "dicom", "masks", "phantom",
-    "records", "conversion", "models", "reporting", "inference", "training", "evaluation",
-    "serving", "gateway", "commands",
+    "errors", "runtime", "labels", "windows", "losses", "metrics", "dicom", "masks",
+    "image_quality", "phantom", "records", "conversion", "models", "reporting", "inference",
+    "training", "evaluation", "serving", "gateway", "commands",
 )  # fmt: skip
 # The one module of the library that defines and reads flags, for all commands.
 FLAGS = "runtime.command"
 # Keras metrics and training losses are asked for by name; the rest of these rooms, and what
 # commands import before they have parsed their flags, has no need of TensorFlow.
 WITHOUT_TENSORFLOW = (
-    "labels", "windows", "metrics", "dicom", "masks", "phantom", "records", "conversion.convert",
-    "conversion.verification", "conversion.inspection", "conversion.write_shard",
+    "labels", "windows", "metrics", "dicom", "masks", "image_quality", "phantom", "records",
+    "conversion.convert", "conversion.verification", "conversion.inspection",
+    "conversion.write_shard",
     "training.config", "inference.config", "evaluation.config", "serving.config",
     "gateway.config", "gateway.config_file", "gateway.destinations", "gateway.limits",
     "gateway.poller", "gateway.ports", "gateway.receiver", "gateway.spool", "gateway.stow",
