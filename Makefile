@@ -46,9 +46,10 @@ CORE := tests/test_losses.py tests/test_windows.py tests/models tests/gateway te
 TIME ?= 300
 SEED ?= 0
 
-DEMO := data/phantoms data/samples data/tfrecords runs/resnet50 data/demo_segmentation runs/demo_segmentation
+DEMO := data/phantoms data/samples data/tfrecords runs/resnet50 data/demo_segmentation runs/demo_segmentation \
+	data/pretrain runs/pretrain
 
-.PHONY: help setup setup-dev demo demo-segmentation web test coverage test-slow test-second fuzz bench docs dist lock format clean
+.PHONY: help setup setup-dev demo demo-segmentation pretrain web test coverage test-slow test-second fuzz bench docs dist lock format clean
 
 help: ## list the targets (what make alone does)
 	@echo "make TARGET, where TARGET is one of"
@@ -102,6 +103,11 @@ demo: $(VENV)/.base ## the whole way on synthetic patients, from DICOM files to 
 
 demo-segmentation: $(VENV)/.base ## masks and volumes on synthetic patients, from masks in TFRecords to millilitres
 	$(BIN)/python -m tools.demo_segmentation
+
+# cpu: two cores; gpu: more patients at 224 px, for one GPU.
+SIZE ?= cpu
+pretrain: $(VENV)/.base ## weights from synthetic patients, with a card, to start from on real ones (SIZE=gpu: for a GPU)
+	$(BIN)/python -m tools.pretrain --size=$(SIZE)
 
 # A calibrated model is what a finished demo leaves.
 web: $(VENV)/.web ## the page at http://127.0.0.1:8000, with the demo's model and synthetic patients to click on

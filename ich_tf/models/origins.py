@@ -19,6 +19,7 @@ from typing import Any
 from ich_tf.errors import InputError
 from ich_tf.models.run_files import BEST_WEIGHTS, EPOCH_HASHES, EPOCHS, MODEL, RUN
 from ich_tf.models.run_json import read_run
+from ich_tf.models.shared_weights import read_card, weights_file
 from ich_tf.records.splits import fold_name
 from ich_tf.runtime.files import file_sha256, parse_json
 
@@ -67,6 +68,7 @@ class Origin:
       gave_features: Whether the next run read features of it, and not its weights.
       patient_keys: Whence the patients' keys are (`Manifest.patient_keys`): those of another kind
         cannot be compared.
+      title: Title of the weights' card (`shared_weights.WeightsCard`); empty without one.
     """
 
     kind: str
@@ -77,6 +79,7 @@ class Origin:
     ancestors: tuple[Origin, ...] = ()
     gave_features: bool = False
     patient_keys: str = ""
+    title: str = ""
 
     def __post_init__(self) -> None:
         if self.kind not in _KINDS:
@@ -149,6 +152,7 @@ class Origin:
         if self.kind == IMAGENET:
             return "ImageNet weights of keras.applications"
         name = f" {self.weights_sha256[:_SHOWN_DIGITS]}" if self.weights_sha256 else ""
+        name += f" ({self.title})" if self.title else ""
         if self.kind == UNKNOWN:
             return f"weights{name} of unknown origin: whom they were trained on is not known"
         number = sum(len(ids) for fold, ids in self.folds.items() if fold != self.held_out)
@@ -204,20 +208,24 @@ def origin_of_weights(weights: str) -> Origin:
     SHA-256: a file that was moved away from them is of unknown origin.
 
     Args:
-      weights: `none`, `imagenet`, or the path of a file.
+      weights: `none`, `imagenet`, or the path of a file or its folder.
+
+    Raises:
+      InputError: If a folder has no weights, or others than its card says.
     """
     if weights == "none":
         return Origin(RANDOM)
     if weights == IMAGENET:
         return Origin(IMAGENET)
-    path = Path(weights)
+    path = weights_file(weights)
     if not path.is_file():
         return Origin(UNKNOWN)
     sha256 = file_sha256(path)
     work_dir = path.parent.parent if path.parent.name == EPOCHS else path.parent
     if sha256 in _saved_hashes(path, work_dir):
         try:
-            return replace(read_origin(work_dir), weights_sha256=sha256)
+            title = _title_of(path, sha256)
+            return replace(read_origin(work_dir), weights_sha256=sha256, title=title)
         except InputError:
             return Origin(UNKNOWN, sha256)
     md5 = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
@@ -279,6 +287,7 @@ def dump_origins(origins: Iterable[Origin]) -> tuple[dict[str, Any], list[dict[s
             "validation_fold": origin.validation_fold,
             "gave_features": origin.gave_features,
             "patient_keys": origin.patient_keys,
+            "title": origin.title,
             "ancestors": [entry(ancestor) for ancestor in origin.ancestors],
         }
 
@@ -306,9 +315,16 @@ def load_origins(
             ancestors=load_origins(patients, entry["ancestors"]),
             gave_features=bool(entry["gave_features"]),
             patient_keys=str(entry.get("patient_keys", "")),
+            title=str(entry.get("title", "")),
         )
         for entry in entries
     )
+
+
+def _title_of(path: Path, sha256: str) -> str:
+    """Title of the card beside a weights file, if the card is the file's; else empty."""
+    card = read_card(path.parent)
+    return card.title if card is not None and card.weights_sha256 == sha256 else ""
 
 
 def _saved_hashes(path: Path, work_dir: Path) -> set[str]:

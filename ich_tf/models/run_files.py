@@ -15,5 +15,8 @@ EPOCHS = "epochs"
 EPOCH_HASHES = "sha256.json"
 ENSEMBLE = "ensemble.json"
 CALIBRATION = "calibration.json"
+# Of shared weights: how they were made (`models.shared_weights`), and the same for people.
+CARD = "card.json"
+CARD_PAGE = "card.md"
 # Of a fold of a cross-validation: its result, and the hashes of what it was made of.
 FINISHED = "finished.json"

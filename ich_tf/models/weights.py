@@ -12,6 +12,7 @@ from typing import Any
 import h5py  # type: ignore[import-untyped]
 
 from ich_tf.errors import InputError
+from ich_tf.models.shared_weights import weights_file
 from ich_tf.runtime.keras2 import keras
 
 _DOWNLOAD_TIMEOUT_SECONDS = 20.0
@@ -54,7 +55,7 @@ def load_initial_weights(
 
     Args:
       backbone: Name of its backbone, for messages.
-      weights: `none`, `imagenet`, or the path of a weights file.
+      weights: `none`, `imagenet`, or the path of a weights file or its folder.
       load_own: Function that loads the weights of another run into the network.
       load_body: Function that loads `imagenet` or a file of keras.applications into the backbone.
 
@@ -76,11 +77,11 @@ def load_initial_weights(
                 "weights with --weights=none."
             ) from error
         return
-    path = Path(weights)
+    path = weights_file(weights)
     if not path.is_file():
         raise InputError(
             f"--weights={weights}: no such file. Expected imagenet, none, or a weights file of "
-            f"{backbone}."
+            f"{backbone}, or the folder of one."
         )
     try:
         if _is_own_format(path):

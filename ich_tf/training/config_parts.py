@@ -136,9 +136,9 @@ class NetworkConfig(ConfigPart):
     )
     weights: str = option(
         "imagenet",
-        "Initial weights: imagenet (downloaded once by Keras), none (random), or the path of a "
+        "Initial weights: imagenet (downloaded once by Keras), none (random), the path of a "
         "weights file: keras.applications' without its top, or best.weights.h5 of another run with "
-        "as many --neighbours or fewer.",
+        "as many --neighbours or fewer; or a folder: a run's, or shared weights with their card.",
         is_path=True,
     )
     image_size: int = option(

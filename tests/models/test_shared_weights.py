@@ -1,0 +1,91 @@
+"""Shared weights: a folder for --weights, its card, and what a run notes of it."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ich_tf.errors import InputError
+from ich_tf.models.origins import dump_run, load_origins, origin_of_run, origin_of_weights
+from ich_tf.models.saved import save_best
+from ich_tf.models.shared_weights import MeasuredScore, WeightsCard, read_card, weights_file
+from ich_tf.models.spec import ModelSpec
+from ich_tf.runtime.files import read_json, write_json
+from tools.weights_card import page_of, share
+
+SPEC = ModelSpec("tiny", (32, 32, 3), 32, ("brain", "subdural", "soft"))
+SCORE = MeasuredScore(
+    "3 patients", False, "as they are", "AUC of slices, any", 0.9, 0.8, 0.95, "python -m evaluate"
+)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run without training: weights, its files, and the set of phantoms that it claims."""
+    work_dir = tmp_path_factory.mktemp("run")
+    save_best(work_dir, SPEC.build(), SPEC, epoch=1, val_loss=0.5)
+    folds = {"fold-0": ["a"], "fold-1": ["b", "c"], "test": ["d"]}
+    origin = origin_of_run("data", 0, folds, [origin_of_weights("none")])
+    write_json(work_dir / "run.json", {"data": {"sha256": "data"}, **dump_run(origin)})
+    write_json(work_dir / "config.json", {"backbone": "tiny", "validation_fold": 0})
+    write_json(work_dir / "phantoms.json", {"config": {"num_patients": 4, "seed": 9}})
+    return work_dir
+
+
+@pytest.fixture
+def shared(run: Path, tmp_path: Path) -> Path:
+    share(tmp_path / "shared", run, run, [SCORE])
+    return tmp_path / "shared"
+
+
+def test_a_folder_starts_a_network_of_any_size_and_number_of_slices(shared: Path) -> None:
+    first = SPEC.build(weights=str(shared)).weights
+    other = dataclasses.replace(SPEC, record_shape=(48, 48, 3), image_size=64, crop="head")
+    for loaded, original in zip(other.build(weights=str(shared)).weights, first, strict=True):
+        np.testing.assert_array_equal(loaded.numpy(), original.numpy())
+    wider = dataclasses.replace(SPEC, neighbours=3).build(weights=str(shared))
+    image = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 9)).astype(np.uint8)
+    np.testing.assert_allclose(
+        wider(image), SPEC.build(weights=str(shared))(image[..., 3:6]), atol=1e-5
+    )
+
+
+def test_a_run_notes_whose_weights_it_started_from(shared: Path) -> None:
+    origin = origin_of_weights(str(shared))
+    assert origin == origin_of_weights(str(shared / "best.weights.h5"))
+    assert origin.describe().endswith(
+        "(tiny of 2 synthetic patients) of a run trained on 2 patients"
+    )
+    content = json.loads(json.dumps(dump_run(origin_of_run("new", 0, {}, [origin]))))
+    assert load_origins(content["patients"], content["ancestors"]) == (origin,)
+
+
+def test_the_card_claims_nothing_of_real_patients_that_was_not_measured(shared: Path) -> None:
+    card = read_card(shared)
+    assert card.measured == (SCORE,) and card.phantoms["seed"] == 9
+    assert card.claim.startswith("No score on real patients was measured, and none is claimed")
+    page = (shared / "card.md").read_text("utf-8")
+    assert page == page_of(card) and card.claim in page and card.weights_sha256 in page
+    assert "| 3 patients | no | as they are | AUC of slices, any | 0.900 | 0.800 to 0.950 |" in page
+    real = dataclasses.replace(card, measured=(dataclasses.replace(SCORE, is_real=True),))
+    assert real.claim == "1 of the scores below are of real patients; no other is claimed."
+
+
+def test_a_folder_that_is_not_whole_is_refused_in_a_sentence(shared: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"the folder has no best.weights.h5\. Give the folder"):
+        weights_file(str(tmp_path))
+    (shared / "best.weights.h5").write_bytes(b"others")
+    with pytest.raises(InputError, match=r"is not the file that card.json describes"):
+        SPEC.build(weights=str(shared))
+    for damaged in ({"title": 1}, [], {**read_json(shared / "card.json"), "version": 2}):
+        write_json(shared / "card.json", damaged)
+        with pytest.raises(InputError, match=r"card.json: not a card of weights"):
+            weights_file(str(shared))
+
+
+def test_a_card_with_a_hole_is_no_card(shared: Path) -> None:
+    card = dataclasses.asdict(read_card(shared))
+    with pytest.raises(ValueError, match="title"):
+        WeightsCard.from_json({**card, "title": " "})

@@ -1,0 +1,122 @@
+"""Trains weights on synthetic patients, to start from on real ones: what `make pretrain` runs.
+
+  python -m tools.pretrain --size=cpu
+
+Phantoms -> TFRecords -> training -> calibration -> scores on held-out phantoms -> a folder with the
+weights and a card of how they were made, for --weights=FOLDER of any recipe with the same backbone
+(docs/pretraining.md). Run again, it keeps what is done.
+
+Exit codes: 0 done; 1 a step failed, or --data_dir holds other phantoms; 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from absl import flags
+
+from ich_tf.runtime import command
+from ich_tf.runtime.flagfiles import expand
+from tools.steps import run_step
+
+command.add_headings({"size": "Size", "data_dir": "Folders"})
+_SIZE = flags.DEFINE_enum(
+    "size",
+    "cpu",
+    ["cpu", "gpu"],
+    "cpu: 200 patients at 96 px, for two cores; gpu: 1,500 patients at 224 px, for one GPU.",
+)
+_PHANTOM_FLAGS = flags.DEFINE_string(
+    "phantom_flags", "", "More flags of make_phantoms, such as '--num_patients=100'."
+)
+_TRAINING_FLAGS = flags.DEFINE_string(
+    "training_flags", "", "More flags of train, such as '--backbone=efficientnet_b4 --epochs=4'."
+)
+_DATA_DIR = command.define_path(
+    "data_dir", "data/pretrain", "Folder for the phantoms and their records."
+)
+_WORK_DIR = command.define_path("work_dir", "runs/pretrain", "Folder of the training.")
+_OUT_DIR = command.define_path(
+    "out_dir", "runs/pretrained", "Folder for the weights and their card, to copy and share."
+)
+
+# Height and width of the records, px: somewhat more than the network sees, for its augmentation.
+_RECORD_SIZES = {"cpu": 128, "gpu": 256}
+_SUFFIXES = {"cpu": "", "gpu": "_gpu"}
+_FLAGS_FILE = "flags.txt"
+_SCORES = "evaluation/test/metrics.json"
+
+
+def main() -> None:
+    """Runs the steps, writes the folder of the weights, and prints what its card claims."""
+    from tools.weights_card import scores_of, share
+
+    data_dir, work_dir = Path(_DATA_DIR.value), Path(_WORK_DIR.value)
+    records = _make_records(data_dir)
+    run_step(
+        "ich_tf.train",
+        f"--flagfile=@pretrain{_SUFFIXES[_SIZE.value]}",
+        f"--data_dir={records}",
+        f"--work_dir={work_dir}",
+        *shlex.split(_TRAINING_FLAGS.value),
+    )
+    where = (f"--data_dir={records}", f"--work_dir={work_dir}")
+    run_step("ich_tf.calibrate", *where)
+    run_step("ich_tf.evaluate", *where)
+    card = share(
+        Path(_OUT_DIR.value),
+        work_dir,
+        data_dir / "phantoms",
+        list(
+            scores_of(
+                work_dir / _SCORES,
+                "held-out synthetic patients of the same kind",
+                f"python -m ich_tf.evaluate {' '.join(where)}",
+            )
+        ),
+    )
+    print(
+        f"\n{card.title}: written to {_OUT_DIR.value}\n{card.claim}\n"
+        f"Start a training on your own records from it: --weights={_OUT_DIR.value}"
+    )
+
+
+def _make_records(data_dir: Path) -> Path:
+    """Writes phantoms and their records, unless they are there.
+
+    Raises:
+      InputError: If others are there, or a command fails.
+    """
+    from ich_tf.errors import InputError
+    from ich_tf.runtime.files import write_text
+
+    phantoms, records, noted = (data_dir / name for name in ("phantoms", "tfrecords", _FLAGS_FILE))
+    given = [
+        f"--flagfile=@pretrain_phantoms{_SUFFIXES[_SIZE.value]}",
+        *shlex.split(_PHANTOM_FLAGS.value),
+    ]
+    text = "".join(f"{flag}\n" for flag in expand(given))
+    if noted.is_file() and noted.read_text("utf-8") != text:
+        raise InputError(
+            f"{noted}: the phantoms in {data_dir} are of other flags. Give another --data_dir and "
+            "--work_dir, or delete both folders."
+        )
+    if not (phantoms / "phantoms.json").is_file():
+        run_step("ich_tf.make_phantoms", *given, f"--out_dir={phantoms}", "--overwrite")
+        write_text(noted, text)
+    run_step(
+        "ich_tf.make_tfrecords",
+        f"--dicom_dir={phantoms / 'stage_2_train'}",
+        f"--labels_csv={phantoms / 'stage_2_train.csv'}",
+        f"--out_dir={records}",
+        f"--image_size={_RECORD_SIZES[_SIZE.value]}",
+        "--crop=head",
+        # Small shards: an epoch draws from several at once.
+        "--shard_mb=16",
+    )
+    return records
+
+
+if __name__ == "__main__":
+    command.run(main, __doc__)
