@@ -1,0 +1,97 @@
+"""What is dense without a bleed: dura, venous sinuses, vessels, calcifications."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ich_tf.phantom.full.anatomy.ground import Ground
+from ich_tf.phantom.full.anatomy.skull import Skull
+from ich_tf.phantom.shapes import capsule, disc, share
+
+# Vessels at the base, on the left: x, y, z and radius at both ends.
+_ARTERIES = (
+    ((9.0, -13.0, -34.0, 2.2), (8.0, -12.0, -23.0, 2.0)),  # internal carotid
+    ((8.0, -12.0, -23.0, 1.5), (30.0, -19.0, -18.0, 1.4)),  # middle cerebral
+    ((30.0, -19.0, -18.0, 1.1), (42.0, -14.0, -6.0, 0.9)),
+    ((8.0, -12.0, -23.0, 1.2), (1.2, -26.0, -18.0, 1.0)),  # anterior cerebral
+    ((1.2, -26.0, -18.0, 1.0), (1.2, -40.0, 4.0, 1.0)),
+    ((0.0, -4.5, -21.0, 1.2), (16.0, 6.0, -18.0, 1.0)),  # posterior cerebral
+    ((0.0, -9.0, -36.0, 1.7), (0.0, -4.5, -21.0, 1.7)),  # basilar
+    ((7.0, 8.0, -66.0, 1.6), (0.0, -2.0, -46.0, 1.6)),  # vertebral
+)
+
+
+def build_dense(
+    rng: np.random.Generator, ground: Ground, skull: Skull, tent: np.ndarray
+) -> np.ndarray:
+    """Hounsfield units of what is denser than brain in the cavity; 0 elsewhere."""
+    traits = ground.traits
+    x, y, z = ground.points
+    side = np.abs(x)
+    dense = np.zeros_like(x)
+    dura = 0.85 * traits.blood_hu + 8.0
+    blood = traits.blood_hu
+    # The falx: thin before, thick behind, free above the corpus callosum.
+    free = -disc(y - 2.0, z - 8.0, 50.0, 30.0) - 1.0
+    sickle = np.minimum(free, z + 24.0 + 0.55 * np.minimum(y, 40.0) * (y > 0))
+    thick = 0.55 + 0.25 * np.clip(y / 60.0, -0.5, 1.0)
+    patchy = np.clip(0.9 + 0.25 * ground.fine, 0.3, 1.0)
+    _raise(dense, share(np.minimum(thick - side, sickle)) * patchy, dura)
+    leaf = np.minimum(0.7 - np.abs(tent), np.minimum(side - 8.0, 100.0))
+    _raise(dense, 0.75 * share(np.where(tent < -100.0, np.float32(-9.0), leaf)), dura)
+    sagittal = 4.4 - side - 0.55 * np.abs(skull.vault - 2.5)
+    _raise(dense, share(np.minimum(sagittal, 0.5 * y + z - 8.0)), blood)
+    straight = 2.4 - np.hypot(side, 0.9 * (z - 5.0 + 0.5 * (y - 30.0)))
+    _raise(dense, share(np.minimum(straight, y - 32.0)), blood)
+    transverse = 3.8 - np.hypot(0.8 * (z + 22.0 + 0.12 * side - 2.0), skull.vault - 2.5)
+    right = np.where(x > 0, np.float32(-0.8), np.float32(0.4))
+    _raise(dense, share(np.minimum(transverse + right, y - 20.0)), blood)
+    galen = capsule(side, y, z, (0.0, 26.0, -1.0, 1.8), (0.0, 33.0, 4.0, 2.2), 1.0)
+    _raise(dense, share(galen), blood)
+    for start, end in _ARTERIES:
+        low = [min(pair) - 4.0 for pair in zip(start[:3], end[:3], strict=True)]
+        high = [max(pair) + 4.0 for pair in zip(start[:3], end[:3], strict=True)]
+        region = ground.box((-high[0], low[1], low[2]), (high[0], high[1], high[2]))
+        part = ground.crop(region)
+        px, py, pz = part.points
+        vessel = capsule(np.abs(px) + 0.6 * part.fine, py + part.fine, pz, start, end, 1.0)
+        dense[region] = np.maximum(dense[region], share(vessel) * (blood + 4.0))
+    _calcify(rng, ground, dense)
+    return dense
+
+
+def _raise(dense: np.ndarray, part: np.ndarray, value: float) -> None:
+    np.maximum(dense, part * np.float32(value), out=dense)
+
+
+def _calcify(rng: np.random.Generator, ground: Ground, dense: np.ndarray) -> None:
+    """Choroid plexus, pineal gland, habenula, falx, basal ganglia, carotids.
+
+    Chances rise with age (choroid plexus and pineal gland in most adults: Kwak et al., 1988).
+    """
+    old = (ground.traits.age - 18.0) / 77.0
+    spread = max(0.75 + 0.3 * ground.traits.ventricle, 0.85)
+
+    def add(x: float, y: float, z: float, radius: tuple[float, float], chance: float) -> None:
+        draws = rng.uniform(), *rng.normal(0.0, 1.2, 3), rng.uniform(*radius), rng.uniform(90, 700)
+        stretch = rng.uniform(0.6, 2.0)
+        if draws[0] >= chance:
+            return
+        x, y, z = x + draws[1], y + draws[2], z + draws[3]
+        reach = 2.5 * draws[4] + 3.0
+        region = ground.box((x - reach, y - reach, z - reach), (x + reach, y + reach, z + reach))
+        part = ground.crop(region)
+        px, py, pz = part.points
+        distance = np.sqrt((px - x) ** 2 + ((py - y) / stretch) ** 2 + (pz - z) ** 2)
+        grain = draws[4] - distance + 0.5 * part.fine
+        dense[region] = np.maximum(dense[region], share(grain, 1.8) * np.float32(draws[5]))
+
+    for sign in (-1.0, 1.0):
+        add(sign * 23.0 * min(spread, 1.1), 37.0, 11.0, (1.2, 3.2), 0.4 + 0.5 * old)
+        add(sign * 22.0 * min(spread, 1.1), 32.0, 16.0, (0.8, 2.0), 0.3 + 0.4 * old)
+        add(sign * 19.0, -2.0, 1.0, (0.8, 2.5), 0.05 + 0.25 * old)
+        add(sign * 10.0, -14.0, -32.0, (1.0, 2.0), 0.75 * old)
+    add(0.0, 27.0, -1.0, (1.2, 3.0), 0.55 + 0.3 * old)
+    add(0.0, 22.0, 2.0, (0.7, 1.2), 0.3)
+    for _ in range(3):
+        add(0.0, float(rng.uniform(-66, -40)), float(rng.uniform(15, 50)), (1.0, 2.6), 0.3 * old)

@@ -1,0 +1,112 @@
+"""The lattice that a head is built on, and the layers that are built.
+
+Anatomy is described in the standard head: cavity 136 mm wide, 168 mm long, origin between the
+foramina of Monro, x to the patient's left, y to the back, z to the crown, mm. A patient's own
+proportions, skew and unevenness lie in the map from the lattice's points into the standard head.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from ich_tf.phantom.full.anatomy.lattice import Points
+from ich_tf.phantom.full.anatomy.noise import Noise
+from ich_tf.phantom.full.anatomy.traits import Traits
+from ich_tf.phantom.shapes import Region
+
+STANDARD_LENGTH_MM, STANDARD_WIDTH_MM = 168.0, 136.0
+# Box of the standard head: lowest and highest (x, y, z).
+BOX = ((-92.0, -120.0, -128.0), (92.0, 112.0, 88.0))
+# The patient's unevenness moves a point by at most so much.
+_WARP_MM = 3.0
+_MARGIN_MM = 7.0
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Ground:
+    """Points of the lattice in the standard head.
+
+    Attributes:
+      traits: The patient's traits.
+      step_mm: Distance between neighbours.
+      origin_mm: First point in the patient's head frame.
+      axes: x, y and z of the lattice in the standard head's proportions, before unevenness.
+      x: Position in the standard head, mm, float32 [z, y, x].
+      y: Position, of the same shape.
+      z: Position, of the same shape.
+      relief: Slow noise, standard deviation 1.
+      fine: Noise of about a quarter of the relief's size.
+    """
+
+    traits: Traits
+    step_mm: float
+    origin_mm: tuple[float, float, float]
+    axes: Points
+    x: np.ndarray
+    y: np.ndarray
+    z: np.ndarray
+    relief: np.ndarray
+    fine: np.ndarray
+
+    def box(self, low: tuple[float, float, float], high: tuple[float, float, float]) -> Region:
+        """Index of the points that contain a box of the standard head."""
+        x, y, z = (
+            slice(
+                int(np.searchsorted(axis, least - _MARGIN_MM)),
+                int(np.searchsorted(axis, most + _MARGIN_MM)),
+            )
+            for axis, least, most in zip(self.axes, low, high, strict=True)
+        )
+        return z, y, x
+
+    def crop(self, region: Region) -> Ground:
+        """The points of a region; arrays are views."""
+        return dataclasses.replace(
+            self,
+            x=self.x[region],
+            y=self.y[region],
+            z=self.z[region],
+            relief=self.relief[region],
+            fine=self.fine[region],
+        )
+
+    @property
+    def points(self) -> Points:
+        """x, y and z."""
+        return self.x, self.y, self.z
+
+
+def lay_ground(rng: np.random.Generator, traits: Traits, step_mm: float) -> Ground:
+    """Lays the lattice of a patient, points at distances of `step_mm`."""
+    along = traits.length_mm / STANDARD_LENGTH_MM
+    across = traits.index * traits.length_mm / STANDARD_WIDTH_MM
+    scales = (across, along, traits.height)
+    low = (BOX[0][0] * across, BOX[0][1] * along, BOX[0][2] * traits.height)
+    axes = [
+        np.arange(least, most * scale, step_mm, dtype=np.float32) / np.float32(scale)
+        for least, most, scale in zip(low, BOX[1], scales, strict=True)
+    ]
+    grid = np.meshgrid(*axes[::-1], indexing="ij")
+    z, y, x = (np.ascontiguousarray(axis) for axis in grid)
+    warps = [Noise(rng, sigma, *BOX)((x, y, z)) for sigma in (30.0, 30.0, 30.0)]
+    relief = Noise(rng, 11.0, *BOX)((x, y, z))
+    fine = Noise(rng, 3.2, *BOX)((x, y, z))
+    warped = [
+        axis + np.float32(0.5 * _WARP_MM) * np.clip(warp, -2.0, 2.0)
+        for axis, warp in zip((x, y, z), warps, strict=True)
+    ]
+    # Skew moves one side forward, and its front inwards.
+    warped[1] = warped[1] + np.float32(traits.skew) * warped[0]
+    return Ground(
+        traits=traits,
+        step_mm=step_mm,
+        origin_mm=low,
+        axes=(axes[0], axes[1], axes[2]),
+        x=warped[0],
+        y=warped[1],
+        z=warped[2],
+        relief=relief,
+        fine=fine,
+    )

@@ -1,0 +1,90 @@
+"""What differs from patient to patient, drawn at random."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Traits:
+    """One patient's traits. Hounsfield units are those of scans at 120 kV.
+
+    Attributes:
+      age: Years, 18 to 95; chosen: old people are scanned more often than young ones.
+      length_mm: Cranial cavity from front to back, 158 to 184: outer lengths of adult heads
+        (about 180 to 200 mm, anthropometric surveys) less bone and scalp.
+      index: Cavity's width over its length, 0.74 to 0.90 (cephalic index of adults: dolicho-
+        cephalic below 0.75, brachycephalic above 0.80, Retzius's classes).
+      height: Cavity's height relative to the standard head, 0.94 to 1.06; chosen.
+      skew: Shear of the head in the axial plane (plagiocephaly), chosen: up to 0.05.
+      atrophy: Width of sulci and ventricles, 0 to 1; rises with age.
+      skull_mm: Mean thickness of the vault, 5.0 to 8.5 mm (about 6 to 7 mm in adults: Lynnerup,
+        Forensic Sci Int 2001).
+      scalp_mm: Thickness of the scalp at the vault, 3.5 to 7 mm (Hori et al., 1972: mean 5 to 6).
+      bone_hu: Compact bone, 1,300 to 1,800; diploe follows it. Measured on a GE head scan of 28
+        slices: 1,300 to 1,600 after its blur.
+      grey_hu: Grey matter, 36 to 41 (textbooks: 37 to 41).
+      white_hu: White matter, 5.5 to 8.5 below grey (textbooks: 25 to 32).
+      fluid_hu: Cerebrospinal fluid, 3 to 10 (textbooks: 0 to 15).
+      hematocrit: Share of cells in blood, 0.27 to 0.50; normal 0.36 to 0.50, less in anaemia.
+      ventricle: Width of the ventricles relative to the standard head.
+      ventricle_skew: Excess of the left ventricle's width over the right one's, relative;
+        asymmetry is common (5 to 12 % of people).
+      white_disease: Leukoaraiosis, 0 to 1; rises with age.
+      pneumatization: Air in mastoids and sinuses, 0.1 to 1; chosen.
+      hair_mm: Length of hair that lies on the scalp; 0 for none; chosen.
+    """
+
+    age: float
+    length_mm: float
+    index: float
+    height: float
+    skew: float
+    atrophy: float
+    skull_mm: float
+    scalp_mm: float
+    bone_hu: float
+    grey_hu: float
+    white_hu: float
+    fluid_hu: float
+    hematocrit: float
+    ventricle: float
+    ventricle_skew: float
+    white_disease: float
+    pneumatization: float
+    hair_mm: float
+
+    @property
+    def blood_hu(self) -> float:
+        """Flowing blood: linear in the haematocrit (New and Aronow, Radiology 1976)."""
+        return 12.0 + 88.0 * self.hematocrit
+
+
+def draw_traits(rng: np.random.Generator) -> Traits:
+    """Draws the traits of a patient."""
+    age = float(18.0 + 77.0 * rng.beta(2.2, 1.3))
+    old = (age - 18.0) / 77.0
+    atrophy = float(np.clip(0.75 * old**1.3 + rng.normal(0.08, 0.14), 0.02, 1.0))
+    grey_hu = float(rng.uniform(36.0, 41.0))
+    return Traits(
+        age=age,
+        length_mm=float(np.clip(rng.normal(171.0, 5.5), 158.0, 184.0)),
+        index=float(np.clip(rng.normal(0.81, 0.035), 0.74, 0.90)),
+        height=float(np.clip(rng.normal(1.0, 0.03), 0.94, 1.06)),
+        skew=float(np.clip(rng.normal(0.0, 0.02), -0.05, 0.05)),
+        atrophy=atrophy,
+        skull_mm=float(np.clip(rng.normal(6.6, 0.9), 5.0, 8.5)),
+        scalp_mm=float(rng.uniform(3.5, 7.0)),
+        bone_hu=float(rng.uniform(1300.0, 1800.0)),
+        grey_hu=grey_hu,
+        white_hu=grey_hu - float(rng.uniform(5.5, 8.5)),
+        fluid_hu=float(rng.uniform(3.0, 10.0)),
+        hematocrit=float(np.clip(rng.normal(0.41, 0.05), 0.27, 0.50)),
+        ventricle=float(0.62 + 0.7 * atrophy + rng.uniform(-0.12, 0.15)),
+        ventricle_skew=float(np.clip(rng.normal(0.0, 0.08), -0.25, 0.25)),
+        white_disease=float(np.clip(0.9 * old**2.5 + rng.normal(0.0, 0.18), 0.0, 1.0)),
+        pneumatization=float(rng.uniform(0.1, 1.0)),
+        hair_mm=float(max(0.0, rng.uniform(-6.0, 14.0))),
+    )
