@@ -72,7 +72,7 @@ def build_cortex(
     px, py, pz = _nearest_core(side, y, z)
     dx, dy, dz = side - px, y - py, z - pz
     length = np.sqrt(dx * dx + dy * dy + dz * dz)
-    outwards = surface / np.maximum(length, 4.0)
+    outwards = 1.0 + surface / np.maximum(length, 4.0)
     wander = Noise(rng, 4.5, *BOX), Noise(rng, 4.5, *BOX), Noise(rng, 4.5, *BOX)
     deep = 2.6 + 0.05 * surface
     at = tuple(
@@ -81,12 +81,14 @@ def build_cortex(
     )
     at = (at[0] + np.where(x > 0, 0.0, 75.0).astype(np.float32), at[1], at[2])
     box = ((-20.0, -110.0, -100.0), (160.0, 120.0, 95.0))
-    folds = Noise(rng, 3.4, *box, band=True)(at)
-    sulcus = np.abs(slope_distance(folds, ground.step_mm))
+    folds = Noise(rng, 4.0, *box, band=True)(at)
+    sulcus = np.abs(slope_distance(folds, ground.step_mm, 0.09))
     depths = Noise(rng, 7.0, *box)(at)
     widths = Noise(rng, 5.0, *box)(at)
-    reach = 13.0 + 4.5 * depths - surface
-    width = -0.1 + 1.25 * old + (0.45 + 0.35 * old) * widths
+    # The opercula are folded down to the insula.
+    insular = np.exp(-(((y + 4.0) / 26.0) ** 2) - ((z - 4.0) / 18.0) ** 2)
+    reach = 13.0 + 5.0 * depths + 9.0 * insular - surface
+    width = 0.35 + 1.05 * old + (0.4 + 0.35 * old) * widths
     return Cortex(surface, sulcus, reach, width)
 
 
@@ -124,13 +126,16 @@ def brain_stem(side: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
     return np.asarray(np.minimum(stem, -notch))
 
 
-def cerebellum(side: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """Distance from the surface of the cerebellum, positive inside."""
-    return largest(
-        ellipsoid(side - 24.0, y - 46.0, z + 40.0, 30.0, 33.0, 24.0),
-        ellipsoid(side, y - 46.0, z + 26.0, 16.0, 28.0, 24.0),
-        capsule(side, y, z, (12.0, 14.0, -36.0, 9.0), (26.0, 36.0, -42.0, 12.0), 1.0),
-    )
+def cerebellum(skull: Skull, side: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """Distance from the surface of the cerebellum, positive inside; it fills its fossa to the tent.
+
+    Before it lie the angle between pons and petrous bone and the brain stem, below it a cistern.
+    """
+    front = y - 7.0 - 0.42 * np.maximum(side - 12.0, 0.0)
+    bottom = z + 66.0 - 0.25 * np.abs(side - 22.0)
+    notch = np.hypot(0.6 * side, 0.5 * (y - 84.0)) - 6.0 + 0.15 * np.maximum(z + 40.0, 0.0)
+    body = np.minimum(np.minimum(front, bottom), skull.depth - 0.5)
+    return np.asarray(np.minimum(body, notch))
 
 
 def nuclei(ground: Ground) -> np.ndarray:

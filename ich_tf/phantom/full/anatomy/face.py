@@ -8,7 +8,7 @@ import numpy as np
 
 from ich_tf.phantom.full.anatomy.ground import Ground
 from ich_tf.phantom.full.anatomy.noise import Noise
-from ich_tf.phantom.full.anatomy.skull import Skull
+from ich_tf.phantom.full.anatomy.skull import Skull, smooth_least
 from ich_tf.phantom.shapes import blend, capsule, ellipsoid, largest, share
 
 
@@ -36,7 +36,7 @@ def build_face(rng: np.random.Generator, ground: Ground, skull: Skull) -> Face:
     bone = np.full_like(skin, -30.0)
     air = np.full_like(skin, -30.0)
     _add_orbits(ground, soft, bone)
-    _add_sinuses(rng, ground, skull, soft, bone, air)
+    _add_sinuses(rng, ground, skull, skin, soft, bone, air)
     _add_jaws(ground, bone)
     _add_neck(ground, skull, soft, bone)
     return Face(skin, soft, bone, air)
@@ -48,13 +48,20 @@ def _skin(ground: Ground, skull: Skull) -> np.ndarray:
     side = np.abs(x)
     temple = np.exp(-(((z + 22.0) / 26.0) ** 2) - ((y + 28.0) / 24.0) ** 2) * (side > 40)
     nape = np.clip((-z - 10.0) / 45.0, 0.0, 1.2) * np.clip((y - 20.0) / 45.0, 0.0, 1.0)
-    scalp = traits.scalp_mm * (1.0 + 0.12 * ground.relief) + 8.0 * temple + 14.0 * nape
+    scalp = traits.scalp_mm * (1.0 + 0.12 * ground.relief) + 6.0 * temple + 14.0 * nape
     head = skull.vault + traits.skull_mm * (1.0 + 0.1 * ground.relief) + scalp
     neck = ellipsoid(x, y - 22.0, z + 110.0, 74.0, 72.0, 110.0)
     low = np.clip((-z - 60.0) / 60.0, 0.0, 1.0)
     face = ellipsoid(x * (1.0 + 0.12 * low), y + 30.0, z + 75.0, 70.0, 66.0, 85.0)
-    nose = capsule(side, y, z, (0.0, -92.0, -40.0, 7.0), (0.0, -106.0, -76.0, 11.0), 1.0)
-    return largest(head, neck, face, nose)
+    nose = capsule(side, y, z, (0.0, -82.0, -34.0, 14.0), (0.0, -103.0, -78.0, 13.0), 1.0)
+    # One skin over all: its corners are round.
+    skin = -smooth_least(-head, -neck, 10.0)
+    skin = -smooth_least(-skin, -face, 16.0)
+    skin = -smooth_least(-skin, -nose, 12.0)
+    ear = np.sqrt((side - 80.0) ** 2 + (y - 20.0) ** 2 + (z + 40.0) ** 2)
+    pinna = ellipsoid(side - 78.0 - 0.45 * (y - 14.0), y - 20.0, z + 40.0, 3.0, 17.0, 30.0)
+    curl = np.abs(ground.fine) * 1.6 - 0.5
+    return np.asarray(np.maximum(skin, np.minimum(pinna - np.clip(curl, 0.0, 2.5), 36.0 - ear)))
 
 
 def _soft_tissue(
@@ -65,21 +72,22 @@ def _soft_tissue(
     side = np.abs(x)
     soft = np.full_like(x, -95.0)
     low = ((-95.0, -122.0, -130.0), (95.0, 115.0, 92.0))
-    # Fascia lies along the skull: the noise is stretched along z and around.
-    planes = Noise(rng, 4.0, *low)((x, y, 0.35 * z))
-    fascia = np.abs(planes)
-    muscle = share(fascia - 0.16, 0.25)
+    # Muscles lie in layers along the skin, and are divided across.
+    layers = np.abs(np.sin(np.float32(np.pi / 12.0) * (skin + 6.0 * ground.relief)))
+    across = np.abs(Noise(rng, 8.0, *low)((x, y, 0.3 * z)))
+    fascia = np.minimum(1.6 * layers + 0.25 * np.clip(ground.fine, 0.0, 2.0), 1.3 * across)
+    fascia = np.minimum(fascia, 0.35 * side)
+    muscle = share(fascia - 0.22, 0.3)
     temporal = np.exp(-(((z + 25.0) / 30.0) ** 2) - ((y + 22.0) / 26.0) ** 2) * (side > 45)
     nape = np.clip((-z - 16.0) / 14.0, 0.0, 1.0) * np.clip((y - 10.0) / 15.0, 0.0, 1.0)
     under = np.clip((-z - 44.0) / 8.0, 0.0, 1.0) * np.clip((side - 6.0) / 8.0, 0, 1)
     there = np.clip(temporal * 1.4 + nape + 0.9 * under, 0.0, 1.0)
     # Subcutaneous fat is left.
-    there *= share(skin - 5.0 - 1.5 * ground.relief, 3.0)
+    there *= share(skin - 5.0 - 5.0 * nape - 2.0 * ground.relief, 3.0)
     blend(soft, there * muscle, 55.0 + 7.0 * ground.fine)
     # Galea: a thin sheet between skin and bone.
     galea = share(1.0 - np.abs(skin - 3.8 + 0.4 * ground.fine)) * share(z + 10.0, 20.0)
     blend(soft, 0.5 * galea, 30.0)
-    blend(soft, share(2.0 - skin), 45.0)
     return soft
 
 
@@ -89,15 +97,23 @@ def _add_orbits(ground: Ground, soft: np.ndarray, bone: np.ndarray) -> None:
     x, y, z = part.points
     side = np.abs(x)
     cone = capsule(side, y, z, (11.0, -27.0, -40.0, 4.0), (31.0, -68.0, -46.0, 18.5), 1.0)
+    # The medial walls are parallel; the ethmoid's cells lie between them.
+    cone = np.minimum(cone, side - 13.5 - 0.05 * (y + 90.0))
     fat = share(cone)
     tissue = soft[region]
     blend(tissue, fat, -90.0)
-    # Wall: thin but for the rim; open in front, more so at the side.
-    wall = np.minimum(1.2 - np.abs(cone + 1.0), y + 84.0 - 0.75 * (side - 22.0))
-    rim = np.minimum(
-        4.0 - np.abs(cone + 4.5), 9.0 - np.abs(y + 76.0 - 0.75 * np.clip(side - 22.0, -8.0, 40.0))
+    # The wall is open in front, more so at the side, where it is thick.
+    lateral = np.clip((side - 22.0) / 12.0, 0.0, 1.0)
+    thick = 0.8 + 1.8 * lateral * np.clip((y + 78.0) / 20.0, 0.0, 1.0)
+    wall = np.minimum(thick - np.abs(cone + thick), y + 86.0 - 0.8 * np.maximum(side - 22.0, 0.0))
+    rim = largest(
+        capsule(side, y, z, (13.0, -85.0, -33.0, 3.5), (17.0, -81.0, -58.0, 2.5), 1.0),
+        capsule(side, y, z, (13.0, -84.0, -30.0, 4.5), (32.0, -81.0, -28.0, 4.5), 1.0),
+        capsule(side, y, z, (32.0, -81.0, -28.0, 4.5), (49.0, -66.0, -35.0, 4.0), 1.0),
+        capsule(side, y, z, (17.0, -83.0, -60.0, 2.5), (32.0, -81.0, -66.0, 3.0), 1.0),
+        capsule(side, y, z, (32.0, -81.0, -66.0, 3.0), (48.0, -68.0, -60.0, 4.0), 1.0),
     )
-    bone[region] = largest(bone[region], np.minimum(wall, -y - 24.0), rim - 0.4)
+    bone[region] = largest(bone[region], np.minimum(wall, -y - 24.0), rim)
     axis = np.clip((y + 30.0) / -48.0, 0.0, 1.2)
     cx, cz = 11.0 + 21.0 * axis, -40.0 - 6.0 * axis
     around = np.hypot(side - cx, z - cz)
@@ -112,8 +128,8 @@ def _add_orbits(ground: Ground, soft: np.ndarray, bone: np.ndarray) -> None:
     nerve = capsule(side, y, z, (31.0, -68.0, -46.0, 2.3), (12.0, -28.0, -40.0, 2.2), 1.0)
     blend(tissue, fat * share(nerve), 32.0)
     globe = ellipsoid(side - 32.0, y + 80.0, z + 46.0, 12.3, 12.3, 12.3)
-    blend(tissue, share(globe + 0.9), 55.0)
-    blend(tissue, share(globe - 0.5), 12.0)
+    blend(tissue, share(globe + 0.9), 70.0)
+    blend(tissue, share(globe - 1.0), 14.0)
     blend(tissue, share(ellipsoid(side - 32.0, y + 87.5, z + 46.0, 4.6, 2.2, 4.6)), 95.0)
     lids = np.minimum(1.5 - np.abs(globe + 3.0), -80.0 - y)
     blend(tissue, share(lids), 40.0)
@@ -125,6 +141,7 @@ def _add_sinuses(
     rng: np.random.Generator,
     ground: Ground,
     skull: Skull,
+    skin: np.ndarray,
     soft: np.ndarray,
     bone: np.ndarray,
     air: np.ndarray,
@@ -141,24 +158,20 @@ def _add_sinuses(
     sphenoid = np.minimum(
         ellipsoid(side, y + 21.0, z + 45.0, 6.0 + 9.0 * full, 13.0, 11.0), np.abs(x - bend) - 0.7
     )
-    frontal = (
-        np.minimum(
-            ellipsoid(
-                side - 11.0,
-                y + 85.0 + 0.25 * (z + 20),
-                z + 18.0,
-                4.0 + 16.0 * full,
-                4.5,
-                6.0 + 13.0 * full,
-            ),
-            np.abs(x + bend) - 0.7,
-        )
-        + big
+    vault = skull.vault[region]
+    middle = 0.55 * ground.traits.skull_mm + 1.5
+    frontal = np.minimum(
+        (2.0 + 1.5 * full) - np.abs(vault + middle + big),
+        ellipsoid(side - 10.0, y + 86.0, z + 22.0, 4.0 + 15.0 * full, 20.0, 5.0 + 14.0 * full),
     )
+    frontal = np.minimum(frontal, np.abs(x + bend) - 0.7)
     maxillary = ellipsoid(side - 31.0, y + 58.0, z + 79.0, 13.0, 17.0, 17.0) + 0.6 * big
-    ethmoid = np.minimum(
-        ellipsoid(side, y + 58.0, z + 43.0, 12.5, 25.0, 13.0), 9.0 * (cells - 0.12)
+    ethmoid_box = smooth_least(
+        12.6 + 0.05 * (y + 90.0) - side + 0.6 * big,
+        smooth_least(24.0 - np.abs(y + 57.0), 13.0 - np.abs(z + 43.0), 12.0),
+        8.0,
     )
+    ethmoid = np.minimum(ethmoid_box, cells / 0.37 - 0.6)
     ethmoid = np.minimum(ethmoid, side - 0.9)
     nose = np.minimum(
         ellipsoid(side, y + 66.0, z + 76.0, 13.0, 36.0, 28.0), np.abs(x - 0.5 * bend) - 1.0
@@ -181,17 +194,18 @@ def _add_sinuses(
     ear = ellipsoid(side - 46.0, y - 8.0, z + 43.0, 3.5, 5.0, 6.0)
     shell = largest(
         1.0 - np.abs(maxillary + 0.8),
-        np.minimum(0.8 - np.abs(ellipsoid(side, y + 58, z + 43, 12.5, 25, 13) + 0.6), -z - 30.0),
+        np.minimum(0.8 - np.abs(ethmoid_box + 0.6), -z - 30.0),
         1.2 - np.abs(ellipsoid(side, y + 21.0, z + 45.0, 6.0 + 9.0 * full, 13.0, 11.0) + 1.0),
-        1.8 - np.abs(frontal + 1.0),
+        2.2 - np.abs(frontal + 1.6),
         np.minimum(0.6 - np.abs(x - 0.5 * bend), ellipsoid(side, y + 66.0, z + 70.0, 20, 34, 34)),
     )
-    septa = np.minimum(1.2 - 9.0 * cells, ellipsoid(side, y + 58.0, z + 43.0, 12.5, 25.0, 13.0))
+    septa = np.minimum(0.6 - cells / 0.37, ethmoid_box)
     nasal = capsule(side, y, z, (3.0, -92.0, -40.0, 2.0), (5.0, -99.0, -60.0, 1.4), 1.0)
     bone[region] = largest(bone[region], shell, septa, nasal, mastoid_bone)
     mucosa = largest(turbinate, 1.5 - np.abs(nose + 1.0))
     blend(soft[region], share(mucosa) * share(-z - 40.0), 45.0)
     inside = largest(sphenoid, frontal, maxillary, ethmoid, nose, throat, mastoid, canal, ear)
+    inside = np.minimum(inside, largest(skin[region] - 4.0, canal))
     air[region] = np.minimum(inside, -skull.depth[region] - 1.2)
 
 

@@ -47,7 +47,7 @@ def ventricles(ground: Ground) -> np.ndarray:
     thalamus = ellipsoid(side - 11.0 - 0.3 * (y - 12.0), y - 13.0, z - 4.0, 9.0, 14.0, 10.0)
     np.minimum(distance, 0.5 - thalamus, out=distance)
     np.minimum(distance, side - 0.8, out=distance)
-    third = np.minimum(0.5 + 1.4 * traits.ventricle**2 - side, disc(y - 5.0, z + 3.0, 15.0, 11.0))
+    third = np.minimum(0.5 + 1.8 * traits.ventricle**2 - side, disc(y - 5.0, z + 3.0, 15.0, 11.0))
     full = traits.ventricle
     fourth = largest(
         ellipsoid(side, y - 27.0 - 0.015 * side * side, z + 38.0, 9.0 * full, 3.8 * full, 9.0),
@@ -70,16 +70,9 @@ def outer_fluid(ground: Ground, skull: Skull, cortex: Cortex, tent: np.ndarray) 
     rim = 0.4 + (0.9 + 2.0 * front) * old * np.clip(0.8 + 0.5 * relief, 0.0, 2.0)
     above = np.maximum(rim - skull.depth, sulcus)
     np.maximum(above, _fissures(ground), out=above)
-    below = np.maximum(
-        0.6 + 0.6 * old - skull.depth,
-        np.minimum(
-            -largest(
-                brain_stem(side, y, z),
-                cerebellum(side, y, z) - 1.0 * old + 0.5 * ground.fine,
-            ),
-            -tent - 0.5,
-        ),
-    )
+    hind = largest(brain_stem(side, y, z), cerebellum(skull, side, y, z) - old)
+    below = np.minimum(0.4 * ground.fine - hind, 25.0 - side + 0.2 * np.maximum(y - 30.0, 0.0) * 10)
+    np.maximum(below, 0.5 + 0.6 * old - skull.depth, out=below)
     return np.asarray(largest(np.where(tent > 0.0, above, below), _cisterns(ground)))
 
 
@@ -89,12 +82,12 @@ def _fissures(ground: Ground) -> np.ndarray:
     side, relief = np.abs(x), ground.relief
     # Between the hemispheres, around the corpus callosum.
     around = -disc(y - 4.0, z - 8.0, 44.0, 22.0) + 0.0 * z
-    wide = 0.5 + 1.3 * old * np.clip(1.0 + 0.6 * ground.fine, 0.1, 2.2)
-    wide += 0.6 * np.clip((-y - 30.0) / 30.0, 0.0, 1.0)
+    front = np.clip((-y - 20.0) / 40.0, 0.0, 1.0)
+    wide = 0.4 + (0.5 + 1.2 * front) * old * np.clip(1.0 + 0.8 * ground.fine, 0.0, 2.5)
     between = np.minimum(np.minimum(wide - side, around), z + 30.0)
     # The Sylvian fissure: the insula's cistern, and the cleft from it to the surface.
-    bend = 2.5 * relief
-    thin = 0.5 + 1.6 * old + (0.5 + 0.4 * old) * ground.fine
+    bend = 2.5 * relief + 1.2 * ground.fine
+    thin = 0.4 + 1.5 * old + (0.6 + 0.6 * old) * (ground.fine + 0.4 * relief)
     insula = np.minimum(
         thin + 0.3 - np.abs(side - 42.5 + 0.009 * (y + 4.0) ** 2 + 0.6 * bend),
         np.minimum(24.0 - np.abs(y + 5.0), 13.0 - np.abs(z - 3.0 - 0.2 * y)),

@@ -48,6 +48,7 @@ class Head:
         traits = self.traits
         compact = np.float32(traits.bone_hu)
         hu = np.full_like(x, -1000.0)
+        blend(soft, share(2.6 - skin), 65.0)
         blend(hu, share(skin), soft)
         # Two compact tables around the marrow; bones of the face likewise.
         wall = np.minimum(outer, -depth)
@@ -127,13 +128,17 @@ def _brain_hu(
     folds = np.where(cortex.reach > -3.0, np.maximum(cortex.width, 0.0) - cortex.sulcus, -9.0)
     surface = np.maximum(folds, -cortex.surface)
     grey = share(3.2 + np.maximum(surface, outer), 1.8)
-    below = share(brain.cerebellum(side, y, z) - 1.0, 2.0) * (0.85 + 0.1 * ground.fine)
-    core = share(brain.cerebellum(side, y, z) - 12.0 - 2.0 * ground.fine, 6.0)
+    below = share(brain.cerebellum(bones, side, y, z) - 1.0, 2.0) * (0.85 + 0.1 * ground.fine)
+    core = share(brain.cerebellum(bones, side, y, z) - 12.0 - 2.0 * ground.fine, 6.0)
     grey = np.where(above, grey, below * (1.0 - 0.7 * core) + 0.25)
     np.maximum(grey, brain.nuclei(ground), out=grey)
+    # The leaves of the cerebellum, around its middle.
+    turn = np.sqrt(x * x + (y - 26.0) ** 2 + 1.7 * (z + 48.0) ** 2) + 1.2 * ground.fine
+    leaves = np.sin(np.float32(2.0 * np.pi / 5.5) * turn) * below * share(tent + 1.0, -2.0)
     white = np.float32(traits.white_hu)
     hu = white + (np.float32(traits.grey_hu) - white) * grey
     near = share(inner + 6.0 + 4.0 * traits.white_disease, 10.0)
     patchy = np.clip(0.7 + 0.5 * ground.relief, 0.0, 1.5)
     hu -= 9.0 * traits.white_disease * near * patchy * (1.0 - grey) * above
+    hu += 2.2 * leaves * (1.0 - core)
     return np.asarray(hu + 0.6 * ground.relief + 0.4 * ground.fine, np.float32)

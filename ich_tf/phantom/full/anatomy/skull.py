@@ -39,7 +39,7 @@ class Skull:
 def head_width(y: np.ndarray) -> np.ndarray:
     """Width of the head relative to its middle: widest behind the middle, narrow at the brow."""
     back = y * np.float32(1 / _LONG_MM)
-    return np.asarray(1.0 + 0.11 * back - 0.10 * back * back)
+    return np.asarray(1.0 + 0.08 * back - 0.07 * back * back)
 
 
 def build_skull(rng: np.random.Generator, ground: Ground) -> Skull:
@@ -47,44 +47,51 @@ def build_skull(rng: np.random.Generator, ground: Ground) -> Skull:
     traits = ground.traits
     x, y, z = ground.points
     vault = _vault(x, y - 3.0, z)
-    floor, thickness, density = _base_maps(rng)
+    floor, slope, thickness, density = _base_maps(rng)
     height = _look_up(floor, x, y)
-    rise = z - height + 0.8 * ground.fine
-    base = slope_distance(rise, ground.step_mm)
-    depth = _smooth_least(vault, base, 4.0)
+    rough = np.exp(-(((z + 38.0) / 12.0) ** 2))
+    rise = z - height + (0.3 + 1.2 * rough) * ground.fine
+    # Far above a steep wall its steepness is of no account.
+    steep = _look_up(slope, x, y) * np.exp(-((rise / 14.0) ** 2))
+    base = rise / np.sqrt(1.0 + steep * steep)
+    depth = smooth_least(vault, base, 4.0)
     # The temporal squama is thin, the occiput and the brow are thick, and old frontal bones too.
     back = np.clip((y - 40.0) / 40.0, 0.0, 1.0)
     squama = np.exp(-(((z + 12.0) / 26.0) ** 2) - ((y + 2.0) / 42.0) ** 2) * (np.abs(x) > 30)
-    middle = np.exp(-((x / 7.0) ** 2)) * (back + 0.35)
     bone_mm = traits.skull_mm * (
-        1.0
-        + 0.16 * ground.relief
-        + 0.07 * ground.fine
-        + 0.25 * back
-        - 0.52 * squama
-        + 0.55 * middle
+        0.96 + 0.09 * ground.relief + 0.03 * ground.fine + 0.18 * back - 0.48 * squama
     )
+    # The brow.
+    bone_mm += 4.0 * np.exp(-(((z + 24.0) / 11.0) ** 2)) * np.clip((-y - 58.0) / 18.0, 0.0, 1.0)
     bone_mm = np.maximum(bone_mm, 2.2)
     # The crest and the ridges of the inner table.
     crest = np.exp(-((x / 2.2) ** 2)) * np.clip((-y - 55.0) / 15.0, 0.0, 1.0) * (z < 25.0)
     protuberance = np.exp(-((x / 6.0) ** 2) - ((z + 24.0) / 22.0) ** 2) * np.clip(
         (y - 70.0) / 8, 0, 1
     )
-    depth = depth - 0.5 * np.abs(ground.fine) * np.exp(-((vault / 8.0) ** 2)) - 4.0 * crest
+    depth = depth - 0.5 * np.abs(ground.fine) * np.exp(-((vault / 8.0) ** 2)) - 3.0 * crest
     depth -= 6.0 * protuberance
     under = _look_up(thickness, x, y) * (1.0 + 0.2 * ground.fine)
     outer = np.minimum(vault + bone_mm, base + under)
-    marrow = 520.0 + 130.0 * ground.fine + _look_up(density, x, y) * (base < 2.0) * (z < -18.0)
+    marrow = 0.45 * traits.bone_hu + 170.0 * ground.fine + 150.0 * ground.relief
+    marrow = np.clip(marrow, 150.0, 0.9 * traits.bone_hu)
+    marrow += _look_up(density, x, y) * (base < 2.0) * (z < -18.0)
     return Skull(depth, outer, vault, marrow)
 
 
-def slope_distance(values: np.ndarray, step_mm: float) -> np.ndarray:
-    """First-order distance from the zero level of values on a lattice: divided by their slope."""
+def slope_distance(values: np.ndarray, step_mm: float, least: float = 0.5) -> np.ndarray:
+    """First-order distance from the zero level of values on a lattice: divided by their slope.
+
+    Args:
+      values: Values, float32 [z, y, x].
+      step_mm: Distance between neighbours.
+      least: Smallest slope that is trusted, 1 / mm.
+    """
     square = np.zeros_like(values)
     for axis in range(3):
         change = np.gradient(values, step_mm, axis=axis)
         square += change * change
-    return np.asarray(values / np.sqrt(np.clip(square, 0.3, None)))
+    return np.asarray(values / np.sqrt(np.maximum(square, np.float32(least * least))))
 
 
 def _vault(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
@@ -101,7 +108,7 @@ def _vault(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
     return np.asarray((1.0 - radius) / np.maximum(slope, 1.0 / 110.0))
 
 
-def _smooth_least(first: np.ndarray, second: np.ndarray, width: float) -> np.ndarray:
+def smooth_least(first: np.ndarray, second: np.ndarray, width: float) -> np.ndarray:
     """The smaller of two, with a rounded corner."""
     overlap = np.clip(width - np.abs(first - second), 0.0, None)
     return np.asarray(np.minimum(first, second) - overlap * overlap * np.float32(0.25 / width))
@@ -124,8 +131,8 @@ def _look_up(image: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.asarray(values).reshape(x.shape)
 
 
-def _base_maps(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Height of the base, thickness of its bone, and density beyond the diploe's, mm and HU."""
+def _base_maps(rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+    """Height of the base, slope, thickness of the bone, and its density beyond the diploe's."""
     rows, columns = np.indices(_MAP_SHAPE, np.float32)
     x, y = columns + np.float32(_MAP_LOW[0]), rows + np.float32(_MAP_LOW[1])
     s = np.abs(x)
@@ -154,7 +161,8 @@ def _base_maps(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.nda
     # The crests of the sphenoid and of the petrous bone.
     along = step(s - 6.0, 6.0)
     height += 9.0 * np.exp(-((ridge / 3.5) ** 2)) * along * step(54.0 - s, 8.0)
-    crest = np.exp(-(((petrous - 1.0) / 8.0) ** 2)) * step(s - 10.0, 6.0)
+    wide = 6.5 + 0.11 * np.clip(s - 10.0, 0.0, 50.0)
+    crest = np.exp(-(((petrous - 1.0) / wide) ** 2)) * step(s - 10.0, 6.0)
     height = np.maximum(height, -66.0 + crest * (33.0 + jitter[4] + 0.10 * (s - 10.0)))
     canal = (s / 15.0) ** 2 + ((y - 33.0) / 18.0) ** 2 < 1.0
     height = cv2.GaussianBlur(height.astype(np.float32), (0, 0), 1.6)
@@ -165,8 +173,10 @@ def _base_maps(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.nda
     thickness += 11.0 * np.exp(-((petrous / 11.0) ** 2)) * step(s - 10.0, 8.0)
     thickness += 14.0 * midline
     density = 800.0 * np.exp(-((petrous / 8.0) ** 2)) * step(s - 18.0, 10.0) - 180.0 * midline
+    down, across = np.gradient(height)
     return (
         height,
+        np.hypot(down, across),
         cv2.GaussianBlur(thickness.astype(np.float32), (0, 0), 1.5),
         density.astype(np.float32),
     )

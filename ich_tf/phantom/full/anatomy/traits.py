@@ -26,7 +26,7 @@ class Traits:
       bone_hu: Compact bone, 1,300 to 1,800; diploe follows it. Measured on a GE head scan of 28
         slices: 1,300 to 1,600 after its blur.
       grey_hu: Grey matter, 36 to 41 (textbooks: 37 to 41).
-      white_hu: White matter, 5.5 to 8.5 below grey (textbooks: 25 to 32).
+      white_hu: White matter, 6.5 to 10.5 below grey, most in the old (textbooks: 25 to 32).
       fluid_hu: Cerebrospinal fluid, 3 to 10 (textbooks: 0 to 15).
       hematocrit: Share of cells in blood, 0.27 to 0.50; normal 0.36 to 0.50, less in anaemia.
       ventricle: Width of the ventricles relative to the standard head.
@@ -79,10 +79,10 @@ def draw_traits(rng: np.random.Generator) -> Traits:
         scalp_mm=float(rng.uniform(3.5, 7.0)),
         bone_hu=float(rng.uniform(1300.0, 1800.0)),
         grey_hu=grey_hu,
-        white_hu=grey_hu - float(rng.uniform(5.5, 8.5)),
+        white_hu=grey_hu - float(rng.uniform(6.5, 9.0)) - 1.5 * old,
         fluid_hu=float(rng.uniform(3.0, 10.0)),
         hematocrit=float(np.clip(rng.normal(0.41, 0.05), 0.27, 0.50)),
-        ventricle=float(0.62 + 0.7 * atrophy + rng.uniform(-0.12, 0.15)),
+        ventricle=float(0.7 + 0.8 * atrophy + rng.uniform(-0.12, 0.15)),
         ventricle_skew=float(np.clip(rng.normal(0.0, 0.08), -0.25, 0.25)),
         white_disease=float(np.clip(0.9 * old**2.5 + rng.normal(0.0, 0.18), 0.0, 1.0)),
         pneumatization=float(rng.uniform(0.1, 1.0)),
