@@ -43,3 +43,12 @@ class Voxels:
     brain: np.ndarray
     fluid: np.ndarray
     ventricle: np.ndarray
+
+    def take(self, index: np.ndarray) -> Voxels:
+        """Some of the voxels, one-dimensional.
+
+        Args:
+          index: Which to take, bool of the shape of `x`.
+        """
+        fields = (getattr(self, field.name) for field in dataclasses.fields(self))
+        return Voxels(*(values[index] for values in fields))

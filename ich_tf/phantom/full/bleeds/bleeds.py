@@ -1,0 +1,112 @@
+"""All bleeds of a head: what they do to each voxel, and what is known of them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from ich_tf.labels import SUBTYPES
+from ich_tf.phantom.full.bleeds.bleed import Bleed
+from ich_tf.phantom.full.bleeds.mass_effect import MassEffect
+from ich_tf.phantom.full.voxels import Voxels
+
+# Difference between brain and fluid, HU: what a sulcus gains that is pressed empty.
+_BRAIN_OVER_FLUID_HU = 28.0
+# Content of a voxel that is half bone: what blood replaces there.
+_SOFT_HU = 45.0
+
+
+@dataclasses.dataclass(frozen=True)
+class BleedTruth:
+    """What is known of one bleed.
+
+    Attributes:
+      subtype: One of `labels.SUBTYPES`.
+      ml: Volume, from a coarse grid.
+      mean_hu: Mean density of its blood.
+      days: Age of its blood.
+    """
+
+    subtype: str
+    ml: float
+    mean_hu: float
+    days: float
+
+
+@dataclasses.dataclass(frozen=True)
+class BleedsTruth:
+    """What is known of a head's bleeds.
+
+    Attributes:
+      bleeds: Each bleed, the leading one first.
+      shift_mm: Shift of the midline between the foramina of Monro, positive to the left.
+    """
+
+    bleeds: tuple[BleedTruth, ...] = ()
+    shift_mm: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Bleeds:
+    """All bleeds of a head.
+
+    Attributes:
+      bleeds: The bleeds in the order in which they take their room; the leading one first.
+      mass_effect: How they push the brain; None if they do not.
+      truth: What is known of them.
+    """
+
+    bleeds: tuple[Bleed, ...] = ()
+    mass_effect: MassEffect | None = None
+    truth: BleedsTruth = BleedsTruth()
+
+    def displacement(
+        self, x: np.ndarray, y: np.ndarray, z: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Vector from each point to where the tissue that now is there came from, mm.
+
+        Args:
+          x: Position to the left, head frame, mm, float32 [n, rows, columns].
+          y: Position to the back, of the same shape.
+          z: Position to the crown, of the same shape.
+        """
+        if self.mass_effect is None:
+            zero = np.zeros_like(x)
+            return zero, zero, zero
+        return self.mass_effect.displacement(x, y, z)
+
+    def paint(self, voxels: Voxels) -> tuple[np.ndarray, np.ndarray]:
+        """Density and blood of each voxel.
+
+        Args:
+          voxels: Position and depth of the voxels, and the tissue that mass effect brought there.
+
+        Returns:
+          Hounsfield units, float32 [n, rows, columns]; share of each subtype's blood, float32
+          [5, n, rows, columns], 0 to 1.
+        """
+        hu = voxels.hu.copy()
+        if self.mass_effect is not None:
+            effaced = self.mass_effect.effacement(voxels.x, voxels.y, voxels.z)
+            hu += np.float32(_BRAIN_OVER_FLUID_HU) * effaced * voxels.fluid
+        for bleed in self.bleeds:
+            fall = bleed.oedema(voxels)
+            if fall is not None:
+                hu -= fall
+        blood = np.zeros((len(SUBTYPES), *hu.shape), np.float32)
+        free = np.ones_like(hu)
+        for bleed in self.bleeds:
+            near = bleed.near(voxels)
+            if not near.any():
+                continue
+            part = voxels.take(near)
+            filled, inside_mm = bleed.fill(part)
+            filled *= free[near]
+            free[near] -= filled
+            blood[bleed.subtype][near] += filled
+            # Beside the skull a voxel's density is that of bone, its share of room is not.
+            beside = part.depth < 1.5
+            replaced = np.where(beside, np.minimum(hu[near], _SOFT_HU), hu[near])
+            hu[near] += filled * (bleed.blood.hu(part, inside_mm) - replaced)
+        return hu, blood
