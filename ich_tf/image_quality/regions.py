@@ -50,6 +50,7 @@ class Regions:
       cavity: Inside of the skull.
       brain: Brain in the cavity, 2 mm and more from the bone.
       white: White matter: the darker class of the brain, away from its surface.
+      grey: Grey matter: the brighter class of the brain.
       fluid: Cerebrospinal fluid in the cavity: ventricles, sulci, cisterns, and old infarcts.
       depth_mm: Distance from the border of the cavity in the plane, float32; 0 outside.
     """
@@ -59,6 +60,7 @@ class Regions:
     cavity: np.ndarray
     brain: np.ndarray
     white: np.ndarray
+    grey: np.ndarray
     fluid: np.ndarray
     depth_mm: np.ndarray
 
@@ -66,6 +68,11 @@ class Regions:
     def has_brain(self) -> np.ndarray:
         """Whether a slice has any of the cavity, bool [slices]."""
         return np.asarray(self.cavity.any(axis=(1, 2)))
+
+    def of_slices(self, chosen: slice) -> Regions:
+        """The regions of a part of the slices."""
+        fields = dataclasses.fields(self)
+        return Regions(**{field.name: getattr(self, field.name)[chosen] for field in fields})
 
 
 def find_regions(hu: np.ndarray, pixel_mm: float) -> Regions:
@@ -89,8 +96,8 @@ def find_regions(hu: np.ndarray, pixel_mm: float) -> Regions:
         _head(plane, inside, pixel_mm) for plane, inside in zip(hu, cavity, strict=True)
     ])  # fmt: skip
     depth = np.stack([_distance_within(plane, pixel_mm) for plane in cavity])
-    brain, white, fluid = _tissues(hu, cavity, depth, pixel_mm)
-    return Regions(head, bone & head, cavity, brain, white, fluid, depth)
+    tissues = _tissues(hu, cavity, depth, pixel_mm)
+    return Regions(head, bone & head, cavity, *tissues, depth)
 
 
 def smooth(hu: np.ndarray, sigma_mm: float, pixel_mm: float) -> np.ndarray:
@@ -209,17 +216,17 @@ def _head(hu: np.ndarray, cavity: np.ndarray, pixel_mm: float) -> np.ndarray:
 
 def _tissues(
     hu: np.ndarray, cavity: np.ndarray, depth: np.ndarray, pixel_mm: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Brain, white matter and fluid of all slices, by thresholds of the series' own brain."""
-    brain, white, fluid = (np.zeros(hu.shape, bool) for _ in range(3))
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Brain, white and grey matter and fluid, by thresholds of the series' own brain."""
+    brain, white, grey, fluid = (np.zeros(hu.shape, bool) for _ in range(4))
     if not cavity.any():
-        return brain, white, fluid
+        return brain, white, grey, fluid
     fine = np.stack([smooth(plane, 0.8, pixel_mm) for plane in hu])
     slow = np.stack([smooth(plane, 1.8, pixel_mm) for plane in hu])
     core = slow[depth > _WHITE_DEPTH_MM]
     core = core[(core > 15) & (core < 60)]
     if not core.size:
-        return brain, white, fluid
+        return brain, white, grey, fluid
     middle = float(np.median(core))
     limit = (middle + _FLUID_HU) / 2
     np.logical_and(cavity, (fine < limit) & (fine > -40), out=fluid)
@@ -233,7 +240,8 @@ def _tissues(
         # Without the edges: partial volume of grey matter and fluid has the same values.
         thick = _distance_within(white[index], pixel_mm) > 1.5
         white[index] &= within(thick, 1.5, pixel_mm)
-    return brain, white, fluid
+    np.logical_and(brain, slow >= threshold, out=grey)
+    return brain, white, grey, fluid
 
 
 def _otsu(values: np.ndarray) -> float:
