@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from ich_tf.phantom.full.anatomy.ground import Ground
 from ich_tf.phantom.full.anatomy.skull import Skull
+from ich_tf.phantom.full.anatomy.traits import Traits
 from ich_tf.phantom.shapes import capsule, disc, share
 
 # Vessels at the base, on the left: x, y, z and radius at both ends.
@@ -21,8 +24,28 @@ _ARTERIES = (
 )
 
 
+@dataclasses.dataclass(frozen=True)
+class Calcification:
+    """A grain of calcium, as dense as blood after partial volume, or denser.
+
+    Attributes:
+      center: x, y and z in the standard head, mm.
+      radius_mm: Radius, 0.7 to 3.2 mm.
+      stretch: Length along y relative to the other axes.
+      hu: Hounsfield units, 90 to 700.
+    """
+
+    center: tuple[float, float, float]
+    radius_mm: float
+    stretch: float
+    hu: float
+
+
 def build_dense(
-    rng: np.random.Generator, ground: Ground, skull: Skull, tent: np.ndarray
+    calcifications: tuple[Calcification, ...],
+    ground: Ground,
+    skull: Skull,
+    tent: np.ndarray,
 ) -> np.ndarray:
     """Hounsfield units of what is denser than brain in the cavity; 0 elsewhere."""
     traits = ground.traits
@@ -51,12 +74,21 @@ def build_dense(
     for start, end in _ARTERIES:
         low = [min(pair) - 4.0 for pair in zip(start[:3], end[:3], strict=True)]
         high = [max(pair) + 4.0 for pair in zip(start[:3], end[:3], strict=True)]
-        region = ground.box((-high[0], low[1], low[2]), (high[0], high[1], high[2]))
-        part = ground.crop(region)
-        px, py, pz = part.points
-        vessel = capsule(np.abs(px) + 0.6 * part.fine, py + part.fine, pz, start, end, 1.0)
-        dense[region] = np.maximum(dense[region], share(vessel) * (blood + 4.0))
-    _calcify(rng, ground, dense)
+        if region := ground.box((-high[0], low[1], low[2]), (high[0], high[1], high[2])):
+            part = ground.crop(region)
+            px, py, pz = part.points
+            vessel = capsule(np.abs(px) + 0.6 * part.fine, py + part.fine, pz, start, end, 1.0)
+            _raise(dense[region], share(vessel), blood + 4.0)
+    for item in calcifications:
+        (px, py, pz), reach = item.center, 2.5 * item.radius_mm + 3.0
+        low, high = ([value + side * reach for value in item.center] for side in (-1, 1))
+        if region := ground.box((low[0], low[1], low[2]), (high[0], high[1], high[2])):
+            part = ground.crop(region)
+            distance = np.sqrt(
+                (part.x - px) ** 2 + ((part.y - py) / item.stretch) ** 2 + (part.z - pz) ** 2
+            )
+            grain = item.radius_mm - distance + 0.5 * part.fine
+            _raise(dense[region], share(grain, 1.8), item.hu)
     return dense
 
 
@@ -64,34 +96,37 @@ def _raise(dense: np.ndarray, part: np.ndarray, value: float) -> None:
     np.maximum(dense, part * np.float32(value), out=dense)
 
 
-def _calcify(rng: np.random.Generator, ground: Ground, dense: np.ndarray) -> None:
-    """Choroid plexus, pineal gland, habenula, falx, basal ganglia, carotids.
+def draw_calcifications(rng: np.random.Generator, traits: Traits) -> tuple[Calcification, ...]:
+    """Draws which of choroid plexus, pineal gland, falx, basal ganglia and carotids have calcified.
 
-    Chances rise with age (choroid plexus and pineal gland in most adults: Kwak et al., 1988).
+    Chances are chosen, and rise with age: choroid plexus and pineal gland in most adults, basal
+    ganglia in few.
     """
-    old = (ground.traits.age - 18.0) / 77.0
-    spread = max(0.75 + 0.3 * ground.traits.ventricle, 0.85)
-
-    def add(x: float, y: float, z: float, radius: tuple[float, float], chance: float) -> None:
-        draws = rng.uniform(), *rng.normal(0.0, 1.2, 3), rng.uniform(*radius), rng.uniform(90, 700)
-        stretch = rng.uniform(0.6, 2.0)
-        if draws[0] >= chance:
-            return
-        x, y, z = x + draws[1], y + draws[2], z + draws[3]
-        reach = 2.5 * draws[4] + 3.0
-        region = ground.box((x - reach, y - reach, z - reach), (x + reach, y + reach, z + reach))
-        part = ground.crop(region)
-        px, py, pz = part.points
-        distance = np.sqrt((px - x) ** 2 + ((py - y) / stretch) ** 2 + (pz - z) ** 2)
-        grain = draws[4] - distance + 0.5 * part.fine
-        dense[region] = np.maximum(dense[region], share(grain, 1.8) * np.float32(draws[5]))
-
+    old = (traits.age - 18.0) / 77.0
+    spread = min(max(0.75 + 0.3 * traits.ventricle, 0.85), 1.1)
+    places = [
+        ((0.0, 27.0, -1.0), (1.2, 3.0), 0.55 + 0.3 * old),
+        ((0.0, 22.0, 2.0), (0.7, 1.2), 0.3),
+    ]
     for sign in (-1.0, 1.0):
-        add(sign * 23.0 * min(spread, 1.1), 37.0, 11.0, (1.2, 3.2), 0.4 + 0.5 * old)
-        add(sign * 22.0 * min(spread, 1.1), 32.0, 16.0, (0.8, 2.0), 0.3 + 0.4 * old)
-        add(sign * 19.0, -2.0, 1.0, (0.8, 2.5), 0.05 + 0.25 * old)
-        add(sign * 10.0, -14.0, -32.0, (1.0, 2.0), 0.75 * old)
-    add(0.0, 27.0, -1.0, (1.2, 3.0), 0.55 + 0.3 * old)
-    add(0.0, 22.0, 2.0, (0.7, 1.2), 0.3)
+        places += [
+            ((sign * 23.0 * spread, 37.0, 11.0), (1.2, 3.2), 0.4 + 0.5 * old),
+            ((sign * 22.0 * spread, 32.0, 16.0), (0.8, 2.0), 0.3 + 0.4 * old),
+            ((sign * 19.0, -2.0, 1.0), (0.8, 2.5), 0.05 + 0.25 * old),
+            ((sign * 10.0, -14.0, -32.0), (1.0, 2.0), 0.75 * old),
+        ]
     for _ in range(3):
-        add(0.0, float(rng.uniform(-66, -40)), float(rng.uniform(15, 50)), (1.0, 2.6), 0.3 * old)
+        falx = 0.0, float(rng.uniform(-66.0, -40.0)), float(rng.uniform(15.0, 50.0))
+        places.append((falx, (1.0, 2.6), 0.3 * old))
+    items = []
+    for center, radius, chance in places:
+        moved = [value + float(rng.normal(0.0, 1.2)) for value in center]
+        item = Calcification(
+            center=(moved[0], moved[1], moved[2]),
+            radius_mm=float(rng.uniform(*radius)),
+            stretch=float(rng.uniform(0.6, 2.0)),
+            hu=float(rng.uniform(90.0, 700.0)),
+        )
+        if rng.uniform() < chance:
+            items.append(item)
+    return tuple(items)

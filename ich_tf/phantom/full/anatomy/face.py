@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from ich_tf.phantom.full.anatomy.ground import Ground
+from ich_tf.phantom.full.anatomy.ground import BOX, Ground
 from ich_tf.phantom.full.anatomy.noise import Noise
 from ich_tf.phantom.full.anatomy.skull import Skull, smooth_least
 from ich_tf.phantom.shapes import blend, capsule, ellipsoid, largest, share
@@ -29,14 +29,23 @@ class Face:
     air: np.ndarray
 
 
-def build_face(rng: np.random.Generator, ground: Ground, skull: Skull) -> Face:
+class Textures:
+    """Where planes of fat divide the muscles, and walls the cells of air."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        """Draws the textures."""
+        self.fascia = Noise(rng, 8.0, *BOX)
+        self.cells = Noise(rng, 1.9, (0.0, -90.0, -80.0), (75.0, 50.0, -20.0))
+
+
+def build_face(textures: Textures, ground: Ground, skull: Skull) -> Face:
     """Builds all that lies outside the cranial cavity."""
     skin = _skin(ground, skull)
-    soft = _soft_tissue(rng, ground, skull, skin)
+    soft = _soft_tissue(textures, ground, skull, skin)
     bone = np.full_like(skin, -30.0)
     air = np.full_like(skin, -30.0)
     _add_orbits(ground, soft, bone)
-    _add_sinuses(rng, ground, skull, skin, soft, bone, air)
+    _add_sinuses(textures, ground, skull, skin, soft, bone, air)
     _add_jaws(ground, bone)
     _add_neck(ground, skull, soft, bone)
     return Face(skin, soft, bone, air)
@@ -48,8 +57,8 @@ def _skin(ground: Ground, skull: Skull) -> np.ndarray:
     side = np.abs(x)
     temple = np.exp(-(((z + 22.0) / 26.0) ** 2) - ((y + 28.0) / 24.0) ** 2) * (side > 40)
     nape = np.clip((-z - 10.0) / 45.0, 0.0, 1.2) * np.clip((y - 20.0) / 45.0, 0.0, 1.0)
-    scalp = traits.scalp_mm * (1.0 + 0.12 * ground.relief) + 6.0 * temple + 14.0 * nape
-    head = skull.vault + traits.skull_mm * (1.0 + 0.1 * ground.relief) + scalp
+    scalp = traits.scalp_mm * (1.0 + 0.06 * ground.relief) + 6.0 * temple + 14.0 * nape
+    head = skull.vault + traits.skull_mm * (1.0 + 0.04 * ground.relief) + scalp
     neck = ellipsoid(x, y - 22.0, z + 110.0, 74.0, 72.0, 110.0)
     low = np.clip((-z - 60.0) / 60.0, 0.0, 1.0)
     face = ellipsoid(x * (1.0 + 0.12 * low), y + 30.0, z + 75.0, 70.0, 66.0, 85.0)
@@ -64,17 +73,14 @@ def _skin(ground: Ground, skull: Skull) -> np.ndarray:
     return np.asarray(np.maximum(skin, np.minimum(pinna - np.clip(curl, 0.0, 2.5), 36.0 - ear)))
 
 
-def _soft_tissue(
-    rng: np.random.Generator, ground: Ground, skull: Skull, skin: np.ndarray
-) -> np.ndarray:
+def _soft_tissue(textures: Textures, ground: Ground, skull: Skull, skin: np.ndarray) -> np.ndarray:
     """Fat, and muscles in it: compartments with planes of fat between them."""
     x, y, z = ground.points
     side = np.abs(x)
     soft = np.full_like(x, -95.0)
-    low = ((-95.0, -122.0, -130.0), (95.0, 115.0, 92.0))
     # Muscles lie in layers along the skin, and are divided across.
     layers = np.abs(np.sin(np.float32(np.pi / 12.0) * (skin + 6.0 * ground.relief)))
-    across = np.abs(Noise(rng, 8.0, *low)((x, y, 0.3 * z)))
+    across = np.abs(textures.fascia((x, y, 0.3 * z)))
     fascia = np.minimum(1.6 * layers + 0.25 * np.clip(ground.fine, 0.0, 2.0), 1.3 * across)
     fascia = np.minimum(fascia, 0.35 * side)
     muscle = share(fascia - 0.22, 0.3)
@@ -93,6 +99,8 @@ def _soft_tissue(
 
 def _add_orbits(ground: Ground, soft: np.ndarray, bone: np.ndarray) -> None:
     region = ground.box((-62.0, -108.0, -76.0), (62.0, -18.0, -18.0))
+    if region is None:
+        return
     part = ground.crop(region)
     x, y, z = part.points
     side = np.abs(x)
@@ -138,7 +146,7 @@ def _add_orbits(ground: Ground, soft: np.ndarray, bone: np.ndarray) -> None:
 
 
 def _add_sinuses(
-    rng: np.random.Generator,
+    textures: Textures,
     ground: Ground,
     skull: Skull,
     skin: np.ndarray,
@@ -148,12 +156,14 @@ def _add_sinuses(
 ) -> None:
     full = ground.traits.pneumatization
     region = ground.box((-80.0, -112.0, -118.0), (80.0, 50.0, 2.0))
+    if region is None:
+        return
     part = ground.crop(region)
     x, y, z = part.points
     side = np.abs(x)
     bend = 2.5 * part.relief
     # Cells: thin walls where noise is near 0.
-    cells = np.abs(Noise(rng, 1.9, (-90, -120, -128), (90, 60, 10))(part.points))
+    cells = np.abs(textures.cells((side, y + 0.3 * x, z)))
     big = 1.4 * part.fine
     sphenoid = np.minimum(
         ellipsoid(side, y + 21.0, z + 45.0, 6.0 + 9.0 * full, 13.0, 11.0), np.abs(x - bend) - 0.7
@@ -211,6 +221,8 @@ def _add_sinuses(
 
 def _add_jaws(ground: Ground, bone: np.ndarray) -> None:
     region = ground.box((-82.0, -112.0, -135.0), (82.0, 30.0, -30.0))
+    if region is None:
+        return
     part = ground.crop(region)
     x, y, z = part.points
     side = np.abs(x)
@@ -239,6 +251,8 @@ def _add_jaws(ground: Ground, bone: np.ndarray) -> None:
 
 def _add_neck(ground: Ground, skull: Skull, soft: np.ndarray, bone: np.ndarray) -> None:
     region = ground.box((-60.0, -10.0, -135.0), (60.0, 80.0, -56.0))
+    if region is None:
+        return
     part = ground.crop(region)
     x, y, z = part.points
     side = np.abs(x)

@@ -6,16 +6,25 @@ import itertools
 
 import numpy as np
 
-from ich_tf.phantom.full.anatomy.brain import Cortex, brain_stem, cerebellum
+from ich_tf.phantom.full.anatomy.cortex import Cortex
 from ich_tf.phantom.full.anatomy.ground import Ground
+from ich_tf.phantom.full.anatomy.hindbrain import Hindbrain
 from ich_tf.phantom.full.anatomy.skull import Skull
 from ich_tf.phantom.shapes import capsule, disc, ellipsoid, largest
 
-VENTRICLE_BOX = ((-56.0, -60.0, -62.0), (56.0, 76.0, 40.0))
+_VENTRICLE_BOX = ((-50.0, -56.0, -56.0), (50.0, 70.0, 36.0))
+_CISTERN_BOX = ((-36.0, -34.0, -76.0), (36.0, 86.0, 8.0))
 
 
 def ventricles(ground: Ground) -> np.ndarray:
     """Distance from the ventricles' wall, mm, positive inside."""
+    distance = np.full_like(ground.x, -30.0)
+    if region := ground.box(*_VENTRICLE_BOX):
+        distance[region] = _ventricles(ground.crop(region))
+    return distance
+
+
+def _ventricles(ground: Ground) -> np.ndarray:
     traits = ground.traits
     x, y, z = ground.points
     width = np.float32(traits.ventricle) * (
@@ -25,11 +34,11 @@ def ventricles(ground: Ground) -> np.ndarray:
     spread = max(0.75 + 0.3 * traits.ventricle, 0.85)
     # Frontal horn, body, atrium, occipital horn; temporal horn. Horns stand upright: z is pressed.
     course = (
-        (15.5 * spread, -40.0, 1.0, 1.6),
-        (9.5 * spread, -29.0, 6.0, 3.6),
-        (5.0 * spread, -10.0, 9.0, 3.6),
-        (10.0 * spread, 8.0, 14.0, 4.2),
-        (17.0 * spread, 28.0, 14.0, 4.8),
+        (18.0 * spread, -42.0, 5.0, 2.0),
+        (11.5 * spread, -31.0, 8.0, 4.2),
+        (4.5 * spread, -10.0, 10.0, 4.0),
+        (9.0 * spread, 8.0, 15.0, 4.2),
+        (15.0 * spread, 27.0, 15.0, 4.8),
         (25.0, 40.0, 8.0, 6.0),
         (24.0, 60.0, 5.0, 1.6),
     )
@@ -56,12 +65,13 @@ def ventricles(ground: Ground) -> np.ndarray:
     return np.asarray(largest(distance, third, fourth) + 0.35 * ground.fine)
 
 
-def outer_fluid(ground: Ground, skull: Skull, cortex: Cortex, tent: np.ndarray) -> np.ndarray:
+def outer_fluid(
+    ground: Ground, skull: Skull, cortex: Cortex, hind: Hindbrain, tent: np.ndarray
+) -> np.ndarray:
     """Distance from the surface of the fluid around the brain, mm, positive in the fluid."""
     traits = ground.traits
     old = traits.atrophy
-    x, y, z = ground.points
-    side, relief = np.abs(x), ground.relief
+    side, y, relief = np.abs(ground.x), ground.y, ground.relief
     sulcus = np.minimum(
         cortex.width * np.clip(1.15 - 0.03 * cortex.surface, 0.3, 1.0) - cortex.sulcus,
         cortex.reach,
@@ -70,10 +80,14 @@ def outer_fluid(ground: Ground, skull: Skull, cortex: Cortex, tent: np.ndarray) 
     rim = 0.4 + (0.9 + 2.0 * front) * old * np.clip(0.8 + 0.5 * relief, 0.0, 2.0)
     above = np.maximum(rim - skull.depth, sulcus)
     np.maximum(above, _fissures(ground), out=above)
-    hind = largest(brain_stem(side, y, z), cerebellum(skull, side, y, z) - old)
-    below = np.minimum(0.4 * ground.fine - hind, 25.0 - side + 0.2 * np.maximum(y - 30.0, 0.0) * 10)
+    behind = np.maximum(hind.stem, hind.cerebellum - old)
+    below = np.minimum(0.4 * ground.fine - behind, 25.0 - side + 2.0 * np.maximum(y - 30.0, 0.0))
     np.maximum(below, 0.5 + 0.6 * old - skull.depth, out=below)
-    return np.asarray(largest(np.where(tent > 0.0, above, below), _cisterns(ground)))
+    fluid = np.where(tent > 0.0, above, below)
+    if region := ground.box(*_CISTERN_BOX):
+        cisterns = _cisterns(ground.crop(region), hind.stem[region])
+        np.maximum(fluid[region], cisterns, out=fluid[region])
+    return fluid
 
 
 def _fissures(ground: Ground) -> np.ndarray:
@@ -102,14 +116,14 @@ def _fissures(ground: Ground) -> np.ndarray:
     return largest(between, insula, cleft, stem + 0.5 * ground.fine)
 
 
-def _cisterns(ground: Ground) -> np.ndarray:
+def _cisterns(ground: Ground, stem: np.ndarray) -> np.ndarray:
     old = ground.traits.atrophy
     x, y, z = ground.points
     side, fine = np.abs(x), 0.5 * ground.fine
     wide = 0.85 + 0.4 * old
-    stem = brain_stem(side, y, z)
     ambient = np.minimum(
-        np.minimum(2.4 + 2.0 * old + 2.0 * fine + stem, -stem), 11.0 - np.abs(z + 15.0)
+        np.minimum(1.6 + 1.8 * old + 3.0 * fine + 1.2 * ground.relief + stem, -stem),
+        11.0 - np.abs(z + 15.0),
     )
     return largest(
         np.minimum(ambient, 34.0 - y),

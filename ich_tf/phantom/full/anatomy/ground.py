@@ -31,7 +31,6 @@ class Ground:
     Attributes:
       traits: The patient's traits.
       step_mm: Distance between neighbours.
-      origin_mm: First point in the patient's head frame.
       axes: x, y and z of the lattice in the standard head's proportions, before unevenness.
       x: Position in the standard head, mm, float32 [z, y, x].
       y: Position, of the same shape.
@@ -42,7 +41,6 @@ class Ground:
 
     traits: Traits
     step_mm: float
-    origin_mm: tuple[float, float, float]
     axes: Points
     x: np.ndarray
     y: np.ndarray
@@ -50,8 +48,10 @@ class Ground:
     relief: np.ndarray
     fine: np.ndarray
 
-    def box(self, low: tuple[float, float, float], high: tuple[float, float, float]) -> Region:
-        """Index of the points that contain a box of the standard head."""
+    def box(
+        self, low: tuple[float, float, float], high: tuple[float, float, float]
+    ) -> Region | None:
+        """Index of the points that contain a box of the standard head; None if there are none."""
         x, y, z = (
             slice(
                 int(np.searchsorted(axis, least - _MARGIN_MM)),
@@ -59,7 +59,7 @@ class Ground:
             )
             for axis, least, most in zip(self.axes, low, high, strict=True)
         )
-        return z, y, x
+        return (z, y, x) if z.start < z.stop else None
 
     def crop(self, region: Region) -> Ground:
         """The points of a region; arrays are views."""
@@ -78,35 +78,55 @@ class Ground:
         return self.x, self.y, self.z
 
 
-def lay_ground(rng: np.random.Generator, traits: Traits, step_mm: float) -> Ground:
-    """Lays the lattice of a patient, points at distances of `step_mm`."""
-    along = traits.length_mm / STANDARD_LENGTH_MM
-    across = traits.index * traits.length_mm / STANDARD_WIDTH_MM
-    scales = (across, along, traits.height)
-    low = (BOX[0][0] * across, BOX[0][1] * along, BOX[0][2] * traits.height)
-    axes = [
-        np.arange(least, most * scale, step_mm, dtype=np.float32) / np.float32(scale)
-        for least, most, scale in zip(low, BOX[1], scales, strict=True)
-    ]
-    grid = np.meshgrid(*axes[::-1], indexing="ij")
-    z, y, x = (np.ascontiguousarray(axis) for axis in grid)
-    warps = [Noise(rng, sigma, *BOX)((x, y, z)) for sigma in (30.0, 30.0, 30.0)]
-    relief = Noise(rng, 11.0, *BOX)((x, y, z))
-    fine = Noise(rng, 3.2, *BOX)((x, y, z))
-    warped = [
-        axis + np.float32(0.5 * _WARP_MM) * np.clip(warp, -2.0, 2.0)
-        for axis, warp in zip((x, y, z), warps, strict=True)
-    ]
-    # Skew moves one side forward, and its front inwards.
-    warped[1] = warped[1] + np.float32(traits.skew) * warped[0]
-    return Ground(
-        traits=traits,
-        step_mm=step_mm,
-        origin_mm=low,
-        axes=(axes[0], axes[1], axes[2]),
-        x=warped[0],
-        y=warped[1],
-        z=warped[2],
-        relief=relief,
-        fine=fine,
-    )
+class Terrain:
+    """What makes one head unlike another of the same traits, and the lattice of its points."""
+
+    def __init__(self, rng: np.random.Generator, traits: Traits, step_mm: float) -> None:
+        """Draws the unevenness.
+
+        Args:
+          rng: Random generator of the unevenness.
+          traits: The patient's traits.
+          step_mm: Distance between neighbours.
+        """
+        along = traits.length_mm / STANDARD_LENGTH_MM
+        across = traits.index * traits.length_mm / STANDARD_WIDTH_MM
+        scales = (across, along, traits.height)
+        self.traits = traits
+        self.step_mm = step_mm
+        self.origin_mm = (BOX[0][0] * across, BOX[0][1] * along, BOX[0][2] * traits.height)
+        self._axes = [
+            np.arange(least, most * scale, step_mm, dtype=np.float32) / np.float32(scale)
+            for least, most, scale in zip(self.origin_mm, BOX[1], scales, strict=True)
+        ]
+        self._warps = [Noise(rng, 30.0, *BOX) for _ in range(3)]
+        self._relief = Noise(rng, 11.0, *BOX)
+        self._fine = Noise(rng, 3.2, *BOX)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Number of points along z, y and x."""
+        x, y, z = self._axes
+        return len(z), len(y), len(x)
+
+    def ground(self, planes: slice) -> Ground:
+        """The points of some planes of the lattice."""
+        axes = (self._axes[0], self._axes[1], self._axes[2][planes])
+        grid = np.meshgrid(*axes[::-1], indexing="ij")
+        z, y, x = (np.ascontiguousarray(axis) for axis in grid)
+        warped = [
+            axis + np.float32(0.5 * _WARP_MM) * np.clip(warp((x, y, z)), -2.0, 2.0)
+            for axis, warp in zip((x, y, z), self._warps, strict=True)
+        ]
+        # Skew moves one side forward.
+        warped[1] += np.float32(self.traits.skew) * warped[0]
+        return Ground(
+            traits=self.traits,
+            step_mm=self.step_mm,
+            axes=axes,
+            x=warped[0],
+            y=warped[1],
+            z=warped[2],
+            relief=self._relief((x, y, z)),
+            fine=self._fine((x, y, z)),
+        )

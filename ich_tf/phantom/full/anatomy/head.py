@@ -6,15 +6,18 @@ import dataclasses
 
 import numpy as np
 
-from ich_tf.phantom.full.anatomy import brain, dura, face, fluid, skull
-from ich_tf.phantom.full.anatomy.ground import Ground, lay_ground
+from ich_tf.phantom.full.anatomy import cortex, dura, face, fluid, hindbrain, skull
+from ich_tf.phantom.full.anatomy.ground import Terrain
 from ich_tf.phantom.full.anatomy.lattice import Lattice
+from ich_tf.phantom.full.anatomy.tissue import brain_hu
 from ich_tf.phantom.full.anatomy.traits import Traits, draw_traits
 from ich_tf.phantom.full.voxels import Voxels
 from ich_tf.phantom.shapes import blend, share
 
 # Finer than the gap between the tables of the skull, and than half a gyrus.
 STEP_MM = 1.4
+# Planes that are built at a time.
+_SLAB = 10
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -52,7 +55,7 @@ class Head:
         blend(hu, share(skin), soft)
         # Two compact tables around the marrow; bones of the face likewise.
         wall = np.minimum(outer, -depth)
-        core = share(wall - 1.5, 1.6)
+        core = share(wall - 2.0, 2.0)
         blend(hu, share(wall), compact + core * (marrow - compact))
         core = share(bone - 1.6, 1.6)
         blend(
@@ -90,55 +93,57 @@ def draw_head(rng: np.random.Generator, step_mm: float = STEP_MM) -> Head:
       rng: Random generator of the head.
       step_mm: Distance between the points of the lattice; the time rises with its inverse cube.
     """
-    traits = draw_traits(rng)
-    ground = lay_ground(rng, traits, step_mm)
-    bones = skull.build_skull(rng, ground)
-    tent = ground.z - brain.tentorium_height(ground.x, ground.y)
-    cortex = brain.build_cortex(rng, ground, bones, tent)
-    outer = fluid.outer_fluid(ground, bones, cortex, tent)
-    inner = fluid.ventricles(ground)
-    tissue = _brain_hu(ground, bones, cortex, tent, outer, inner)
-    dense = dura.build_dense(rng, ground, bones, tent)
-    around = face.build_face(rng, ground, bones)
+    # A generator for each part: what is drawn of one does not change another.
+    generators = rng.spawn(6)
+    traits = draw_traits(generators[0])
+    plan = _Plan(
+        terrain=Terrain(generators[1], traits, step_mm),
+        base=skull.draw_base(generators[2]),
+        folds=cortex.Folds(generators[3]),
+        textures=face.Textures(generators[4]),
+        calcifications=dura.draw_calcifications(generators[5], traits),
+    )
+    origin, shape = plan.terrain.origin_mm, plan.terrain.shape
+    starts = range(0, shape[0], _SLAB)
+    lattice = Lattice.pack(origin, step_mm, shape, (_build(plan, start) for start in starts))
+    high = [first + step_mm * (count - 1) for first, count in zip(origin, shape[::-1], strict=True)]
+    return Head(traits, origin, (high[0], high[1], high[2]), lattice)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Plan:
+    """All that is random in a head."""
+
+    terrain: Terrain
+    base: skull.BaseMaps
+    folds: cortex.Folds
+    textures: face.Textures
+    calcifications: tuple[dura.Calcification, ...]
+
+
+def _build(plan: _Plan, start: int) -> list[np.ndarray]:
+    """Fields of the planes from `start` on: so few at a time stay in the processor's cache."""
+    stop = min(start + _SLAB, plan.terrain.shape[0])
+    # Slopes need the neighbouring planes.
+    first = max(start - 1, 0)
+    ground = plan.terrain.ground(slice(first, stop + 1))
+    traits = ground.traits
+    bones = skull.build_skull(ground, plan.base)
+    tent = ground.z - hindbrain.tentorium_height(ground.x, ground.y)
+    outer = np.full_like(ground.x, -30.0)
+    inner, dense = np.full_like(ground.x, -30.0), np.zeros_like(ground.x)
+    tissue = np.full_like(ground.x, traits.fluid_hu)
+    if region := ground.box(*cortex.BRAIN_BOX):
+        part, bone, over = ground.crop(region), bones.crop(region), tent[region]
+        folded = cortex.build_cortex(plan.folds, part, bone, over)
+        hind = hindbrain.build_hindbrain(part, bone)
+        outer[region] = fluid.outer_fluid(part, bone, folded, hind, over)
+        inner[region] = fluid.ventricles(part)
+        tissue[region] = brain_hu(part, hind, folded, over, outer[region], inner[region])
+        dense[region] = dura.build_dense(plan.calcifications, part, bone, over)
+    around = face.build_face(plan.textures, ground, bones)
     fields = (
         bones.depth, bones.outer, around.skin, ground.x, tent, ground.relief, bones.marrow, outer,
         inner, tissue, around.bone, around.air, dense, around.soft,
     )  # fmt: skip
-    lattice = Lattice.pack(ground.origin_mm, step_mm, fields)
-    high = tuple(
-        first + step_mm * (count - 1)
-        for first, count in zip(ground.origin_mm, lattice.shape[::-1], strict=True)
-    )
-    return Head(traits, ground.origin_mm, high, lattice)  # type: ignore[arg-type]
-
-
-def _brain_hu(
-    ground: Ground,
-    bones: skull.Skull,
-    cortex: brain.Cortex,
-    tent: np.ndarray,
-    outer: np.ndarray,
-    inner: np.ndarray,
-) -> np.ndarray:
-    """Hounsfield units of brain at each point."""
-    traits = ground.traits
-    x, y, z = ground.points
-    side = np.abs(x)
-    above = tent > 0
-    folds = np.where(cortex.reach > -3.0, np.maximum(cortex.width, 0.0) - cortex.sulcus, -9.0)
-    surface = np.maximum(folds, -cortex.surface)
-    grey = share(3.2 + np.maximum(surface, outer), 1.8)
-    below = share(brain.cerebellum(bones, side, y, z) - 1.0, 2.0) * (0.85 + 0.1 * ground.fine)
-    core = share(brain.cerebellum(bones, side, y, z) - 12.0 - 2.0 * ground.fine, 6.0)
-    grey = np.where(above, grey, below * (1.0 - 0.7 * core) + 0.25)
-    np.maximum(grey, brain.nuclei(ground), out=grey)
-    # The leaves of the cerebellum, around its middle.
-    turn = np.sqrt(x * x + (y - 26.0) ** 2 + 1.7 * (z + 48.0) ** 2) + 1.2 * ground.fine
-    leaves = np.sin(np.float32(2.0 * np.pi / 5.5) * turn) * below * share(tent + 1.0, -2.0)
-    white = np.float32(traits.white_hu)
-    hu = white + (np.float32(traits.grey_hu) - white) * grey
-    near = share(inner + 6.0 + 4.0 * traits.white_disease, 10.0)
-    patchy = np.clip(0.7 + 0.5 * ground.relief, 0.0, 1.5)
-    hu -= 9.0 * traits.white_disease * near * patchy * (1.0 - grey) * above
-    hu += 2.2 * leaves * (1.0 - core)
-    return np.asarray(hu + 0.6 * ground.relief + 0.4 * ground.fine, np.float32)
+    return [field[start - first : stop - first] for field in fields]

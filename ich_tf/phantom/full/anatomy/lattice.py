@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np
@@ -39,25 +39,39 @@ class Lattice:
 
     @classmethod
     def pack(
-        cls, origin_mm: tuple[float, float, float], step_mm: float, fields: Sequence[np.ndarray]
+        cls,
+        origin_mm: tuple[float, float, float],
+        step_mm: float,
+        shape: tuple[int, ...],
+        slabs: Iterable[Sequence[np.ndarray]],
     ) -> Lattice:
-        """Lays fields of one shape, [z, y, x], out as atlases."""
-        depth, height, width = fields[0].shape
+        """Lays fields out as atlases.
+
+        Args:
+          origin_mm: x, y and z of the first point.
+          step_mm: Distance between neighbours.
+          shape: Number of points along z, y and x.
+          slabs: The fields, float32 [planes, y, x], of one set of planes after another.
+        """
+        depth, height, width = shape
         across = math.ceil(math.sqrt(depth * height / width))
-        down = math.ceil(depth / across)
-        atlases = []
-        for first in range(0, len(fields), _GROUP):
-            group = fields[first : first + _GROUP]
-            atlas = np.zeros((down * height, across * width, len(group)), np.float32)
-            for channel, field in enumerate(group):
-                for index, plane in enumerate(field):
-                    row, column = divmod(index, across)
-                    atlas[
-                        row * height : (row + 1) * height,
-                        column * width : (column + 1) * width,
-                        channel,
-                    ] = plane
-            atlases.append(atlas)
+        atlases: list[np.ndarray] = []
+        index = 0
+        for fields in slabs:
+            if not atlases:
+                size = math.ceil(depth / across) * height, across * width
+                counts = [len(fields[at : at + _GROUP]) for at in range(0, len(fields), _GROUP)]
+                atlases = [np.zeros((*size, count), np.float32) for count in counts]
+            for planes in zip(*fields, strict=True):
+                row, column = (
+                    part * size
+                    for part, size in zip(divmod(index, across), (height, width), strict=True)
+                )
+                for group, atlas in enumerate(atlases):
+                    tile = atlas[row : row + height, column : column + width]
+                    for channel, plane in enumerate(planes[group * _GROUP : (group + 1) * _GROUP]):
+                        tile[..., channel] = plane
+                index += 1
         return cls(origin_mm, step_mm, (depth, height, width), tuple(atlases))
 
     def sample(self, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> list[np.ndarray]:
@@ -71,8 +85,12 @@ class Lattice:
         Returns:
           The fields in the order of `pack`, float32, each of the points' shape.
         """
+        planes = [self._sample_plane(*points) for points in zip(x, y, z, strict=True)]
+        return [np.stack(field) for field in zip(*planes, strict=True)]
+
+    def _sample_plane(self, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> list[np.ndarray]:
+        """Values at points [rows, columns]: so few at a time stay in the processor's cache."""
         depth, height, width = self.shape
-        across = self.atlases[0].shape[1] // width
         column, row, layer = (
             np.clip((axis - np.float32(first)) * np.float32(1 / self.step_mm), 0, count - 1.001)
             for axis, first, count in zip(
@@ -80,30 +98,28 @@ class Lattice:
             )
         )
         below = np.floor(layer)
-        part = (layer - below).reshape(-1, x.shape[-1])
-        lower, upper = (self._tiles(row, column, below + step, across) for step in (0, 1))
-        fields = []
+        part = layer - below
+        lower, upper = (self._tiles(row, column, below + step) for step in (0, 1))
+        fields: list[np.ndarray] = []
         for atlas in self.atlases:
-            values = _read(atlas, *lower)
-            above = _read(atlas, *upper)
-            for channel in range(atlas.shape[2]):
-                start = np.ascontiguousarray(values[..., channel])
-                start += part * (above[..., channel] - start)
-                fields.append(start.reshape(x.shape))
+            values = cv2.split(_read(atlas, *lower))
+            for start, end in zip(values, cv2.split(_read(atlas, *upper)), strict=True):
+                end -= start
+                end *= part
+                end += start
+                fields.append(end)
         return fields
 
     def _tiles(
-        self, row: np.ndarray, column: np.ndarray, layer: np.ndarray, across: int
+        self, row: np.ndarray, column: np.ndarray, layer: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Rows and columns of the atlas, float32 [n * rows, columns]."""
+        """Rows and columns of the atlas, float32 [rows, columns]."""
         _, height, width = self.shape
+        across = self.atlases[0].shape[1] // width
         down = np.floor(layer * np.float32(1 / across) + np.float32(0.5 / across))
-        flat = (-1, row.shape[-1])
-        rows = row + down * np.float32(height)
         columns = column + (layer - down * np.float32(across)) * np.float32(width)
-        return rows.reshape(flat), columns.reshape(flat)
+        return row + down * np.float32(height), columns
 
 
 def _read(atlas: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    values = cv2.remap(atlas, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(values).reshape(*rows.shape, -1)
+    return cv2.remap(atlas, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

@@ -7,9 +7,9 @@ from scipy import ndimage
 
 from ich_tf.phantom.full.anatomy.lattice import Lattice, Points
 
-# Points of the noise's own lattice per standard deviation of the filter. With fewer, the zero
-# level of the interpolated noise has visible corners.
-_POINTS = 2.0
+# Points of the noise's own lattice per standard deviation of the filter: with fewer, the levels of
+# the interpolated noise have visible corners. Slow noise is cheap, and bends what is large.
+_POINTS, _SLOW_POINTS, _SLOW_MM = 2.0, 4.0, 8.0
 
 
 class Noise:
@@ -35,15 +35,16 @@ class Noise:
           high: Highest (x, y, z) of the box, mm.
           band: Whether slow changes are removed, so that zeros lie at even distances.
         """
-        step = sigma_mm / _POINTS
+        points = _POINTS if sigma_mm < _SLOW_MM else _SLOW_POINTS
+        step = sigma_mm / points
         shape = [int((most - least) / step) + 2 for least, most in zip(low, high, strict=True)]
         white = rng.standard_normal(shape[::-1], np.float32)
-        smooth = ndimage.gaussian_filter(white, _POINTS, mode="wrap", truncate=3.0)
+        smooth = ndimage.gaussian_filter(white, points, mode="wrap", truncate=3.0)
         if band:
-            smooth -= ndimage.gaussian_filter(smooth, _POINTS * 1.2, mode="wrap", truncate=3.0)
+            smooth -= ndimage.gaussian_filter(smooth, points * 1.2, mode="wrap", truncate=3.0)
         smooth -= smooth.mean()
         smooth /= smooth.std()
-        self._lattice = Lattice.pack(low, step, [smooth])
+        self._lattice = Lattice.pack(low, step, smooth.shape, [[smooth]])
 
     def __call__(self, points: Points) -> np.ndarray:
         """The noise at points x, y and z, mm, float32 [n, rows, columns]."""

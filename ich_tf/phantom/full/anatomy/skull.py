@@ -13,10 +13,28 @@ import cv2
 import numpy as np
 
 from ich_tf.phantom.full.anatomy.ground import Ground
+from ich_tf.phantom.shapes import Region
 
 # Half axes of the cavity, and the exponent of its superellipsoid: skulls are boxier than eggs.
 _WIDE_MM, _LONG_MM, _UP_MM, _DOWN_MM = 68.0, 84.0, 71.0, 98.0
 _EXPONENT = 2.25
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class BaseMaps:
+    """The base of a skull above the axial plane, float32 [rows, columns], a pixel a mm.
+
+    Attributes:
+      height: Height of its inner surface, mm.
+      slope: Length of the height's gradient.
+      thickness: Thickness of its bone, mm.
+      density: Hounsfield units beyond the diploe's.
+    """
+
+    height: np.ndarray
+    slope: np.ndarray
+    thickness: np.ndarray
+    density: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -35,6 +53,12 @@ class Skull:
     vault: np.ndarray
     marrow: np.ndarray
 
+    def crop(self, region: Region) -> Skull:
+        """The points of a region; arrays are views."""
+        return Skull(
+            self.depth[region], self.outer[region], self.vault[region], self.marrow[region]
+        )
+
 
 def head_width(y: np.ndarray) -> np.ndarray:
     """Width of the head relative to its middle: widest behind the middle, narrow at the brow."""
@@ -42,24 +66,23 @@ def head_width(y: np.ndarray) -> np.ndarray:
     return np.asarray(1.0 + 0.08 * back - 0.07 * back * back)
 
 
-def build_skull(rng: np.random.Generator, ground: Ground) -> Skull:
+def build_skull(ground: Ground, base_maps: BaseMaps) -> Skull:
     """Builds the cavity and the bone around it."""
     traits = ground.traits
     x, y, z = ground.points
     vault = _vault(x, y - 3.0, z)
-    floor, slope, thickness, density = _base_maps(rng)
-    height = _look_up(floor, x, y)
+    height = _look_up(base_maps.height, x, y)
     rough = np.exp(-(((z + 38.0) / 12.0) ** 2))
     rise = z - height + (0.3 + 1.2 * rough) * ground.fine
     # Far above a steep wall its steepness is of no account.
-    steep = _look_up(slope, x, y) * np.exp(-((rise / 14.0) ** 2))
+    steep = _look_up(base_maps.slope, x, y) * np.exp(-((rise / 14.0) ** 2))
     base = rise / np.sqrt(1.0 + steep * steep)
     depth = smooth_least(vault, base, 4.0)
     # The temporal squama is thin, the occiput and the brow are thick, and old frontal bones too.
     back = np.clip((y - 40.0) / 40.0, 0.0, 1.0)
     squama = np.exp(-(((z + 12.0) / 26.0) ** 2) - ((y + 2.0) / 42.0) ** 2) * (np.abs(x) > 30)
     bone_mm = traits.skull_mm * (
-        0.96 + 0.09 * ground.relief + 0.03 * ground.fine + 0.18 * back - 0.48 * squama
+        0.96 + 0.05 * ground.relief + 0.02 * ground.fine + 0.18 * back - 0.48 * squama
     )
     # The brow.
     bone_mm += 4.0 * np.exp(-(((z + 24.0) / 11.0) ** 2)) * np.clip((-y - 58.0) / 18.0, 0.0, 1.0)
@@ -71,11 +94,11 @@ def build_skull(rng: np.random.Generator, ground: Ground) -> Skull:
     )
     depth = depth - 0.5 * np.abs(ground.fine) * np.exp(-((vault / 8.0) ** 2)) - 3.0 * crest
     depth -= 6.0 * protuberance
-    under = _look_up(thickness, x, y) * (1.0 + 0.2 * ground.fine)
+    under = _look_up(base_maps.thickness, x, y) * (1.0 + 0.2 * ground.fine)
     outer = np.minimum(vault + bone_mm, base + under)
-    marrow = 0.45 * traits.bone_hu + 170.0 * ground.fine + 150.0 * ground.relief
+    marrow = traits.diploe * traits.bone_hu + 150.0 * ground.fine + 180.0 * ground.relief
     marrow = np.clip(marrow, 150.0, 0.9 * traits.bone_hu)
-    marrow += _look_up(density, x, y) * (base < 2.0) * (z < -18.0)
+    marrow += _look_up(base_maps.density, x, y) * (base < 2.0) * (z < -18.0)
     return Skull(depth, outer, vault, marrow)
 
 
@@ -131,8 +154,8 @@ def _look_up(image: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.asarray(values).reshape(x.shape)
 
 
-def _base_maps(rng: np.random.Generator) -> tuple[np.ndarray, ...]:
-    """Height of the base, slope, thickness of the bone, and its density beyond the diploe's."""
+def draw_base(rng: np.random.Generator) -> BaseMaps:
+    """Draws the base of a skull."""
     rows, columns = np.indices(_MAP_SHAPE, np.float32)
     x, y = columns + np.float32(_MAP_LOW[0]), rows + np.float32(_MAP_LOW[1])
     s = np.abs(x)
@@ -174,7 +197,7 @@ def _base_maps(rng: np.random.Generator) -> tuple[np.ndarray, ...]:
     thickness += 14.0 * midline
     density = 800.0 * np.exp(-((petrous / 8.0) ** 2)) * step(s - 18.0, 10.0) - 180.0 * midline
     down, across = np.gradient(height)
-    return (
+    return BaseMaps(
         height,
         np.hypot(down, across),
         cv2.GaussianBlur(thickness.astype(np.float32), (0, 0), 1.5),

@@ -15,7 +15,7 @@ class Traits:
       age: Years, 18 to 95; chosen: old people are scanned more often than young ones.
       length_mm: Cranial cavity from front to back, 158 to 184: outer lengths of adult heads
         (about 180 to 200 mm, anthropometric surveys) less bone and scalp.
-      index: Cavity's width over its length, 0.74 to 0.90 (cephalic index of adults: dolicho-
+      index: Cavity's width over its length, 0.74 to 0.92 (cephalic index of adults: dolicho-
         cephalic below 0.75, brachycephalic above 0.80, Retzius's classes).
       height: Cavity's height relative to the standard head, 0.94 to 1.06; chosen.
       skew: Shear of the head in the axial plane (plagiocephaly), chosen: up to 0.05.
@@ -23,11 +23,13 @@ class Traits:
       skull_mm: Mean thickness of the vault, 5.0 to 8.5 mm (about 6 to 7 mm in adults: Lynnerup,
         Forensic Sci Int 2001).
       scalp_mm: Thickness of the scalp at the vault, 3.5 to 7 mm (Hori et al., 1972: mean 5 to 6).
-      bone_hu: Compact bone, 1,300 to 1,800; diploe follows it. Measured on a GE head scan of 28
-        slices: 1,300 to 1,600 after its blur.
+      bone_hu: Compact bone, 1,450 to 2,000. Measured on a GE head scan of 28 slices: 1,300 to 1,600
+        after its blur.
+      diploe: Marrow of the vault relative to compact bone, 0.35 to 0.8; measured on the same scan:
+        the middle third of the vault is nearly as dense as its tables.
       grey_hu: Grey matter, 36 to 41 (textbooks: 37 to 41).
       white_hu: White matter, 6.5 to 10.5 below grey, most in the old (textbooks: 25 to 32).
-      fluid_hu: Cerebrospinal fluid, 3 to 10 (textbooks: 0 to 15).
+      fluid_hu: Cerebrospinal fluid, 4 to 13 (textbooks: 0 to 15).
       hematocrit: Share of cells in blood, 0.27 to 0.50; normal 0.36 to 0.50, less in anaemia.
       ventricle: Width of the ventricles relative to the standard head.
       ventricle_skew: Excess of the left ventricle's width over the right one's, relative;
@@ -46,6 +48,7 @@ class Traits:
     skull_mm: float
     scalp_mm: float
     bone_hu: float
+    diploe: float
     grey_hu: float
     white_hu: float
     fluid_hu: float
@@ -71,18 +74,19 @@ def draw_traits(rng: np.random.Generator) -> Traits:
     return Traits(
         age=age,
         length_mm=float(np.clip(rng.normal(171.0, 5.5), 158.0, 184.0)),
-        index=float(np.clip(rng.normal(0.81, 0.035), 0.74, 0.90)),
+        index=float(np.clip(rng.normal(0.825, 0.042), 0.74, 0.92)),
         height=float(np.clip(rng.normal(1.0, 0.03), 0.94, 1.06)),
         skew=float(np.clip(rng.normal(0.0, 0.02), -0.05, 0.05)),
         atrophy=atrophy,
         skull_mm=float(np.clip(rng.normal(6.6, 0.9), 5.0, 8.5)),
         scalp_mm=float(rng.uniform(3.5, 7.0)),
-        bone_hu=float(rng.uniform(1300.0, 1800.0)),
+        bone_hu=float(rng.uniform(1450.0, 2000.0)),
+        diploe=float(rng.uniform(0.35, 0.8)),
         grey_hu=grey_hu,
         white_hu=grey_hu - float(rng.uniform(6.5, 9.0)) - 1.5 * old,
-        fluid_hu=float(rng.uniform(3.0, 10.0)),
+        fluid_hu=float(rng.uniform(4.0, 13.0)),
         hematocrit=float(np.clip(rng.normal(0.41, 0.05), 0.27, 0.50)),
-        ventricle=float(0.7 + 0.8 * atrophy + rng.uniform(-0.12, 0.15)),
+        ventricle=float(0.72 + 0.9 * atrophy + rng.uniform(-0.12, 0.15)),
         ventricle_skew=float(np.clip(rng.normal(0.0, 0.08), -0.25, 0.25)),
         white_disease=float(np.clip(0.9 * old**2.5 + rng.normal(0.0, 0.18), 0.0, 1.0)),
         pneumatization=float(rng.uniform(0.1, 1.0)),
