@@ -76,13 +76,13 @@ def build_dense(
         high = [max(pair) + 4.0 for pair in zip(start[:3], end[:3], strict=True)]
         if region := ground.box((-high[0], low[1], low[2]), (high[0], high[1], high[2])):
             part = ground.crop(region)
-            px, py, pz = part.points
-            vessel = capsule(np.abs(px) + 0.6 * part.fine, py + part.fine, pz, start, end, 1.0)
+            bent = np.abs(part.x) + 0.6 * part.fine, part.y + part.fine
+            vessel = capsule(*bent, part.z, start, end, 1.0)
             _raise(dense[region], share(vessel), blood + 4.0)
     for item in calcifications:
         (px, py, pz), reach = item.center, 2.5 * item.radius_mm + 3.0
-        low, high = ([value + side * reach for value in item.center] for side in (-1, 1))
-        if region := ground.box((low[0], low[1], low[2]), (high[0], high[1], high[2])):
+        corners = [(px + reach * s, py + reach * s, pz + reach * s) for s in (-1.0, 1.0)]
+        if region := ground.box(corners[0], corners[1]):
             part = ground.crop(region)
             distance = np.sqrt(
                 (part.x - px) ** 2 + ((part.y - py) / item.stretch) ** 2 + (part.z - pz) ** 2

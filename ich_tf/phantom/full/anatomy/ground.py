@@ -59,7 +59,11 @@ class Ground:
             )
             for axis, least, most in zip(self.axes, low, high, strict=True)
         )
-        return (z, y, x) if z.start < z.stop else None
+        if z.start >= z.stop:
+            return None
+        # Slopes need two planes.
+        stop = max(z.stop, 2)
+        return slice(min(z.start, stop - 2), stop), y, x
 
     def crop(self, region: Region) -> Ground:
         """The points of a region; arrays are views."""

@@ -102,12 +102,11 @@ class Lattice:
         lower, upper = (self._tiles(row, column, below + step) for step in (0, 1))
         fields: list[np.ndarray] = []
         for atlas in self.atlases:
-            values = cv2.split(_read(atlas, *lower))
-            for start, end in zip(values, cv2.split(_read(atlas, *upper)), strict=True):
-                end -= start
-                end *= part
-                end += start
-                fields.append(end)
+            values, above = _read(atlas, *lower), _read(atlas, *upper)
+            fields += [
+                np.asarray(start + part * (end - start))
+                for start, end in zip(cv2.split(values), cv2.split(above), strict=True)
+            ]
         return fields
 
     def _tiles(
@@ -122,4 +121,5 @@ class Lattice:
 
 
 def _read(atlas: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    return cv2.remap(atlas, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    values = cv2.remap(atlas, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(values)

@@ -17,7 +17,7 @@ from ich_tf.phantom.shapes import Region
 
 # Half axes of the cavity, and the exponent of its superellipsoid: skulls are boxier than eggs.
 _WIDE_MM, _LONG_MM, _UP_MM, _DOWN_MM = 68.0, 84.0, 71.0, 98.0
-_EXPONENT = 2.25
+_EXPONENT = 2.12
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

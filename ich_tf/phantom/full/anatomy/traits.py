@@ -13,11 +13,12 @@ class Traits:
 
     Attributes:
       age: Years, 18 to 95; chosen: old people are scanned more often than young ones.
-      length_mm: Cranial cavity from front to back, 158 to 184: outer lengths of adult heads
+      length_mm: Cranial cavity from front to back, 153 to 181: outer lengths of adult heads
         (about 180 to 200 mm, anthropometric surveys) less bone and scalp.
       index: Cavity's width over its length, 0.74 to 0.92 (cephalic index of adults: dolicho-
         cephalic below 0.75, brachycephalic above 0.80, Retzius's classes).
-      height: Cavity's height relative to the standard head, 0.94 to 1.06; chosen.
+      height: Cavity's height relative to the standard head, 0.90 to 1.04; chosen:
+        cavities then hold 1,300 to 1,800 ml.
       skew: Shear of the head in the axial plane (plagiocephaly), chosen: up to 0.05.
       atrophy: Width of sulci and ventricles, 0 to 1; rises with age.
       skull_mm: Mean thickness of the vault, 5.0 to 8.5 mm (about 6 to 7 mm in adults: Lynnerup,
@@ -73,9 +74,9 @@ def draw_traits(rng: np.random.Generator) -> Traits:
     grey_hu = float(rng.uniform(36.0, 41.0))
     return Traits(
         age=age,
-        length_mm=float(np.clip(rng.normal(171.0, 5.5), 158.0, 184.0)),
+        length_mm=float(np.clip(rng.normal(167.0, 5.5), 153.0, 181.0)),
         index=float(np.clip(rng.normal(0.825, 0.042), 0.74, 0.92)),
-        height=float(np.clip(rng.normal(1.0, 0.03), 0.94, 1.06)),
+        height=float(np.clip(rng.normal(0.97, 0.03), 0.90, 1.04)),
         skew=float(np.clip(rng.normal(0.0, 0.02), -0.05, 0.05)),
         atrophy=atrophy,
         skull_mm=float(np.clip(rng.normal(6.6, 0.9), 5.0, 8.5)),
