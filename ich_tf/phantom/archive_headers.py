@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ich_tf.phantom.geometry import Acquisition, Geometry
 from ich_tf.phantom.study import PhantomStudy
 
 # pydicom's prefix, whose suffixes are free to choose.
@@ -29,9 +30,8 @@ def archive_elements(
       Keyword, value representation and value of each.
     """
     patient, study_id, series, image = (int(text[3:], 16) for text in ids)
-    positions = study.geometry.positions_mm
-    steps = np.linalg.norm(np.diff(positions, axis=0), axis=1)
-    thickness = float(np.median(steps)) if len(steps) else 5.0
+    acquisition = study.geometry.acquisition or _guess(study.geometry)
+    thickness = float(acquisition.thickness_mm[index])
     day = (_FIRST_DAY + datetime.timedelta(days=study_id % 365)).strftime("%Y%m%d")
     second = study_id % 86400
     time = f"{second // 3600:02}{second // 60 % 60:02}{second % 60:02}"
@@ -47,14 +47,14 @@ def archive_elements(
         ("Manufacturer", "LO", "Phantom"),
         ("ReferringPhysicianName", "PN", ""),
         ("StudyDescription", "LO", "CT HEAD WITHOUT CONTRAST"),
-        ("SeriesDescription", "LO", f"HEAD {thickness:.1f} mm"),
+        ("SeriesDescription", "LO", f"HEAD {acquisition.thickness_mm[-1]:.1f} mm"),
         ("ManufacturerModelName", "LO", "ich_tf phantom"),
         ("PatientName", "PN", f"PHANTOM^{patient:08X}"),
         ("PatientBirthDate", "DA", f"{1930 + patient % 70}0101"),
         ("PatientSex", "CS", "MFO"[patient % 3]),
         ("SliceThickness", "DS", f"{thickness:.3f}"),
-        ("KVP", "DS", "120"),
-        ("ConvolutionKernel", "SH", "STANDARD"),
+        ("KVP", "DS", str(acquisition.kvp)),
+        ("ConvolutionKernel", "SH", acquisition.kernel),
         ("PatientPosition", "CS", "HFS"),
         ("StudyInstanceUID", "UI", f"{UID_PREFIX}2.{study_id}"),
         ("SeriesInstanceUID", "UI", f"{UID_PREFIX}3.{series}"),
@@ -66,3 +66,10 @@ def archive_elements(
         ("FrameOfReferenceUID", "UI", f"{UID_PREFIX}5.{study_id}"),
         ("PositionReferenceIndicator", "LO", ""),
     ]
+
+
+def _guess(geometry: Geometry) -> Acquisition:
+    """The protocol of a series that names none: slices as thick as their median distance."""
+    steps = np.linalg.norm(np.diff(geometry.positions_mm, axis=0), axis=1)
+    thickness = float(np.median(steps)) if len(steps) else 5.0
+    return Acquisition(np.full(len(geometry.positions_mm), thickness), "STANDARD", 120, 200)

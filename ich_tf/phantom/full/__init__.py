@@ -1,5 +1,6 @@
 """Heads that look like scans: every parameter is drawn, from a range with a source.
 
+scanner/  slices through any painted head, with what a scanner and a table add
 voxels    what a bleed must know of each voxel, of a synthetic head or of a real scan
 bleeds/   bleeds: shape, blood, mass effect
 """
