@@ -9,6 +9,7 @@ import numpy as np
 from ich_tf.labels import CLASSES
 from ich_tf.phantom.config import PhantomConfig
 from ich_tf.phantom.geometry import Geometry
+from ich_tf.phantom.truth import BleedsTruth
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,12 +42,14 @@ class PhantomStudy:
       masks: Bit masks, uint8 [S, H, W], bit k for class k in the order of `labels.CLASSES`.
       geometry: Position of the slices.
       encoding: Storage of the pixels in the study's files.
+      truth: What is known of the bleeds; None where none of it is kept.
     """
 
     hu: np.ndarray
     masks: np.ndarray
     geometry: Geometry
     encoding: Encoding
+    truth: BleedsTruth | None = None
 
     @property
     def labels(self) -> np.ndarray:
@@ -91,6 +94,27 @@ def plan_patients(config: PhantomConfig) -> list[PatientPlan]:
         for index, subtype in zip(indices.tolist(), leading, strict=True):
             plans.append(PatientPlan(index, test, subtype))
     return sorted(plans, key=lambda plan: plan.index)
+
+
+def draw_encoding(rng: np.random.Generator, config: PhantomConfig) -> Encoding:
+    """Draws how the pixels of a study are stored.
+
+    Args:
+      rng: Random generator of the study.
+      config: Config of the set.
+    """
+    chance = rng.uniform(size=5)
+    quirk = bool(chance[0] < config.quirk_fraction)
+    signed = bool(chance[1] < 0.5) and not quirk
+    low = quirk or (not signed and chance[2] < 0.2)
+    return Encoding(
+        signed=signed,
+        intercept=-1000 if low else -1024,
+        padded=signed and bool(chance[2] < 0.6),
+        quirk=quirk,
+        implicit=bool(chance[3] < 0.3),
+        window_pair=bool(chance[4] < 0.4),
+    )
 
 
 def _apportion(shares: tuple[float, ...], total: int) -> list[int]:

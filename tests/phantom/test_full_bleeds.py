@@ -193,3 +193,14 @@ def test_noise_is_standard_and_repeats_nowhere_near() -> None:
     assert abs(values.mean()) < 0.15 and values.std() == pytest.approx(1.0, abs=0.15)
     assert np.abs(noise.at(x + 0.3, y, z) - values).mean() < 0.2
     assert abs(np.corrcoef(noise.at(x + 40.0, y, z), values)[0, 1]) < 0.3
+
+
+def test_bleeds_grow_paler_with_the_days_where_they_are(head: Voxels) -> None:
+    fresh = drawn(head, INTRAPARENCHYMAL)
+    later = fresh.later(6.0)
+    (hu, shares), (later_hu, later_shares) = fresh.paint(head), later.paint(head)
+    np.testing.assert_array_equal(shares, later_shares)
+    inside = shares[INTRAPARENCHYMAL] > 0.9
+    fall = fresh.truth.bleeds[0].mean_hu - later.truth.bleeds[0].mean_hu
+    assert later.truth.bleeds[0].days == fresh.truth.bleeds[0].days + 6.0
+    assert (hu - later_hu)[inside].mean() == pytest.approx(fall, abs=3.0) and fall > 1.0

@@ -9,7 +9,7 @@ from ich_tf.phantom.basic.lesion_sampling import draw_bleeds
 from ich_tf.phantom.basic.lesions import Bleeds
 from ich_tf.phantom.basic.scanner import Defects, place_scan, scan
 from ich_tf.phantom.config import PhantomConfig
-from ich_tf.phantom.study import Encoding, PatientPlan, PhantomStudy
+from ich_tf.phantom.study import PatientPlan, PhantomStudy, draw_encoding
 
 # Exponent of the uniform variate that chooses a volume between smallest and largest, on a
 # logarithmic scale: below 1 favours large ones.
@@ -62,7 +62,7 @@ def make_study(
     """
     if head is None:
         head = make_head(rng, with_calcifications=bool(rng.uniform() < config.mimic_fraction))
-    encoding = _draw_encoding(rng, config)
+    encoding = draw_encoding(rng, config)
     tilted = bool(rng.uniform() < config.tilt_fraction)
     pose, geometry = place_scan(rng, head, config.matrix, tilted)
     hu, masks = scan(
@@ -77,21 +77,6 @@ def make_study(
         encoding.intercept,
     )
     return PhantomStudy(hu, masks, geometry, encoding)
-
-
-def _draw_encoding(rng: np.random.Generator, config: PhantomConfig) -> Encoding:
-    chance = rng.uniform(size=5)
-    quirk = bool(chance[0] < config.quirk_fraction)
-    signed = bool(chance[1] < 0.5) and not quirk
-    low = quirk or (not signed and chance[2] < 0.2)
-    return Encoding(
-        signed=signed,
-        intercept=-1000 if low else -1024,
-        padded=signed and bool(chance[2] < 0.6),
-        quirk=quirk,
-        implicit=bool(chance[3] < 0.3),
-        window_pair=bool(chance[4] < 0.4),
-    )
 
 
 def _draw_defects(rng: np.random.Generator, config: PhantomConfig, count: int) -> Defects:

@@ -15,8 +15,8 @@ mass_effect   how bleeds push the brain
 bleeds        all of a head's bleeds: displacement, paint, truth
 """
 
-from ich_tf.phantom.full.bleeds.bleeds import Bleeds, BleedsTruth, BleedTruth
+from ich_tf.phantom.full.bleeds.bleeds import Bleeds
 from ich_tf.phantom.full.bleeds.sampling import draw_bleeds
 from ich_tf.phantom.full.bleeds.volumes import draw_volume
 
-__all__ = ["BleedTruth", "Bleeds", "BleedsTruth", "draw_bleeds", "draw_volume"]
+__all__ = ["Bleeds", "draw_bleeds", "draw_volume"]

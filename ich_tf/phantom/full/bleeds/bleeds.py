@@ -10,41 +10,12 @@ from ich_tf.labels import SUBTYPES
 from ich_tf.phantom.full.bleeds.bleed import Bleed
 from ich_tf.phantom.full.bleeds.mass_effect import MassEffect
 from ich_tf.phantom.full.voxels import Voxels
+from ich_tf.phantom.truth import BleedsTruth
 
 # Difference between brain and fluid, HU: what a sulcus gains that is pressed empty.
 _BRAIN_OVER_FLUID_HU = 28.0
 # Content of a voxel that is half bone: what blood replaces there.
 _SOFT_HU = 45.0
-
-
-@dataclasses.dataclass(frozen=True)
-class BleedTruth:
-    """What is known of one bleed.
-
-    Attributes:
-      subtype: One of `labels.SUBTYPES`.
-      ml: Volume, from a coarse grid.
-      mean_hu: Mean density of its blood.
-      days: Age of its blood.
-    """
-
-    subtype: str
-    ml: float
-    mean_hu: float
-    days: float
-
-
-@dataclasses.dataclass(frozen=True)
-class BleedsTruth:
-    """What is known of a head's bleeds.
-
-    Attributes:
-      bleeds: Each bleed, the leading one first.
-      shift_mm: Shift of the midline between the foramina of Monro, positive to the left.
-    """
-
-    bleeds: tuple[BleedTruth, ...] = ()
-    shift_mm: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -59,7 +30,22 @@ class Bleeds:
 
     bleeds: tuple[Bleed, ...] = ()
     mass_effect: MassEffect | None = None
-    truth: BleedsTruth = BleedsTruth()
+    truth: BleedsTruth = dataclasses.field(default_factory=BleedsTruth)
+
+    def later(self, days: float) -> Bleeds:
+        """The same bleeds after some days: denser or paler, pushing as before.
+
+        Args:
+          days: Time since, of a week at most: bleeds do not shrink here.
+        """
+        bleeds, truths = [], []
+        for bleed, truth in zip(self.bleeds, self.truth.bleeds, strict=True):
+            blood = bleed.blood.later(days)
+            bleeds.append(dataclasses.replace(bleed, blood=blood))
+            mean_hu = truth.mean_hu + blood.clot_hu - bleed.blood.clot_hu
+            truths.append(dataclasses.replace(truth, mean_hu=mean_hu, days=blood.days))
+        known = dataclasses.replace(self.truth, bleeds=tuple(truths))
+        return dataclasses.replace(self, bleeds=tuple(bleeds), truth=known)
 
     def displacement(
         self, x: np.ndarray, y: np.ndarray, z: np.ndarray

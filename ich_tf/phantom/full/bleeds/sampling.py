@@ -7,7 +7,7 @@ import numpy as np
 from ich_tf.labels import SUBTYPES
 from ich_tf.phantom.full.bleeds.ages import draw_patient
 from ich_tf.phantom.full.bleeds.bleed import Bleed, fit_volume
-from ich_tf.phantom.full.bleeds.bleeds import Bleeds, BleedsTruth, BleedTruth
+from ich_tf.phantom.full.bleeds.bleeds import Bleeds
 from ich_tf.phantom.full.bleeds.drawing import (
     EPIDURAL,
     INTRAPARENCHYMAL,
@@ -19,6 +19,7 @@ from ich_tf.phantom.full.bleeds.drawing import (
 from ich_tf.phantom.full.bleeds.fluid_blood import Intraventricular, Subarachnoid
 from ich_tf.phantom.full.bleeds.mass_effect import push
 from ich_tf.phantom.full.voxels import Voxels
+from ich_tf.phantom.truth import BleedsTruth, BleedTruth
 
 # Smallest bleed that joins another.
 _LEAST_ML = 0.3
