@@ -39,7 +39,10 @@ class CalibrateConfig:
     }
 
     data_dir: str = option(
-        "data/tfrecords", "Folder of the TFRecords that the models trained on.", is_path=True
+        "data/tfrecords",
+        "Folder of the TFRecords that the models trained on; with --few, of a site's labelled "
+        "series.",
+        is_path=True,
     )
     work_dir: str = option(
         "runs/resnet50",
@@ -51,6 +54,12 @@ class CalibrateConfig:
         (),
         "Folders of runs to average, with shares fitted on validation patients. Empty: --work_dir.",
         is_path=True,
+    )
+    few: bool = option(
+        False,
+        "Adapt the calibration of --work_dir to another site from tens of labelled series: a slope "
+        "and a shift for each class, kept near the calibration that is there. The folds of "
+        "--data_dir are read; its test split is left for evaluate.",
     )
     average_epochs: int = option(
         0,
@@ -80,6 +89,12 @@ class CalibrateConfig:
         require(bool(self.work_dir), "work_dir", self.work_dir, "not empty")
         known = self.smoothing_mm == -1 or 0 <= self.smoothing_mm <= 100
         require(known, "smoothing_mm", self.smoothing_mm, "-1, or from 0 to 100")
+        if self.few:
+            # The calibration that is there says how.
+            for name in ("members", "average_epochs", "flip", "smoothing_mm", "method"):
+                default = self.__dataclass_fields__[name].default
+                given = getattr(self, name)
+                require(given == default, name, given, f"{default!r} with --few")
 
 
 @dataclasses.dataclass(frozen=True)

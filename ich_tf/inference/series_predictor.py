@@ -175,13 +175,15 @@ class SeriesPredictor(Predictor):
         """Computes the logits of one series, as `Predictor.series_logits`."""
         return self._series_logits(outputs, z_mm, range(len(self.members)))
 
-    def predict_split(self, manifest: Manifest, split: str, batch_size: int) -> SlicePredictions:
+    def predict_split(
+        self, manifest: Manifest, split: str, batch_size: int, *, is_own: bool = True
+    ) -> SlicePredictions:
         """Computes the logits of a split, as `Predictor.predict_split`.
 
         A fold is predicted only with the network that was not trained on it.
         """
         folds = [fold_name(fold) for fold in self.models[0].spec.validation_folds]
-        networks = [i for i, fold in enumerate(folds) if fold == split]
+        networks = [i for i, fold in enumerate(folds) if is_own and fold == split]
         networks = networks or list(range(len(self.members)))
         slices = predict_split_outputs(
             manifest,

@@ -192,13 +192,17 @@ class Predictor:
         whole = None if prevalence else postprocessing.series_probabilities(logits.whole)
         return SeriesProbabilities(slices, None if whole is None else whole[0])
 
-    def predict_split(self, manifest: Manifest, split: str, batch_size: int) -> SlicePredictions:
+    def predict_split(
+        self, manifest: Manifest, split: str, batch_size: int, *, is_own: bool = True
+    ) -> SlicePredictions:
         """Computes the logits of the labelled records of a split.
 
         Args:
           manifest: Manifest of the conversion.
           split: Name of the split, such as `test` or `fold-0`.
           batch_size: Number of slices a batch.
+          is_own: Whether the models may have been trained on folds of these data: then a fold is
+            predicted by what was not trained on it, if the predictor holds models of several folds.
 
         Raises:
           InputError: If the split is empty, or a record cannot be read.

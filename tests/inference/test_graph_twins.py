@@ -1,5 +1,6 @@
 """Each function of an exported graph computes what its NumPy original computes."""
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -11,6 +12,7 @@ from ich_tf.inference.postprocessing.calibrators import METHODS, Calibrator
 from ich_tf.inference.postprocessing.mixture import logit_graph, mix_logits, mix_logits_graph
 from ich_tf.inference.postprocessing.postprocessing import Group, Postprocessing
 from ich_tf.inference.postprocessing.prevalence import shift_prevalence, shift_prevalence_graph
+from ich_tf.inference.postprocessing.site import SiteCalibrator
 from ich_tf.inference.postprocessing.smoothing import (
     smooth,
     smooth_graph,
@@ -63,6 +65,8 @@ FOLDS = Postprocessing(
     ),
     prevalence=0.3,
 )
+SITE = SiteCalibrator(0.6, (-1.0, 0.0, 0.5, 1.0, -2.0, -0.3))
+AT_SITE = dataclasses.replace(FOLDS, site=SITE, site_series=SiteCalibrator(2.0))
 
 
 def fitted(method: str) -> Calibrator:
@@ -129,6 +133,19 @@ def masks_graph(rows: int, columns: int) -> Callable[[tf.Tensor], tf.Tensor]:
             lambda x, z: FOLDS.probabilities_graph([x, x[::-1]], z, 0.05),
             [LOGITS, Z_MM],
             1e-9,
+        ),
+        (SITE, SITE.graph, [np.linspace(0, 1, 30).reshape(5, 6)], 1e-12),
+        (
+            lambda x, z: AT_SITE.probabilities([x, x[::-1]], z, [""] * 5, 0.05),
+            lambda x, z: AT_SITE.probabilities_graph([x, x[::-1]], z, 0.05),
+            [LOGITS, Z_MM],
+            1e-9,
+        ),
+        (
+            lambda x: AT_SITE.series_probabilities([x, x[::-1]]),
+            lambda x: AT_SITE.series_probabilities_graph([x, x[::-1]]),
+            [LOGITS],
+            1e-12,
         ),
         (
             lambda x: FOLDS.series_probabilities([x, x[::-1]]),

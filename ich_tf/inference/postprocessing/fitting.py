@@ -103,7 +103,7 @@ def fit_postprocessing(
             "num_slices": len(joined),
             "num_patients": len(set(joined.patient_key)),
             **_describe_losses(losses, width),
-            **_compare_scores(joined.labels, sigmoid(joined.logits), probabilities),
+            **compare_scores(joined.labels, sigmoid(joined.logits), probabilities),
         },
     )
 
@@ -221,7 +221,7 @@ def _describe_losses(losses: Mapping[tuple[float, str], float], width: float) ->
     }
 
 
-def _compare_scores(labels: np.ndarray, before: np.ndarray, after: np.ndarray) -> dict[str, float]:
+def compare_scores(labels: np.ndarray, before: np.ndarray, after: np.ndarray) -> dict[str, float]:
     """Loss and calibration error of the probabilities before and after the postprocessing."""
     errors = [
         float(expected_calibration_error(labels[:, ANY], probabilities[:, ANY]))

@@ -1,7 +1,8 @@
 """Postprocessing: from logits to probabilities and decisions, stored as `calibration.json`.
 
-The steps are smoothing along the series, calibration, and a shift to another prevalence if one is
-given. `inference.calibration` fits them on validation patients and stores them beside the weights.
+The steps are smoothing along the series, calibration, that of a site if few of its labels were
+given, and a shift to another prevalence if one is given. `inference.calibration` fits them on
+validation patients, and `inference.few_labels` that of a site; they are stored beside the weights.
 
 Networks of several folds are calibrated each on its own fold, then their probabilities averaged. A
 calibrator of their logits does not fit their mean, which is less certain than they are: on
@@ -21,6 +22,7 @@ import numpy as np
 from ich_tf.errors import InputError
 from ich_tf.inference.postprocessing.calibrators import Calibrator
 from ich_tf.inference.postprocessing.prevalence import shift_prevalence, shift_prevalence_graph
+from ich_tf.inference.postprocessing.site import SiteCalibrator
 from ich_tf.inference.postprocessing.smoothing import smooth_logits, smooth_logits_graph
 from ich_tf.inference.postprocessing.volume_error import VolumeError
 from ich_tf.labels import CLASSES
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 VERSION = 3
 _CALIBRATORS = ("calibrator", "series_calibrator")
+_OPTIONAL = ("site", "site_series")
 # Version that single models are still read from.
 _ALONE_VERSION = 2
 _TOLERANCE = 1e-6
@@ -117,6 +120,8 @@ class Postprocessing:
       volume_errors: Error of the volumes, by class; None where there were too few series to fit it,
         and empty for a model without masks.
       fitted_on: Data and losses of the fit, for people; empty without a fit.
+      site: Calibration of slices at a site (`inference.few_labels`); None for none.
+      site_series: The same of a series model's whole series.
     """
 
     model_sha256: str = ""
@@ -128,6 +133,8 @@ class Postprocessing:
     mask_thresholds: tuple[float, ...] = ()
     volume_errors: tuple[VolumeError | None, ...] = ()
     fitted_on: dict[str, Any] = dataclasses.field(default_factory=dict)
+    site: SiteCalibrator | None = None
+    site_series: SiteCalibrator | None = None
 
     def probabilities(
         self,
@@ -153,6 +160,8 @@ class Postprocessing:
             for group, rows in zip(self.groups, logits, strict=True)
         ]
         probabilities: np.ndarray = np.sum(calibrated, axis=0)
+        if self.site is not None:
+            probabilities = self.site(probabilities)
         if prevalence:
             return shift_prevalence(probabilities, self.prevalence, prevalence)
         return probabilities
@@ -179,6 +188,8 @@ class Postprocessing:
                 for group, rows in zip(self.groups, logits, strict=True)
             ]
         )
+        if self.site is not None:
+            probabilities = self.site.graph(probabilities)
         if prevalence:
             return shift_prevalence_graph(probabilities, self.prevalence, prevalence)
         return probabilities
@@ -198,18 +209,20 @@ class Postprocessing:
         if logits is None:
             return None
         groups = zip(self.groups, logits, strict=True)
-        return np.asarray(
+        probabilities = np.asarray(
             sum(group.share * group.series_calibrator(rows) for group, rows in groups)
         )
+        return probabilities if self.site_series is None else self.site_series(probabilities)
 
     def series_probabilities_graph(self, logits: Sequence[tf.Tensor]) -> tf.Tensor:
         """`series_probabilities` in a graph: g tensors, float64 [m, 6] -> float64 [m, 6]."""
         import tensorflow as tf
 
         groups = zip(self.groups, logits, strict=True)
-        return tf.add_n(
+        probabilities = tf.add_n(
             [group.share * group.series_calibrator.graph(rows) for group, rows in groups]
         )
+        return probabilities if self.site_series is None else self.site_series.graph(probabilities)
 
     def threshold(self, level: str, name: str, rule: str = DEFAULT_POINT) -> float | None:
         """Returns the threshold of a class, None where there is none.
@@ -236,13 +249,24 @@ class Postprocessing:
         """SHA-256 of steps and thresholds, hexadecimal; empty if it was not fitted."""
         if not self.is_fitted:
             return ""
-        return hashlib.sha256(json_text(dataclasses.asdict(self)).encode()).hexdigest()
+        return hashlib.sha256(json_text(self._content()).encode()).hexdigest()
+
+    def _content(self) -> dict[str, Any]:
+        """All attributes as JSON values; without a site's calibration as before there were any."""
+        content = dataclasses.asdict(self)
+        return {
+            name: value
+            for name, value in content.items()
+            if value is not None or name not in _OPTIONAL
+        }
 
     def describe(self) -> str:
         """Describes the steps in a few words, for logs and reports."""
         if not self.is_fitted:
             return "not calibrated"
         parts = [f"calibrated by {self.method}" if self.method != "none" else "logits as they are"]
+        if self.site is not None:
+            parts[0] += f", then at a site by {self.fitted_on['num_patients']} of its patients"
         if len(self.groups) > 1:
             parts[0] += f" for each of {len(self.groups)} folds, then averaged"
         if self.flip:
@@ -254,7 +278,7 @@ class Postprocessing:
     def save(self, work_dir: str | Path) -> Path:
         """Writes `calibration.json` into a work dir and returns its path."""
         path = Path(work_dir) / CALIBRATION
-        content = {**dataclasses.asdict(self), "version": VERSION, "classes": list(CLASSES)}
+        content = {**self._content(), "version": VERSION, "classes": list(CLASSES)}
         write_json(path, content)
         return path
 
@@ -296,6 +320,8 @@ def load_postprocessing(
             None if error is None else VolumeError(**error)
             for error in content.get("volume_errors", ())
         )
+        for name in content.keys() & _OPTIONAL:
+            content[name] = SiteCalibrator.from_json(content[name])
         postprocessing = Postprocessing(**content, groups=groups)
         _check(postprocessing)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -323,6 +349,8 @@ def _check(read: Postprocessing) -> None:
         raise ValueError("thresholds of masks that are not one of each class, in (0, 1)")
     if len(read.volume_errors) not in (0, len(CLASSES)):
         raise ValueError("errors of volumes that are not one of each class")
+    if read.site is not None and not {"num_patients", "before"} <= read.fitted_on.keys():
+        raise ValueError("a site's calibration that does not say what was before")
     if not (isinstance(read.flip, bool) and isinstance(read.fitted_on, dict)):
         raise TypeError("flip or fitted_on of another type")
     for by_rule in read.thresholds.values():
