@@ -9,6 +9,8 @@ cortex     cortex and its sulci
 hindbrain  tentorium, brain stem, cerebellum
 fluid      ventricles, fissures, cisterns
 tissue     grey and white matter
+infarcts   old infarcts
+surgery    burr holes, flaps, plates, catheters, clips
 dura       dura, venous sinuses, vessels, calcifications
 face       skin, muscles, orbits, sinuses, jaws, vertebrae
 head       all of these -> the tissue at any point

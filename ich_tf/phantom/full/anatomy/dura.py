@@ -52,11 +52,11 @@ def build_dense(
     x, y, z = ground.points
     side = np.abs(x)
     dense = np.zeros_like(x)
-    dura = 0.85 * traits.blood_hu + 18.0
+    dura = 55.0 + 0.3 * traits.contrast_hu
     blood = traits.blood_hu
     # The falx: thin before, thick behind, free above the corpus callosum.
     free = -disc(y - 2.0, z - 8.0, 50.0, 30.0) - 1.0
-    sickle = np.minimum(free, z + 24.0 + 0.55 * np.minimum(y, 40.0) * (y > 0))
+    sickle = np.minimum(np.minimum(free, tent), z + 24.0 + 0.55 * np.minimum(y, 40.0) * (y > 0))
     thick = 0.95 + 0.25 * np.clip(y / 60.0, -0.5, 1.0)
     patchy = np.clip(0.9 + 0.25 * ground.fine, 0.3, 1.0)
     _raise(dense, share(np.minimum(thick - side, sickle)) * patchy, dura)

@@ -126,15 +126,15 @@ def _add_orbits(ground: Ground, soft: np.ndarray, bone: np.ndarray) -> None:
     cx, cz = 11.0 + 21.0 * axis, -40.0 - 6.0 * axis
     around = np.hypot(side - cx, z - cz)
     recti = np.minimum(
-        1.5 * np.sin(np.pi * np.clip(axis, 0.0, 1.0))
+        2.2 * np.sin(np.pi * np.clip(axis, 0.0, 1.0))
         + 0.4
         - np.abs(around - 2.0 - 10.0 * np.sin(0.5 * np.pi * np.clip(axis, 0.0, 1.0))),
         np.minimum(-y - 30.0, y + 82.0),
     )
     gaps = np.abs(np.sin(2.0 * np.arctan2(z - cz, side - cx)))
-    blend(tissue, share(recti) * share(0.62 - gaps, 0.2), 45.0)
-    nerve = capsule(side, y, z, (31.0, -68.0, -46.0, 2.3), (12.0, -28.0, -40.0, 2.2), 1.0)
-    blend(tissue, fat * share(nerve), 32.0)
+    blend(tissue, share(recti) * share(0.66 - gaps, 0.2), 58.0)
+    nerve = capsule(side, y, z, (31.0, -68.0, -46.0, 3.0), (12.0, -28.0, -40.0, 2.6), 1.0)
+    blend(tissue, fat * share(nerve), 42.0)
     globe = ellipsoid(side - 32.0, y + 80.0, z + 46.0, 12.3, 12.3, 12.3)
     blend(tissue, share(globe + 0.9), 70.0)
     blend(tissue, share(globe - 1.0), 14.0)
@@ -170,9 +170,11 @@ def _add_sinuses(
     )
     vault = skull.vault[region]
     middle = 0.55 * ground.traits.skull_mm + 1.5
-    frontal = np.minimum(
-        (2.0 + 1.5 * full) - np.abs(vault + middle + big),
-        ellipsoid(side - 10.0, y + 86.0, z + 22.0, 4.0 + 15.0 * full, 20.0, 5.0 + 14.0 * full),
+    frontal = smooth_least(
+        (1.6 + 1.5 * full) - np.abs(vault + middle + big),
+        ellipsoid(side - 8.0, y + 86.0, z + 24.0, 3.0 + 15.0 * full, 20.0, 4.0 + 12.0 * full)
+        + 2.0 * big,
+        3.0,
     )
     frontal = np.minimum(frontal, np.abs(x + bend) - 0.7)
     maxillary = ellipsoid(side - 31.0, y + 58.0, z + 79.0, 13.0, 17.0, 17.0) + 0.6 * big

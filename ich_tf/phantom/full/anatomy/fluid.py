@@ -107,8 +107,8 @@ def _fissures(ground: Ground) -> np.ndarray:
         np.minimum(24.0 - np.abs(y + 5.0), 13.0 - np.abs(z - 3.0 - 0.2 * y)),
     )
     cleft = np.minimum(
-        thin - 0.8 * np.abs(z - 1.0 - 0.5 * (y + 6.0) + 0.2 * (side - 45.0) + bend),
-        np.minimum(side - 41.0, 30.0 - np.abs(y + 6.0)),
+        0.8 * thin - 0.9 * np.abs(z - 1.0 - 0.5 * (y + 6.0) + 0.2 * (side - 45.0) + bend),
+        np.minimum(side - 41.0, 26.0 - np.abs(y + 6.0)),
     )
     stem = capsule(
         side, y, z, (12.0, -12.0, -22.0, 2.4), (40.0, -24.0, -14.0, 2.8), 0.7 + 0.5 * old
@@ -123,7 +123,7 @@ def _cisterns(ground: Ground, stem: np.ndarray) -> np.ndarray:
     wide = 0.85 + 0.4 * old
     ambient = np.minimum(
         np.minimum(1.6 + 1.8 * old + 3.0 * fine + 1.2 * ground.relief + stem, -stem),
-        11.0 - np.abs(z + 15.0),
+        9.0 - np.abs(z + 17.0),
     )
     return largest(
         np.minimum(ambient, 34.0 - y),

@@ -67,8 +67,11 @@ class Ground:
 
     def crop(self, region: Region) -> Ground:
         """The points of a region; arrays are views."""
+        planes, rows, columns = region
+        x, y, z = self.axes
         return dataclasses.replace(
             self,
+            axes=(x[columns], y[rows], z[planes]),
             x=self.x[region],
             y=self.y[region],
             z=self.z[region],

@@ -8,7 +8,9 @@ import numpy as np
 
 from ich_tf.phantom.full.anatomy import cortex, dura, face, fluid, hindbrain, skull
 from ich_tf.phantom.full.anatomy.ground import Terrain
+from ich_tf.phantom.full.anatomy.infarcts import Infarct, draw_infarcts
 from ich_tf.phantom.full.anatomy.lattice import Lattice
+from ich_tf.phantom.full.anatomy.surgery import Surgery, draw_surgery
 from ich_tf.phantom.full.anatomy.tissue import brain_hu
 from ich_tf.phantom.full.anatomy.traits import Traits, draw_traits
 from ich_tf.phantom.full.voxels import Voxels
@@ -51,6 +53,10 @@ class Head:
         traits = self.traits
         compact = np.float32(traits.bone_hu)
         hu = np.full_like(x, -1000.0)
+        if traits.hair_mm:
+            scalp = share(np.maximum(z - 5.0, y + 35.0), 15.0)
+            lock = share(skin + np.float32(traits.hair_mm) * (0.7 + 0.3 * relief), 5.0)
+            blend(hu, scalp * lock, traits.hair_hu)
         blend(soft, share(2.6 - skin), 65.0)
         blend(hu, share(skin), soft)
         # Two compact tables around the marrow; bones of the face likewise.
@@ -70,6 +76,8 @@ class Head:
         np.maximum(content, dense, out=content)
         blend(hu, inside, content)
         blend(hu, share(air), -1000.0)
+        # Metal and catheters lie anywhere.
+        blend(hu, share(dense - 200.0, 200.0), dense)
         inside *= 1.0 - sheet
         return Voxels(
             x=x,
@@ -94,7 +102,7 @@ def draw_head(rng: np.random.Generator, step_mm: float = STEP_MM) -> Head:
       step_mm: Distance between the points of the lattice; the time rises with its inverse cube.
     """
     # A generator for each part: what is drawn of one does not change another.
-    generators = rng.spawn(6)
+    generators = rng.spawn(8)
     traits = draw_traits(generators[0])
     plan = _Plan(
         terrain=Terrain(generators[1], traits, step_mm),
@@ -102,6 +110,8 @@ def draw_head(rng: np.random.Generator, step_mm: float = STEP_MM) -> Head:
         folds=cortex.Folds(generators[3]),
         textures=face.Textures(generators[4]),
         calcifications=dura.draw_calcifications(generators[5], traits),
+        infarcts=draw_infarcts(generators[6], traits),
+        surgery=draw_surgery(generators[7]),
     )
     origin, shape = plan.terrain.origin_mm, plan.terrain.shape
     starts = range(0, shape[0], _SLAB)
@@ -119,6 +129,8 @@ class _Plan:
     folds: cortex.Folds
     textures: face.Textures
     calcifications: tuple[dura.Calcification, ...]
+    infarcts: tuple[Infarct, ...]
+    surgery: Surgery
 
 
 def _build(plan: _Plan, start: int) -> list[np.ndarray]:
@@ -140,7 +152,11 @@ def _build(plan: _Plan, start: int) -> list[np.ndarray]:
         outer[region] = fluid.outer_fluid(part, bone, folded, hind, over)
         inner[region] = fluid.ventricles(part)
         tissue[region] = brain_hu(part, hind, folded, over, outer[region], inner[region])
+        for infarct in plan.infarcts:
+            infarct.add(part, tissue[region])
         dense[region] = dura.build_dense(plan.calcifications, part, bone, over)
+    plan.surgery.open_bone(ground, bones.outer)
+    plan.surgery.add_hardware(ground, bones.vault, dense)
     around = face.build_face(plan.textures, ground, bones)
     fields = (
         bones.depth, bones.outer, around.skin, ground.x, tent, ground.relief, bones.marrow, outer,

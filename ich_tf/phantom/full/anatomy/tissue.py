@@ -36,7 +36,7 @@ def brain_hu(
     grey = share(3.3 + np.maximum(surface, outer), 1.8)
     leaf = share(hind.cerebellum - 1.0, 2.0) * (0.85 + 0.1 * ground.fine)
     core = share(hind.cerebellum - 12.0 - 2.0 * ground.fine, 6.0)
-    grey = np.where(above, grey, leaf * (1.0 - 0.7 * core) + 0.25)
+    grey = np.where(above, grey, 0.15 + 0.6 * leaf * (1.0 - 0.7 * core))
     np.maximum(grey, _nuclei(ground), out=grey)
     white = np.float32(traits.white_hu)
     hu = white + (np.float32(traits.grey_hu) - white) * grey
@@ -47,7 +47,7 @@ def brain_hu(
     hu -= 9.0 * np.maximum(disease * near, patches) * (1.0 - grey) * above
     # The leaves of the cerebellum, around its middle.
     turn = np.sqrt(x * x + (y - 26.0) ** 2 + 1.7 * (z + 48.0) ** 2) + 1.2 * ground.fine
-    hu += 2.2 * np.sin(np.float32(2.0 * np.pi / 5.5) * turn) * leaf * (1.0 - core) * ~above
+    hu += 3.2 * np.sin(np.float32(2.0 * np.pi / 5.5) * turn) * leaf * (1.0 - core) * ~above
     return np.asarray(hu + 0.6 * ground.relief + 0.4 * ground.fine, np.float32)
 
 
@@ -66,6 +66,6 @@ def _nuclei(ground: Ground) -> np.ndarray:
     lentiform = ellipsoid(side - 25.0 - 0.18 * (y + 3.0), y + 3.0, z - 3.0, 7.5, 20.0, 13.0)
     thalamus = ellipsoid(side - 11.0 - 0.3 * (y - 12.0), y - 13.0, z - 6.0, 9.0, 15.0, 11.0)
     grey = share(caudate + wide, 2.5)
-    np.maximum(grey, 0.9 * share(lentiform + wide, 2.5), out=grey)
-    np.maximum(grey, 0.75 * share(thalamus + wide, 3.5), out=grey)
+    np.maximum(grey, share(lentiform + wide, 2.0), out=grey)
+    np.maximum(grey, 0.85 * share(thalamus + wide, 2.5), out=grey)
     return grey

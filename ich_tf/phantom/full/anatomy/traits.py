@@ -37,7 +37,10 @@ class Traits:
         asymmetry is common (5 to 12 % of people).
       white_disease: Leukoaraiosis, 0 to 1; rises with age.
       pneumatization: Air in mastoids and sinuses, 0.1 to 1; chosen.
-      hair_mm: Length of hair that lies on the scalp; 0 for none; chosen.
+      hair_mm: Thickness of the hair on the scalp, 0 to 14; chosen.
+      hair_hu: Hair and the air in it, -970 to -850; chosen.
+      contrast_hu: Enhancement of blood by contrast agent, 60 to 220 in 4 % of patients (scans of
+        the head after other examinations, and venous phases); else 0.
     """
 
     age: float
@@ -59,11 +62,13 @@ class Traits:
     white_disease: float
     pneumatization: float
     hair_mm: float
+    hair_hu: float
+    contrast_hu: float
 
     @property
     def blood_hu(self) -> float:
-        """Flowing blood: linear in the haematocrit (New and Aronow, Radiology 1976)."""
-        return 12.0 + 88.0 * self.hematocrit
+        """Flowing blood, HU: linear in the haematocrit (New and Aronow, Radiology 1976)."""
+        return 12.0 + 88.0 * self.hematocrit + self.contrast_hu
 
 
 def draw_traits(rng: np.random.Generator) -> Traits:
@@ -92,4 +97,6 @@ def draw_traits(rng: np.random.Generator) -> Traits:
         white_disease=float(np.clip(0.9 * old**2.5 + rng.normal(0.0, 0.18), 0.0, 1.0)),
         pneumatization=float(rng.uniform(0.1, 1.0)),
         hair_mm=float(max(0.0, rng.uniform(-6.0, 14.0))),
+        hair_hu=float(rng.uniform(-970.0, -850.0)),
+        contrast_hu=float(rng.uniform(60.0, 220.0)) if rng.uniform() < 0.04 else 0.0,
     )
