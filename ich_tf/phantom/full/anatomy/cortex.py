@@ -48,7 +48,7 @@ class Folds:
 
     def __init__(self, rng: np.random.Generator) -> None:
         """Draws the folds."""
-        self.wander = [Noise(rng, 4.5, *BRAIN_BOX) for _ in range(3)]
+        self.wander = Noise(rng, 4.5, *BRAIN_BOX, count=3)
         # The right hemisphere's noise lies beside the left one's.
         box = ((-10.0, -100.0, -60.0), (150.0, 105.0, 85.0))
         self.walls = Noise(rng, 4.0, *box, band=True)
@@ -71,8 +71,10 @@ def build_cortex(folds: Folds, ground: Ground, skull: Skull, tent: np.ndarray) -
     outwards = 1.0 + surface / np.maximum(length, 4.0)
     deep = 2.6 + 0.05 * surface
     at = tuple(
-        point + delta * outwards + deep * noise(ground.points)
-        for point, delta, noise in zip((px, py, pz), (dx, dy, dz), folds.wander, strict=True)
+        point + delta * outwards + deep * noise
+        for point, delta, noise in zip(
+            (px, py, pz), (dx, dy, dz), folds.wander.all(ground.points), strict=True
+        )
     )
     at = (at[0] + np.where(x > 0, 0.0, 76.0).astype(np.float32), at[1], at[2])
     sulcus = np.abs(slope_distance(folds.walls(at), ground.step_mm, 0.09))

@@ -106,7 +106,7 @@ class Terrain:
             np.arange(least, most * scale, step_mm, dtype=np.float32) / np.float32(scale)
             for least, most, scale in zip(self.origin_mm, BOX[1], scales, strict=True)
         ]
-        self._warps = [Noise(rng, 30.0, *BOX) for _ in range(3)]
+        self._warp = Noise(rng, 30.0, *BOX, count=3)
         self._relief = Noise(rng, 11.0, *BOX)
         self._fine = Noise(rng, 3.2, *BOX)
 
@@ -122,8 +122,8 @@ class Terrain:
         grid = np.meshgrid(*axes[::-1], indexing="ij")
         z, y, x = (np.ascontiguousarray(axis) for axis in grid)
         warped = [
-            axis + np.float32(0.5 * _WARP_MM) * np.clip(warp((x, y, z)), -2.0, 2.0)
-            for axis, warp in zip((x, y, z), self._warps, strict=True)
+            axis + np.float32(0.5 * _WARP_MM) * np.clip(warp, -2.0, 2.0)
+            for axis, warp in zip((x, y, z), self._warp.all((x, y, z)), strict=True)
         ]
         # Skew moves one side forward.
         warped[1] += np.float32(self.traits.skew) * warped[0]

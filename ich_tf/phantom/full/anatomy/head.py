@@ -17,7 +17,7 @@ from ich_tf.phantom.full.voxels import Voxels
 from ich_tf.phantom.shapes import blend, share
 
 # Finer than the gap between the tables of the skull, and than half a gyrus.
-STEP_MM = 1.4
+STEP_MM = 1.5
 # Planes that are built at a time.
 _SLAB = 10
 

@@ -68,9 +68,10 @@ class Lattice:
                     for part, size in zip(divmod(index, across), (height, width), strict=True)
                 )
                 for group, atlas in enumerate(atlases):
-                    tile = atlas[row : row + height, column : column + width]
-                    for channel, plane in enumerate(planes[group * _GROUP : (group + 1) * _GROUP]):
-                        tile[..., channel] = plane
+                    merged = cv2.merge(planes[group * _GROUP : (group + 1) * _GROUP])
+                    atlas[row : row + height, column : column + width] = merged.reshape(
+                        height, width, -1
+                    )
                 index += 1
         return cls(origin_mm, step_mm, (depth, height, width), tuple(atlases))
 

@@ -25,6 +25,7 @@ class Noise:
         low: tuple[float, float, float],
         high: tuple[float, float, float],
         band: bool = False,
+        count: int = 1,
     ) -> None:
         """Draws the noise.
 
@@ -34,18 +35,25 @@ class Noise:
           low: Lowest (x, y, z) of the box that it fills, mm.
           high: Highest (x, y, z) of the box, mm.
           band: Whether slow changes are removed, so that zeros lie at even distances.
+          count: Number of noises: those that are asked for at the same points.
         """
         points = _POINTS if sigma_mm < _SLOW_MM else _SLOW_POINTS
         step = sigma_mm / points
         shape = [int((most - least) / step) + 2 for least, most in zip(low, high, strict=True)]
-        white = rng.standard_normal(shape[::-1], np.float32)
-        smooth = ndimage.gaussian_filter(white, points, mode="wrap", truncate=3.0)
-        if band:
-            smooth -= ndimage.gaussian_filter(smooth, points * 1.2, mode="wrap", truncate=3.0)
-        smooth -= smooth.mean()
-        smooth /= smooth.std()
-        self._lattice = Lattice.pack(low, step, smooth.shape, [[smooth]])
+        fields = []
+        for _ in range(count):
+            white = rng.standard_normal(shape[::-1], np.float32)
+            smooth = ndimage.gaussian_filter(white, points, mode="wrap", truncate=3.0)
+            if band:
+                smooth -= ndimage.gaussian_filter(smooth, points * 1.2, mode="wrap", truncate=3.0)
+            smooth -= smooth.mean()
+            fields.append(smooth / smooth.std())
+        self._lattice = Lattice.pack(low, step, fields[0].shape, [fields])
 
     def __call__(self, points: Points) -> np.ndarray:
-        """The noise at points x, y and z, mm, float32 [n, rows, columns]."""
-        return self._lattice.sample(*points)[0]
+        """The first noise at points x, y and z, mm, float32 [n, rows, columns]."""
+        return self.all(points)[0]
+
+    def all(self, points: Points) -> list[np.ndarray]:
+        """All noises at points x, y and z, mm, each float32 [n, rows, columns]."""
+        return self._lattice.sample(*points)
