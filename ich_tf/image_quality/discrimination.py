@@ -1,7 +1,9 @@
 """How well phantoms are told from patients by their patches, on patients that were held out.
 
 A logistic regression on the features and their squares, for a feature may give phantoms away by its
-spread alone. An AUC of 0.5 is chance.
+spread alone. An AUC of 0.5 is chance. A single real head, however, is one patient on one scanner,
+and told from a crowd as any one of the crowd would be: the same AUC of single phantoms, each told
+from the others, is what phantoms like that patient could reach.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ _TOLERANCE = 1e-6
 _CLIP = 4.0
 _LEAST_PATCHES = 40
 _MOST_PATCHES = 6000
+_MOST_SINGLE = 6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +52,8 @@ class Discrimination:
       kind: Kind of the patches.
       auc: Mean AUC of the folds; NaN if it could not be measured.
       fold_aucs: AUC of each fold.
+      single_aucs: AUCs of single phantom patients, each told from the others as the real head is;
+        empty where there are enough real patients.
       num_phantom: Number of phantoms' patches.
       num_real: Number of real patches.
       held_out: What was held out, in words; or why nothing could be measured.
@@ -58,6 +63,7 @@ class Discrimination:
     kind: str
     auc: float
     fold_aucs: tuple[float, ...]
+    single_aucs: tuple[float, ...]
     num_phantom: int
     num_real: int
     held_out: str
@@ -90,22 +96,43 @@ def discriminate(
       phantoms: Patches of phantoms by series.
       real: Patches of patients by series.
     """
-    tables, folds, held_out = [], [], []
-    for groups in (phantoms, real):
-        fold, words = _folds(groups)
-        tables.append(np.concatenate([g.features for g in groups] or [np.zeros((0, len(names)))]))
-        folds.append(fold)
-        held_out.append(words)
-    counts = [len(table) for table in tables]
-    if min(counts) < _LEAST_PATCHES:
+    num_phantom, num_real = (
+        sum(len(group.slices) for group in groups) for groups in (phantoms, real)
+    )
+    if min(num_phantom, num_real) < _LEAST_PATCHES:
         reason = (
-            f"not measurable: {counts[0]} patches of phantoms and {counts[1]} real ones; "
+            f"not measurable: {num_phantom} patches of phantoms and {num_real} real ones; "
             f"{_LEAST_PATCHES} of each are needed"
         )
-        return Discrimination(kind, float("nan"), (), counts[0], counts[1], reason, ())
-    features = np.concatenate(tables).astype(np.float64)
-    labels = np.repeat([1.0, 0.0], counts)
-    fold = np.concatenate(folds)
+        return Discrimination(kind, float("nan"), (), (), num_phantom, num_real, reason, ())
+    features, labels, fold, held_out = _table(phantoms, real)
+    aucs = _held_out_aucs(features, labels, fold)
+    model = _Model.fit(*(array[_thinned(fold >= 0, labels)] for array in (features, labels)))
+    return Discrimination(
+        kind,
+        float(np.mean(aucs)) if aucs else float("nan"),
+        aucs,
+        _single_aucs(phantoms) if len(_patients(real)) < _FOLDS else (),
+        num_phantom,
+        num_real,
+        held_out,
+        _giveaways(names, features, labels, model),
+    )
+
+
+def _table(
+    phantoms: Sequence[Group], real: Sequence[Group]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
+    """Features, labels (1: phantom) and folds of all patches, and what a fold holds out."""
+    folds, words = zip(*(_folds(groups) for groups in (phantoms, real)), strict=True)
+    features = np.concatenate([group.features for group in (*phantoms, *real)])
+    labels = np.repeat([1.0, 0.0], [len(fold) for fold in folds])
+    held_out = f"phantoms: {words[0]}; real: {words[1]}"
+    return features.astype(np.float64), labels, np.concatenate(folds), held_out
+
+
+def _held_out_aucs(features: np.ndarray, labels: np.ndarray, fold: np.ndarray) -> tuple[float, ...]:
+    """AUC of each fold that has both labels, of a model fitted to the others."""
     aucs = []
     for number in range(_FOLDS):
         train, test = _thinned(fold != number, labels), fold == number
@@ -113,16 +140,31 @@ def discriminate(
             continue
         model = _Model.fit(features[train], labels[train])
         aucs.append(float(metrics.roc_auc(labels[test], model.logits(features[test]))))
-    model = _Model.fit(*(array[_thinned(fold >= 0, labels)] for array in (features, labels)))
-    giveaways = _giveaways(names, features, labels, model)
-    auc = float(np.mean(aucs)) if aucs else float("nan")
-    words = f"phantoms: {held_out[0]}; real: {held_out[1]}"
-    return Discrimination(kind, auc, tuple(aucs), counts[0], counts[1], words, giveaways)
+    return tuple(aucs)
+
+
+def _single_aucs(phantoms: Sequence[Group]) -> tuple[float, ...]:
+    """Mean held-out AUC of each of a few phantom patients told from the others."""
+    patients = _patients(phantoms)
+    if len(patients) <= _FOLDS:
+        return ()
+    means = []
+    for patient in patients[:: -(-len(patients) // _MOST_SINGLE)]:
+        single = [group for group in phantoms if group.patient == patient]
+        others = [group for group in phantoms if group.patient != patient]
+        aucs = _held_out_aucs(*_table(others, single)[:3])
+        if aucs:
+            means.append(float(np.mean(aucs)))
+    return tuple(means)
+
+
+def _patients(groups: Sequence[Group]) -> list[str]:
+    return sorted({group.patient for group in groups})
 
 
 def _folds(groups: Sequence[Group]) -> tuple[np.ndarray, str]:
     """Fold of each patch: by patient, or by blocks of slices where there are fewer than 4."""
-    patients = sorted({group.patient for group in groups})
+    patients = _patients(groups)
     if len(patients) >= _FOLDS:
         number = {patient: i % _FOLDS for i, patient in enumerate(patients)}
         parts = [np.full(len(group.slices), number[group.patient]) for group in groups]

@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from ich_tf.image_quality.comparison import LEAST_SERIES, Comparison, RealismResult
+from ich_tf.image_quality.discrimination import Discrimination
 from ich_tf.image_quality.measurement import Measurement
 
 _GIVEAWAYS = 8
@@ -28,6 +31,7 @@ def text_table(result: RealismResult) -> str:
             "",
             f"Patches of {found.kind}: held-out AUC {number(found.auc)} (folds {folds})",
             f"  {found.num_phantom} and {found.num_real} patches; {found.held_out}",
+            *(f"  {note}" for note in [single_note(found)] if note),
         ]
         lines += [
             f"  {g.name:<28} AUC alone {g.auc:.2f}, weight {g.weight:+.2f}, phantoms "
@@ -49,6 +53,17 @@ def summary(result: RealismResult) -> str:
         f"{within} of {len(measured)} statistics are within the real spread, {near} near it, "
         f"{len(measured) - within - near} apart; {covered} real medians lie between the phantoms' "
         f"5th and 95th percentile; {len(comparisons) - len(measured)} not measurable."
+    )
+
+
+def single_note(found: Discrimination) -> str:
+    """What AUC single phantoms have; empty where they are not needed."""
+    if not found.single_aucs:
+        return ""
+    low, middle, high = np.percentile(found.single_aucs, [0, 50, 100])
+    return (
+        f"one phantom told from the others in the same way: median {number(middle)}, "
+        f"{number(low)} to {number(high)}, {len(found.single_aucs)} phantoms"
     )
 
 
@@ -88,6 +103,7 @@ def as_json(result: RealismResult) -> dict[str, Any]:
             found.kind: {
                 "auc": _finite(found.auc),
                 "fold_aucs": list(found.fold_aucs),
+                "single_phantom_aucs": list(found.single_aucs),
                 "num_phantom": found.num_phantom,
                 "num_real": found.num_real,
                 "held_out": found.held_out,

@@ -135,10 +135,25 @@ def test_patches_that_differ_are_told_apart_and_equal_ones_are_not() -> None:
     assert np.isnan(none.auc)
 
 
+def test_one_head_among_phantoms_that_differ_is_told_from_them_as_each_of_them_is() -> None:
+    rng = np.random.default_rng(2)
+
+    def patient(name: str, place: float) -> Group:
+        return Group(name, np.repeat(np.arange(8), 20), rng.normal(place, 0.3, (160, 2)))
+
+    phantoms = [patient(str(p), p - 3.5) for p in range(8)]
+    found = discriminate("brain", ["x", "y"], phantoms, [patient("real", 0.0)])
+    # No phantom lacks anything, and yet the head is told from them: it is one among many.
+    assert found.auc > 0.8
+    assert len(found.single_aucs) == 4
+    assert min(found.single_aucs) > 0.8
+
+
 def test_of_one_head_blocks_of_slices_are_held_out() -> None:
     rng = np.random.default_rng(1)
     one = Group("a", np.repeat(np.arange(8), 20), rng.normal(0, 1, (160, 2)))
     many = [Group(str(p), np.zeros(40, int), rng.normal(0, 1, (40, 2))) for p in range(4)]
     found = discriminate("skull", ["x", "y"], many, [one])
     assert len(found.fold_aucs) == 4
+    assert found.single_aucs == ()
     assert found.held_out.endswith("a quarter of the slices of 1 head, one block")
