@@ -11,6 +11,7 @@ sites         where bleeds are found
 drawing       random bleeds of each kind
 sampling      random bleeds of a head, which join each other as in patients
 volumes       random volumes of leading bleeds
+flow          slow flow of the brain on a coarse lattice
 mass_effect   how bleeds push the brain
 bleeds        all of a head's bleeds: displacement, paint, truth
 """

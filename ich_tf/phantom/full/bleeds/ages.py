@@ -59,16 +59,16 @@ def draw_blood(rng: np.random.Generator, patient: Patient, noise: Noise, kind: s
       rng: Random generator.
       patient: The patient's blood.
       noise: Noise, which is moved to another place.
-      kind: `clot` of a haematoma or an epidural bleed, `torn` of a contusion, `subdural`, or
+      kind: `clot` of an epidural bleed, `pool` of a haematoma, `torn` of a contusion, `subdural`, or
         `fluid` for blood in sulci and ventricles.
     """
     chance = rng.uniform(size=4)
     draws = rng.uniform(size=6)
     retraction = 1.25 + 0.25 * draws[0]
     swirl = settled = mixture = 0.0
-    if kind in ("clot", "subdural") and patient.days < 0.25 and chance[0] < 0.5:
+    if kind in ("clot", "pool", "subdural") and patient.days < 0.25 and chance[0] < 0.5:
         swirl = 0.08 + 0.22 * draws[1]
-    if kind in ("clot", "subdural") and chance[1] < (0.05 if patient.coagulates else 0.5):
+    if kind in ("pool", "subdural") and chance[1] < (0.05 if patient.coagulates else 0.5):
         settled = 0.2 + 0.5 * draws[2]
     if kind == "subdural" and patient.days > 10.0 and chance[2] < 0.45:
         mixture = 0.15 + 0.4 * draws[3]

@@ -88,7 +88,7 @@ class Blood:
             hu += share(0.16 - np.abs(wall), 0.16) * (52.0 - hu)
         if self.level_mm > -math.inf:
             # Towards the level serum clears and cells gather.
-            above = share(self.level_mm - part.y + 0.4 * grain, 2.5)
+            above = share(self.level_mm - part.y + 0.6 * grain, 4.0)
             hu += 4.0 * (1.0 - above)
             hu += above * (_SERUM_HU + 6.0 + 0.3 * self.texture_hu * grain - hu)
         return np.asarray(hu, np.float32)

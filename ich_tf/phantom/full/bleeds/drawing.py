@@ -73,7 +73,7 @@ class Artist:
         return Epidural(
             EPIDURAL,
             draw_blood(rng, self.patient, self.grains, "clot"),
-            pushing=float(rng.uniform(0.8, 1.2)),
+            pushing=float(rng.uniform(0.9, 1.3)),
             point=point.astype(np.float32),
             axes=axes.astype(np.float32),
             radii=(radius * stretch, radius / stretch),
@@ -89,7 +89,7 @@ class Artist:
         return Subdural(
             SUBDURAL,
             draw_blood(rng, self.patient, self.grains, "subdural"),
-            pushing=float(rng.uniform(0.7, 1.3)),
+            pushing=float(rng.uniform(0.8, 1.3)),
             side=side,
             azimuth=math.radians(rng.uniform(-25, 30)),
             elevation=math.radians(rng.uniform(8, 45)),
@@ -132,16 +132,16 @@ class Artist:
         radius = (volume_ml * 1e3 / 4.19) ** (1 / 3)
         if site == "lobar":
             center = lobar_point(rng, self.interior, side, radius)
-            ratio = tuple(rng.uniform(0.75, 1.3, 3))
+            ratio, rough = tuple(rng.uniform(0.7, 1.4, 3)), (0.1, 0.35)
         else:
-            (x, y, z), ratio = DEEP_SITES[site]
+            ((x, y, z), ratio), rough = DEEP_SITES[site], (0.08, 0.25)
             grown = {"putamen": 0.3, "thalamus": 0.25}.get(site, 0.0) * radius
             wanted = np.array([side * (x + grown), y, z]) + rng.normal(0, 2.0, 3)
             center = brain_point(self.interior, wanted, site not in ("cerebellum", "pons"))
-        # One in three is lobed (chosen: irregular haematomas).
-        count = int(rng.choice((1, 2, 3), p=(0.6, 0.25, 0.15)))
+        # Half of them are lobed (chosen: about half of all are irregular).
+        count = int(rng.choice((1, 2, 3), p=(0.5, 0.3, 0.2)))
         return self._lumps(
-            center, ratio, count, 0.75, float(rng.uniform(0.08, 0.22)), "clot", side, site
+            center, ratio, count, 0.75, float(rng.uniform(*rough)), "pool", side, site
         )
 
     def contusion(self, side: int) -> Haematoma:
@@ -188,7 +188,7 @@ class Artist:
             INTRAPARENCHYMAL,
             blood,
             # With its oedema; some brain is destroyed instead.
-            pushing=float(rng.uniform(0.7, 1.4)),
+            pushing=float(rng.uniform(0.8, 1.6)),
             center=center.astype(np.float32),
             axes=axes.astype(np.float32),
             radii=tuple(radius * float(r) for r in ratio),  # type: ignore[arg-type]
@@ -201,23 +201,37 @@ class Artist:
             outline=self.lumps.moved(rng),
         )
 
-    def cisternal(self, side: int) -> Subarachnoid:
-        """Blood of an aneurysm: basal cisterns, a Sylvian fissure or both, the anterior fissure."""
+    def cisternal(self, side: int, volume_ml: float) -> Subarachnoid:
+        """Blood of an aneurysm: basal cisterns, Sylvian fissures, the anterior fissure.
+
+        Args:
+          side: Side of the aneurysm, -1 right, 1 left.
+          volume_ml: Volume, by which the blood spreads: a little stays where it came from.
+        """
         rng = self.rng
-        one, other, front = rng.uniform(0.5, 1.0), rng.uniform(0.0, 0.9), rng.uniform(0.0, 1.0)
         sources = np.array(
             [
-                (0, -8, -24, 30, 26, 17, rng.uniform(0.75, 1.0)),
-                (side * 36, -10, -6, 22, 26, 20, one),
-                (-side * 36, -10, -6, 22, 26, 20, other),
-                (0, -52, 4, 8, 32, 26, front),
-                (0, 16, -18, 32, 17, 14, rng.uniform(0.3, 0.9)),
-                (0, -4, -42, 20, 16, 20, rng.uniform(0.3, 0.9)),
+                (0, -8, -24, 30, 26, 17),
+                (side * 36, -10, -6, 22, 26, 20),
+                (0, -52, 4, 8, 32, 26),
+                (-side * 36, -10, -6, 22, 26, 20),
+                (0, 16, -18, 32, 17, 14),
+                (0, -4, -42, 20, 16, 20),
             ],
             np.float32,
         )
         sources[:, :3] += rng.normal(0, 3, (len(sources), 3))
-        return self._subarachnoid(sources, float(rng.uniform(2.0, 5.0)))
+        # Aneurysms of the internal carotid, the middle and the anterior cerebral artery (chosen:
+        # about a third each).
+        origin = int(rng.choice(3, p=(0.4, 0.3, 0.3)))
+        spread = rng.uniform(size=len(sources)) < np.clip(volume_ml / 15.0, 0.15, 0.9)
+        spread[origin] = True
+        strength = rng.uniform(0.4, 1.0, len(sources))
+        strength[origin] = rng.uniform(0.8, 1.0)
+        return self._subarachnoid(
+            np.column_stack([sources, strength])[spread].astype(np.float32),
+            float(rng.uniform(2.0, 5.0)),
+        )
 
     def convexity(self, side: int) -> Subarachnoid:
         """Blood of a blow to the head: a few sulci below one spot of the skull."""

@@ -16,13 +16,6 @@ from ich_tf.phantom.shapes import disc, share
 _HALF_AXES = np.array([67.0, 84.0, 72.0], np.float32)
 
 
-def _free_of_bone(part: Voxels) -> np.ndarray:
-    """Share of each voxel that lies within the skull, 0 to 1."""
-    inner = np.clip((400.0 - part.hu) * np.float32(1 / 250.0), 0.0, 1.0)
-    # A voxel beside the skull is bone by partial volume or blur, and has room all the same.
-    return np.asarray(share(part.depth) * np.maximum(inner, part.depth < 1.5))
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
 class Epidural(Bleed):
     """A lens between bone and dura, which adheres to the sutures: there the lens ends.
@@ -69,7 +62,7 @@ class Epidural(Bleed):
         if self.side:
             thickness *= share(self.side * part.falx - 3.0, 5.0)
         inside = thickness - part.depth
-        return _free_of_bone(part) * share(inside) * (thickness > 0.3), np.minimum(
+        return share(part.depth) * share(inside) * (thickness > 0.3), np.minimum(
             inside, part.depth
         )
 
@@ -125,7 +118,7 @@ class Subdural(Bleed):
         thickness *= np.maximum(1.0 + 0.12 * lumps + np.float32(self.sag) * azimuth, 0.3)
         thickness *= np.sqrt(share(self.side * part.falx - 2.0, 4.0) * share(part.tent - 3.0, 6.0))
         inside = thickness - part.depth
-        return _free_of_bone(part) * share(inside) * (thickness > 0.3), np.minimum(
+        return share(part.depth) * share(inside) * (thickness > 0.3), np.minimum(
             inside, part.depth
         )
 
@@ -183,7 +176,7 @@ class Sheet(Bleed):
         thickness = np.sqrt(np.clip(1.0 - near, 0.0, 1.0)) * np.float32(self.height_mm)
         thickness *= room * (1.0 + 0.15 * lumps)
         inside = np.minimum(thickness - height, height + 0.3)
-        return _free_of_bone(part) * share(inside) * (thickness > 0.4), inside
+        return share(part.depth) * share(inside) * (thickness > 0.4), inside
 
     def sized(self, size: float) -> Sheet:
         """See `Bleed`."""

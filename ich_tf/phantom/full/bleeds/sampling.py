@@ -43,9 +43,14 @@ def draw_bleeds(
       voxel_ml: Volume of one of them.
       leading: Subtype of the leading bleed, an index of `SUBTYPES`.
       volume_ml: Volume of the leading bleed.
+
+    Raises:
+      ValueError: If no voxel is brain.
     """
     rng = np.random.default_rng(int(rng.integers(2**62)))
     interior = coarse.take(coarse.depth > -1.5)
+    if not interior.brain.any():
+        raise ValueError("the voxels hold no brain, which draw_bleeds expects: give a whole head")
     artist = Artist.of(rng, interior, draw_patient(rng, _KINDS.get(leading, "clot")))
     planned, blocked = _plan(artist, leading, volume_ml)
     bleeds: list[Bleed] = []
@@ -72,12 +77,14 @@ def draw_bleeds(
         truths.append(
             BleedTruth(SUBTYPES[sized.subtype], total * voxel_ml, mean_hu, sized.blood.days)
         )
-    # Swollen or shrunken brains hand on more or less of the pressure (chosen, for shifts of a third
-    # to two thirds of a subdural's thickness).
-    reach_mm, widened = float(rng.uniform(90, 220)), float(rng.uniform(0.15, 0.5))
+    # Stiff brains hand on more of the pressure; injured ones swell (chosen: a reach of 100 to 250
+    # mm, up to 10 %, for shifts as in pictures of textbooks).
+    reach_mm, swelling, widened = rng.uniform((100, 0, 0.15), (250, 0.1, 0.5)).tolist()
+    days = artist.patient.days
+    swelling *= min(1.0, float(pushed.sum()) * voxel_ml / 40.0) * max(0.0, 1.0 - days / 14.0)
     effect = None
     if blocked or pushed.any():
-        effect = push(interior, pushed, reach_mm, widened if blocked else 0.0)
+        effect = push(interior, pushed, reach_mm, swelling, widened if blocked else 0.0)
     shift_mm = effect.shift_mm if effect else 0.0
     return Bleeds(tuple(bleeds), effect, BleedsTruth(tuple(truths), shift_mm))
 
@@ -115,7 +122,7 @@ def _plan(artist: Artist, leading: int, volume_ml: float) -> tuple[list[tuple[Bl
             plan.append((artist.contusion(opposite), min(small[2], 15.0)))
     elif leading == SUBARACHNOID and chance[4] < 0.55:
         # An aneurysm.
-        plan.append((artist.cisternal(side), volume_ml))
+        plan.append((artist.cisternal(side, volume_ml), volume_ml))
         if chance[0] < 0.1:
             plan.append((artist.haematoma(side, "lobar", small[0]), small[0]))
         if chance[1] < 0.45:
@@ -159,6 +166,7 @@ def _plan(artist: Artist, leading: int, volume_ml: float) -> tuple[list[tuple[Bl
             beside_ml = min(small[0], 8.0)
             plan.insert(0, (artist.haematoma(side, site, beside_ml), beside_ml))
         if chance[2] < 0.2:
-            plan.append((artist.cisternal(side), min(small[1], 8.0)))
+            around_ml = min(small[1], 8.0)
+            plan.append((artist.cisternal(side, around_ml), around_ml))
         blocked = chance[3] < 0.4
     return plan, blocked
