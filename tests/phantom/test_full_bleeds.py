@@ -116,6 +116,20 @@ def test_a_bleed_pushes_the_midline_away_and_leaves_the_skull(head: Voxels) -> N
     assert mirrored.shift_mm == pytest.approx(effect.shift_mm, rel=0.2)
 
 
+def test_the_skull_stays_and_blood_replaces_what_would_have_come_from_it(head: Voxels) -> None:
+    bleeds = drawn(head, SUBDURAL, 2, 60.0)
+    voxels = bleeds.pushed(plain_head, head.x, head.y, head.z)
+    np.testing.assert_array_equal(voxels.depth, head.depth)
+    outside = head.depth < 0
+    np.testing.assert_array_equal(voxels.hu[outside], head.hu[outside])
+    assert voxels.hu[head.depth > 1].max() < 100, "no bone in the cavity"
+    assert np.abs(voxels.brain - head.brain).max() > 0.5, "brain has moved"
+    hu, shares = bleeds.paint(voxels)
+    filled = (shares[SUBDURAL] > 0.99) & (head.depth > 1.5)
+    assert hu[filled].mean() == pytest.approx(bleeds.truth.bleeds[0].mean_hu, abs=3.0)
+    np.testing.assert_array_equal(Bleeds().pushed(plain_head, head.x, head.y, head.z).hu, head.hu)
+
+
 def test_blocked_ventricles_grow(head: Voxels) -> None:
     interior = head.take(head.depth > -1.5)
     effect = push(interior, np.zeros_like(interior.x), 120.0, widened=0.4)
@@ -136,7 +150,7 @@ def test_displacements_on_planes_are_those_of_single_points(head: Voxels) -> Non
         strict=True,
     ):
         assert whole.shape == plane[0].shape
-        assert np.abs(whole.reshape(-1) - single).max() < 0.25
+        assert np.abs(whole.reshape(-1) - single).mean() < 0.05 * np.abs(single).mean()
     uneven = [v**3 / 3600 for v in plane]
     single = effect.displacement(*(v.reshape(-1) for v in uneven))[0]
     np.testing.assert_allclose(effect.displacement(*uneven)[0].reshape(-1), single, atol=1e-4)

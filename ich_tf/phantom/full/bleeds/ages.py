@@ -59,8 +59,8 @@ def draw_blood(rng: np.random.Generator, patient: Patient, noise: Noise, kind: s
       rng: Random generator.
       patient: The patient's blood.
       noise: Noise, which is moved to another place.
-      kind: `clot` of an epidural bleed, `pool` of a haematoma, `torn` of a contusion, `subdural`, or
-        `fluid` for blood in sulci and ventricles.
+      kind: `clot` of an epidural bleed, `pool` of a haematoma, `torn` of a contusion, `subdural`,
+        or `fluid` for blood in sulci and ventricles.
     """
     chance = rng.uniform(size=4)
     draws = rng.uniform(size=6)
@@ -72,7 +72,7 @@ def draw_blood(rng: np.random.Generator, patient: Patient, noise: Noise, kind: s
         settled = 0.2 + 0.5 * draws[2]
     if kind == "subdural" and patient.days > 10.0 and chance[2] < 0.45:
         mixture = 0.15 + 0.4 * draws[3]
-    loss_hu = 3.0 + 3.0 * draws[4] if kind == "fluid" else 1.0 + draws[4]
+    loss_hu = 2.0 + 2.0 * draws[4] if kind == "fluid" else 1.0 + draws[4]
     low, high = {"torn": (4.0, 9.0), "fluid": (1.5, 3.0)}.get(kind, (1.5, 5.0))
     return Blood(
         days=patient.days,

@@ -51,6 +51,14 @@ class Bleed:
         """
         raise NotImplementedError
 
+    def later(self: AnyBleed, days: float) -> AnyBleed:
+        """The bleed after some days.
+
+        Args:
+          days: Time since.
+        """
+        return dataclasses.replace(self, blood=self.blood.later(days))
+
     def oedema(self, part: Voxels) -> np.ndarray | None:
         """Fall of the brain's density around the bleed, HU, from 0; None for none."""
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 
@@ -10,10 +11,12 @@ from ich_tf.labels import SUBTYPES
 from ich_tf.phantom.full.bleeds.bleed import Bleed
 from ich_tf.phantom.full.bleeds.mass_effect import MassEffect
 from ich_tf.phantom.full.voxels import Voxels
+from ich_tf.phantom.shapes import share
 from ich_tf.phantom.truth import BleedsTruth
 
 # Difference between brain and fluid, HU: what a sulcus gains that is pressed empty.
 _BRAIN_OVER_FLUID_HU = 28.0
+_FLUID_HU = 8.0
 # Content of a voxel that is half bone: what blood replaces there.
 _SOFT_HU = 45.0
 
@@ -40,10 +43,10 @@ class Bleeds:
         """
         bleeds, truths = [], []
         for bleed, truth in zip(self.bleeds, self.truth.bleeds, strict=True):
-            blood = bleed.blood.later(days)
-            bleeds.append(dataclasses.replace(bleed, blood=blood))
-            mean_hu = truth.mean_hu + blood.clot_hu - bleed.blood.clot_hu
-            truths.append(dataclasses.replace(truth, mean_hu=mean_hu, days=blood.days))
+            older = bleed.later(days)
+            bleeds.append(older)
+            mean_hu = truth.mean_hu + older.blood.clot_hu - bleed.blood.clot_hu
+            truths.append(dataclasses.replace(truth, mean_hu=mean_hu, days=older.blood.days))
         known = dataclasses.replace(self.truth, bleeds=tuple(truths))
         return dataclasses.replace(self, bleeds=tuple(bleeds), truth=known)
 
@@ -61,6 +64,47 @@ class Bleeds:
             zero = np.zeros_like(x)
             return zero, zero, zero
         return self.mass_effect.displacement(x, y, z)
+
+    def pushed(
+        self,
+        voxels_at: Callable[[np.ndarray, np.ndarray, np.ndarray], Voxels],
+        x: np.ndarray,
+        y: np.ndarray,
+        z: np.ndarray,
+    ) -> Voxels:
+        """Voxels of a head whose brain the bleeds have pushed, while its skull stays.
+
+        Args:
+          voxels_at: Function of points that gives the voxels of the head without bleeds.
+          x: Position to the left, head frame, mm, float32 [n, rows, columns].
+          y: Position to the back, of the same shape.
+          z: Position to the crown, of the same shape.
+
+        Returns:
+          Voxels for `paint`.
+        """
+        here = voxels_at(x, y, z)
+        if self.mass_effect is None:
+            return here
+        dx, dy, dz = self.displacement(x, y, z)
+        came = voxels_at(x + dx, y + dy, z + dz)
+        # Beneath a bleed on the brain's surface the lattice of displacements is too coarse to stop
+        # at the skull: what would have come from bone is fluid.
+        torn = (came.depth < 0.6) & (here.depth > 0.6)
+        hu = np.where(here.depth > 0.6, came.hu, here.hu)
+        hu[torn] = np.minimum(hu[torn], _FLUID_HU)
+        inside = share(here.depth)
+        return dataclasses.replace(
+            came,
+            x=x,
+            y=y,
+            z=z,
+            depth=here.depth,
+            hu=hu,
+            brain=inside * came.brain,
+            fluid=inside * np.where(torn, np.float32(1.0), came.fluid),
+            ventricle=inside * came.ventricle,
+        )
 
     def paint(self, voxels: Voxels) -> tuple[np.ndarray, np.ndarray]:
         """Density and blood of each voxel.

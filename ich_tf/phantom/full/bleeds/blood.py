@@ -12,7 +12,7 @@ from ich_tf.phantom.full.voxels import Voxels
 from ich_tf.phantom.shapes import share
 
 # Serum, and the fluid that is left of an old clot.
-_SERUM_HU = 22.0
+_SERUM_HU = 20.0
 # A clot reaches its density within hours, and keeps it for about three days.
 _CLOTTING_HOURS = 1.5
 _PLATEAU_DAYS = 3.0
@@ -33,7 +33,7 @@ class Blood:
       haematocrit: Share of cells: 0.36 to 0.48, and 0.2 to 0.3 in anaemia (textbooks).
       retraction: Factor of the density of cells by clotting: 1.25 to 1.5 (chosen, for 60 to 80 HU).
       loss_hu: Loss of density a day, after the first three: 1.0 to 2.0 (around Dolinskas' mean);
-        3 to 6 in fluid spaces, where blood is washed out (chosen).
+        2 to 4 in fluid spaces, where blood is washed out (chosen).
       texture_hu: Standard deviation of the clot's texture: 1.5 to 5 (chosen).
       swirl: Share of liquid, not yet clotted blood in the clot: 0, or 0.08 to 0.3 in the first
         hours (the swirl sign; chosen).
@@ -73,7 +73,8 @@ class Blood:
         old = min(max(self.days - _PLATEAU_DAYS, 0.0) / 10.0, 1.0)
         if old:
             # Dissolved from the outside: the rim is ahead of the middle.
-            hu -= np.float32(10.0 * old) * (1.0 - share(inside_mm - 4.0, 8.0))
+            loss = min(10.0 * old, self.clot_hu - _SERUM_HU)
+            hu -= np.float32(loss) * (1.0 - share(inside_mm - 4.0, 8.0))
         if self.swirl or self.mixture:
             lump = self.texture.at(0.45 * part.y, 0.45 * part.z, 0.45 * part.x)
         if self.swirl:
@@ -90,7 +91,7 @@ class Blood:
             # Towards the level serum clears and cells gather.
             above = share(self.level_mm - part.y + 0.6 * grain, 4.0)
             hu += 4.0 * (1.0 - above)
-            hu += above * (_SERUM_HU + 6.0 + 0.3 * self.texture_hu * grain - hu)
+            hu += above * (_SERUM_HU + 8.0 + 0.3 * self.texture_hu * grain - hu)
         return np.asarray(hu, np.float32)
 
     def levelled(self, y: np.ndarray) -> Blood:
@@ -111,7 +112,7 @@ class Blood:
         whole = 12.0 + 95.0 * self.haematocrit
         clot = 12.0 + 95.0 * self.haematocrit * self.retraction
         dense = whole + (clot - whole) * (1.0 - math.exp(-24.0 * days / _CLOTTING_HOURS))
-        return max(dense - self.loss_hu * max(days - _PLATEAU_DAYS, 0.0), _SERUM_HU - 4.0)
+        return max(dense - self.loss_hu * max(days - _PLATEAU_DAYS, 0.0), _SERUM_HU)
 
 
 def _normal_quantile(probability: float) -> float:

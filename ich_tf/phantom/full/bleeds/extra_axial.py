@@ -62,9 +62,7 @@ class Epidural(Bleed):
         if self.side:
             thickness *= share(self.side * part.falx - 3.0, 5.0)
         inside = thickness - part.depth
-        return share(part.depth) * share(inside) * (thickness > 0.3), np.minimum(
-            inside, part.depth
-        )
+        return share(part.depth) * share(inside) * (thickness > 0.3), np.minimum(inside, part.depth)
 
     def sized(self, size: float) -> Epidural:
         """See `Bleed`."""
@@ -118,9 +116,7 @@ class Subdural(Bleed):
         thickness *= np.maximum(1.0 + 0.12 * lumps + np.float32(self.sag) * azimuth, 0.3)
         thickness *= np.sqrt(share(self.side * part.falx - 2.0, 4.0) * share(part.tent - 3.0, 6.0))
         inside = thickness - part.depth
-        return share(part.depth) * share(inside) * (thickness > 0.3), np.minimum(
-            inside, part.depth
-        )
+        return share(part.depth) * share(inside) * (thickness > 0.3), np.minimum(inside, part.depth)
 
     def sized(self, size: float) -> Subdural:
         """See `Bleed`."""

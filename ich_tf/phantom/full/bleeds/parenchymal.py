@@ -77,10 +77,9 @@ class Haematoma(Bleed):
         return fall
 
     def later(self, days: float) -> Haematoma:
-        """The same haematoma after some days: a wider oedema."""
-        return dataclasses.replace(
-            self, blood=self.blood.later(days), oedema_mm=self.oedema_mm + min(0.8 * days, 6.0)
-        )
+        """See `Bleed`; oedema grows."""
+        older = super().later(days)
+        return dataclasses.replace(older, oedema_mm=self.oedema_mm + min(0.8 * days, 6.0))
 
     def _within(self, voxels: Voxels, margin: float) -> np.ndarray:
         reach = self._reach() + margin

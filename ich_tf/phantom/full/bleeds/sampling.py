@@ -114,7 +114,7 @@ def _plan(artist: Artist, leading: int, volume_ml: float) -> tuple[list[tuple[Bl
         plan.append((artist.sheet(side) if thin else artist.subdural(side), volume_ml))
         if chance[0] < 0.2 and not thin:
             plan.append((artist.subdural(-side), small[0] * 2))
-        if chance[1] < 0.3:
+        if chance[1] < 0.3 and artist.patient.days < 14.0:
             plan.append((artist.sheet(side), min(small[1], 12.0)))
         if chance[2] < 0.2:
             plan.append((artist.convexity(opposite), min(small[2], 6.0)))
