@@ -4,7 +4,8 @@
 
 --out_dir then holds stage_2_train/ and stage_2_test/ (DICOM files), stage_2_train.csv,
 stage_2_sample_submission.csv, phantoms.json with all flags, and, unlike the real data, the labels
-of the test set, stage_2_test_labels.csv. These flags give the proportions of RSNA's data:
+of the test set, stage_2_test_labels.csv. With --realism=full also bleeds.csv: volume, density and
+age of each bleed, and the shift of the midline. These flags give the proportions of RSNA's data:
   --bleed_fraction=0.4
   --subtype_shares=epidural=.02,intraparenchymal=.3,intraventricular=.08,subarachnoid=.25,subdural=.35
 Phantoms are simulated images, not patients: for tests and demonstrations only.

@@ -4,7 +4,9 @@
   shapes           distances from surfaces
   geometry         position of slices and head in patient coordinates
   study            a study with masks; who of a set bleeds, and how
+  truth            what is known of a study's bleeds
   basic/           heads that are quick to make
+  full/            heads that look like scans
   headers          a study -> DICOM files with RSNA's headers and oddities
   archive_headers  what a scanner's headers have and RSNA's lack
   dataset          the folder of a set: files, label CSVs, phantoms.json

@@ -16,6 +16,15 @@ _CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
 _FIRST_DAY = datetime.date(2019, 1, 1)
 
 
+def archive_study_uid(study_id: str) -> str:
+    """StudyInstanceUID of a study.
+
+    Args:
+      study_id: Id in RSNA's form: `ID_` and ten digits.
+    """
+    return f"{UID_PREFIX}2.{int(study_id[3:], 16)}"
+
+
 def archive_elements(
     study: PhantomStudy, index: int, ids: tuple[str, str, str, str]
 ) -> list[tuple[str, str, Any]]:
@@ -56,7 +65,7 @@ def archive_elements(
         ("KVP", "DS", str(acquisition.kvp)),
         ("ConvolutionKernel", "SH", acquisition.kernel),
         ("PatientPosition", "CS", "HFS"),
-        ("StudyInstanceUID", "UI", f"{UID_PREFIX}2.{study_id}"),
+        ("StudyInstanceUID", "UI", archive_study_uid(ids[1])),
         ("SeriesInstanceUID", "UI", f"{UID_PREFIX}3.{series}"),
         ("StudyID", "SH", "1"),
         ("SeriesNumber", "IS", "2"),

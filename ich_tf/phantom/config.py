@@ -52,6 +52,12 @@ class PhantomConfig:
         "Seed of everything random: the same flags and seed give the same bytes.",
         within="[0, inf)",
     )
+    realism: str = option(
+        "basic",
+        "Heads and scanner. basic: drawings with physics; full: heads that look like scans, whose "
+        "every parameter is drawn from a published range, in about six times the time.",
+        ("basic", "full"),
+    )
     matrix: int = option(
         512,
         "Rows and columns of a slice; the field of view stays about 230 mm.",

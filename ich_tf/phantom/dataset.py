@@ -4,11 +4,13 @@ stage_2_train/ID_*.dcm, stage_2_train.csv
 stage_2_test/ID_*.dcm, stage_2_sample_submission.csv
 stage_2_test_labels.csv                       the truth, which RSNA keeps to itself
 stage_2_train_masks/, stage_2_test_masks/     with masks: ID_*.png, bit k = class k
+bleeds.csv                                    with full realism: volume, density, age, shift
 phantoms.json                                 config and counts, written last
 """
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import json
 import os
@@ -21,10 +23,12 @@ import numpy as np
 
 from ich_tf.errors import ConfigError, InputError
 from ich_tf.labels import CLASSES, write_long_csv
-from ich_tf.phantom.basic.patient import make_patient
+from ich_tf.phantom.basic import patient as basic
 from ich_tf.phantom.config import PhantomConfig
+from ich_tf.phantom.full import patient as full
 from ich_tf.phantom.headers import Identifiers, write_study
 from ich_tf.phantom.study import PatientPlan, plan_patients
+from ich_tf.phantom.truth import TRUTH_COLUMNS
 from ich_tf.runtime.executors.local import LocalExecutor
 from ich_tf.runtime.writing import writing
 
@@ -35,13 +39,14 @@ _TRAIN, _TEST = "stage_2_train", "stage_2_test"
 _TRAIN_LABELS = "stage_2_train.csv"
 _TEST_LABELS = "stage_2_test_labels.csv"
 _SAMPLE = "stage_2_sample_submission.csv"
+_BLEEDS = "bleeds.csv"
 _FOLDERS = {
     _TRAIN: re.compile(r"ID_[0-9a-f]{9}\.dcm"),
     _TEST: re.compile(r"ID_[0-9a-f]{9}\.dcm"),
     f"{_TRAIN}_masks": re.compile(r"ID_[0-9a-f]{9}\.png"),
     f"{_TEST}_masks": re.compile(r"ID_[0-9a-f]{9}\.png"),
 }
-_FILES = (_TRAIN_LABELS, _TEST_LABELS, _SAMPLE, MANIFEST, _UNFINISHED)
+_FILES = (_TRAIN_LABELS, _TEST_LABELS, _SAMPLE, _BLEEDS, MANIFEST, _UNFINISHED)
 # RSNA's stage_2_train.csv repeats the rows of four images.
 _REPEATED_IMAGES = 4
 
@@ -76,12 +81,14 @@ class _WrittenPatient:
       studies: Number of studies.
       image_ids: Image ids of all slices, n of them.
       labels: Classes of each slice, int64 [n, 6], 0 or 1.
+      bleeds: Rows of bleeds.csv.
     """
 
     test: bool
     studies: int
     image_ids: list[str]
     labels: np.ndarray
+    bleeds: list[tuple[object, ...]]
 
 
 def write_dataset(
@@ -121,7 +128,11 @@ def _write(
     for folder in _FOLDERS:
         if config.masks or not folder.endswith("_masks"):
             (out_dir / folder).mkdir(parents=True, exist_ok=True)
-    content = {"config": dataclasses.asdict(config)}
+    options = dataclasses.asdict(config)
+    if config.realism == "basic":
+        # Sets of before there was another keep their bytes.
+        del options["realism"]
+    content = {"config": options}
     (out_dir / _UNFINISHED).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
     jobs = [(out_dir, config, plan) for plan in plan_patients(config)]
@@ -130,6 +141,8 @@ def _write(
     for test in (False, True):
         members = [patient for patient in written if patient.test == test]
         _write_tables(out_dir, config.seed, members, test)
+    if config.realism == "full":
+        _write_bleeds(out_dir / _BLEEDS, written)
     summary = _summarize(out_dir, written)
     counts = {key: value for key, value in dataclasses.asdict(summary).items() if key != "out_dir"}
     manifest = out_dir / _UNFINISHED
@@ -151,17 +164,22 @@ def _write_patient(job: tuple[Path, PhantomConfig, PatientPlan]) -> _WrittenPati
     identifiers = Identifiers.for_patient(config.seed, plan.index)
     patient_id = identifiers.patient()
     image_ids: list[str] = []
-    labels = []
+    labels, bleeds = [], []
+    make_patient = full.make_patient if config.realism == "full" else basic.make_patient
     studies = make_patient(config, plan)
     for study in studies:
-        ids = write_study(out_dir / split, study, identifiers, patient_id, config.headers)
+        study_uid, ids = write_study(
+            out_dir / split, study, identifiers, patient_id, config.headers
+        )
+        if study.truth is not None:
+            bleeds += study.truth.rows(patient_id, study_uid)
         if config.masks:
             for image_id, mask in zip(ids, study.masks, strict=True):
                 _, png = cv2.imencode(".png", mask)
                 (out_dir / f"{split}_masks" / f"{image_id}.png").write_bytes(png.tobytes())
         image_ids += ids
         labels.append(study.labels)
-    return _WrittenPatient(plan.test, len(studies), image_ids, np.concatenate(labels))
+    return _WrittenPatient(plan.test, len(studies), image_ids, np.concatenate(labels), bleeds)
 
 
 def _write_tables(out_dir: Path, seed: int, written: list[_WrittenPatient], test: bool) -> None:
@@ -180,6 +198,14 @@ def _write_tables(out_dir: Path, seed: int, written: list[_WrittenPatient], test
     repeated = rng.permutation(len(ids))[:_REPEATED_IMAGES]
     rows = np.insert(np.arange(len(ids)), rng.integers(0, len(ids), repeated.size), repeated)
     write_long_csv(out_dir / _TRAIN_LABELS, [ids[row] for row in rows], labels[rows])
+
+
+def _write_bleeds(path: Path, written: list[_WrittenPatient]) -> None:
+    rows = sorted(row for patient in written for row in patient.bleeds)
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(TRUTH_COLUMNS)
+        writer.writerows(rows)
 
 
 def _summarize(out_dir: Path, written: list[_WrittenPatient]) -> PhantomSummary:

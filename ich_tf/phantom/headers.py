@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ich_tf.phantom.archive_headers import UID_PREFIX, archive_elements
+from ich_tf.phantom.archive_headers import UID_PREFIX, archive_elements, archive_study_uid
 from ich_tf.phantom.geometry import field_of_view
 from ich_tf.phantom.study import Encoding, PhantomStudy
 
@@ -94,7 +94,7 @@ def stored_values(hu: np.ndarray, encoding: Encoding) -> np.ndarray:
 
 def write_study(
     folder: Path, study: PhantomStudy, identifiers: Identifiers, patient_id: str, headers: str
-) -> list[str]:
+) -> tuple[str, list[str]]:
     """Writes `<folder>/<image id>.dcm` for each slice of a study.
 
     Args:
@@ -105,14 +105,14 @@ def write_study(
       headers: Kind of the headers: `rsna` or `archive`.
 
     Returns:
-      Image ids in the order of the slices.
+      StudyInstanceUID; image ids in the order of the slices.
     """
     study_id, series_id = identifiers.study(), identifiers.study()
     image_ids = [identifiers.image() for _ in study.hu]
     for index, image_id in enumerate(image_ids):
         ids = (patient_id, study_id, series_id, image_id)
         (folder / f"{image_id}.dcm").write_bytes(encode_slice(study, index, ids, headers))
-    return image_ids
+    return archive_study_uid(study_id) if headers == "archive" else study_id, image_ids
 
 
 def encode_slice(
