@@ -2,9 +2,9 @@
 
   python -m tools.pretrain --size=cpu
 
-Phantoms -> TFRecords -> training -> calibration -> scores on held-out phantoms -> a folder with the
-weights and a card of how they were made, for --weights=FOLDER of any recipe with the same backbone
-(docs/pretraining.md). Run again, it keeps what is done.
+Phantoms -> TFRecords -> training -> calibration -> scores on held-out phantoms, of the same kind
+and of another -> a folder with the weights and a card of how they were made, for --weights=FOLDER
+of any recipe with the same backbone (docs/pretraining.md). Run again, it keeps what is done.
 
 Exit codes: 0 done; 1 a step failed, or --data_dir holds other phantoms; 2 wrong usage.
 """
@@ -12,13 +12,18 @@ Exit codes: 0 done; 1 a step failed, or --data_dir holds other phantoms; 2 wrong
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import flags
 
 from ich_tf.runtime import command
 from ich_tf.runtime.flagfiles import expand
 from tools.steps import run_step
+
+if TYPE_CHECKING:
+    from ich_tf.models.shared_weights import MeasuredScore
 
 command.add_headings({"size": "Size", "data_dir": "Folders"})
 _SIZE = flags.DEFINE_enum(
@@ -29,6 +34,9 @@ _SIZE = flags.DEFINE_enum(
 )
 _PHANTOM_FLAGS = flags.DEFINE_string(
     "phantom_flags", "", "More flags of make_phantoms, such as '--num_patients=100'."
+)
+_OTHER_FLAGS = flags.DEFINE_string(
+    "other_flags", "", "More flags of make_phantoms for the phantoms of another kind."
 )
 _TRAINING_FLAGS = flags.DEFINE_string(
     "training_flags", "", "More flags of train, such as '--backbone=efficientnet_b4 --epochs=4'."
@@ -45,15 +53,18 @@ _OUT_DIR = command.define_path(
 _RECORD_SIZES = {"cpu": 128, "gpu": 256}
 _SUFFIXES = {"cpu": "", "gpu": "_gpu"}
 _FLAGS_FILE = "flags.txt"
-_SCORES = "evaluation/test/metrics.json"
 
 
 def main() -> None:
     """Runs the steps, writes the folder of the weights, and prints what its card claims."""
-    from tools.weights_card import scores_of, share
+    from tools.weights_card import share
 
     data_dir, work_dir = Path(_DATA_DIR.value), Path(_WORK_DIR.value)
-    records = _make_records(data_dir)
+    records = _make_records(
+        data_dir,
+        f"--flagfile=@pretrain_phantoms{_SUFFIXES[_SIZE.value]}",
+        *shlex.split(_PHANTOM_FLAGS.value),
+    )
     run_step(
         "ich_tf.train",
         f"--flagfile=@pretrain{_SUFFIXES[_SIZE.value]}",
@@ -61,48 +72,66 @@ def main() -> None:
         f"--work_dir={work_dir}",
         *shlex.split(_TRAINING_FLAGS.value),
     )
-    where = (f"--data_dir={records}", f"--work_dir={work_dir}")
-    run_step("ich_tf.calibrate", *where)
-    run_step("ich_tf.evaluate", *where)
-    card = share(
-        Path(_OUT_DIR.value),
-        work_dir,
-        data_dir / "phantoms",
-        list(
-            scores_of(
-                work_dir / _SCORES,
-                "held-out synthetic patients of the same kind",
-                f"python -m ich_tf.evaluate {' '.join(where)}",
-            )
-        ),
+    run_step("ich_tf.calibrate", f"--data_dir={records}", f"--work_dir={work_dir}")
+    # Nobody trains on them: nearly all are the test split.
+    others = _make_records(
+        data_dir / "others",
+        "--flagfile=@pretrain_others",
+        *shlex.split(_OTHER_FLAGS.value),
+        conversion=("--test_fraction=0.85", "--num_folds=2"),
     )
+    measured = [
+        *_evaluate(records, work_dir, "test", "held-out synthetic patients of the same kind"),
+        *_evaluate(others, work_dir, "others", "synthetic patients of another kind"),
+    ]
+    card = share(Path(_OUT_DIR.value), work_dir, data_dir / "phantoms", measured)
     print(
         f"\n{card.title}: written to {_OUT_DIR.value}\n{card.claim}\n"
         f"Start a training on your own records from it: --weights={_OUT_DIR.value}"
     )
 
 
-def _make_records(data_dir: Path) -> Path:
+def _evaluate(records: Path, work_dir: Path, name: str, data: str) -> list[MeasuredScore]:
+    """Scores the model on the test split of some records.
+
+    Args:
+      records: Folder of the records.
+      work_dir: Folder of the model.
+      name: Name of the folder of results, in the work dir.
+      data: Description of the patients.
+    """
+    from tools.weights_card import scores_of
+
+    out_dir = work_dir / "evaluation" / name
+    given = (f"--data_dir={records}", f"--work_dir={work_dir}", f"--out_dir={out_dir}")
+    run_step("ich_tf.evaluate", *given)
+    command_line = f"python -m ich_tf.evaluate {' '.join(given)}"
+    return list(scores_of(out_dir / "metrics.json", data, command_line))
+
+
+def _make_records(folder: Path, *given: str, conversion: Sequence[str] = ()) -> Path:
     """Writes phantoms and their records, unless they are there.
+
+    Args:
+      folder: Folder for both.
+      *given: Flags of the phantoms.
+      conversion: More flags of their conversion.
 
     Raises:
       InputError: If others are there, or a command fails.
     """
     from ich_tf.errors import InputError
+    from ich_tf.phantom.dataset import MANIFEST
     from ich_tf.runtime.files import write_text
 
-    phantoms, records, noted = (data_dir / name for name in ("phantoms", "tfrecords", _FLAGS_FILE))
-    given = [
-        f"--flagfile=@pretrain_phantoms{_SUFFIXES[_SIZE.value]}",
-        *shlex.split(_PHANTOM_FLAGS.value),
-    ]
+    phantoms, records, noted = (folder / name for name in ("phantoms", "tfrecords", _FLAGS_FILE))
     text = "".join(f"{flag}\n" for flag in expand(given))
     if noted.is_file() and noted.read_text("utf-8") != text:
         raise InputError(
-            f"{noted}: the phantoms in {data_dir} are of other flags. Give another --data_dir and "
+            f"{noted}: the phantoms in {folder} are of other flags. Give another --data_dir and "
             "--work_dir, or delete both folders."
         )
-    if not (phantoms / "phantoms.json").is_file():
+    if not (phantoms / MANIFEST).is_file():
         run_step("ich_tf.make_phantoms", *given, f"--out_dir={phantoms}", "--overwrite")
         write_text(noted, text)
     run_step(
@@ -114,6 +143,7 @@ def _make_records(data_dir: Path) -> Path:
         "--crop=head",
         # Small shards: an epoch draws from several at once.
         "--shard_mb=16",
+        *conversion,
     )
     return records
 
