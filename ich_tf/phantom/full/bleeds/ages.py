@@ -78,7 +78,7 @@ def draw_blood(rng: np.random.Generator, patient: Patient, noise: Noise, kind: s
         days=patient.days,
         haematocrit=patient.haematocrit,
         # Mixed with fluid, blood does not retract as much.
-        retraction=float(retraction if kind != "fluid" else 1.0 + 0.5 * (retraction - 1.0)),
+        retraction=float(retraction if kind != "fluid" else 1.0 + 0.7 * (retraction - 1.0)),
         loss_hu=float(loss_hu),
         texture_hu=float(low + (high - low) * draws[5]),
         texture=noise.moved(rng),

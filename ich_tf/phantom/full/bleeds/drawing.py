@@ -226,8 +226,8 @@ class Artist:
         origin = int(rng.choice(3, p=(0.4, 0.3, 0.3)))
         spread = rng.uniform(size=len(sources)) < np.clip(volume_ml / 15.0, 0.15, 0.9)
         spread[origin] = True
-        strength = rng.uniform(0.4, 1.0, len(sources))
-        strength[origin] = rng.uniform(0.8, 1.0)
+        strength = rng.uniform(0.5, 1.0, len(sources))
+        strength[origin] = rng.uniform(0.85, 1.0)
         return self._subarachnoid(
             np.column_stack([sources, strength])[spread].astype(np.float32),
             float(rng.uniform(2.0, 5.0)),
@@ -238,7 +238,7 @@ class Artist:
         rng = self.rng
         towards = direction(rng.uniform(-70, 70), rng.uniform(-5, 60), side)
         point, _ = surface_point(self.interior, towards, 8.0)
-        strength = float(rng.uniform(0.7, 1.0))
+        strength = float(rng.uniform(0.8, 1.0))
         sources = np.array([(*point, *rng.uniform(14, 24, 3), strength)], np.float32)
         return self._subarachnoid(sources, float(rng.uniform(4.0, 9.0)))
 

@@ -46,9 +46,9 @@ class Subarachnoid(Bleed):
                 ((part.x - x) / a) ** 2 + ((part.y - y) / b) ** 2 + ((part.z - z) / c) ** 2
             )
             inside = (1.0 - far) * np.float32(min(a, b, c)) + noise
-            np.maximum(blood, strength * share(inside, 10.0), out=blood)
-        # Blood swells what holds it: a sulcus of a third of a voxel takes half of it.
-        swollen = np.minimum(part.fluid * (1.0 + 0.6 * blood), part.fluid + part.brain)
+            np.maximum(blood, strength * share(inside, 5.0), out=blood)
+        # Blood swells what holds it: a sulcus of a third of a voxel takes two thirds of it.
+        swollen = np.minimum(part.fluid * (1.0 + blood), part.fluid + part.brain)
         return swollen * blood, 3.0 * part.fluid
 
     def sized(self, size: float) -> Subarachnoid:

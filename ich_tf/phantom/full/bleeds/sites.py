@@ -91,7 +91,7 @@ def lobar_point(
       radius_mm: Radius of the bleed, which leaves a rim of cortex and keeps off the falx.
     """
     eligible = (
-        (interior.brain > 0.5) & (interior.tent > 6) & (side * interior.falx > 0.7 * radius_mm + 3)
+        (interior.brain > 0.5) & (interior.tent > 6) & (side * interior.falx > 0.9 * radius_mm + 3)
     )
     eligible &= (interior.depth > radius_mm + 4) & (interior.depth < radius_mm + 18)
     # Not the nuclei, which are a site of their own.
