@@ -29,26 +29,29 @@ def measure_realism(config: RealismConfig) -> RealismResult:
     Raises:
       InputError: If a folder holds no series of a head, or the report cannot be written.
     """
+    out = Path(config.out)
     # What can be said before minutes of work is said first.
-    listed = {
-        flag: _listed(flag, path, config)
-        for flag, path in (("phantoms", config.phantoms), ("real", config.real))
-    }
+    if not out.parent.is_dir():
+        raise InputError(f"--out={out}: there is no folder {out.parent}. Make it first.")
+    paths = {"phantoms": config.phantoms, "real": config.real}
+    listed = {flag: _listed(f"--{flag}={path}", path, config) for flag, path in paths.items()}
     with LocalExecutor(config.num_workers) as executor:
         measured = {
-            flag: _measured(flag, executor, series, left_out)
-            for flag, (series, left_out) in listed.items()
+            flag: _measured(f"--{flag}={path}", executor, *listed[flag])
+            for flag, path in paths.items()
         }
     result = compare(measured["phantoms"], measured["real"])
-    write_report(Path(config.out), result, config)
+    write_report(out, result, config)
     return result
 
 
-def _listed(flag: str, path: str, config: RealismConfig) -> tuple[list[ListedSeries], Counter[str]]:
+def _listed(
+    given: str, path: str, config: RealismConfig
+) -> tuple[list[ListedSeries], Counter[str]]:
     series, left_out = list_series(path, config.series)
     if not series:
         raise InputError(
-            f"--{flag}={path}: holds no CT series ({_reasons(left_out)}). Expected DICOM or NIfTI "
+            f"{given}: holds no CT series ({_reasons(left_out)}). Expected DICOM or NIfTI "
             "files of heads."
         )
     step = -(-len(series) // config.max_series)
@@ -56,18 +59,18 @@ def _listed(flag: str, path: str, config: RealismConfig) -> tuple[list[ListedSer
 
 
 def _measured(
-    flag: str, executor: LocalExecutor, series: Sequence[ListedSeries], left_out: Counter[str]
+    given: str, executor: LocalExecutor, series: Sequence[ListedSeries], left_out: Counter[str]
 ) -> list[Measurement]:
     """Measures of the series that show a head, in their order."""
     measurements: list[Measurement] = []
-    for outcome in executor.map(_measure, series, f"measuring {flag}"):
+    for outcome in executor.map(_measure, series, f"measuring {given}"):
         if isinstance(outcome, str):
             left_out[outcome] += 1
         else:
             measurements.append(outcome)
     if not measurements:
         raise InputError(
-            f"--{flag}: none of {len(series)} series shows a head ({_reasons(left_out)}). Expected "
+            f"{given}: none of {len(series)} series shows a head ({_reasons(left_out)}). Expected "
             "axial slices with 40 cm2 of brain in one of them at least."
         )
     return measurements

@@ -15,12 +15,14 @@ STATISTICS = (
     Statistic("contrast_hu", "HU", "grey minus white matter, medians", 0.5),
     Statistic("brain_iqr_hu", "HU", "75th minus 25th percentile of brain", 0.5),
     Statistic("fluid_hu", "HU", "median of the ventricles' middle", 1.0),
-    Statistic("bone_hu", "HU", "median of the skull", 30.0),
-    Statistic("bone_p90_hu", "HU", "90th percentile of the skull: its tables", 30.0),
-    Statistic("scalp_hu", "HU", "median of what lies between skull and skin", 5.0),
+    Statistic("bone_hu", "HU", "median of the skull where the cavity is wide", 30.0),
+    Statistic("bone_p90_hu", "HU", "90th percentile of the same: its tables", 30.0),
+    Statistic("scalp_hu", "HU", "median of what lies between that skull and the skin", 5.0),
     Statistic("scalp_iqr_hu", "HU", "75th minus 25th percentile of the same", 5.0),
 )
 _LEAST_PIXELS = 30
+# The vault: slices with this share of the largest area of the cavity.
+_WIDE_AREA = 0.7
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,22 +57,26 @@ def tissue_statistics(hu: np.ndarray, regions: Regions) -> Values:
       regions: Regions of the series.
     """
     values = {statistic.name: nothing(len(hu)) for statistic in STATISTICS}
-    for index, plane in enumerate(hu):
-        if not regions.cavity[index].any():
-            continue
+    areas = regions.cavity.sum(axis=(1, 2))
+    for index in np.flatnonzero(areas > 0):
+        plane = hu[index]
+        wide = areas[index] >= _WIDE_AREA * areas.max()
         white, grey = regions.white[index], regions.grey[index]
         deep = regions.depth_mm[index] > 4.0
-        outer = regions.head[index] & ~regions.cavity[index] & ~regions.bone[index]
+        bone = regions.bone[index]
+        outer = regions.head[index] & ~regions.cavity[index] & ~bone
         measured = {
             "white_hu": _percentile(plane[white], 50),
             "grey_hu": _percentile(plane[grey & deep], 50),
             "brain_iqr_hu": _width(plane[regions.brain[index] & deep]),
             "fluid_hu": _percentile(plane[_middle(regions, index)], 50),
-            "bone_hu": _percentile(plane[regions.bone[index]], 50),
-            "bone_p90_hu": _percentile(plane[regions.bone[index]], 90),
-            "scalp_hu": _percentile(plane[outer], 50),
-            "scalp_iqr_hu": _width(plane[outer]),
         }
+        if wide:
+            # In the base, bone and soft tissue are mixed: how many slices it has would count.
+            measured["bone_hu"] = _percentile(plane[bone], 50)
+            measured["bone_p90_hu"] = _percentile(plane[bone], 90)
+            measured["scalp_hu"] = _percentile(plane[outer], 50)
+            measured["scalp_iqr_hu"] = _width(plane[outer])
         measured["contrast_hu"] = measured["grey_hu"] - measured["white_hu"]
         for name, value in measured.items():
             values[name][index] = value

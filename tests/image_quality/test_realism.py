@@ -79,7 +79,7 @@ def test_folders_without_a_head_are_one_paragraph(
     empty.mkdir()
     (empty / "a.txt").write_text("no DICOM file")
     for folder, message in (
-        (flat, f"--{side}: none of 1 series shows a head (no brain in it: 1)"),
+        (flat, f"--{side}={flat}: none of 1 series shows a head (no brain in it: 1)"),
         (empty, rf"--{side}={empty}: holds no CT series (NOT_DICOM: 1)"),
     ):
         paths = {name: str(heads["quiet"]) for name in ("phantoms", "real")} | {side: str(folder)}
@@ -87,6 +87,12 @@ def test_folders_without_a_head_are_one_paragraph(
             measure_realism(RealismConfig(**paths, num_workers=1, out=str(tmp_path / "o.html")))
         assert message in str(error.value)
         assert not (tmp_path / "o.html").exists()
+
+
+def test_a_report_without_a_folder_is_refused_before_the_work(tmp_path: Path) -> None:
+    config = RealismConfig(phantoms="x", real="y", out=str(tmp_path / "none" / "r.html"))
+    with pytest.raises(InputError, match="there is no folder"):
+        measure_realism(config)
 
 
 @pytest.mark.parametrize(
