@@ -81,9 +81,9 @@ def _soft_tissue(textures: Textures, ground: Ground, skull: Skull, skin: np.ndar
     # Muscles lie in layers along the skin, and are divided across.
     layers = np.abs(np.sin(np.float32(np.pi / 12.0) * (skin + 6.0 * ground.relief)))
     across = np.abs(textures.fascia((x, y, 0.3 * z)))
-    fascia = np.minimum(1.6 * layers + 0.25 * np.clip(ground.fine, 0.0, 2.0), 1.3 * across)
+    fascia = np.minimum(1.9 * layers + 0.5 * np.clip(ground.fine, 0.0, 2.0), 1.3 * across)
     fascia = np.minimum(fascia, 0.35 * side)
-    muscle = share(fascia - 0.22, 0.3)
+    muscle = share(fascia - 0.28, 0.5)
     temporal = np.exp(-(((z + 25.0) / 30.0) ** 2) - ((y + 22.0) / 26.0) ** 2) * (side > 45)
     nape = np.clip((-z - 16.0) / 14.0, 0.0, 1.0) * np.clip((y - 10.0) / 15.0, 0.0, 1.0)
     under = np.clip((-z - 44.0) / 8.0, 0.0, 1.0) * np.clip((side - 6.0) / 8.0, 0, 1)
@@ -176,7 +176,7 @@ def _add_sinuses(
         + 2.0 * big,
         3.0,
     )
-    frontal = np.minimum(frontal, np.abs(x + bend) - 0.7)
+    frontal = np.minimum(np.minimum(frontal, skull.outer[region] - 1.4), np.abs(x + bend) - 0.7)
     maxillary = ellipsoid(side - 31.0, y + 58.0, z + 79.0, 13.0, 17.0, 17.0) + 0.6 * big
     ethmoid_box = smooth_least(
         12.6 + 0.05 * (y + 90.0) - side + 0.6 * big,
@@ -185,13 +185,17 @@ def _add_sinuses(
     )
     ethmoid = np.minimum(ethmoid_box, cells / 0.37 - 0.6)
     ethmoid = np.minimum(ethmoid, side - 0.9)
-    nose = np.minimum(
-        ellipsoid(side, y + 66.0, z + 76.0, 13.0, 36.0, 28.0), np.abs(x - 0.5 * bend) - 1.0
+    # The cavity of the nose narrows to the front.
+    passage = smooth_least(
+        12.5 - side - 0.28 * np.maximum(-y - 74.0, 0.0),
+        smooth_least(32.0 - np.abs(y + 64.0), 26.0 - np.abs(z + 77.0), 12.0),
+        7.0,
     )
+    nose = np.minimum(passage, np.abs(x - 0.5 * bend) - 1.2)
     turbinate = (
         largest(
-            ellipsoid(side - 8.0, y + 62.0, z + 86.0, 4.0, 24.0, 9.0),
-            ellipsoid(side - 7.0, y + 58.0, z + 66.0, 2.6, 19.0, 6.5),
+            ellipsoid(side - 8.0, y + 60.0, z + 85.0, 4.6, 27.0, 12.0),
+            ellipsoid(side - 7.5, y + 56.0, z + 64.0, 3.4, 23.0, 10.0),
         )
         + 0.5 * big
     )
@@ -212,7 +216,7 @@ def _add_sinuses(
         np.minimum(0.6 - np.abs(x - 0.5 * bend), ellipsoid(side, y + 66.0, z + 70.0, 20, 34, 34)),
     )
     septa = np.minimum(0.6 - cells / 0.37, ethmoid_box)
-    nasal = capsule(side, y, z, (3.0, -92.0, -40.0, 2.0), (5.0, -99.0, -60.0, 1.4), 1.0)
+    nasal = capsule(side, y, z, (1.0, -88.0, -35.0, 3.2), (3.5, -98.0, -58.0, 1.8), 1.0)
     bone[region] = largest(bone[region], shell, septa, nasal, mastoid_bone)
     mucosa = largest(turbinate, 1.5 - np.abs(nose + 1.0))
     blend(soft[region], share(mucosa) * share(-z - 40.0), 45.0)

@@ -56,7 +56,9 @@ def _ventricles(ground: Ground) -> np.ndarray:
     thalamus = ellipsoid(side - 11.0 - 0.3 * (y - 12.0), y - 13.0, z - 4.0, 9.0, 14.0, 10.0)
     np.minimum(distance, 0.5 - thalamus, out=distance)
     np.minimum(distance, side - 0.8, out=distance)
-    third = np.minimum(0.5 + 1.8 * traits.ventricle**2 - side, disc(y - 5.0, z + 3.0, 15.0, 11.0))
+    third = np.minimum(
+        min(0.5 + 1.6 * traits.ventricle**2, 4.0) - side, disc(y - 4.0, z + 0.5, 14.0, 10.0)
+    )
     full = traits.ventricle
     fourth = largest(
         ellipsoid(side, y - 27.0 - 0.015 * side * side, z + 38.0, 9.0 * full, 3.8 * full, 9.0),

@@ -18,7 +18,7 @@ from ich_tf.phantom.shapes import Region
 
 STANDARD_LENGTH_MM, STANDARD_WIDTH_MM = 168.0, 136.0
 # Box of the standard head: lowest and highest (x, y, z).
-BOX = ((-92.0, -120.0, -128.0), (92.0, 112.0, 88.0))
+BOX = ((-98.0, -122.0, -126.0), (98.0, 118.0, 102.0))
 # The patient's unevenness moves a point by at most so much.
 _WARP_MM = 3.0
 _MARGIN_MM = 7.0

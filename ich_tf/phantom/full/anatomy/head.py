@@ -57,7 +57,7 @@ class Head:
             scalp = share(np.maximum(z - 5.0, y + 35.0), 15.0)
             lock = share(skin + np.float32(traits.hair_mm) * (0.7 + 0.3 * relief), 5.0)
             blend(hu, scalp * lock, traits.hair_hu)
-        blend(soft, share(2.6 - skin), 65.0)
+        blend(soft, share(2.1 - skin), 55.0)
         blend(hu, share(skin), soft)
         # Two compact tables around the marrow; bones of the face likewise.
         wall = np.minimum(outer, -depth)

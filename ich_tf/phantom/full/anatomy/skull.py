@@ -85,7 +85,8 @@ def build_skull(ground: Ground, base_maps: BaseMaps) -> Skull:
         0.96 + 0.05 * ground.relief + 0.02 * ground.fine + 0.18 * back - 0.48 * squama
     )
     # The brow.
-    bone_mm += 4.0 * np.exp(-(((z + 24.0) / 11.0) ** 2)) * np.clip((-y - 58.0) / 18.0, 0.0, 1.0)
+    brow = np.exp(-(((z + 22.0) / 13.0) ** 2)) * np.clip((-y - 58.0) / 18.0, 0.0, 1.0)
+    bone_mm += (2.0 + 5.0 * traits.pneumatization) * brow
     bone_mm = np.maximum(bone_mm, 2.2)
     # The crest and the ridges of the inner table.
     crest = np.exp(-((x / 2.2) ** 2)) * np.clip((-y - 55.0) / 15.0, 0.0, 1.0) * (z < 25.0)

@@ -47,7 +47,7 @@ def brain_hu(
     hu -= 9.0 * np.maximum(disease * near, patches) * (1.0 - grey) * above
     # The leaves of the cerebellum, around its middle.
     turn = np.sqrt(x * x + (y - 26.0) ** 2 + 1.7 * (z + 48.0) ** 2) + 1.2 * ground.fine
-    hu += 3.2 * np.sin(np.float32(2.0 * np.pi / 5.5) * turn) * leaf * (1.0 - core) * ~above
+    hu += 4.5 * np.sin(np.float32(2.0 * np.pi / 6.0) * turn) * leaf * (1.0 - core) * ~above
     return np.asarray(hu + 0.6 * ground.relief + 0.4 * ground.fine, np.float32)
 
 

@@ -13,22 +13,23 @@ class Traits:
 
     Attributes:
       age: Years, 18 to 95; chosen: old people are scanned more often than young ones.
-      length_mm: Cranial cavity from front to back, 153 to 181: outer lengths of adult heads
+      length_mm: Cranial cavity from front to back, 155 to 183: outer lengths of adult heads
         (about 180 to 200 mm, anthropometric surveys) less bone and scalp.
-      index: Cavity's width over its length, 0.74 to 0.92 (cephalic index of adults: dolicho-
+      index: Cavity's width over its length, 0.74 to 0.93 (cephalic index of adults: dolicho-
         cephalic below 0.75, brachycephalic above 0.80, Retzius's classes).
-      height: Cavity's height relative to the standard head, 0.90 to 1.04; chosen:
+      height: Cavity's height relative to the standard head, 0.89 to 1.03; chosen:
         cavities then hold 1,300 to 1,800 ml.
       skew: Shear of the head in the axial plane (plagiocephaly), chosen: up to 0.05.
       atrophy: Width of sulci and ventricles, 0 to 1; rises with age.
-      skull_mm: Mean thickness of the vault, 5.0 to 8.5 mm (about 6 to 7 mm in adults: Lynnerup,
+      skull_mm: Mean thickness of the vault, 4.5 to 8.5 mm (about 6 to 7 mm in adults: Lynnerup,
         Forensic Sci Int 2001).
-      scalp_mm: Thickness of the scalp at the vault, 3.5 to 7 mm (Hori et al., 1972: mean 5 to 6).
-      bone_hu: Compact bone, 1,450 to 2,000. Measured on a GE head scan of 28 slices: 1,300 to 1,600
+      scalp_mm: Thickness of the scalp at the vault, 3.5 to 10 mm (textbooks: 3 to 8; measured
+        on a GE head scan of 28 slices: 9).
+      bone_hu: Compact bone, 1,250 to 1,800. Measured on a GE head scan of 28 slices: 1,300 to 1,600
         after its blur.
-      diploe: Marrow of the vault relative to compact bone, 0.35 to 0.8; measured on the same scan:
+      diploe: Marrow of the vault relative to compact bone, 0.4 to 0.95; measured on the same scan:
         the middle third of the vault is nearly as dense as its tables.
-      grey_hu: Grey matter, 36 to 41 (textbooks: 37 to 41).
+      grey_hu: Grey matter, 33.5 to 40 (textbooks: 32 to 42; measured on that scan: 34 to 36).
       white_hu: White matter, 6.5 to 10.5 below grey, most in the old (textbooks: 25 to 32).
       fluid_hu: Cerebrospinal fluid, 4 to 13 (textbooks: 0 to 15).
       hematocrit: Share of cells in blood, 0.27 to 0.50; normal 0.36 to 0.50, less in anaemia.
@@ -76,23 +77,23 @@ def draw_traits(rng: np.random.Generator) -> Traits:
     age = float(18.0 + 77.0 * rng.beta(2.2, 1.3))
     old = (age - 18.0) / 77.0
     atrophy = float(np.clip(0.75 * old**1.3 + rng.normal(0.08, 0.14), 0.02, 1.0))
-    grey_hu = float(rng.uniform(36.0, 41.0))
+    grey_hu = float(rng.uniform(33.5, 40.0))
     return Traits(
         age=age,
-        length_mm=float(np.clip(rng.normal(167.0, 5.5), 153.0, 181.0)),
-        index=float(np.clip(rng.normal(0.825, 0.042), 0.74, 0.92)),
-        height=float(np.clip(rng.normal(0.97, 0.03), 0.90, 1.04)),
+        length_mm=float(np.clip(rng.normal(169.0, 5.5), 155.0, 183.0)),
+        index=float(np.clip(rng.normal(0.84, 0.045), 0.74, 0.93)),
+        height=float(np.clip(rng.normal(0.96, 0.03), 0.89, 1.03)),
         skew=float(np.clip(rng.normal(0.0, 0.02), -0.05, 0.05)),
         atrophy=atrophy,
-        skull_mm=float(np.clip(rng.normal(6.6, 0.9), 5.0, 8.5)),
-        scalp_mm=float(rng.uniform(3.5, 7.0)),
-        bone_hu=float(rng.uniform(1450.0, 2000.0)),
-        diploe=float(rng.uniform(0.35, 0.8)),
+        skull_mm=float(np.clip(rng.normal(6.1, 0.9), 4.5, 8.5)),
+        scalp_mm=float(rng.uniform(3.5, 10.0)),
+        bone_hu=float(rng.uniform(1250.0, 1800.0)),
+        diploe=float(rng.uniform(0.4, 0.95)),
         grey_hu=grey_hu,
         white_hu=grey_hu - float(rng.uniform(6.5, 9.0)) - 1.5 * old,
         fluid_hu=float(rng.uniform(4.0, 13.0)),
         hematocrit=float(np.clip(rng.normal(0.41, 0.05), 0.27, 0.50)),
-        ventricle=float(0.72 + 0.9 * atrophy + rng.uniform(-0.12, 0.15)),
+        ventricle=float(0.72 + 1.0 * atrophy + rng.uniform(-0.12, 0.15)),
         ventricle_skew=float(np.clip(rng.normal(0.0, 0.08), -0.25, 0.25)),
         white_disease=float(np.clip(0.9 * old**2.5 + rng.normal(0.0, 0.18), 0.0, 1.0)),
         pneumatization=float(rng.uniform(0.1, 1.0)),
