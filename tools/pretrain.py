@@ -30,7 +30,7 @@ _SIZE = flags.DEFINE_enum(
     "size",
     "cpu",
     ["cpu", "gpu"],
-    "cpu: 200 patients at 96 px, for two cores; gpu: 1,500 patients at 224 px, for one GPU.",
+    "cpu: 140 patients at 96 px, for two cores; gpu: 1,500 patients at 224 px, for one GPU.",
 )
 _PHANTOM_FLAGS = flags.DEFINE_string(
     "phantom_flags", "", "More flags of make_phantoms, such as '--num_patients=100'."

@@ -67,15 +67,16 @@ def share(
         shutil.copyfile(run / name, folder / name)
     if (run / run_files.CALIBRATION).is_file():
         shutil.copyfile(run / run_files.CALIBRATION, folder / run_files.CALIBRATION)
+    options = read_json(phantoms / MANIFEST)["config"]
     origin = read_origin(run)
     trained = sum(len(ids) for fold, ids in origin.folds.items() if fold != origin.held_out)
     training = read_json(run / run_files.CONFIG)
     card = WeightsCard(
-        title=f"{training['backbone']} of {trained} synthetic patients",
+        title=f"{training['backbone']} of {trained} synthetic patients, {options['realism']}",
         weights_sha256=read_json(run / run_files.MODEL)["sha256"],
         ich_tf=ich_tf.__version__,
         generator_sha256=generator_sha256(),
-        phantoms=read_json(phantoms / MANIFEST)["config"],
+        phantoms=options,
         training=training,
         measured=tuple(measured),
     )

@@ -30,7 +30,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     origin = origin_of_run("data", 0, folds, [origin_of_weights("none")])
     write_json(work_dir / "run.json", {"data": {"sha256": "data"}, **dump_run(origin)})
     write_json(work_dir / "config.json", {"backbone": "tiny", "validation_fold": 0})
-    write_json(work_dir / "phantoms.json", {"config": {"num_patients": 4, "seed": 9}})
+    write_json(
+        work_dir / "phantoms.json", {"config": {"num_patients": 4, "seed": 9, "realism": "full"}}
+    )
     return work_dir
 
 
@@ -56,7 +58,7 @@ def test_a_run_notes_whose_weights_it_started_from(shared: Path) -> None:
     origin = origin_of_weights(str(shared))
     assert origin == origin_of_weights(str(shared / "best.weights.h5"))
     assert origin.describe().endswith(
-        "(tiny of 2 synthetic patients) of a run trained on 2 patients"
+        "(tiny of 2 synthetic patients, full) of a run trained on 2 patients"
     )
     content = json.loads(json.dumps(dump_run(origin_of_run("new", 0, {}, [origin]))))
     assert load_origins(content["patients"], content["ancestors"]) == (origin,)

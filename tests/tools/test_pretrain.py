@@ -12,7 +12,7 @@ from tests.support.commands import run
 @pytest.mark.slow
 def test_the_weights_are_shared_with_a_card_and_other_phantoms_are_refused(tmp_path: Path) -> None:
     folders = [f"--{name}={tmp_path / name}" for name in ("data_dir", "work_dir", "out_dir")]
-    few = "--phantom_flags=--num_patients=20 --matrix=64"
+    few = "--phantom_flags=--realism=basic --num_patients=20 --matrix=64"
     small = "--training_flags=--backbone=tiny --image_size=32 --epochs=1 --noself_check"
     others = "--other_flags=--num_patients=20 --matrix=64"
     done = run("tools.pretrain", *folders, few, small, others)
