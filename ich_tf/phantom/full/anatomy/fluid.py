@@ -85,6 +85,11 @@ def outer_fluid(
     behind = np.maximum(hind.stem, hind.cerebellum - old)
     below = np.minimum(0.4 * ground.fine - behind, 25.0 - side + 2.0 * np.maximum(y - 30.0, 0.0))
     np.maximum(below, 0.5 + 0.6 * old - skull.depth, out=below)
+    # Fissures between the lobules of the cerebellum, around the fourth ventricle.
+    turn = np.float32(1 / 10.0) * (hind.turn + 2.0 * relief)
+    layer = 10.0 * np.abs(turn - np.floor(turn) - 0.5)
+    fissure = np.minimum(0.6 * old - 0.1 + 0.3 * ground.fine - layer, 9.0 - hind.cerebellum)
+    np.maximum(below, fissure, out=below)
     fluid = np.where(tent > 0.0, above, below)
     if region := ground.box(*_CISTERN_BOX):
         cisterns = _cisterns(ground.crop(region), hind.stem[region])

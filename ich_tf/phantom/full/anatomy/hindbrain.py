@@ -18,10 +18,12 @@ class Hindbrain:
     Attributes:
       stem: Distance from the surface of midbrain, pons, medulla and cord.
       cerebellum: Distance from the surface of the cerebellum.
+      turn: Distance from the middle of its leaves, with their unevenness.
     """
 
     stem: np.ndarray
     cerebellum: np.ndarray
+    turn: np.ndarray
 
 
 def build_hindbrain(ground: Ground, skull: Skull) -> Hindbrain:
@@ -41,7 +43,8 @@ def build_hindbrain(ground: Ground, skull: Skull) -> Hindbrain:
     bottom = z + 66.0 - 0.25 * np.abs(side - 22.0)
     cleft = np.hypot(0.6 * side, 0.5 * (y - 84.0)) - 6.0 + 0.15 * np.maximum(z + 40.0, 0.0)
     body = np.minimum(np.minimum(front, bottom), np.minimum(skull.depth - 0.5, cleft))
-    return Hindbrain(np.minimum(stem, -notch), body)
+    turn = np.sqrt(x * x + (y - 26.0) ** 2 + 1.7 * (z + 48.0) ** 2) + 1.2 * ground.fine
+    return Hindbrain(np.minimum(stem, -notch), body, turn)
 
 
 def tentorium_height(x: np.ndarray, y: np.ndarray) -> np.ndarray:

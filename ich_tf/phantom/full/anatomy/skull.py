@@ -97,10 +97,25 @@ def build_skull(ground: Ground, base_maps: BaseMaps) -> Skull:
     depth -= 6.0 * protuberance
     under = _look_up(base_maps.thickness, x, y) * (1.0 + 0.2 * ground.fine)
     outer = np.minimum(vault + bone_mm, base + under)
+    np.minimum(outer, _sutures(ground), out=outer)
     marrow = traits.diploe * traits.bone_hu + 150.0 * ground.fine + 180.0 * ground.relief
     marrow = np.clip(marrow, 150.0, 0.9 * traits.bone_hu)
     marrow += _look_up(base_maps.density, x, y) * (base < 2.0) * (z < -18.0)
     return Skull(depth, outer, vault, marrow)
+
+
+def _sutures(ground: Ground) -> np.ndarray:
+    """Distance from the sutures of the vault, mm, negative in their gaps, which close with age."""
+    x, y, z = ground.points
+    old = (ground.traits.age - 18.0) / 77.0
+    wave = 1.3 * ground.fine
+    far = np.float32(9.0)
+    coronal = np.where(z > 5.0, np.abs(y + 27.0 - 0.14 * z + wave), far)
+    sagittal = np.where((np.abs(y - 23.0) < 38.0) & (z > 25.0), np.abs(x + wave), far)
+    lambdoid = np.where(
+        (y > 40.0) & (z > -25.0), 0.64 * np.abs(z - 42.0 + 1.2 * np.abs(x) + 1.5 * wave), far
+    )
+    return np.minimum(np.minimum(coronal, sagittal), lambdoid) - np.float32(0.55 - 0.35 * old)
 
 
 def slope_distance(values: np.ndarray, step_mm: float, least: float = 0.5) -> np.ndarray:
@@ -122,10 +137,14 @@ def _vault(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
     lift = np.where(z > 0, np.float32(1 / _UP_MM), np.float32(1 / _DOWN_MM))
     u = np.abs(x / (head_width(y) * np.float32(_WIDE_MM)))
     v, w = np.abs(y * np.float32(1 / _LONG_MM)), np.abs(z * lift)
-    radius = (u**_EXPONENT + v**_EXPONENT + w**_EXPONENT) ** np.float32(1 / _EXPONENT)
-    radius = np.maximum(radius, 0.05)
+    powers = [part**_EXPONENT for part in (u, v, w)]
+    radius = np.maximum(sum(powers) ** np.float32(1 / _EXPONENT), 0.05)
     # The length of the gradient, by each axis' part of the radius.
-    parts = [(part / radius) ** (_EXPONENT - 1) for part in (u, v, w)]
+    scale = radius ** np.float32(1 - _EXPONENT)
+    parts = [
+        power * scale / np.maximum(part, 1e-3)
+        for power, part in zip(powers, (u, v, w), strict=True)
+    ]
     slope = np.sqrt(
         (parts[0] / _WIDE_MM) ** 2 + (parts[1] / _LONG_MM) ** 2 + (parts[2] * lift) ** 2
     )

@@ -29,7 +29,6 @@ def brain_hu(
       inner: Distance from the ventricles' wall, mm, positive in the ventricles.
     """
     traits = ground.traits
-    x, y, z = ground.points
     above = tent > 0
     folds = np.where(cortex.reach > -3.0, np.maximum(cortex.width, 0.0) - cortex.sulcus, -9.0)
     surface = np.maximum(folds, -cortex.surface)
@@ -46,8 +45,7 @@ def brain_hu(
     patches = share(ground.relief - 2.2 + 1.6 * disease, 1.5) * disease
     hu -= 9.0 * np.maximum(disease * near, patches) * (1.0 - grey) * above
     # The leaves of the cerebellum, around its middle.
-    turn = np.sqrt(x * x + (y - 26.0) ** 2 + 1.7 * (z + 48.0) ** 2) + 1.2 * ground.fine
-    hu += 4.5 * np.sin(np.float32(2.0 * np.pi / 6.0) * turn) * leaf * (1.0 - core) * ~above
+    hu += 4.5 * np.sin(np.float32(2.0 * np.pi / 6.0) * hind.turn) * leaf * (1.0 - core) * ~above
     return np.asarray(hu + 0.6 * ground.relief + 0.4 * ground.fine, np.float32)
 
 

@@ -30,7 +30,7 @@ class Traits:
       diploe: Marrow of the vault relative to compact bone, 0.4 to 0.95; measured on the same scan:
         the middle third of the vault is nearly as dense as its tables.
       grey_hu: Grey matter, 33.5 to 40 (textbooks: 32 to 42; measured on that scan: 34 to 36).
-      white_hu: White matter, 6.5 to 10.5 below grey, most in the old (textbooks: 25 to 32).
+      white_hu: White matter, 7 to 11 below grey, most in the old (textbooks: 25 to 32).
       fluid_hu: Cerebrospinal fluid, 4 to 13 (textbooks: 0 to 15).
       hematocrit: Share of cells in blood, 0.27 to 0.50; normal 0.36 to 0.50, less in anaemia.
       ventricle: Width of the ventricles relative to the standard head.
@@ -90,7 +90,7 @@ def draw_traits(rng: np.random.Generator) -> Traits:
         bone_hu=float(rng.uniform(1250.0, 1800.0)),
         diploe=float(rng.uniform(0.4, 0.95)),
         grey_hu=grey_hu,
-        white_hu=grey_hu - float(rng.uniform(6.5, 9.0)) - 1.5 * old,
+        white_hu=grey_hu - float(rng.uniform(7.0, 9.5)) - 1.5 * old,
         fluid_hu=float(rng.uniform(4.0, 13.0)),
         hematocrit=float(np.clip(rng.normal(0.41, 0.05), 0.27, 0.50)),
         ventricle=float(0.72 + 1.0 * atrophy + rng.uniform(-0.12, 0.15)),
