@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 
 from ich_tf.phantom.config import PhantomConfig
@@ -68,7 +66,7 @@ def make_study(
     )
 
     def paint(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return bleeds.paint(_pushed_voxels(head, bleeds, x, y, z))
+        return bleeds.paint(bleeds.pushed(head.voxels, x, y, z))
 
     extent = measure_extent(paint)
     pose, geometry = draw_scan(of_scan, protocol, extent, config.matrix)
@@ -84,21 +82,6 @@ def make_study(
         encoding.intercept,
     )
     return PhantomStudy(hu, masks, geometry, encoding, bleeds.truth)
-
-
-def _pushed_voxels(
-    head: Head, bleeds: Bleeds, x: np.ndarray, y: np.ndarray, z: np.ndarray
-) -> Voxels:
-    """Voxels of a head whose brain the bleeds have pushed, while the skull stays."""
-    here = head.voxels(x, y, z)
-    if bleeds.mass_effect is None:
-        return here
-    dx, dy, dz = bleeds.displacement(x, y, z)
-    pushed = head.voxels(x + dx, y + dy, z + dz)
-    inside = here.depth > 0.0
-    return dataclasses.replace(
-        pushed, x=x, y=y, z=z, depth=here.depth, hu=np.where(inside, pushed.hu, here.hu)
-    )
 
 
 def _coarse_voxels(head: Head) -> Voxels:

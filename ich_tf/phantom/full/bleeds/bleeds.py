@@ -11,7 +11,6 @@ from ich_tf.labels import SUBTYPES
 from ich_tf.phantom.full.bleeds.bleed import Bleed
 from ich_tf.phantom.full.bleeds.mass_effect import MassEffect
 from ich_tf.phantom.full.voxels import Voxels
-from ich_tf.phantom.shapes import share
 from ich_tf.phantom.truth import BleedsTruth
 
 # Difference between brain and fluid, HU: what a sulcus gains that is pressed empty.
@@ -75,7 +74,7 @@ class Bleeds:
         """Voxels of a head whose brain the bleeds have pushed, while its skull stays.
 
         Args:
-          voxels_at: Function of points that gives the voxels of the head without bleeds.
+          voxels_at: Function of points that gives new voxels of the head without bleeds.
           x: Position to the left, head frame, mm, float32 [n, rows, columns].
           y: Position to the back, of the same shape.
           z: Position to the crown, of the same shape.
@@ -86,25 +85,29 @@ class Bleeds:
         here = voxels_at(x, y, z)
         if self.mass_effect is None:
             return here
+        inside = here.depth > 0.6
+        if not inside.any():
+            return here
+        # The cavity's rows and columns.
+        rows, columns = (
+            np.flatnonzero(inside.any(axis=(0, 2))),
+            np.flatnonzero(inside.any(axis=(0, 1))),
+        )
+        box = (slice(None), slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
+        x, y, z = x[box], y[box], z[box]
         dx, dy, dz = self.displacement(x, y, z)
         came = voxels_at(x + dx, y + dy, z + dz)
         # Beneath a bleed on the brain's surface the lattice of displacements is too coarse to stop
         # at the skull: what would have come from bone is fluid.
-        torn = (came.depth < 0.6) & (here.depth > 0.6)
-        hu = np.where(here.depth > 0.6, came.hu, here.hu)
-        hu[torn] = np.minimum(hu[torn], _FLUID_HU)
-        inside = share(here.depth)
-        return dataclasses.replace(
-            came,
-            x=x,
-            y=y,
-            z=z,
-            depth=here.depth,
-            hu=hu,
-            brain=inside * came.brain,
-            fluid=inside * np.where(torn, np.float32(1.0), came.fluid),
-            ventricle=inside * came.ventricle,
-        )
+        torn = came.depth < 0.6
+        came.hu[torn] = np.minimum(came.hu[torn], _FLUID_HU)
+        came.fluid[torn] = 1.0
+        inside = inside[box]
+        fields = {}
+        for name in ("falx", "tent", "relief", "hu", "brain", "fluid", "ventricle"):
+            fields[name] = getattr(here, name).copy()
+            fields[name][box][inside] = getattr(came, name)[inside]
+        return dataclasses.replace(here, **fields)
 
     def paint(self, voxels: Voxels) -> tuple[np.ndarray, np.ndarray]:
         """Density and blood of each voxel.
