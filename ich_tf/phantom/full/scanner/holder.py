@@ -2,9 +2,9 @@
 
 Positions are patient coordinates relative to the lowest point of the head's back: x to the left,
 y down, z to the crown, mm. Measured on a GE head scan of 28 slices: a shell of two upright plates,
-2.5 mm thick, about 400 HU, 238 mm apart, and pads of -970 HU with skins of -880 HU; on two Philips
-scans: a shell that is a half circle of 230 mm with upright ends, 3 mm thick, and a foam crescent
-with a skin. Other ranges are chosen around these.
+2.5 mm thick, about 400 HU, 194 mm apart, and pads of -970 HU with skins of -880 HU; on two Philips
+scans: a shell that is a half circle of 198 to 208 mm with upright ends, 3 mm thick, above 80 HU,
+and a foam crescent with a skin. Other ranges are chosen around these.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ class Holder:
     """A head holder with its cushions.
 
     Attributes:
-      kind: `cradle` (75 %) or `table`.
+      kind: `cradle` (80 %) or `table`.
       center_mm: x of its middle: 0 +- 4.
-      gap_mm: Distance from the back of the head to the shell: 12 to 48.
-      half_mm: Half of a cradle's inner width: 106 to 130.
+      gap_mm: Distance from the back of the head to the shell: 12 to 42.
+      half_mm: Half of a cradle's inner width: 95 to 118.
       arm_mm: Height of a cradle's ends over the back of the head: 40 to 150.
       corner_mm: Height over the shell's lowest point at which the plates begin to bend: 50 to 115.
       power: Shape of the bend: 2 (ellipse) to 4 (box).
       shell_mm: Thickness of the shell: 1.8 to 4.
-      shell_hu: Its Hounsfield units: -250 to 450 (carbon fibre to plastics with glass).
+      shell_hu: Its Hounsfield units: -150 to 450 (carbon fibre to plastics with glass).
       core_mm: Thickness of a foam core between two shells: tables 15 to 40; cradles 0 in 70 %,
         else 4 to 10.
       foam_hu: Hounsfield units of foam: -985 to -930.
@@ -37,7 +37,7 @@ class Holder:
       skin_mm: Thickness of its skin: 0.6 to 1.6.
       hollow_mm: Radius of the cushion's hollow: 95 to 150.
       sink_mm: How deep the head lies in the cushion: 0 to 12.
-      pads: Whether pads lie at both sides of the head: 45 %.
+      pads: Whether pads lie at both sides of the head: 60 %.
       pad_mm: Width of a pad: 10 to 26.
       pad_top_mm: Height of the pads' upper end over the back of the head: 30 to 110.
       window: Lowest and highest z between which the ends are lower, by 70 mm; empty in 70 %.
@@ -124,7 +124,7 @@ def draw_holder(rng: np.random.Generator) -> Holder:
     Args:
       rng: Random generator of what surrounds the head.
     """
-    table = bool(rng.uniform() < 0.25)
+    table = bool(rng.uniform() < 0.2)
     cored = bool(rng.uniform() < 0.3)
     core_mm = float(rng.uniform(4.0, 10.0))
     window = float(rng.uniform(-40.0, 40.0)), float(rng.uniform(15.0, 50.0))
@@ -132,20 +132,20 @@ def draw_holder(rng: np.random.Generator) -> Holder:
     return Holder(
         kind="table" if table else "cradle",
         center_mm=float(rng.normal(0.0, 4.0)),
-        gap_mm=float(rng.uniform(12.0, 48.0)),
-        half_mm=float(rng.uniform(106.0, 130.0)),
+        gap_mm=float(rng.uniform(12.0, 42.0)),
+        half_mm=float(rng.uniform(95.0, 118.0)),
         arm_mm=float(rng.uniform(40.0, 150.0)),
         corner_mm=float(rng.uniform(50.0, 115.0)),
         power=float(rng.uniform(2.0, 4.0)),
         shell_mm=float(rng.uniform(1.8, 4.0)),
-        shell_hu=float(rng.uniform(-250.0, 450.0)),
+        shell_hu=float(rng.uniform(-150.0, 450.0)),
         core_mm=float(rng.uniform(15.0, 40.0)) if table else core_mm if cored else 0.0,
         foam_hu=float(rng.uniform(-985.0, -930.0)),
         skin_hu=float(rng.uniform(-930.0, -700.0)),
         skin_mm=float(rng.uniform(0.6, 1.6)),
         hollow_mm=float(rng.uniform(95.0, 150.0)),
         sink_mm=float(rng.uniform(0.0, 12.0)),
-        pads=bool(rng.uniform() < 0.45),
+        pads=bool(rng.uniform() < 0.6),
         pad_mm=float(rng.uniform(10.0, 26.0)),
         pad_top_mm=float(rng.uniform(45.0, 110.0)),
         window=(window[0], window[0] + window[1]) if windowed else (0.0, -100.0),

@@ -26,8 +26,8 @@ class Fold:
       wave_mm: How far it waves: 0.5 to 4.
       waves: Its waves across and along, 1/mm, and their phase: 0.02 to 0.09; 0.01 to 0.05.
       top_mm: Height to which it reaches over the back of the head: 5 to 60.
-      thick_mm: Thickness: 0.6 to 2.
-      hu: Hounsfield units: -930 to -650.
+      thick_mm: Thickness: 0.8 to 2.8.
+      hu: Hounsfield units: -900 to -550.
     """
 
     off_mm: float
@@ -66,8 +66,8 @@ class Linen:
     """What lies about a head.
 
     Attributes:
-      folds: Layers of cloth: none in 25 %, else 1 to 4.
-      lines: Cables and tubes: none in 65 %, else 1 to 3.
+      folds: Layers of cloth: none in 15 %, else 1 to 4.
+      lines: Cables and tubes: none in 75 %, else 1 to 3.
       hair_hu: Density of hair at the skin: 5 to 90 HU over air.
       hair_mm: Depth at which a third of it is left: 2 to 9.
       band: Lowest and highest z of a band over the forehead: empty in 85 %.
@@ -131,8 +131,8 @@ def draw_linen(rng: np.random.Generator) -> Linen:
     Args:
       rng: Random generator of what surrounds the head.
     """
-    folds = [_draw_fold(rng) for _ in range(int(rng.choice(5, p=[0.25, 0.2, 0.2, 0.2, 0.15])))]
-    lines = [_draw_line(rng) for _ in range(int(rng.choice(4, p=[0.65, 0.2, 0.1, 0.05])))]
+    folds = [_draw_fold(rng) for _ in range(int(rng.choice(5, p=[0.15, 0.2, 0.25, 0.2, 0.2])))]
+    lines = [_draw_line(rng) for _ in range(int(rng.choice(4, p=[0.75, 0.15, 0.07, 0.03])))]
     start = float(rng.uniform(-10.0, 30.0))
     banded = bool(rng.uniform() < 0.15)
     return Linen(
@@ -155,8 +155,8 @@ def _draw_fold(rng: np.random.Generator) -> Fold:
             float(rng.uniform(0.0, 6.3)),
         ),
         top_mm=float(rng.uniform(5.0, 60.0)),
-        thick_mm=float(rng.uniform(0.6, 2.0)),
-        hu=float(rng.uniform(-930.0, -650.0)),
+        thick_mm=float(rng.uniform(0.8, 2.8)),
+        hu=float(rng.uniform(-900.0, -550.0)),
     )
 
 

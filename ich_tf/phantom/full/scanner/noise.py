@@ -10,9 +10,12 @@ from ich_tf.phantom.full.scanner.kernel import Kernel
 from ich_tf.phantom.full.scanner.sampling import DrawingGrid
 
 # The kernel for which a protocol's noise is given.
-_USUAL = Kernel("STANDARD", 0.35, 0.73, 0.0)
-# Width of the edges that surfaces are drawn with, mm (`shapes.share`).
-_DRAWN_EDGE_MM = 1.2
+_USUAL = Kernel("STANDARD", 0.35, 0.69, 0.0)
+# Width of the edges that surfaces are drawn with, mm: `shapes.share` has 1.2, and where distances
+# are rough, edges are steeper.
+_DRAWN_EDGE_MM = 0.9
+# Pixels that show a kernel's whole spectrum.
+_FINE_MM = 0.6
 
 
 class Resolution:
@@ -94,7 +97,7 @@ class Grain:
         fine = np.linspace(-1.3, 1.3, 261)
         plane = np.hypot(fine[:, None], fine)
         box = np.ones_like(fine)
-        if spacing_mm > _DRAWN_EDGE_MM / 2:
+        if spacing_mm > _FINE_MM:
             # Coarse pixels are means of finer ones.
             amplitude *= np.sinc(rows * spacing_mm)[:, None] * np.sinc(columns * spacing_mm)
             box = np.sinc(fine * spacing_mm)

@@ -23,7 +23,7 @@ def draw_scan(
     is tilted to that end, and 0 +- 9 without. Heads lean 0 +- 3 degrees; they are turned by 0 +- 5
     degrees, a quarter of them by up to 25 (measured on a GE head scan of 28 slices: 18). The lowest
     slice lies 95 to 52 mm below the origin (the foramen magnum lies about 60 below), the highest
-    -4 to 14 mm above the crown.
+    -8 to 8 mm above the crown.
 
     Args:
       rng: Random generator of the study.
@@ -44,8 +44,8 @@ def draw_scan(
     normal = np.cross(row, column)
     placed = extent.points @ rotation.T
     along, thickness = _stack(rng, protocol, float((placed @ normal).max()))
-    # The field of view is centred on the head at its widest, by eye.
-    middle = placed[np.abs(placed @ normal) < 30.0]
+    # The field of view is centred on most of the head, by eye.
+    middle = placed[np.abs(placed @ normal) < 60.0]
     aim = [0.5 * float((middle @ axis).min() + (middle @ axis).max()) for axis in (row, column)]
     aim += rng.normal(0.0, 3.5, 2)
     spacing = round(protocol.view_mm / matrix, 6)
@@ -76,7 +76,7 @@ def _stack(
     rng: np.random.Generator, protocol: Protocol, crown: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Distance of each slice from the head's origin along the normal, and thickness, mm."""
-    low, high = rng.uniform(-95.0, -52.0), crown + rng.uniform(-4.0, 14.0)
+    low, high = rng.uniform(-95.0, -52.0), crown + rng.uniform(-8.0, 8.0)
     border = rng.uniform(-15.0, 12.0)
     base = np.arange(low, border, protocol.base_mm)
     # Where the thickness changes, the parts overlap or leave a gap (measured on a GE head scan of
