@@ -1,5 +1,6 @@
 """Calibration at a site: what few labels say, what they must not say, and what is written."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -9,8 +10,10 @@ from scipy.optimize import minimize
 
 from ich_tf.errors import ConfigError, InputError
 from ich_tf.inference.config import CalibrateConfig
-from ich_tf.inference.few_labels import calibrate_few
+from ich_tf.inference.few_labels import calibrate_few, fit_at_site, without_site
+from ich_tf.inference.forward import SlicePredictions
 from ich_tf.inference.postprocessing.calibrators import fit_platt
+from ich_tf.inference.postprocessing.postprocessing import Postprocessing
 from ich_tf.inference.postprocessing.site import (
     CLASS_SD,
     CORRELATION,
@@ -108,6 +111,45 @@ def test_a_class_that_nobody_has_and_a_model_that_is_always_wrong() -> None:
         cross_validated_loss(labels, predicted, ["a"] * len(labels))
 
 
+def test_thresholds_move_along_or_are_chosen_and_series_have_a_fit_of_their_own() -> None:
+    labels, predicted, patients = site(np.random.default_rng(4), 24)
+    # Six patients at most have the first class, and half of them each other one.
+    labels[60:, 0], labels[:120:10, 1:], labels[120:] = 0, 1, 0
+    whole = np.repeat(np.random.default_rng(5).normal(size=(24, 6)), 10, axis=0)
+    slices = SlicePredictions(
+        source_id=[str(number) for number in range(240)],
+        patient_key=patients,
+        series_key=patients,
+        scanner=["s"] * 240,
+        slice_index=np.arange(240),
+        z_mm=np.tile(np.arange(10.0), 24),
+        spacing_mm=np.ones((240, 2)),
+        gantry_tilt_deg=np.zeros(240),
+        labels=labels,
+        logits=logits_of(predicted),
+        series_logits=whole[None],
+    )
+    former = {level: {"youden": {"epidural": 0.4}} for level in ("slice", "series_noisy_or")}
+    before = Postprocessing(thresholds=former, fitted_on={"num_patients": 1})
+    fitted = fit_at_site(before, slices, "ab", ["fold-0"])
+    assert fitted.fitted_on["chosen"] == list(CLASSES[1:])
+    moved = fitted.threshold("slice", "epidural")
+    after = fitted.probabilities(slices.by_group, slices.z_mm, patients)[:, 0]
+    assert moved != 0.4 and ((after >= moved) == (predicted[:, 0] >= 0.4)).all()
+    assert fitted.threshold("series_noisy_or", "epidural") is None, "it adds slices up"
+    truth, scores = (
+        labels[:, ANY] == 1,
+        fitted.probabilities(slices.by_group, slices.z_mm, patients),
+    )
+    marked = scores[:, ANY] >= fitted.threshold("slice", "any")
+    assert marked[truth].mean() - marked[~truth].mean() > 0.1
+    first = slice(None, None, 10)
+    by_series = labels.reshape(24, 10, 6).max(axis=1)
+    expected = fit_site(by_series, sigmoid(whole[first]), patients[first]).calibrator
+    assert fitted.site_series == expected != fitted.site
+    assert without_site(fitted) == dataclasses.replace(before, model_sha256="ab")
+
+
 @pytest.fixture
 def stranger(work_copy: Path) -> Path:
     """A run on other patients than those of `data_dir`, by what it notes of them."""
@@ -149,7 +191,7 @@ def test_a_model_is_adapted_and_again_from_where_it_came(
     )
     assert fitted.prevalence != pytest.approx(0.5)
     assert set(fitted.fitted_on["shift"]) == set(CLASSES)
-    assert (ANY in range(6)) and fitted.thresholds["slice"]["youden"].keys() == set(CLASSES)
+    assert fitted.thresholds["slice"]["youden"].keys() == set(CLASSES)
 
 
 def test_patients_that_the_model_knows_are_refused(data_dir: Path, work_copy: Path) -> None:
