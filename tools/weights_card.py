@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,9 +80,31 @@ def share(
         training=training,
         measured=tuple(measured),
     )
+    _write(folder, card)
+    return card
+
+
+def add_scores(folder: Path, card: WeightsCard, scores: Iterable[MeasuredScore]) -> WeightsCard:
+    """Adds scores to the card of a folder, once each, and writes it again.
+
+    Args:
+      folder: Folder of the weights.
+      card: Its card.
+      scores: Scores; one that was noted before, of the same patients and task, is replaced.
+    """
+
+    def what(score: MeasuredScore) -> tuple[str, str, str]:
+        return score.data, score.task, score.score
+
+    by_what = {what(score): score for score in (*card.measured, *scores)}
+    card = dataclasses.replace(card, measured=tuple(by_what.values()))
+    _write(folder, card)
+    return card
+
+
+def _write(folder: Path, card: WeightsCard) -> None:
     write_text(folder / run_files.CARD_PAGE, page_of(card))
     write_json(folder / run_files.CARD, dataclasses.asdict(card))
-    return card
 
 
 def generator_sha256() -> str:
@@ -94,13 +116,17 @@ def generator_sha256() -> str:
     return digest.hexdigest()
 
 
-def scores_of(metrics: Path, data: str, command: str) -> Iterator[MeasuredScore]:
-    """Scores of weights as they are on synthetic patients, from the metrics.json of an evaluation.
+def scores_of(
+    metrics: Path, data: str, command: str, *, is_real: bool = False, task: str = "as they are"
+) -> Iterator[MeasuredScore]:
+    """Scores of weights, from the metrics.json of an evaluation.
 
     Args:
       metrics: The file.
       data: Description of the patients.
       command: Command that measured them.
+      is_real: Whether the patients are real.
+      task: What was done with the weights, as of `MeasuredScore`.
     """
     slices = read_json(metrics)["levels"]["slice"]
     rows = [("weighted log loss of slices", slices["weighted_log_loss"])]
@@ -108,7 +134,7 @@ def scores_of(metrics: Path, data: str, command: str) -> Iterator[MeasuredScore]
     for name, estimate in rows:
         if estimate["value"] is not None:
             values = (estimate["value"], estimate["low"], estimate["high"])
-            yield MeasuredScore(data, False, "as they are", name, *values, command)
+            yield MeasuredScore(data, is_real, task, name, *values, command)
 
 
 def page_of(card: WeightsCard) -> str:

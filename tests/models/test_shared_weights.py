@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 
 from ich_tf.errors import InputError
+from ich_tf.labels import CLASSES
 from ich_tf.models.origins import dump_run, load_origins, origin_of_run, origin_of_weights
 from ich_tf.models.saved import save_best
 from ich_tf.models.shared_weights import MeasuredScore, WeightsCard, read_card, weights_file
 from ich_tf.models.spec import ModelSpec
 from ich_tf.runtime.files import read_json, write_json
-from tools.weights_card import page_of, share
+from tests.support.commands import Command
+from tools.weights_card import add_scores, page_of, share
 
 SPEC = ModelSpec("tiny", (32, 32, 3), 32, ("brain", "subdural", "soft"))
 SCORE = MeasuredScore(
@@ -73,6 +75,40 @@ def test_the_card_claims_nothing_of_real_patients_that_was_not_measured(shared: 
     assert "| 3 patients | no | as they are | AUC of slices, any | 0.900 | 0.800 to 0.950 |" in page
     real = dataclasses.replace(card, measured=(dataclasses.replace(SCORE, is_real=True),))
     assert real.claim == "1 of the scores below are of real patients; no other is claimed."
+
+
+def test_scores_are_noted_of_runs_from_the_weights_alone(
+    shared: Path, tmp_path: Path, run_command: Command
+) -> None:
+    estimate = {"value": 0.75, "low": 0.7, "high": 0.8}
+    scores = {
+        "weighted_log_loss": {"value": 0.3, "low": None, "high": None},
+        "classes": {name: {"roc_auc": estimate} for name in CLASSES},
+    }
+    further, other = tmp_path / "further", tmp_path / "other"
+    for folder, ancestor in ((further, str(shared)), (other, "none")):
+        folder.mkdir()
+        (folder / "best.weights.h5").write_bytes(b"later")
+        folds = {"fold-0": ["x"], "fold-1": ["y", "z"]}
+        origin = origin_of_run("theirs", 0, folds, [origin_of_weights(ancestor)])
+        write_json(folder / "run.json", {"data": {"sha256": "theirs"}, **dump_run(origin)})
+    (further / "evaluation/test").mkdir(parents=True)
+    write_json(further / "evaluation/test/metrics.json", {"levels": {"slice": scores}})
+
+    def note(work_dir: Path, *flags: str, code: int = 0) -> str:
+        given = [f"--weights_dir={shared}", f"--work_dir={work_dir}", *flags]
+        done = run_command("tools.note_score", *given, code=code)
+        return done.stdout + done.stderr
+
+    assert note(further, "--data=3 of a hospital", "--real").startswith("7 of the scores below are")
+    card = read_card(shared)
+    assert len(card.measured) == 1 + 7
+    assert add_scores(shared, card, card.measured) == card, "noted twice, it is there once"
+    assert {score.task for score in card.measured if score.is_real} == {
+        "trained further on 2 patients"
+    }
+    assert "| 3 of a hospital | yes | trained further" in (shared / "card.md").read_text("utf-8")
+    assert "its scores are not theirs" in note(other, "--data=x", code=1)
 
 
 def test_a_folder_that_is_not_whole_is_refused_in_a_sentence(shared: Path, tmp_path: Path) -> None:
