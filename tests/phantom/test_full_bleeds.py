@@ -28,7 +28,8 @@ def plain_head(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> Voxels:
     stripes = share(np.sin(0.4 * y + 0.3 * z) - 0.6, 0.4) * share(12.0 - depth)
     fluid = share(depth) * np.maximum(share(3.0 - depth), stripes)
     brain = share(depth) * (1 - fluid) * (1 - ventricle)
-    hu = 1000.0 - share(depth) * (1000.0 - 6.0) + 26.0 * brain
+    bone = 1000.0 * share(depth + 8.0)
+    hu = bone - share(depth) * (1000.0 - 6.0) + 26.0 * brain
     return Voxels(x, y, z, depth, x, z + 25.0, np.zeros_like(x), hu, brain, fluid, ventricle)
 
 
@@ -73,6 +74,22 @@ def test_the_same_generator_draws_the_same_bleeds_and_one_number(head: Voxels) -
         after.append(rng.uniform())
     assert results[0] == results[1] != results[2]
     assert after[0] == after[1] == after[2]
+
+
+def test_fractures_cross_the_bone_beside_an_epidural_bleed_where_they_are_asked_for(
+    head: Voxels,
+) -> None:
+    cracked = 0
+    for seed in range(2):
+        rng = np.random.default_rng(seed)
+        bleeds = draw_bleeds(rng, head, VOXEL_ML, EPIDURAL, 20.0, fractures=True)
+        hu, shares = bleeds.paint(head)
+        changed = (hu < head.hu - 100) & (head.depth < -1)
+        cracked += changed.sum()
+        middle = np.array([a[shares[EPIDURAL] > 0.5].mean() for a in (head.x, head.y, head.z)])
+        place = np.array([head.x[changed], head.y[changed], head.z[changed]]).T
+        assert (np.linalg.norm(place - middle, axis=1) < 70).all()
+    assert 0 < cracked < 2000
 
 
 def test_density_inside_is_as_in_the_truth(head: Voxels) -> None:

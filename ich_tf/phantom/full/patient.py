@@ -34,7 +34,9 @@ def make_patient(config: PhantomConfig, plan: PatientPlan) -> list[PhantomStudy]
     if plan.leading is not None:
         volume_ml = draw_volume(of_bleeds, plan.leading, config.min_volume_ml, config.max_volume_ml)
         coarse = _coarse_voxels(head)
-        bleeds = draw_bleeds(of_bleeds, coarse, _COARSE_MM**3 / 1e3, plan.leading, volume_ml)
+        bleeds = draw_bleeds(
+            of_bleeds, coarse, _COARSE_MM**3 / 1e3, plan.leading, volume_ml, fractures=True
+        )
     count = 1
     if of_studies.uniform() < config.followup_fraction:
         count = 2 if of_studies.uniform() < 0.8 else 3

@@ -59,8 +59,8 @@ class Bleed:
         """
         return dataclasses.replace(self, blood=self.blood.later(days))
 
-    def oedema(self, part: Voxels) -> np.ndarray | None:
-        """Fall of the brain's density around the bleed, HU, from 0; None for none."""
+    def fall(self, part: Voxels) -> np.ndarray | None:
+        """Loss of density around the bleed, HU, by oedema or a crack of the bone; None for none."""
         return None
 
 

@@ -124,9 +124,9 @@ class Bleeds:
             effaced = self.mass_effect.effacement(voxels.x, voxels.y, voxels.z)
             hu += np.float32(_BRAIN_OVER_FLUID_HU) * effaced * voxels.fluid
         for bleed in self.bleeds:
-            fall = bleed.oedema(voxels)
-            if fall is not None:
-                hu -= fall
+            loss = bleed.fall(voxels)
+            if loss is not None:
+                hu -= loss
         blood = np.zeros((len(SUBTYPES), *hu.shape), np.float32)
         free = np.ones_like(hu)
         for bleed in self.bleeds:

@@ -34,6 +34,7 @@ class Artist:
       rng: Random generator.
       interior: Voxels of the cranial cavity, one-dimensional.
       patient: The patient's blood.
+      fractures: Whether epidural bleeds come with fractures.
       grains: Noise of textures: wavelengths from 2.5 mm.
       lumps: Noise of outlines: wavelengths from 6 mm.
     """
@@ -41,19 +42,25 @@ class Artist:
     rng: np.random.Generator
     interior: Voxels
     patient: Patient
+    fractures: bool
     grains: Noise
     lumps: Noise
 
     @classmethod
-    def of(cls, rng: np.random.Generator, interior: Voxels, patient: Patient) -> Artist:
+    def of(
+        cls, rng: np.random.Generator, interior: Voxels, patient: Patient, fractures: bool
+    ) -> Artist:
         """An artist with noises of its own.
 
         Args:
           rng: Random generator.
           interior: Voxels of the cranial cavity, one-dimensional.
           patient: The patient's blood.
+          fractures: Whether epidural bleeds come with fractures.
         """
-        return cls(rng, interior, patient, draw_noise(rng, 2.5, 1.6), draw_noise(rng, 6.0, 2.4))
+        return cls(
+            rng, interior, patient, fractures, draw_noise(rng, 2.5, 1.6), draw_noise(rng, 6.0, 2.4)
+        )
 
     def epidural(self, side: int) -> Epidural:
         """A lens below the squamous bone in three of four, else frontal, occipital or below.
@@ -70,6 +77,8 @@ class Artist:
         sutures = ((coronal, lambdoid), ((0.0, -0.94, -0.34, 22.0),), (), ())[int(place)]
         radius, slim = 24.0, rng.uniform(0.5, 0.75)
         stretch = rng.uniform(0.95, 1.35)
+        # Nine of ten lie below a fracture (textbooks), seen or not.
+        crack = float(rng.uniform(0, math.pi)) if rng.uniform() < 0.9 else None
         return Epidural(
             EPIDURAL,
             draw_blood(rng, self.patient, self.grains, "clot"),
@@ -81,6 +90,7 @@ class Artist:
             sutures=sutures,
             side=side,
             outline=self.lumps.moved(rng),
+            crack=crack if self.fractures else None,
         )
 
     def subdural(self, side: int) -> Subdural:

@@ -12,6 +12,9 @@ from ich_tf.phantom.full.bleeds.noise import Noise
 from ich_tf.phantom.full.voxels import Voxels
 from ich_tf.phantom.shapes import disc, share
 
+# Least density of bone, and how far a fracture runs from the middle of the bleed (chosen).
+_BONE_HU = 250.0
+_CRACK_MM = 45.0
 # Half axes of the cranial cavity, by which directions from the origin are measured.
 _HALF_AXES = np.array([67.0, 84.0, 72.0], np.float32)
 
@@ -28,6 +31,8 @@ class Epidural(Bleed):
       sutures: Planes, each a normal and an offset: the bleed lies where normal @ position > offset.
       side: Side that the falx keeps it on: -1 right, 1 left, 0 both.
       outline: Noise of the thickness.
+      crack: Direction along the skull that a fracture runs across, radians from the back upwards;
+        None for none.
     """
 
     point: np.ndarray
@@ -37,6 +42,7 @@ class Epidural(Bleed):
     sutures: tuple[tuple[float, float, float, float], ...]
     side: int
     outline: Noise
+    crack: float | None = None
 
     def near(self, voxels: Voxels) -> np.ndarray:
         """See `Bleed`."""
@@ -63,6 +69,21 @@ class Epidural(Bleed):
             thickness *= share(self.side * part.falx - 3.0, 5.0)
         inside = thickness - part.depth
         return share(part.depth) * share(inside) * (thickness > 0.3), np.minimum(inside, part.depth)
+
+    def fall(self, part: Voxels) -> np.ndarray | None:
+        """See `Bleed`: a fracture through the bone outside, about a millimetre wide."""
+        if self.crack is None:
+            return None
+        x, y, z = part.x - self.point[0], part.y - self.point[1], part.z - self.point[2]
+        near = (part.depth < 0.5) & (part.hu > _BONE_HU)
+        near &= x * x + y * y + z * z < np.float32(_CRACK_MM**2)
+        bone = part.take(near)
+        across = math.cos(self.crack) * self.axes[0] + math.sin(self.crack) * self.axes[1]
+        away = across[0] * x[near] + across[1] * y[near] + across[2] * z[near]
+        away += 2.0 * self.outline.at(bone.x, bone.y, bone.z)
+        loss = np.zeros_like(part.x)
+        loss[near] = share(0.6 - np.abs(away)) * (bone.hu - 60.0)
+        return loss
 
     def sized(self, size: float) -> Epidural:
         """See `Bleed`."""

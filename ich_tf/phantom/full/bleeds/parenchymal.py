@@ -58,7 +58,7 @@ class Haematoma(Bleed):
         a, b, c = self.radii
         return dataclasses.replace(self, radii=(a * factor, b * factor, c * factor))
 
-    def oedema(self, part: Voxels) -> np.ndarray | None:
+    def fall(self, part: Voxels) -> np.ndarray | None:
         """See `Bleed`."""
         if self.oedema_mm <= 0:
             return None

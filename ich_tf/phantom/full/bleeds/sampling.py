@@ -34,6 +34,8 @@ def draw_bleeds(
     voxel_ml: float,
     leading: int,
     volume_ml: float,
+    *,
+    fractures: bool = False,
 ) -> Bleeds:
     """Draws a leading bleed, those that join it, and how they push the brain.
 
@@ -43,6 +45,8 @@ def draw_bleeds(
       voxel_ml: Volume of one of them.
       leading: Subtype of the leading bleed, an index of `SUBTYPES`.
       volume_ml: Volume of the leading bleed.
+      fractures: Whether epidural bleeds come with fractures, which `Bleeds.paint` draws into the
+        skull.
 
     Raises:
       ValueError: If no voxel is brain.
@@ -51,7 +55,7 @@ def draw_bleeds(
     interior = coarse.take(coarse.depth > -1.5)
     if not interior.brain.any():
         raise ValueError("the voxels hold no brain, which draw_bleeds expects: give a whole head")
-    artist = Artist.of(rng, interior, draw_patient(rng, _KINDS.get(leading, "clot")))
+    artist = Artist.of(rng, interior, draw_patient(rng, _KINDS.get(leading, "clot")), fractures)
     planned, blocked = _plan(artist, leading, volume_ml)
     bleeds: list[Bleed] = []
     truths = []
