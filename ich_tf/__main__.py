@@ -18,7 +18,7 @@ GROUPS = {
     "data": ("make_tfrecords", "verify_tfrecords", "inspect_tfrecords"),
     "models": ("train", "calibrate", "evaluate", "extract_features"),
     "use": ("predict", "attach", "check_submission", "export", "serve", "gateway"),
-    "synthetic patients": ("make_phantoms", "make_samples", "realism"),
+    "synthetic patients": ("make_phantoms", "make_samples", "realism", "insert_bleeds"),
 }
 # A command that shares its name with a room is the room's module __main__.
 _ROOMS = ("gateway",)

@@ -16,7 +16,7 @@ PACKAGE = ROOT / "ich_tf"
 ROOMS = (
     "errors", "runtime", "labels", "windows", "losses", "metrics", "dicom", "masks",
     "image_quality", "phantom", "records", "conversion", "models", "reporting", "inference",
-    "training", "evaluation", "serving", "gateway", "commands",
+    "training", "evaluation", "acceptance", "serving", "gateway", "commands",
 )  # fmt: skip
 # The one module of the library that defines and reads flags, for all commands.
 FLAGS = "runtime.command"

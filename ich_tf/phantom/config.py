@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import ClassVar
 
-from ich_tf.labels import SUBTYPES
+from ich_tf.phantom.shares import parse_shares
 from ich_tf.runtime.options import check_options, option, require
 
 # A quarter of RSNA's bleeding studies are subdural and one in forty is epidural; here each
@@ -140,20 +139,4 @@ class PhantomConfig:
     @property
     def shares(self) -> tuple[float, ...]:
         """Share of the bleeding patients that each of `SUBTYPES` leads in; the sum is 1."""
-        weights = dict.fromkeys(SUBTYPES, 0.0)
-        for item in self.subtype_shares:
-            name, _, text = str(item).partition("=")
-            try:
-                weight = float(text)
-            except ValueError:
-                weight = -1.0
-            require(
-                name.strip() in weights and math.isfinite(weight) and weight >= 0,
-                "subtype_shares",
-                item,
-                f"subtype=weight with a weight of 0 or more and one of {', '.join(SUBTYPES)}",
-            )
-            weights[name.strip()] = weight
-        total = sum(weights.values())
-        require(total > 0, "subtype_shares", self.subtype_shares, "above 0 for one at least")
-        return tuple(weights[name] / total for name in SUBTYPES)
+        return parse_shares(self.subtype_shares)

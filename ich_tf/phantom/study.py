@@ -9,6 +9,7 @@ import numpy as np
 from ich_tf.labels import CLASSES
 from ich_tf.phantom.config import PhantomConfig
 from ich_tf.phantom.geometry import Geometry
+from ich_tf.phantom.shares import apportion
 from ich_tf.phantom.truth import BleedsTruth
 
 
@@ -88,7 +89,7 @@ def plan_patients(config: PhantomConfig) -> list[PatientPlan]:
     plans = []
     for test, indices in ((True, order[:num_test]), (False, order[num_test:])):
         bleeding = round(config.bleed_fraction * len(indices))
-        counts = _apportion(config.shares, bleeding)
+        counts = apportion(config.shares, bleeding)
         leading: list[int | None] = [k for k, count in enumerate(counts) for _ in range(count)]
         leading += [None] * (len(indices) - bleeding)
         for index, subtype in zip(indices.tolist(), leading, strict=True):
@@ -115,12 +116,3 @@ def draw_encoding(rng: np.random.Generator, config: PhantomConfig) -> Encoding:
         implicit=bool(chance[3] < 0.3),
         window_pair=bool(chance[4] < 0.4),
     )
-
-
-def _apportion(shares: tuple[float, ...], total: int) -> list[int]:
-    """Integers of the sum `total` in proportion to `shares`, by the largest remainders."""
-    exact = np.array(shares) * total
-    counts = np.floor(exact).astype(int)
-    order = np.argsort(-(exact - counts), kind="stable")
-    counts[order[: total - int(counts.sum())]] += 1
-    return [int(count) for count in counts]
