@@ -13,7 +13,7 @@ from ich_tf.phantom.full.scanner.kernel import Kernel
 from ich_tf.phantom.full.scanner.noise import Grain, Resolution
 from ich_tf.phantom.full.scanner.projection import SIZE, Projector
 from ich_tf.phantom.full.scanner.protocol import Protocol
-from ich_tf.phantom.full.scanner.sampling import DrawingGrid
+from ich_tf.phantom.full.scanner.sampling import DrawingGrid, draw_plane
 from ich_tf.phantom.geometry import Geometry, Pose
 from ich_tf.phantom.shapes import share
 from ich_tf.phantom.study import Encoding, PhantomStudy
@@ -199,3 +199,24 @@ def test_a_head_without_tissue_is_refused() -> None:
 
     with pytest.raises(ValueError, match="no point above -300 HU"):
         measure_extent(nothing)
+
+
+def test_nothing_of_a_head_is_left_out_of_a_slice() -> None:
+    def hairy(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        hu, shares = paint(x, y, z)
+        hair = share(107.0 - np.sqrt((x / 0.8) ** 2 + y**2 + z**2)) * (hu < -900.0)
+        return hu + 80.0 * hair, shares
+
+    extent = measure_extent(hairy)
+    corners = np.array(np.meshgrid(*[np.arange(-160.0, 161.0, 8.0)] * 3)).reshape(3, -1).T
+    everywhere = dataclasses.replace(extent, points=corners)
+    chosen = protocol(tilt_deg=-15.0)
+    pose, geometry = draw_scan(np.random.default_rng(4), chosen, extent, 64)
+    grid = DrawingGrid(geometry, 64)
+    for index in (2, len(geometry.positions_mm) // 2, -4):
+        part, whole = (
+            draw_plane(hairy, points, pose, geometry, grid, index, 0.5)[0]
+            for points in (extent, everywhere)
+        )
+        assert (whole > -950.0).any()
+        np.testing.assert_array_equal(part, whole)

@@ -2,7 +2,7 @@
 
 kernel        modulation transfer and noise spectrum of a reconstruction
 protocol      what is drawn for a scan: tube, kernel, dose, slices, defects
-extent        where a painted head has tissue
+extent        where a painted head has points
 placement     position of the head and of the slices
 sampling      points of a slice -> its image on the drawing grid
 projection    images <-> sinograms on a coarse grid
@@ -10,7 +10,7 @@ hardening     excess of a polychromatic ray over the water-corrected one
 artefacts     beam hardening, scatter, starved rays and motion, by projection
 noise         correlated noise, and how strong it is where
 holder        what the head lies in
-linen         sheets, hair and pads about the head
+linen         sheets, bands, cables and tubes about the head
 masks         shares of blood -> bit masks
 scan          all of it, slice by slice
 """

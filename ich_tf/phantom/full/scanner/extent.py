@@ -17,17 +17,21 @@ _LOW, _HIGH = (-114.0, -144.0, -138.0), (114.0, 138.0, 126.0)
 # Distance between the points that are tried.
 STEP_MM = 6.0
 _TISSUE_HU = -300.0
+# What is denser than this is drawn, also hair.
+_AIR_HU = -985.0
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Extent:
-    """Tissue of a head, on a coarse grid.
+    """Points of a head, on a coarse grid.
 
     Attributes:
-      points: Points of the head frame with tissue, float64 [n, 3], mm.
+      points: Points of the head frame that are not air, hair included, float64 [n, 3], mm.
+      tissue: Points among these with tissue, float64 [m, 3].
     """
 
     points: np.ndarray
+    tissue: np.ndarray
 
 
 def measure_extent(paint: Paint) -> Extent:
@@ -56,4 +60,9 @@ def measure_extent(paint: Paint) -> Extent:
             f"The head has no point above {_TISSUE_HU:.0f} HU between {_LOW} and {_HIGH} mm; a "
             "scan needs one."
         )
-    return Extent(np.stack([axis[tissue] for axis in points], axis=1).astype(np.float64))
+    return Extent(
+        *(
+            np.stack([axis[found] for axis in points], axis=1).astype(np.float64)
+            for found in (hu > _AIR_HU, tissue)
+        )
+    )

@@ -1,4 +1,4 @@
-"""What lies about a head: sheets and hair, bands, cables and tubes.
+"""What lies about a head: sheets, bands, cables and tubes.
 
 They follow the head's outline, which is found in each slice. Air is within 10 HU of -1000 in a GE
 head scan of 28 slices, folds of cloth are -900 to -600 HU; ranges are chosen around that.
@@ -68,22 +68,17 @@ class Linen:
     Attributes:
       folds: Layers of cloth: none in 15 %, else 1 to 4.
       lines: Cables and tubes: none in 75 %, else 1 to 3.
-      hair_hu: Density of hair at the skin: 5 to 90 HU over air.
-      hair_mm: Depth at which a third of it is left: 2 to 9.
       band: Lowest and highest z of a band over the forehead: empty in 85 %.
       band_hu: Its Hounsfield units: -700 to -200.
     """
 
     folds: tuple[Fold, ...]
     lines: tuple[Line, ...]
-    hair_hu: float
-    hair_mm: float
     band: tuple[float, float]
     band_hu: float
 
     def paint(
         self,
-        rng: np.random.Generator,
         hu: np.ndarray,
         air: np.ndarray,
         x: np.ndarray,
@@ -94,7 +89,6 @@ class Linen:
         """Adds it to a slice, in place.
 
         Args:
-          rng: Random generator of the slice.
           hu: Hounsfield units, float32 [size, size].
           air: Share of air, which it may take, of the same shape.
           x: Position to the left of the middle, [1, size], mm.
@@ -106,12 +100,6 @@ class Linen:
         if not head.any():
             return
         off = cv2.distanceTransform(1 - head, cv2.DIST_L2, 3) * np.float32(step_mm)
-        coarse = rng.standard_normal((24, 24), np.float32)
-        locks = cv2.resize(coarse, hu.shape[::-1], interpolation=cv2.INTER_CUBIC)
-        # A face has none.
-        behind = share(y + 95.0, 40.0) * share(z + 45.0, 30.0)
-        strength = self.hair_hu * np.clip(0.6 + 0.6 * locks, 0.0, 2.0) * behind
-        hu += air * strength * np.exp(off * np.float32(-1 / self.hair_mm))
         for fold in self.folds:
             across, along, phase = fold.waves
             wave = np.sin(across * x + along * z + phase) + np.sin(1.7 * across * x - phase)
@@ -138,8 +126,6 @@ def draw_linen(rng: np.random.Generator) -> Linen:
     return Linen(
         folds=tuple(folds),
         lines=tuple(lines),
-        hair_hu=float(rng.uniform(5.0, 90.0)),
-        hair_mm=float(rng.uniform(2.0, 9.0)),
         band=(start, start + float(rng.uniform(15.0, 40.0))) if banded else (0.0, 0.0),
         band_hu=float(rng.uniform(-700.0, -200.0)),
     )

@@ -28,7 +28,7 @@ def draw_scan(
     Args:
       rng: Random generator of the study.
       protocol: How the head is scanned.
-      extent: Tissue of the head.
+      extent: Points of the head.
       matrix: Rows and columns of a slice.
     """
     tilt = math.radians(protocol.tilt_deg)
@@ -42,7 +42,7 @@ def draw_scan(
 
     row, column = np.array([1.0, 0.0, 0.0]), np.array([0.0, math.cos(tilt), math.sin(tilt)])
     normal = np.cross(row, column)
-    placed = extent.points @ rotation.T
+    placed = extent.tissue @ rotation.T
     along, thickness = _stack(rng, protocol, float((placed @ normal).max()))
     # The field of view is centred on most of the head, by eye.
     middle = placed[np.abs(placed @ normal) < 60.0]

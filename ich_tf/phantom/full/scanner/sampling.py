@@ -89,7 +89,7 @@ def draw_plane(
 
     Args:
       paint: The head.
-      extent: Tissue of the head.
+      extent: Points of the head.
       pose: Position of the head.
       geometry: Position of the slices.
       grid: Grid of the image.
@@ -108,7 +108,7 @@ def draw_plane(
     if not len(near):
         return hu, blood
     rows, columns = (_span(near @ axis, grid) for axis in (column, row))
-    high = float(np.median(extent.points[:, 2]) + np.percentile(extent.points[:, 2], 75)) / 2
+    high = float(np.median(extent.tissue[:, 2]) + np.percentile(extent.tissue[:, 2], 75)) / 2
     crown = float((first + 0.5 * along[-1] * (row + column) - pose.center_mm) @ geometry.normal)
     finest = _PLANE_MM / 3 if crown > high else _PLANE_MM
     area = (rows.stop - rows.start) * (columns.stop - columns.start)

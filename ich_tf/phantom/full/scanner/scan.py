@@ -43,7 +43,7 @@ def scan(
       rng: Random generator of the study.
       paint: The head, with its bleeds.
       protocol: How the head is scanned.
-      extent: Tissue of the head.
+      extent: Points of the head.
       pose: Position of the head in the scanner.
       geometry: Position of the slices, S of them, with an acquisition.
       matrix: Rows and columns of a slice.
@@ -74,7 +74,7 @@ def scan(
             paint, extent, pose, geometry, grid, index, thickness[index] * protocol.profile
         )
         masks[index] = bit_mask(grid.inner(blood), grid.step_mm, matrix, min_area_mm2)
-        surroundings.paint(own, image, grid, index)
+        surroundings.paint(image, grid, index)
         motion = None
         if moving[0] <= index < moving[1]:
             image, motion = _move(own, image, grid.step_mm)
@@ -101,25 +101,22 @@ class Surroundings:
 
         Args:
           rng: Random generator of what surrounds the head.
-          extent: Tissue of the head.
+          extent: Points of the head.
           pose: Position of the head.
           geometry: Position of the slices.
         """
         self._holder: Holder = draw_holder(rng)
         self._linen: Linen = draw_linen(rng)
-        placed = extent.points @ pose.rotation.T
+        placed = extent.tissue @ pose.rotation.T
         # The neck lies lower than the head does.
-        back = placed[extent.points[:, 2] > -50.0, 1].max()
+        back = placed[extent.tissue[:, 2] > -50.0, 1].max()
         self._origin = pose.center_mm + np.array([0.0, back, 0.0])
         self._geometry = geometry
 
-    def paint(
-        self, rng: np.random.Generator, hu: np.ndarray, grid: DrawingGrid, index: int
-    ) -> None:
+    def paint(self, hu: np.ndarray, grid: DrawingGrid, index: int) -> None:
         """Adds it to a slice, in place.
 
         Args:
-          rng: Random generator of the slice.
           hu: Hounsfield units, float32 [size, size].
           grid: Grid of the image.
           index: Number of the slice.
@@ -132,7 +129,7 @@ class Surroundings:
         y = (np.float32(first[1]) + along * np.float32(column[1]))[:, None]
         z = (np.float32(first[2]) + along * np.float32(column[2]))[:, None]
         air = np.clip((_ROOM_HU - hu) * np.float32(1 / 600.0), 0.0, 1.0)
-        self._linen.paint(rng, hu, air, x, y, z, grid.step_mm)
+        self._linen.paint(hu, air, x, y, z, grid.step_mm)
         self._holder.paint(hu, air, x, y, z)
 
 
