@@ -89,7 +89,7 @@ def _soft_tissue(textures: Textures, ground: Ground, skull: Skull, skin: np.ndar
     under = np.clip((-z - 44.0) / 8.0, 0.0, 1.0) * np.clip((side - 6.0) / 8.0, 0, 1)
     there = np.clip(temporal * 1.4 + nape + 0.9 * under, 0.0, 1.0)
     # Subcutaneous fat is left.
-    there *= share(skin - 5.0 - 5.0 * nape - 2.0 * ground.relief, 3.0)
+    there *= share(skin - 3.6 - 4.0 * nape - 1.5 * ground.relief, 3.0)
     blend(soft, there * muscle, 55.0 + 7.0 * ground.fine)
     # Galea: a thin sheet between skin and bone.
     galea = share(1.0 - np.abs(skin - 3.8 + 0.4 * ground.fine)) * share(z + 10.0, 20.0)
@@ -135,11 +135,11 @@ def _add_orbits(ground: Ground, soft: np.ndarray, bone: np.ndarray) -> None:
     blend(tissue, share(recti) * share(0.66 - gaps, 0.2), 58.0)
     nerve = capsule(side, y, z, (31.0, -68.0, -46.0, 3.0), (12.0, -28.0, -40.0, 2.6), 1.0)
     blend(tissue, fat * share(nerve), 42.0)
-    globe = ellipsoid(side - 32.0, y + 80.0, z + 46.0, 12.3, 12.3, 12.3)
+    globe = ellipsoid(side - 31.5, y + 75.5, z + 46.0, 12.3, 12.3, 12.3)
     blend(tissue, share(globe + 0.9), 70.0)
     blend(tissue, share(globe - 1.0), 14.0)
-    blend(tissue, share(ellipsoid(side - 32.0, y + 87.5, z + 46.0, 4.6, 2.2, 4.6)), 95.0)
-    lids = np.minimum(1.5 - np.abs(globe + 3.0), -80.0 - y)
+    blend(tissue, share(ellipsoid(side - 31.5, y + 83.0, z + 46.0, 4.6, 2.2, 4.6)), 95.0)
+    lids = np.minimum(1.5 - np.abs(globe + 3.0), -76.0 - y)
     blend(tissue, share(lids), 40.0)
     gland = ellipsoid(side - 43.0, y + 76.0, z + 38.0, 4.0, 7.0, 6.0)
     blend(tissue, share(gland), 40.0)
@@ -204,7 +204,7 @@ def _add_sinuses(
     mastoid_bone = ellipsoid(side - 56.0, y - 26.0, z + 52.0, 12.0, 17.0, 22.0)
     mastoid = np.minimum(
         ellipsoid(side - 56.0, y - 25.0, z + 47.0, 11.0, 15.0, 17.0) - 1.0 + 2.0 * part.relief,
-        9.0 * (cells - 0.62 + 0.55 * full),
+        cells / 0.37 - 0.7 - 1.8 * (1.0 - full),
     )
     canal = capsule(side, y, z, (78.0, 13.0, -48.0, 3.4), (50.0, 9.0, -45.0, 3.0), 1.0)
     ear = ellipsoid(side - 46.0, y - 8.0, z + 43.0, 3.5, 5.0, 6.0)

@@ -107,8 +107,9 @@ def _fissures(ground: Ground) -> np.ndarray:
     wide = 0.4 + (0.5 + 1.2 * front) * old * np.clip(1.0 + 0.8 * ground.fine, 0.0, 2.5)
     between = np.minimum(np.minimum(wide - side, around), z + 30.0)
     # The Sylvian fissure: the insula's cistern, and the cleft from it to the surface.
-    bend = 2.5 * relief + 1.2 * ground.fine
-    thin = 0.4 + 1.5 * old + (0.6 + 0.6 * old) * (ground.fine + 0.4 * relief)
+    bend = 2.5 * relief + 2.0 * ground.fine
+    thin = 0.4 + 1.2 * old + (0.6 + 0.6 * old) * (ground.fine + 0.4 * relief)
+    thin = np.clip(thin, -1.0, 2.4)
     insula = np.minimum(
         thin + 0.3 - np.abs(side - 42.5 + 0.009 * (y + 4.0) ** 2 + 0.6 * bend),
         np.minimum(24.0 - np.abs(y + 5.0), 13.0 - np.abs(z - 3.0 - 0.2 * y)),

@@ -57,13 +57,13 @@ class Head:
             scalp = share(np.maximum(z - 5.0, y + 35.0), 15.0)
             lock = share(skin + np.float32(traits.hair_mm) * (0.7 + 0.3 * relief), 5.0)
             blend(hu, scalp * lock, traits.hair_hu)
-        blend(soft, share(2.1 - skin), 55.0)
+        blend(soft, share(2.4 - skin), 60.0)
         blend(hu, share(skin), soft)
         # Two compact tables around the marrow; bones of the face likewise.
         wall = np.minimum(outer, -depth)
         core = share(wall - 2.0, 2.0)
         blend(hu, share(wall), compact + core * (marrow - compact))
-        core = share(bone - 1.6, 1.6)
+        core = share(bone - 2.4, 2.0)
         blend(
             hu, share(bone) * share(-depth), compact * 0.8 + core * (0.6 * marrow - compact * 0.8)
         )

@@ -17,7 +17,7 @@ from ich_tf.phantom.shapes import Region
 
 # Half axes of the cavity, and the exponent of its superellipsoid: skulls are boxier than eggs.
 _WIDE_MM, _LONG_MM, _UP_MM, _DOWN_MM = 68.0, 84.0, 71.0, 98.0
-_EXPONENT = 2.12
+_EXPONENT = 2.22
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -81,9 +81,7 @@ def build_skull(ground: Ground, base_maps: BaseMaps) -> Skull:
     # The temporal squama is thin, the occiput and the brow are thick, and old frontal bones too.
     back = np.clip((y - 40.0) / 40.0, 0.0, 1.0)
     squama = np.exp(-(((z + 12.0) / 26.0) ** 2) - ((y + 2.0) / 42.0) ** 2) * (np.abs(x) > 30)
-    bone_mm = traits.skull_mm * (
-        0.96 + 0.05 * ground.relief + 0.02 * ground.fine + 0.18 * back - 0.48 * squama
-    )
+    bone_mm = traits.skull_mm * (0.96 + 0.03 * ground.relief + 0.10 * back - 0.45 * squama)
     # The brow.
     brow = np.exp(-(((z + 22.0) / 13.0) ** 2)) * np.clip((-y - 58.0) / 18.0, 0.0, 1.0)
     bone_mm += (2.0 + 5.0 * traits.pneumatization) * brow
@@ -93,12 +91,13 @@ def build_skull(ground: Ground, base_maps: BaseMaps) -> Skull:
     protuberance = np.exp(-((x / 6.0) ** 2) - ((z + 24.0) / 22.0) ** 2) * np.clip(
         (y - 70.0) / 8, 0, 1
     )
-    depth = depth - 0.5 * np.abs(ground.fine) * np.exp(-((vault / 8.0) ** 2)) - 3.0 * crest
+    inner = 0.12 * traits.skull_mm * ground.relief + 0.5 * np.abs(ground.fine)
+    depth = depth - inner * np.exp(-((vault / 8.0) ** 2)) - 3.0 * crest
     depth -= 6.0 * protuberance
     under = _look_up(base_maps.thickness, x, y) * (1.0 + 0.2 * ground.fine)
     outer = np.minimum(vault + bone_mm, base + under)
     np.minimum(outer, _sutures(ground), out=outer)
-    marrow = traits.diploe * traits.bone_hu + 150.0 * ground.fine + 180.0 * ground.relief
+    marrow = traits.diploe * traits.bone_hu + 230.0 * ground.fine + 200.0 * ground.relief
     marrow = np.clip(marrow, 150.0, 0.9 * traits.bone_hu)
     marrow += _look_up(base_maps.density, x, y) * (base < 2.0) * (z < -18.0)
     return Skull(depth, outer, vault, marrow)
@@ -184,7 +183,7 @@ def draw_base(rng: np.random.Generator) -> BaseMaps:
     # Lines in the plane: the sphenoid ridge, and the petrous ridge.
     ridge = y - (-25.0 - 0.42 * np.minimum(s, 50.0) + jitter[0])
     petrous = y - (1.0 + 0.60 * (s - 12.0) + jitter[1])
-    anterior = -31.0 + 11.0 * np.exp(-(((s - 30.0) / 15.0) ** 2) - ((y + 58.0) / 22.0) ** 2)
+    anterior = -31.0 + 9.5 * np.exp(-(((s - 30.0) / 15.0) ** 2) - ((y + 58.0) / 22.0) ** 2)
     anterior -= 3.0 * np.exp(-((s / 7.0) ** 2)) * (y < -40)
     middle = -51.0 + 16.0 * np.exp(-(((s - 12.0) / 9.0) ** 2) * (s > 12)) + jitter[2]
     middle += 4.0 * np.clip((s - 45.0) / 12.0, 0.0, 1.0)
@@ -204,9 +203,11 @@ def draw_base(rng: np.random.Generator) -> BaseMaps:
     # The crests of the sphenoid and of the petrous bone.
     along = step(s - 6.0, 6.0)
     height += 9.0 * np.exp(-((ridge / 3.5) ** 2)) * along * step(54.0 - s, 8.0)
-    wide = 6.5 + 0.11 * np.clip(s - 10.0, 0.0, 50.0)
+    wide = 5.5 + 0.18 * np.clip(s - 10.0, 0.0, 50.0)
     crest = np.exp(-(((petrous - 1.0) / wide) ** 2)) * step(s - 10.0, 6.0)
-    height = np.maximum(height, -66.0 + crest * (33.0 + jitter[4] + 0.10 * (s - 10.0)))
+    height = np.maximum(
+        height, -66.0 + crest * (28.5 + jitter[4] + 0.22 * np.clip(s - 10.0, 0.0, 48.0))
+    )
     canal = (s / 15.0) ** 2 + ((y - 33.0) / 18.0) ** 2 < 1.0
     height = cv2.GaussianBlur(height.astype(np.float32), (0, 0), 1.6)
     height[canal] = -400.0

@@ -13,7 +13,7 @@ class Traits:
 
     Attributes:
       age: Years, 18 to 95; chosen: old people are scanned more often than young ones.
-      length_mm: Cranial cavity from front to back, 155 to 183: outer lengths of adult heads
+      length_mm: Cranial cavity from front to back, 154 to 182: outer lengths of adult heads
         (about 180 to 200 mm, anthropometric surveys) less bone and scalp.
       index: Cavity's width over its length, 0.74 to 0.93 (cephalic index of adults: dolicho-
         cephalic below 0.75, brachycephalic above 0.80, Retzius's classes).
@@ -21,7 +21,7 @@ class Traits:
         cavities then hold 1,300 to 1,800 ml.
       skew: Shear of the head in the axial plane (plagiocephaly), chosen: up to 0.05.
       atrophy: Width of sulci and ventricles, 0 to 1; rises with age.
-      skull_mm: Mean thickness of the vault, 4.5 to 8.5 mm (about 6 to 7 mm in adults: Lynnerup,
+      skull_mm: Mean thickness of the vault, 4.3 to 8.0 mm (about 6 to 7 mm in adults: Lynnerup,
         Forensic Sci Int 2001).
       scalp_mm: Thickness of the scalp at the vault, 3.5 to 10 mm (textbooks: 3 to 8; measured
         on a GE head scan of 28 slices: 9).
@@ -80,12 +80,12 @@ def draw_traits(rng: np.random.Generator) -> Traits:
     grey_hu = float(rng.uniform(33.5, 40.0))
     return Traits(
         age=age,
-        length_mm=float(np.clip(rng.normal(169.0, 5.5), 155.0, 183.0)),
+        length_mm=float(np.clip(rng.normal(168.0, 5.5), 154.0, 182.0)),
         index=float(np.clip(rng.normal(0.84, 0.045), 0.74, 0.93)),
         height=float(np.clip(rng.normal(0.96, 0.03), 0.89, 1.03)),
         skew=float(np.clip(rng.normal(0.0, 0.02), -0.05, 0.05)),
         atrophy=atrophy,
-        skull_mm=float(np.clip(rng.normal(6.1, 0.9), 4.5, 8.5)),
+        skull_mm=float(np.clip(rng.normal(5.8, 0.8), 4.3, 8.0)),
         scalp_mm=float(rng.uniform(3.5, 10.0)),
         bone_hu=float(rng.uniform(1250.0, 1800.0)),
         diploe=float(rng.uniform(0.4, 0.95)),
