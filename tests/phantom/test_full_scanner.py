@@ -51,6 +51,7 @@ def protocol(**changes: object) -> Protocol:
         "hardening": 0.0,
         "scatter": 0.0,
         "water_hu": 0.0,
+        "mottle_hu": 0.0,
         "moving": False,
     }
     return dataclasses.replace(drawn, **{**quiet, **changes})  # type: ignore[arg-type]
@@ -116,7 +117,7 @@ def test_an_edge_is_as_sharp_as_its_kernel(kernel: Kernel) -> None:
 
 
 def test_noise_has_the_deviation_and_the_peak_of_a_head_scan() -> None:
-    kernel = Kernel("STANDARD", 0.35, 0.69, 0.0)
+    kernel = Kernel("STANDARD", 0.35, 0.73, 0.0)
     grain = Grain(kernel, 0.0, 256, 0.45)
     noise = np.stack([grain.draw(np.random.default_rng(seed)) for seed in range(4)])
     assert grain.strength == pytest.approx(1.0, abs=0.03)
@@ -129,7 +130,7 @@ def test_noise_has_the_deviation_and_the_peak_of_a_head_scan() -> None:
     assert bands[1] > 2.0 * bands[0] and bands[1] > bands[2] > 2.0 * bands[3]
     # Sharp kernels are noisier, iterative reconstruction and coarse pixels less so.
     assert Grain(Kernel("SHARP", 0.5, 0.9, 0.1), 0.0, 256, 0.45).strength > 1.4
-    assert Grain(kernel, 1.0, 256, 0.45).strength < 0.8
+    assert Grain(kernel, 0.8, 256, 0.45).strength < 0.8
     assert Grain(kernel, 0.0, 64, 3.6).strength < 0.4
 
 
@@ -220,3 +221,18 @@ def test_nothing_of_a_head_is_left_out_of_a_slice() -> None:
         )
         assert (whole > -950.0).any()
         np.testing.assert_array_equal(part, whole)
+
+
+def test_a_head_has_the_noise_that_was_asked_for_and_more_behind_bone() -> None:
+    thick = {"base_mm": 10.0, "crown_mm": 10.0, "smoothing": 0.0, "modulation": 0.0}
+    _, geometry, hu, masks = scanned(7, 128, noise_hu=4.0, **thick)
+    _, _, uneven, _ = scanned(7, 128, noise_hu=4.0, mottle_hu=4.0, **thick)
+    strength = Grain(protocol().kernel, 0.0, 128, geometry.spacing_mm).strength
+    middle = len(hu) // 2
+    # To the right of the ball.
+    center = (slice(54, 74), slice(40, 58))
+    assert not masks[middle][center].any()
+    deviation = hu[middle][center].std()
+    # The head of the test has more bone than the standard one.
+    assert 0.8 < deviation / (4.0 * np.sqrt(0.5) * strength) < 1.6
+    assert uneven[middle][center].std() > 1.3 * deviation

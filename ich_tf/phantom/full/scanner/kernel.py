@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 # Noise lacks the blur of focal spot and detector: its frequencies of 50 and 10 % over a head's.
-_NOISE_HALF, _NOISE_TENTH = 1.38, 1.15
+_NOISE_HALF, _NOISE_TENTH = 1.38, 1.09
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Kernel:
     Attributes:
       name: Name, as a header has it.
       half: Frequency at which the modulation transfer is 50 %, 1/mm: soft 0.27 to 0.33, standard
-        0.31 to 0.40, sharp 0.45 to 0.60.
-      tenth: Frequency at which it is 10 %, 1/mm: `half` times 1.8 to 2.15; sharp 1.6 to 1.9.
+        0.32 to 0.41, sharp 0.45 to 0.60.
+      tenth: Frequency at which it is 10 %, 1/mm: `half` times 1.9 to 2.25; sharp 1.6 to 1.9.
       overshoot: Height of the bump: soft 0, standard 0 to 0.05, sharp 0.05 to 0.25.
     """
 
@@ -65,7 +65,7 @@ class Kernel:
           frequency: Spatial frequency, 1/mm, any shape.
           smoothing: Strength of iterative reconstruction, 0 (none) to 1.
         """
-        slower = 1.0 - 0.3 * smoothing
+        slower = 1.0 - 0.25 * smoothing
         kernel = dataclasses.replace(
             self,
             half=_NOISE_HALF * slower * self.half,
@@ -75,17 +75,17 @@ class Kernel:
 
 
 def draw_kernel(rng: np.random.Generator) -> Kernel:
-    """Draws a kernel: soft, standard or sharp; chosen: 20, 70 and 10 %.
+    """Draws a kernel: soft, standard or sharp; chosen: 15, 75 and 10 %.
 
     Args:
       rng: Random generator of the protocol.
     """
     kind, at, wide, high = rng.uniform(size=4)
-    if kind < 0.2:
+    if kind < 0.15:
         half = 0.27 + 0.06 * at
-        return Kernel("SOFT", half, half * (1.8 + 0.35 * wide), 0.0)
+        return Kernel("SOFT", half, half * (1.9 + 0.35 * wide), 0.0)
     if kind < 0.9:
-        half = 0.31 + 0.09 * at
-        return Kernel("STANDARD", half, half * (1.8 + 0.35 * wide), 0.05 * high)
+        half = 0.32 + 0.09 * at
+        return Kernel("STANDARD", half, half * (1.9 + 0.35 * wide), 0.05 * high)
     half = 0.45 + 0.15 * at
     return Kernel("SHARP", half, half * (1.6 + 0.3 * wide), 0.05 + 0.2 * high)

@@ -22,6 +22,8 @@ from ich_tf.phantom.geometry import Geometry, Pose
 _MAX_HU = 3071
 # Below this a pixel has room for a holder; 600 HU lower it is air alone.
 _ROOM_HU = -350.0
+# Distance between the nodes of tissue's unevenness.
+_MOTTLE_MM = 1.6
 # Thickness for which a protocol's noise is given.
 _NOISE_MM = 5.0
 
@@ -81,6 +83,7 @@ def scan(
         noise_hu = protocol.noise_hu * math.sqrt(_NOISE_MM / thickness[index])
         added, level = artefacts(own, image, noise_hu, motion)
         image += (image + 1000.0) * np.float32(0.001 * protocol.water_hu)
+        image += _mottle(own, grid, protocol.mottle_hu) * (image > _ROOM_HU)
         image += cv2.resize(added, (grid.size, grid.size), interpolation=cv2.INTER_LINEAR)
         result = resolution(image)
         noisy = cv2.warpAffine(
@@ -139,6 +142,15 @@ def _to_coarse(grid: DrawingGrid, matrix: int) -> np.ndarray:
     start = SIZE * grid.margin / grid.size
     offset = start + 0.5 * scale - 0.5
     return np.array([[scale, 0.0, offset], [0.0, scale, offset]])
+
+
+def _mottle(rng: np.random.Generator, grid: DrawingGrid, mottle_hu: float) -> np.ndarray:
+    """Unevenness of tissue, float32 [size, size], of that standard deviation."""
+    coarse = round(grid.size * grid.step_mm / _MOTTLE_MM)
+    noise = rng.standard_normal((coarse, coarse), np.float32)
+    noise = np.asarray(cv2.resize(noise, (grid.size, grid.size), interpolation=cv2.INTER_LINEAR))
+    # Between its nodes a linear interpolation keeps two thirds of the deviation.
+    return np.asarray(noise * np.float32(1.5 * mottle_hu))
 
 
 def _draw_motion(rng: np.random.Generator, protocol: Protocol, count: int) -> tuple[int, int]:
