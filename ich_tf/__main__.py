@@ -18,10 +18,16 @@ GROUPS = {
     "data": ("make_tfrecords", "verify_tfrecords", "inspect_tfrecords"),
     "models": ("train", "calibrate", "evaluate", "extract_features"),
     "use": ("predict", "attach", "check_submission", "export", "serve", "gateway"),
-    "synthetic patients": ("make_phantoms", "make_samples", "realism", "insert_bleeds"),
+    "synthetic patients": (
+        "make_phantoms",
+        "make_samples",
+        "realism",
+        "insert_bleeds",
+        "acceptance",
+    ),
 }
 # A command that shares its name with a room is the room's module __main__.
-_ROOMS = ("gateway",)
+_ROOMS = ("gateway", "acceptance")
 _MODULES = {
     name.replace("_", "-"): f"ich_tf.{name}.__main__" if name in _ROOMS else f"ich_tf.{name}"
     for names in GROUPS.values()

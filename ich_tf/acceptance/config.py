@@ -91,3 +91,49 @@ class InsertConfig:
             f"from min_volume_ml, which is {self.min_volume_ml}, to 200",
         )
         parse_shares(self.subtype_shares)  # checks the subtypes and their weights
+
+
+@dataclasses.dataclass(frozen=True)
+class AcceptanceConfig:
+    """Settings of `ich_tf.acceptance`; the help of each field is its documentation.
+
+    Raises:
+      ConfigError: If a field is out of range.
+    """
+
+    HEADINGS: ClassVar[dict[str, str]] = {
+        "work_dir": "Model and files",
+        "prevalence": "Scores",
+        "batch_size": "Speed",
+    }
+
+    work_dir: str = option("runs/resnet50", "Folder of the trained model.", is_path=True)
+    inserted: str = option("data/inserted", "Folder that ich_tf.insert_bleeds wrote.", is_path=True)
+    dicom_dir: str = option(
+        "data/negatives",
+        "The scans without a bleed that the bleeds were put into, as insert_bleeds was given them.",
+        is_path=True,
+    )
+    out: str = option(
+        "acceptance.html",
+        "Report to write; a JSON file and the predictions are written beside it.",
+        is_path=True,
+    )
+    prevalence: float = option(
+        0.0,
+        "Share of slices with a bleed where these files come from: probabilities are moved to it. "
+        "0: as in the validation patients.",
+        within="[0, 1)",
+    )
+    num_resamples: int = option(
+        1000, "Number of bootstrap resamples of studies; 0: no intervals.", within="[0, inf)"
+    )
+    batch_size: int = option(32, "Number of slices a batch.", within="[1, inf)")
+    num_workers: int = option(
+        0, "Number of processes that read DICOM files. 0: one per core.", within="[0, inf)"
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        for name in ("work_dir", "inserted", "dicom_dir", "out"):
+            require(bool(getattr(self, name)), name, getattr(self, name), "a path")

@@ -23,6 +23,8 @@ _LEAST_CHANGE_HU = 0.5
 _CORE_SHARE, _CORE_DEPTH_MM = 0.9, 2.5
 # Residuals of denoising: larger ones are bone and calcifications; noise is even over 1.5 mm.
 _MOST_NOISE_HU, _ANATOMY_MM = 25.0, 1.5
+# Air cells in the base of the skull hold no blood.
+_AIR_HU = -200.0
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -33,7 +35,7 @@ class InsertedSlice:
       change: Difference from the source, HU, float32 [rows, columns]; 0 where nothing changed.
       blood: Share of each subtype's blood as the scanner shows it, float32 [5, rows, columns].
       painted: Hounsfield units that were asked for, blurred and without noise, float32 [rows,
-        columns]; NaN where blood takes less than 0.9 of a pixel, or bone is near.
+        columns]; NaN where blood takes less than 0.9 of a pixel, near bone and in calcifications.
       moved_mm: Largest distance that tissue moved.
     """
 
@@ -79,13 +81,16 @@ def insert(
     painted = voxels.hu[0] + change
     # Tissue moves; noise, bone and calcifications stay where they are.
     change += voxels.hu[0] - head.tissue.hu[index][box]
-    change -= covered * _anatomy(scan.hu[index][box] - head.tissue.hu[index][box], depth, column_mm)
+    residual = scan.hu[index][box] - head.tissue.hu[index][box]
+    change -= covered * _anatomy(residual, depth, column_mm)
     noise = appearance.lost_noise(rng, index, covered.shape, math.sqrt(row_mm * column_mm))
     change += np.sqrt(covered * (2.0 - covered)) * noise
     changed = (np.abs(change) >= _LEAST_CHANGE_HU) | (covered > 0.02)
+    changed &= scan.hu[index][box] > _AIR_HU
     if not changed.any():
         return None
     core = (covered >= _CORE_SHARE) & (depth > _CORE_DEPTH_MM)
+    core &= np.abs(residual) < _MOST_NOISE_HU
     whole = InsertedSlice(
         np.zeros(scan.hu.shape[1:], np.float32),
         np.zeros((len(SUBTYPES), *scan.hu.shape[1:]), np.float32),
