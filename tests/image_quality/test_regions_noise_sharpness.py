@@ -56,7 +56,7 @@ def test_noise_has_the_level_and_spectrum_that_were_drawn() -> None:
 
 @pytest.mark.parametrize("sigma_mm", [0.45, 0.6, 0.8])
 def test_sharpness_is_the_blur_that_was_applied(sigma_mm: float) -> None:
-    hu = ring_head(sigma_mm, slices=2)
+    hu = ring_head(sigma_mm)
     sharpness = measure_sharpness(hu, find_regions(hu, PIXEL_MM), PIXEL_MM)
     # A pixel's own width is blur as well: of variance width^2 / 12.
     sigma = np.hypot(sigma_mm, PIXEL_MM / np.sqrt(12))

@@ -12,7 +12,7 @@ def ring_head(
     sigma_mm: float = 0.6,
     noise_hu: float = 0.0,
     noise_sigma_mm: float = 0.5,
-    slices: int = 3,
+    slices: int = 2,
     pixel_mm: float = PIXEL_MM,
     seed: int = 0,
 ) -> np.ndarray:
