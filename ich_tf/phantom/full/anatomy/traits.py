@@ -13,12 +13,12 @@ class Traits:
 
     Attributes:
       age: Years, 18 to 95; chosen: old people are scanned more often than young ones.
-      length_mm: Cranial cavity from front to back, 154 to 182: outer lengths of adult heads
+      length_mm: Cranial cavity from front to back, 152 to 180: outer lengths of adult heads
         (about 180 to 200 mm, anthropometric surveys) less bone and scalp.
       index: Cavity's width over its length, 0.74 to 0.93 (cephalic index of adults: dolicho-
         cephalic below 0.75, brachycephalic above 0.80, Retzius's classes).
-      height: Cavity's height relative to the standard head, 0.89 to 1.03; chosen:
-        cavities then hold 1,300 to 1,800 ml.
+      height: Cavity's height relative to the standard head, 0.87 to 1.00; chosen:
+        cavities then hold about 1,350 to 1,850 ml.
       skew: Shear of the head in the axial plane (plagiocephaly), chosen: up to 0.05.
       atrophy: Width of sulci and ventricles, 0 to 1; rises with age.
       skull_mm: Mean thickness of the vault, 4.3 to 8.0 mm (about 6 to 7 mm in adults: Lynnerup,
@@ -80,9 +80,9 @@ def draw_traits(rng: np.random.Generator) -> Traits:
     grey_hu = float(rng.uniform(33.5, 40.0))
     return Traits(
         age=age,
-        length_mm=float(np.clip(rng.normal(168.0, 5.5), 154.0, 182.0)),
+        length_mm=float(np.clip(rng.normal(166.0, 5.5), 152.0, 180.0)),
         index=float(np.clip(rng.normal(0.84, 0.045), 0.74, 0.93)),
-        height=float(np.clip(rng.normal(0.96, 0.03), 0.89, 1.03)),
+        height=float(np.clip(rng.normal(0.935, 0.03), 0.87, 1.0)),
         skew=float(np.clip(rng.normal(0.0, 0.02), -0.05, 0.05)),
         atrophy=atrophy,
         skull_mm=float(np.clip(rng.normal(5.8, 0.8), 4.3, 8.0)),
