@@ -2,7 +2,7 @@
 
 Callers pass records as they are stored, uint8 or float in 0..255, of any size and number
 of channels. The graph is the same whatever the initial weights, so that weights trained
-from any start fit any model of the same backbone, record shape and image size.
+from any start fit any model of the same backbone, whatever its image size.
 """
 
 from __future__ import annotations

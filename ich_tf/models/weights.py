@@ -93,8 +93,7 @@ def load_initial_weights(
         raise InputError(
             f"{path}: not weights of this {backbone} ({_first_line(error)}). Expected "
             "keras.applications' weights file without top, or best.weights.h5 of a run with the "
-            "same backbone, record shape, image size and neighbour_stem, and as many --neighbours "
-            "or fewer."
+            "same backbone and neighbour_stem, and as many --neighbours or fewer."
         ) from error
 
 
