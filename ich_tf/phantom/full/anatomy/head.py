@@ -30,7 +30,7 @@ class Head:
       traits: What is the patient's own.
       low: Lowest x, y and z of a box around the head, mm; the neck goes on below.
       high: Highest x, y and z of the box, mm.
-      lattice: Fields of `_FIELDS` at the points of a lattice.
+      lattice: The fields of `_build` at the points of a lattice.
     """
 
     traits: Traits
