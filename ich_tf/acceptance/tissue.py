@@ -17,6 +17,7 @@ _PATCH_PX, _SEARCH_PX = 7, 21
 _MARGIN_MM = 6.0
 # The skull's edge is blurred over this distance; tissue there is continued from within.
 _RIM_MM = 1.8
+_DENSE_HU, _EDGE_MM = 75.0, 1.2
 # Range about the median of the cavity that is brain, and reach of its slow changes.
 _BRAIN_HU = 11.0
 _SLOW_MM = 15.0
@@ -115,8 +116,10 @@ def denoised(image: np.ndarray, noise_hu: float) -> np.ndarray:
 def _continue_to_bone(clean: np.ndarray, depth_mm: np.ndarray, pixel_mm: float) -> None:
     """Continues tissue from within over the blurred edge of the skull, in place."""
     inner = (depth_mm > _RIM_MM).astype(np.float32)
-    # Calcifications hold no tissue either.
-    inner *= clean < 75.0
+    # Calcifications and their blurred edge hold no tissue either.
+    width = 2 * round(_EDGE_MM / pixel_mm) + 1
+    dense = cv2.dilate((clean > _DENSE_HU).astype(np.uint8), np.ones((width, width), np.uint8))
+    inner *= dense == 0
     values, weight = clean * inner, inner
     filled = np.zeros_like(clean)
     missing = inner == 0
