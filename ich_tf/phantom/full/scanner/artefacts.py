@@ -21,7 +21,7 @@ _WATER_PER_MM = 0.0193
 # Water and bone through the middle of a standard head, as mm of water.
 _USUAL_MM = 190.0
 # Bowtie filter: it evens out so much of a cylinder of water, mm.
-_BOWTIE_MM, _BOWTIE_SHARE = 160.0, 0.85
+_BOWTIE_MM, _BOWTIE_SHARE = 170.0, 1.0
 # Rays with more noise variance than so many usual ones become streaks; scanners smooth what
 # exceeds the second number (adaptive filters: Hsieh, Medical Physics 1998).
 _STREAK_FROM, _STREAK_UP_TO = 6.0, 60.0

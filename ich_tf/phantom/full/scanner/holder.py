@@ -29,7 +29,7 @@ class Holder:
       corner_mm: Height over the shell's lowest point at which the plates begin to bend: 50 to 115.
       power: Shape of the bend: 2 (ellipse) to 4 (box).
       shell_mm: Thickness of the shell: 2 to 4.
-      shell_hu: Its Hounsfield units: -50 to 450 (carbon fibre to plastics with glass).
+      shell_hu: Its Hounsfield units: 50 to 500 (plastics, with glass or carbon).
       core_mm: Thickness of a foam core between two shells: tables 15 to 40; cradles 0 in 70 %,
         else 4 to 10.
       foam_hu: Hounsfield units of foam: -985 to -930.
@@ -138,7 +138,7 @@ def draw_holder(rng: np.random.Generator) -> Holder:
         corner_mm=float(rng.uniform(50.0, 115.0)),
         power=float(rng.uniform(2.0, 4.0)),
         shell_mm=float(rng.uniform(2.0, 4.0)),
-        shell_hu=float(rng.uniform(-50.0, 450.0)),
+        shell_hu=float(rng.uniform(50.0, 500.0)),
         core_mm=float(rng.uniform(15.0, 40.0)) if table else core_mm if cored else 0.0,
         foam_hu=float(rng.uniform(-985.0, -930.0)),
         skin_hu=float(rng.uniform(-930.0, -700.0)),

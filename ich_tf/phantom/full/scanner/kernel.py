@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 # Noise lacks the blur of focal spot and detector: its frequencies of 50 and 10 % over a head's.
-_NOISE_HALF, _NOISE_TENTH = 1.38, 1.09
+_NOISE_HALF, _NOISE_TENTH = 1.38, 1.07
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,7 +16,8 @@ class Kernel:
     """A reconstruction kernel.
 
     The modulation transfer is exp(-ln 2 (f / half)^p), with the power p that makes it 10 % at
-    `tenth`, and a bump for kernels that enhance edges.
+    `tenth`, and a bump for kernels that enhance edges. Beyond `tenth` it falls to 0 at 1.35 times
+    that frequency.
 
     Ranges: a GE head scan of 28 slices (kernel STD+) measured 0.35 and 0.68 per mm at the skull's
     edge. Others are chosen around it, in the order that vendors give their kernels.
@@ -26,8 +27,8 @@ class Kernel:
     Attributes:
       name: Name, as a header has it.
       half: Frequency at which the modulation transfer is 50 %, 1/mm: soft 0.27 to 0.33, standard
-        0.32 to 0.41, sharp 0.45 to 0.60.
-      tenth: Frequency at which it is 10 %, 1/mm: `half` times 1.9 to 2.25; sharp 1.6 to 1.9.
+        0.31 to 0.38, sharp 0.45 to 0.60.
+      tenth: Frequency at which it is 10 %, 1/mm: `half` times 1.95 to 2.3; sharp 1.6 to 1.9.
       overshoot: Height of the bump: soft 0, standard 0 to 0.05, sharp 0.05 to 0.25.
     """
 
@@ -49,7 +50,8 @@ class Kernel:
         relative = frequency / self.half
         power = math.log(math.log(10) / math.log(2)) / math.log(self.tenth / self.half)
         bump = 1.0 + self.overshoot * np.exp(-(((relative - 0.6) / 0.3) ** 2))
-        return np.asarray(np.exp(-math.log(2) * relative**power) * bump)
+        limit = np.clip((1.35 - frequency / self.tenth) / 0.35, 0.0, 1.0)
+        return np.asarray(np.exp(-math.log(2) * relative**power) * bump * limit)
 
     def grain(self, frequency: np.ndarray, smoothing: float) -> np.ndarray:
         """Amplitude spectrum of the noise, in any unit.
@@ -83,9 +85,9 @@ def draw_kernel(rng: np.random.Generator) -> Kernel:
     kind, at, wide, high = rng.uniform(size=4)
     if kind < 0.15:
         half = 0.27 + 0.06 * at
-        return Kernel("SOFT", half, half * (1.9 + 0.35 * wide), 0.0)
+        return Kernel("SOFT", half, half * (1.95 + 0.35 * wide), 0.0)
     if kind < 0.9:
-        half = 0.32 + 0.09 * at
-        return Kernel("STANDARD", half, half * (1.9 + 0.35 * wide), 0.05 * high)
+        half = 0.31 + 0.07 * at
+        return Kernel("STANDARD", half, half * (1.95 + 0.35 * wide), 0.05 * high)
     half = 0.45 + 0.15 * at
     return Kernel("SHARP", half, half * (1.6 + 0.3 * wide), 0.05 + 0.2 * high)

@@ -10,7 +10,7 @@ from ich_tf.phantom.full.scanner.kernel import Kernel
 from ich_tf.phantom.full.scanner.sampling import DrawingGrid
 
 # The kernel for which a protocol's noise is given.
-_USUAL = Kernel("STANDARD", 0.35, 0.73, 0.0)
+_USUAL = Kernel("STANDARD", 0.35, 0.74, 0.0)
 # Width of the edges that surfaces are drawn with, mm: `shapes.share` has 1.2, and where distances
 # are rough, edges are steeper.
 _DRAWN_EDGE_MM = 0.9
