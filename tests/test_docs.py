@@ -35,6 +35,7 @@ MINE = {
 # Blocks of language `console` are not run. Page -> why.
 NOT_RUN = {
     "docs/acceptance.md": "needs a site's own scans; acceptance/test_insert_bleeds.py",
+    "docs/phantoms.md": "needs real scans; image_quality/ tests the report",
     "docs/pretraining.md": "needs another site's patients; inference/test_few_labels.py",
     "docs/training.md": "needs two hosts; test_multi_worker.py runs two processes",
     "docs/serving.md": "installs packages, and serves until it is stopped; test_serving_command.py",
