@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -158,3 +160,15 @@ def test_most_heads_have_had_no_surgery() -> None:
     atrophy = np.array([traits.atrophy for traits in old])
     assert infarcts[ages > 80].mean() > infarcts[ages < 50].mean()
     assert atrophy[ages > 80].mean() > atrophy[ages < 50].mean() + 0.2
+
+
+def test_hair_ends_within_the_lattice(head: Head) -> None:
+    traits = dataclasses.replace(head.traits, hair_mm=80.0, hair_hu=-850.0)
+    hairy = dataclasses.replace(head, traits=traits)
+    y, z = np.meshgrid(*[np.arange(-40.0, 60.0, 8.0, dtype=np.float32)] * 2)
+    inside, beyond = (
+        hairy.voxels(np.full_like(y[None], x), y[None], z[None]).hu
+        for x in (head.high[0] - 12.0, head.high[0] + 15.0)
+    )
+    assert ((inside > -900.0) & (inside < -800.0)).any()
+    assert (beyond == -1000.0).all()

@@ -56,7 +56,10 @@ class Head:
         if traits.hair_mm:
             scalp = share(np.maximum(z - 5.0, y + 35.0), 15.0)
             lock = share(skin + np.float32(traits.hair_mm) * (0.7 + 0.3 * relief), 5.0)
-            blend(hu, scalp * lock, traits.hair_hu)
+            # Ears may reach the lattice's sides, beyond which its values go on: hair ends before.
+            (left, front, _), (right, back, _) = self.low, self.high
+            side = np.minimum(np.minimum(x - left, right - x), np.minimum(y - front, back - y))
+            blend(hu, scalp * lock * share(side - 4.0, 8.0), traits.hair_hu)
         blend(soft, share(2.4 - skin), 60.0)
         blend(hu, share(skin), soft)
         # Two compact tables around the marrow; bones of the face likewise.
