@@ -17,6 +17,7 @@ from ich_tf.phantom.full.scanner.sampling import DrawingGrid, draw_plane
 from ich_tf.phantom.geometry import Geometry, Pose
 from ich_tf.phantom.shapes import share
 from ich_tf.phantom.study import Encoding, PhantomStudy
+from tests.support.marks import slow
 
 # A head with a ball of blood, which lies to the left, the back, and above the origin.
 BALL_MM, BALL_RADIUS_MM = (25.0, 15.0, 12.0), 16.0
@@ -67,7 +68,7 @@ def scanned(
     return pose, geometry, hu, masks
 
 
-@pytest.mark.parametrize("tilt_deg", [0.0, -20.0])
+@pytest.mark.parametrize("tilt_deg", [slow(0.0), -20.0])
 def test_a_ball_lies_where_the_headers_say(tilt_deg: float) -> None:
     pose, geometry, hu, masks = scanned(3, 64, tilt_deg=tilt_deg, base_mm=8.0, crown_mm=8.0)
     index, rows, columns = np.nonzero(masks & 2)
@@ -221,6 +222,7 @@ def test_nothing_of_a_head_is_left_out_of_a_slice() -> None:
         np.testing.assert_array_equal(part, whole)
 
 
+@pytest.mark.slow
 def test_a_head_has_the_noise_that_was_asked_for_and_more_behind_bone() -> None:
     thick = {"base_mm": 10.0, "crown_mm": 10.0, "smoothing": 0.0, "modulation": 0.0}
     _, geometry, hu, masks = scanned(7, 128, noise_hu=4.0, **thick)
