@@ -81,7 +81,7 @@ def build_cortex(folds: Folds, ground: Ground, skull: Skull, tent: np.ndarray) -
     # The opercula are folded down to the insula.
     insular = np.exp(-(((y + 4.0) / 26.0) ** 2) - ((z - 4.0) / 18.0) ** 2)
     reach = 13.0 + 5.0 * folds.depths(at) + 9.0 * insular - surface
-    width = 0.45 + 1.2 * old + (0.45 + 0.4 * old) * folds.widths(at)
+    width = 0.45 + 1.4 * old + (0.45 + 0.8 * old) * folds.widths(at)
     return Cortex(surface, sulcus, reach, width)
 
 

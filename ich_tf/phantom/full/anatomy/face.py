@@ -91,9 +91,9 @@ def _soft_tissue(textures: Textures, ground: Ground, skull: Skull, skin: np.ndar
     # Subcutaneous fat is left.
     there *= share(skin - 3.6 - 4.0 * nape - 1.5 * ground.relief, 3.0)
     blend(soft, there * muscle, 55.0 + 7.0 * ground.fine)
-    # Galea: a thin sheet between skin and bone.
-    galea = share(1.0 - np.abs(skin - 3.8 + 0.4 * ground.fine)) * share(z + 10.0, 20.0)
-    blend(soft, 0.5 * galea, 30.0)
+    # Galea, loose tissue and pericranium: a sheet on the bone.
+    galea = share(ground.traits.galea_mm + 0.4 * ground.fine + skull.outer) * share(z + 10.0, 20.0)
+    blend(soft, galea, 36.0)
     return soft
 
 

@@ -128,7 +128,7 @@ def _cisterns(ground: Ground, stem: np.ndarray) -> np.ndarray:
     old = ground.traits.atrophy
     x, y, z = ground.points
     side, fine = np.abs(x), 0.5 * ground.fine
-    wide = 0.85 + 0.4 * old
+    wide = 0.85 + 0.6 * old
     ambient = np.minimum(
         np.minimum(1.6 + 1.8 * old + 3.0 * fine + 1.2 * ground.relief + stem, -stem),
         9.0 - np.abs(z + 17.0),
@@ -139,7 +139,7 @@ def _cisterns(ground: Ground, stem: np.ndarray) -> np.ndarray:
         ellipsoid(side, y + 3.0, z + 17.0, 5.0 * wide, 5.0, 6.0),
         ellipsoid(side, y - 29.0 - 0.03 * side * side, z + 8.0, 14.0 * wide, 4.0 * wide, 6.0)
         + fine,
-        ellipsoid(side, y + 9.5 - 0.4 * (z + 40), z + 40.0, 15.0, 4.0 * wide, 16.0) + fine,
-        ellipsoid(side - 17.0, y - 8.0, z + 40.0, 9.0, 4.0 * wide, 7.0) + fine,
+        ellipsoid(side, y + 9.0 - 0.4 * (z + 40), z + 40.0, 17.0, 5.5 * wide, 16.0) + fine,
+        ellipsoid(side - 17.0, y - 8.0, z + 40.0, 10.0, 4.5 * wide, 8.0) + fine,
         ellipsoid(side, y - 64.0, z + 60.0, 12.0 * wide, 12.0 * wide, 10.0) + fine,
     )

@@ -60,7 +60,7 @@ class Head:
             (left, front, _), (right, back, _) = self.low, self.high
             side = np.minimum(np.minimum(x - left, right - x), np.minimum(y - front, back - y))
             blend(hu, scalp * lock * share(side - 4.0, 8.0), traits.hair_hu)
-        blend(soft, share(2.4 - skin), 60.0)
+        blend(soft, share(traits.skin_mm - skin), 60.0)
         blend(hu, share(skin), soft)
         # Two compact tables around the marrow; bones of the face likewise.
         wall = np.minimum(outer, -depth)

@@ -99,7 +99,10 @@ def build_skull(ground: Ground, base_maps: BaseMaps) -> Skull:
     np.minimum(outer, _sutures(ground), out=outer)
     marrow = traits.diploe * traits.bone_hu + 230.0 * ground.fine + 200.0 * ground.relief
     marrow = np.clip(marrow, 150.0, 0.9 * traits.bone_hu)
-    marrow += _look_up(base_maps.density, x, y) * (base < 2.0) * (z < -18.0)
+    # The base has more marrow than the vault, but for the petrous bone.
+    below = (base < 2.0) & (z < -18.0)
+    marrow = np.where(below, 0.75 * marrow, marrow)
+    marrow += _look_up(base_maps.density, x, y) * below
     return Skull(depth, outer, vault, marrow)
 
 

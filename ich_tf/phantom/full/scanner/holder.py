@@ -21,15 +21,15 @@ class Holder:
     """A head holder with its cushions.
 
     Attributes:
-      kind: `cradle` (80 %) or `table`.
+      kind: `cradle` (85 %) or `table`.
       center_mm: x of its middle: 0 +- 4.
-      gap_mm: Distance from the back of the head to the shell: 12 to 42.
-      half_mm: Half of a cradle's inner width: 95 to 118.
-      arm_mm: Height of a cradle's ends over the back of the head: 40 to 150.
+      gap_mm: Distance from the back of the head to the shell: 8 to 32.
+      half_mm: Half of a cradle's inner width: 94 to 110.
+      arm_mm: Height of a cradle's ends over the back of the head: 60 to 150.
       corner_mm: Height over the shell's lowest point at which the plates begin to bend: 50 to 115.
       power: Shape of the bend: 2 (ellipse) to 4 (box).
       shell_mm: Thickness of the shell: 2 to 4.
-      shell_hu: Its Hounsfield units: 50 to 500 (plastics, with glass or carbon).
+      shell_hu: Its Hounsfield units: 80 to 500 (plastics, with glass or carbon).
       core_mm: Thickness of a foam core between two shells: tables 15 to 40; cradles 0 in 70 %,
         else 4 to 10.
       foam_hu: Hounsfield units of foam: -985 to -930.
@@ -124,7 +124,7 @@ def draw_holder(rng: np.random.Generator) -> Holder:
     Args:
       rng: Random generator of what surrounds the head.
     """
-    table = bool(rng.uniform() < 0.2)
+    table = bool(rng.uniform() < 0.15)
     cored = bool(rng.uniform() < 0.3)
     core_mm = float(rng.uniform(4.0, 10.0))
     window = float(rng.uniform(-40.0, 40.0)), float(rng.uniform(15.0, 50.0))
@@ -132,13 +132,13 @@ def draw_holder(rng: np.random.Generator) -> Holder:
     return Holder(
         kind="table" if table else "cradle",
         center_mm=float(rng.normal(0.0, 4.0)),
-        gap_mm=float(rng.uniform(12.0, 42.0)),
-        half_mm=float(rng.uniform(95.0, 118.0)),
-        arm_mm=float(rng.uniform(40.0, 150.0)),
+        gap_mm=float(rng.uniform(8.0, 32.0)),
+        half_mm=float(rng.uniform(94.0, 110.0)),
+        arm_mm=float(rng.uniform(60.0, 150.0)),
         corner_mm=float(rng.uniform(50.0, 115.0)),
         power=float(rng.uniform(2.0, 4.0)),
         shell_mm=float(rng.uniform(2.0, 4.0)),
-        shell_hu=float(rng.uniform(50.0, 500.0)),
+        shell_hu=float(rng.uniform(80.0, 500.0)),
         core_mm=float(rng.uniform(15.0, 40.0)) if table else core_mm if cored else 0.0,
         foam_hu=float(rng.uniform(-985.0, -930.0)),
         skin_hu=float(rng.uniform(-930.0, -700.0)),

@@ -49,9 +49,9 @@ class Protocol:
       profile: Width over which a slice is summed, in thicknesses: 1 step by step; 1.05 to 1.25
         spiral (Kalender and Polacin, "Physical performance characteristics of spiral CT scanning",
         Medical Physics 1991, show wider profiles).
-      view_mm: Diameter of the field of view: 222 to 260; in 5 % 190 to 215, which cuts heads off.
+      view_mm: Diameter of the field of view: 230 to 260; in 5 % 190 to 215, which cuts heads off.
       tilt_deg: Tilt of the gantry, -24 to -8 degrees; 0 for none.
-      hardening: Share of the beam hardening by bone that the reconstruction leaves: 0.25 to 1.
+      hardening: Share of the beam hardening by bone that the reconstruction leaves: 0.4 to 1.
       scatter: Scattered photons left in each ray, as a share of the photons without tissue: 0 to
         9e-4. Behind a head arrive 1.5 % of the photons, so that is up to 6 % of these.
       water_hu: Error of the calibration, HU of water: normal, 0 +- 1.2. Within 4 HU passes the
@@ -108,9 +108,9 @@ def draw_protocol(
         base_mm=base[slices],
         crown_mm=crown[slices],
         profile=float(rng.uniform(1.05, 1.25)) if spiral else 1.0,
-        view_mm=float(rng.integers(190, 216) if small else rng.integers(222, 261)),
+        view_mm=float(rng.integers(190, 216) if small else rng.integers(230, 261)),
         tilt_deg=-float(rng.uniform(8.0, 24.0)) if tilted else 0.0,
-        hardening=float(rng.uniform(0.25, 1.0)),
+        hardening=float(rng.uniform(0.4, 1.0)),
         scatter=float(rng.uniform(0.0, 9e-4)),
         water_hu=float(np.clip(rng.normal(0.0, 1.2), -3.5, 3.5)),
         mottle_hu=float(rng.uniform(0.6, 2.0)),
