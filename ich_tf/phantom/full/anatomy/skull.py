@@ -91,14 +91,14 @@ def build_skull(ground: Ground, base_maps: BaseMaps) -> Skull:
     protuberance = np.exp(-((x / 6.0) ** 2) - ((z + 24.0) / 22.0) ** 2) * np.clip(
         (y - 70.0) / 8, 0, 1
     )
-    inner = 0.12 * traits.skull_mm * ground.relief + 0.5 * np.abs(ground.fine)
+    inner = 0.16 * traits.skull_mm * ground.relief + 0.7 * np.abs(ground.fine)
     depth = depth - inner * np.exp(-((vault / 8.0) ** 2)) - 3.0 * crest
     depth -= 6.0 * protuberance
     under = _look_up(base_maps.thickness, x, y) * (1.0 + 0.2 * ground.fine)
     outer = np.minimum(vault + bone_mm, base + under)
     np.minimum(outer, _sutures(ground), out=outer)
-    marrow = traits.diploe * traits.bone_hu + 230.0 * ground.fine + 200.0 * ground.relief
-    marrow = np.clip(marrow, 150.0, 0.9 * traits.bone_hu)
+    marrow = traits.diploe * traits.bone_hu + 330.0 * ground.fine + 290.0 * ground.relief
+    marrow = np.clip(marrow, 100.0, 0.95 * traits.bone_hu)
     # The base has more marrow than the vault, but for the petrous bone.
     below = (base < 2.0) & (z < -18.0)
     marrow = np.where(below, 0.75 * marrow, marrow)

@@ -25,11 +25,11 @@ class Traits:
         Forensic Sci Int 2001).
       scalp_mm: Thickness of the scalp at the vault, 4 to 11 mm (textbooks: 3 to 8; measured
         on a GE head scan of 28 slices: 9).
-      skin_mm: Thickness of its skin, 1.8 to 3.2 mm; chosen: the scalp's is thicker than most.
-      galea_mm: Thickness of what lies on the bone under the fat, 1.0 to 2.6 mm: galea, loose tissue
+      skin_mm: Thickness of its skin, 2.0 to 3.6 mm; chosen: the scalp's is thicker than most.
+      galea_mm: Thickness of what lies on the bone under the fat, 1.4 to 3.4 mm: galea, loose tissue
         and pericranium (the layers of textbooks); chosen so that half of the scalp is not fat, as
         on the same scan (median -6 HU, a quarter above 40).
-      bone_hu: Compact bone, 1,250 to 1,800. Measured on a GE head scan of 28 slices: 1,300 to 1,600
+      bone_hu: Compact bone, 1,350 to 1,950. Measured on a GE head scan of 28 slices: 1,300 to 1,600
         after its blur.
       diploe: Marrow of the vault relative to compact bone, 0.4 to 0.95; measured on the same scan:
         the middle third of the vault is nearly as dense as its tables.
@@ -37,7 +37,7 @@ class Traits:
         mix it with fluid: 34 to 36).
       white_hu: White matter, 7 to 12 below grey, most in the old (textbooks: 25 to 32; measured on
         that scan: 9 below).
-      fluid_hu: Cerebrospinal fluid, 4 to 13 (textbooks: 0 to 15).
+      fluid_hu: Cerebrospinal fluid, 5 to 15 (textbooks: 0 to 15).
       hematocrit: Share of cells in blood, 0.27 to 0.50; normal 0.36 to 0.50, less in anaemia.
       ventricle: Width of the ventricles relative to the standard head.
       ventricle_skew: Excess of the left ventricle's width over the right one's, relative;
@@ -95,13 +95,13 @@ def draw_traits(rng: np.random.Generator) -> Traits:
         atrophy=atrophy,
         skull_mm=float(np.clip(rng.normal(5.8, 0.8), 4.3, 8.0)),
         scalp_mm=float(rng.uniform(4.0, 11.0)),
-        skin_mm=float(rng.uniform(1.8, 3.2)),
-        galea_mm=float(rng.uniform(1.0, 2.6)),
-        bone_hu=float(rng.uniform(1250.0, 1800.0)),
+        skin_mm=float(rng.uniform(2.0, 3.6)),
+        galea_mm=float(rng.uniform(1.4, 3.4)),
+        bone_hu=float(rng.uniform(1350.0, 1950.0)),
         diploe=float(rng.uniform(0.4, 0.95)),
         grey_hu=grey_hu,
         white_hu=grey_hu - float(rng.uniform(7.0, 10.5)) - 1.5 * old,
-        fluid_hu=float(rng.uniform(4.0, 13.0)),
+        fluid_hu=float(rng.uniform(5.0, 15.0)),
         hematocrit=float(np.clip(rng.normal(0.41, 0.05), 0.27, 0.50)),
         ventricle=float(0.72 + 1.0 * atrophy + rng.uniform(-0.12, 0.15)),
         ventricle_skew=float(np.clip(rng.normal(0.0, 0.08), -0.25, 0.25)),

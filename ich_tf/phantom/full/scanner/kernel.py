@@ -28,7 +28,8 @@ class Kernel:
       name: Name, as a header has it.
       half: Frequency at which the modulation transfer is 50 %, 1/mm: soft 0.27 to 0.33, standard
         0.31 to 0.38, sharp 0.45 to 0.60.
-      tenth: Frequency at which it is 10 %, 1/mm: `half` times 1.95 to 2.3; sharp 1.6 to 1.9.
+      tenth: Frequency at which it is 10 %, 1/mm: `half` times 1.95 to 2.3; standard 2.05 to 2.4,
+        sharp 1.6 to 1.9.
       overshoot: Height of the bump: soft 0, standard 0 to 0.05, sharp 0.05 to 0.25.
     """
 
@@ -88,6 +89,6 @@ def draw_kernel(rng: np.random.Generator) -> Kernel:
         return Kernel("SOFT", half, half * (1.95 + 0.35 * wide), 0.0)
     if kind < 0.9:
         half = 0.31 + 0.07 * at
-        return Kernel("STANDARD", half, half * (1.95 + 0.35 * wide), 0.05 * high)
+        return Kernel("STANDARD", half, half * (2.05 + 0.35 * wide), 0.05 * high)
     half = 0.45 + 0.15 * at
     return Kernel("SHARP", half, half * (1.6 + 0.3 * wide), 0.05 + 0.2 * high)
