@@ -15,6 +15,7 @@ from ich_tf.acceptance.insert import ASSUMPTION, LABELS, MANIFEST
 from ich_tf.acceptance.scan import choose_series
 from ich_tf.dicom.choice import SeriesChoice
 from ich_tf.dicom.listing import list_sources
+from ich_tf.dicom.nifti_names import is_nifti
 from ich_tf.errors import InputError
 from ich_tf.inference.config import PredictConfig
 from ich_tf.inference.postprocessing.aggregation import SLICE
@@ -124,8 +125,10 @@ def run_acceptance(config: AcceptanceConfig) -> AcceptanceResult:
     given = point.get(CLASSES[ANY])
     threshold = _NO_POINT if given is None else float(given)
     cases = manifest["cases"]
-    labelled = _labelled(cases, labels, read_submission(ours.submission_path))
-    untouched = _scored(untouched_of, read_submission(theirs.submission_path))
+    labelled = _scored(
+        _labelled(cases, labels), read_submission(ours.submission_path), str(inserted)
+    )
+    untouched = _scored(untouched_of, read_submission(theirs.submission_path), config.dicom_dir)
     alarms = false_alarms(untouched, threshold, config.num_resamples)
     result = AcceptanceResult(
         threshold,
@@ -148,6 +151,8 @@ def _manifest(inserted: Path) -> dict[str, Any]:
     manifest = read_json(path, advice)
     if not (isinstance(manifest, dict) and manifest.get("cases") and "config" in manifest):
         raise InputError(f"{path}: has no cases. {advice}")
+    if any("source_digest" not in case for case in manifest["cases"]):
+        raise InputError(f"{path}: its cases do not say which series they were made from. {advice}")
     return manifest
 
 
@@ -155,49 +160,57 @@ def _untouched_slices(
     config: AcceptanceConfig, manifest: dict[str, Any]
 ) -> dict[str, tuple[str, str]]:
     """Image id of each slice of the source series -> its source, as the cases name it, and scan."""
-    listing = list_sources(config.dicom_dir, [Path(config.inserted)])
+    listing = list_sources(config.dicom_dir)
+    volumes_aside = [source for source in listing.sources if not is_nifti(source.name)]
     with LocalExecutor(config.num_workers) as executor:
         choice = SeriesChoice.parse(manifest["config"]["series"])
-        chosen, _ = choose_series(listing.sources, choice, executor)
+        chosen, _ = choose_series(volumes_aside, choice, executor)
     stems_differ = len({source.stem for source in listing.sources}) == len(listing.sources)
-    first_files = {case["source"]: case["first_file"] for case in manifest["cases"]}
+    series_of = {series.digest: series for series in chosen}
     found = {}
-    for number, series in enumerate(chosen):
-        source = f"source{number:04}"
-        first = series.slices[0].source.shown
-        if first_files.get(source, first) != first:
+    for case in manifest["cases"]:
+        source, series = case["source"], series_of.get(case["source_digest"])
+        if series is None:
             raise InputError(
-                f"{config.dicom_dir}: its series {number} begins with {first}, where "
-                f"{config.inserted} was made from {first_files[source]}. Give the --dicom_dir that "
-                "insert_bleeds was given."
+                f"{config.dicom_dir}: lacks the series of {case['first_file']}, which "
+                f"{config.inserted} was made from, or its headers have changed. Give the "
+                "--dicom_dir that insert_bleeds was given."
             )
-        if source not in first_files:
-            continue
         for slice_ in series.slices:
             name = printable(slice_.source.stem if stems_differ else slice_.source.name)
             frame = slice_.header.frame
             found[f"{name}/{frame}" if frame else name] = (source, source)
-    if len({source for source, _ in found.values()}) != len(first_files):
-        raise InputError(
-            f"{config.dicom_dir}: has {len(chosen)} series, and lacks some that {config.inserted} "
-            "was made from. Give the --dicom_dir that insert_bleeds was given."
-        )
     return found
 
 
-def _labelled(cases: list[dict[str, Any]], labels: Any, predictions: Any) -> ScoredSlices:
-    """The labelled slices of all cases."""
+def _labelled(cases: list[dict[str, Any]], labels: Any) -> dict[str, tuple[str, str]]:
+    """Image id of each labelled slice -> its source and its case."""
     sources = {case["case"]: case["source"] for case in cases}
     positive = labels.index[labels[CLASSES[ANY]] > 0]
     owners = {image_id: str(image_id).split("/")[0].rpartition("_")[0] for image_id in positive}
-    return _scored(
-        {image_id: (sources[case], case) for image_id, case in owners.items()}, predictions
-    )
+    unknown = next((image_id for image_id, case in owners.items() if case not in sources), None)
+    if unknown is not None:
+        raise InputError(
+            f"{LABELS} has {unknown}, which belongs to none of the cases of {MANIFEST}: the files "
+            "are not of one insertion."
+        )
+    return {image_id: (sources[case], case) for image_id, case in owners.items()}
 
 
-def _scored(slices: dict[str, tuple[str, str]], predictions: Any) -> ScoredSlices:
-    """Slices with their predictions; those that could not be read are left out."""
-    ids = [image_id for image_id in slices if image_id in predictions.index]
+def _scored(slices: dict[str, tuple[str, str]], predictions: Any, folder: str) -> ScoredSlices:
+    """Slices with their predictions.
+
+    Raises:
+      InputError: If one has none.
+    """
+    missing = [image_id for image_id in slices if image_id not in predictions.index]
+    if missing:
+        raise InputError(
+            f"{folder}: {len(missing)} of the {len(slices)} slices to score have no prediction, "
+            f"{missing[0]} the first; the table of rejected files beside the report says why. "
+            "Restore the files, and keep --inserted and --out outside of --dicom_dir."
+        )
+    ids = list(slices)
     scores = predictions.loc[ids, CLASSES[ANY]].to_numpy(np.float64)
     return ScoredSlices(
         scores,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import cv2
 import numpy as np
 
 from ich_tf.image_quality.noise import BINS, detrended, measure_noise, power_density, ring_means
@@ -16,8 +17,11 @@ from ich_tf.image_quality.sharpness import measure_sharpness
 _HALF_MODULATION, _MODULATION_LIMITS = 0.35, (0.2, 0.9)
 # Noise of a slice in which none can be measured, if none can in any.
 _NOISE_HU = 4.0
-# Share of the noise that denoising takes, where white matter is too little to measure it.
-_TAKEN, _LEAST_PIXELS = 0.85, 500
+# Share of the noise that stays with blood, where white matter is too little to measure it.
+_KEPT, _LEAST_PIXELS = 0.85, 500
+# Residuals of denoising, beyond the blurred edge of the skull: larger ones are bone and
+# calcifications; what does not average out over 1.5 mm is narrow fluid as often as noise.
+CORE_DEPTH_MM, MOST_NOISE_HU, _ANATOMY_MM = 2.5, 25.0, 1.5
 _PATCH_MM = 14.0
 _LEAST_PATCHES = 8
 _MOST_PATCHES = 200
@@ -33,8 +37,8 @@ class Appearance:
       noise_hu: Standard deviation of the noise in white matter of each slice, float64 [S]; that of
         the nearest slices where a slice has too little of it.
       is_noise_measured: Whether any slice's was measured.
-      lost_hu: Standard deviation of the noise that denoising left in the tissue, float64 [S]: blood
-        that replaces the tissue lacks it.
+      lost_hu: Standard deviation of the noise that goes with the tissue, float64 [S]: denoising
+        left it there, or took it away with narrow fluid. Blood that replaces the tissue lacks it.
       lost_spectrum: Power of that noise at the middles of `noise.BINS`, float64, any unit.
     """
 
@@ -100,27 +104,33 @@ def filled(levels: np.ndarray) -> np.ndarray:
 def describe_appearance(
     hu: np.ndarray,
     clean: np.ndarray,
+    depth_mm: np.ndarray,
     regions: Regions,
     pixel_mm: float,
     half_modulation: float,
     levels: np.ndarray,
 ) -> Appearance:
-    """Finds what denoising took of the noise, and what it left.
+    """Finds how much of the noise stays where blood replaces tissue, and what goes with the tissue.
 
     Args:
       hu: Hounsfield units, float32 [S, rows, columns].
       clean: The same without noise.
+      depth_mm: Distance from the skull, float32 [S, rows, columns], positive inside.
       regions: Regions of the series.
       pixel_mm: Side of a pixel.
       half_modulation: As `measure_sharpness_and_noise` returned it.
       levels: Noise of each slice, as it returned it.
     """
     noise = filled(levels)
-    taken = []
-    for index in np.flatnonzero(regions.white.sum(axis=(1, 2)) >= _LEAST_PIXELS):
+    kept, lost_parts = [], np.zeros_like(hu)
+    for index in np.flatnonzero(regions.white.any(axis=(1, 2))):
+        residual = hu[index] - clean[index]
+        slow = slow_part(residual, depth_mm[index], pixel_mm)
+        lost_parts[index] = clean[index] + slow
         inside = regions.white[index]
-        taken.append((hu[index] - clean[index])[inside].std() / noise[index])
-    share = min(float(np.median(taken)) if taken else _TAKEN, 1.0)
+        if inside.sum() >= _LEAST_PIXELS:
+            kept.append((residual - slow)[inside].std() / noise[index])
+    share = min(float(np.median(kept)) if kept else _KEPT, 1.0)
     lost = noise * math.sqrt(1.0 - share**2)
     low, high = _MODULATION_LIMITS
     is_sharp = math.isfinite(half_modulation)
@@ -130,20 +140,35 @@ def describe_appearance(
         noise,
         bool(np.isfinite(levels).any()),
         lost,
-        _spectrum(clean, regions, pixel_mm),
+        _spectrum(lost_parts, regions, pixel_mm),
     )
 
 
-def _spectrum(clean: np.ndarray, regions: Regions, pixel_mm: float) -> np.ndarray:
-    """Power of what denoising left in patches of white matter, by ring of frequency."""
+def slow_part(residual: np.ndarray, depth_mm: np.ndarray, pixel_mm: float) -> np.ndarray:
+    """The part of what denoising took away that may be no noise: narrow fluid.
+
+    Args:
+      residual: What denoising took away from a slice, HU, float32 [rows, columns].
+      depth_mm: Distance from the skull, float32 [rows, columns], positive inside.
+      pixel_mm: Side of a pixel.
+    """
+    inner = (depth_mm > CORE_DEPTH_MM) & (np.abs(residual) < MOST_NOISE_HU)
+    sigma = _ANATOMY_MM / pixel_mm
+    weight = cv2.GaussianBlur(inner.astype(np.float32), (0, 0), sigma)
+    mean = cv2.GaussianBlur(np.where(inner, residual, 0.0).astype(np.float32), (0, 0), sigma)
+    return np.asarray(np.where(inner, mean / np.maximum(weight, 1e-3), 0.0))
+
+
+def _spectrum(lost: np.ndarray, regions: Regions, pixel_mm: float) -> np.ndarray:
+    """Power of what goes with the tissue in patches of white matter, by ring of frequency."""
     size = max(8, round(_PATCH_MM / pixel_mm))
     patches = []
     for index in np.flatnonzero(regions.white.any(axis=(1, 2))):
-        for top in range(0, clean.shape[1] - size, size):
-            for left in range(0, clean.shape[2] - size, size):
+        for top in range(0, lost.shape[1] - size, size):
+            for left in range(0, lost.shape[2] - size, size):
                 box = np.s_[index, top : top + size, left : left + size]
                 if regions.white[box].mean() > 0.8 and not regions.fluid[box].any():
-                    patches.append(clean[box])
+                    patches.append(lost[box])
     middles = (BINS[1:] + BINS[:-1]) / 2
     if len(patches) < _LEAST_PATCHES:
         # Slow noise below the passband that non-local means clean.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import cv2
@@ -74,9 +75,33 @@ def insert_into_series(task: SeriesTask) -> SeriesResult:
         files = _source_files(scan)
     except (DicomError, InputError) as error:
         return SeriesResult(problem=str(error))
+    try:
+        return _copies(task, scan, prepared, files)
+    except DicomError as error:
+        remove_copies(task)
+        return SeriesResult(problem=str(error))
+
+
+def remove_copies(task: SeriesTask) -> None:
+    """Removes what was written of a series that is not used after all."""
+    out_dir, copies = Path(task.config.out_dir), f"{_series_name(task.number)}_*"
+    for folder in (out_dir / DICOM).glob(copies):
+        shutil.rmtree(folder)
+    for path in (out_dir / MASKS).glob(copies):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _series_name(number: int) -> str:
+    return f"case{number:04}"
+
+
+def _copies(
+    task: SeriesTask, scan: Scan, prepared: PreparedScan, files: dict[int, SourceFile]
+) -> SeriesResult:
+    config, chosen = task.config, task.chosen
     cases, image_ids, labels = [], [], []
     for copy, leading in enumerate(task.leading):
-        name = f"case{task.number:04}_{copy:03}"
+        name = f"{_series_name(task.number)}_{copy:03}"
         bleeds, volume_ml = _draw(config, prepared, leading, [config.seed, task.number, copy])
         slices = {
             index: inserted
@@ -101,6 +126,7 @@ def insert_into_series(task: SeriesTask) -> SeriesResult:
             {
                 "case": name,
                 "source": f"source{task.number:04}",
+                "source_digest": chosen.digest,
                 "first_file": chosen.slices[0].source.shown,
                 "slices": len(ids),
                 "labelled_slices": int(rows[:, -1].sum()),

@@ -50,7 +50,11 @@ class SourceFile:
 
         self._file = DicomFile(data)
         try:
-            with guarded(), warnings.catch_warnings():
+            with (
+                guarded(),
+                pydicom.config.disable_value_validation(),
+                warnings.catch_warnings(),
+            ):
                 warnings.simplefilter("ignore")
                 self._dataset = pydicom.dcmread(io.BytesIO(data), force=True)
                 self._syntax = str(self._dataset.file_meta.TransferSyntaxUID)
@@ -83,22 +87,23 @@ class SourceFile:
           Content of the file, and its SOP instance UID.
 
         Raises:
-          DicomError: If the pixels cannot be read.
+          DicomError: If the pixels cannot be read, or an element cannot be written.
         """
         import pydicom
         from pydicom.uid import UID
 
-        dataset = copy.deepcopy(self._dataset)
         stored = [self._stored(frame, changes.get(frame)) for frame in self._file.numbers]
         repaired = any(is_repaired for _, is_repaired in stored)
-        self._set_pixels(dataset, np.stack([pixels for pixels, _ in stored]))
-        if repaired:
-            dataset.RescaleIntercept = "-1000"
-        _mark_as_derived(dataset, keeps_patient=not patient_id)
-        uid = derived_uid("inserted", study, str(dataset.get("SOPInstanceUID", "")))
-        series_uid = str(dataset.get("SeriesInstanceUID", ""))
-        with warnings.catch_warnings():
+        # Archives hold values that no standard allows; pydicom warns of each, and quotes it.
+        with guarded(), pydicom.config.disable_value_validation(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            dataset = copy.deepcopy(self._dataset)
+            self._set_pixels(dataset, np.stack([pixels for pixels, _ in stored]))
+            if repaired:
+                dataset.RescaleIntercept = "-1000"
+            _mark_as_derived(dataset, keeps_patient=not patient_id)
+            uid = derived_uid("inserted", study, str(dataset.get("SOPInstanceUID", "")))
+            series_uid = str(dataset.get("SeriesInstanceUID", ""))
             dataset.SOPInstanceUID = UID(uid)
             dataset.SeriesInstanceUID = UID(derived_uid("inserted series", study, series_uid))
             dataset.StudyInstanceUID = UID(derived_uid("inserted study", study))
@@ -122,9 +127,12 @@ class SourceFile:
         if repaired:
             intercept = -1000.0
         stored = np.rint((slice_.hu.astype(np.float64) - intercept) / slope)
+        # Padding that reading repairs may have no stored value for air.
+        kept = stored if repaired else self._file.stored_values(frame)
         if change is not None:
-            stored = np.where(change == 0, stored, np.rint(stored + change / slope))
-        return np.clip(stored, *self._limits()).astype(np.int64), repaired
+            changed = np.clip(np.rint(stored + change / slope), *self._limits())
+            kept = np.where(change == 0, kept, changed)
+        return np.clip(kept, *self._limits()).astype(np.int64), repaired
 
     def _rescale(self, frame: int) -> tuple[float, float]:
         """Slope and intercept of a slice."""
@@ -169,7 +177,8 @@ def _mark_as_derived(dataset: Dataset, *, keeps_patient: bool) -> None:
     from pydicom.sequence import Sequence
 
     for keyword in ("ImageType", "FrameType"):
-        values = list(dataset.get(keyword, None) or ([] if keyword == "FrameType" else ["", ""]))
+        given = dataset.get(keyword, None) or ([] if keyword == "FrameType" else ["", ""])
+        values = [given] if isinstance(given, str) else list(given)
         if values:
             dataset_values = ["DERIVED", *(values[1:] or ["PRIMARY"])]
             dataset_values[1] = dataset_values[1] or "PRIMARY"

@@ -10,11 +10,13 @@ inserted.json                   config and cases with each bleed, written last
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import io
 import logging
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +27,10 @@ from ich_tf.acceptance.case import (
     SeriesResult,
     SeriesTask,
     insert_into_series,
+    remove_copies,
 )
 from ich_tf.acceptance.config import InsertConfig
-from ich_tf.acceptance.scan import choose_series
+from ich_tf.acceptance.scan import ChosenSeries, choose_series
 from ich_tf.dicom.choice import SeriesChoice
 from ich_tf.dicom.listing import list_sources
 from ich_tf.dicom.nifti_names import is_nifti
@@ -38,7 +41,7 @@ from ich_tf.labels import SUBTYPES, write_long_csv
 from ich_tf.phantom.shares import apportion, parse_shares
 from ich_tf.runtime.executors.local import LocalExecutor
 from ich_tf.runtime.files import write_json, write_parts
-from ich_tf.runtime.writing import writing
+from ich_tf.runtime.writing import is_full, writing
 
 MANIFEST, LABELS, CASES, REJECTED = "inserted.json", "labels.csv", "cases.csv", "rejected.csv"
 ASSUMPTION = (
@@ -119,10 +122,43 @@ def insert_bleeds(config: InsertConfig, num_workers: int = 0) -> InsertSummary:
             SeriesTask(config, series, number, kinds)
             for number, (series, kinds) in enumerate(zip(chosen, leading, strict=True))
         ]
+        with _all_or_nothing(out_dir):
+            results = list(executor.map(insert_into_series, tasks, "insert", _died))
+            return _summarise(config, chosen, results, rejections)
+
+
+@contextlib.contextmanager
+def _all_or_nothing(out_dir: Path) -> Iterator[None]:
+    """Makes the folders of an insertion; after an error all that it wrote is removed."""
+    done = False
+    try:
         with writing(out_dir):
             (out_dir / DICOM).mkdir()
             (out_dir / MASKS).mkdir()
-        results = list(executor.map(insert_into_series, tasks, "insert", _died))
+        yield
+        done = True
+    except InputError as error:
+        if not is_full(error):
+            raise
+        raise InputError(
+            f"{out_dir}: cannot be written, the disk is full; what was written is removed. Free "
+            "some space or give another --out_dir, then run the same command again."
+        ) from error
+    finally:
+        if not done:
+            for name in (DICOM, MASKS):
+                shutil.rmtree(out_dir / name, ignore_errors=True)
+            for name in (LABELS, CASES, REJECTED):
+                (out_dir / name).unlink(missing_ok=True)
+
+
+def _summarise(
+    config: InsertConfig,
+    chosen: Sequence[ChosenSeries],
+    results: Sequence[SeriesResult],
+    rejections: Sequence[Rejection],
+) -> InsertSummary:
+    """Writes the tables and says what became of each series."""
     problems = {
         series.slices[0].source.shown: result.problem
         for series, result in zip(chosen, results, strict=True)
@@ -131,8 +167,6 @@ def insert_bleeds(config: InsertConfig, num_workers: int = 0) -> InsertSummary:
     for path, problem in problems.items():
         _LOG.warning("%s: its series is not used: %s", path, problem)
     if len(problems) == len(chosen):
-        (out_dir / MASKS).rmdir()
-        (out_dir / DICOM).rmdir()
         path, problem = next(iter(problems.items()))
         raise InputError(
             f"{config.dicom_dir}: no bleed can be put into any of {len(chosen)} series; the first, "
@@ -145,8 +179,15 @@ def _require_empty(out_dir: Path) -> None:
     if out_dir.exists() and not out_dir.is_dir():
         raise InputError(f"{out_dir}: is a file. Give --out_dir a folder.")
     out_dir.mkdir(parents=True, exist_ok=True)
-    if any(out_dir.iterdir()):
-        raise InputError(f"{out_dir}: not empty. Give --out_dir an empty or new folder.")
+    present = {path.name for path in out_dir.iterdir()}
+    if not present:
+        return
+    what = "not empty"
+    if MANIFEST in present:
+        what = "holds inserted bleeds already"
+    elif present <= {DICOM, MASKS, LABELS, CASES, REJECTED}:
+        what = f"holds an insertion that was cut off: it has no {MANIFEST}; remove it"
+    raise InputError(f"{out_dir}: {what}. Give --out_dir an empty or new folder.")
 
 
 def _volumes(sources: Sequence[Source]) -> list[Rejection]:
@@ -176,6 +217,7 @@ def _deal(config: InsertConfig, num_series: int) -> list[tuple[int, ...]]:
 
 def _died(task: SeriesTask) -> SeriesResult:
     """What stands for a series that ended its worker twice."""
+    remove_copies(task)
     return SeriesResult(
         problem="a process that worked on it ended twice, as one does that runs out of memory."
     )

@@ -8,7 +8,7 @@ import math
 import cv2
 import numpy as np
 
-from ich_tf.acceptance.appearance import Appearance
+from ich_tf.acceptance.appearance import CORE_DEPTH_MM, MOST_NOISE_HU, Appearance, slow_part
 from ich_tf.acceptance.scan_head import Box, ScanHead
 from ich_tf.labels import CLASSES, SUBTYPES
 from ich_tf.phantom.full.bleeds import Bleeds
@@ -19,10 +19,8 @@ _PLANE_MM = 1.5
 _LEAST_MOVED_PX, _FREE_DEPTH_MM = 0.05, 5.0
 # Differences that are left out, HU: pixels with less are the source's, bit for bit.
 _LEAST_CHANGE_HU = 0.5
-# Share of blood from which a pixel shows blood alone, beyond the blurred edge of the skull.
-_CORE_SHARE, _CORE_DEPTH_MM = 0.9, 2.5
-# Residuals of denoising: larger ones are bone and calcifications; noise is even over 1.5 mm.
-_MOST_NOISE_HU, _ANATOMY_MM = 25.0, 1.5
+# Share of blood from which a pixel shows blood alone.
+_CORE_SHARE = 0.9
 # Air cells in the base of the skull hold no blood.
 _AIR_HU = -200.0
 
@@ -82,15 +80,15 @@ def insert(
     # Tissue moves; noise, bone and calcifications stay where they are.
     change += voxels.hu[0] - head.tissue.hu[index][box]
     residual = scan.hu[index][box] - head.tissue.hu[index][box]
-    change -= covered * _anatomy(residual, depth, column_mm)
+    change -= covered * slow_part(residual, depth, column_mm)
     noise = appearance.lost_noise(rng, index, covered.shape, math.sqrt(row_mm * column_mm))
     change += np.sqrt(covered * (2.0 - covered)) * noise
     changed = (np.abs(change) >= _LEAST_CHANGE_HU) | (covered > 0.02)
     changed &= scan.hu[index][box] > _AIR_HU
     if not changed.any():
         return None
-    core = (covered >= _CORE_SHARE) & (depth > _CORE_DEPTH_MM)
-    core &= np.abs(residual) < _MOST_NOISE_HU
+    core = (covered >= _CORE_SHARE) & (depth > CORE_DEPTH_MM)
+    core &= np.abs(residual) < MOST_NOISE_HU
     whole = InsertedSlice(
         np.zeros(scan.hu.shape[1:], np.float32),
         np.zeros((len(SUBTYPES), *scan.hu.shape[1:]), np.float32),
@@ -101,15 +99,6 @@ def insert(
     whole.blood[(slice(None), *box)] = blood
     whole.painted[box] = np.where(core, painted, np.nan)
     return whole
-
-
-def _anatomy(residual: np.ndarray, depth: np.ndarray, pixel_mm: float) -> np.ndarray:
-    """The part of what denoising took away that is no noise: narrow fluid, where blood takes it."""
-    inner = (depth > _CORE_DEPTH_MM) & (np.abs(residual) < _MOST_NOISE_HU)
-    sigma = _ANATOMY_MM / pixel_mm
-    weight = cv2.GaussianBlur(inner.astype(np.float32), (0, 0), sigma)
-    mean = cv2.GaussianBlur(np.where(inner, residual, 0.0).astype(np.float32), (0, 0), sigma)
-    return np.asarray(np.where(inner, mean / np.maximum(weight, 1e-3), 0.0))
 
 
 def _moved(

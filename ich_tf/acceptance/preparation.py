@@ -78,7 +78,9 @@ def prepare(scan: Scan, rng: np.random.Generator) -> PreparedScan:
     tissue = find_tissue(
         scan.hu, cavity, depth, _central(scan, frame), scan.lengths_mm, pixel_mm, filled(levels)
     )
-    appearance = describe_appearance(scan.hu, tissue.hu, regions, pixel_mm, half_modulation, levels)
+    appearance = describe_appearance(
+        scan.hu, tissue.hu, depth, regions, pixel_mm, half_modulation, levels
+    )
     head = ScanHead(scan, frame, cavity, depth, tissue, Relief.draw(rng))
     return PreparedScan(head, appearance, volume_ml)
 

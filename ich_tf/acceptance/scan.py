@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -71,6 +72,12 @@ class ChosenSeries:
     series_id: str
     slices: tuple[ScannedHeader, ...]
     kernel: str
+
+    @property
+    def digest(self) -> str:
+        """Hash of the slices' headers, which tells series apart, 16 hexadecimal digits."""
+        text = "".join(slice_.header.digest() for slice_ in self.slices)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def choose_series(
@@ -144,9 +151,7 @@ def read_scan(chosen: ChosenSeries) -> Scan:
             "the back.",
         )
     with SourceReader() as reader:
-        hu = np.stack(
-            [reader.slice(slice_.source, slice_.header.frame).hu for slice_ in chosen.slices]
-        )
+        hu = np.stack([_read_slice(reader, slice_) for slice_ in chosen.slices])
     places = np.array(places_along(headers))
     return Scan(
         tuple(slice_.source for slice_ in chosen.slices),
@@ -155,6 +160,15 @@ def read_scan(chosen: ChosenSeries) -> Scan:
         places,
         np.array(list(_thicknesses(headers, places))),
     )
+
+
+def _read_slice(reader: SourceReader, slice_: ScannedHeader) -> np.ndarray:
+    frame = slice_.header.frame
+    try:
+        return reader.slice(slice_.source, frame).hu
+    except DicomError as error:
+        where = quarantine_path(slice_.source.shown, frame)
+        raise DicomError(error.reason, f"its slice {where}: {error}") from error
 
 
 def _thicknesses(headers: Sequence[Header], places: np.ndarray) -> Iterator[float]:

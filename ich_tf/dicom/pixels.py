@@ -101,9 +101,7 @@ class Pixels:
         slope, intercept = rescale(dataset)
         raw, decoder = self._raw(header)
         bits, signed = self._format.stored, self._format.signed
-        # Bits above BitsStored may hold anything (PS3.5 8.1.1): shift them out and extend the sign.
-        shift = self._format.allocated - bits
-        stored = np.right_shift(np.left_shift(raw, shift), shift) if shift else raw
+        stored = self._in_use(raw)
         repairs = self._repairs
         if bits == 12 and not signed and slope == 1 and _is_wrapped(stored, intercept):
             # Values above 3095 wrapped around when these files were made, and the intercept was
@@ -125,6 +123,23 @@ class Pixels:
                 repairs = (*repairs, Repair.PADDING)
         check_plausible(hu, text(dataset, "PhotometricInterpretation"))
         return hu, repairs, decoder
+
+    def stored_values(self, header: Header) -> np.ndarray:
+        """Reads the stored values of one slice, integers [rows, columns], nothing repaired.
+
+        Args:
+          header: Header of the slice.
+
+        Raises:
+          DicomError: If the pixels cannot be read whole.
+        """
+        return self._in_use(self._raw(header)[0])
+
+    def _in_use(self, raw: np.ndarray) -> np.ndarray:
+        """The bits that are in use: those above BitsStored may hold anything (PS3.5 8.1.1)."""
+        shift = self._format.allocated - self._format.stored
+        # Shifting extends the sign as well.
+        return np.right_shift(np.left_shift(raw, shift), shift) if shift else raw
 
     def _raw(self, header: Header) -> tuple[np.ndarray, str]:
         """The pixels of a frame as they are in the file, [rows, columns], and the decoder."""

@@ -117,6 +117,18 @@ class DicomFile:
         repairs = (*dataset.repairs, *repairs)
         return Slice(header, hu, repairs, decoder, scanner_maker(dataset))
 
+    def stored_values(self, frame: int = 0) -> np.ndarray:
+        """Reads the stored values of a slice, integers [rows, columns], nothing repaired.
+
+        Args:
+          frame: As for `slice`.
+
+        Raises:
+          DicomError: As `slice`.
+        """
+        header = make_header(self._frames[frame], frame)
+        return self._find_pixels().stored_values(header)
+
     def slices(self) -> Iterator[Slice]:
         """Reads every slice.
 
