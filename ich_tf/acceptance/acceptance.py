@@ -41,6 +41,15 @@ NOT_SHOWN = (
 )
 
 
+class _WholeFolder(PredictConfig):
+    """Predicts every file of a folder: RSNA's folders have a sample beside them, of other files."""
+
+    @property
+    def sample_path(self) -> None:
+        """No sample."""
+        return None
+
+
 @dataclasses.dataclass(frozen=True)
 class AcceptanceResult:
     """Scores of a model at a site.
@@ -106,13 +115,13 @@ def run_acceptance(config: AcceptanceConfig) -> AcceptanceResult:
     }
     with writing(out):
         out.parent.mkdir(parents=True, exist_ok=True)
-    ours = PredictConfig(
+    ours = _WholeFolder(
         dicom_dir=str(inserted / DICOM),
         series="all",
         out_csv=str(out.with_name(f"{out.stem}_inserted.csv")),
         **options,
     )
-    theirs = PredictConfig(
+    theirs = _WholeFolder(
         dicom_dir=config.dicom_dir,
         series=manifest["config"]["series"],
         out_csv=str(out.with_name(f"{out.stem}_untouched.csv")),

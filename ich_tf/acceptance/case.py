@@ -35,12 +35,14 @@ class SeriesTask:
       chosen: The series.
       number: Number of the series, from 0.
       leading: Subtype of the leading bleed of each copy, an index of `SUBTYPES`.
+      patient: Study from which the made-up patient follows: the first of the patient's.
     """
 
     config: InsertConfig
     chosen: ChosenSeries
     number: int
     leading: tuple[int, ...]
+    patient: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +119,7 @@ def _copies(
             )
         }
         masks = _masks(scan, slices, config.min_area_mm2)
-        ids = _write(Path(config.out_dir), name, scan, files, slices, masks, config)
+        ids = _write(task, name, scan, files, slices, masks)
         bits = masks.reshape(len(masks), -1)
         rows = np.bitwise_or.reduce(bits, axis=1)[:, None] >> np.arange(len(CLASSES)) & 1
         image_ids += ids
@@ -173,18 +175,20 @@ def _masks(scan: Scan, slices: dict[int, InsertedSlice], min_area_mm2: float) ->
 
 
 def _write(
-    out_dir: Path,
+    task: SeriesTask,
     name: str,
     scan: Scan,
     files: dict[int, SourceFile],
     slices: dict[int, InsertedSlice],
     masks: np.ndarray,
-    config: InsertConfig,
 ) -> list[str]:
     """Writes DICOM files and masks of a copy; returns the image ids of its slices."""
+    config, out_dir = task.config, Path(task.config.out_dir)
     folder = out_dir / DICOM / name
     study = derived_uid(name, config.seed, scan.headers[0].study_id, scan.headers[0].series_id)
-    patient_id = "" if config.patient == "kept" else f"INSERTED-{study[-12:]}"
+    # One for all copies, so that a conversion keeps them in one split.
+    patient = derived_uid("inserted patient", config.seed, task.patient)
+    patient_id = "" if config.patient == "kept" else f"INSERTED-{patient[-12:]}"
     image_ids = [""] * len(scan.hu)
     with writing(out_dir):
         folder.mkdir(parents=True)

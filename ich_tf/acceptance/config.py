@@ -47,8 +47,9 @@ class InsertConfig:
     )
     patient: str = option(
         "made_up",
-        "Patient in the new files' headers. made_up: a new id and name; kept: those of the source, "
-        "for an archive of tests alone. Dates, institution and private elements stay either way.",
+        "Patient in the new files' headers. made_up: a new id and name, one for all copies of a "
+        "patient, and no name of anybody else; kept: those of the source, for an archive of tests "
+        "alone. Dates, institution and private elements stay either way.",
         ("made_up", "kept"),
     )
     per_study: int = option(

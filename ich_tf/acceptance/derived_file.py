@@ -29,7 +29,7 @@ _PATIENT = (
     "IssuerOfPatientIDQualifiersSequence", "MedicalRecordLocator", "AccessionNumber",
     "IssuerOfAccessionNumberSequence", "AdmissionID", "IssuerOfAdmissionIDSequence",
     "RequestAttributesSequence", "ReferencedStudySequence", "ReferencedPatientSequence",
-    "PatientComments", "ReferringPhysicianName", "StudyID",
+    "PatientComments", "StudyID", "PatientID", "OriginalAttributesSequence",
 )  # fmt: skip
 _EMPTIED = ("PatientBirthDate", "AccessionNumber", "ReferringPhysicianName", "StudyID")
 
@@ -197,11 +197,24 @@ def _mark_as_derived(dataset: Dataset, *, keeps_patient: bool) -> None:
 
 
 def _replace_patient(dataset: Dataset, patient_id: str) -> None:
-    """Gives an image a made-up patient."""
+    """Gives an image a made-up patient, and takes every name out of it, staff's too."""
+    _remove_names(dataset)
+    for keyword in _EMPTIED:
+        setattr(dataset, keyword, "")
+    dataset.PatientID = patient_id
+    dataset.PatientName = f"INSERTED^{patient_id}"
+
+
+def _remove_names(dataset: Dataset) -> None:
+    """Removes names of persons and what else tells who a patient is, in nested items as well."""
     for keyword in _PATIENT:
         if keyword in dataset:
             delattr(dataset, keyword)
-        if keyword in _EMPTIED:
-            setattr(dataset, keyword, "")
-    dataset.PatientID = patient_id
-    dataset.PatientName = f"INSERTED^{patient_id}"
+    for element in list(dataset):
+        if element.tag.is_private:
+            continue
+        if element.VR == "PN":
+            del dataset[element.tag]
+        elif element.VR == "SQ":
+            for item in element.value:
+                _remove_names(item)

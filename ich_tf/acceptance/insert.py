@@ -118,8 +118,9 @@ def insert_bleeds(config: InsertConfig, num_workers: int = 0) -> InsertSummary:
                 f"{config.dicom_dir}: none of {len(listing)} files is an axial head CT slice{why}"
             )
         leading = _deal(config, len(chosen))
+        patients = _first_studies(chosen)
         tasks = [
-            SeriesTask(config, series, number, kinds)
+            SeriesTask(config, series, number, kinds, patients[number])
             for number, (series, kinds) in enumerate(zip(chosen, leading, strict=True))
         ]
         with _all_or_nothing(out_dir):
@@ -213,6 +214,15 @@ def _deal(config: InsertConfig, num_series: int) -> list[tuple[int, ...]]:
     order = np.argsort(np.concatenate([np.arange(c) / max(c, 1) for c in counts]), kind="stable")
     dealt = kinds[order].reshape(num_series, config.per_study)
     return [tuple(int(kind) for kind in row) for row in dealt]
+
+
+def _first_studies(chosen: Sequence[ChosenSeries]) -> list[str]:
+    """For each series the first study of its patient; its own where the file names no patient."""
+    first: dict[str, str] = {}
+    return [
+        first.setdefault(series.slices[0].header.patient_id or series.study_id, series.study_id)
+        for series in chosen
+    ]
 
 
 def _died(task: SeriesTask) -> SeriesResult:

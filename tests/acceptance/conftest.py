@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ich_tf.acceptance.config import InsertConfig
+from ich_tf.acceptance.insert import insert_bleeds
 from ich_tf.phantom.geometry import Geometry
 from ich_tf.phantom.headers import Identifiers, write_study
 from ich_tf.phantom.study import Encoding, PhantomStudy
@@ -31,7 +33,7 @@ def head_hu(turn: float = 0.2) -> np.ndarray:
     return np.rint(np.maximum(hu + noise, -1000)).astype(np.int16)
 
 
-def write_head(folder: Path, hu: np.ndarray, *, signed: bool = True) -> Path:
+def write_head(folder: Path, hu: np.ndarray, *, signed: bool = True, patient: int = 0) -> Path:
     """Writes slices as DICOM files with the headers of an archive."""
     folder.mkdir(parents=True)
     count = len(hu)
@@ -41,7 +43,7 @@ def write_head(folder: Path, hu: np.ndarray, *, signed: bool = True) -> Path:
     encoding = Encoding(signed, -1024, False, False, False, False)
     geometry = Geometry(PIXEL_MM, (1.0, 0.0, 0.0, 0.0, 1.0, 0.0), positions, 0.0)
     study = PhantomStudy(hu, np.zeros(hu.shape, np.uint8), geometry, encoding)
-    write_study(folder, study, Identifiers.for_patient(0, 0), "ID_00000001", "archive")
+    write_study(folder, study, Identifiers.for_patient(0, patient), "ID_00000001", "archive")
     return folder
 
 
@@ -49,3 +51,20 @@ def write_head(folder: Path, hu: np.ndarray, *, signed: bool = True) -> Path:
 def negatives(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of one head without a bleed."""
     return write_head(tmp_path_factory.mktemp("negatives") / "head", head_hu())
+
+
+def config_of(negatives: Path, out_dir: Path, **options: object) -> InsertConfig:
+    """Config of an insertion of two copies, whose bleeds are large."""
+    shares = ("subdural=1", "intraparenchymal=1")
+    given = {"per_study": 2, "subtype_shares": shares, "min_volume_ml": 25.0, "seed": 3} | options
+    return InsertConfig(dicom_dir=str(negatives), out_dir=str(out_dir), **given)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="session")
+def inserted(negatives: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of two copies of that head."""
+    out_dir = tmp_path_factory.mktemp("inserted") / "out"
+    summary = insert_bleeds(config_of(negatives, out_dir), 1)
+    assert (summary.num_series, summary.num_cases, summary.num_slices) == (1, 2, 28)
+    assert summary.leading["subdural"] == summary.leading["intraparenchymal"] == 1
+    return out_dir

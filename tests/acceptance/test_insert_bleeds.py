@@ -2,37 +2,30 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
 
-from ich_tf.acceptance.config import InsertConfig
+from ich_tf.acceptance.case import SeriesResult, SeriesTask, insert_into_series
 from ich_tf.acceptance.insert import insert_bleeds
+from ich_tf.acceptance.scan import choose_series
+from ich_tf.dicom.choice import SeriesChoice
+from ich_tf.dicom.listing import list_sources
 from ich_tf.dicom.reader import read_slice
+from ich_tf.dicom.reasons import DicomError, Reason
 from ich_tf.errors import ConfigError, InputError
 from ich_tf.labels import SUBTYPES, read_labels
 from ich_tf.masks.png_masks import Masks
-from tests.acceptance.conftest import head_hu, write_head
-
-_SHARES = ("subdural=1", "intraparenchymal=1")
-
-
-def _config(negatives: Path, out_dir: Path, **options: object) -> InsertConfig:
-    given = {"per_study": 2, "subtype_shares": _SHARES, "min_volume_ml": 25.0, "seed": 3} | options
-    return InsertConfig(dicom_dir=str(negatives), out_dir=str(out_dir), **given)  # type: ignore[arg-type]
-
-
-@pytest.fixture(scope="module")
-def inserted(negatives: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out_dir = tmp_path_factory.mktemp("inserted") / "out"
-    summary = insert_bleeds(_config(negatives, out_dir), 1)
-    assert (summary.num_series, summary.num_cases, summary.num_slices) == (1, 2, 28)
-    assert summary.leading["subdural"] == summary.leading["intraparenchymal"] == 1
-    return out_dir
+from ich_tf.runtime.executors.local import LocalExecutor
+from ich_tf.runtime.writing import writing
+from tests.acceptance.conftest import config_of, head_hu, write_head
 
 
 def _slices(folder: Path) -> dict[float, tuple[Path, np.ndarray]]:
@@ -94,10 +87,13 @@ def test_headers_say_what_the_files_are_and_not_whose(negatives: Path, inserted:
         assert copy.PatientID.startswith("INSERTED-")
         assert copy.PatientName != sources[0].PatientName and not copy.PatientBirthDate
         assert copy.StudyInstanceUID != sources[0].StudyInstanceUID
+    # A conversion keeps a patient in one split: copies of one scan must not be on both sides.
+    assert len({copy.PatientID for copy in copies}) == 1
 
 
+@pytest.mark.slow
 def test_same_bytes_from_the_same_seed(negatives: Path, inserted: Path, tmp_path: Path) -> None:
-    insert_bleeds(_config(negatives, tmp_path / "again"), 1)
+    insert_bleeds(config_of(negatives, tmp_path / "again"), 2)
 
     def digests(folder: Path) -> dict[str, str]:
         paths = [*folder.rglob("*.dcm"), *folder.rglob("*.png"), folder / "labels.csv"]
@@ -113,15 +109,71 @@ def test_a_series_that_is_no_head_is_named_with_its_reason(tmp_path: Path) -> No
     soft = np.minimum(head_hu(), 60)
     write_head(tmp_path / "neck", soft)
     with pytest.raises(InputError, match=r"0 of its 14 slices show the inside of a skull"):
-        insert_bleeds(_config(tmp_path / "neck", tmp_path / "out"), 1)
+        insert_bleeds(config_of(tmp_path / "neck", tmp_path / "out"), 1)
     assert not list((tmp_path / "out").iterdir())
 
 
 def test_a_folder_that_is_not_empty_is_left_alone(negatives: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(InputError, match="not empty"):
-        insert_bleeds(_config(negatives, tmp_path), 1)
+        insert_bleeds(config_of(negatives, tmp_path), 1)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_folder_of_an_insertion_that_was_cut_off_says_so(
+    negatives: Path, inserted: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "dicom" / "case0000_000").mkdir(parents=True)
+    (tmp_path / "masks").mkdir()
+    with pytest.raises(InputError, match=r"was cut off: it has no inserted\.json"):
+        insert_bleeds(config_of(negatives, tmp_path), 1)
+    with pytest.raises(InputError, match="inserted bleeds already"):
+        insert_bleeds(config_of(negatives, inserted), 1)
+
+
+def test_a_full_disk_leaves_nothing_behind(
+    negatives: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill(task: SeriesTask) -> SeriesResult:
+        with writing(tmp_path):
+            (tmp_path / "masks" / "case0000_000_000.png").write_bytes(b"part")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("ich_tf.acceptance.insert.insert_into_series", fill)
+    with pytest.raises(InputError, match="what was written is removed"):
+        insert_bleeds(config_of(negatives, tmp_path), 1)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_element_that_cannot_be_written_leaves_no_part_of_its_series(
+    negatives: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(task: SeriesTask, *_: object) -> SeriesResult:
+        (tmp_path / "dicom" / "case0000_000").mkdir()
+        (tmp_path / "masks" / "case0000_000_000.png").write_bytes(b"part")
+        (tmp_path / "masks" / "case0001_000_000.png").write_bytes(b"of another")
+        raise DicomError(Reason.BAD_HEADER, "its elements cannot be written.")
+
+    (series,), _ = choose_series(
+        list_sources(negatives).sources, SeriesChoice.parse("best"), LocalExecutor(1)
+    )
+    task = SeriesTask(config_of(negatives, tmp_path), series, 0, (0,), "")
+    monkeypatch.setattr("ich_tf.acceptance.case.prepare", lambda *_: None)
+    monkeypatch.setattr("ich_tf.acceptance.case._copies", refuse)
+    (tmp_path / "dicom").mkdir()
+    (tmp_path / "masks").mkdir()
+    assert insert_into_series(task).problem == "its elements cannot be written."
+    assert not list((tmp_path / "dicom").iterdir())
+    assert [path.name for path in (tmp_path / "masks").iterdir()] == ["case0001_000_000.png"]
+
+
+def test_the_slice_that_cannot_be_read_is_named(negatives: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "cut"
+    shutil.copytree(negatives, folder)
+    cut = sorted(folder.iterdir())[5]
+    cut.write_bytes(cut.read_bytes()[:-2000])
+    with pytest.raises(InputError, match=rf"its slice {cut.name}: PixelData has"):
+        insert_bleeds(config_of(folder, tmp_path / "out"), 1)
 
 
 @pytest.mark.parametrize(
@@ -135,4 +187,4 @@ def test_a_folder_that_is_not_empty_is_left_alone(negatives: Path, tmp_path: Pat
 )
 def test_wrong_options_name_themselves(options: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match=next(iter(options)).replace("min", "m[ai][nx]")):
-        _config(Path("in"), Path("out"), **options)
+        config_of(Path("in"), Path("out"), **options)
