@@ -18,6 +18,7 @@ import numpy as np
 _GROUP = 16
 
 Points = tuple[np.ndarray, np.ndarray, np.ndarray]
+Places = tuple[np.ndarray, np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -86,11 +87,27 @@ class Lattice:
         Returns:
           The fields in the order of `pack`, float32, each of the points' shape.
         """
-        planes = [self._sample_plane(*points) for points in zip(x, y, z, strict=True)]
-        return [np.stack(field) for field in zip(*planes, strict=True)]
+        shape = x.shape[1:]
+        fields = np.empty((sum(atlas.shape[2] for atlas in self.atlases), *x.shape), np.float32)
+        # The same memory for all planes: new pages take longer than what is written to them.
+        read = [np.empty((*shape, atlas.shape[2]), np.float32) for atlas in self.atlases]
+        above = np.empty((len(fields), *shape), np.float32)
+        for index, points in enumerate(zip(x, y, z, strict=True)):
+            # A plane at a time stays in the processor's cache.
+            part, lower, upper = self._places(*points)
+            plane = fields[:, index]
+            self._read(lower, read, plane)
+            self._read(upper, read, above)
+            for start, end in zip(plane, above, strict=True):
+                np.subtract(end, start, out=end)
+                np.multiply(end, part, out=end)
+                np.add(end, start, out=start)
+        return list(fields)
 
-    def _sample_plane(self, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> list[np.ndarray]:
-        """Values at points [rows, columns]: so few at a time stay in the processor's cache."""
+    def _places(
+        self, x: np.ndarray, y: np.ndarray, z: np.ndarray
+    ) -> tuple[np.ndarray, Places, Places]:
+        """Share of the layer above at points [rows, columns], and places in both layers."""
         depth, height, width = self.shape
         column, row, layer = (
             np.clip((axis - np.float32(first)) * np.float32(1 / self.step_mm), 0, count - 1.001)
@@ -99,16 +116,8 @@ class Lattice:
             )
         )
         below = np.floor(layer)
-        part = layer - below
         lower, upper = (self._tiles(row, column, below + step) for step in (0, 1))
-        fields: list[np.ndarray] = []
-        for atlas in self.atlases:
-            values, above = _read(atlas, *lower), _read(atlas, *upper)
-            for start, end in zip(cv2.split(values), cv2.split(above), strict=True):
-                field = np.subtract(end, start, out=end)
-                np.multiply(field, part, out=field)
-                fields.append(np.add(field, start, out=field))
-        return fields
+        return layer - below, lower, upper
 
     def _tiles(
         self, row: np.ndarray, column: np.ndarray, layer: np.ndarray
@@ -120,7 +129,21 @@ class Lattice:
         columns = column + (layer - down * np.float32(across)) * np.float32(width)
         return row + down * np.float32(height), columns
 
+    def _read(self, places: Places, read: list[np.ndarray], fields: np.ndarray) -> None:
+        """Reads places of the atlases.
 
-def _read(atlas: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    values = cv2.remap(atlas, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(values)
+        Args:
+          places: Rows and columns.
+          read: Memory for the values of each atlas.
+          fields: Where they go, float32 [fields, rows, columns].
+        """
+        rows, columns = places
+        start = 0
+        for atlas, values in zip(self.atlases, read, strict=True):
+            cv2.remap(
+                atlas, columns, rows, cv2.INTER_LINEAR, values, borderMode=cv2.BORDER_REPLICATE
+            )
+            count = atlas.shape[2]
+            pairs = [channel for index in range(count) for channel in (index, index)]
+            cv2.mixChannels([values], list(fields[start : start + count]), pairs)
+            start += count
