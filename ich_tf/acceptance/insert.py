@@ -108,7 +108,8 @@ def insert_bleeds(config: InsertConfig, num_workers: int = 0) -> InsertSummary:
         _require_empty(out_dir)
     sources = [source for source in listing.sources if not is_nifti(source.name)]
     rejections = [*listing.rejections, *_volumes(listing.sources)]
-    with LocalExecutor(num_workers) as executor:
+    # Workers end first, so that none of them writes into what is removed.
+    with _all_or_nothing(out_dir), LocalExecutor(num_workers) as executor:
         chosen, others = choose_series(sources, SeriesChoice.parse(config.series), executor)
         rejections += others
         if not chosen:
@@ -123,19 +124,18 @@ def insert_bleeds(config: InsertConfig, num_workers: int = 0) -> InsertSummary:
             SeriesTask(config, series, number, kinds, patients[number])
             for number, (series, kinds) in enumerate(zip(chosen, leading, strict=True))
         ]
-        with _all_or_nothing(out_dir):
-            results = list(executor.map(insert_into_series, tasks, "insert", _died))
-            return _summarise(config, chosen, results, rejections)
+        with writing(out_dir):
+            (out_dir / DICOM).mkdir()
+            (out_dir / MASKS).mkdir()
+        results = list(executor.map(insert_into_series, tasks, "insert", _died))
+        return _summarise(config, chosen, results, rejections)
 
 
 @contextlib.contextmanager
 def _all_or_nothing(out_dir: Path) -> Iterator[None]:
-    """Makes the folders of an insertion; after an error all that it wrote is removed."""
+    """Context of an insertion into an empty folder; after an error all that it wrote is removed."""
     done = False
     try:
-        with writing(out_dir):
-            (out_dir / DICOM).mkdir()
-            (out_dir / MASKS).mkdir()
         yield
         done = True
     except InputError as error:

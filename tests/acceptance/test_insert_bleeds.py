@@ -139,6 +139,14 @@ def test_a_full_disk_leaves_nothing_behind(
             (tmp_path / "masks" / "case0000_000_000.png").write_bytes(b"part")
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
+    class Late(LocalExecutor):
+        """Another worker, which still writes when the disk is full."""
+
+        def __exit__(self, *error: object) -> None:
+            (tmp_path / "masks" / "case0001_000_000.png").write_bytes(b"part")
+            super().__exit__(*error)
+
+    monkeypatch.setattr("ich_tf.acceptance.insert.LocalExecutor", Late)
     monkeypatch.setattr("ich_tf.acceptance.insert.insert_into_series", fill)
     with pytest.raises(InputError, match="what was written is removed"):
         insert_bleeds(config_of(negatives, tmp_path), 1)
