@@ -58,6 +58,8 @@ class RealismResult:
         (earth mover's), HU.
       discriminations: How well patches tell phantoms from real scans, by kind.
       spread_of: Whose spread it is: `series` or `slices`.
+      left_out: `phantoms` or `real` -> number of files, slices or series by the reason for which
+        they were left out.
     """
 
     phantoms: list[Measurement]
@@ -66,6 +68,7 @@ class RealismResult:
     histogram_distances: dict[str, float]
     discriminations: list[Discrimination]
     spread_of: str
+    left_out: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
 
 
 def compare(phantoms: Sequence[Measurement], real: Sequence[Measurement]) -> RealismResult:

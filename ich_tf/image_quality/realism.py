@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,6 +35,11 @@ def measure_realism(config: RealismConfig) -> RealismResult:
     # What can be said before minutes of work is said first.
     if not out.parent.is_dir():
         raise InputError(f"--out={out}: there is no folder {out.parent}. Make it first.")
+    for path in (out, out.with_suffix(".json")):
+        if path.is_dir():
+            raise InputError(f"{path}: is a folder. Give another --out.")
+    if not os.access(out.parent, os.W_OK):
+        raise InputError(f"{out.parent}: cannot be written. Give another --out.")
     paths = {"phantoms": config.phantoms, "real": config.real}
     listed = {flag: _listed(f"--{flag}={path}", path, config) for flag, path in paths.items()}
     with LocalExecutor(config.num_workers) as executor:
@@ -40,7 +47,10 @@ def measure_realism(config: RealismConfig) -> RealismResult:
             flag: _measured(f"--{flag}={path}", executor, *listed[flag])
             for flag, path in paths.items()
         }
-    result = compare(measured["phantoms"], measured["real"])
+    result = dataclasses.replace(
+        compare(measured["phantoms"], measured["real"]),
+        left_out={flag: dict(left_out) for flag, (_, left_out) in listed.items()},
+    )
     write_report(out, result, config)
     return result
 
@@ -55,7 +65,10 @@ def _listed(
             "files of heads."
         )
     step = -(-len(series) // config.max_series)
-    return series[::step], left_out
+    chosen = series[::step]
+    if len(chosen) < len(series):
+        left_out[f"beyond --max_series={config.max_series}"] = len(series) - len(chosen)
+    return chosen, left_out
 
 
 def _measured(

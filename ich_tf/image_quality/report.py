@@ -11,7 +11,14 @@ import numpy as np
 from ich_tf.image_quality.comparison import RealismResult, mean_histogram
 from ich_tf.image_quality.config import RealismConfig
 from ich_tf.image_quality.measurement import Measurement
-from ich_tf.image_quality.table import as_json, number, single_note, spread_note, summary
+from ich_tf.image_quality.table import (
+    as_json,
+    left_out_notes,
+    number,
+    single_note,
+    spread_note,
+    summary,
+)
 from ich_tf.image_quality.tissues import HISTOGRAMS
 from ich_tf.runtime import html
 from ich_tf.runtime.files import write_json, write_text
@@ -39,6 +46,7 @@ def write_report(path: Path, result: RealismResult, config: RealismConfig) -> No
         "headline": _headline(result),
         "summary": summary(result),
         "spread_note": spread_note(result),
+        "left_out_notes": left_out_notes(result),
         "number": number,
         "single_note": single_note,
         "pictures": [

@@ -18,6 +18,7 @@ def text_table(result: RealismResult) -> str:
     """The comparison as lines of text: statistics by heading, then patches."""
     lines = [
         f"{len(result.phantoms)} phantom series, {len(result.real)} real series",
+        *left_out_notes(result),
         spread_note(result),
     ]
     columns = f"{'phantoms':>10} {'5 % to 95 %':>19}{'real':>10}{'spread':>9}{'distance':>10}"
@@ -67,6 +68,16 @@ def single_note(found: Discrimination) -> str:
     )
 
 
+def left_out_notes(result: RealismResult) -> list[str]:
+    """What was not compared, and why: a line for the phantoms and one for the real scans."""
+    return [
+        f"Left out of --{flag} (files, slices or series): "
+        + ", ".join(f"{reason}: {count}" for reason, count in reasons.items())
+        for flag, reasons in result.left_out.items()
+        if reasons
+    ]
+
+
 def spread_note(result: RealismResult) -> str:
     """What the spread is that distances are counted in."""
     if result.spread_of == "series":
@@ -94,6 +105,7 @@ def as_json(result: RealismResult) -> dict[str, Any]:
     return {
         "summary": summary(result),
         "spread": spread_note(result),
+        "left_out": result.left_out,
         "statistics": {
             heading: {c.statistic.name: _comparison(c) for c in comparisons}
             for heading, comparisons in result.comparisons.items()

@@ -50,6 +50,7 @@ def heads(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def test_report_and_json_hold_what_the_table_does(heads: dict[str, Path], tmp_path: Path) -> None:
     out = tmp_path / "report.html"
+    (heads["quiet"] / "notes.txt").write_text("no scan")
     config = RealismConfig(
         phantoms=str(heads["loud"]), real=str(heads["quiet"]), out=str(out), num_workers=1
     )
@@ -66,6 +67,10 @@ def test_report_and_json_hold_what_the_table_does(heads: dict[str, Path], tmp_pa
     assert "between the slices of the real series" in page
     assert html.escape(content["summary"]).replace("&#x27;", "&#39;") in page
     assert "noise_hu" in text_table(result)
+    # What was not compared is told.
+    assert content["left_out"] == {"phantoms": {}, "real": {"NOT_DICOM": 1}}
+    for text in (page, text_table(result)):
+        assert "Left out of --real (files, slices or series): NOT_DICOM: 1" in text
 
 
 @pytest.mark.parametrize("side", ["phantoms", "real"])
@@ -92,6 +97,10 @@ def test_folders_without_a_head_are_one_paragraph(
 def test_a_report_without_a_folder_is_refused_before_the_work(tmp_path: Path) -> None:
     config = RealismConfig(phantoms="x", real="y", out=str(tmp_path / "none" / "r.html"))
     with pytest.raises(InputError, match="there is no folder"):
+        measure_realism(config)
+    (tmp_path / "r.json").mkdir()
+    config = RealismConfig(phantoms="x", real="y", out=str(tmp_path / "r.html"))
+    with pytest.raises(InputError, match=r"r\.json: is a folder"):
         measure_realism(config)
 
 
