@@ -43,7 +43,10 @@ def main() -> None:
     if card is None:
         raise InputError(f"{folder}: has no {CARD}. Give the folder that tools.pretrain made.")
     origin = read_origin(work_dir)
-    if file_sha256(work_dir / BEST_WEIGHTS) == card.weights_sha256:
+    if not (work_dir / BEST_WEIGHTS).is_file():
+        raise InputError(f"{work_dir}: has no {BEST_WEIGHTS}. Give the run that was evaluated.")
+    sha256 = file_sha256(work_dir / BEST_WEIGHTS)
+    if sha256 == card.weights_sha256:
         task = "as they are"
     elif card.weights_sha256 in [before.weights_sha256 for before in origin.ancestors]:
         trained = sum(len(ids) for fold, ids in origin.folds.items() if fold != origin.held_out)
@@ -59,6 +62,7 @@ def main() -> None:
         f"python -m ich_tf.evaluate --work_dir={work_dir} --split={_SPLIT.value}",
         is_real=_REAL.value,
         task=task,
+        weights_sha256=sha256,
     )
     print(add_scores(folder, card, scores).claim)
 

@@ -53,6 +53,8 @@ _OUT_DIR = command.define_path(
 _RECORD_SIZES = {"cpu": 128, "gpu": 256}
 _SUFFIXES = {"cpu": "", "gpu": "_gpu"}
 _FLAGS_FILE = "flags.txt"
+# Flags of the steps that this tool sets.
+_FOLDERS = ("data_dir", "work_dir", "out_dir")
 
 
 def main() -> None:
@@ -60,24 +62,26 @@ def main() -> None:
     from tools.weights_card import share
 
     data_dir, work_dir = Path(_DATA_DIR.value), Path(_WORK_DIR.value)
+    # A flag that is wrong is told before hours of work.
+    phantom_flags, other_flags, training_flags = map(
+        _given, (_PHANTOM_FLAGS, _OTHER_FLAGS, _TRAINING_FLAGS)
+    )
     records = _make_records(
-        data_dir,
-        f"--flagfile=@pretrain_phantoms{_SUFFIXES[_SIZE.value]}",
-        *shlex.split(_PHANTOM_FLAGS.value),
+        data_dir, f"--flagfile=@pretrain_phantoms{_SUFFIXES[_SIZE.value]}", *phantom_flags
     )
     run_step(
         "ich_tf.train",
         f"--flagfile=@pretrain{_SUFFIXES[_SIZE.value]}",
         f"--data_dir={records}",
         f"--work_dir={work_dir}",
-        *shlex.split(_TRAINING_FLAGS.value),
+        *training_flags,
     )
     run_step("ich_tf.calibrate", f"--data_dir={records}", f"--work_dir={work_dir}")
     # Nobody trains on them: nearly all are the test split.
     others = _make_records(
         data_dir / "others",
         "--flagfile=@pretrain_others",
-        *shlex.split(_OTHER_FLAGS.value),
+        *other_flags,
         conversion=("--test_fraction=0.85", "--num_folds=2"),
     )
     measured = [
@@ -91,6 +95,27 @@ def main() -> None:
     )
 
 
+def _given(holder: flags.FlagHolder[str]) -> list[str]:
+    """The flags that a flag of this tool holds.
+
+    Raises:
+      UsageError: If quotes are not closed, or a folder is given that has a flag of this tool.
+    """
+    from ich_tf.errors import UsageError
+
+    try:
+        found = shlex.split(holder.value)
+    except ValueError as error:
+        raise UsageError(f"--{holder.name}={holder.value}: {error}. Close the quotes.") from error
+    for flag in found:
+        if flag.lstrip("-").split("=")[0] in _FOLDERS:
+            raise UsageError(
+                f"--{holder.name}: holds {flag}. Give the folders by --data_dir, --work_dir and "
+                "--out_dir of this tool."
+            )
+    return found
+
+
 def _evaluate(records: Path, work_dir: Path, name: str, data: str) -> list[MeasuredScore]:
     """Scores the model on the test split of some records.
 
@@ -100,13 +125,16 @@ def _evaluate(records: Path, work_dir: Path, name: str, data: str) -> list[Measu
       name: Name of the folder of results, in the work dir.
       data: Description of the patients.
     """
+    from ich_tf.models.run_files import BEST_WEIGHTS
+    from ich_tf.runtime.files import file_sha256
     from tools.weights_card import scores_of
 
     out_dir = work_dir / "evaluation" / name
     given = (f"--data_dir={records}", f"--work_dir={work_dir}", f"--out_dir={out_dir}")
     run_step("ich_tf.evaluate", *given)
     command_line = f"python -m ich_tf.evaluate {' '.join(given)}"
-    return list(scores_of(out_dir / "metrics.json", data, command_line))
+    sha256 = file_sha256(work_dir / BEST_WEIGHTS)
+    return scores_of(out_dir / "metrics.json", data, command_line, weights_sha256=sha256)
 
 
 def _make_records(folder: Path, *given: str, conversion: Sequence[str] = ()) -> Path:
@@ -126,14 +154,16 @@ def _make_records(folder: Path, *given: str, conversion: Sequence[str] = ()) -> 
 
     phantoms, records, noted = (folder / name for name in ("phantoms", "tfrecords", _FLAGS_FILE))
     text = "".join(f"{flag}\n" for flag in expand(given))
-    if noted.is_file() and noted.read_text("utf-8") != text:
+    if not (phantoms / MANIFEST).is_file():
+        # Noted first: phantoms that are whole have a note, wherever this is interrupted.
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(noted, text)
+        run_step("ich_tf.make_phantoms", *given, f"--out_dir={phantoms}", "--overwrite")
+    elif not noted.is_file() or noted.read_text("utf-8") != text:
         raise InputError(
             f"{noted}: the phantoms in {folder} are of other flags. Give another --data_dir and "
             "--work_dir, or delete both folders."
         )
-    if not (phantoms / MANIFEST).is_file():
-        run_step("ich_tf.make_phantoms", *given, f"--out_dir={phantoms}", "--overwrite")
-        write_text(noted, text)
     run_step(
         "ich_tf.make_tfrecords",
         f"--dicom_dir={phantoms / 'stage_2_train'}",

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import ich_tf
 from ich_tf import phantom
+from ich_tf.errors import InputError
+from ich_tf.inference.ensemble import combined_sha256
 from ich_tf.labels import CLASSES
 from ich_tf.models import run_files
 from ich_tf.models.origins import read_origin
@@ -117,24 +119,48 @@ def generator_sha256() -> str:
 
 
 def scores_of(
-    metrics: Path, data: str, command: str, *, is_real: bool = False, task: str = "as they are"
-) -> Iterator[MeasuredScore]:
+    metrics: Path,
+    data: str,
+    command: str,
+    *,
+    weights_sha256: str,
+    is_real: bool = False,
+    task: str = "as they are",
+) -> list[MeasuredScore]:
     """Scores of weights, from the metrics.json of an evaluation.
 
     Args:
       metrics: The file.
       data: Description of the patients.
       command: Command that measured them.
+      weights_sha256: SHA-256 of the weights that must have been evaluated.
       is_real: Whether the patients are real.
       task: What was done with the weights, as of `MeasuredScore`.
+
+    Raises:
+      InputError: If the file is no evaluation, or one of other weights.
     """
-    slices = read_json(metrics)["levels"]["slice"]
-    rows = [("weighted log loss of slices", slices["weighted_log_loss"])]
-    rows += [(f"AUC of slices, {name}", slices["classes"][name]["roc_auc"]) for name in CLASSES]
-    for name, estimate in rows:
-        if estimate["value"] is not None:
-            values = (estimate["value"], estimate["low"], estimate["high"])
-            yield MeasuredScore(data, is_real, task, name, *values, command)
+    content = read_json(metrics, "Run python -m ich_tf.evaluate first.")
+    scores = []
+    try:
+        evaluated = content["model"]["sha256"]
+        slices = content["levels"]["slice"]
+        rows = [("weighted log loss of slices", slices["weighted_log_loss"])]
+        rows += [(f"AUC of slices, {name}", slices["classes"][name]["roc_auc"]) for name in CLASSES]
+        for name, estimate in rows:
+            if estimate["value"] is not None:
+                values = (estimate["value"], estimate["low"], estimate["high"])
+                scores.append(MeasuredScore(data, is_real, task, name, *values, command))
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{metrics}: not an evaluation ({error!r}). Run python -m ich_tf.evaluate again."
+        ) from error
+    if evaluated != combined_sha256([weights_sha256], [1.0]):
+        raise InputError(
+            f"{metrics}: an evaluation of other weights than {run_files.BEST_WEIGHTS} beside it. "
+            "Run python -m ich_tf.evaluate again."
+        )
+    return scores
 
 
 def page_of(card: WeightsCard) -> str:

@@ -45,6 +45,16 @@ class MeasuredScore:
     high: float | None
     command: str
 
+    def __post_init__(self) -> None:
+        texts = (self.data, self.task, self.score, self.command)
+        bounds = [bound for bound in (self.low, self.high) if bound is not None]
+        if not all(isinstance(text, str) for text in texts) or len(bounds) == 1:
+            raise ValueError("a score whose words are no text, or with one bound")
+        if not isinstance(self.is_real, bool) or not all(
+            isinstance(number, int | float) for number in (self.value, *bounds)
+        ):
+            raise ValueError("a score that is no number, or of patients that may be real")
+
 
 @dataclasses.dataclass(frozen=True)
 class WeightsCard:
@@ -77,6 +87,8 @@ class WeightsCard:
         texts = (self.title, self.weights_sha256, self.ich_tf, self.generator_sha256)
         if not all(isinstance(text, str) for text in texts) or not self.title.strip():
             raise ValueError("a title or a hash that is no text")
+        if not (isinstance(self.phantoms, dict) and isinstance(self.training, dict)):
+            raise ValueError("options of phantoms or training that are no options")
 
     @property
     def claim(self) -> str:

@@ -1,6 +1,7 @@
 """Shared weights: a folder for --weights, its card, and what a run notes of it."""
 
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from ich_tf.errors import InputError
+from ich_tf.inference.ensemble import combined_sha256
 from ich_tf.labels import CLASSES
 from ich_tf.models.origins import dump_run, load_origins, origin_of_run, origin_of_weights
 from ich_tf.models.saved import save_best
@@ -93,7 +95,13 @@ def test_scores_are_noted_of_runs_from_the_weights_alone(
         origin = origin_of_run("theirs", 0, folds, [origin_of_weights(ancestor)])
         write_json(folder / "run.json", {"data": {"sha256": "theirs"}, **dump_run(origin)})
     (further / "evaluation/test").mkdir(parents=True)
-    write_json(further / "evaluation/test/metrics.json", {"levels": {"slice": scores}})
+    metrics = further / "evaluation/test/metrics.json"
+
+    def evaluated(sha256: str) -> dict[str, object]:
+        model = {"sha256": combined_sha256([sha256], [1.0])}
+        return {"model": model, "levels": {"slice": scores}}
+
+    write_json(metrics, evaluated(hashlib.sha256(b"later").hexdigest()))
 
     def note(work_dir: Path, *flags: str, code: int = 0) -> str:
         given = [f"--weights_dir={shared}", f"--work_dir={work_dir}", *flags]
@@ -109,6 +117,16 @@ def test_scores_are_noted_of_runs_from_the_weights_alone(
     }
     assert "| 3 of a hospital | yes | trained further" in (shared / "card.md").read_text("utf-8")
     assert "its scores are not theirs" in note(other, "--data=x", code=1)
+    noted = (shared / "card.json").read_bytes()
+    for content, message in (
+        (evaluated("earlier"), "an evaluation of other weights than best.weights.h5"),
+        ({"loss": 0.3}, "metrics.json: not an evaluation (KeyError('model'))"),
+    ):
+        write_json(metrics, content)
+        assert message in note(further, "--data=x", code=1)
+    (further / "best.weights.h5").unlink()
+    assert "has no best.weights.h5" in note(further, "--data=x", code=1)
+    assert (shared / "card.json").read_bytes() == noted
 
 
 def test_a_folder_that_is_not_whole_is_refused_in_a_sentence(shared: Path, tmp_path: Path) -> None:
@@ -117,7 +135,17 @@ def test_a_folder_that_is_not_whole_is_refused_in_a_sentence(shared: Path, tmp_p
     (shared / "best.weights.h5").write_bytes(b"others")
     with pytest.raises(InputError, match=r"is not the file that card.json describes"):
         SPEC.build(weights=str(shared))
-    for damaged in ({"title": 1}, [], {**read_json(shared / "card.json"), "version": 2}):
+    card = read_json(shared / "card.json")
+    (score,) = card["measured"]
+    for damaged in (
+        {"title": 1},
+        [],
+        {**card, "version": 2},
+        {**card, "phantoms": []},
+        {**card, "measured": [{**score, "value": "high"}]},
+        {**card, "measured": [{**score, "high": None}]},
+        {**card, "measured": [{**score, "is_real": "no"}]},
+    ):
         write_json(shared / "card.json", damaged)
         with pytest.raises(InputError, match=r"card.json: not a card of weights"):
             weights_file(str(shared))

@@ -6,7 +6,7 @@ import pytest
 
 from ich_tf.models.shared_weights import read_card
 from ich_tf.runtime.files import read_json
-from tests.support.commands import run
+from tests.support.commands import Command, run
 
 
 @pytest.mark.slow
@@ -30,3 +30,21 @@ def test_the_weights_are_shared_with_a_card_and_other_phantoms_are_refused(tmp_p
     assert not any(score.is_real for score in card.measured)
     refused = run("tools.pretrain", *folders, f"{few} --seed=1", small, code=1)
     assert "are of other flags" in refused.stderr
+    # Phantoms without a note are of whatever flags.
+    (tmp_path / "data_dir/flags.txt").unlink()
+    refused = run("tools.pretrain", *folders, few, small, code=1)
+    assert "are of other flags" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--phantom_flags=--seed='1", "--phantom_flags=--seed='1: No closing quotation"),
+        ("--training_flags=--epochs=1 --work_dir=x", "--training_flags: holds --work_dir=x"),
+    ],
+)
+def test_flags_of_steps_are_checked_before_the_first(
+    flag: str, message: str, tmp_path: Path, run_command: Command
+) -> None:
+    refused = run_command("tools.pretrain", flag, f"--data_dir={tmp_path / 'data'}", code=2)
+    assert message in refused.stderr and not (tmp_path / "data").exists()
