@@ -74,7 +74,12 @@ class PhantomConfig:
         "subtype that is left out never leads. Other bleeds join the leading one as they do in "
         "patients, such as blood from the brain in the ventricles.",
     )
-    min_volume_ml: float = option(1.0, "Smallest volume of a leading bleed, ml.", within="(0, inf)")
+    min_volume_ml: float = option(
+        1.0,
+        "Smallest volume of a leading bleed, ml. With --realism=full it is smaller where there is "
+        "no room, as in ventricles, which are filled up then.",
+        within="(0, inf)",
+    )
     max_volume_ml: float = option(
         80.0,
         "Largest volume of a leading bleed, ml, from --min_volume_ml to 200.",
