@@ -18,11 +18,11 @@ from ich_tf.phantom.shapes import blend, share
 
 # Finer than the gap between the tables of the skull, and than half a gyrus.
 STEP_MM = 1.5
-# Loss of density of compact bone at its surfaces, whose pits and grooves are finer than the
-# lattice; chosen: on a GE head scan of 28 slices, half of the vault's bone has less than two thirds
-# of the density that a tenth of it exceeds. There the inner table has 0.85 of the outer one's
-# density, and bone of equal thickness differs by 250 HU from place to place.
-_PITTED = np.float32(0.35)
+# Loss of density of compact bone at its inner and its outer surface, whose pits and grooves are
+# finer than the lattice; chosen: on a GE head scan of 28 slices, half of the vault's bone has less
+# than two thirds of the density that a tenth of it exceeds. There the inner table has 0.85 of the
+# outer one's density, and bone of equal thickness differs by 250 HU from place to place.
+_PITS = (np.float32(0.35), np.float32(0.12))
 # Planes that are built at a time.
 _SLAB = 10
 
@@ -69,8 +69,9 @@ class Head:
         blend(hu, share(skin), soft)
         # Two compact tables around the marrow; bones of the face likewise.
         wall = np.minimum(outer, -depth)
-        core = share(wall - 2.0, 2.0)
-        table = compact * (1.0 - _PITTED * (1.0 - share(wall - 1.1, 2.2))) * (1.0 + 0.1 * relief)
+        core = share(wall - 1.7, 1.6)
+        pits = _PITS[0] * share(1.1 + depth, 2.2) + _PITS[1] * share(1.1 - outer, 2.2)
+        table = compact * (1.0 - pits) * (1.0 + 0.1 * relief)
         table *= 1.0 - 0.12 * share(2.5 + depth, 2.0)
         blend(hu, share(wall), table + core * (marrow - table))
         core = share(bone - 2.4, 2.0)

@@ -81,11 +81,11 @@ def build_skull(ground: Ground, base_maps: BaseMaps) -> Skull:
     # The temporal squama is thin, the occiput and the brow are thick, and old frontal bones too.
     back = np.clip((y - 40.0) / 40.0, 0.0, 1.0)
     squama = np.exp(-(((z + 12.0) / 26.0) ** 2) - ((y + 2.0) / 42.0) ** 2) * (np.abs(x) > 30)
-    bone_mm = traits.skull_mm * (0.96 + 0.03 * ground.relief + 0.10 * back - 0.45 * squama)
+    bone_mm = traits.skull_mm * (0.96 + 0.03 * ground.relief + 0.10 * back - 0.52 * squama)
     # The brow.
     brow = np.exp(-(((z + 22.0) / 13.0) ** 2)) * np.clip((-y - 58.0) / 18.0, 0.0, 1.0)
     bone_mm += (2.0 + 5.0 * traits.pneumatization) * brow
-    bone_mm = np.maximum(bone_mm, 2.2)
+    bone_mm = np.maximum(bone_mm, 2.0)
     # The crest and the ridges of the inner table.
     crest = np.exp(-((x / 2.2) ** 2)) * np.clip((-y - 55.0) / 15.0, 0.0, 1.0) * (z < 25.0)
     protuberance = np.exp(-((x / 6.0) ** 2) - ((z + 24.0) / 22.0) ** 2) * np.clip(

@@ -31,7 +31,7 @@ class Traits:
         on the same scan (median -6 HU, a quarter above 40).
       bone_hu: Compact bone, 1,350 to 1,950. Measured on a GE head scan of 28 slices: 1,300 to 1,600
         after its blur.
-      diploe: Marrow of the vault relative to compact bone, 0.4 to 0.95; measured on the same scan:
+      diploe: Marrow of the vault relative to compact bone, 0.3 to 0.85; measured on the same scan:
         the middle third of the vault is nearly as dense as its tables.
       grey_hu: Grey matter, 34.5 to 41.5 (textbooks: 32 to 42; measured on that scan, where slices
         mix it with fluid: 34 to 36).
@@ -43,7 +43,7 @@ class Traits:
       ventricle_skew: Excess of the left ventricle's width over the right one's, relative;
         asymmetry is common (5 to 12 % of people).
       white_disease: Leukoaraiosis, 0 to 1; rises with age.
-      pneumatization: Air in mastoids and sinuses, 0.1 to 1; chosen.
+      pneumatization: Air in mastoids and sinuses, 0.05 to 0.9; chosen.
       hair_mm: Thickness of the hair on the scalp, 0 to 14; chosen.
       hair_hu: Hair and the air in it, -970 to -850; chosen.
       contrast_hu: Enhancement of blood by contrast agent, 60 to 220 in 4 % of patients (scans of
@@ -98,7 +98,7 @@ def draw_traits(rng: np.random.Generator) -> Traits:
         skin_mm=float(rng.uniform(2.0, 3.6)),
         galea_mm=float(rng.uniform(1.4, 3.4)),
         bone_hu=float(rng.uniform(1350.0, 1950.0)),
-        diploe=float(rng.uniform(0.4, 0.95)),
+        diploe=float(rng.uniform(0.3, 0.85)),
         grey_hu=grey_hu,
         white_hu=grey_hu - float(rng.uniform(7.0, 10.5)) - 1.5 * old,
         fluid_hu=float(rng.uniform(5.0, 15.0)),
@@ -106,7 +106,7 @@ def draw_traits(rng: np.random.Generator) -> Traits:
         ventricle=float(0.72 + 1.0 * atrophy + rng.uniform(-0.12, 0.15)),
         ventricle_skew=float(np.clip(rng.normal(0.0, 0.08), -0.25, 0.25)),
         white_disease=float(np.clip(0.9 * old**2.5 + rng.normal(0.0, 0.18), 0.0, 1.0)),
-        pneumatization=float(rng.uniform(0.1, 1.0)),
+        pneumatization=float(rng.uniform(0.05, 0.9)),
         hair_mm=float(max(0.0, rng.uniform(-6.0, 14.0))),
         hair_hu=float(rng.uniform(-970.0, -850.0)),
         contrast_hu=float(rng.uniform(60.0, 220.0)) if rng.uniform() < 0.04 else 0.0,

@@ -39,7 +39,7 @@ class Resolution:
         transfer = kernel.transfer(frequency) / drawn
         # At the grid's limit nothing is left to ring.
         limit = 0.5 / grid.step_mm
-        transfer *= np.clip((limit - frequency) / (0.25 * limit), 0.0, 1.0)
+        transfer *= np.clip((limit - frequency) / (0.12 * limit), 0.0, 1.0)
         # Centres of the first pixels differ by half of the pixels' difference.
         fine_mm = grid.step_mm * grid.size / self._size
         phase = np.exp(1j * np.pi * (fine_mm - grid.step_mm) * (rows[:, None] + columns))
