@@ -32,7 +32,8 @@ class BleedsTruth:
     """What is known of a head's bleeds.
 
     Attributes:
-      bleeds: Each bleed, the leading one first.
+      bleeds: Each bleed, in the order in which they took their room: the leading one is first, but
+        for a haematoma that bled into ventricles.
       shift_mm: Shift of the midline between the foramina of Monro, positive to the left.
     """
 

@@ -25,7 +25,8 @@ class Bleeds:
     """All bleeds of a head.
 
     Attributes:
-      bleeds: The bleeds in the order in which they take their room; the leading one first.
+      bleeds: The bleeds in the order in which they take their room: the leading one is first, but
+        for a haematoma that bled into ventricles.
       mass_effect: How they push the brain; None if they do not.
       truth: What is known of them.
     """
