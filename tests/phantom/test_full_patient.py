@@ -19,6 +19,7 @@ from ich_tf.phantom.study import PatientPlan
 SUBDURAL = SUBTYPES.index("subdural")
 
 
+@pytest.mark.slow
 def test_a_patient_has_a_head_with_the_bleed_that_is_asked_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

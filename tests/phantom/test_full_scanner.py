@@ -86,6 +86,7 @@ def test_a_ball_lies_where_the_headers_say(tilt_deg: float) -> None:
     assert np.percentile(inside, 75) == pytest.approx(70.0, abs=2.0)
 
 
+@pytest.mark.slow
 def test_same_seed_same_bytes() -> None:
     first, again = (
         scanned(5, 32, noise_hu=4.0, moving=True, base_mm=10.0, crown_mm=10.0) for _ in range(2)
