@@ -73,8 +73,10 @@ def share(
     origin = read_origin(run)
     trained = sum(len(ids) for fold, ids in origin.folds.items() if fold != origin.held_out)
     training = read_json(run / run_files.CONFIG)
+    # Sets of basic phantoms name no realism: they are from before there was another.
+    realism = options.get("realism", "basic")
     card = WeightsCard(
-        title=f"{training['backbone']} of {trained} synthetic patients, {options['realism']}",
+        title=f"{training['backbone']} of {trained} synthetic patients, {realism}",
         weights_sha256=read_json(run / run_files.MODEL)["sha256"],
         ich_tf=ich_tf.__version__,
         generator_sha256=generator_sha256(),

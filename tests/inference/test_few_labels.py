@@ -167,6 +167,7 @@ def few(data_dir: Path, work_dir: Path, **changes) -> CalibrateConfig:
     return CalibrateConfig(data_dir=str(data_dir), work_dir=str(work_dir), few=True, **changes)
 
 
+@pytest.mark.slow
 def test_a_model_is_adapted_and_again_from_where_it_came(
     run_command: Command, data_dir: Path, stranger: Path
 ) -> None:
