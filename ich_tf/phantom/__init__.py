@@ -4,6 +4,7 @@
   shapes           distances from surfaces
   geometry         position of slices and head in patient coordinates
   study            a study with masks; who of a set bleeds, and how
+  bit_masks        shares of blood -> the masks of a slice
   truth            what is known of a study's bleeds
   basic/           heads that are quick to make
   full/            heads that look like scans

@@ -17,6 +17,7 @@ from ich_tf.labels import SUBTYPES
 from ich_tf.phantom.basic.head import HEAD_BOX, Head
 from ich_tf.phantom.basic.lesions import Bleeds, paint
 from ich_tf.phantom.basic.place import locate
+from ich_tf.phantom.bit_masks import bit_mask
 from ich_tf.phantom.geometry import Geometry, Pose
 from ich_tf.phantom.shapes import find_region, share
 
@@ -127,7 +128,7 @@ def scan(
         image = _harden(rng, image, geometry.spacing_mm * matrix / _GRID)
         if defects.motion[0] <= index < defects.motion[1]:
             image = _move(rng, image, defects.motion_mm)
-        masks[index] = _mask(blood, geometry.spacing_mm, matrix, min_area_mm2)
+        masks[index] = bit_mask(blood, geometry.spacing_mm * matrix / _GRID, matrix, min_area_mm2)
         image = _resize(image, matrix)
         image += _noise(rng, image, geometry.spacing_mm, defects.noise_hu)
         hu[index] = np.rint(np.clip(image, lowest_hu, _MAX_HU))
@@ -190,20 +191,6 @@ def _move(rng: np.random.Generator, image: np.ndarray, distance_mm: float) -> np
     moved = cv2.warpAffine(image, turn, (_GRID, _GRID), borderValue=(-1000.0,))
     weight = float(rng.uniform(0.3, 0.5))
     return np.asarray((1 - weight) * image + weight * moved, np.float32)
-
-
-def _mask(blood: np.ndarray, spacing_mm: float, matrix: int, min_area_mm2: float) -> np.ndarray:
-    """Bit masks, uint8 [matrix, matrix], of the subtypes with a sufficient area on the grid."""
-    pixel_mm2 = (spacing_mm * matrix / _GRID) ** 2
-    mask = np.zeros((matrix, matrix), np.uint8)
-    for subtype in range(len(SUBTYPES)):
-        if (blood[subtype] >= 0.5).sum() * pixel_mm2 < min_area_mm2:
-            continue
-        resized = _resize(blood[subtype], matrix)
-        # Coarse pixels may all be filled less than half: the mask is then the fullest one.
-        mask[resized >= min(0.5, float(resized.max()))] |= np.uint8(1 << subtype)
-    mask[mask > 0] |= np.uint8(1 << len(SUBTYPES))
-    return mask
 
 
 def _resize(image: np.ndarray, matrix: int) -> np.ndarray:

@@ -11,7 +11,6 @@ artefacts     beam hardening, scatter, starved rays and motion, by projection
 noise         correlated noise, and how strong it is where
 holder        what the head lies in
 linen         sheets, bands, cables and tubes about the head
-masks         shares of blood -> bit masks
 scan          all of it, slice by slice
 """
 

@@ -7,11 +7,11 @@ import math
 import cv2
 import numpy as np
 
+from ich_tf.phantom.bit_masks import bit_mask
 from ich_tf.phantom.full.scanner.artefacts import Artefacts, Motion
 from ich_tf.phantom.full.scanner.extent import Extent, Paint
 from ich_tf.phantom.full.scanner.holder import Holder, draw_holder
 from ich_tf.phantom.full.scanner.linen import Linen, draw_linen
-from ich_tf.phantom.full.scanner.masks import bit_mask
 from ich_tf.phantom.full.scanner.noise import Grain, Resolution
 from ich_tf.phantom.full.scanner.projection import SIZE
 from ich_tf.phantom.full.scanner.protocol import Protocol
