@@ -11,7 +11,7 @@ from typing import Any
 
 from ich_tf.records.data_files import shard_name
 from ich_tf.records.manifest import image_shape
-from ich_tf.records.schema import FEATURES, MASK_FIELDS, SCHEMA_VERSION
+from ich_tf.records.schema import EXAM_FIELDS, FEATURES, MASK_FIELDS, SCHEMA_VERSION
 from ich_tf.runtime.files import json_text
 
 TFDS_FILES = ("dataset_info.json", "features.json")
@@ -53,7 +53,8 @@ def tfds_files(manifest: Mapping[str, Any]) -> dict[str, str]:
     features = {
         name: _image(manifest["config"]) if field == "encoded" else _feature(kind, count)
         for field, (name, kind, count) in FEATURES.items()
-        if field not in MASK_FIELDS or "mask_format" in manifest["config"]
+        if (field not in MASK_FIELDS or "mask_format" in manifest["config"])
+        and (field not in EXAM_FIELDS or "label_level" in manifest["config"])
     }
     content = {
         "pythonClassName": f"{_PACKAGE}.features_dict.FeaturesDict",

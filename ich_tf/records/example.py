@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 from ich_tf.labels import CLASSES
 from ich_tf.records.schema import (
     ADDED_FIELDS,
+    EXAM_FIELDS,
     FEATURES,
     MASK_FIELDS,
     SCHEMA_VERSION,
@@ -34,7 +35,8 @@ def encode(record: SliceRecord) -> bytes:
       ValueError: If a feature has another number of values than in the schema.
     """
     parts: list[bytes] = []
-    for field, name, key, kind, count in _LAYOUT if record.lesion_mm2 else _LAYOUT_WITHOUT_MASKS:
+    layout = _LAYOUTS[bool(record.lesion_mm2), bool(record.exam_labels)]
+    for field, name, key, kind, count in layout:
         value = getattr(record, field)
         values: Sequence[Any] = value if isinstance(value, tuple) else (value,)
         if count is not None and len(values) != count:
@@ -96,8 +98,9 @@ def decode(payload: bytes) -> SliceRecord:
             values[field] = raw[0] if count == 1 else tuple(raw)
         if features:
             raise ValueError(f"{', '.join(features)} is no feature of this schema")
-        if set(_MASK_NAMES) <= set(missing):
-            missing = [name for name in missing if name not in _MASK_NAMES]
+        for optional in _OPTIONAL_NAMES:
+            if set(optional) <= set(missing):
+                missing = [name for name in missing if name not in optional]
         if missing and values["schema_version"] >= _COMPLETE_SINCE:
             raise ValueError(f"{', '.join(missing)} is missing")
         return SliceRecord(**values)
@@ -115,7 +118,8 @@ def parse(serialized: tf.Tensor, fields: Sequence[str] = ()) -> dict[str, tf.Ten
 
     Returns:
       Tensors by field, int64, float32 or string; `repairs` and `crop` are sparse. A field that
-      records of an older version or without masks lack has its default; `lesion_mm2` has NaN.
+      records of an older version, or without masks or exams, lack has its default; `lesion_mm2` and
+      `exam_labels` have NaN.
 
     Examples:
       dataset = tf.data.TFRecordDataset("fold-0-00000-of-00001.tfrecord")
@@ -132,7 +136,7 @@ def parse(serialized: tf.Tensor, fields: Sequence[str] = ()) -> dict[str, tf.Ten
         else:
             shape = [] if count == 1 else [count]
             default = ADDED_FIELDS.get(field)
-            if field == "lesion_mm2":
+            if field in ("lesion_mm2", "exam_labels"):
                 default = [math.nan] * len(CLASSES)
             spec[name] = tf.io.FixedLenFeature(shape, dtypes[kind], default)
     parsed = tf.io.parse_example(serialized, spec)
@@ -201,10 +205,21 @@ _LAYOUT = [
     for field, (name, kind, count) in sorted(FEATURES.items(), key=lambda item: item[1][0])
 ]
 
-# First version whose records have all features but those of masks.
+# First version whose records have all features but those of masks and of exams.
 _COMPLETE_SINCE = 3
-_LAYOUT_WITHOUT_MASKS = [entry for entry in _LAYOUT if entry[0] not in MASK_FIELDS]
-_MASK_NAMES = [name for field, name, *_ in _LAYOUT if field in MASK_FIELDS]
+# Layout of records with or without masks, with or without exams.
+_LAYOUTS = {
+    (masks, exams): [
+        entry
+        for entry in _LAYOUT
+        if (masks or entry[0] not in MASK_FIELDS) and (exams or entry[0] not in EXAM_FIELDS)
+    ]
+    for masks in (False, True)
+    for exams in (False, True)
+}
+_OPTIONAL_NAMES = [
+    [FEATURES[field][0] for field in optional] for optional in (MASK_FIELDS, EXAM_FIELDS)
+]
 
 
 def _read_features(payload: bytes) -> dict[str, Sequence[Any]]:

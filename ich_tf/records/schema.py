@@ -10,11 +10,16 @@ from ich_tf.labels import CLASSES
 
 # Version 2 added ct/scanner, version 3 the description of the series and slabs, version 4 masks.
 SCHEMA_VERSION = 4
+# Version 5 added labels of exams and unknown labels. Only conversions that have any write it: all
+# others keep their bytes.
+EXAM_SCHEMA_VERSION = 5
 # Versions that are read; a field that a version lacks has the default of `SliceRecord`.
-READABLE_VERSIONS = (2, 3, 4)
+READABLE_VERSIONS = (2, 3, 4, 5)
 # png, raw and jpeg hold windows, jpeg with losses; hu16 holds `windows.store_hu` as a 16-bit PNG.
 ENCODINGS = ("png", "raw", "hu16", "jpeg")
 LOSSY = ("jpeg",)
+# What a label may speak of, from the smallest on.
+LABEL_LEVELS = ("slice", "series", "study", "patient")
 # Ways to crop a slice before it is resized.
 CROPS = ("none", "head")
 
@@ -35,8 +40,8 @@ class SliceRecord:
       channels: Channels of the stored image: one per window; one for hu16.
       source_id: RSNA's image id, or the keyed hash of the SOP instance UID.
       sha256: SHA-256 of the DICOM file, hexadecimal.
-      labels: 0 or 1 per class, in the order of `CLASSES`; zeros if `label_present` is 0.
-      label_present: 1 for labelled images, 0 for unlabelled ones.
+      labels: 0 or 1 per class, in the order of `CLASSES`; 0 where it is unknown.
+      label_present: 1 for images of which a label is known, 0 for others.
       patient_key: Patient id: RSNA's, or a keyed hash.
       study_key: Study id: RSNA's, or a keyed hash.
       series_key: Series id: RSNA's, or a keyed hash.
@@ -60,6 +65,13 @@ class SliceRecord:
       annotated: Bit k is set if the mask tells where class k is, and where it is not.
       lesion_mm2: Area of each class in the slice at its original resolution, mm2; NaN where it is
         not annotated; empty in a conversion without masks, whose records have none of these three.
+      labels_known: Bit k is set if the slice's label of class k is known; -1 stands for all of a
+        labelled image, and none of another.
+      exam_labels: Labels of the exam, each in [0, 1], as shares of readers, or NaN where it is
+        unknown; empty in a conversion without labels of exams or unknown ones, whose records have
+        none of these three.
+      label_level: Level of the exam's labels, one of `LABEL_LEVELS`; `slice` where they follow from
+        those of the slices, empty where all are unknown.
       schema_version: `SCHEMA_VERSION` of the record.
     """
 
@@ -92,6 +104,9 @@ class SliceRecord:
     mask: bytes = b""
     annotated: int = 0
     lesion_mm2: tuple[float, ...] = ()
+    labels_known: int = -1
+    exam_labels: tuple[float, ...] = ()
+    label_level: str = ""
     schema_version: int = SCHEMA_VERSION
 
 
@@ -126,12 +141,18 @@ FEATURES: dict[str, tuple[str, type, int | None]] = {
     "mask": ("segmentation/encoded", bytes, 1),
     "annotated": ("segmentation/annotated", int, 1),
     "lesion_mm2": ("ct/lesion_mm2", float, len(CLASSES)),
+    "labels_known": ("image/class/known", int, 1),
+    "exam_labels": ("ct/exam_labels", float, len(CLASSES)),
+    "label_level": ("ct/label_level", bytes, 1),
     "schema_version": ("ct/schema_version", int, 1),
 }
 # Fields that only records of conversions with masks have.
 MASK_FIELDS = ("mask", "annotated", "lesion_mm2")
-# Fields that records of version 2, or without masks, lack, with the value that they then have.
-_ADDED = ("kernel", "thickness_mm", "contrast", "origin", "content", "slab", *MASK_FIELDS)
+# Fields that only records of conversions with labels of exams, or with unknown labels, have.
+EXAM_FIELDS = ("labels_known", "exam_labels", "label_level")
+# Fields that records of version 2, or without masks or exams, lack, with the value of then.
+_OF_VERSION_3 = ("kernel", "thickness_mm", "contrast", "origin", "content", "slab")
+_ADDED = (*_OF_VERSION_3, *MASK_FIELDS, *EXAM_FIELDS)
 ADDED_FIELDS: dict[str, Any] = {
     field.name: field.default for field in fields(SliceRecord) if field.name in _ADDED
 }

@@ -7,8 +7,10 @@ import tensorflow as tf
 from ich_tf.errors import InputError
 from ich_tf.records.example import decode, encode, parse
 from ich_tf.records.images import decode_image, encode_image, read_image
+from ich_tf.records.known_labels import known_labels, known_labels_graph
 from ich_tf.records.schema import (
     ENCODINGS,
+    EXAM_FIELDS,
     FEATURES,
     MASK_FIELDS,
     CorruptRecordError,
@@ -48,6 +50,15 @@ WITH_MASK = replace(
     RECORD, mask=b"\x89PNG \xff", annotated=0b100011, lesion_mm2=(0.0, 120.5, 0.0, 0.0, 0.0, 120.5)
 )
 
+WITH_EXAM = replace(
+    WITH_MASK,
+    labels=(0, 1, 0, 0, 0, 0),
+    labels_known=0b000110,
+    exam_labels=(0.0, 1.0, np.nan, 1 / 3, 0.0, 1.0),
+    label_level="study",
+    schema_version=5,
+)
+
 
 def of_version_2(record: SliceRecord) -> bytes:
     """A record as version 2 wrote it."""
@@ -72,8 +83,8 @@ def test_records_of_version_2_are_read_with_defaults() -> None:
 
 
 def test_tensorflow_reads_what_was_encoded_without_it() -> None:
-    fields = parse(tf.constant(encode(WITH_MASK)))
-    for name, value in asdict(WITH_MASK).items():
+    fields = parse(tf.constant(encode(WITH_EXAM)))
+    for name, value in asdict(WITH_EXAM).items():
         found = fields[name]
         if name == "crop":
             assert found.values.numpy().tolist() == list(value)
@@ -92,9 +103,13 @@ def test_the_bytes_are_a_canonical_example() -> None:
     example = tf.train.Example.FromString(encode(RECORD))
     names = {name for name, _, _ in FEATURES.values()}
     mask_names = {FEATURES[field][0] for field in MASK_FIELDS}
-    assert set(example.features.feature) == names - mask_names
+    exam_names = {FEATURES[field][0] for field in EXAM_FIELDS}
+    assert set(example.features.feature) == names - mask_names - exam_names
     with_mask = tf.train.Example.FromString(encode(WITH_MASK))
-    assert set(with_mask.features.feature) == names
+    assert set(with_mask.features.feature) == names - exam_names
+    with_exam = tf.train.Example.FromString(encode(WITH_EXAM))
+    assert set(with_exam.features.feature) == names
+    assert with_exam.SerializeToString(deterministic=True) == encode(WITH_EXAM)
     assert with_mask.SerializeToString(deterministic=True) == encode(WITH_MASK)
     assert example.features.feature["image/class/multilabel"].int64_list.value == [0, 1, 0, 0, 0, 1]
     assert example.SerializeToString(deterministic=True) == encode(RECORD)
@@ -109,6 +124,22 @@ def test_records_without_masks_are_those_of_version_3_but_for_the_version() -> N
     example = tf.train.Example.FromString(encode(WITH_MASK))
     del example.features.feature["segmentation/annotated"]
     with pytest.raises(CorruptRecordError, match="segmentation/annotated is missing"):
+        decode(example.SerializeToString(deterministic=True))
+
+
+def test_unknown_labels_are_nan_and_never_negative() -> None:
+    records = [RECORD, replace(RECORD, label_present=0, labels=(0,) * 6), WITH_EXAM]
+    nan = np.nan
+    expected = [[0, 1, 0, 0, 0, 1], [nan] * 6, [nan, 1, 0, nan, nan, nan]]
+    fields = parse(tf.constant([encode(record) for record in records]))
+    np.testing.assert_array_equal(known_labels_graph(fields), expected)
+    np.testing.assert_array_equal([known_labels(record) for record in records], expected)
+    assert np.isnan(fields["exam_labels"][:2]).all()
+    decoded = decode(encode(WITH_EXAM))
+    np.testing.assert_array_equal(decoded.exam_labels, np.float32(WITH_EXAM.exam_labels))
+    example = tf.train.Example.FromString(encode(WITH_EXAM))
+    del example.features.feature["ct/label_level"]
+    with pytest.raises(CorruptRecordError, match="ct/label_level is missing"):
         decode(example.SerializeToString(deterministic=True))
 
 
