@@ -14,7 +14,7 @@ import numpy as np
 from ich_tf.errors import DataError
 from ich_tf.labels import CLASSES
 from ich_tf.records.data_files import MANIFEST, PLAN, SUCCESS
-from ich_tf.records.schema import READABLE_VERSIONS, SCHEMA_VERSION
+from ich_tf.records.schema import EXAM_SCHEMA_VERSION, READABLE_VERSIONS, SCHEMA_VERSION
 from ich_tf.records.splits import fold_name
 from ich_tf.runtime.files import file_sha256, read_json
 
@@ -59,6 +59,7 @@ class Manifest:
         hashed with, where it is not the PatientID and there is one: keys of two conversions can be
         compared where this is equal.
       num_marked: Number of slices in which a mask marks pixels; 0 without masks.
+      schema_version: Version of the records' schema.
 
     Examples:
       manifest = Manifest.load("data/tfrecords")
@@ -75,6 +76,7 @@ class Manifest:
     patients: dict[str, list[str]]
     patient_keys: str = ""
     num_marked: int = 0
+    schema_version: int = SCHEMA_VERSION
 
     @classmethod
     def load(cls, data_dir: str | Path, *, check_files: bool = True) -> Manifest:
@@ -141,6 +143,7 @@ class Manifest:
             patients=content["patients"],
             patient_keys=_patient_keys(content["config"]),
             num_marked=content["masks"]["marked"]["any"] if "masks" in content else 0,
+            schema_version=content["schema_version"],
         )
 
     def _check_files(self) -> None:
@@ -174,6 +177,11 @@ class Manifest:
             "windows": list(self.windows),
             "crop": self.crop,
         }
+
+    @property
+    def has_exams(self) -> bool:
+        """Whether records have labels of exams, and labels of slices may be unknown."""
+        return self.schema_version >= EXAM_SCHEMA_VERSION
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
