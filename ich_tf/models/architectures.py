@@ -54,8 +54,10 @@ APPLICATIONS = {
     "xception": "Xception",
 }
 BACKBONES = ("tiny", *APPLICATIONS)
+# Pools, by which the logits of an exam follow from those of its slices, in any order.
+POOLS = ATTENTION, MAX, NOISY_OR, LSE = ("attention", "max", "noisy_or", "lse")
 # Models over the slices of a series, which read the features that ich_tf.extract_features wrote.
-SERIES_BACKBONES = ("bigru", "transformer")
+SERIES_BACKBONES = ("bigru", "transformer", *POOLS)
 # How a network sees the slices around the one to classify.
 NEIGHBOUR_STEMS = ("middle", "shared")
 # Whence a network has the logits of a slice: the mean of its feature maps, or its pixels' logits.

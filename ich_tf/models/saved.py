@@ -51,7 +51,7 @@ def save_best(
     temporary = work_dir / f".tmp.{BEST_WEIGHTS}"
     _save_weights(model, temporary)
     content = {
-        "spec": dataclasses.asdict(spec),
+        "spec": _json_of(spec),
         "sha256": file_sha256(temporary),
         # Two files cannot be replaced at once; in between, the old weights are still in place.
         "previous_sha256": file_sha256(path) if path.is_file() else None,
@@ -180,6 +180,15 @@ def _read_model_json(work_dir: Path) -> tuple[Spec, tuple[str, ...]]:
         raise InputError(
             f"{path}: does not describe a model of this version of ich_tf ({error}). Train again."
         ) from error
+
+
+def _json_of(spec: Spec) -> dict[str, Any]:
+    """`dataclasses.asdict`, without what most models have no need to say."""
+    values = dataclasses.asdict(spec)
+    for part in (values, values.get("series", {})):
+        if part.get("weakly_supervised") is False:
+            del part["weakly_supervised"]
+    return values
 
 
 def _spec(values: dict[str, Any]) -> Spec:

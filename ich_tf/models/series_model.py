@@ -5,6 +5,9 @@ position along the normal, and a mask; slots after the last slice are empty. The
 [1 + slots, 6]: the logits of the series as a whole, then those of its slices. The model starts as
 the slice model smoothed along the series, because a few hundred series, which is all that a
 hospital may have, would not teach it so much. The logits that it adds begin at 0.
+
+A pool (`pooling`) takes the logits of the series from those of its slices instead, and does not see
+their order.
 """
 
 from __future__ import annotations
@@ -16,9 +19,10 @@ import numpy as np
 import tensorflow as tf
 
 from ich_tf.labels import CLASSES
-from ich_tf.models.architectures import SERIES_BACKBONES
+from ich_tf.models.architectures import POOLS, SERIES_BACKBONES
 from ich_tf.models.dropout import SeededDropout
 from ich_tf.models.label_smoothing import SmoothLogits, UndoLabelSmoothing, smooth_labels
+from ich_tf.models.pooling import build_pool
 from ich_tf.models.series_layers import (
     NUM_CLASSES,
     AttentionPooling,
@@ -146,13 +150,14 @@ def build_series_model(
     """Builds a model over the slices of a series.
 
     Args:
-      backbone: `bigru` or `transformer`.
+      backbone: `bigru`, `transformer` or one of `architectures.POOLS`.
       feature_dim: Number of features of a slice, d.
-      units: Width of each direction of a bigru, half the width of a transformer's layer.
-      layers: Number of layers.
-      dropout: Share of the activations dropped between layers, in [0, 1).
+      units: Width of each direction of a bigru, half the width of a transformer's layer, width of
+        an attention.
+      layers: Number of layers; a pool has none.
+      dropout: Share of the activations dropped between layers, or before a pool, in [0, 1).
       bias: Prior probability of each class for a series as a whole, with whose logits training
-        starts, float [6]; None starts at 0.5.
+        starts, float [6]; None starts at 0.5. A pool starts with what its slices' logits give.
       label_smoothing: Label smoothing of the training, in [0, 1), which the logits outside of
         training are free of (`label_smoothing`).
 
@@ -160,8 +165,13 @@ def build_series_model(
       A model: float32 [b, slots, d + 8] -> float32 logits [b, 1 + slots, 6], for any number of
       slots. Logits of empty slots mean nothing.
     """
-    if backbone not in _BODIES:
-        raise ValueError(f"backbone is {backbone!r}; expected one of {', '.join(_BODIES)}.")
+    if backbone not in SERIES_BACKBONES:
+        expected = ", ".join(SERIES_BACKBONES)
+        raise ValueError(f"backbone is {backbone!r}; expected one of {expected}.")
+    if backbone in POOLS:
+        return build_pool(
+            backbone, feature_dim, units=units, dropout=dropout, label_smoothing=label_smoothing
+        )
     dense = keras.layers.Dense
     packed = keras.Input((None, packed_width(feature_dim)), name="series")
     inputs, logits, mask, z_mm = SeriesContext(feature_dim, name="context", dtype="float32")(packed)
@@ -204,6 +214,8 @@ class SeriesSpec:
       network_dirs: Work dirs of these networks' runs, relative to this run's.
       validation_folds: Fold that each network did not train on.
       axes_sha256: SHA-256 of `axes.npz`, which brings the features into one set of axes.
+      weakly_supervised: Whether labels of exams alone taught the slices' logits: no slice was
+        labelled. Left out of model.json where it is False.
       classes: Classes of the logits, in order.
       kind: Kind of the spec, in model.json.
       version: Version of the spec's format, `VERSION`.
@@ -221,6 +233,7 @@ class SeriesSpec:
     validation_folds: tuple[int, ...] = ()
     axes_sha256: str = ""
     label_smoothing: float = 0.0
+    weakly_supervised: bool = False
     classes: tuple[str, ...] = CLASSES
     kind: str = "series"
     version: int = VERSION
