@@ -37,6 +37,7 @@ from ich_tf.metrics.log_loss import (
 from ich_tf.metrics.mask_scores import MaskScores, score_series, score_slices
 from ich_tf.metrics.mask_summary import Estimate, summarize_masks
 from ich_tf.metrics.mask_threshold import choose_mask_threshold, volumes_at
+from ich_tf.metrics.net_benefit import net_benefit, net_benefit_of_all
 from ich_tf.metrics.operating_points import (
     Confusion,
     choose_threshold,
@@ -45,6 +46,14 @@ from ich_tf.metrics.operating_points import (
 )
 from ich_tf.metrics.overlap import dice, iou
 from ich_tf.metrics.ranking import average_precision, precision_recall_curve, roc_auc, roc_curve
+from ich_tf.metrics.risk_control import (
+    ControlledThreshold,
+    allowed_errors,
+    control_false_alarms,
+    control_misses,
+    least_patients,
+)
+from ich_tf.metrics.risk_coverage import area_under_risk_coverage, risk_coverage_curve
 from ich_tf.metrics.surface_distance import (
     SurfaceDistances,
     hausdorff_distance,
@@ -57,12 +66,15 @@ __all__ = [
     "EPSILON",
     "BlandAltman",
     "Confusion",
+    "ControlledThreshold",
     "Estimate",
     "Interval",
     "LesionMatches",
     "MaskScores",
     "SurfaceDistances",
     "WeightedLogLoss",
+    "allowed_errors",
+    "area_under_risk_coverage",
     "average_precision",
     "bland_altman",
     "bootstrap_interval",
@@ -71,17 +83,23 @@ __all__ = [
     "choose_threshold",
     "confusion",
     "constant_predictor",
+    "control_false_alarms",
+    "control_misses",
     "dice",
     "expected_calibration_error",
     "hausdorff_distance",
     "iou",
+    "least_patients",
     "logit",
     "match_lesions",
+    "net_benefit",
+    "net_benefit_of_all",
     "per_class_log_loss",
     "per_image_log_loss",
     "precision_recall_curve",
     "predictive_values",
     "reliability_curve",
+    "risk_coverage_curve",
     "roc_auc",
     "roc_curve",
     "score_series",
