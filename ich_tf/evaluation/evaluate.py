@@ -66,6 +66,7 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
         predictions.series_key,
         predictions.patient_key,
         postprocessing.series_probabilities(predictions.series_logits),
+        predictions.exam_labels,
     )
     evaluation = score(
         config.split,

@@ -136,7 +136,7 @@ def fit_at_site(
     fit = fit_site(labels, predicted, patients)
     calibrated = fit.calibrator(predicted)
     whole, site_series = _fit_series(before, slices)
-    levels = at_levels(labels, calibrated, slices.series_key, patients, whole)
+    levels = at_levels(labels, calibrated, slices.series_key, patients, whole, slices.exam_labels)
     thresholds, chosen = _thresholds(before.thresholds, levels, fit.calibrator, site_series)
     site_loss = cross_validated_loss(labels, predicted, patients)
     return dataclasses.replace(

@@ -11,9 +11,11 @@ import numpy as np
 import tensorflow as tf
 
 from ich_tf.errors import DataError
+from ich_tf.inference.exams import exams_of
 from ich_tf.labels import CLASSES
 from ich_tf.metrics import sigmoid
 from ich_tf.records.input_pipeline import eval_batches, read_batches
+from ich_tf.records.known_labels import known_of_bits
 from ich_tf.records.manifest import Manifest, damage_named, num_records
 from ich_tf.runtime.keras2 import keras
 from ich_tf.runtime.strategies import split_batch
@@ -21,8 +23,8 @@ from ich_tf.runtime.strategies import split_batch
 # Images [n, H, W, C] -> outputs [n, k]; k is 6, logits, unless a function documents more.
 LogitsFn = Callable[[np.ndarray], np.ndarray]
 
-_TEXTS = ("source_id", "patient_key", "series_key", "scanner")
-_NUMBERS = ("slice_index", "z_mm", "spacing_mm", "gantry_tilt_deg", "labels")
+_TEXTS = ("source_id", "patient_key", "series_key", "scanner", "label_level")
+_NUMBERS = ("slice_index", "z_mm", "spacing_mm", "gantry_tilt_deg", "labels", "exam_labels")
 
 
 class NetworkOutputs(NamedTuple):
@@ -44,7 +46,7 @@ class NetworkOutputs(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class LabelledSlices:
-    """The labels and places of n labelled records, in the order they were read.
+    """The labels and places of n records with a label of their own or of their exam, as read.
 
     Attributes:
       source_id, patient_key, series_key, scanner: str [n].
@@ -53,7 +55,11 @@ class LabelledSlices:
       spacing_mm: Distances between rows and between columns of the original image, mm,
         float32 [n, 2].
       gantry_tilt_deg: Gantry tilt, degrees, float32 [n].
-      labels: float32 [n, 6], 0 or 1.
+      labels: float32 [n, 6], 0 or 1, or NaN where unknown.
+      exam_labels: Labels of each slice's exam, which is its series, float32 [n, 6], in [0, 1] or
+        NaN where unknown.
+      label_level: Level of each exam's labels, one of `records.schema.LABEL_LEVELS`: `slice` where
+        they follow from those of the slices; empty where all are unknown. str [n].
     """
 
     source_id: list[str]
@@ -65,6 +71,8 @@ class LabelledSlices:
     spacing_mm: np.ndarray
     gantry_tilt_deg: np.ndarray
     labels: np.ndarray
+    exam_labels: np.ndarray
+    label_level: list[str]
 
     def __len__(self) -> int:
         return len(self.source_id)
@@ -183,7 +191,7 @@ def make_logits_fn(model: keras.Model, strategy: tf.distribute.Strategy) -> Logi
 def predict_records(
     logits_fn: LogitsFn, batches: Iterable[dict[str, tf.Tensor]], expected: int
 ) -> SlicePredictions:
-    """Predicts every labelled record once.
+    """Predicts every record once that has a label of its own or of its exam.
 
     Args:
       logits_fn: Function of images with the logits as its outputs, [n, 6].
@@ -200,7 +208,7 @@ def predict_records(
 def predict_outputs(
     outputs_fn: LogitsFn, batches: Iterable[dict[str, tf.Tensor]], expected: int
 ) -> SliceOutputs:
-    """Computes a function's outputs for every labelled record once.
+    """Computes a function's outputs once for every record with a label, its own or its exam's.
 
     Args:
       outputs_fn: Function of images, [n, H, W, C] -> [n, k].
@@ -211,14 +219,17 @@ def predict_outputs(
       DataError: If a record cannot be read, is missing or unlabelled.
     """
     texts: dict[str, Any] = {name: [] for name in _TEXTS}
-    numbers: dict[str, list[np.ndarray]] = {name: [] for name in _NUMBERS}
+    numbers: dict[str, list[np.ndarray]] = {name: [] for name in (*_NUMBERS, "labels_known")}
     outputs = []
     for batch in read_batches(batches):
-        keep = (batch["mask"] & batch["label_present"]).numpy()
+        of_exam = ~np.isnan(batch["exam_labels"].numpy()).all(axis=-1)
+        keep = batch["mask"].numpy() & (batch["label_present"].numpy() | of_exam)
         for name, values in texts.items():
             values += [text.decode() for text in batch[name].numpy()[keep]]
         for name, arrays in numbers.items():
             arrays.append(batch[name].numpy()[keep])
+        # Of a slice without labels of its own no bit counts.
+        numbers["labels_known"][-1] *= batch["label_present"].numpy()[keep]
         outputs.append(outputs_fn(batch["image"])[keep])
     count = sum(map(len, outputs))
     if count != expected or not count:
@@ -226,11 +237,12 @@ def predict_outputs(
             f"read {count} labelled records; the manifest counts {expected}. Run python -m "
             "ich_tf.verify_tfrecords --full on the data dir."
         )
-    return SliceOutputs(
-        **texts,
-        **{name: np.concatenate(arrays) for name, arrays in numbers.items()},
-        outputs=np.concatenate(outputs),
+    joined = {name: np.concatenate(arrays) for name, arrays in numbers.items()}
+    joined["labels"] = known_of_bits(joined["labels"], joined.pop("labels_known"))
+    joined["exam_labels"], texts["label_level"] = exams_of(
+        joined["labels"], texts["series_key"], joined["exam_labels"], texts["label_level"]
     )
+    return SliceOutputs(**texts, **joined, outputs=np.concatenate(outputs))
 
 
 def predict_split_outputs(

@@ -32,6 +32,7 @@ from ich_tf.records.record_streams import (
     read_chunks,
     read_shards,
 )
+from ich_tf.records.schema import EXAM_FIELDS
 from ich_tf.records.slice_pool import draw_from_pool
 
 _EVAL_FIELDS = (
@@ -45,6 +46,7 @@ _EVAL_FIELDS = (
     "spacing_mm",
     "gantry_tilt_deg",
     "scanner",
+    *EXAM_FIELDS,
 )
 
 
@@ -185,9 +187,11 @@ def eval_batches(
 
     Returns:
       A dataset of dicts: `image` uint8, for hu16 uint16, [n, H, W, neighbours * C]; `labels`
-      float32 [n, 6]; `mask` bool [n], False for padding; `label_present` bool [n]; `source_id`,
-      `patient_key`, `series_key`, `scanner` string [n]; `slice_index` int64 [n]; `z_mm`,
-      `gantry_tilt_deg` float32 [n]; `spacing_mm` float32 [n, 2]. With masks also those of
+      float32 [n, 6], 0 where unknown; `mask` bool [n], False for padding; `label_present` bool
+      [n]; `source_id`, `patient_key`, `series_key`, `scanner` string [n]; `slice_index` int64 [n];
+      `z_mm`, `gantry_tilt_deg` float32 [n]; `spacing_mm` float32 [n, 2]; and of `EXAM_FIELDS`
+      `labels_known` int64 [n], `exam_labels` float32 [n, 6], NaN where unknown, and `label_level`
+      string [n], with their defaults in a conversion without exams. With masks also those of
       `MaskedLabels`: `mask_bits` uint8 [n, H, W], `annotated` int32 [n]; and `lesion_mm2` float32
       [n, 6], as in `SliceRecord`.
     """

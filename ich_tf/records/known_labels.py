@@ -20,9 +20,18 @@ _BITS = np.array([1 << k for k in range(len(CLASSES))], np.int64)
 def known_labels(record: SliceRecord) -> np.ndarray:
     """Labels of a record's slice, 0 or 1, or NaN where unknown, float32 [6]."""
     known = record.labels_known if record.label_present else 0
-    labels = np.asarray(record.labels, np.float32)
-    labels[known & _BITS == 0] = np.nan
-    return labels
+    return known_of_bits(np.asarray(record.labels, np.float32), np.array(known))
+
+
+def known_of_bits(labels: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Labels of slices, 0 or 1, or NaN where unknown.
+
+    Args:
+      labels: 0 or 1, float32 [..., 6].
+      known: Bit k is set where the label of class k is known, as in `SliceRecord`, and is not where
+        the image has no labels; int64 [...].
+    """
+    return np.where(known[..., None] & _BITS, labels, np.float32(np.nan))
 
 
 def known_labels_graph(fields: dict[str, tf.Tensor]) -> tf.Tensor:

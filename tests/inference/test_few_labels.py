@@ -10,6 +10,7 @@ from scipy.optimize import minimize
 
 from ich_tf.errors import ConfigError, InputError
 from ich_tf.inference.config import CalibrateConfig
+from ich_tf.inference.exams import exams_of
 from ich_tf.inference.few_labels import calibrate_few, fit_at_site, without_site
 from ich_tf.inference.forward import SlicePredictions
 from ich_tf.inference.postprocessing.calibrators import fit_platt
@@ -116,6 +117,7 @@ def test_thresholds_move_along_or_are_chosen_and_series_have_a_fit_of_their_own(
     # Six patients at most have the first class, and half of them each other one.
     labels[60:, 0], labels[:120:10, 1:], labels[120:] = 0, 1, 0
     whole = np.repeat(np.random.default_rng(5).normal(size=(24, 6)), 10, axis=0)
+    exam_labels, label_level = exams_of(labels, patients)
     slices = SlicePredictions(
         source_id=[str(number) for number in range(240)],
         patient_key=patients,
@@ -126,6 +128,8 @@ def test_thresholds_move_along_or_are_chosen_and_series_have_a_fit_of_their_own(
         spacing_mm=np.ones((240, 2)),
         gantry_tilt_deg=np.zeros(240),
         labels=labels,
+        exam_labels=exam_labels,
+        label_level=label_level,
         logits=logits_of(predicted),
         series_logits=whole[None],
     )

@@ -78,6 +78,9 @@ def record_batch(first, kept, labels):
         "z_mm": tf.range(size, dtype=tf.float32) * 5,
         "spacing_mm": tf.ones([size, 2]),
         "gantry_tilt_deg": tf.zeros([size]),
+        "labels_known": tf.fill([size], tf.constant(-1, tf.int64)),
+        "exam_labels": tf.fill([size, 6], np.float32(np.nan)),
+        "label_level": tf.fill([size], ""),
     }
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ich_tf.errors import InputError
+from ich_tf.inference.exams import exams_of
 from ich_tf.inference.forward import SlicePredictions
 from ich_tf.inference.postprocessing.calibrators import METHODS, Calibrator
 from ich_tf.inference.postprocessing.fitting import fit_postprocessing
@@ -189,7 +190,8 @@ def predictions_of(labels: np.ndarray, logits: np.ndarray, patients: list[str]) 
     number = np.arange(len(labels))
     return SlicePredictions(
         patients, patients, patients, patients, number, number * 5.0,
-        np.ones((len(labels), 2)), np.zeros(len(labels)), labels, logits,
+        np.ones((len(labels), 2)), np.zeros(len(labels)), labels,
+        *exams_of(labels, patients), logits,
     )  # fmt: skip
 
 

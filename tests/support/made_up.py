@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ich_tf.inference.exams import exams_of
 from ich_tf.inference.forward import SlicePredictions
 from ich_tf.labels import ANY, CLASSES
 from ich_tf.metrics import sigmoid
@@ -24,16 +25,20 @@ def made_up(seed: int = 0, patients: int = 30) -> SlicePredictions:
     labels[:, ANY] = labels[:, :ANY].max(axis=1)
     logits = severity + rng.normal(0, 1, severity.shape)
     logits[:, ANY] = logits[:, :ANY].max(axis=1)
+    series = [f"S{i // 6}" for i in range(number)]
+    exam_labels, label_level = exams_of(labels, series)
     return SlicePredictions(
         source_id=[f"ID_{i}" for i in range(number)],
         patient_key=[f"P{i // slices}" for i in range(number)],
-        series_key=[f"S{i // 6}" for i in range(number)],
+        series_key=series,
         scanner=["GE" if i // slices % 2 else "Siemens" for i in range(number)],
         slice_index=np.tile(np.arange(6), number // 6),
         z_mm=np.tile(np.arange(6) * 5.0, number // 6).astype(np.float32),
         spacing_mm=np.full((number, 2), 0.5, np.float32),
         gantry_tilt_deg=np.repeat(rng.choice([0.0, 15.0], number // 6), 6).astype(np.float32),
         labels=labels,
+        exam_labels=exam_labels,
+        label_level=label_level,
         logits=logits.astype(np.float32),
     )
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ich_tf.inference.exams import exams_of, join_exams
 from ich_tf.inference.postprocessing.smoothing import rows_of
 
 SLICE = "slice"
 SERIES_MODEL = "series_model"
-# Level -> description, for reports. The label of a series or a patient is the maximum of its
-# slices' labels.
+# Level -> description, for reports. The label of a series is its exam's: where none was given, it
+# is the maximum of its slices' labels. That of a patient is the maximum of the exams'.
 LEVELS = {
     SLICE: "each slice for itself",
     SERIES_MODEL: "a series, by the model that reads it whole",
@@ -28,7 +29,8 @@ class Scored:
     """Labels and probabilities of m examples of one level: slices, series or patients.
 
     Attributes:
-      labels: [m, 6], 0 or 1.
+      labels: [m, 6], 0 or 1; NaN where unknown, and shares of readers where an exam has them. At
+        least one class of each example is known.
       probabilities: float64 [m, 6].
       patients: Patient key of each example, str [m].
     """
@@ -63,19 +65,24 @@ def at_levels(
     series: Sequence[str],
     patients: Sequence[str],
     whole: np.ndarray | None = None,
+    exam_labels: np.ndarray | None = None,
 ) -> dict[str, Scored]:
     """Aggregates slices to each of `LEVELS`.
 
     Args:
-      labels: Labels of the slices, [n, 6], 0 or 1.
+      labels: Labels of the slices, [n, 6], 0 or 1, or NaN where unknown.
       probabilities: Probabilities of the slices, [n, 6].
       series: Series key of each slice, [n].
       patients: Patient key of each slice, [n].
       whole: Probabilities of each slice's series by a series model, [n, 6]; None without one.
+      exam_labels: Labels of each slice's exam, [n, 6], in [0, 1] or NaN; None for what follows from
+        those of the slices.
 
     Returns:
-      Level -> its examples, in the order of `LEVELS`; `SERIES_MODEL` only if `whole` is given.
+      Level -> its examples of which something is known, in the order of `LEVELS`; levels without
+      any are missing, and `SERIES_MODEL` is unless `whole` is given.
     """
+    exams = exams_of(labels, series)[0] if exam_labels is None else exam_labels
     scored = {SLICE: Scored(labels, probabilities, np.asarray(patients))}
     for level in LEVELS:
         if level == SLICE or (level == SERIES_MODEL and whole is None):
@@ -89,8 +96,17 @@ def at_levels(
             pool = max_probability if rule == "max" else noisy_or
             pooled = np.stack([pool(probabilities[rows]) for rows in groups])
         scored[level] = Scored(
-            np.stack([labels[rows].max(axis=0) for rows in groups]),
+            np.stack([join_exams(exams[rows]) for rows in groups]),
             pooled,
             np.asarray([patients[rows[0]] for rows in groups]),
         )
-    return scored
+    told = {level: _of_known(examples) for level, examples in scored.items()}
+    return {level: examples for level, examples in told.items() if len(examples)}
+
+
+def _of_known(scored: Scored) -> Scored:
+    """The examples of which a label is known; the same object if they all are."""
+    known = ~np.isnan(scored.labels).all(axis=1)
+    if known.all():
+        return scored
+    return Scored(scored.labels[known], scored.probabilities[known], scored.patients[known])

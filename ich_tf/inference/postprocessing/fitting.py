@@ -84,6 +84,7 @@ def fit_postprocessing(
         joined.series_key,
         joined.patient_key,
         _apply_series(series_calibrators, parts),
+        joined.exam_labels,
     )
     return Postprocessing(
         model_sha256=model_sha256,
