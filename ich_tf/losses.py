@@ -1,4 +1,4 @@
-"""The losses on logits that training minimizes: of slices, of series, and of masks."""
+"""The losses on logits that training minimizes: of slices, of series, of exams, and of masks."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ import tensorflow as tf
 from ich_tf.labels import ANY, CLASSES, WEIGHTS
 
 __all__ = [
+    "exam_loss",
+    "known_crossentropy",
+    "known_training_loss",
     "mask_loss",
     "segmentation_loss",
     "self_training_loss",
@@ -105,6 +108,98 @@ def training_loss(
     if negative_weight == 1:
         return losses
     return losses * (negative_weight + (1 - negative_weight) * labels[:, ANY])
+
+
+def known_crossentropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """`weighted_binary_crossentropy` over the classes whose labels are known.
+
+    The loss of an example is sum_c w_c * crossentropy_c / sum_c w_c, both over its known classes.
+    Unknown classes have no gradient.
+
+    Args:
+      labels: Labels in [0, 1], or NaN where unknown, [n, 6].
+      logits: Logits [n, 6], any float dtype.
+
+    Returns:
+      Loss of each example in nats, float32 [n]; 0 where no class is known.
+
+    Examples:
+      >>> nan = float("nan")
+      >>> losses = known_crossentropy([[nan, 1, nan, nan, nan, nan], [nan] * 6], [[0.0] * 6] * 2)
+      >>> [round(float(loss), 4) for loss in losses]
+      [0.6931, 0.0]
+    """
+    labels, logits = tf.cast(labels, tf.float32), tf.cast(logits, tf.float32)
+    is_known = ~tf.math.is_nan(labels)
+    # Replaced before the cross-entropy: the gradient of a NaN is NaN, whatever it is multiplied by.
+    crossentropy = tf.nn.sigmoid_cross_entropy_with_logits(
+        labels=tf.where(is_known, labels, 0.0), logits=logits
+    )
+    weights = tf.where(is_known, tf.constant(WEIGHTS, tf.float32), 0.0)
+    total = tf.reduce_sum(crossentropy * weights, axis=-1)
+    return tf.math.divide_no_nan(total, tf.reduce_sum(weights, axis=-1))
+
+
+def known_training_loss(
+    labels: tf.Tensor,
+    logits: tf.Tensor,
+    *,
+    label_smoothing: float = 0.0,
+    negative_weight: float = 1.0,
+) -> tf.Tensor:
+    """`training_loss` over the classes whose labels are known (`known_crossentropy`).
+
+    Args:
+      labels: Labels in [0, 1], or NaN where unknown, [n, 6].
+      logits: Logits [n, 6], any float dtype.
+      label_smoothing: Smoothing of the known labels, as in `training_loss`.
+      negative_weight: Weight of an example that is known to show no hemorrhage; one whose `any` is
+        unknown has weight 1.
+
+    Returns:
+      Loss of each example in nats, float32 [n]; 0 where no class is known.
+    """
+    labels = tf.cast(labels, tf.float32)
+    smooth = labels * (1 - label_smoothing) + label_smoothing / 2
+    losses = known_crossentropy(smooth, logits)
+    if negative_weight == 1:
+        return losses
+    bleeds = labels[:, ANY]
+    bleeds = tf.where(tf.math.is_nan(bleeds), 1.0, bleeds)
+    return losses * (negative_weight + (1 - negative_weight) * bleeds)
+
+
+def exam_loss(
+    labels: tf.Tensor, logits: tf.Tensor, *, exam_weight: float, label_smoothing: float = 0.0
+) -> tf.Tensor:
+    """Loss of exams and of those of their slices that are labelled.
+
+    Args:
+      labels: Labels of the exam (row 0) and of its slices, in [0, 1], or NaN where unknown, as they
+        are in rows that pad an exam, [b, 1 + k, 6].
+      logits: Logits of the same rows, [b, 1 + k, 6].
+      exam_weight: Factor of the exam's row.
+      label_smoothing: Smoothing of the known labels, as in `training_loss`.
+
+    Returns:
+      Mean of `known_crossentropy` over the slices of which any class is known, 0 if there are none,
+      plus `exam_weight` times that of the exam, in nats, float32 [b].
+
+    Examples:
+      >>> nan = float("nan")
+      >>> labels = [[[1.0] * 6, [nan] * 6, [1.0] * 6]]
+      >>> round(float(exam_loss(labels, [[[0.0] * 6] * 3], exam_weight=0.5)[0]), 4)
+      1.0397
+    """
+    labels = tf.cast(labels, tf.float32)
+    smooth = labels * (1 - label_smoothing) + label_smoothing / 2
+    losses = known_crossentropy(smooth, logits)
+    has_label = tf.cast(tf.reduce_any(~tf.math.is_nan(labels[:, 1:]), axis=-1), tf.float32)
+    # Slices without labels have a loss of 0 already.
+    of_slices = tf.math.divide_no_nan(
+        tf.reduce_sum(losses[:, 1:], axis=1), tf.reduce_sum(has_label, axis=1)
+    )
+    return of_slices + exam_weight * losses[:, 0]
 
 
 def segmentation_loss(

@@ -6,9 +6,13 @@ import tensorflow as tf
 
 from ich_tf.labels import ANY, WEIGHTS
 from ich_tf.losses import (
+    exam_loss,
+    known_crossentropy,
+    known_training_loss,
     mask_loss,
     segmentation_loss,
     self_training_loss,
+    training_loss,
     weighted_binary_crossentropy,
 )
 from ich_tf.metrics import sigmoid, weighted_log_loss
@@ -191,3 +195,68 @@ def test_self_training_takes_pixels_that_heat_maps_are_sure_of(scale: float) -> 
     )
     of_slices = weighted_binary_crossentropy(labels, labels)
     np.testing.assert_allclose(both, of_slices + 0.5 * found, rtol=1e-5)
+
+
+def unknown_at_random(rng, shape):
+    """Labels in [0, 1], half of them unknown; of the first example all."""
+    labels = rng.uniform(size=shape)
+    labels[rng.uniform(size=shape) < 0.5] = np.nan
+    labels[0] = np.nan
+    return labels.astype(np.float32)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e4])
+def test_unknown_classes_count_nothing_and_have_no_gradient(scale: float) -> None:
+    rng = np.random.default_rng(2)
+    labels = unknown_at_random(rng, (20, 6))
+    logits = tf.constant(rng.normal(scale=scale, size=labels.shape).astype(np.float32))
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        loss = known_crossentropy(labels, logits)
+    known = ~np.isnan(labels)
+    weights = known * np.asarray(WEIGHTS, np.float64)
+    shares = weights / np.maximum(weights.sum(axis=1, keepdims=True), 1e-9)
+    x, y = logits.numpy().astype(np.float64), np.where(known, labels, 0).astype(np.float64)
+    bce = np.maximum(x, 0) - x * y + np.log1p(np.exp(-np.abs(x)))
+    np.testing.assert_allclose(loss, (bce * shares).sum(axis=1), rtol=1e-5, atol=1e-7)
+    assert loss[0] == 0
+    np.testing.assert_allclose(tape.gradient(loss, logits), (sigmoid(x) - y) * shares, atol=1e-6)
+
+
+@pytest.mark.parametrize("negative_weight", [1.0, 0.25])
+def test_with_all_labels_known_the_loss_is_the_same(negative_weight: float) -> None:
+    rng = np.random.default_rng(3)
+    labels = rng.integers(0, 2, (9, 6)).astype(np.float32)
+    logits = rng.normal(size=labels.shape).astype(np.float32)
+    options = {"label_smoothing": 0.1, "negative_weight": negative_weight}
+    np.testing.assert_allclose(
+        known_training_loss(labels, logits, **options),
+        training_loss(labels, logits, **options),
+        rtol=1e-6,
+    )
+
+
+def test_an_example_whose_any_is_unknown_is_no_negative() -> None:
+    labels = np.zeros((2, 6), np.float32)
+    labels[1, ANY] = np.nan
+    losses = known_training_loss(labels, np.zeros((2, 6)), negative_weight=0.5)
+    np.testing.assert_allclose(losses, np.log(2) * np.array([0.5, 1]), rtol=1e-6)
+
+
+def test_the_loss_of_exams() -> None:
+    rng = np.random.default_rng(4)
+    labels = unknown_at_random(rng, (5, 8, 6))
+    labels[1, 1:], labels[2, 0], labels[:, 6:] = np.nan, np.nan, np.nan
+    logits = tf.constant(rng.normal(size=labels.shape).astype(np.float32))
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        loss = exam_loss(labels, logits, exam_weight=0.7, label_smoothing=0.1)
+    expected = []
+    for rows, values in zip(labels * 0.9 + 0.05, logits.numpy(), strict=True):
+        known = [i for i in range(1, 8) if not np.isnan(rows[i]).all()]
+        slices = [float(known_crossentropy(rows[i : i + 1], values[i : i + 1])[0]) for i in known]
+        exam = float(known_crossentropy(rows[:1], values[:1])[0])
+        expected.append((np.mean(slices) if slices else 0) + 0.7 * exam)
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+    gradient = tape.gradient(loss, logits).numpy()
+    assert not gradient[np.isnan(labels)].any() and gradient[~np.isnan(labels)].all()
