@@ -31,6 +31,7 @@ from ich_tf.records.record_streams import (
     parse_window,
     read_chunks,
     read_shards,
+    unreadable,
 )
 from ich_tf.records.schema import EXAM_FIELDS
 from ich_tf.records.slice_pool import draw_from_pool
@@ -228,7 +229,7 @@ def read_batches(batches: Iterable[Any]) -> Iterator[Any]:
     """Iterates over batches; a damaged, cut or missing shard raises a `DataError`.
 
     Args:
-      batches: Dataset of `train_batches`, `eval_batches` or `slab_batches`.
+      batches: Dataset of `train_batches`, `eval_batches`, `slab_batches` or `bag_batches`.
 
     Raises:
       DataError: If a record cannot be read, or there are fewer than the manifest lists.
@@ -236,10 +237,7 @@ def read_batches(batches: Iterable[Any]) -> Iterator[Any]:
     try:
         yield from batches
     except tf.errors.OpError as error:
-        raise DataError(
-            f"a record cannot be read ({error.message}). Run python -m ich_tf.verify_tfrecords "
-            "--full --repair on the data dir."
-        ) from error
+        raise unreadable(error) from error
 
 
 def read_masked_split(

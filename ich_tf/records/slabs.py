@@ -126,7 +126,7 @@ def slab_batches(
         if reverse:
             seed = tf.stack([turn_seed, step])
             turned = tf.random.stateless_uniform([batch_size], seed) < 0.5
-            images, places, labels = _reversed(images, places, labels, turned)
+            images, places, labels = turned_slabs(images, places, labels, turned)
         return (images, places), labels
 
     dataset = read_slabs(shards, slices, middles[first_step * batch_size :])
@@ -150,10 +150,18 @@ def _decode_slab(
     return images, places * mask, labels * mask
 
 
-def _reversed(
+def turned_slabs(
     images: tf.Tensor, places: tf.Tensor, labels: tf.Tensor, turned: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Reverses the slabs where `turned`, bool [n], is true; positions still rise."""
+    """Turns some slabs upside down; positions still rise from 0.
+
+    Args:
+      images: [b, k, H, W, C].
+      places: Position along the normal, mm, and 1 for a slice or 0 for padding, which comes last,
+        float32 [b, k, 2].
+      labels: float32 [b, k, 6].
+      turned: Whether to turn each slab, bool [b].
+    """
     number = tf.cast(tf.reduce_sum(places[..., 1], axis=1), tf.int32)
     lengths = tf.where(turned, number, 0)
     images, labels = (tf.reverse_sequence(x, lengths, seq_axis=1) for x in (images, labels))
