@@ -119,9 +119,9 @@ def bag_batches(
 
     Returns:
       A dataset of ((images, places), labels): images uint8, for hu16 uint16, [b, k, H, W, C], in
-      padding a slice of the series again; places float32 [b, k, 2], the position along the normal in mm
-      from the bag's first slice and 1 for a slice or 0 for padding, which comes last, where both
-      are 0; labels float32 [b, 1 + k, 6]: of the exam, in [0, 1], then of its slices, 0 or 1, and
+      padding a slice of the series again; places float32 [b, k, 2], the position along the normal
+      in mm from the bag's first slice and 1 for a slice, both 0 in padding, which comes last;
+      labels float32 [b, 1 + k, 6]: of the exam, in [0, 1], then of its slices, 0 or 1, and
       NaN where they are unknown and in padding.
 
     Raises:
