@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from ich_tf.labels.classes import CLASSES, SUBTYPES
 
 # Names of columns, without spaces, hyphens and underscores, in lower case.
-_ID_NAMES = ("id", "image", "imageid", "sopinstanceuid", "filename", "file", "path", "filepath")
-_LABEL_NAMES = ("label", "labels")
+ID_NAMES = ("id", "image", "imageid", "sopinstanceuid", "filename", "file", "path", "filepath")
+LABEL_NAMES = ("label", "labels")
 _MAX_SHOWN = 300
 _CLASS_NUMBER = {name: number for number, name in enumerate(CLASSES)}
 
@@ -22,14 +22,28 @@ class Columns:
     Attributes:
       image: Place of the column that names the image; in a long CSV with its class.
       label: Place of the column of labels in a long CSV; -1 in a wide one.
-      classes: Place of the column of each class in a wide CSV, by the class's number.
+      classes: Place of the column of each class in a wide CSV, by the class's number; the second
+        reader's classes have the numbers from 6 on.
       unread: Names of other columns.
+      readers: Names of the readers of a wide CSV in which several readers have columns.
     """
 
     image: int
     label: int
     classes: dict[int, int]
     unread: tuple[str, ...] = ()
+    readers: tuple[str, ...] = ()
+
+
+def column_key(name: str) -> str:
+    """A column's name in lower case, without spaces, hyphens and underscores."""
+    return re.sub(r"[ _-]", "", name.casefold())
+
+
+def shown(header: Sequence[str]) -> str:
+    """A header for a message: its beginning, if it is long."""
+    text = ",".join(header)
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
 
 
 def class_number(name: str) -> int:
@@ -56,16 +70,16 @@ def find_columns(header: Sequence[str]) -> Columns:
       >>> find_columns(["id", "Label"]).label
       1
     """
-    shown = ",".join(header)
-    shown = shown if len(shown) <= _MAX_SHOWN else f"{shown[:_MAX_SHOWN]}..."
-    keys = [re.sub(r"[ _-]", "", name.casefold()) for name in header]
-    images = [place for place, key in enumerate(keys) if key in _ID_NAMES]
-    labels = [place for place, key in enumerate(keys) if key in _LABEL_NAMES]
+    keys = [column_key(name) for name in header]
+    images = [place for place, key in enumerate(keys) if key in ID_NAMES]
+    labels = [place for place, key in enumerate(keys) if key in LABEL_NAMES]
     classes: dict[int, int] = {}
     for place, name in enumerate(header):
         number = class_number(name)
         if number in classes:
-            raise ValueError(f"the header is {shown!r}, with two columns {name!r}; remove one.")
+            raise ValueError(
+                f"the header is {shown(header)!r}, with two columns {name!r}; remove one."
+            )
         if number >= 0:
             classes[number] = place
     used = {*images, *labels, *classes.values()}
@@ -73,20 +87,20 @@ def find_columns(header: Sequence[str]) -> Columns:
     if not classes:
         if len(images) != 1 or len(labels) != 1 or others:
             raise ValueError(
-                f"the header is {shown!r}; expected 'ID,Label', or an id and a column for each "
-                "class. Rename or drop columns so that only these remain."
+                f"the header is {shown(header)!r}; expected 'ID,Label', or an id and a column for "
+                "each class. Rename or drop columns so that only these remain."
             )
         return Columns(images[0], labels[0], {})
     if len(images) != 1:
         raise ValueError(
-            f"the header is {shown!r}, with {len(images)} columns that name an image; expected one "
-            "named ID, Image, image_id, SOPInstanceUID, filename or path."
+            f"the header is {shown(header)!r}, with {len(images)} columns that name an image; "
+            "expected one named ID, Image, image_id, SOPInstanceUID, filename or path."
         )
     missing = [name for number, name in enumerate(SUBTYPES) if number not in classes]
     if missing:
         raise ValueError(
-            f"the header is {shown!r}, without {', '.join(missing)}; expected a column for each of "
-            f"{', '.join(CLASSES)}, of which any may be left out."
+            f"the header is {shown(header)!r}, without {', '.join(missing)}; expected a column for "
+            f"each of {', '.join(CLASSES)}, of which any may be left out."
         )
     unread = tuple(header[place] for place in labels) + others
     return Columns(images[0], -1, classes, unread)

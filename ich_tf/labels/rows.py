@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,6 +35,7 @@ class LabelChunk:
       values: Labels, float64 [rows]; NaN for what is no number.
       ids, texts: Id and label of each row as written, for messages.
       lines: Line of each row, int [rows].
+      columns: Columns of the file.
     """
 
     images: list[str]
@@ -45,28 +46,41 @@ class LabelChunk:
     ids: pd.Series
     texts: pd.Series
     lines: np.ndarray
+    columns: Columns
 
 
-def read_chunks(path: str | Path) -> Iterator[LabelChunk]:
+def read_chunks(
+    path: str | Path,
+    find: Callable[[Sequence[str]], Columns] = find_columns,
+    number: Callable[[str], int] = class_number,
+) -> Iterator[LabelChunk]:
     """Yields the rows of a label CSV.
+
+    Args:
+      path: CSV file.
+      find: Function that finds the columns by their names.
+      number: Number of a class by its name, -1 for other names.
 
     Raises:
       LabelError: If the file cannot be read, or its columns are not those of labels.
     """
     try:
         with open_csv(Path(path)) as text:
-            columns = _columns(text)
+            columns = _columns(text, find)
             if columns.unread:
                 _LOG.info("%s: not read: the columns %s", path, ", ".join(columns.unread))
             for rows in _frames(text, columns):
-                yield _wide(rows, columns, text) if columns.classes else _long(rows, columns, text)
+                if columns.classes:
+                    yield _wide(rows, columns, text)
+                else:
+                    yield _long(rows, columns, text, number)
     except CsvError as error:
         raise LabelError(f"{path}: {error}") from error
 
 
-def _columns(text: CsvText) -> Columns:
+def _columns(text: CsvText, find: Callable[[Sequence[str]], Columns]) -> Columns:
     try:
-        return find_columns(text.header)
+        return find(text.header)
     except ValueError as error:
         raise CsvError(str(error)) from error
 
@@ -133,14 +147,16 @@ def _parser_problem(error: str, header_line: int) -> str:
     return f"not readable as CSV ({error})."
 
 
-def _long(rows: pd.DataFrame, columns: Columns, text: CsvText) -> LabelChunk:
+def _long(
+    rows: pd.DataFrame, columns: Columns, text: CsvText, class_of: Callable[[str], int]
+) -> LabelChunk:
     import pandas as pd
 
     ids, texts = rows[columns.image], rows[columns.label]
     parts = ids.str.rsplit("_", n=1, expand=True).reindex(columns=[0, 1])
     # An id without an underscore has no class, which is number -1, the last of the table.
     number, names = pd.factorize(parts[1])
-    classes = np.array([*map(class_number, names), -1], np.int8)[number]
+    classes = np.array([*map(class_of, names), -1], np.int8)[number]
     image, images = pd.factorize(parts[0])
     lines = rows.index.to_numpy()
     return LabelChunk(
@@ -152,6 +168,7 @@ def _long(rows: pd.DataFrame, columns: Columns, text: CsvText) -> LabelChunk:
         ids=ids,
         texts=texts,
         lines=lines,
+        columns=columns,
     )
 
 
@@ -171,6 +188,7 @@ def _wide(rows: pd.DataFrame, columns: Columns, text: CsvText) -> LabelChunk:
         ids=pd.concat([rows[columns.image]] * count),
         texts=texts,
         lines=np.tile(lines, count),
+        columns=columns,
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ich_tf.labels.cells import collect_cells
 from ich_tf.labels.classes import ANY, CLASSES, HEADER, SUBTYPES, LabelError
 from ich_tf.labels.rows import read_chunks
 from ich_tf.runtime.writing import writing
@@ -195,39 +195,12 @@ def _read(
     """
     import pandas as pd
 
-    numbers: dict[str, int] = {}
-    lines = array("i")
-    pieces: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-    unknown, invalid = _Faults(), _Faults()
-    for chunk in read_chunks(path):
-        unknown.add(chunk.classes < 0, chunk.lines, chunk.ids)
-        invalid.add(~is_valid(chunk.values), chunk.lines, chunk.ids, chunk.texts)
-        rows = []
-        for image, line in zip(chunk.images, chunk.first_lines.tolist(), strict=True):
-            rows.append(numbers.setdefault(image, len(numbers)))
-            if len(numbers) > len(lines):
-                lines.append(line)
-        pieces.append((np.asarray(rows, np.int32)[chunk.image], chunk.classes, chunk.values))
-    if invalid.count:
-        raise LabelError(
-            f"{path}: {invalid.count} {complaint}, the first {invalid.first}. {advice}"
-        )
-    if unknown.count:
-        raise LabelError(
-            f"{path}: {unknown.count} ids do not end in a class, the first {unknown.first}. "
-            f"Expected <image>_<class> with one of {', '.join(CLASSES)}."
-        )
-    # Rows may repeat if they agree: stage_2_train.csv has 24 duplicates.
-    lowest = np.full((len(numbers), len(CLASSES)), np.inf)
-    highest = -lowest
-    for image_rows, columns, values in pieces:
-        np.minimum.at(lowest, (image_rows, columns), values)
-        np.maximum.at(highest, (image_rows, columns), values)
+    cells = collect_cells(path, read_chunks(path), is_valid, complaint, advice)
+    names, lowest, highest = cells.names, cells.lowest, cells.highest
     if fill_any and np.isinf(lowest[:, ANY]).all():
         _LOG.info("%s: has no labels for any, which is taken as the maximum of the others", path)
         for bound in (lowest, highest):
             bound[:, ANY] = bound[:, :ANY].max(axis=1)
-    names = np.array(list(numbers), dtype=object)
     conflicts: dict[str, str] = {}
     for i, j in np.argwhere(lowest != highest):
         # A class without a row keeps its infinities.
@@ -238,32 +211,5 @@ def _read(
     is_whole = np.all(lowest == highest, axis=1)
     index = pd.Index(names[is_whole], name="image_id")
     table = pd.DataFrame(lowest[is_whole], index=index, columns=list(CLASSES))
-    all_lines = np.asarray(lines)
-    return LabelTable(table, conflicts, np.concatenate([all_lines[is_whole], all_lines[~is_whole]]))
-
-
-class _Faults:
-    """Faulty rows of a file.
-
-    Attributes:
-      count: Number of faulty rows.
-      first: Words for the first one; empty if there is none.
-    """
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.first = ""
-
-    def add(self, faulty: np.ndarray, lines: np.ndarray, *texts: pd.Series) -> None:
-        """Counts faulty rows.
-
-        Args:
-          faulty: Marks of the faulty rows, bool [rows].
-          lines: Line of each row.
-          *texts: Id of each row, and its label where that is at fault.
-        """
-        places = np.flatnonzero(faulty)
-        if len(places) and not self.count:
-            words = " with ".join(str(text.iloc[places[0]]) for text in texts)
-            self.first = f"{words!r} in line {lines[places[0]]}"
-        self.count += len(places)
+    lines = np.concatenate([cells.lines[is_whole], cells.lines[~is_whole]])
+    return LabelTable(table, conflicts, lines)
