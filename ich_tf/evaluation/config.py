@@ -21,7 +21,7 @@ class EvaluateConfig:
     HEADINGS: ClassVar[dict[str, str]] = {
         "data_dir": "Data and model",
         "calibrated": "Scores",
-        "masks_dir": "Report",
+        "masks_dir": "Report and groups",
         "batch_size": "Speed",
     }
 
@@ -49,6 +49,18 @@ class EvaluateConfig:
         "",
         "Folder of masks, as make_phantoms --masks writes them (<image id>.png, bit k = class k): "
         "measures heat maps, and scores slices by the area of the bleed. Empty: neither.",
+        is_path=True,
+    )
+    groups_csv: str = option(
+        "",
+        "CSV with a key (patient, series or image) and columns of groups, such as sex, age group "
+        "or site: scores each group of each column. Empty: none.",
+        is_path=True,
+    )
+    hash_key_file: str = option(
+        "",
+        "File with the secret of the conversion, if it had one and --groups_csv holds ids of the "
+        "DICOM files.",
         is_path=True,
     )
     report: bool = option(True, "Write report.html and model_card.md.")

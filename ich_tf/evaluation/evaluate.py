@@ -7,6 +7,9 @@ import logging
 from pathlib import Path
 
 from ich_tf.evaluation.config import EvaluateConfig
+from ich_tf.evaluation.decision_curves import decision_curves
+from ich_tf.evaluation.group_scores import score_groups
+from ich_tf.evaluation.group_table import groups_of_slices, read_groups
 from ich_tf.evaluation.heat_map_scores import measure_heat_maps, pick_slices
 from ich_tf.evaluation.leakage import same_data, seen_before, started_from
 from ich_tf.evaluation.masks.evaluate_masks import evaluate_masks
@@ -40,6 +43,7 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     manifest = Manifest.load(config.data_dir)
     manifest.split_shards(config.split)
     masks = Masks(config.masks_dir) if config.masks_dir else None
+    group_table = read_groups(config.groups_csv) if config.groups_csv else None
     hardware = choose_inference_hardware(config.mixed_precision)
     predictor = load_predictor(
         config.work_dir,
@@ -86,6 +90,13 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
         num_resamples=config.bootstrap,
         areas_mm2=_areas_mm2(masks, predictions) if masks else None,
     )
+    evaluation = dataclasses.replace(
+        evaluation, decision_curves=decision_curves(levels, config.bootstrap)
+    )
+    if group_table is not None:
+        groups = groups_of_slices(group_table, predictions, manifest, config.hash_key_file)
+        scored = score_groups(groups, predictions, levels, postprocessing, config.bootstrap)
+        evaluation = dataclasses.replace(evaluation, groups=scored)
     if masks:
         localization = measure_heat_maps(predictor, manifest, config.split, predictions, masks)
         evaluation = dataclasses.replace(evaluation, localization=localization)

@@ -11,6 +11,7 @@ import numpy as np
 
 from ich_tf import metrics
 from ich_tf.evaluation.heat_map_scores import Picture
+from ich_tf.evaluation.judging_section import judging_section
 from ich_tf.evaluation.masks.evaluate_masks import MaskResults
 from ich_tf.evaluation.masks.mask_section import mask_section, percent
 from ich_tf.evaluation.result import Evaluation
@@ -101,6 +102,7 @@ def _content(
         "families": _families(evaluation),
         "localization": _localization(evaluation),
         "pictures": [_picture_rows(name, pictures) for name in _ORDER],
+        "judging": judging_section(evaluation),
         "percent": percent,
     }
 

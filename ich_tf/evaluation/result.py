@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ich_tf.evaluation.decision_curves import DecisionCurve
+from ich_tf.evaluation.group_scores import GroupScores
 from ich_tf.evaluation.localization import Localization
 from ich_tf.evaluation.masks.mask_evaluation import MaskClassScores
 from ich_tf.evaluation.scores import IntervalEstimate, LevelScores, score_level
@@ -42,6 +44,8 @@ class Evaluation:
       subgroups: Scores of groups of slices.
       localization: Scores of heat maps; empty without masks.
       masks: Class -> scores of the model's masks; empty if it gives none, or the records hold none.
+      decision_curves: Net benefit of acting on the exams' probabilities, by class.
+      groups: Scores of the groups of --groups_csv; empty without it.
     """
 
     split: str
@@ -60,6 +64,8 @@ class Evaluation:
     subgroups: list[Subgroup]
     localization: list[Localization]
     masks: dict[str, MaskClassScores] = dataclasses.field(default_factory=dict)
+    decision_curves: list[DecisionCurve] = dataclasses.field(default_factory=list)
+    groups: list[GroupScores] = dataclasses.field(default_factory=list)
 
     def report(self) -> str:
         """Writes the main scores as a table of text."""

@@ -11,6 +11,7 @@ MODULES = (
     "evaluation.masks.mask_section",
     "evaluation.masks.original_size",
     "evaluation.masks.outlines",
+    "runtime.curve_chart",
     "runtime.scatter_chart",
 )
 

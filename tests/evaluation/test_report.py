@@ -14,6 +14,7 @@ import pytest
 from ich_tf.inference.postprocessing.aggregation import LEVELS
 from ich_tf.inference.postprocessing.postprocessing import POINTS
 from ich_tf.labels import CLASSES
+from ich_tf.records.manifest import Manifest
 from tests.support.commands import Command
 
 CHROMIUM = next(
@@ -54,9 +55,14 @@ def results(
     flags = (f"--data_dir={data_dir}", f"--work_dir={work_copy}")
     done = run_command("ich_tf.calibrate", *flags, "--method=platt")
     assert "calibrated by platt" in done.stdout
+    groups = work_copy / "groups.csv"
+    patients = Manifest.load(data_dir).patients["test"]
+    rows = [f"{patient},{'F' if i % 2 else 'M'}" for i, patient in enumerate(sorted(patients))]
+    groups.write_text("\n".join(["patient,sex", *rows]))
     done = run_command(
         "ich_tf.evaluate",
         *flags,
+        f"--groups_csv={groups}",
         "--bootstrap=50",
         "--prevalence=0.2",
         f"--masks_dir={phantom_dir / 'stage_2_train_masks'}",
@@ -83,6 +89,10 @@ def test_metrics_hold_every_level_class_and_point(results: Path) -> None:
         "area of the bleed in the slice",
         "extent of the bleed along the series",
     }
+    assert {(group["level"], group["group"]) for group in metrics["groups"]} == {
+        (level, group) for level in ("series_max", "slice") for group in ("all", "F", "M")
+    }
+    assert "any" in {curve["name"] for curve in metrics["decision_curves"]}
     methods = {result["method"] for result in metrics["localization"] if result["name"] == "any"}
     assert methods == {"integrated_gradients", "gradcam", "centre of the brain"}
 
@@ -103,6 +113,8 @@ def test_the_page_holds_all_it_shows(results: Path) -> None:
         "sensitivity 0.95",
         "Are the probabilities true?",
         "Do heat maps find the bleed?",
+        "Is it worth acting on?",
+        "Groups of patients",
         "False alarms",
         "area of the bleed in the slice",
     ):
