@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ich_tf.labels.classes import CLASSES, SUBTYPES
+from ich_tf.labels.classes import ANY, CLASSES, SUBTYPES
 
 # Names of columns, without spaces, hyphens and underscores, in lower case.
 ID_NAMES = ("id", "image", "imageid", "sopinstanceuid", "filename", "file", "path", "filepath")
@@ -56,11 +56,12 @@ def class_number(name: str) -> int:
     return _CLASS_NUMBER.get(name.strip().casefold(), -1)
 
 
-def find_columns(header: Sequence[str]) -> Columns:
+def find_columns(header: Sequence[str], *, any_alone: bool = False) -> Columns:
     """Finds the columns by their names, whatever their case and order.
 
     Args:
       header: Names of the columns; those without a name are not read.
+      any_alone: Whether a column for `any` and none for a subtype will do.
 
     Raises:
       ValueError: If the columns are not those of labels; the text says why, to follow the file's
@@ -97,7 +98,7 @@ def find_columns(header: Sequence[str]) -> Columns:
             "expected one named ID, Image, image_id, SOPInstanceUID, filename or path."
         )
     missing = [name for number, name in enumerate(SUBTYPES) if number not in classes]
-    if missing:
+    if missing and not (any_alone and set(classes) == {ANY}):
         raise ValueError(
             f"the header is {shown(header)!r}, without {', '.join(missing)}; expected a column for "
             f"each of {', '.join(CLASSES)}, of which any may be left out."
