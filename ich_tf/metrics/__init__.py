@@ -1,7 +1,7 @@
 """Metrics of the RSNA 2019 challenge, of diagnostic tests and of masks, for any project to import.
 
-The functions compute in float64 and need NumPy alone; those of surfaces and lesions import SciPy
-when they are called. `WeightedLogLoss`, the challenge's loss as a
+The functions compute in float64 and need NumPy alone; those of surfaces, lesions and paired
+differences import SciPy when they are called. `WeightedLogLoss`, the challenge's loss as a
 streaming Keras metric, imports Keras at its first use: Keras 3 (`metrics.keras3`, on any backend)
 if the project uses it, else Keras 2 (`metrics.keras2`: tf.keras up to TensorFlow 2.15, or tf-keras
 with TF_USE_LEGACY_KERAS=1). Both modules also have `weighted_log_loss` as a function for
@@ -45,6 +45,7 @@ from ich_tf.metrics.operating_points import (
     predictive_values,
 )
 from ich_tf.metrics.overlap import dice, iou
+from ich_tf.metrics.paired_bootstrap import PairedDifference, paired_bootstrap
 from ich_tf.metrics.ranking import average_precision, precision_recall_curve, roc_auc, roc_curve
 from ich_tf.metrics.risk_control import (
     ControlledThreshold,
@@ -71,6 +72,7 @@ __all__ = [
     "Interval",
     "LesionMatches",
     "MaskScores",
+    "PairedDifference",
     "SurfaceDistances",
     "WeightedLogLoss",
     "allowed_errors",
@@ -94,6 +96,7 @@ __all__ = [
     "match_lesions",
     "net_benefit",
     "net_benefit_of_all",
+    "paired_bootstrap",
     "per_class_log_loss",
     "per_image_log_loss",
     "precision_recall_curve",

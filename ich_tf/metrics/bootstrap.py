@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 # Number of weights in memory at once: 64 MiB.
 _WEIGHTS_AT_ONCE = 1 << 23
 # Largest share of resamples with an undefined statistic; above it, there is no interval.
-_MOST_UNDEFINED = 0.05
+MOST_UNDEFINED = 0.05
 
 
 @dataclass(frozen=True)
@@ -69,13 +69,43 @@ def bootstrap_interval(
       >>> bool(interval.low < roc_auc(y_true, y_prob) < interval.high)
       True
     """
+    if not 0 < level < 1:
+        raise ValueError(f"level is {level}; it must be in (0, 1).")
+    values, num_groups = bootstrap_values(statistic, groups, num_resamples=num_resamples, seed=seed)
+    ends = np.stack([_quantile(values, (1 - level) / 2), _quantile(values, (1 + level) / 2)])
+    undefined = np.isnan(values).mean(axis=0) > MOST_UNDEFINED
+    ends = np.where(undefined | (num_groups == 1), np.nan, ends)
+    low, high = ends if ends.ndim > 1 else ends.tolist()
+    return Interval(low, high)
+
+
+def bootstrap_values(
+    statistic: Callable[[np.ndarray], ArrayLike],
+    groups: Sequence[Any] | np.ndarray,
+    *,
+    num_resamples: int = 1000,
+    seed: int = 0,
+) -> tuple[np.ndarray, int]:
+    """Computes a statistic of samples in which groups are drawn with replacement.
+
+    Args:
+      statistic: Function of weights, as for `bootstrap_interval`.
+      groups: Group of each slice, [n].
+      num_resamples: Number of samples to draw.
+      seed: Seed of the resampling: the same groups and seed give the same samples.
+
+    Returns:
+      Statistic of each sample, float64 [num_resamples] or [num_resamples, k], and the number of
+      groups.
+
+    Raises:
+      ValueError: If there is no group or no sample.
+    """
     _, member = np.unique(np.asarray(groups), return_inverse=True)
     if not len(member):
         raise ValueError("groups is empty; expected a group for each slice.")
     if num_resamples < 1:
         raise ValueError(f"num_resamples is {num_resamples}; it must be 1 or more.")
-    if not 0 < level < 1:
-        raise ValueError(f"level is {level}; it must be in (0, 1).")
     num_groups = int(member.max()) + 1
     rng = np.random.default_rng(seed)
     at_once = max(1, _WEIGHTS_AT_ONCE // len(member))
@@ -84,12 +114,7 @@ def bootstrap_interval(
         rows = min(at_once, num_resamples - start)
         counts = rng.multinomial(num_groups, np.full(num_groups, 1 / num_groups), size=rows)
         samples.append(np.asarray(statistic(counts[:, member].astype(np.float64)), np.float64))
-    values = np.concatenate(samples)
-    ends = np.stack([_quantile(values, (1 - level) / 2), _quantile(values, (1 + level) / 2)])
-    undefined = np.isnan(values).mean(axis=0) > _MOST_UNDEFINED
-    ends = np.where(undefined | (num_groups == 1), np.nan, ends)
-    low, high = ends if ends.ndim > 1 else ends.tolist()
-    return Interval(low, high)
+    return np.concatenate(samples), num_groups
 
 
 def _quantile(values: np.ndarray, share: float) -> np.ndarray:
