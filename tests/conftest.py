@@ -63,6 +63,16 @@ def masked_dir(data_dir: Path, phantom_dir: Path, tmp_path_factory: pytest.TempP
 
 
 @pytest.fixture(scope="session")
+def mixed_dir(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`data_dir` with the labels of exams, and those of slices for one exam of three; shared."""
+    from tests.support.exam_records import a_third_labelled, with_exams
+
+    return made_once(
+        tmp_path_factory, "mixed", lambda folder: with_exams(data_dir, folder, a_third_labelled)
+    )
+
+
+@pytest.fixture(scope="session")
 def work_dir(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of the smoke recipe on `data_dir`, two epochs kept; shared, so copy before changing."""
     return made_once(

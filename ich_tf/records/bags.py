@@ -17,7 +17,7 @@ from ich_tf.records.images import decode_images
 from ich_tf.records.known_labels import KNOWN_FIELDS, known_labels_graph
 from ich_tf.records.manifest import Shard
 from ich_tf.records.record_streams import THREADS, batched_options, epoch_generator, read_chunks
-from ich_tf.records.shard_labels import read_shard_labels
+from ich_tf.records.shard_labels import has_label, read_shard_labels
 from ich_tf.records.slabs import turned_slabs
 
 
@@ -60,7 +60,7 @@ def find_bags(shards: Sequence[Shard]) -> np.ndarray:
         slices = np.zeros(len(labels.first), np.int64)
         if len(slices):
             slices = np.add.reduceat((~np.isnan(labels.labels)).sum(axis=1), labels.first)
-        known = (slices > 0) | (~np.isnan(labels.exams)).any(axis=1)
+        known = (slices > 0) | has_label(labels.exams)
         bag = np.stack([np.full(len(known), number), labels.first, labels.count], axis=1)
         bags.append(bag[known])
     return np.concatenate(bags)

@@ -35,6 +35,7 @@ from ich_tf.records.record_streams import (
     unreadable,
 )
 from ich_tf.records.schema import EXAM_FIELDS
+from ich_tf.records.shard_labels import has_label, read_shard_labels
 from ich_tf.records.slice_pool import draw_from_pool
 
 _EVAL_FIELDS = (
@@ -52,13 +53,22 @@ _EVAL_FIELDS = (
 )
 
 
-def epoch_records(shards: Sequence[Shard], negative_fraction: float = 1.0) -> int:
+def epoch_records(
+    shards: Sequence[Shard], negative_fraction: float = 1.0, *, exams: bool = False
+) -> int:
     """Number of records that an epoch reads.
 
     Args:
       shards: Shards to read.
       negative_fraction: Share of the records without a hemorrhage that is read, in [0, 1].
+      exams: Whether labels of slices may be unknown (`Manifest.has_exams`): only slices of which a
+        class is known are read, and one whose `any` is unknown is not without a hemorrhage.
     """
+    if exams:
+        labels = [read_shard_labels(shard).labels for shard in shards]
+        known = sum(int(has_label(values).sum()) for values in labels)
+        negatives = sum(int((values[:, ANY] == 0).sum()) for values in labels)
+        return known - negatives + _negatives_read(negatives, negative_fraction)
     positives = int(label_counts(shards)[ANY])
     return positives + _negatives_read(num_records(shards) - positives, negative_fraction)
 
@@ -76,6 +86,7 @@ def train_batches(
     first_step: int = 0,
     worker: int = 0,
     masks: bool = False,
+    exams: bool = False,
 ) -> tf.data.Dataset:
     """Reads one epoch of training batches; the order depends on seed, epoch and worker alone.
 
@@ -93,6 +104,8 @@ def train_batches(
       first_step: Number of batches to skip, unread, at the epoch's start.
       worker: Number of the worker, from 0; each worker has shards of its own.
       masks: Whether labels come with masks.
+      exams: Whether labels of slices may be unknown (`Manifest.has_exams`): they are NaN, and
+        slices of which nothing is known are left out.
 
     Returns:
       A dataset of (images, labels): uint8, for hu16 uint16, [batch_size, H, W, C], or with
@@ -108,7 +121,7 @@ def train_batches(
           manifest.train_shards(0), manifest.image_shape, batch_size=32, seed=0, epoch=0
       )
     """
-    count = epoch_records(shards, negative_fraction)
+    count = epoch_records(shards, negative_fraction, exams=exams)
     if count < batch_size:
         raise DataError(
             f"the training split holds {count} records, less than one batch of {batch_size}. "
@@ -116,7 +129,9 @@ def train_batches(
         )
     rng, shards = epoch_generator(shards, seed, epoch, worker)
     kept = None
-    if negative_fraction < 1:
+    if exams:
+        kept = _kept_of_known([read_shard_labels(s).labels for s in shards], negative_fraction, rng)
+    elif negative_fraction < 1:
         kept = _undersampled([_bleeds(shard) for shard in shards], negative_fraction, rng)
     rows, columns, channels = image_shape
     margin = neighbours // 2
@@ -134,6 +149,8 @@ def train_batches(
     )
 
     of_label = ["labels", *(MASK_FIELDS if masks else ())]
+    if exams:
+        of_label += [name for name in KNOWN_FIELDS if name not in of_label]
 
     def stack(serialized: tf.Tensor) -> tuple[tf.Tensor, ...]:
         fields = parse(serialized, ["encoded", "series_key", *of_label])
@@ -150,7 +167,7 @@ def train_batches(
         else:
             fields = parse(chunk[0][number], ["encoded", *of_label])
             image = decode_image(fields["encoded"], encoding, image_shape)
-        labels = tf.cast(fields["labels"], tf.float32)
+        labels = known_labels_graph(fields) if exams else tf.cast(fields["labels"], tf.float32)
         if not masks:
             return image, labels
         return image, MaskedLabels(labels, *read_mask_graph(fields, image_shape))
@@ -302,6 +319,24 @@ def _parse(
 
 def _negatives_read(negatives: int, fraction: float) -> int:
     return round(negatives * fraction)
+
+
+def _kept_of_known(
+    labels: Sequence[np.ndarray], fraction: float, rng: np.random.Generator
+) -> list[np.ndarray]:
+    """Chooses the slices of which a class is known, and of the negative ones a share.
+
+    Args:
+      labels: Labels of each shard, NaN where unknown, float32 [n, 6].
+      fraction: Share of the slices that are known to have no hemorrhage.
+      rng: Generator of the epoch.
+    """
+    known = [has_label(values) for values in labels]
+    if fraction == 1:
+        return known
+    # A slice whose `any` is unknown counts among those that are all kept.
+    chosen = _undersampled([values[:, ANY] != 0 for values in labels], fraction, rng)
+    return [left & right for left, right in zip(known, chosen, strict=True)]
 
 
 def _undersampled(

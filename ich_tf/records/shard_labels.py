@@ -87,9 +87,15 @@ def known_shares(shards: Sequence[Shard]) -> KnownShares:
     return KnownShares(
         known_mean(slices),
         known_mean(exams),
-        int((~np.isnan(slices)).any(axis=1).sum()),
-        int((~np.isnan(exams)).any(axis=1).sum()),
+        int(has_label(slices).sum()),
+        int(has_label(exams).sum()),
     )
+
+
+def has_label(labels: np.ndarray) -> np.ndarray:
+    """Whether any class of each row is known: labels [n, 6] with NaN -> bool [n]."""
+    known: np.ndarray = (~np.isnan(labels)).any(axis=1)
+    return known
 
 
 def known_mean(labels: np.ndarray) -> np.ndarray:

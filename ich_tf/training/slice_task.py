@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from ich_tf.errors import ConfigError, InputError
 from ich_tf.inference.forward import LogitsFn, SliceOutputs, make_logits_fn, predict_outputs
-from ich_tf.losses import segmentation_loss, training_loss
+from ich_tf.losses import known_training_loss, segmentation_loss, training_loss
 from ich_tf.models.label_smoothing import smooth_labels
 from ich_tf.models.origins import Origin
 from ich_tf.models.prior_shift import shift_prior
@@ -21,6 +21,7 @@ from ich_tf.models.segmentation import classifier
 from ich_tf.models.spec import ModelSpec
 from ich_tf.records.input_pipeline import epoch_records, eval_batches, train_batches
 from ich_tf.records.manifest import Manifest, Shard, deal_shards, label_counts, num_records
+from ich_tf.records.shard_labels import KnownShares, known_shares
 from ich_tf.runtime.keras2 import keras
 from ich_tf.runtime.strategies import Worker
 from ich_tf.training.batch_changes import BatchChanges
@@ -69,12 +70,18 @@ class SliceTask:
         self.shards: Sequence[Shard] = manifest.shards
         self.num_train = num_records(self._train_shards)
         self.num_validation = num_records(self._validation_shards)
-        self.prior = label_counts(self._train_shards) / self.num_train
+        if manifest.has_exams:
+            # Once for the whole run: also of all shards, so that all workers start alike.
+            self._shares = known_shares(self._train_shards)
+            self._check_labels(self._shares)
+            self.prior = self._shares.of_slices
+        else:
+            self.prior = label_counts(self._train_shards) / self.num_train
         self.batch_size, self.steps, self._worker = config.batch_size, 0, 0
         self.slices_per_step = float(config.batch_size)
         self.prepare_batch: PrepareBatch | None = None
         self.loss: Loss = functools.partial(
-            training_loss,
+            known_training_loss if manifest.has_exams else training_loss,
             label_smoothing=config.label_smoothing,
             negative_weight=config.negative_weight,
         )
@@ -142,7 +149,25 @@ class SliceTask:
 
     def _epoch_size(self, shards: Sequence[Shard]) -> int:
         """Least number of examples that an epoch reads from some shards."""
-        return epoch_records(shards, self._config.negative_fraction)
+        fraction = self._config.negative_fraction
+        return epoch_records(shards, fraction, exams=self._manifest.has_exams)
+
+    def _check_labels(self, shares: KnownShares) -> None:
+        """Checks that there is something to learn from, and counts it.
+
+        Args:
+          shares: Shares of positives among the known labels of the training folds.
+
+        Raises:
+          InputError: If no slice is labelled.
+        """
+        self.num_train = shares.num_slices
+        if not shares.num_slices:
+            raise InputError(
+                f"{self._config.data_dir}: no slice of the training folds is labelled; "
+                f"{shares.num_exams} exams are. A network over single slices learns from labels of "
+                "slices. Train on whole exams: --sequence=attention (docs/exams.md)."
+            )
 
     def prepare(self, work_dir: Path) -> None:
         """Copies nothing: the network needs no file beside its weights."""
@@ -168,6 +193,7 @@ class SliceTask:
             first_step=first_step,
             worker=self._worker,
             masks=config.segmentation,
+            exams=self._manifest.has_exams,
         )
         batches = self._changes.in_input(batches, epoch * self.steps + first_step)
         return batches.take(self.steps - first_step)
@@ -193,6 +219,7 @@ class SliceTask:
             batch_size=batch_size,
             encoding=self._manifest.encoding,
             neighbours=self._config.neighbours,
+            exams=self._manifest.has_exams,
         )
         return predict_outputs(
             outputs_fn, watch(batches), expected=num_records(self._validation_shards)

@@ -23,18 +23,14 @@ from ich_tf.records.known_labels import known_labels
 from ich_tf.records.manifest import Manifest
 from ich_tf.records.shard_labels import known_shares, read_shard_labels
 from ich_tf.records.tfrecord import read_records
-from tests.support.exam_records import a_third_labelled, exams_alone, with_exams
-from tests.support.once import made_once
+from tests.support.exam_records import exams_alone, with_exams
 
 K = 4
 
 
 @pytest.fixture(scope="module")
-def mixed(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Manifest:
-    folder = made_once(
-        tmp_path_factory, "mixed", lambda folder: with_exams(data_dir, folder, a_third_labelled)
-    )
-    return Manifest.load(folder)
+def mixed(mixed_dir: Path) -> Manifest:
+    return Manifest.load(mixed_dir)
 
 
 @pytest.fixture(scope="module")
