@@ -193,7 +193,6 @@ def eval_batches(
     encoding: str = "png",
     neighbours: int = 1,
     masks: bool = False,
-    exams: bool = False,
 ) -> tf.data.Dataset:
     """Reads every record once, in the shards' order; the last batch is padded.
 
@@ -204,8 +203,6 @@ def eval_batches(
       encoding: Image format of the records.
       neighbours: Number of slices per image, odd: each slice with its neighbours as channels.
       masks: Whether to read masks.
-      exams: Whether to read labels of exams, and labels of slices that may be unknown
-        (`Manifest.has_exams`).
 
     Returns:
       A dataset of dicts: `image` uint8, for hu16 uint16, [n, H, W, neighbours * C]; `labels`
@@ -215,22 +212,16 @@ def eval_batches(
       `labels_known` int64 [n], `exam_labels` float32 [n, 6], NaN where unknown, and `label_level`
       string [n], with their defaults in a conversion without exams. With masks also those of
       `MaskedLabels`: `mask_bits` uint8 [n, H, W], `annotated` int32 [n]; and `lesion_mm2` float32
-      [n, 6], as in `SliceRecord`. With exams `labels` are NaN where they are unknown, and there are
-      `exam_labels` float32 [n, 6] and `label_level` string [n], as in `SliceRecord`.
+      [n, 6], as in `SliceRecord`.
     """
     dataset = read_shards([shard for shard in shards if shard.num_records], neighbours)
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(num_records(shards)))
 
     def decode(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
         names = {*_EVAL_FIELDS, *((*MASK_FIELDS, "lesion_mm2") if masks else ())}
-        if exams:
-            names |= {*KNOWN_FIELDS, "exam_labels", "label_level"}
         fields = _parse(serialized, encoding, image_shape, sorted(names))
         if masks:
             fields["mask_bits"], fields["annotated"] = read_mask_graph(fields, image_shape)
-        if exams:
-            fields["labels"] = known_labels_graph(fields)
-            del fields["labels_known"]
         fields["labels"] = tf.cast(fields["labels"], tf.float32)
         fields["label_present"] = fields["label_present"] > 0
         return {**fields, "mask": tf.constant(True)}

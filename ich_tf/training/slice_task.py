@@ -219,7 +219,6 @@ class SliceTask:
             batch_size=batch_size,
             encoding=self._manifest.encoding,
             neighbours=self._config.neighbours,
-            exams=self._manifest.has_exams,
         )
         return predict_outputs(
             outputs_fn, watch(batches), expected=num_records(self._validation_shards)

@@ -18,7 +18,6 @@ from ich_tf.records.bags import (
 from ich_tf.records.exam_labels import exam_of_slices
 from ich_tf.records.example import decode
 from ich_tf.records.images import read_image
-from ich_tf.records.input_pipeline import eval_batches
 from ich_tf.records.known_labels import known_labels
 from ich_tf.records.manifest import Manifest
 from ich_tf.records.shard_labels import known_shares, read_shard_labels
@@ -163,19 +162,3 @@ def test_a_damaged_shard_is_no_bag(data_copy: Path) -> None:
     shard.path.write_bytes(data)
     with pytest.raises(DataError, match="a record cannot be read"):
         epoch_bags(manifest.train_shards(0))
-
-
-def test_evaluation_reads_what_is_known_of_slices_and_exams(mixed: Manifest, series: dict) -> None:
-    number = 0
-    for batch in eval_batches(
-        mixed.train_shards(0), mixed.image_shape, batch_size=16, exams=True
-    ).as_numpy_iterator():
-        for row in np.flatnonzero(batch["mask"]):
-            number += 1
-            records = series[batch["image"][row].tobytes()]
-            record = next(r for r in records if r.source_id == batch["source_id"][row].decode())
-            np.testing.assert_array_equal(batch["labels"][row], known_labels(record))
-            np.testing.assert_array_equal(batch["exam_labels"][row], record.exam_labels)
-            assert batch["label_level"][row].decode() == record.label_level
-            assert batch["label_present"][row] == record.label_present
-    assert number == len(series)
