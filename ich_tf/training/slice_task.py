@@ -21,11 +21,12 @@ from ich_tf.models.segmentation import classifier
 from ich_tf.models.spec import ModelSpec
 from ich_tf.records.input_pipeline import epoch_records, eval_batches, train_batches
 from ich_tf.records.manifest import Manifest, Shard, deal_shards, label_counts, num_records
-from ich_tf.records.shard_labels import KnownShares, known_shares
+from ich_tf.records.shard_labels import known_shares
 from ich_tf.runtime.keras2 import keras
 from ich_tf.runtime.strategies import Worker
 from ich_tf.training.batch_changes import BatchChanges
 from ich_tf.training.config import TrainConfig
+from ich_tf.training.config_parts import SLICE
 from ich_tf.training.forward_backward import Loss
 from ich_tf.training.step import PrepareBatch
 from ich_tf.training.task import Validate, Watch
@@ -71,10 +72,12 @@ class SliceTask:
         self.num_train = num_records(self._train_shards)
         self.num_validation = num_records(self._validation_shards)
         if manifest.has_exams:
-            # Once for the whole run: also of all shards, so that all workers start alike.
+            # Of all shards, so that all workers start alike.
             self._shares = known_shares(self._train_shards)
-            self._check_labels(self._shares)
             self.prior = self._shares.of_slices
+            if config.example == SLICE:
+                self.num_train = self._shares.num_slices
+                self._require_labels()
         else:
             self.prior = label_counts(self._train_shards) / self.num_train
         self.batch_size, self.steps, self._worker = config.batch_size, 0, 0
@@ -152,21 +155,17 @@ class SliceTask:
         fraction = self._config.negative_fraction
         return epoch_records(shards, fraction, exams=self._manifest.has_exams)
 
-    def _check_labels(self, shares: KnownShares) -> None:
-        """Checks that there is something to learn from, and counts it.
-
-        Args:
-          shares: Shares of positives among the known labels of the training folds.
+    def _require_labels(self) -> None:
+        """Checks that there is a slice to learn from.
 
         Raises:
           InputError: If no slice is labelled.
         """
-        self.num_train = shares.num_slices
-        if not shares.num_slices:
+        if not self._shares.num_slices:
             raise InputError(
                 f"{self._config.data_dir}: no slice of the training folds is labelled; "
-                f"{shares.num_exams} exams are. A network over single slices learns from labels of "
-                "slices. Train on whole exams: --sequence=attention (docs/exams.md)."
+                f"{self._shares.num_exams} exams are. A network over single slices learns from "
+                "labels of slices. Train on whole exams: --sequence=attention (docs/exams.md)."
             )
 
     def prepare(self, work_dir: Path) -> None:
