@@ -10,10 +10,11 @@ import numpy as np
 import tensorflow as tf
 
 from ich_tf.inference.series_predictor import LoadedEndToEnd, end_to_end_predictor
-from ich_tf.losses import series_loss
+from ich_tf.losses import exam_loss, series_loss
 from ich_tf.models.backbones import feature_width
 from ich_tf.models.end_to_end import EndToEndSpec
 from ich_tf.models.series_model import SeriesSpec
+from ich_tf.records.bags import bag_batches, epoch_bags
 from ich_tf.records.manifest import Manifest, Shard
 from ich_tf.records.slabs import epoch_slabs, slab_batches
 from ich_tf.runtime.keras2 import keras
@@ -26,7 +27,9 @@ from ich_tf.training.task import Validate, Watch
 class EndToEndTask(SliceTask):
     """Training of a network and a model over its features of consecutive slices; see `Task`.
 
-    It trains on slabs, and is validated as it is used: on whole series.
+    It trains on slabs, and is validated as it is used: on whole series. Where exams have labels it
+    trains on bags instead, slices that lie evenly along a whole series (`records.bags`): what is
+    known of an exam does not tell which of its slabs it is seen in.
     """
 
     def __init__(self, config: TrainConfig, manifest: Manifest) -> None:
@@ -34,8 +37,17 @@ class EndToEndTask(SliceTask):
         super().__init__(config, manifest)
         self.slices_per_step = float(config.batch_size * config.slab)
         # Of all shards, so that all workers start alike.
-        self._slab_prior = slab_prior(self._train_shards, config.slab)
-        self.loss = functools.partial(series_loss, label_smoothing=config.label_smoothing)
+        if manifest.has_exams:
+            self._require_labels()
+            self._slab_prior = self._shares.of_exams
+            self.loss = functools.partial(
+                exam_loss,
+                exam_weight=config.series_weight,
+                label_smoothing=config.label_smoothing,
+            )
+        else:
+            self._slab_prior = slab_prior(self._train_shards, config.slab)
+            self.loss = functools.partial(series_loss, label_smoothing=config.label_smoothing)
         self.spec = self._both = EndToEndSpec(
             # The loss is that of the model over series, and only its logits are smoothed.
             network=dataclasses.replace(self._network, label_smoothing=0.0),
@@ -58,9 +70,13 @@ class EndToEndTask(SliceTask):
         )
 
     def batches(self, epoch: int, first_step: int) -> tf.data.Dataset:
-        """Reads slabs with their places, and labels with weights; see `Task.batches`."""
+        """Reads slabs or bags with their places, and labels; see `Task.batches`.
+
+        Slabs have labels with weights, as `series_loss` reads them, bags those of `exam_loss`.
+        """
         config = self._config
-        slabs = slab_batches(
+        read = bag_batches if self._manifest.has_exams else slab_batches
+        slabs = read(
             self._train_shards,
             self._manifest.image_shape,
             batch_size=self.batch_size,
@@ -73,6 +89,8 @@ class EndToEndTask(SliceTask):
             worker=self._worker,
         )
         slabs = self._changes.in_input(slabs, epoch * self.steps + first_step)
+        if self._manifest.has_exams:
+            return slabs.take(self.steps - first_step)
         weigh = functools.partial(weighted_labels, series_weight=config.series_weight)
         batches = slabs.map(lambda inputs, labels: (inputs, weigh(labels, inputs[1][..., 1])))
         return batches.take(self.steps - first_step)
@@ -90,6 +108,8 @@ class EndToEndTask(SliceTask):
         return validate
 
     def _epoch_size(self, shards: Sequence[Shard]) -> int:
+        if self._manifest.has_exams:
+            return epoch_bags(shards)
         return epoch_slabs(shards, self._config.slab)
 
 

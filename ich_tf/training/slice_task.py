@@ -164,8 +164,9 @@ class SliceTask:
         if not self._shares.num_slices:
             raise InputError(
                 f"{self._config.data_dir}: no slice of the training folds is labelled; "
-                f"{self._shares.num_exams} exams are. A network over single slices learns from "
-                "labels of slices. Train on whole exams: --sequence=attention (docs/exams.md)."
+                f"{self._shares.num_exams} exams are. Probabilities of slices are learned from "
+                "labels of slices, or through a pool that makes the exam's of them. Train with "
+                "--sequence=attention (docs/exams.md)."
             )
 
     def prepare(self, work_dir: Path) -> None:

@@ -8,7 +8,8 @@ import tensorflow as tf
 
 from ich_tf.errors import InputError
 from ich_tf.labels import ANY
-from ich_tf.losses import known_crossentropy
+from ich_tf.losses import exam_loss, known_crossentropy
+from ich_tf.records.bags import bag_batches, epoch_bags
 from ich_tf.records.example import decode
 from ich_tf.records.images import read_image
 from ich_tf.records.input_pipeline import epoch_records, train_batches
@@ -88,10 +89,32 @@ def test_a_task_learns_from_what_is_known(mixed_dir: Path, tmp_path: Path) -> No
     np.testing.assert_array_equal(task.loss(labels, logits), known_crossentropy(labels, logits))
 
 
-def test_a_network_over_slices_needs_a_labelled_slice(data_dir: Path, tmp_path: Path) -> None:
+def test_probabilities_of_slices_need_a_labelled_slice(data_dir: Path, tmp_path: Path) -> None:
     data = with_exams(data_dir, tmp_path / "data", exams_alone)
-    with pytest.raises(InputError, match="no slice .* is labelled; .*--sequence=attention"):
-        make_task(smoke_config(data, tmp_path / "run"))
+    for changes in ({}, {"sequence": "bigru", "slab": 5}):
+        with pytest.raises(InputError, match="no slice .* is labelled; .*--sequence=attention"):
+            make_task(smoke_config(data, tmp_path / "run", **changes))
+
+
+def test_a_series_is_learned_from_bags_with_the_exams_labels(
+    mixed_dir: Path, tmp_path: Path
+) -> None:
+    manifest = Manifest.load(mixed_dir)
+    shards = manifest.train_shards(0)
+    changes = {"sequence": "bigru", "slab": 5, "units": 8, "batch_size": 2, "reverse": True}
+    task = make_task(smoke_config(mixed_dir, tmp_path, series_weight=0.3, **changes))
+    task.deal(Worker(0, 1, 1))
+    assert task.steps == min(5, epoch_bags(shards) // 2)
+    model = task.build()
+    (images, places), labels = next(iter(task.batches(0, 0)))
+    settings = {"batch_size": 2, "slices": 5, "seed": 0, "epoch": 0, "reverse": True}
+    (_, same_places), same = next(iter(bag_batches(shards, manifest.image_shape, **settings)))
+    np.testing.assert_array_equal(labels, same)
+    np.testing.assert_array_equal(places, same_places)
+    logits = model((images, places), training=True)
+    loss = exam_loss(labels, logits, exam_weight=0.3)
+    np.testing.assert_array_equal(task.loss(labels, logits), loss)
+    assert np.isfinite(loss).all() and (loss.numpy() > 0).all()
 
 
 def test_a_blend_with_an_unknown_label_is_unknown() -> None:
