@@ -8,9 +8,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from ich_tf import metrics
-from ich_tf.evaluation.exam_level import exam_level, known_examples
 from ich_tf.evaluation.scores import IntervalEstimate, count_patients, estimate
 from ich_tf.inference.postprocessing.aggregation import Scored
+from ich_tf.inference.postprocessing.exam_level import exam_level, known_examples
 from ich_tf.labels import CLASSES
 
 # Probabilities from which one acts. Those of tables are a few that a reader may have in mind.

@@ -6,6 +6,7 @@ import dataclasses
 import logging
 from pathlib import Path
 
+from ich_tf.evaluation.abstention_scores import score_abstention
 from ich_tf.evaluation.config import EvaluateConfig
 from ich_tf.evaluation.decision_curves import decision_curves
 from ich_tf.evaluation.group_scores import score_groups
@@ -90,8 +91,12 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
         num_resamples=config.bootstrap,
         areas_mm2=_areas_mm2(masks, predictions) if masks else None,
     )
+    abstention = postprocessing.abstention
     evaluation = dataclasses.replace(
-        evaluation, decision_curves=decision_curves(levels, config.bootstrap)
+        evaluation,
+        decision_curves=decision_curves(levels, config.bootstrap),
+        abstention=score_abstention(abstention, levels),
+        abstention_target=abstention.target if abstention is not None else None,
     )
     if group_table is not None:
         groups = groups_of_slices(group_table, predictions, manifest, config.hash_key_file)

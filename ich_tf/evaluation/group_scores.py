@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ich_tf import metrics
-from ich_tf.evaluation.exam_level import exam_level, known_examples
 from ich_tf.evaluation.scores import LEAST_PATIENTS, IntervalEstimate, count_patients, estimate
 from ich_tf.inference.forward import LabelledSlices
 from ich_tf.inference.postprocessing.aggregation import SLICE, Scored
+from ich_tf.inference.postprocessing.exam_level import exam_level, known_examples
 from ich_tf.inference.postprocessing.postprocessing import DEFAULT_POINT, Postprocessing
 from ich_tf.inference.postprocessing.smoothing import rows_of
 from ich_tf.labels import ANY, CLASSES

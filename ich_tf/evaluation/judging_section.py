@@ -1,4 +1,4 @@
-"""Sections of the report by which a model is judged: decision curves and groups."""
+"""Sections of the report by which a model is judged: decision curves, abstention and groups."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ def judging_section(evaluation: Evaluation) -> dict[str, Any]:
         "level": LEVELS[curves[0].level] if curves else "",
         "curves": [{"curve": curve, "chart": _decision_chart(curve)} for curve in curves],
         "groups": _group_tables(evaluation.groups),
+        "abstention": _abstention(evaluation),
     }
 
 
@@ -57,6 +58,21 @@ def _decision_chart(curve: DecisionCurve) -> dict[str, Any]:
 
 def _numbers(values: list[float | None]) -> np.ndarray:
     return np.array([np.nan if value is None else value for value in values])
+
+
+def _abstention(evaluation: Evaluation) -> dict[str, Any] | None:
+    """Promise and counts of abstention, a table for each level; None without it."""
+    if evaluation.abstention_target is None:
+        return None
+    levels = dict.fromkeys(scores.level for scores in evaluation.abstention)
+    rows = sorted(evaluation.abstention, key=lambda scores: _ORDER.index(scores.name))
+    return {
+        "promise": evaluation.abstention_target.describe(),
+        "tables": [
+            {"title": LEVELS[level], "rows": [scores for scores in rows if scores.level == level]}
+            for level in levels
+        ],
+    }
 
 
 def _group_tables(groups: list[GroupScores]) -> list[dict[str, Any]]:

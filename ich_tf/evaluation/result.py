@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ich_tf.evaluation.abstention_scores import AbstentionScores
 from ich_tf.evaluation.decision_curves import DecisionCurve
 from ich_tf.evaluation.group_scores import GroupScores
 from ich_tf.evaluation.localization import Localization
@@ -16,6 +17,7 @@ from ich_tf.evaluation.masks.mask_evaluation import MaskClassScores
 from ich_tf.evaluation.scores import IntervalEstimate, LevelScores, score_level
 from ich_tf.evaluation.subgroups import Subgroup, score_subgroups
 from ich_tf.inference.forward import SlicePredictions
+from ich_tf.inference.postprocessing.abstention import AbstentionTarget
 from ich_tf.inference.postprocessing.aggregation import SLICE, Scored
 from ich_tf.inference.postprocessing.postprocessing import DEFAULT_POINT, Postprocessing
 from ich_tf.inference.postprocessing.prevalence import shift_prevalence
@@ -46,6 +48,8 @@ class Evaluation:
       masks: Class -> scores of the model's masks; empty if it gives none, or the records hold none.
       decision_curves: Net benefit of acting on the exams' probabilities, by class.
       groups: Scores of the groups of --groups_csv; empty without it.
+      abstention: Decisions with abstention, by level and class; empty without it.
+      abstention_target: What abstention promises; None without it.
     """
 
     split: str
@@ -66,6 +70,8 @@ class Evaluation:
     masks: dict[str, MaskClassScores] = dataclasses.field(default_factory=dict)
     decision_curves: list[DecisionCurve] = dataclasses.field(default_factory=list)
     groups: list[GroupScores] = dataclasses.field(default_factory=list)
+    abstention: list[AbstentionScores] = dataclasses.field(default_factory=list)
+    abstention_target: AbstentionTarget | None = None
 
     def report(self) -> str:
         """Writes the main scores as a table of text."""

@@ -91,6 +91,8 @@ class Calibration:
         for name, told in fitted.get("volumes", {}).items():
             error = self.postprocessing.volume_errors[CLASSES.index(name)]
             lines.append(f"volumes of {name}: {_describe_error(error, told)}")
+        if self.postprocessing.abstention is not None:
+            lines += self.postprocessing.abstention.report()
         return "\n".join(lines)
 
 
@@ -135,6 +137,7 @@ def calibrate(config: CalibrateConfig) -> Calibration:
         smoothing_mm=config.smoothing_mm,
         method=config.method,
         splits=[fold.name for fold in folds],
+        abstain=config.abstention_target,
     )
     if volumes:
         postprocessing = _with_masks(postprocessing, volumes)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ich_tf.labels import CLASSES
 from ich_tf.runtime.options import check_options, option, require
+
+if TYPE_CHECKING:
+    from ich_tf.inference.postprocessing.abstention import AbstentionTarget
 
 PRECISIONS = ("auto", "float32", "float16", "bfloat16")
 MASK_FORMATS = ("none", "png", "nifti", "dicom_seg")
@@ -35,6 +38,7 @@ class CalibrateConfig:
     HEADINGS: ClassVar[dict[str, str]] = {
         "data_dir": "Data and models",
         "flip": "Postprocessing",
+        "abstain_miss_rate": "Abstention",
         "batch_size": "Speed",
     }
 
@@ -81,11 +85,45 @@ class CalibrateConfig:
         "validation patients that it was not fitted on.",
         ("auto", *CALIBRATIONS),
     )
+    abstain_miss_rate: float = option(
+        0.0,
+        "Largest share of new patients with a bleed that may be decided against, if they are "
+        "exchangeable with those it is fitted on: predict then decides exams with yes, no or "
+        "abstain, and evaluate counts what came of it. 0: no such decisions.",
+        within="[0, 1)",
+    )
+    abstain_false_alarm_rate: float = option(
+        0.0,
+        "Largest share of new patients without a bleed that may be decided for. 0: no promise; yes "
+        "from Youden's point on.",
+        within="[0, 1)",
+    )
+    abstain_confidence: float = option(
+        0.95,
+        "Probability that the fitted thresholds hold these shares; it takes 59 patients with a "
+        "bleed for a share of 0.05. 0: hold them on average over all patients that could have been "
+        "fitted on (conformal risk control), which takes 19.",
+        within="[0, 1)",
+    )
     batch_size: int = option(64, "Number of slices a batch.", within="[1, inf)")
     mixed_precision: str = precision_option()
 
+    @property
+    def abstention_target(self) -> AbstentionTarget | None:
+        """What abstention is to promise; None for no abstention."""
+        from ich_tf.inference.postprocessing.abstention import AbstentionTarget
+
+        if not self.abstain_miss_rate:
+            return None
+        return AbstentionTarget(
+            self.abstain_miss_rate, self.abstain_false_alarm_rate, self.abstain_confidence
+        )
+
     def __post_init__(self) -> None:
         check_options(self)
+        if not self.abstain_miss_rate:
+            given = self.abstain_false_alarm_rate
+            require(not given, "abstain_false_alarm_rate", given, "0 without --abstain_miss_rate")
         require(bool(self.work_dir), "work_dir", self.work_dir, "not empty")
         known = self.smoothing_mm == -1 or 0 <= self.smoothing_mm <= 100
         require(known, "smoothing_mm", self.smoothing_mm, "-1, or from 0 to 100")

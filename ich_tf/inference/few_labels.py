@@ -20,6 +20,7 @@ from ich_tf.inference.config import CalibrateConfig
 from ich_tf.inference.ensemble import find_members
 from ich_tf.inference.forward import SlicePredictions
 from ich_tf.inference.hardware import choose_inference_hardware
+from ich_tf.inference.postprocessing.abstention import AbstentionTarget, fit_abstention
 from ich_tf.inference.postprocessing.aggregation import SERIES_MODEL, Scored, at_levels
 from ich_tf.inference.postprocessing.fitting import choose_thresholds, compare_scores
 from ich_tf.inference.postprocessing.postprocessing import Postprocessing, Thresholds
@@ -78,6 +79,8 @@ class SiteCalibration:
             f"patients ({LEAST_PATIENTS} with and {LEAST_PATIENTS} without it, or more); the "
             "others moved with the probabilities, and mark what they marked before"
         )
+        if self.postprocessing.abstention is not None:
+            lines += self.postprocessing.abstention.report()
         return "\n".join(lines)
 
 
@@ -108,7 +111,13 @@ def calibrate_few(config: CalibrateConfig) -> SiteCalibration:
             for split in splits
         ]
     )
-    fitted = fit_at_site(before, slices, predictor.sha256, splits)
+    if predictor.postprocessing.abstention is not None and config.abstention_target is None:
+        _LOG.warning(
+            "%s: its abstention held for other patients and is left out; --abstain_miss_rate fits "
+            "it to these",
+            config.work_dir,
+        )
+    fitted = fit_at_site(before, slices, predictor.sha256, splits, config.abstention_target)
     return SiteCalibration(fitted.save(config.work_dir), fitted)
 
 
@@ -117,11 +126,17 @@ def without_site(postprocessing: Postprocessing) -> Postprocessing:
     if postprocessing.site is None:
         return postprocessing
     former = postprocessing.fitted_on["before"]
-    return dataclasses.replace(postprocessing, site=None, site_series=None, **former)
+    return dataclasses.replace(
+        postprocessing, site=None, site_series=None, abstention=None, **former
+    )
 
 
 def fit_at_site(
-    before: Postprocessing, slices: SlicePredictions, model_sha256: str, splits: list[str]
+    before: Postprocessing,
+    slices: SlicePredictions,
+    model_sha256: str,
+    splits: list[str],
+    abstain: AbstentionTarget | None = None,
 ) -> Postprocessing:
     """Adds the calibration of a site to a model's postprocessing.
 
@@ -130,6 +145,7 @@ def fit_at_site(
       slices: Labelled slices of the site, whole series, with their logits by each group of members.
       model_sha256: SHA-256 of the model (`Predictor.sha256`).
       splits: Names of the splits of the slices, for people.
+      abstain: What abstention is to promise at the site; None for no abstention.
     """
     labels, patients = slices.labels, slices.patient_key
     predicted = before.probabilities(slices.by_group, slices.z_mm, slices.series_key)
@@ -147,6 +163,7 @@ def fit_at_site(
         # Few labels say less of a site's prevalence than the labels and the model together.
         prevalence=float(np.clip(calibrated[:, ANY].mean(), 1e-4, 1 - 1e-4)),
         thresholds=thresholds,
+        abstention=fit_abstention(levels, thresholds, abstain),
         fitted_on={
             "splits": splits,
             "num_slices": len(slices),

@@ -52,6 +52,7 @@ from ich_tf.metrics.risk_control import (
     allowed_errors,
     control_false_alarms,
     control_misses,
+    highest_rate,
     least_patients,
 )
 from ich_tf.metrics.risk_coverage import area_under_risk_coverage, risk_coverage_curve
@@ -90,6 +91,7 @@ __all__ = [
     "dice",
     "expected_calibration_error",
     "hausdorff_distance",
+    "highest_rate",
     "iou",
     "least_patients",
     "logit",

@@ -155,6 +155,36 @@ def allowed_errors(number: int, *, rate: float, confidence: float = 0.0) -> int:
     return errors
 
 
+def highest_rate(errors: int, number: int, confidence: float = 0.95) -> float:
+    """Returns the greatest error rate that so many errors among so many patients leave likely.
+
+    It is the upper end of the one-sided exact interval (Clopper and Pearson 1934,
+    doi:10.1093/biomet/26.4.404).
+
+    Args:
+      errors: Number of errors.
+      number: Number of patients.
+      confidence: Probability that the rate is not above it, in (0, 1).
+
+    Returns:
+      A rate; NaN without patients.
+
+    Examples:
+      >>> round(highest_rate(0, 59), 3), highest_rate(3, 3)
+      (0.05, 1.0)
+    """
+    if not number:
+        return math.nan
+    if errors >= number:
+        return 1.0
+    low, high = errors / number, 1.0
+    for _ in range(60):
+        rate = (low + high) / 2
+        tail = sum(_binomial(number, count, rate) for count in range(errors + 1))
+        low, high = (rate, high) if tail > 1 - confidence else (low, rate)
+    return high
+
+
 def least_patients(*, rate: float, confidence: float = 0.0) -> int:
     """Returns the number of patients from which something can be promised.
 
@@ -170,5 +200,7 @@ def least_patients(*, rate: float, confidence: float = 0.0) -> int:
 
 def _binomial(number: int, errors: int, rate: float) -> float:
     """Probability of so many errors among so many patients."""
+    if rate >= 1:
+        return float(errors == number)
     log = math.lgamma(number + 1) - math.lgamma(errors + 1) - math.lgamma(number - errors + 1)
     return math.exp(log + errors * math.log(rate) + (number - errors) * math.log1p(-rate))

@@ -6,6 +6,7 @@ import importlib
 import pytest
 
 MODULES = (
+    "postprocessing.abstention",
     "postprocessing.calibrators",
     "postprocessing.prevalence",
     "postprocessing.smoothing",

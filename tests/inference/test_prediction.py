@@ -111,9 +111,15 @@ def test_calibration_smoothing_and_prevalence_are_applied(
 ) -> None:
     calibration = calibrate(
         CalibrateConfig(
-            data_dir=str(data_dir), work_dir=str(work_copy), method="platt", smoothing_mm=5.0
+            data_dir=str(data_dir),
+            work_dir=str(work_copy),
+            method="platt",
+            smoothing_mm=5.0,
+            abstain_miss_rate=0.5,
+            abstain_confidence=0.0,
         )
     )
+    assert "on average, at most 50.0% of the patients" in calibration.report()
     out = tmp_path / "c.csv"
     result = predict(config(phantom_dir, work_copy, out))
     assert "calibrated by platt" in result.report()
@@ -132,7 +138,15 @@ def test_calibration_smoothing_and_prevalence_are_applied(
     decided = json.loads(out.with_name("c_series.json").read_text())["series"][0]
     threshold = calibration.postprocessing.threshold("series_max", "any")
     assert decided["decisions"]["any"] == (decided["max"]["any"] >= threshold)
+    abstention = calibration.postprocessing.abstention
+    assert abstention is not None
+    answer = abstention.levels["series_max"]["any"].decide(decided["max"]["any"])
+    assert decided["abstention"]["any"] == answer
+    series_csv = out.with_name("c_series.csv")
+    assert pd.read_csv(series_csv)["decision"][0] == answer
+    assert "decision" not in pd.read_csv(plain.with_name("s_series.csv"))
     predict(config(phantom_dir, work_copy, out, prevalence=0.01))
+    assert "decision" not in pd.read_csv(series_csv)
     rarer = read_submission(out)
     assert (rarer["any"] < table["any"]).all()
     predict(config(phantom_dir, work_copy, out, calibrated=False))

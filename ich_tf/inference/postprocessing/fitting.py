@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ich_tf.inference.forward import SlicePredictions
+from ich_tf.inference.postprocessing.abstention import AbstentionTarget, fit_abstention
 from ich_tf.inference.postprocessing.aggregation import Scored, at_levels
 from ich_tf.inference.postprocessing.calibrators import METHODS, Calibrator, cross_validated_losses
 from ich_tf.inference.postprocessing.postprocessing import (
@@ -44,6 +45,7 @@ def fit_postprocessing(
     smoothing_mm: float = -1.0,
     method: str = "auto",
     splits: Sequence[str] = (),
+    abstain: AbstentionTarget | None = None,
 ) -> Postprocessing:
     """Fits smoothing, calibration and thresholds.
 
@@ -59,6 +61,7 @@ def fit_postprocessing(
         one of `WIDTHS_MM` with the least loss.
       method: A key of `calibrators.METHODS`; `auto` for the one with the least loss.
       splits: Names of the splits of the predictions, for people.
+      abstain: What abstention is to promise; None for no abstention.
     """
     slices = [_Fold(part.labels, part.logits, part.patient_key) for part in parts]
     by_width = {}
@@ -86,6 +89,7 @@ def fit_postprocessing(
         _apply_series(series_calibrators, parts),
         joined.exam_labels,
     )
+    thresholds = choose_thresholds(levels)
     return Postprocessing(
         model_sha256=model_sha256,
         flip=flip,
@@ -98,7 +102,8 @@ def fit_postprocessing(
         ),
         # A prevalence of 0 or 1 has odds that cannot be moved to others.
         prevalence=float(np.clip(joined.labels[:, ANY].mean(), 1e-4, 1 - 1e-4)),
-        thresholds=choose_thresholds(levels),
+        thresholds=thresholds,
+        abstention=fit_abstention(levels, thresholds, abstain),
         fitted_on={
             "splits": list(splits),
             "num_slices": len(joined),

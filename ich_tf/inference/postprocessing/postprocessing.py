@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ich_tf.errors import InputError
+from ich_tf.inference.postprocessing.abstention import Abstention
 from ich_tf.inference.postprocessing.calibrators import Calibrator
 from ich_tf.inference.postprocessing.prevalence import shift_prevalence, shift_prevalence_graph
 from ich_tf.inference.postprocessing.site import SiteCalibrator
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
 
 VERSION = 3
 _CALIBRATORS = ("calibrator", "series_calibrator")
-_OPTIONAL = ("site", "site_series")
+_SITES = ("site", "site_series")
+_OPTIONAL = (*_SITES, "abstention")
 # Version that single models are still read from.
 _ALONE_VERSION = 2
 _TOLERANCE = 1e-6
@@ -122,6 +124,7 @@ class Postprocessing:
       fitted_on: Data and losses of the fit, for people; empty without a fit.
       site: Calibration of slices at a site (`inference.few_labels`); None for none.
       site_series: The same of a series model's whole series.
+      abstention: Thresholds by which exams are decided or left to people; None for none.
     """
 
     model_sha256: str = ""
@@ -135,6 +138,7 @@ class Postprocessing:
     fitted_on: dict[str, Any] = dataclasses.field(default_factory=dict)
     site: SiteCalibrator | None = None
     site_series: SiteCalibrator | None = None
+    abstention: Abstention | None = None
 
     def probabilities(
         self,
@@ -252,7 +256,7 @@ class Postprocessing:
         return hashlib.sha256(json_text(self._content()).encode()).hexdigest()
 
     def _content(self) -> dict[str, Any]:
-        """All attributes as JSON values; without a site's calibration as before there were any."""
+        """All attributes as JSON values; optional ones only where there is something."""
         content = dataclasses.asdict(self)
         return {
             name: value
@@ -320,8 +324,10 @@ def load_postprocessing(
             None if error is None else VolumeError(**error)
             for error in content.get("volume_errors", ())
         )
-        for name in content.keys() & _OPTIONAL:
+        for name in content.keys() & _SITES:
             content[name] = SiteCalibrator.from_json(content[name])
+        if "abstention" in content:
+            content["abstention"] = Abstention.from_json(content["abstention"])
         postprocessing = Postprocessing(**content, groups=groups)
         _check(postprocessing)
     except (AttributeError, KeyError, TypeError, ValueError) as error:

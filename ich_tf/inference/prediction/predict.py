@@ -30,6 +30,7 @@ from ich_tf.inference.hardware import choose_inference_hardware
 from ich_tf.inference.masks.image_masks import decode_bits, encode_bits
 from ich_tf.inference.masks.mask_network import MaskNetwork
 from ich_tf.inference.masks.volumes import series_volumes
+from ich_tf.inference.postprocessing.abstention import Abstention
 from ich_tf.inference.postprocessing.volume_error import VolumeError
 from ich_tf.inference.prediction import submission
 from ich_tf.inference.prediction.dicom_results import prepare_dicom_results, write_dicom_results
@@ -252,8 +253,9 @@ def _write(
     _finish(store, predictor, config.prevalence)
     num_prior = _write_submission(config, store, predictor)
     volumes_of = store.volumes if with_masks else None
+    abstention = _abstention(config, predictor)
     num_series, codes = write_series_csv(
-        csv_path, store.by_series("probabilities"), postprocessing, volumes_of
+        csv_path, store.by_series("probabilities"), postprocessing, volumes_of, abstention
     )
     if codes:
         _LOG.warning(
@@ -268,6 +270,7 @@ def _write(
         model_sha256=predictor.sha256,
         prevalence=config.prevalence,
         volumes_of=volumes_of,
+        abstention=abstention,
     )
     rows = map(csv_line, _rejected(listing, store))
     write_parts(rejected_path, chain([csv_line(("path", "reason", "message"))], rows))
@@ -298,6 +301,18 @@ def _write(
         dicom_results=dicom_results,
         not_filed=not_filed,
     )
+
+
+def _abstention(config: PredictConfig, predictor: Predictor) -> Abstention | None:
+    """Thresholds of abstention; None at another prevalence, which they were not fitted for."""
+    abstention = predictor.postprocessing.abstention
+    if abstention is not None and config.prevalence:
+        _LOG.warning(
+            "--prevalence moves the probabilities that abstention decides by: no series is "
+            "decided. Its miss rate does not depend on the prevalence; predict without the option"
+        )
+        return None
+    return abstention
 
 
 def _rejected(listing: SourceListing, store: PredictionStore) -> Iterator[tuple[str, str, str]]:

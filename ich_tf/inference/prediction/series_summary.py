@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 from collections import Counter
@@ -14,6 +15,7 @@ import numpy as np
 
 from ich_tf.dicom.header import Header
 from ich_tf.dicom.series_warnings import SeriesWarning, series_warnings
+from ich_tf.inference.postprocessing.abstention import Abstention
 from ich_tf.inference.postprocessing.aggregation import (
     SERIES_MODEL,
     SLICE,
@@ -22,7 +24,7 @@ from ich_tf.inference.postprocessing.aggregation import (
 )
 from ich_tf.inference.postprocessing.postprocessing import DEFAULT_POINT, POINTS, Postprocessing
 from ich_tf.inference.prediction.store import StoredPrediction, Volumes
-from ich_tf.labels import CLASSES
+from ich_tf.labels import ANY, CLASSES
 from ich_tf.runtime.files import write_parts
 
 SERIES_LEVEL = "series_max"
@@ -33,13 +35,15 @@ def write_series_csv(
     members_of_series: Iterable[Sequence[StoredPrediction]],
     postprocessing: Postprocessing,
     volumes_of: Callable[[Header], Volumes] | None = None,
+    abstention: Abstention | None = None,
 ) -> tuple[int, Counter[str]]:
     """Writes a row for each series: ids, number of slices, four columns for each class, warnings.
 
     `<class>` is the greatest probability of a slice, `slice_<class>` the place of that slice from 0
     along the normal of the series; `<class>_decision` is 1 at or above Youden's point for series,
     else 0, and empty without a threshold; `<class>_series` is a series model's probability of the
-    series as a whole, empty without one. `warnings` holds the codes of `series_warnings`, with a
+    series as a whole, empty without one. `decision`, with abstention alone, is yes, no or abstain
+    for any bleed. `warnings` holds the codes of `series_warnings`, with a
     space between them.
 
     Args:
@@ -48,6 +52,7 @@ def write_series_csv(
       postprocessing: Steps that made the probabilities, with the thresholds.
       volumes_of: Volumes of the series of a slice; a fifth column, `<class>_ml`, holds those of
         kind `ml`. None for a model without masks.
+      abstention: Thresholds by which exams are decided or left to people; None for none.
 
     Returns:
       Number of series, and number of those with each code.
@@ -58,7 +63,7 @@ def write_series_csv(
         columns += [name, f"slice_{name}", f"{name}_decision", f"{name}_series"]
         if volumes_of is not None:
             columns.append(f"{name}_ml")
-    columns.append("warnings")
+    columns += ["warnings"] if abstention is None else ["decision", "warnings"]
 
     def lines() -> Iterator[str]:
         nonlocal number
@@ -76,6 +81,8 @@ def write_series_csv(
                 row.append("" if whole is None else repr(float(whole[i])))
                 if volumes_of is not None:
                     row.append(_or_empty(volumes[name]))
+            if abstention is not None:
+                row.append(abstention.decide(probabilities, whole)[CLASSES[ANY]])
             found = [warning.code for warning in warnings_of(members)]
             codes.update(found)
             yield csv_line([*row, " ".join(found)])
@@ -93,6 +100,7 @@ def write_series_json(
     model_sha256: str,
     prevalence: float,
     volumes_of: Callable[[Header], Volumes] | None = None,
+    abstention: Abstention | None = None,
 ) -> None:
     """Writes an object with the model, the operating points, and the series with their slices.
 
@@ -105,6 +113,8 @@ def write_series_json(
       prevalence: Prevalence that the probabilities were moved to; 0 for none.
       volumes_of: Volumes of the series of a slice, written as `volumes`; None for a model without
         masks.
+      abstention: Thresholds by which exams are decided or left to people, written with the answers
+        of each series as `abstention`; None for none.
     """
     thresholds = postprocessing.thresholds
     head = {
@@ -115,6 +125,7 @@ def write_series_json(
             level: {rule: thresholds.get(level, {}).get(rule, {}) for rule in POINTS}
             for level in (SLICE, SERIES_LEVEL, SERIES_MODEL)
         },
+        **({} if abstention is None else {"abstention": dataclasses.asdict(abstention)}),
         "note": "Research only. Not for clinical use.",
     }
 
@@ -123,7 +134,8 @@ def write_series_json(
         separator = "\n"
         for members in members_of_series:
             volumes = None if volumes_of is None else volumes_of(members[0].header)
-            yield separator + json.dumps(_series(members, names, postprocessing, volumes))
+            series = _series(members, names, postprocessing, volumes, abstention)
+            yield separator + json.dumps(series)
             separator = ",\n"
         yield "\n]}\n"
 
@@ -147,14 +159,17 @@ def _series(
     names: Sequence[str],
     postprocessing: Postprocessing,
     volumes: Volumes | None,
+    abstention: Abstention | None,
 ) -> dict[str, Any]:
     header, whole = members[0].header, members[0].whole
     probabilities = np.stack([slice_.values for slice_ in members])
+    answers = None if abstention is None else abstention.decide(probabilities, whole)
     return {
         "study_id": header.study_id,
         "series_id": header.series_id,
         **summarize(probabilities, whole, postprocessing),
         **({} if volumes is None else {"volumes": volumes}),
+        **({} if answers is None else {"abstention": answers}),
         "warnings": [warning.as_json() for warning in warnings_of(members)],
         "slices": [
             {

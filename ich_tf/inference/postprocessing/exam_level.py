@@ -9,12 +9,12 @@ import numpy as np
 from ich_tf.inference.postprocessing.aggregation import SERIES_MODEL, Scored
 from ich_tf.records.exam_labels import POSITIVE_SHARE
 
-_SERIES_MAX = "series_max"
+SERIES_MAX = "series_max"
 
 
 def exam_level(levels: Container[str]) -> str:
     """The level of exams: a model's that reads whole series, else the greatest of the slices."""
-    return SERIES_MODEL if SERIES_MODEL in levels else _SERIES_MAX
+    return SERIES_MODEL if SERIES_MODEL in levels else SERIES_MAX
 
 
 def known_examples(scored: Scored, column: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
