@@ -16,7 +16,7 @@ from ich_tf.runtime import command
 # Commands by purpose, in the order of their use.
 GROUPS = {
     "data": ("make_tfrecords", "verify_tfrecords", "inspect_tfrecords"),
-    "models": ("train", "calibrate", "evaluate", "extract_features"),
+    "models": ("train", "calibrate", "evaluate", "compare", "extract_features"),
     "use": ("predict", "attach", "check_submission", "export", "serve", "gateway"),
     "synthetic patients": (
         "make_phantoms",

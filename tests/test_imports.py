@@ -16,7 +16,7 @@ PACKAGE = ROOT / "ich_tf"
 ROOMS = (
     "errors", "runtime", "labels", "windows", "losses", "metrics", "dicom", "masks",
     "image_quality", "phantom", "records", "conversion", "models", "reporting", "inference",
-    "training", "evaluation", "acceptance", "serving", "gateway", "commands",
+    "training", "evaluation", "comparison", "acceptance", "serving", "gateway", "commands",
 )  # fmt: skip
 # The one module of the library that defines and reads flags, for all commands.
 FLAGS = "runtime.command"
@@ -26,7 +26,8 @@ WITHOUT_TENSORFLOW = (
     "labels", "windows", "metrics", "dicom", "masks", "image_quality", "phantom", "records",
     "conversion.convert", "conversion.verification", "conversion.inspection",
     "conversion.write_shard",
-    "training.config", "inference.config", "evaluation.config", "serving.config",
+    "training.config", "inference.config", "evaluation.config", "comparison.comparison",
+    "serving.config",
     "gateway.config", "gateway.config_file", "gateway.destinations", "gateway.limits",
     "gateway.poller", "gateway.ports", "gateway.receiver", "gateway.spool", "gateway.stow",
     "gateway.tls",

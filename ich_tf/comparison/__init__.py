@@ -1,0 +1,1 @@
+"""Comparison of models on the same patients: differences, margins, and decisions case by case."""

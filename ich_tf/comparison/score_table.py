@@ -1,0 +1,230 @@
+"""Predictions of a CSV: probabilities by id, with labels and patients where the file has them."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ich_tf.errors import InputError
+from ich_tf.labels import CLASSES, HEADER, read_submission
+from ich_tf.labels.columns import class_number
+from ich_tf.records.exam_labels import exam_of_slices
+from ich_tf.runtime.csv_files import CsvError, named_rows, open_csv
+
+SLICE, EXAM = "slice", "exam"
+LEVELS = (SLICE, EXAM)
+# Columns that name an example, the first that is there, without spaces, hyphens and underscores.
+_SLICE_IDS = (
+    "sourceid", "imageid", "image", "sopinstanceuid", "filename", "file", "path", "id",
+)  # fmt: skip
+_SERIES_KEY = "serieskey"
+_EXAM_IDS = (
+    _SERIES_KEY, "exam", "examid", "series", "seriesid", "seriesinstanceuid", "study", "studyid",
+    "studyinstanceuid", "accession", "accessionnumber", "name", "folder", "id",
+)  # fmt: skip
+_ID_NAMES = {SLICE: _SLICE_IDS, EXAM: _EXAM_IDS}
+_PATIENTS = ("patientkey", "patient", "patientid")
+_LABEL = "label_"
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreTable:
+    """Predictions for n slices or exams.
+
+    Attributes:
+      ids: Id of each, all different.
+      probabilities: float64 [n, 6], in [0, 1]; NaN in the columns of classes that the file lacks.
+      labels: float64 [n, 6], in [0, 1], NaN where unknown; None if the file has none.
+      patients: Patient of each; None if the file has none.
+      is_pooled: Whether exams have the greatest probability of their slices, because the file has
+        only slices.
+    """
+
+    ids: tuple[str, ...]
+    probabilities: np.ndarray
+    labels: np.ndarray | None
+    patients: tuple[str, ...] | None
+    is_pooled: bool = False
+
+
+def read_scores(path: Path, level: str) -> ScoreTable:
+    """Reads predictions: predictions.csv, exams.csv, a submission, or any table of id and classes.
+
+    Args:
+      path: CSV file. A long one has the header `ID,Label`; a wide one an id and a column for each
+        class that it tells of, and optionally `label_<class>` and `patient_key`.
+      level: One of `LEVELS`. Where a file names slices and their series, exams are its series.
+
+    Raises:
+      InputError: If the file cannot be read, names no id or class, has an id twice, or a value
+        that is no probability.
+    """
+    try:
+        with open_csv(path) as text:
+            header = tuple(text.header)
+            is_long = [name.casefold() for name in header] == [name.casefold() for name in HEADER]
+            rows = [] if is_long else list(named_rows(text, ()))
+    except CsvError as error:
+        raise InputError(f"{path}: {error}") from error
+    if is_long:
+        table = read_submission(path)
+        ids = tuple(map(str, table.index))
+        return ScoreTable(ids, table.to_numpy(np.float64), None, None)
+    return _Wide(path, header, rows).table(level)
+
+
+def read_patients(path: Path, level: str) -> dict[str, str]:
+    """Reads the patient of each id from a CSV with an id and a column named patient.
+
+    Raises:
+      InputError: If the file cannot be read, lacks a column, or has an id with two patients.
+    """
+    try:
+        with open_csv(path) as text:
+            header, rows = tuple(text.header), list(named_rows(text, ()))
+    except CsvError as error:
+        raise InputError(f"{path}: {error}") from error
+    name, patient = _id_column(path, header, level), _find(header, _PATIENTS)
+    if patient is None:
+        raise InputError(
+            f"{path}: the header is {','.join(header)!r}; expected a column named patient beside "
+            f"{name}. Rename it."
+        )
+    patients: dict[str, str] = {}
+    for line, row in rows:
+        if not row[name] or not row[patient]:
+            raise InputError(f"{path}: line {line} lacks an id or a patient. Fill it in.")
+        if patients.setdefault(row[name], row[patient]) != row[patient]:
+            raise InputError(
+                f"{path}: {row[name]} has two patients, {patients[row[name]]} and {row[patient]} "
+                f"in line {line}. Correct one."
+            )
+    return patients
+
+
+def _key(name: str) -> str:
+    return re.sub(r"[\s_-]", "", name.casefold())
+
+
+def _find(header: Sequence[str], names: Sequence[str]) -> str | None:
+    """The first of some names among the columns, as `named_rows` calls it."""
+    by_key = {_key(name): name.lower() for name in reversed(header)}
+    return next((by_key[name] for name in names if name in by_key), None)
+
+
+def _id_column(path: Path, header: Sequence[str], level: str) -> str:
+    name = _find(header, _ID_NAMES[level])
+    if name is None:
+        expected = "ID, image_id or source_id" if level == SLICE else "ID, exam or series_key"
+        raise InputError(
+            f"{path}: the header is {','.join(header)[:300]!r}, in which no column names the "
+            f"{level}; expected one called {expected}. Rename it, or compare at the other --level."
+        )
+    return name
+
+
+class _Wide:
+    """Rows of a table with a column for each class."""
+
+    def __init__(
+        self, path: Path, header: tuple[str, ...], rows: list[tuple[int, dict[str, str]]]
+    ) -> None:
+        self._path, self._header, self._rows = path, header, rows
+        lower = [name.lower() for name in header]
+        twice = next((name for name in lower if name and lower.count(name) > 1), None)
+        if twice is not None:
+            raise InputError(f"{path}: two columns are called {twice}; remove one.")
+        self._classes = _numbers({name: name for name in lower})
+        self._labels = _numbers(
+            {name: name.removeprefix(_LABEL) for name in lower if name.startswith(_LABEL)}
+        )
+        if not rows:
+            raise InputError(f"{path}: has no rows below its header; expected one an id.")
+        if not self._classes:
+            raise InputError(
+                f"{path}: the header is {','.join(header)[:300]!r}; expected an id and a column "
+                f"for each class, of {', '.join(CLASSES)}, or 'ID,Label' with six rows an id."
+            )
+
+    def table(self, level: str) -> ScoreTable:
+        """The predictions of a level."""
+        of_slices = _find(self._header, _SLICE_IDS[:-1])
+        series = _find(self._header, (_SERIES_KEY,))
+        if level == EXAM and of_slices and series:
+            return self._pooled(of_slices, series)
+        return self._plain(_id_column(self._path, self._header, level))
+
+    def _plain(self, id_column: str) -> ScoreTable:
+        ids: dict[str, int] = {}
+        for line, row in self._rows:
+            name = row[id_column]
+            if not name:
+                raise InputError(f"{self._path}: line {line} has no {id_column}.")
+            if name in ids:
+                raise InputError(
+                    f"{self._path}: {name} is in line {ids[name]} and again in line {line}. Keep "
+                    "one of them."
+                )
+            ids[name] = line
+        patient = _find(self._header, _PATIENTS)
+        patients = tuple(row[patient] for _, row in self._rows) if patient else None
+        return ScoreTable(
+            tuple(ids),
+            self._values(self._classes, "probabilities", may_be_unknown=False),
+            self._values(self._labels, "labels", may_be_unknown=True) if self._labels else None,
+            # A patient that is not named is none that could be resampled.
+            patients if patients and all(patients) else None,
+        )
+
+    def _pooled(self, id_column: str, series_column: str) -> ScoreTable:
+        slices = self._plain(id_column)
+        groups: dict[str, list[int]] = {}
+        for number, (line, row) in enumerate(self._rows):
+            if not row[series_column]:
+                raise InputError(f"{self._path}: line {line} has no {series_column}.")
+            groups.setdefault(row[series_column], []).append(number)
+        members = list(groups.values())
+        labels, patients = slices.labels, slices.patients
+        return ScoreTable(
+            tuple(groups),
+            np.stack([slices.probabilities[rows].max(axis=0) for rows in members]),
+            None
+            if labels is None
+            else np.stack([exam_of_slices(labels[rows]) for rows in members]).astype(np.float64),
+            None if patients is None else tuple(patients[rows[0]] for rows in members),
+            is_pooled=True,
+        )
+
+    def _values(self, columns: Mapping[int, str], what: str, *, may_be_unknown: bool) -> np.ndarray:
+        values = np.full((len(self._rows), len(CLASSES)), np.nan)
+        for number, name in columns.items():
+            for i, (line, row) in enumerate(self._rows):
+                text = row[name]
+                value = _number(text)
+                if math.isnan(value) and may_be_unknown and text.casefold() in ("", "nan"):
+                    continue
+                if not 0 <= value <= 1:
+                    raise InputError(
+                        f"{self._path}: line {line} has {name} = {text!r}; {what} are numbers in "
+                        "[0, 1]. Correct it."
+                    )
+                values[i, number] = value
+        return values
+
+
+def _numbers(names: Mapping[str, str]) -> dict[int, str]:
+    """Number of a class -> its column, of columns and what they may call a class."""
+    numbers = {class_number(called): column for column, called in names.items()}
+    return {number: column for number, column in sorted(numbers.items()) if number >= 0}
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan

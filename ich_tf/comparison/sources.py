@@ -1,0 +1,97 @@
+"""A model to compare: where its predictions are, and what its run says of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ich_tf.comparison.score_table import EXAM, SLICE, ScoreTable, read_scores
+from ich_tf.errors import InputError
+from ich_tf.runtime.files import read_json
+
+_PREDICTIONS, _EXAMS, _METRICS = "predictions.csv", "exams.csv", "metrics.json"
+_ADVICE = "Run python -m ich_tf.evaluate again, or give a CSV of predictions."
+# Level of metrics.json whose thresholds belong to the probabilities of exams.csv: the first there.
+_EXAM_LEVELS = ("series_model", "series_max")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Model:
+    """A model with its predictions.
+
+    Attributes:
+      name: Name that it was given.
+      path: File of its predictions.
+      table: Predictions.
+      thresholds: Class -> least probability of a positive decision; empty if it has none.
+      description: What its evaluation says of it: postprocessing, and what it has seen of the
+        patients; empty for a CSV.
+    """
+
+    name: str
+    path: str
+    table: ScoreTable
+    thresholds: Mapping[str, float]
+    description: str
+
+
+def load_model(name: str, path: Path, *, level: str, split: str, operating_point: str) -> Model:
+    """Reads a model's predictions.
+
+    Args:
+      name: Name of the model.
+      path: Work dir that was evaluated, folder of an evaluation, or a CSV of predictions.
+      level: One of `score_table.LEVELS`.
+      split: Split whose evaluation is read from a work dir.
+      operating_point: Rule of the thresholds in metrics.json.
+
+    Raises:
+      InputError: If there are no predictions, or they cannot be read.
+    """
+    if not path.is_dir():
+        return Model(name, str(path), read_scores(path, level), {}, "")
+    folders = (path, path / "evaluation" / split)
+    folder = next((each for each in folders if (each / _PREDICTIONS).is_file()), None)
+    if folder is None:
+        raise InputError(
+            f"{path}: model {name} has no predictions, neither {_PREDICTIONS} nor "
+            f"evaluation/{split}/{_PREDICTIONS}. {_ADVICE}"
+        )
+    file = folder / _PREDICTIONS
+    # Evaluations of earlier versions have no exams.csv.
+    if level == EXAM and (folder / _EXAMS).is_file():
+        file = folder / _EXAMS
+    metrics = _read_metrics(folder / _METRICS)
+    table = read_scores(file, level)
+    thresholds = _thresholds(metrics, level, operating_point, is_pooled=table.is_pooled)
+    return Model(name, str(file), table, thresholds, _description(metrics))
+
+
+def _read_metrics(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    metrics = read_json(path, _ADVICE)
+    if not isinstance(metrics, dict) or not isinstance(metrics.get("levels", {}), dict):
+        raise InputError(f"{path}: is no result of an evaluation. {_ADVICE}")
+    return metrics
+
+
+def _thresholds(
+    metrics: Mapping[str, Any], level: str, rule: str, *, is_pooled: bool
+) -> dict[str, float]:
+    levels = metrics.get("levels", {})
+    wanted = (SLICE,) if level == SLICE else _EXAM_LEVELS[1:] if is_pooled else _EXAM_LEVELS
+    scores: dict[str, Any] = next((levels[each] for each in wanted if each in levels), {})
+    found = {}
+    for class_name, each in scores.get("classes", {}).items():
+        point = each.get("points", {}).get(rule)
+        if point is not None:
+            found[class_name] = float(point["threshold"])
+    return found
+
+
+def _description(metrics: Mapping[str, Any]) -> str:
+    model = metrics.get("model", {})
+    return "; ".join(model[key] for key in ("postprocessing", "seen") if model.get(key))
