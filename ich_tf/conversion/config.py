@@ -6,8 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ich_tf.labels import READERS
 from ich_tf.masks.format_names import MASK_FORMATS
-from ich_tf.records.schema import CROPS, ENCODINGS, LOSSY, SCHEMA_VERSION
+from ich_tf.records.schema import (
+    CROPS,
+    ENCODINGS,
+    EXAM_SCHEMA_VERSION,
+    LABEL_LEVELS,
+    LOSSY,
+    SCHEMA_VERSION,
+)
 from ich_tf.runtime.options import check_options, option, require
 from ich_tf.windows import preset_windows
 
@@ -17,6 +25,8 @@ if TYPE_CHECKING:
 # What a row of the label CSV names an image by, and what tells patients apart.
 LABEL_KEYS = ("auto", "uid", "name", "path")
 PATIENT_SOURCES = ("id", "study", "folder")
+# What a row of a label CSV speaks of.
+LABEL_LEVEL_CHOICES = ("auto", *LABEL_LEVELS)
 RUNNERS = ("local", "dask", "beam")
 # Options that a plan depends on; the others choose where and how fast the work is done.
 _PLANNED = (
@@ -68,8 +78,8 @@ class ConversionConfig:
     )
     labels_csv: str = option(
         _LABELS_CSV,
-        "Label CSV in RSNA's format (columns ID,Label; six rows per image). Empty: convert without "
-        "labels.",
+        "Label CSV in RSNA's format (columns ID,Label; six rows per image), or with a row per exam "
+        "and a column per class, or per class and reader. Empty: convert without labels.",
         is_path=True,
     )
     label_key: str = option(
@@ -77,6 +87,25 @@ class ConversionConfig:
         "What the label CSV names an image by: its SOP instance UID, its file's name, or the "
         "file's path within --dicom_dir, with or without extension. auto: any of them.",
         LABEL_KEYS,
+    )
+    label_level: str = option(
+        "auto",
+        "What the labels of --exam_labels_csv, or of --labels_csv where that is not given, speak "
+        "of. auto: each of what its key names: a slice, a series or study by UID, a patient by "
+        "PatientID, or what lies in a folder.",
+        LABEL_LEVEL_CHOICES,
+    )
+    exam_labels_csv: str = option(
+        "",
+        "CSV with labels of exams, beside those of slices in --labels_csv or, with --labels_csv=, "
+        "alone. Empty: none.",
+        is_path=True,
+    )
+    readers: str = option(
+        "majority",
+        "How labels of several readers become one. majority: what more than half of them say; all: "
+        "the share of those who say yes.",
+        READERS,
     )
     patient_from: str = option(
         "id",
@@ -236,6 +265,12 @@ class ConversionConfig:
             "labels",
         )
         require(
+            not self.exam_labels_csv or self.label_level != "slice",
+            "label_level",
+            self.label_level,
+            "auto, series, study or patient with --exam_labels_csv",
+        )
+        require(
             bool(self.dicom_dir), "dicom_dir", self.dicom_dir, "a folder, a zip archive or a file"
         )
         require(bool(self.out_dir), "out_dir", self.out_dir, "a folder")
@@ -249,18 +284,26 @@ class ConversionConfig:
         classes = ClassMap.parse(self.mask_classes)
         return MaskOptions(Path(self.masks_dir), self.mask_format, classes, images)
 
-    def planned(self, hash_key: str = "") -> dict[str, Any]:
+    @property
+    def is_labelled(self) -> bool:
+        """Whether there are labels, of slices or of exams."""
+        return bool(self.labels_csv or self.exam_labels_csv)
+
+    def planned(self, hash_key: str = "", *, has_exams: bool = False) -> dict[str, Any]:
         """The options that the bytes of the shards depend on, as plan and manifest store them.
 
         Args:
           hash_key: `pseudonyms.key_fingerprint` of the secret; empty without one.
+          has_exams: Whether there are labels of exams, or unknown ones.
         """
         content = {name: getattr(self, name) for name in _PLANNED}
         if self.masks_dir:
             content |= {"mask_format": self.mask_format, "mask_classes": self.mask_classes}
+        if has_exams:
+            content |= {"label_level": self.label_level, "readers": self.readers}
         return {
             **content,
             "windows": list(self.windows),
-            "schema_version": SCHEMA_VERSION,
+            "schema_version": EXAM_SCHEMA_VERSION if has_exams else SCHEMA_VERSION,
             "hash_key": hash_key,
         }

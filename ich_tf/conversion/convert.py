@@ -13,9 +13,8 @@ from ich_tf.conversion.config import ConversionConfig
 from ich_tf.conversion.index import index
 from ich_tf.conversion.input_folder import check_folders, list_inputs
 from ich_tf.conversion.known_splits import known_splits, with_planned
-from ich_tf.conversion.label_rows import LabelRows
+from ich_tf.conversion.label_sources import read_labels
 from ich_tf.conversion.mask_index import index_masks
-from ich_tf.conversion.matching import LabelMatcher
 from ich_tf.conversion.nifti_ids import NiftiIds
 from ich_tf.conversion.out_of_reach import OutOfReach, to_write, with_images_only
 from ich_tf.conversion.output_folder import (
@@ -120,19 +119,20 @@ def plan_conversion(
     """
     # Both files are read first, so that their errors are reported at once.
     hash_key = read_hash_key(config.hash_key_file)
-    labels = None
-    if config.labels_csv:
-        labels = LabelMatcher(LabelRows.from_csv(config.labels_csv), config.label_key)
+    labels = read_labels(config)
     slices, rejections = index(
         listing,
         executor,
-        labels,
+        labels.slices,
         config.crop,
         config.patient_from,
         hash_key,
         config.image_size if config.join_duplicates else 0,
         NiftiIds.from_csv(config.nifti_csv) if config.nifti_csv else None,
+        labels.exams,
+        may_name_exams=labels.may_name_exams,
     )
+    labels.check(slices.exams)
     out_of_reach = OutOfReach(rejections)
     if previous is None and not config.overwrite:
         out_of_reach.check_plan_is_known(Path(config.out_dir))
@@ -144,21 +144,24 @@ def plan_conversion(
         rejections = [*with_images_only(rejections, plan)]
     rejections += plan.rejections
     if not plan.shards:
+        csvs = [path for path in (config.labels_csv, config.exam_labels_csv) if path]
         advice = ""
         if any(rejection.message == NO_PATIENT for rejection in rejections):
             advice += f" In some of them, {NO_PATIENT}"
-        if labels is not None and config.dry_run:
+        if labels and config.dry_run:
             advice += f"\n{side_by_side(slices, config.label_key)}"
-        elif slices.has_unlabelled and slices.unused_ids:
+        elif (slices.has_unlabelled and slices.unused_ids) or slices.without_labels:
             advice += " --dry_run shows labels and files that do not join side by side."
         raise InputError(
             f"{config.dicom_dir}: none of {len(listing)} files can be converted "
             f"({_commonest(rejections)}{_first(rejections)}). Expected axial head CT slices"
-            + (f" whose ids are in {config.labels_csv}." if labels is not None else ".")
+            + (f" whose ids are in {' or '.join(csvs)}." if labels else ".")
             + advice.rstrip("\n")
         )
     num_missing = sum(rejection.reason == Reason.IMAGE_MISSING.value for rejection in rejections)
-    num_inputs = len(listing) + num_missing
+    num_inputs = len(listing) + num_missing + plan.num_inputs
+    if slices.exams is not None:
+        num_inputs += len(slices.exams.ambiguous)
     plan = replace(plan, rejections=tuple(rejections), num_inputs=num_inputs)
     if previous is not None:
         _check_losses(previous, plan, config)

@@ -148,6 +148,8 @@ def _settle(
         for copy, content in zip(copies, contents, strict=True)
     ]
     candidates = [i for i, row in enumerate(rows) if labelling is None or row >= 0]
+    if labelling is not None and labelling.is_partial:
+        candidates = candidates or list(range(len(rows)))
     kept = next((i for i in candidates if not contents[i].reason), None)
     if kept is None:
         # Planned all the same where the machine is to blame: the same command tries it again.

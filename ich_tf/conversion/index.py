@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from itertools import chain
 
 from ich_tf.conversion.copies import settle_copies
+from ich_tf.conversion.exam_labelling import exams_of_rows, rows_without_exams, without_labels
+from ich_tf.conversion.exam_matching import SeriesNames
+from ich_tf.conversion.exam_rows import ExamRows
 from ich_tf.conversion.labelling import Labelling
 from ich_tf.conversion.matching import LabelMatcher
 from ich_tf.conversion.nifti_ids import NiftiIds
@@ -27,6 +30,9 @@ def index(
     hash_key: bytes = b"",
     hash_size: int = 0,
     nifti_ids: NiftiIds | None = None,
+    exams: ExamRows | None = None,
+    *,
+    may_name_exams: bool = False,
 ) -> tuple[SliceIndex, list[Rejection]]:
     """Reads the header of every file, and finds the labels of its slices.
 
@@ -35,19 +41,23 @@ def index(
     Args:
       listing: DICOM files, and inputs that were left out already.
       executor: Executor that reads the headers.
-      labels: Matcher of the labels; a slice without a row is rejected. None to index all slices as
-        unlabelled.
+      labels: Matcher of the labels; a slice without a row is rejected, unless its exam has labels.
+        None to index all slices as unlabelled.
       crop: One of `records.CROPS`.
       patient_from: What tells patients apart, one of `config.PATIENT_SOURCES`.
       hash_key: Secret under which the ids of labels without a file are hashed; empty for the
         public key.
       hash_size: Rows and columns of the stored form whose pixels are hashed, px; 0 to hash none.
       nifti_ids: Ids of NIfTI files; None for those of their names.
+      exams: Labels of exams; a slice whose exam has none, and which has none itself, is rejected.
+      may_name_exams: Whether rows of `labels` that name no file may name an exam.
 
     Returns:
       The index, and the inputs that were left out with their reasons.
     """
     indexed = SliceIndex()
+    has_unknown = labels is not None and labels.rows.has_unknown
+    names = SeriesNames() if exams is not None or may_name_exams or has_unknown else None
     rejections: list[Rejection] = []
     for entry in chain(
         listing.rejections, scan_headers(listing.sources, executor, crop, hash_size)
@@ -76,17 +86,32 @@ def index(
                 labels.add_unusable(listing.within(source.shown), header)
             continue
         # The slice keeps its own header, which a worker finds in the file as well.
-        indexed.add(slice_, (patient, named.study_id, named.series_id))
+        key = patient, named.study_id, named.series_id
+        indexed.add(slice_, key)
+        if names is not None:
+            names.add(key, listing.within(source.shown), named.patient_id)
         if labels is not None:
             labels.add_slice(listing.within(source.shown), header)
+    labelling = None
     if labels is None:
         rejections += settle_copies(indexed, listing, executor)
-        return indexed, rejections
-    labelling = Labelling(labels.rows, labels.match(indexed.first_copies()), labels.label_key)
-    rejections += _unlabelled(indexed, labelling)
-    rejections += settle_copies(indexed, listing, executor, labelling)
-    indexed.label(labelling.matches.row, labelling.rows, labelling.matches.unused_rows)
-    rejections += labelling.rows_without_images(hash_key)
+        if exams is not None and names is not None:
+            indexed.exams = names.match(exams)
+    else:
+        matches = labels.match(indexed.first_copies())
+        if names is not None:
+            indexed.exams, matches = exams_of_rows(
+                names, exams, labels.rows, matches, may_name_exams=may_name_exams
+            )
+        is_partial = indexed.exams is not None
+        labelling = Labelling(labels.rows, matches, labels.label_key, is_partial=is_partial)
+        rejections += _unlabelled(indexed, labelling)
+        rejections += settle_copies(indexed, listing, executor, labelling)
+        indexed.label(labelling.matches.row, labelling.rows, labelling.matches.unused_rows)
+        rejections += labelling.rows_without_images(hash_key)
+    if indexed.exams is not None:
+        rejections += without_labels(indexed, labelling)
+        rejections += rows_without_exams(indexed.exams, hash_key)
     return indexed, rejections
 
 

@@ -37,5 +37,5 @@ def list_inputs(config: ConversionConfig) -> SourceListing:
       InputError: As for `list_sources`.
     """
     masks = config.masks_dir, config.mask_images_dir
-    own = (config.out_dir, config.labels_csv, *masks, config.hash_key_file)
+    own = (config.out_dir, config.labels_csv, config.exam_labels_csv, *masks, config.hash_key_file)
     return list_sources(config.dicom_dir, [Path(path) for path in own if path])

@@ -32,7 +32,7 @@ def known_splits(out_dir: Path, config: ConversionConfig, plan: Plan | None) -> 
       InputError: If nothing sound says in which splits the patients are, or they are not splits of
         the new conversion.
     """
-    if config.overwrite or not config.labels_csv:
+    if config.overwrite or not config.is_labelled:
         return {}
     splits = _of_patients(plan.patients) if plan is not None else {}
     try:

@@ -24,16 +24,25 @@ _MISSING = {
 class Labelling:
     """Rows of the label CSV, and the slices that they belong to."""
 
-    def __init__(self, rows: LabelRows, matches: LabelMatches, label_key: str = "auto") -> None:
+    def __init__(
+        self,
+        rows: LabelRows,
+        matches: LabelMatches,
+        label_key: str = "auto",
+        *,
+        is_partial: bool = False,
+    ) -> None:
         """Takes over what was found.
 
         Args:
           rows: Rows of the label CSV.
           matches: Rows of each slice.
           label_key: What a row names an image by, one of `config.LABEL_KEYS`.
+          is_partial: Whether a slice may go without a row, since its exam may have labels.
         """
         self.rows = rows
         self.matches = matches
+        self.is_partial = is_partial
         self._label_key = label_key
 
     def is_unlabelled(self, number: int) -> bool:
@@ -43,7 +52,10 @@ class Labelling:
     def doubtful(self, numbers: np.ndarray) -> np.ndarray:
         """Those of some slices that have no row, a faulty one, or several; by number, int [n]."""
         row = self.matches.row[numbers]
-        is_sound = (row >= 0) & ~np.isin(row, list(self.rows.conflicts))
+        has_row = row >= 0
+        if self.is_partial:
+            has_row |= ~np.isin(numbers, list(self.matches.ambiguous))
+        is_sound = has_row & ~np.isin(row, list(self.rows.conflicts))
         is_sound &= ~np.isin(numbers, list(self.matches.further_rows))
         return np.asarray(numbers[~is_sound])
 
@@ -71,6 +83,8 @@ class Labelling:
                 "file's path within the folder."
             )
             return _rejection(slice_.path, Reason.LABEL_AMBIGUOUS, message)
+        if self.is_partial:
+            return None
         return _rejection(slice_.path, Reason.LABEL_MISSING, _MISSING[self._label_key])
 
     def rows_without_images(self, hash_key: bytes = b"") -> Iterator[Rejection]:

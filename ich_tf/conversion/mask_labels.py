@@ -44,7 +44,9 @@ def of_slab(masks: Sequence[SliceMask]) -> SliceMask:
     return slab
 
 
-def annotated_classes(mask: SliceMask, labels: Sequence[int] | None) -> tuple[int, tuple[int, ...]]:
+def annotated_classes(
+    mask: SliceMask, labels: Sequence[int | None] | None
+) -> tuple[int, tuple[int, ...]]:
     """Classes of a slice of which it is known where they are, and where they are not.
 
     A class that is labelled 0 is nowhere in the slice; `any` is the union of its subtypes. Where a
@@ -52,7 +54,8 @@ def annotated_classes(mask: SliceMask, labels: Sequence[int] | None) -> tuple[in
 
     Args:
       mask: What the masks tell.
-      labels: 0 or 1 per class, in the order of `CLASSES`; None without labels.
+      labels: 0 or 1 per class, in the order of `CLASSES`, or None where unknown; None without
+        labels.
 
     Returns:
       Bits of the annotated classes, and the classes whose label and mask contradict each other.
@@ -64,6 +67,8 @@ def annotated_classes(mask: SliceMask, labels: Sequence[int] | None) -> tuple[in
       (63, ())
       >>> annotated_classes(SliceMask(annotated=63, marked=2), (0, 0, 0, 0, 0, 0))
       (29, (1, 5))
+      >>> annotated_classes(SliceMask(), (0, None, None, 0, None, 1))  # unknown is not absent
+      (9, ())
     """
     marked = mask.marked | (_ANY if mask.marked & _SUBTYPES else 0)
     annotated = _with_consequences(mask.annotated, marked)
@@ -72,6 +77,8 @@ def annotated_classes(mask: SliceMask, labels: Sequence[int] | None) -> tuple[in
     conflicts = []
     for k, label in enumerate(labels):
         bit = 1 << k
+        if label is None:
+            continue
         if bool(marked & bit) != bool(label) and (annotated | marked) & bit:
             conflicts.append(k)
         elif not label:

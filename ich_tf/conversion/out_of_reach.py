@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -115,9 +116,16 @@ def carry_over(
         at = next((i for i, one in enumerate(members) if one.keys == series.keys), len(members))
         known = [slice_ for one in members[at : at + 1] for slice_ in one.slices()]
         rows = sorted([*known, *kept], key=lambda slice_: slice_.z_mm)
-        members[at : at + 1] = [PlannedSeries.pack(series.keys, rows)]
+        exam = next((one for one in members[at : at + 1] if one.exam_labels), series)
+        members[at : at + 1] = [
+            replace(
+                PlannedSeries.pack(series.keys, rows),
+                exam_labels=exam.exam_labels,
+                label_level=exam.label_level,
+            )
+        ]
         for slice_ in kept:
-            if slice_.labels is not None:
+            if slice_.labels is not None and None not in slice_.labels:
                 labels.setdefault(series.keys[0], []).append(np.array(slice_.labels))
     if count:
         _LOG.warning(
@@ -130,6 +138,8 @@ def carry_over(
 def with_images_only(rejections: Iterable[Rejection], plan: Plan) -> Iterator[Rejection]:
     """Rejections without those of labels whose images are planned, though out of reach."""
     planned = {slice_.source_id for shard in plan.shards for slice_ in shard.slices()}
+    if plan.has_exams:
+        planned.update(key for shard in plan.shards for one in shard.series for key in one.keys)
     for rejection in rejections:
         if rejection.reason != Reason.IMAGE_MISSING.value or rejection.path not in planned:
             yield rejection

@@ -65,7 +65,7 @@ def stored_plan(out_dir: Path, config: ConversionConfig) -> Plan | None:
             f"its ids were hashed {'under another' if former.get(_HASH_KEY) else 'without a'} "
             "secret; see --hash_key_file"
         )
-    if was_labelled != bool(config.labels_csv):
+    if was_labelled != config.is_labelled:
         changed.append(f"it was made {'with' if was_labelled else 'without'} labels")
     if changed:
         raise InputError(

@@ -18,7 +18,7 @@ from typing import Any
 from ich_tf.dicom.reasons import Rejection, quarantine_path, split_quarantine_path
 from ich_tf.errors import DataError
 from ich_tf.records.data_files import PLAN
-from ich_tf.records.schema import SCHEMA_VERSION
+from ich_tf.records.schema import EXAM_SCHEMA_VERSION, SCHEMA_VERSION
 from ich_tf.records.splits import UNLABELLED
 from ich_tf.runtime.files import write_parts
 
@@ -62,7 +62,8 @@ class PlannedSlice:
       slice_index: Position in the ordered series, from 0.
       num_slices: Number of slices of the series.
       z_mm: Position along the normal of the series, mm.
-      labels: 0 or 1 per class, in the order of `CLASSES`; None without labels.
+      labels: 0 or 1 per class, in the order of `CLASSES`, or None where unknown; None without
+        labels.
       frame: Number of the frame within an enhanced multi-frame file, from 1; 0 in other files.
       crop: Top, left, rows and columns to crop to, px; empty for the whole image.
       alternates: Names of other files that hold the same slice, for one that turns out bad.
@@ -73,6 +74,9 @@ class PlannedSlice:
         masks.
       masks: Name within the folder of masks, and SHA-256, of each mask of the slice; and the
         number, from 0, of the slice of a slab that a PNG is of.
+      exam_labels: Labels of the exam, in [0, 1], or None where unknown; empty in a conversion
+        without labels of exams or unknown ones.
+      label_level: Level of the exam's labels, as in `records.SliceRecord`.
     """
 
     name: str
@@ -83,7 +87,7 @@ class PlannedSlice:
     slice_index: int
     num_slices: int
     z_mm: float
-    labels: tuple[int, ...] | None
+    labels: tuple[int | None, ...] | None
     frame: int = 0
     crop: tuple[int, ...] = ()
     alternates: tuple[str, ...] = ()
@@ -91,6 +95,8 @@ class PlannedSlice:
     digest: str = ""
     annotated: int = 0
     masks: tuple[tuple[str, str, int], ...] = ()
+    exam_labels: tuple[float | None, ...] = ()
+    label_level: str = ""
 
     @property
     def path(self) -> str:
@@ -123,11 +129,15 @@ class PlannedSeries:
       num_slices: Number of slices.
       packed: All other fields of the slices, as JSON of plan.json. As objects, RSNA's 752,803
         slices would take six times the memory.
+      exam_labels: Labels of the exam, as of its slices.
+      label_level: Level of the exam's labels.
     """
 
     keys: tuple[str, str, str]
     num_slices: int
     packed: str
+    exam_labels: tuple[float | None, ...] = ()
+    label_level: str = ""
 
     @classmethod
     def pack(cls, keys: tuple[str, str, str], slices: Iterable[PlannedSlice]) -> PlannedSeries:
@@ -135,7 +145,7 @@ class PlannedSeries:
 
         Args:
           keys: Pseudonymous patient, study and series ids; those of the slices are ignored.
-          slices: Slices in order; `slice_index` and `num_slices` are ignored.
+          slices: Slices in order; `slice_index`, `num_slices` and the exam's labels are ignored.
         """
         rows = [
             (
@@ -184,6 +194,8 @@ class PlannedSeries:
                 digest=digest,
                 annotated=annotated,
                 masks=tuple((name, sha256, part) for name, sha256, part in masks),
+                exam_labels=self.exam_labels,
+                label_level=self.label_level,
             )
 
 
@@ -222,7 +234,7 @@ class PlannedShard:
         """JSON of the shard in plan.json, in which the keys of a series occur once."""
         head = json.dumps({"name": self.name, "split": self.split})
         rows = (
-            f'{{"keys":{json.dumps(series.keys)},"slices":{series.packed}}}'
+            f'{{"keys":{json.dumps(series.keys)},{_exam_json(series)}"slices":{series.packed}}}'
             for series in self.series
         )
         return f'{head[:-1]}, "series":[{",".join(rows)}]}}'
@@ -240,12 +252,25 @@ class PlannedShard:
             packed = json.dumps(series["slices"], separators=(",", ":"))
             patient_key, study_key, series_key = series["keys"]
             keys = patient_key, study_key, series_key
-            members.append(PlannedSeries(keys, len(series["slices"]), packed))
+            exam = series.get("exam", {"labels": (), "level": ""})
+            members.append(
+                PlannedSeries(
+                    keys, len(series["slices"]), packed, tuple(exam["labels"]), exam["level"]
+                )
+            )
         return cls(content["name"], content["split"], tuple(members))
 
     def sha256(self, config: Mapping[str, Any]) -> str:
         """SHA-256 of the shard's part of the plan, under the plan's `config`."""
         return _json_sha256([config, self.json_text()])
+
+
+def _exam_json(series: PlannedSeries) -> str:
+    """Member of a series' JSON with the labels of its exam; empty without any."""
+    if not series.exam_labels:
+        return ""
+    exam = {"labels": series.exam_labels, "level": series.label_level}
+    return f'"exam":{json.dumps(exam)},'
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -287,6 +312,7 @@ class Plan:
       mask_rejections: Masks that are not used.
       masks_dir: Folder of the masks, which a repair reads; empty without masks. The plan's hash
         does not depend on it, as it does not on the folder of the DICOM files.
+      agreement: Lines on how far readers of the exams agree; empty if labels are of no readers.
     """
 
     config: dict[str, Any]
@@ -297,6 +323,7 @@ class Plan:
     kinds: tuple[SeriesKind, ...] = ()
     mask_rejections: tuple[Rejection, ...] = ()
     masks_dir: str = ""
+    agreement: str = ""
 
     @property
     def is_labelled(self) -> bool:
@@ -306,7 +333,12 @@ class Plan:
     @property
     def is_former(self) -> bool:
         """Whether a former version of the schema made it, whose records are read but not made."""
-        return bool(self.config.get("schema_version") != SCHEMA_VERSION)
+        return self.config.get("schema_version") not in (SCHEMA_VERSION, EXAM_SCHEMA_VERSION)
+
+    @property
+    def has_exams(self) -> bool:
+        """Whether its records have the features of exams' labels."""
+        return "label_level" in self.config
 
     @property
     def has_masks(self) -> bool:
@@ -331,6 +363,7 @@ class Plan:
                 # Plans of schema 2 have none.
                 *([[asdict(kind) for kind in self.kinds]] if self.kinds else []),
                 *([[asdict(line) for line in self.mask_rejections]] if self.has_masks else []),
+                *([self.agreement] if self.has_exams else []),
             ]
         )
 
@@ -353,6 +386,8 @@ class Plan:
         if self.has_masks:
             head["mask_rejections"] = [asdict(line) for line in self.mask_rejections]
             head["masks_dir"] = self.masks_dir
+        if self.has_exams:
+            head["agreement"] = self.agreement
         yield json.dumps(head, sort_keys=True)[:-1] + _SHARDS
         for number, shard in enumerate(self.shards):
             yield (",\n" if number else "\n") + shard.json_text()
@@ -398,6 +433,7 @@ def load_plan(data_dir: str | Path) -> tuple[Plan, Path]:
             tuple(SeriesKind(**kind) for kind in content.get("kinds", ())),
             tuple(Rejection(**line) for line in content.get("mask_rejections", ())),
             content.get("masks_dir", ""),
+            content.get("agreement", ""),
         )
         source = Path(content["source"])
         expected_sha256 = content["sha256"]

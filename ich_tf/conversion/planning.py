@@ -11,10 +11,12 @@ import numpy as np
 
 from ich_tf.conversion.config import ConversionConfig
 from ich_tf.conversion.equal_pixels import SharedImages
+from ich_tf.conversion.exam_matching import SeriesKey
 from ich_tf.conversion.label_rows import union_of_labels
 from ich_tf.conversion.mask_index import MaskIndex
 from ich_tf.conversion.out_of_reach import OutOfReach, carry_over
 from ich_tf.conversion.plan import Plan, PlannedSeries, PlannedShard, PlannedSlice
+from ich_tf.conversion.planned_exams import PlannedExams, split_vector, with_exam
 from ich_tf.conversion.planned_masks import PlannedMasks
 from ich_tf.conversion.pseudonyms import key_fingerprint, pseudonym
 from ich_tf.conversion.selection import SeriesSelection
@@ -55,16 +57,20 @@ def make_plan(
       masks: Masks of the slices; None to convert without masks.
 
     Returns:
-      The plan, whose rejections are the slices that `config.series` leaves out, without number of
-      inputs; without shards if there are no slices.
+      The plan, whose rejections are the slices that `config.series` or contradictory labels leave
+      out, and whose number of inputs is that of the labels of these; without shards if there are no
+      slices.
 
     Raises:
       LeakageError: If a patient is in two splits.
       InputError: If there are too few patients for the folds.
     """
     selection = SeriesSelection(SeriesChoice.parse(config.series))
+    exams = PlannedExams(slices.exams, hash_key) if slices.exams is not None else None
+    planned_config = config.planned(key_fingerprint(hash_key), has_exams=exams is not None)
     series_of: dict[str, list[PlannedSeries]] = {}
     labels: dict[str, list[np.ndarray]] = {}
+    to_settle: list[tuple[SeriesKey, PlannedSeries]] = []
     shared = SharedImages()
     planned_masks = PlannedMasks(masks) if masks is not None else None
     same_id: Counter[str] = Counter()
@@ -78,14 +84,25 @@ def make_plan(
         planned = _plan_series(
             (patient, study, key), members, hash_key, config.slab_mm, planned_masks
         )
+        if exams is not None:
+            to_settle.append((ids, planned))
+            continue
         series_of.setdefault(patient, []).append(planned)
-        rows = [slice_.labels for slice_ in members if slice_.labels is not None]
+        rows = [np.array(slice_.labels) for slice_ in members if slice_.labels is not None]
         if rows:
             labels.setdefault(patient, []).append(np.max(rows, axis=0))
+    if exams is not None:
+        for planned in exams.settle(to_settle):
+            series_of.setdefault(planned.keys[0], []).append(planned)
     if previous is not None and out_of_reach:
         carry_over(series_of, labels, previous, out_of_reach)
+    rejections = tuple(selection.rejections)
+    if exams is not None:
+        series_of = {patient: [*map(with_exam, of)] for patient, of in series_of.items()}
+        labels = {patient: [*map(split_vector, of)] for patient, of in series_of.items()}
+        rejections += tuple(exams.rejections)
     if not series_of:
-        return Plan(config.planned(key_fingerprint(hash_key)), (), {}, tuple(selection.rejections))
+        return Plan(planned_config, (), {}, rejections)
     selection.log()
     slices.transfer_syntaxes -= selection.transfer_syntaxes
     patients: dict[str, list[str]] = {}
@@ -106,13 +123,15 @@ def make_plan(
             shards += _fill_shards(split, members_of_split, config)
     _check_leakage(shards)
     return Plan(
-        config.planned(key_fingerprint(hash_key)),
+        planned_config,
         tuple(shards),
         patients,
-        tuple(selection.rejections),
+        rejections,
+        num_inputs=exams.num_shared if exams is not None else 0,
         kinds=selection.kinds(),
         mask_rejections=planned_masks.rejections if planned_masks is not None else (),
         masks_dir=config.masks_dir,
+        agreement=slices.exams.rows.agreement if slices.exams is not None else "",
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ich_tf.conversion.exam_matching import ExamMatches, SeriesKey
 from ich_tf.conversion.label_rows import LabelRows, Labels
 from ich_tf.dicom import series
 from ich_tf.dicom.crop import Box, series_boxes
@@ -25,7 +26,8 @@ class IndexedSlice:
     Attributes:
       name: Name of the DICOM file within the source folder.
       image_id: Id under which the labels were found; without labels, the header's.
-      labels: 0 or 1 per class, in the order of `CLASSES`; None without labels.
+      labels: 0 or 1 per class, in the order of `CLASSES`, or None where unknown; None without
+        labels.
       header: Header of the slice, with its position in the series.
       crop: Top, left, rows and columns to crop to, px; empty for the whole image.
       alternates: Names of other files that hold the same slice.
@@ -55,6 +57,8 @@ class SliceIndex:
     Attributes:
       transfer_syntaxes: Number of slices per transfer syntax UID.
       unused_ids: Ids of the label CSV that name no file.
+      exams: Labels of exams; None if all labels are of slices, and known.
+      without_labels: Series of which no label speaks, in a conversion with labels of exams.
     """
 
     def __init__(self) -> None:
@@ -75,6 +79,8 @@ class SliceIndex:
         self._labels: tuple[np.ndarray, LabelRows] | None = None
         self.transfer_syntaxes: Counter[str] = Counter()
         self.unused_ids: list[str] = []
+        self.exams: ExamMatches | None = None
+        self.without_labels: list[SeriesKey] = []
 
     def __len__(self) -> int:
         """Number of slices that were added."""
@@ -144,6 +150,17 @@ class SliceIndex:
         """Removes an image, by the number of its first slice."""
         self.transfer_syntaxes[self.slice(number).header.transfer_syntax] -= 1
         self._database.execute("DELETE FROM slices WHERE number = ?", (number,))
+
+    def series_keys(self) -> list[SeriesKey]:
+        """Ids (patient, study, series) of all series that were added, sorted."""
+        return sorted(self._series)
+
+    def numbers_of(self, key: SeriesKey) -> list[int]:
+        """Numbers of the slices of a series, by the ids that they were added with."""
+        found = self._database.execute(
+            "SELECT number FROM slices WHERE series = ? ORDER BY number", (self._series[key],)
+        )
+        return [number for (number,) in found]
 
     def note_unlabelled(self, number: int, slice_: IndexedSlice) -> None:
         """Notes a slice of which no row of the label CSV speaks."""
@@ -224,6 +241,8 @@ class SliceIndex:
             return slice_
         rows, label_rows = self._labels
         row = int(rows[number])
+        if row < 0:  # in a conversion with labels of exams
+            return slice_
         return replace(slice_, image_id=label_rows.ids[row], labels=label_rows.labels(row))
 
 

@@ -23,7 +23,7 @@ from ich_tf.dicom.reasons import Reason, Rejection
 from ich_tf.errors import DataError
 from ich_tf.labels import CLASSES
 from ich_tf.records import data_files
-from ich_tf.records.schema import SCHEMA_VERSION
+from ich_tf.records.schema import EXAM_SCHEMA_VERSION, SCHEMA_VERSION
 from ich_tf.records.sidecar import Sidecar, read_sidecar
 from ich_tf.records.statistics import SliceStatistics
 from ich_tf.runtime import files
@@ -245,7 +245,7 @@ def _manifest(
     totals = SliceStatistics.total(sidecar.statistics for sidecar in sidecars)
     reasons = bad_reasons(quarantine)
     return {
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": EXAM_SCHEMA_VERSION if plan.has_exams else SCHEMA_VERSION,
         "config": plan.config,
         "plan_sha256": plan.sha256,
         "versions": _joined([sidecar.versions for sidecar in sidecars]),

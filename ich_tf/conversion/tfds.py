@@ -11,7 +11,7 @@ from typing import Any
 
 from ich_tf.records.data_files import shard_name
 from ich_tf.records.manifest import image_shape
-from ich_tf.records.schema import EXAM_FIELDS, FEATURES, MASK_FIELDS, SCHEMA_VERSION
+from ich_tf.records.schema import EXAM_FIELDS, FEATURES, MASK_FIELDS
 from ich_tf.runtime.files import json_text
 
 TFDS_FILES = ("dataset_info.json", "features.json")
@@ -38,7 +38,7 @@ def tfds_files(manifest: Mapping[str, Any]) -> dict[str, str]:
             return {}
     info = {
         "name": "ich_tf",
-        "version": f"{SCHEMA_VERSION}.0.0",
+        "version": f"{manifest['schema_version']}.0.0",
         "fileFormat": "tfrecord",
         "splits": [
             {

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ich_tf import errors
+from ich_tf.conversion.exam_fields import exam_differences, stored_labels
 from ich_tf.conversion.known_splits import with_planned
 from ich_tf.conversion.lookup import written_slices
 from ich_tf.conversion.mask_verification import mask_differences
@@ -281,11 +282,12 @@ def _differences(
         "slice_index": planned.slice_index,
         "num_slices": planned.num_slices,
         "z_mm": float(np.float32(planned.z_mm)),
-        "labels": planned.labels or (0,) * len(CLASSES),
+        "labels": stored_labels(planned.labels),
         "label_present": int(planned.labels is not None),
         "format": config["encoding"],
         "crop": planned.crop,
     }
     wrong = [name for name, value in expected.items() if getattr(record, name) != value]
+    wrong += exam_differences(record, planned)
     shape = manifest.image_shape(config["image_size"], config["windows"], config["encoding"])
     return wrong if image.shape == shape else [*wrong, "image"]

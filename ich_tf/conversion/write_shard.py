@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import ich_tf
+from ich_tf.conversion.exam_fields import exam_fields, stored_labels
 from ich_tf.conversion.mask_files import MaskOptions
 from ich_tf.conversion.mask_reader import MaskReader
 from ich_tf.conversion.plan import Plan, PlannedShard, PlannedSlice
@@ -27,7 +28,6 @@ from ich_tf.dicom.reader import Slice
 from ich_tf.dicom.reasons import DicomError, Rejection, quarantine_path
 from ich_tf.dicom.sources import Source, stamps_sha256
 from ich_tf.errors import DataError
-from ich_tf.labels import CLASSES
 from ich_tf.masks.class_map import ClassMap
 from ich_tf.records.example import encode
 from ich_tf.records.images import encode_image
@@ -41,7 +41,6 @@ from ich_tf.windows import apply_windows, preset_windows, store_hu
 
 # Packages to look at when bytes differ between two machines.
 _VERSIONED = ("numpy", "opencv-python-headless", "pydicom", "google-crc32c")
-_NO_LABELS = (0,) * len(CLASSES)
 
 
 @dataclass(frozen=True)
@@ -281,7 +280,7 @@ def _record(
         channels=image.shape[2],
         source_id=planned.source_id,
         sha256=sha256,
-        labels=planned.labels or _NO_LABELS,
+        labels=stored_labels(planned.labels),
         label_present=int(planned.labels is not None),
         patient_key=planned.patient_key,
         study_key=planned.study_key,
@@ -299,13 +298,14 @@ def _record(
         contrast=slice_.header.contrast,
         origin=slice_.header.origin,
         content=slice_.header.content,
+        **exam_fields(planned),
     )
 
 
 def _statistics(planned: PlannedSlice, slice_: Slice, stored: np.ndarray) -> SliceStatistics:
     return SliceStatistics.of_slice(
         stored,
-        labels=planned.labels or _NO_LABELS,
+        labels=stored_labels(planned.labels),
         repairs=_repairs(slice_),
         decoder=slice_.decoder,
         transfer_syntax=slice_.header.transfer_syntax,

@@ -40,7 +40,8 @@ def read_mask_graph(
     the conversion has compared it with the labels, and its word stands.
 
     Args:
-      fields: Fields `labels` and `MASK_FIELDS` of one record, as from `example.parse`.
+      fields: Fields `labels` and `MASK_FIELDS` of one record, as from `example.parse`; and
+        `labels_known`, where labels may be unknown.
       image_shape: Rows, columns and channels (H, W, C) of the stored image.
 
     Returns:
@@ -55,5 +56,7 @@ def read_mask_graph(
     mask = tf.reshape(tf.io.decode_png(encoded, channels=1), (rows, columns))
     bits = tf.constant([1 << k for k in range(len(CLASSES))], tf.int64)
     absent = tf.reduce_sum(tf.where(fields["labels"] > 0, tf.zeros_like(bits), bits))
+    if "labels_known" in fields:  # of data in which labels may be unknown, which are not absent
+        absent = tf.bitwise.bitwise_and(absent, fields["labels_known"])
     is_known = (fields["annotated"] > 0) | (fields["label_present"] == 0)
     return mask, tf.cast(tf.where(is_known, fields["annotated"], absent), tf.int32)
