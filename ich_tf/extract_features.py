@@ -4,7 +4,8 @@
   python -m ich_tf.extract_features --data_dir=T --work_dir=W --out_dir=F
 
 Writes one record a series, with features and logits. The features of a patient come from a
-network that was not trained on that patient.
+network that was not trained on that patient. A single run on other data, such as pretrained
+weights, gives the features of all patients, if it was trained on none of them.
 
 Exit codes: 0 done; 1 the data or the runs cannot be used; 2 wrong usage.
 """

@@ -154,7 +154,8 @@ class ExtractConfig:
     )
     work_dir: str = option(
         "runs/resnet50_folds",
-        "Folder of the runs of ich_tf.train --validation_fold=all.",
+        "Folder of the runs of ich_tf.train --validation_fold=all on these data; or of one run on "
+        "other data, of none of these patients.",
         is_path=True,
     )
     out_dir: str = option("data/features", "Folder for the records of series.", is_path=True)

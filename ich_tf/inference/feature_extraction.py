@@ -1,7 +1,8 @@
 """Feature extraction: records of series for a sequence model, from the runs of all folds.
 
 A patient's features come from the network that was not trained on this patient; those of the test
-patients from every network.
+patients from every network. Data whose slices nobody labelled have no such runs: a single network
+that was trained on other data, on none of these patients, gives the features of all of them.
 """
 
 from __future__ import annotations
@@ -30,9 +31,14 @@ from ich_tf.inference.held_out import check_held_out
 from ich_tf.inference.postprocessing.smoothing import rows_of
 from ich_tf.inference.slice_predictor import Predictor, load_member
 from ich_tf.models.feature_axes import AXES, Axes, fit_axes, principal_axes, save_axes
-from ich_tf.models.origins import dump_origins
+from ich_tf.models.origins import Exposure, dump_origins, patient_ids
 from ich_tf.models.slice_model import with_features
-from ich_tf.records.feature_manifest import FeatureManifest, FeatureShard, write_series
+from ich_tf.records.feature_manifest import (
+    EVERY_FOLD,
+    FeatureManifest,
+    FeatureShard,
+    write_series,
+)
 from ich_tf.records.input_pipeline import eval_batches
 from ich_tf.records.manifest import Manifest, num_records
 from ich_tf.records.series_features import SeriesFeatures
@@ -46,7 +52,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def extract(config: ExtractConfig) -> FeatureManifest:
-    """Writes the features of every labelled slice of a conversion.
+    """Writes the features of every slice of a conversion that has a label, or whose exam has one.
 
     Raises:
       InputError: If the runs are not one for each fold of these data, or another run writes to the
@@ -73,14 +79,14 @@ def _extract(
             loaded = load_member(member, strategy)
         Predictor([loaded]).check_data(manifest, member.work_dir)
         outputs_fn = make_logits_fn(with_features(loaded.model), strategy)
-        neighbours, fold = loaded.spec.neighbours, member.validation_fold()
+        neighbours, fold = loaded.spec.neighbours, _held_out_fold(member, manifest)
         sample = _read_sample(manifest, config, outputs_fn, neighbours)
         if reference is None:
             axes.append(principal_axes(sample.features, config.feature_dim))
             reference = axes[0](sample.features)
         else:
             rows = sample.rows_outside(
-                [fold_name(members[0].validation_fold()), fold_name(fold)],
+                [fold_name(_held_out_fold(members[0], manifest)), fold_name(fold)],
                 least=2 * config.feature_dim,
             )
             axes.append(
@@ -92,12 +98,15 @@ def _extract(
             "network %d, fold %d: %.2f of the variance of the first one's axes",
             *(number, fold, axes[-1].explained),
         )
-        for split in (fold_name(fold), *([TEST] if manifest.patients.get(TEST) else [])):
+        folds = range(manifest.num_folds) if fold == EVERY_FOLD else [fold]
+        tested = [TEST] if manifest.patients.get(TEST) else []
+        for split in (*map(fold_name, folds), *tested):
             slices = predict_split_outputs(
                 manifest, split, config.batch_size, outputs_fn, neighbours
             )
             path = folder / f"{split}.network-{number}.tfrecord"
-            shards.append(write_series(path, _series(slices, axes[-1], number), split, number))
+            series = _series(slices, axes[-1], number, has_exams=manifest.has_exams)
+            shards.append(write_series(path, series, split, number))
         networks.append(
             {
                 "sha256": loaded.sha256,
@@ -143,10 +152,14 @@ def _members(config: ExtractConfig, manifest: Manifest) -> list[Member]:
     """Returns the runs of a folder.
 
     Raises:
-      InputError: If they are not one for each fold, or were trained on other data.
+      InputError: If they are not one for each fold of these data, nor a single one of others that
+        was trained on none of their patients.
     """
     members = find_members(config.work_dir)
     data_sha256 = manifest.fingerprint()["sha256"]
+    if len(members) == 1 and members[0].data_sha256() != data_sha256:
+        _check_new_patients(members[0], manifest)
+        return members
     for member in members:
         if member.data_sha256() != data_sha256:
             raise InputError(
@@ -162,6 +175,40 @@ def _members(config: ExtractConfig, manifest: Manifest) -> list[Member]:
             f"{manifest.num_folds} folds. Train with --validation_fold=all."
         )
     return members
+
+
+def _held_out_fold(member: Member, manifest: Manifest) -> int:
+    """Fold whose patients a network was not trained on; `EVERY_FOLD` for one of other data."""
+    if member.data_sha256() != manifest.fingerprint()["sha256"]:
+        return EVERY_FOLD
+    return member.validation_fold()
+
+
+def _check_new_patients(member: Member, manifest: Manifest) -> None:
+    """Checks that a network of other data was trained on none of the patients of these.
+
+    Logs a warning where that is not known.
+
+    Raises:
+      InputError: If it was, or an epoch of it was chosen by them.
+    """
+    origin = member.origin()
+    exposure = Exposure()
+    for split, keys in manifest.patients.items():
+        exposure |= origin.exposure(patient_ids(keys), split, manifest.patient_keys)
+    seen = exposure.trained | exposure.chosen
+    if seen:
+        raise InputError(
+            f"{member.work_dir}: was trained on other data than {manifest.data_dir} holds, and saw "
+            f"{len(seen)} of their patients. Features of patients must come from a network that "
+            "did not see them: give the runs of --validation_fold=all on these data, or a run on "
+            "data without these patients."
+        )
+    if not exposure.is_known:
+        _LOG.warning(
+            "%s: was trained on other data; the patients of %s may be among those that it saw",
+            *(member.work_dir, manifest.data_dir),
+        )
 
 
 class _AlignmentSample(NamedTuple):
@@ -218,7 +265,9 @@ def _read_sample(
     return _AlignmentSample(np.concatenate(features), patients, splits)
 
 
-def _series(slices: SliceOutputs, axes: Axes, network: int) -> Iterator[SeriesFeatures]:
+def _series(
+    slices: SliceOutputs, axes: Axes, network: int, *, has_exams: bool
+) -> Iterator[SeriesFeatures]:
     """Yields the series of a split with aligned features, sorted by key."""
     logits, features = NetworkOutputs.split(slices.outputs)
     features = axes(features)
@@ -240,6 +289,7 @@ def _series(slices: SliceOutputs, axes: Axes, network: int) -> Iterator[SeriesFe
             labels=slices.labels[rows],
             logits=logits[rows],
             features=features[rows],
+            exam_labels=slices.exam_labels[first] if has_exams else None,
         )
 
 

@@ -212,7 +212,8 @@ class SeriesSpec:
       networks: SHA-256 of the weights of each network whose features the model reads; empty, as are
         the next three, for a model that was trained together with its network (`end_to_end`).
       network_dirs: Work dirs of these networks' runs, relative to this run's.
-      validation_folds: Fold that each network did not train on.
+      validation_folds: Fold that each network did not train on; -1 for one that was trained on
+        other data.
       axes_sha256: SHA-256 of `axes.npz`, which brings the features into one set of axes.
       weakly_supervised: Whether labels of exams alone taught the slices' logits: no slice was
         labelled. Left out of model.json where it is False.

@@ -26,6 +26,8 @@ from ich_tf.runtime.files import file_sha256, write_bytes, write_json
 
 FEATURE_MANIFEST = "features.json"
 VERSION = 2
+# In place of the validation fold of a network that was trained on other data: it saw none of these.
+EVERY_FOLD = -1
 _ADVICE = "Run python -m ich_tf.extract_features to write it."
 
 
@@ -60,8 +62,8 @@ class FeatureManifest:
       folder: Folder of the files.
       feature_dim: Number of features per slice.
       data_sha256: SHA-256 of the slices' records (`Manifest.fingerprint`).
-      networks: Description of each network: `sha256` of its weights, `validation_fold`, and
-        `work_dir` of its run, relative to the folder.
+      networks: Description of each network: `sha256` of its weights, `validation_fold`, or
+        `EVERY_FOLD`, and `work_dir` of its run, relative to the folder.
       axes_sha256: SHA-256 of `axes.npz` (`feature_axes.save_axes`).
       origins: `networks`, the origin of each network, and `patients`, whom they were trained on, as
         `models.origins.dump_origins` writes them.
@@ -136,7 +138,10 @@ class FeatureManifest:
           DataError: If one did, or a patient is in two splits.
         """
         for shard in self.shards:
-            held_out = f"fold-{self.networks[shard.network]['validation_fold']}"
+            fold = self.networks[shard.network]["validation_fold"]
+            if fold == EVERY_FOLD:
+                continue
+            held_out = f"fold-{fold}"
             if shard.split.startswith("fold-") and shard.split != held_out:
                 raise DataError(
                     f"{self.folder / shard.name}: holds {shard.split} by a network that was "
@@ -190,7 +195,7 @@ def write_series(
         for member in series:
             num_series += 1
             num_slices += len(member)
-            counts[:] += member.labels.sum(axis=0).astype(np.int64)
+            counts[:] += (member.labels == 1).sum(axis=0)
             yield tfrecord.frame(member.encode())
 
     write_bytes(path, records())

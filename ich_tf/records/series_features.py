@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ich_tf.records.exam_labels import exam_of_slices
 from ich_tf.records.example import decode_example, encode_example
 from ich_tf.records.schema import CorruptRecordError
 
 
 @dataclass(frozen=True, eq=False)
 class SeriesFeatures:
-    """The n labelled slices of a series, in the order of the body.
+    """The n slices of a series, in the order of the body, with a label of theirs or of the exam.
 
     Attributes:
       series_key: Pseudonymous series id.
@@ -25,9 +26,11 @@ class SeriesFeatures:
       z_mm: Position of each slice along the normal of the series, mm, rising, float32 [n].
       spacing_mm: Distance between rows and between columns of the original images, mm.
       gantry_tilt_deg: Tilt of the gantry, degrees.
-      labels: Labels, 0 or 1, float32 [n, 6].
+      labels: Labels, 0 or 1, or NaN where unknown, float32 [n, 6].
       logits: Logits of the slice model, float32 [n, 6].
       features: Features of the slice model, float32 [n, d].
+      exam_labels: Labels of the exam, in [0, 1], or NaN where unknown, float32 [6]; None in a
+        conversion whose slices are all labelled, from whose labels they follow.
     """
 
     series_key: str
@@ -42,14 +45,29 @@ class SeriesFeatures:
     labels: np.ndarray
     logits: np.ndarray
     features: np.ndarray
+    exam_labels: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.source_id)
 
+    @property
+    def whole(self) -> np.ndarray:
+        """Labels of the exam: those that it has, or what its slices' tell; float32 [6]."""
+        return exam_of_slices(self.labels) if self.exam_labels is None else self.exam_labels
+
     def encode(self) -> bytes:
         """Serializes the series as a `tf.train.Example`, without TensorFlow."""
+        labels, of_exams = self.labels, {}
+        if self.exam_labels is not None:
+            known = ~np.isnan(labels)
+            labels = np.where(known, labels, 0)
+            of_exams = {
+                "labels_known": (int, known.astype(np.int64).reshape(-1).tolist()),
+                "exam_labels": (float, self.exam_labels.tolist()),
+            }
         return encode_example(
             {
+                **of_exams,
                 "series_key": (bytes, [self.series_key]),
                 "patient_key": (bytes, [self.patient_key]),
                 "scanner": (bytes, [self.scanner]),
@@ -59,7 +77,7 @@ class SeriesFeatures:
                 "z_mm": (float, self.z_mm.tolist()),
                 "spacing_mm": (float, self.spacing_mm),
                 "gantry_tilt_deg": (float, [self.gantry_tilt_deg]),
-                "labels": (int, self.labels.astype(np.int64).reshape(-1).tolist()),
+                "labels": (int, labels.astype(np.int64).reshape(-1).tolist()),
                 "logits": (float, self.logits.reshape(-1).tolist()),
                 "features": (float, self.features.reshape(-1).tolist()),
             }
@@ -82,6 +100,10 @@ class SeriesFeatures:
             def array(name: str) -> np.ndarray:
                 return np.asarray(values[name], np.float32).reshape(num_slices, -1)
 
+            labels, exam_labels = array("labels"), None
+            if "exam_labels" in values:
+                labels[array("labels_known") == 0] = np.nan
+                exam_labels = np.asarray(values["exam_labels"], np.float32)
             return cls(
                 series_key=text("series_key"),
                 patient_key=text("patient_key"),
@@ -92,9 +114,10 @@ class SeriesFeatures:
                 z_mm=np.asarray(values["z_mm"], np.float32),
                 spacing_mm=(values["spacing_mm"][0], values["spacing_mm"][1]),
                 gantry_tilt_deg=values["gantry_tilt_deg"][0],
-                labels=array("labels"),
+                labels=labels,
                 logits=array("logits"),
                 features=array("features"),
+                exam_labels=exam_labels,
             )
         except (IndexError, KeyError, ValueError) as error:
             raise CorruptRecordError(f"is no record of a series ({error!r}).") from error

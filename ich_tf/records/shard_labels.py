@@ -59,6 +59,21 @@ class KnownShares:
     num_slices: int
     num_exams: int
 
+    @classmethod
+    def count(cls, slices: np.ndarray, exams: np.ndarray) -> KnownShares:
+        """Counts labels.
+
+        Args:
+          slices: Labels of slices, 0 or 1, or NaN where unknown, [n, 6].
+          exams: Labels of exams, in [0, 1], or NaN where unknown, [m, 6].
+        """
+        return cls(
+            known_mean(slices),
+            known_mean(exams),
+            int(has_label(slices).sum()),
+            int(has_label(exams).sum()),
+        )
+
     @property
     def of_slices(self) -> np.ndarray:
         """Shares for a network over slices: of an exam, then one half, where a slice's is unknown.
@@ -83,13 +98,7 @@ def known_shares(shards: Sequence[Shard]) -> KnownShares:
     """
     labels = [read_shard_labels(shard) for shard in shards]
     slices = np.concatenate([shard.labels for shard in labels])
-    exams = np.concatenate([shard.exams for shard in labels])
-    return KnownShares(
-        known_mean(slices),
-        known_mean(exams),
-        int(has_label(slices).sum()),
-        int(has_label(exams).sum()),
-    )
+    return KnownShares.count(slices, np.concatenate([shard.exams for shard in labels]))
 
 
 def has_label(labels: np.ndarray) -> np.ndarray:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,15 @@ import tensorflow as tf
 from ich_tf.errors import InputError
 from ich_tf.inference.forward import LogitsFn, make_logits_fn
 from ich_tf.labels import CLASSES
-from ich_tf.losses import series_loss
+from ich_tf.losses import exam_loss, series_loss
+from ich_tf.models.architectures import POOLS
 from ich_tf.models.feature_axes import AXES, load_axes
 from ich_tf.models.origins import Origin, load_origins
 from ich_tf.models.series_model import SeriesSpec, pack, packed_width, turned_series
 from ich_tf.records.feature_manifest import FeatureManifest
 from ich_tf.records.manifest import Shard
 from ich_tf.records.series_features import SeriesFeatures
+from ich_tf.records.shard_labels import KnownShares
 from ich_tf.records.splits import fold_name
 from ich_tf.runtime.keras2 import keras
 from ich_tf.runtime.strategies import Worker
@@ -68,7 +71,13 @@ class SeriesTask:
         )
         self.num_train = sum(map(len, train))
         self.num_validation = sum(map(len, validation))
-        self.prior = np.concatenate([series.labels for series in train]).mean(axis=0)
+        # Where all slices are labelled nothing is masked, and the loss is the same as ever.
+        self._has_exams = any(series.exam_labels is not None for series in train)
+        self._learns_exams = self._has_exams or config.backbone in POOLS
+        labels = np.concatenate([series.labels for series in train])
+        whole = np.stack([series.whole for series in train])
+        self._shares = KnownShares.count(labels, whole)
+        self.prior = self._shares.of_slices if self._has_exams else labels.mean(axis=0)
         self.batch_size, self.steps = config.batch_size, 0
         self._mean_length = self.num_train / len(train)
         self.slices_per_step = config.batch_size * self._mean_length
@@ -77,7 +86,16 @@ class SeriesTask:
         self._packed: list[tuple[np.ndarray, np.ndarray]] = []
         self.prepare_batch: PrepareBatch | None = None
         self.loss: Loss = functools.partial(series_loss, label_smoothing=config.label_smoothing)
-        self.spec = _series_spec(config, manifest, self.prior)
+        if self._learns_exams:
+            self.loss = functools.partial(
+                exam_loss,
+                exam_weight=config.series_weight,
+                label_smoothing=config.label_smoothing,
+            )
+        self.spec = dataclasses.replace(
+            _series_spec(config, manifest, self.prior),
+            weakly_supervised=self._shares.num_slices == 0,
+        )
 
     @classmethod
     def load(cls, config: TrainConfig) -> SeriesTask:
@@ -116,23 +134,28 @@ class SeriesTask:
             )
         self.steps = min(steps, self._config.max_steps_per_epoch or steps)
         # The loss is a mean over slices: long series count more, as they do in the challenge.
-        pack_weighted_labels = functools.partial(
+        pack_rows: Callable[[SeriesFeatures], np.ndarray] = functools.partial(
             pack_labels,
             slots=self._slots,
             slice_weight=1 / self._mean_length,
             series_weight=self._config.series_weight,
         )
-        self._packed = [
-            (pack(series, self._slots), pack_weighted_labels(series)) for series in self._train
-        ]
+        if self._learns_exams:
+            pack_rows = functools.partial(pack_exam_labels, slots=self._slots)
+        self._packed = [(pack(series, self._slots), pack_rows(series)) for series in self._train]
 
     def build(self) -> keras.Model:
         """Builds the model, whose logits of a series begin with the prior of whole series."""
+        if self._has_exams:
+            return self.spec.build(bias=self._shares.of_exams)
         labels = np.stack([series.labels.max(axis=0) for series in self._train])
         return self.spec.build(bias=labels.mean(axis=0))
 
     def batches(self, epoch: int, first_step: int) -> tf.data.Dataset:
-        """Reads packed series, and labels with weights; see `Task.batches`."""
+        """Reads packed series, and labels; see `Task.batches`.
+
+        Labels have weights, as `series_loss` reads them, or are those of `exam_loss`.
+        """
         rng = np.random.default_rng([self._config.seed, epoch])
         order = rng.permutation(len(self._train))
         turned = rng.uniform(size=len(order)) < (0.5 if self._config.reverse else 0.0)
@@ -148,7 +171,7 @@ class SeriesTask:
         width = packed_width(self.spec.feature_dim)
         signature = (
             tf.TensorSpec([size, slots, width], tf.float32),
-            tf.TensorSpec([size, rows, len(CLASSES) + 1], tf.float32),
+            tf.TensorSpec([size, rows, len(CLASSES) + (not self._learns_exams)], tf.float32),
         )
         return tf.data.Dataset.from_generator(generate, output_signature=signature).prefetch(2)
 
@@ -222,6 +245,22 @@ def pack_labels(
     packed[0, :-1], packed[0, -1] = series.labels.max(axis=0), series_weight
     packed[1 : 1 + len(series), :-1] = series.labels
     packed[1 : 1 + len(series), -1] = slice_weight
+    return packed
+
+
+def pack_exam_labels(series: SeriesFeatures, slots: int) -> np.ndarray:
+    """Packs the labels of a series and its slices into rows, beside those of the model's logits.
+
+    Args:
+      series: The series.
+      slots: Number of slots.
+
+    Returns:
+      float32 [1 + slots, 6]: the row of the exam, then those of its slices; NaN where labels are
+      unknown, and in empty slots.
+    """
+    packed = np.full((1 + slots, len(CLASSES)), np.nan, np.float32)
+    packed[0], packed[1 : 1 + len(series)] = series.whole, series.labels
     return packed
 
 

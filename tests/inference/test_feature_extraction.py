@@ -13,10 +13,16 @@ from ich_tf.errors import DataError, InputError
 from ich_tf.inference.config import ExtractConfig
 from ich_tf.inference.feature_extraction import extract
 from ich_tf.labels import CLASSES
+from ich_tf.records.example import decode
 from ich_tf.records.feature_manifest import FeatureManifest
+from ich_tf.records.known_labels import known_labels
 from ich_tf.records.manifest import Manifest
 from ich_tf.records.series_features import SeriesFeatures, flat
+from ich_tf.records.tfrecord import read_records
 from ich_tf.runtime.files import write_json
+from ich_tf.runtime.strategies import Worker
+from ich_tf.training.config import TrainConfig
+from ich_tf.training.trainer import make_task
 
 # Networks of all folds are trained for them.
 pytestmark = pytest.mark.slow
@@ -108,3 +114,47 @@ def test_runs_that_are_not_one_a_fold_are_refused(
     with pytest.raises(InputError, match="trained on other data"):
         extract(dataclasses.replace(config, work_dir=str(copied)))
     assert not (tmp_path / "f").exists()
+
+
+def extract_config(data_dir: Path, work_dir: Path, folder: Path) -> ExtractConfig:
+    return ExtractConfig(
+        data_dir=str(data_dir), work_dir=str(work_dir), out_dir=str(folder), feature_dim=4,
+        num_aligned=100, batch_size=16,
+    )  # fmt: skip
+
+
+def test_a_network_of_other_patients_gives_the_features_of_all(
+    mixed_dir: Path, work_dir: Path, tmp_path: Path
+) -> None:
+    manifest = Manifest.load(mixed_dir)
+    with pytest.raises(InputError, match="trained on other data .* saw .* of their patients"):
+        extract(extract_config(mixed_dir, work_dir, tmp_path / "f"))
+    other = Path(shutil.copytree(work_dir, tmp_path / "w"))
+    run = json.loads((other / "run.json").read_text())
+    for folds in run["patients"].values():
+        for fold, ids in folds.items():
+            folds[fold] = [f"other {name}" for name in ids]
+    (other / "run.json").write_text(json.dumps(run))
+    features = extract(extract_config(mixed_dir, other, tmp_path / "f"))
+    splits = [shard.split for shard in features.shards]
+    assert sorted(splits) == ["fold-0", "fold-1", "fold-2", "test"]
+    loaded = FeatureManifest.load(tmp_path / "f")
+    records = {
+        record.source_id: record
+        for shard in manifest.shards
+        for record in map(decode, read_records(shard.path))
+    }
+    series = list(loaded.read(*splits))
+    assert sum(map(len, series)) == len(records)
+    for one_series in series:
+        of_series = [records[source_id] for source_id in one_series.source_id]
+        np.testing.assert_array_equal(one_series.labels, [known_labels(one) for one in of_series])
+        np.testing.assert_array_equal(one_series.exam_labels, of_series[0].exam_labels)
+    task = make_task(
+        TrainConfig(
+            data_dir=str(tmp_path / "f"), work_dir=str(tmp_path / "s"), backbone="attention",
+            weights="none", batch_size=2,
+        )
+    )  # fmt: skip
+    task.deal(Worker(0, 1, 1))
+    assert task.spec.validation_folds == (-1,) and task.steps

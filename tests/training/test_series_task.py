@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from ich_tf.errors import ConfigError, InputError
 from ich_tf.inference.forward import make_logits_fn
-from ich_tf.losses import series_loss, weighted_binary_crossentropy
+from ich_tf.losses import exam_loss, series_loss, weighted_binary_crossentropy
 from ich_tf.metrics import sigmoid, weighted_log_loss
 from ich_tf.models import saved
 from ich_tf.models.feature_axes import AXES, Axes, save_axes
@@ -223,3 +223,62 @@ def test_the_recipe(run_command: Command, features: Path, tmp_path: Path) -> Non
     )
     assert "error" in failed.stderr
     assert pack(next(FeatureManifest.load(features).read("fold-0")), 40).shape[0] == 40
+
+
+def with_unknown(series: SeriesFeatures, *, keep: bool) -> SeriesFeatures:
+    """The exam's labels alone, or with those of its slices but of one class."""
+    labels = np.full_like(series.labels, np.nan)
+    if keep:
+        labels[:, 1:] = series.labels[:, 1:]
+    exam = series.whole.copy()
+    exam[0], exam[5] = np.nan, exam[5] * 2 / 3
+    return dataclasses.replace(series, labels=labels, exam_labels=exam)
+
+
+def test_unknown_labels_survive_the_disk_and_known_ones_keep_their_bytes() -> None:
+    known = one_series(np.random.default_rng(0), "S", "P", 0)
+    assert b"exam_labels" not in known.encode()
+    series = with_unknown(known, keep=True)
+    again = SeriesFeatures.decode(series.encode())
+    for field in dataclasses.fields(series):
+        np.testing.assert_array_equal(getattr(again, field.name), getattr(series, field.name))
+    assert SeriesFeatures.decode(known.encode()).exam_labels is None
+    np.testing.assert_array_equal(known.whole, known.labels.max(axis=0))
+
+
+@pytest.mark.parametrize(
+    ("backbone", "few"), [("attention", True), ("attention", False), ("bigru", True)]
+)
+def test_exams_are_learned_from_what_is_known(
+    features: Path, tmp_path: Path, backbone: str, few: bool
+) -> None:
+    manifest = FeatureManifest.load(features)
+    series = [
+        with_unknown(one, keep=few and number % 3 == 0)
+        for number, one in enumerate(manifest.read("fold-1"))
+    ]
+    made = config(features, tmp_path, backbone=backbone, series_weight=0.5)
+    task = SeriesTask(made, manifest, series, series[:9])
+    task.deal(worker_of(make_strategy("one")))
+    assert task.spec.weakly_supervised is not few
+    exams = np.stack([one.exam_labels for one in series])
+    if few:
+        slices = flat(series[::3], "labels")[:, 1:]
+        np.testing.assert_allclose(task.prior[1:], slices.mean(axis=0), rtol=1e-6)
+    else:
+        np.testing.assert_allclose(task.prior[1:], exams[:, 1:].mean(axis=0), rtol=1e-6)
+    model = task.build()
+    by_key = {pack(one, 32).tobytes(): one for one in series}
+    packed, labels = next(iter(task.batches(0, 0)))
+    for inputs, rows in zip(packed.numpy(), labels.numpy(), strict=True):
+        one = by_key[inputs.tobytes()]
+        np.testing.assert_array_equal(rows[0], one.exam_labels)
+        np.testing.assert_array_equal(rows[1 : 1 + len(one)], one.labels)
+        assert np.isnan(rows[1 + len(one) :]).all()
+    with tf.GradientTape() as tape:
+        loss = task.loss(labels, model(packed, training=True))
+    np.testing.assert_array_equal(
+        loss, exam_loss(labels, model(packed, training=True), exam_weight=0.5)
+    )
+    gradients = [g for g in tape.gradient(loss, model.trainable_variables) if g is not None]
+    assert all(np.isfinite(g).all() for g in gradients) and any(np.any(g) for g in gradients)
