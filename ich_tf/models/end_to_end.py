@@ -94,6 +94,23 @@ def parts(model: keras.Model) -> tuple[keras.Model, keras.Model]:
     return keras.Model(network.input, logits, name="ich_network"), series
 
 
+def network_parts(
+    model: keras.Model,
+) -> tuple[keras.Model, keras.layers.Layer, keras.Model]:
+    """Takes a model apart for a training that computes the parts one after the other.
+
+    Args:
+      model: Result of `EndToEndSpec.build`; its parts share its weights.
+
+    Returns:
+      The network over slices, [n, H, W, C] -> float32 [n, 6 + F], as `slice_model.with_features`;
+      the `PackSlices` behind it; and the model over series.
+    """
+    network, series = (layer for layer in model.layers if isinstance(layer, keras.Model))
+    (pack,) = (layer for layer in model.layers if isinstance(layer, PackSlices))
+    return network, pack, series
+
+
 @keras.saving.register_keras_serializable(package="ich_tf")
 class FlattenSlices(keras.layers.Layer):  # type: ignore[misc]
     """[b, k, H, W, C] of any type -> [b * k, H, W, C] of the same."""

@@ -11,10 +11,11 @@ import json
 from typing import ClassVar
 
 from ich_tf.errors import ConfigError
-from ich_tf.models.architectures import SERIES_BACKBONES
+from ich_tf.models.architectures import POOLS, SERIES_BACKBONES
 from ich_tf.runtime.options import require
 from ich_tf.training.config_parts import (
     ALL_FOLDS,
+    BAG,
     EXAMPLES,
     PARTS,
     SERIES,
@@ -104,7 +105,7 @@ class TrainConfig(
             )
             require(not self.seeds, "seeds", list(self.seeds), "empty with multi_worker")
         if self.sync_bn:
-            for name, value in (("accumulation", 1), ("freeze_bn", False)):
+            for name, value in (("accumulation", 1), ("freeze_bn", False), ("slice_chunk", 0)):
                 given = getattr(self, name)
                 require(given == value, name, given, f"{value} with --sync_bn")
             require(self.xla != "on", "xla", self.xla, "auto or off with --sync_bn")
@@ -174,6 +175,7 @@ class TrainConfig(
         reason = {
             SLICE: "single slices",
             SLAB: f"--sequence={self.sequence}",
+            BAG: f"--sequence={self.sequence}",
             SERIES: f"--backbone={self.backbone}, which sees no images",
         }[self.example]
         for field in dataclasses.fields(self):
@@ -181,6 +183,8 @@ class TrainConfig(
                 value = getattr(self, field.name)
                 expected = f"{field.default!r} with {reason}"
                 require(value == field.default, field.name, value, expected)
+        if self.backbone in POOLS:
+            require(not self.reverse, "reverse", self.reverse, f"false with {self.backbone}")
         if self.example == SERIES:
             require(
                 self.strategy != "multi_worker",
@@ -194,6 +198,8 @@ class TrainConfig(
         """Kind of the training examples, one of `config_parts.EXAMPLES`."""
         if self.backbone in SERIES_BACKBONES:
             return SERIES
+        if self.sequence in POOLS:
+            return BAG
         return SLICE if self.sequence == "none" else SLAB
 
     def to_json(self) -> str:

@@ -15,6 +15,7 @@ from ich_tf.models.architectures import (
     APPLICATIONS,
     NEIGHBOUR_STEMS,
     POOLINGS,
+    POOLS,
     SERIES_BACKBONES,
     expected_backbones,
     is_backbone,
@@ -30,8 +31,9 @@ XLA_CHOICES = ("auto", "on", "off")
 # Where batches are augmented.
 DEVICE, INPUT = "device", "input"
 
-# Kinds of training examples: single slices, slabs of consecutive slices, features of whole series.
-SLICE, SLAB, SERIES = EXAMPLES = ("slice", "slab", "series")
+# Kinds of training examples: single slices, slabs of consecutive slices, bags of the slices of an
+# exam, features of whole series.
+SLICE, SLAB, BAG, SERIES = EXAMPLES = ("slice", "slab", "bag", "series")
 
 
 def _option_for(examples: tuple[str, ...], *arguments: Any, **settings: Any) -> Any:
@@ -49,7 +51,9 @@ def _option_for(examples: tuple[str, ...], *arguments: Any, **settings: Any) -> 
 
 
 _slice_option = functools.partial(_option_for, (SLICE,))
-_image_option = functools.partial(_option_for, (SLICE, SLAB))
+_image_option = functools.partial(_option_for, (SLICE, SLAB, BAG))
+_exam_option = functools.partial(_option_for, (BAG, SERIES))
+_bag_option = functools.partial(_option_for, (BAG,))
 
 
 class ConfigPart:
@@ -131,8 +135,9 @@ class NetworkConfig(ConfigPart):
         "resnet50",
         "Network below the classifier: tiny; a network of keras.applications, such as resnet50, "
         "efficientnet_b4, efficientnet_v2_s or convnext_tiny (docs/training.md lists them); or "
-        "module:function, one of your own (docs/library.md). bigru and transformer read the "
-        "features of a series; --data_dir is then the folder that ich_tf.extract_features wrote.",
+        "module:function, one of your own (docs/library.md). bigru, transformer, attention, max, "
+        "noisy_or and lse read the features of a series; --data_dir is then the folder that "
+        "ich_tf.extract_features wrote.",
     )
     weights: str = option(
         "imagenet",
@@ -236,19 +241,38 @@ class SequenceConfig(ConfigPart):
 
     sequence: str = _image_option(
         "none",
-        "Model over series that is trained together with --backbone, end to end, on the "
-        "features of consecutive slices.",
+        "Model over series that is trained together with --backbone, end to end: bigru or "
+        "transformer on the features of consecutive slices; or a pool, which takes the logits of "
+        "an exam from those of its slices and learns from labels of either: attention (gated), "
+        "max, noisy_or, or lse, a smooth maximum (docs/exams.md).",
         ("none", *SERIES_BACKBONES),
     )
     slab: int = option(
-        9, "Consecutive slices of a training example with --sequence; odd.", within="[3, inf)"
+        9,
+        "Slices of a training example with --sequence. bigru and transformer: consecutive ones, an "
+        "odd number. Pools: so many of a series, evenly along it, the others in later epochs; 0: "
+        "the whole series.",
+        within="[0, inf)",
+    )
+    slice_chunk: int = _bag_option(
+        0,
+        "Number of slices, with a pool, that the network holds the activations of at once: it "
+        "reads each slice twice, and a series of any length takes the memory of so many slices. "
+        "Batch normalisation sees a chunk. 0: all slices of a batch at once.",
+        within="[0, inf)",
     )
     units: int = option(
         64,
-        "Width of a bigru's direction and half the width of a transformer's layer.",
+        "Width of a bigru's direction, half the width of a transformer's layer, width of the "
+        "attention of a pool.",
         within="[1, inf)",
     )
     layers: int = option(2, "Number of layers of bigru or transformer.", within="[1, inf)")
+    exam_weight: float = _exam_option(
+        1.0,
+        "Weight, with a pool, of the loss of an exam beside the mean loss of its labelled slices.",
+        within="[0, inf)",
+    )
     series_weight: float = option(
         0.1,
         "Weight of the loss of a series as a whole beside the mean loss of its slices; "
@@ -263,7 +287,15 @@ class SequenceConfig(ConfigPart):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.slab % 2 == 1, "slab", self.slab, "odd, 3 or more")
+        if self.sequence in POOLS:
+            require(not self.reverse, "reverse", self.reverse, f"false with {self.sequence}")
+        else:
+            require(
+                self.slab % 2 == 1 and self.slab > 1,
+                "slab",
+                self.slab,
+                "odd, 3 or more",
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -274,8 +306,8 @@ class ScheduleConfig(ConfigPart):
 
     batch_size: int = option(
         32,
-        "Slices in an optimizer step, over all replicas and hosts; series, for bigru and "
-        "transformer; slabs, with --sequence.",
+        "Slices in an optimizer step, over all replicas and hosts; series, for a --backbone over "
+        "series; slabs, or with a pool exams, with --sequence.",
         within="[1, inf)",
     )
     batch_per_replica: int = option(

@@ -22,6 +22,7 @@ from ich_tf.training.epoch import check_skipped, divergence, run_epoch
 from ich_tf.training.fine_tuning import Freezing
 from ich_tf.training.hardware import Hardware
 from ich_tf.training.history import EpochResult
+from ich_tf.training.known_validation import is_plain, known_losses, known_sums
 from ich_tf.training.run_log import RunLog
 from ich_tf.training.self_check import check_step
 from ich_tf.training.step import TrainingStep
@@ -237,12 +238,17 @@ class TrainingLoop:
 
         Returns:
           Weighted log loss, log loss of each class, and weighted log loss of the constant training
-          prior.
+          prior. Where labels may be unknown each class counts its known ones.
         """
         labels, logits = self.validate(self._until_terminated)
         if not np.isfinite(logits).all():
             raise divergence("a validation logit is not finite", self.progress.epoch + 1)
         probabilities = metrics.sigmoid(logits)
+        strategy = self.hardware.strategy
+        # Workers decide alike: what one of them does not know, all leave out.
+        if sum_over_workers(strategy, np.array([float(not is_plain(labels))]))[0]:
+            sums = known_sums(labels, probabilities, self.task.prior)
+            return known_losses(sum_over_workers(strategy, sums))
         constant = np.broadcast_to(self.task.prior, labels.shape)
         means = [
             metrics.weighted_log_loss(labels, probabilities),
@@ -250,7 +256,7 @@ class TrainingLoop:
             *metrics.per_class_log_loss(labels, probabilities),
         ]
         shares = np.array(means) * len(labels) / self.task.num_validation
-        totals = sum_over_workers(self.hardware.strategy, shares).tolist()
+        totals = sum_over_workers(strategy, shares).tolist()
         loss, constant_loss, *per_class = totals
         return loss, per_class, constant_loss
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from ich_tf.models.batch_norm import synchronize
 from ich_tf.models.slice_model import batch_normalizations
 from ich_tf.runtime.keras2 import keras
 from ich_tf.runtime.strategies import replica_variable, worker_of
+from ich_tf.training.chunked_pass import ChunkedForwardBackward
 from ich_tf.training.flat import flatten, unflatten
 from ich_tf.training.forward_backward import ForwardBackward, Loss
 from ich_tf.training.heat_map_teacher import HeatMapTeacher
@@ -83,6 +85,7 @@ class TrainingStep:
         decays: Sequence[bool] | None = None,
         sync_bn: bool = False,
         teacher: HeatMapTeacher | None = None,
+        slice_chunk: int = 0,
     ) -> None:
         """Creates the optimizer's variables.
 
@@ -109,6 +112,8 @@ class TrainingStep:
           teacher: Teacher of a network like `model`, made under the same scope, which gets the
             moving average of its weights, and whose heat maps `loss` gets behind the labels. None
             has no teacher.
+          slice_chunk: Number of slices of a model that is trained end to end whose activations are
+            held at once (`chunked_pass`); 0 holds those of a whole part.
 
         Raises:
           ConfigError: If replicas and parts do not divide the batch.
@@ -137,7 +142,10 @@ class TrainingStep:
             self._average = MovingAverage(
                 model.variables, ema_decay, keep_in=teacher.variables if teacher else ()
             )
-        self._pass = ForwardBackward(
+        passing: Callable[..., ForwardBackward] = ForwardBackward
+        if slice_chunk:
+            passing = functools.partial(ChunkedForwardBackward, slice_chunk=slice_chunk)
+        self._pass = passing(
             model,
             loss,
             batch_size=batch_size,

@@ -21,8 +21,9 @@ from ich_tf.runtime.sigterm import Interruption
 from ich_tf.runtime.strategies import count_replicas
 from ich_tf.training.checkpoints import TrainingState
 from ich_tf.training.config import ALL_FOLDS, TrainConfig
-from ich_tf.training.config_parts import SERIES, SLAB, SLICE
+from ich_tf.training.config_parts import BAG, SERIES, SLAB, SLICE
 from ich_tf.training.end_to_end_task import EndToEndTask
+from ich_tf.training.exam_task import ExamTask
 from ich_tf.training.fine_tuning import Freezing, backbone_layers, lr_multipliers
 from ich_tf.training.hardware import Hardware, choose_hardware
 from ich_tf.training.heat_map_teacher import HeatMapTeacher
@@ -50,6 +51,7 @@ _LOG = logging.getLogger(__name__)
 _TASKS: dict[str, Callable[[TrainConfig], Task]] = {
     SLICE: SliceTask.load,
     SLAB: EndToEndTask.load,
+    BAG: ExamTask.load,
     SERIES: SeriesTask.load,
 }
 
@@ -176,12 +178,16 @@ def make_step(config: TrainConfig, task: Task, hardware: Hardware) -> TrainingSt
         sync_bn=config.sync_bn,
         lr_multipliers=lr_multipliers(model, task.spec, config),
         teacher=teacher,
+        slice_chunk=config.slice_chunk,
     )
     if step.statistics:
         replicas = 1 if step.sync_bn else hardware.strategy.num_replicas_in_sync
         parts = replicas * config.accumulation
+        slices = task.slices_per_step / parts
         what = f"{task.slices_per_step:g} in a batch, {parts} parts"
-        warn_of_small_parts(task.slices_per_step / parts, what, synchronized=replicas == 1)
+        if 0 < config.slice_chunk < slices:
+            slices, what = config.slice_chunk, f"--slice_chunk={config.slice_chunk}"
+        warn_of_small_parts(slices, what, synchronized=replicas == 1)
     return step
 
 
