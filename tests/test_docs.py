@@ -22,10 +22,15 @@ from ich_tf.labels import read_labels
 from ich_tf.masks.errors import MaskReason
 from ich_tf.windows import PRESETS, Window
 from tests.support.commands import ROOT
+from tests.support.cq500 import write_cq500, write_mixed
 from tests.support.nifti_files import make_nifti, volume_of
 
 # A recipe for seconds, without weights from afar, in place of the real one.
-SUBSTITUTES = {"@resnet50": "@smoke", "@series": "@series --epochs=2 --units=8"}
+SUBSTITUTES = {
+    "@resnet50": "@smoke",
+    "@series": "@series --epochs=2 --units=8",
+    "@exam": "@smoke --sequence=attention",
+}
 # And synthetic patients in place of the reader's own.
 MINE = {
     "my_dicoms": "stage_2_train",
@@ -89,6 +94,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (away / path.name).symlink_to(path)
     for command in (
         "tools.make_phantoms --num_patients=36 --test_fraction=0.1 --matrix=64 --masks",
+        "tools.make_phantoms --num_patients=40 --test_fraction=0 --matrix=64 --headers=archive "
+        "--followup_fraction=0 --out_dir=data/archive",
         "tools.make_tfrecords",
         "ich_tf.train --flagfile=configs/smoke.flags --work_dir=runs/resnet50",
     ):
@@ -96,6 +103,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, phantoms in MINE.items():
         (away / name).symlink_to(away / "data/phantoms" / phantoms)
     write_niftis(away)
+    write_cq500(away / "data/archive", away / "cq500")
+    write_mixed(away / "data/phantoms", away / "my_slices.csv", away / "my_exams.csv")
     return away
 
 

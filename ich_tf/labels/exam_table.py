@@ -98,10 +98,11 @@ def read_exam_table(path: str | Path, *, readers: str = "majority") -> ExamTable
             "between for some class of some exam. Fill in what is known."
         )
     _LOG.info(
-        "%s: labels of %d exams, %d of them known; read: %s",
+        "%s: of %d exams %d labels are known and %d unknown; read: %s",
         path,
         len(labels),
         np.isfinite(labels).sum(),
+        np.isnan(labels).sum(),
         ", ".join(classes_told),
     )
     return _table(cells, labels, conflicts, agreement, classes_told)

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pydicom
 
-from ich_tf.labels import CLASSES, read_labels
-from tests.support.dicom_files import rewrite
+from ich_tf.labels import CLASSES, read_labels, write_long_csv
+from tests.support.dicom_files import headers_of, rewrite
 
 READERS = ("R1", "R2", "R3")
 FINDINGS = (
@@ -108,3 +108,22 @@ def _write_series(home: Path, title: str, name: str, paths: list[Path], series: 
             SOPInstanceUID=f"{header.SOPInstanceUID}.{series}",
         )
         (folder / f"CT{index:06d}.dcm").write_bytes(data)
+
+
+def write_mixed(phantom_dir: Path, slices_csv: Path, exams_csv: Path) -> None:
+    """Writes labels of slices for every third study of phantoms, and of exams for the others.
+
+    Args:
+      phantom_dir: Folder of the phantoms; those of its training set are taken.
+      slices_csv: Label CSV of slices to write.
+      exams_csv: CSV of `any` by StudyInstanceUID to write.
+    """
+    table = read_labels(phantom_dir / "stage_2_train.csv")
+    headers = headers_of((phantom_dir / "stage_2_train").iterdir())
+    study_of = {header.image_id: header.study_id for header in headers}
+    studies = np.array([study_of[image] for image in table.index])
+    labelled = sorted(set(studies))[::3]
+    slices = table[np.isin(studies, labelled)]
+    write_long_csv(slices_csv, list(slices.index), slices.to_numpy())
+    exams = table["any"].groupby(studies).max()
+    exams[~exams.index.isin(labelled)].to_csv(exams_csv, index_label="StudyInstanceUID")
