@@ -9,10 +9,12 @@ from pathlib import Path
 from ich_tf.evaluation.abstention_scores import score_abstention
 from ich_tf.evaluation.config import EvaluateConfig
 from ich_tf.evaluation.decision_curves import decision_curves
+from ich_tf.evaluation.exams import exams_table
 from ich_tf.evaluation.group_scores import score_groups
 from ich_tf.evaluation.group_table import groups_of_slices, read_groups
 from ich_tf.evaluation.heat_map_scores import measure_heat_maps, pick_slices
 from ich_tf.evaluation.leakage import same_data, seen_before, started_from
+from ich_tf.evaluation.main_level import before_postprocessing
 from ich_tf.evaluation.masks.evaluate_masks import evaluate_masks
 from ich_tf.evaluation.masks.mask_evaluation import series_table
 from ich_tf.evaluation.model_card import write_model_card
@@ -25,7 +27,6 @@ from ich_tf.inference.series_predictor import load_predictor
 from ich_tf.labels import ANY
 from ich_tf.masks.bits import area_mm2
 from ich_tf.masks.png_masks import Masks
-from ich_tf.metrics import sigmoid
 from ich_tf.records.manifest import Manifest
 from ich_tf.runtime.files import write_json, write_text
 
@@ -35,8 +36,8 @@ _LOG = logging.getLogger(__name__)
 def evaluate(config: EvaluateConfig) -> Evaluation:
     """Scores the model of a work dir, and writes the results.
 
-    Writes predictions.csv, metrics.json and summary.txt; masks.csv if model and records have masks;
-    report.html and model_card.md as well if the config asks for them.
+    Writes predictions.csv, exams.csv, metrics.json and summary.txt; masks.csv if model and records
+    have masks; report.html and model_card.md as well if the config asks for them.
 
     Raises:
       InputError: If data and model do not match, or either cannot be read.
@@ -65,12 +66,15 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     out_dir.mkdir(parents=True, exist_ok=True)
     table = predictions_table(predictions, probabilities)
     write_text(out_dir / "predictions.csv", table.to_csv(index=False))
+    whole = postprocessing.series_probabilities(predictions.series_logits)
+    exams = exams_table(predictions, probabilities, whole)
+    write_text(out_dir / "exams.csv", exams.to_csv(index=False))
     levels = at_levels(
         predictions.labels,
         probabilities,
         predictions.series_key,
         predictions.patient_key,
-        postprocessing.series_probabilities(predictions.series_logits),
+        whole,
         predictions.exam_labels,
     )
     evaluation = score(
@@ -114,7 +118,7 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
             out_dir / "masks.csv",
             series_table(mask_results.scored).to_csv(index=False, float_format="%.6g"),
         )
-    write_json(out_dir / "metrics.json", dataclasses.asdict(evaluation))
+    write_json(out_dir / "metrics.json", evaluation.content())
     write_text(out_dir / "summary.txt", evaluation.report() + "\n")
     if config.report:
         pictures = pick_slices(
@@ -125,7 +129,7 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
             probabilities,
             prevalence=config.prevalence,
         )
-        before = sigmoid(predictions.logits)
+        before = before_postprocessing(predictions, evaluation.level)
         write_report(out_dir / "report.html", evaluation, levels, before, pictures, mask_results)
         write_model_card(out_dir / "model_card.md", evaluation, config.work_dir, predictor)
     _LOG.info("results in %s", out_dir)

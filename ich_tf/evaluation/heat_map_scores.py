@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ich_tf import metrics
 from ich_tf.evaluation.localization import Localization, centre_map, measure
 from ich_tf.inference.explainer import Explainer, normalized
 from ich_tf.inference.forward import SlicePredictions
+from ich_tf.inference.postprocessing.smoothing import rows_of
 from ich_tf.inference.slice_predictor import Predictor
 from ich_tf.labels import CLASSES
 from ich_tf.masks.bits import as_stored
@@ -33,11 +35,13 @@ class Picture:
       source_id: Image id of the slice.
       kind: Error that it shows: `missed` or `false alarm`.
       name: Class of the error and of the heat map.
-      labels: Labels of the slice, 0 or 1, [6].
+      labels: Labels of the slice, or of its exam where it has none of its own, [6], NaN where
+        unknown.
       probabilities: Probabilities of the slice, [6].
       grey: Slice in the first window of the records, uint8 [h, w].
       heat: Heat map, float32 [h, w], 0 to 1.
       caption: Description of the probability that the heat map explains.
+      of_exam: Whether the labels are those of the exam.
     """
 
     source_id: str
@@ -48,6 +52,7 @@ class Picture:
     grey: np.ndarray
     heat: np.ndarray
     caption: str
+    of_exam: bool = False
 
 
 def pick_slices(
@@ -71,8 +76,9 @@ def pick_slices(
       prevalence: Prevalence that the probabilities were moved to; 0 for none.
     """
     ids = predictions.source_id
+    of_exam = np.isnan(predictions.labels).all(axis=1)
     worst = {
-        name: _worst(predictions.labels[:, i] > 0, probabilities[:, i], predictions, count)
+        name: _worst(_truth(predictions, probabilities, i), probabilities[:, i], predictions, count)
         for i, name in enumerate(CLASSES)
     }
     wanted = {ids[row] for errors in worst.values() for _, row in errors}
@@ -95,7 +101,7 @@ def pick_slices(
                 ids[row],
                 kind,
                 name,
-                predictions.labels[row],
+                (predictions.exam_labels if of_exam[row] else predictions.labels)[row],
                 probabilities[row],
                 stored[ids[row]].grey(manifest.windows),
                 normalized(heats[ids[row]]),
@@ -104,10 +110,39 @@ def pick_slices(
                     float(probabilities[row, column]),
                     prevalence=prevalence > 0,
                 ),
+                bool(of_exam[row]),
             )
             for kind, row in errors
         ]
     return pictures
+
+
+def _truth(predictions: SlicePredictions, probabilities: np.ndarray, column: int) -> np.ndarray:
+    """Whether slices show a class, 1 or 0, or NaN where it is unknown and no error can be shown.
+
+    Slices of an exam without the class are without it, too. Of one that has it, and has no slice
+    that is known to show it, the most suspicious slice stands for the exam: if even that is missed,
+    the exam is.
+
+    Args:
+      predictions: Predictions for n slices.
+      probabilities: Probabilities of the slices, [n, 6].
+      column: Number of the class.
+
+    Returns:
+      [n].
+    """
+    labels = predictions.labels[:, column]
+    if not np.isnan(labels).any():
+        return labels
+    truth, exams = labels.copy(), metrics.hard_labels(predictions.exam_labels[:, column])
+    truth[np.isnan(labels) & (exams == 0)] = 0
+    for rows in rows_of(predictions.series_key).values():
+        if exams[rows[0]] == 1 and not (labels[rows] == 1).any():
+            unknown = rows[np.isnan(labels[rows])]
+            if len(unknown):
+                truth[unknown[probabilities[unknown, column].argmax()]] = 1
+    return truth
 
 
 def _worst(
@@ -115,7 +150,10 @@ def _worst(
 ) -> list[tuple[str, int]]:
     """Kinds and rows of the worst errors of a class: the misses, then the false alarms."""
     order = np.argsort(probabilities, kind="stable")
-    ranked = {"missed": order[truth[order]], "false alarm": order[::-1][~truth[order[::-1]]]}
+    ranked = {
+        "missed": order[truth[order] == 1],
+        "false alarm": order[::-1][truth[order[::-1]] == 0],
+    }
     return [
         (kind, row)
         for kind, rows in ranked.items()
@@ -143,7 +181,8 @@ def measure_heat_maps(
       One result for each class with a mask and each method, the centre of the brain last.
     """
     rows = {
-        name: _evenly(np.flatnonzero(predictions.labels[:, i])) for i, name in enumerate(CLASSES)
+        name: _evenly(np.flatnonzero(predictions.labels[:, i] == 1))
+        for i, name in enumerate(CLASSES)
     }
     ids = {predictions.source_id[row] for chosen in rows.values() for row in chosen}
     stored = read_stored(manifest.split_shards(split), ids, predictor.neighbours)

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from ich_tf.errors import ConfigError, InputError
+from ich_tf.evaluation.exams import exam_lines
 from ich_tf.evaluation.result import Evaluation
 from ich_tf.evaluation.scores import IntervalEstimate
 from ich_tf.inference.ensemble import find_members
-from ich_tf.inference.postprocessing.aggregation import SLICE
 from ich_tf.inference.postprocessing.postprocessing import DEFAULT_POINT
 from ich_tf.inference.slice_predictor import Predictor
 from ich_tf.labels import CLASSES
@@ -42,7 +42,9 @@ def write_model_card(
     runs = list(dict.fromkeys(member.work_dir for member in find_members(work_dir)))
     content = {
         "evaluation": evaluation,
-        "slices": evaluation.levels[SLICE],
+        "slices": evaluation.levels[evaluation.level],
+        "noun": evaluation.noun,
+        "exams": exam_lines(evaluation.exams, evaluation.noun) if evaluation.exams else [],
         "classes": CLASSES,
         "point": DEFAULT_POINT,
         "predictor": predictor,

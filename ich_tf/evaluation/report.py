@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from ich_tf import metrics
+from ich_tf.evaluation.exams import exam_lines
 from ich_tf.evaluation.heat_map_scores import Picture
 from ich_tf.evaluation.judging_section import judging_section
 from ich_tf.evaluation.masks.evaluate_masks import MaskResults
@@ -39,7 +40,7 @@ def write_report(
     path: Path,
     evaluation: Evaluation,
     scored: dict[str, Scored],
-    before: np.ndarray,
+    before: Scored,
     pictures: Sequence[Picture],
     masks: MaskResults | None = None,
 ) -> None:
@@ -49,7 +50,7 @@ def write_report(
       path: File to write.
       evaluation: Scores.
       scored: Level -> labels and probabilities, as `aggregation.at_levels` returns them.
-      before: Probabilities of the n slices without any postprocessing, float64 [n, 6].
+      before: Labels and probabilities of the main level without any postprocessing.
       pictures: Slices to show, with heat maps.
       masks: Scores of the masks of each series, and series to show; None without masks.
     """
@@ -64,10 +65,11 @@ def write_report(
 def _content(
     evaluation: Evaluation,
     scored: dict[str, Scored],
-    before: np.ndarray,
+    before: Scored,
     pictures: Sequence[Picture],
 ) -> dict[str, Any]:
-    slices = evaluation.levels[SLICE]
+    main = evaluation.level
+    slices = evaluation.levels[main]
     bleed = slices.classes[CLASSES[ANY]]
     point = bleed.points.get(DEFAULT_POINT)
     headline = [
@@ -91,8 +93,10 @@ def _content(
             if level in scored
         ],
         "colours": [{"name": name, "colour": _colour(name)} for name in _ORDER],
-        "reliability": [_reliability(scored[SLICE], before, name) for name in _ORDER],
-        "histograms": [_histogram(scored[SLICE], name) for name in _ORDER],
+        "reliability": [_reliability(scored[main], before, name) for name in _ORDER],
+        "histograms": [_histogram(scored[main], name) for name in _ORDER],
+        "noun": evaluation.noun,
+        "exams": exam_lines(evaluation.exams, evaluation.noun) if evaluation.exams else [],
         "levels": [(scores, LEVELS[scores.level]) for scores in evaluation.levels.values()],
         "points": [
             _points(level, evaluation)
@@ -114,7 +118,7 @@ def _colour(name: str) -> str:
 def _loss_bars(classes: dict[str, ClassScores]) -> dict[str, Any]:
     """Places of bars with whiskers, a row for each class, and of the constant predictor's ticks."""
     highest = max(
-        max(scores.log_loss.high or scores.log_loss.value or 0, scores.constant_log_loss)
+        max(scores.log_loss.high or scores.log_loss.value or 0, scores.constant_log_loss or 0)
         for scores in classes.values()
     )
     left, width, row = 120.0, 560.0, 30.0
@@ -143,7 +147,10 @@ def _curves(level: str, scored: Scored) -> dict[str, Any]:
     roc, precision_recall = [], []
     for name in _ORDER:
         i = CLASSES.index(name)
-        truth, prob = scored.labels[:, i], scored.probabilities[:, i]
+        share, prob = _known(scored, i)
+        if not len(share):
+            continue
+        truth = metrics.hard_labels(share)
         line = {"name": name, "colour": _colour(name)}
         fpr, tpr, _ = metrics.roc_curve(truth, prob)
         roc.append({**line, "x": fpr, "y": tpr})
@@ -158,15 +165,24 @@ def _curves(level: str, scored: Scored) -> dict[str, Any]:
     }
 
 
-def _reliability(scored: Scored, before: np.ndarray, name: str) -> dict[str, Any]:
-    i = CLASSES.index(name)
-    truth = scored.labels[:, i]
+def _known(scored: Scored, column: int) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and probabilities of the examples of which a class is known, [k] each."""
+    known = ~np.isnan(scored.labels[:, column])
+    return scored.labels[known, column], scored.probabilities[known, column]
+
+
+def _reliability(scored: Scored, before: Scored, name: str) -> dict[str, Any]:
     lines = []
-    for title, colour, prob in (
-        ("without", "warm", before[:, i]),
-        ("calibrated", "accent", scored.probabilities[:, i]),
+    for title, colour, examples in (
+        ("without", "warm", before),
+        ("calibrated", "accent", scored),
     ):
-        mean, share, _ = metrics.reliability_curve(truth, prob, num_bins=_RELIABILITY_BINS)
+        truth, prob = _known(examples, CLASSES.index(name))
+        if not len(truth):
+            continue
+        mean, share, _ = metrics.reliability_curve(
+            truth, prob, num_bins=_RELIABILITY_BINS, soft=True
+        )
         lines.append({"name": title, "colour": colour, "x": mean, "y": share, "dots": True})
     return {
         "name": name,
@@ -177,13 +193,14 @@ def _reliability(scored: Scored, before: np.ndarray, name: str) -> dict[str, Any
 def _histogram(scored: Scored, name: str) -> dict[str, Any]:
     """Two column charts, each with a scale of its own: slices with the class, and without it."""
     i = CLASSES.index(name)
+    labels = metrics.hard_labels(scored.labels[:, i])
     edges = np.linspace(0, 1, _HISTOGRAM_BINS + 1)
     names = [f"{low:.2f} to {low + 1 / _HISTOGRAM_BINS:.2f}" for low in edges[:-1]]
     # The last one is moved inside the chart's edge, where there is room for it.
     marks = {0.0: "0", _HISTOGRAM_BINS / 2: "0.5", _HISTOGRAM_BINS - 0.3: "1"}
     charts = []
     for truth in (0, 1):
-        chosen = scored.probabilities[scored.labels[:, i] == truth, i]
+        chosen = scored.probabilities[labels == truth, i]
         counts = np.histogram(chosen, edges)[0].tolist()
         charts.append(html.column_chart(counts, names, marks, log=True))
     return {"name": name, "without": charts[0], "with": charts[1]}
@@ -229,15 +246,27 @@ def _picture_rows(name: str, pictures: Sequence[Picture]) -> dict[str, Any]:
             continue
         grey = cv2.resize(picture.grey, (_PICTURE_PX, _PICTURE_PX), interpolation=cv2.INTER_AREA)
         heat = cv2.resize(picture.heat, (_PICTURE_PX, _PICTURE_PX), interpolation=cv2.INTER_AREA)
-        labels = [subtype for j, subtype in enumerate(CLASSES[:ANY]) if picture.labels[j]]
+        labels = [subtype for j, subtype in enumerate(CLASSES[:ANY]) if picture.labels[j] >= 0.5]
         kinds[picture.kind].append(
             {
                 "id": picture.source_id,
                 "probability": f"{picture.probabilities[i]:.3f}",
-                "labels": ", ".join(labels) or "no bleed",
+                "labels": _labels_text(labels, picture),
                 "caption": picture.caption,
                 "plain": html.png_base64(grey),
                 "heat": html.png_base64(overlay(grey, heat)),
             }
         )
     return {"name": name, "kinds": kinds}
+
+
+def _labels_text(subtypes: Sequence[str], picture: Picture) -> str:
+    """Labels of a picture's slice; of its exam where the slice has none of its own."""
+    text = ", ".join(subtypes) or "no bleed"
+    if not picture.of_exam:
+        return text
+    return (
+        f"exam with {', '.join(subtypes) or 'a bleed'}"
+        if picture.kind == "missed"
+        else (f"exam without {picture.name}")
+    )

@@ -11,8 +11,10 @@ import pandas as pd
 
 from ich_tf.evaluation.abstention_scores import AbstentionScores
 from ich_tf.evaluation.decision_curves import DecisionCurve
+from ich_tf.evaluation.exams import describe_exams, exam_lines, label_column
 from ich_tf.evaluation.group_scores import GroupScores
 from ich_tf.evaluation.localization import Localization
+from ich_tf.evaluation.main_level import NOUNS, before_postprocessing, main_level
 from ich_tf.evaluation.masks.mask_evaluation import MaskClassScores
 from ich_tf.evaluation.scores import IntervalEstimate, LevelScores, score_level
 from ich_tf.evaluation.subgroups import Subgroup, score_subgroups
@@ -22,7 +24,11 @@ from ich_tf.inference.postprocessing.aggregation import SLICE, Scored
 from ich_tf.inference.postprocessing.postprocessing import DEFAULT_POINT, Postprocessing
 from ich_tf.inference.postprocessing.prevalence import shift_prevalence
 from ich_tf.labels import ANY, CLASSES
-from ich_tf.metrics import sigmoid
+from ich_tf.metrics import known_shares
+
+
+# Attributes that metrics.json lacks where there is nothing to tell.
+_OPTIONAL = ("groups", "abstention", "abstention_target", "exams")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,10 +38,12 @@ class Evaluation:
     Attributes:
       split: Name of the split.
       num_slices, num_series, num_patients: Numbers of slices, series and patients in the split.
-      loss: Weighted multi-label log loss of the slices.
-      constant_loss: Loss of a predictor that gives every slice the model's training prior.
-      class_losses: Class -> log loss of the slices.
-      constant_class_losses: Class -> log loss of the training prior.
+      loss: Weighted multi-label log loss of the slices; of the exams where no slice is labelled,
+        which are then what this and the following scores are of (`level`).
+      constant_loss: Loss of a predictor that gives every slice the model's training prior, and
+        every exam the evaluated ones' share of positives.
+      class_losses: Class -> log loss of the slices; None where nothing is known of the class.
+      constant_class_losses: Class -> log loss of the training prior, or of the exams' shares.
       positives: Class -> number of slices that show it.
       model: Description of the model: `work_dir`, `sha256`, `postprocessing`, `seen`, the text of
         `leakage.seen_before`, `started_from`, what its weights
@@ -50,6 +58,8 @@ class Evaluation:
       groups: Scores of the groups of --groups_csv; empty without it.
       abstention: Decisions with abstention, by level and class; empty without it.
       abstention_target: What abstention promises; None without it.
+      exams: What is known of the exams (`exams.describe_exams`); empty where all slices are
+        labelled.
     """
 
     split: str
@@ -58,8 +68,8 @@ class Evaluation:
     num_patients: int
     loss: float
     constant_loss: float
-    class_losses: dict[str, float]
-    constant_class_losses: dict[str, float]
+    class_losses: dict[str, float | None]
+    constant_class_losses: dict[str, float | None]
     positives: dict[str, int]
     model: dict[str, str]
     loss_before: IntervalEstimate
@@ -72,20 +82,39 @@ class Evaluation:
     groups: list[GroupScores] = dataclasses.field(default_factory=list)
     abstention: list[AbstentionScores] = dataclasses.field(default_factory=list)
     abstention_target: AbstentionTarget | None = None
+    exams: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def level(self) -> str:
+        """The level that the main scores are of (`main_level.main_level`)."""
+        return main_level(self.levels)
+
+    @property
+    def noun(self) -> str:
+        """What the examples of that level are called."""
+        return NOUNS[self.level]
+
+    def content(self) -> dict[str, Any]:
+        """The content of metrics.json."""
+        content = dataclasses.asdict(self)
+        return {name: value for name, value in content.items() if value or name not in _OPTIONAL}
 
     def report(self) -> str:
         """Writes the main scores as a table of text."""
-        slices = self.levels[SLICE]
+        slices = self.levels[self.level]
         lines = [
             f"{self.split}: {self.num_slices} slices, {self.num_series} series, "
             f"{self.num_patients} patients ({self.model['seen']}); {self.model['postprocessing']}",
             f"{'':<18}{'positive':>9}{'log loss':>10}{'constant':>10}   AUC [95 % interval]",
         ]
         lines += [
-            f"{name:<18}{self.positives[name]:>9}{self.class_losses[name]:>10.4f}"
-            f"{self.constant_class_losses[name]:>10.4f}   {slices.classes[name].roc_auc.text()}"
+            f"{name:<18}{self.positives[name]:>9}{_number(self.class_losses[name]):>10}"
+            f"{_number(self.constant_class_losses[name]):>10}   "
+            f"{slices.classes[name].roc_auc.text()}"
             for name in CLASSES
         ]
+        if self.exams:
+            lines[1:1] = exam_lines(self.exams, self.noun)
         lines += [
             f"{'weighted':<18}{'':>9}{self.loss:>10.4f}{self.constant_loss:>10.4f}",
             f"weighted log loss {slices.weighted_log_loss.text(4)}, "
@@ -129,18 +158,19 @@ def score(
     """
     scores = {}
     for level, scored in levels.items():
-        shares = scored.labels.mean(axis=0)
+        shares = known_shares(scored.labels)
         scores[level] = score_level(
             level,
             scored,
             # The training data's share of series and patients is not known. A constant predictor
             # that knows the evaluated ones' share is the harder one to beat.
-            constant=prior if level == SLICE else shares,
+            constant=_constant(prior, shares) if level == SLICE else shares,
             thresholds=postprocessing.thresholds.get(level, {}),
             prevalence=_shifted(shares, prevalence),
             num_resamples=num_resamples,
         )
-    slices, before = scores[SLICE], _score_logits(predictions, prior, num_resamples)
+    level = main_level(levels)
+    slices, before = scores[level], _score_logits(predictions, level, prior, num_resamples)
     return Evaluation(
         split=split,
         num_slices=len(predictions),
@@ -148,7 +178,7 @@ def score(
         num_patients=len(set(predictions.patient_key)),
         loss=_value(slices.weighted_log_loss),
         constant_loss=slices.constant_loss,
-        class_losses={name: _value(scored.log_loss) for name, scored in slices.classes.items()},
+        class_losses={name: scored.log_loss.value for name, scored in slices.classes.items()},
         constant_class_losses={
             name: scored.constant_log_loss for name, scored in slices.classes.items()
         },
@@ -161,35 +191,47 @@ def score(
         levels=scores,
         subgroups=score_subgroups(
             predictions,
-            levels[SLICE].probabilities,
-            postprocessing.threshold(SLICE, CLASSES[ANY], DEFAULT_POINT),
+            levels[level],
+            level,
+            postprocessing.threshold(level, CLASSES[ANY], DEFAULT_POINT),
             num_resamples,
             areas_mm2,
         ),
         localization=[],
+        exams=describe_exams(predictions),
     )
 
 
 def _score_logits(
-    predictions: SlicePredictions, prior: np.ndarray, num_resamples: int
+    predictions: SlicePredictions, level: str, prior: np.ndarray, num_resamples: int
 ) -> LevelScores:
-    """Scores of the slices without any postprocessing."""
-    patients = np.asarray(predictions.patient_key)
+    """Scores of the main level without any postprocessing."""
+    before = before_postprocessing(predictions, level)
+    shares = known_shares(before.labels)
     return score_level(
-        SLICE,
-        Scored(predictions.labels, sigmoid(predictions.logits), patients),
-        constant=prior,
+        level,
+        before,
+        constant=_constant(prior, shares),
         thresholds={},
-        prevalence=predictions.labels.mean(axis=0),
+        prevalence=shares,
         num_resamples=num_resamples,
     )
+
+
+def _constant(prior: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """The training prior, float [6]; the evaluated share of a class where that is not known."""
+    return np.asarray(np.where(np.isnan(prior), shares, prior))
+
+
+def _number(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.4f}"
 
 
 def predictions_table(predictions: SlicePredictions, probabilities: np.ndarray) -> pd.DataFrame:
     """Makes a table with a row for each slice.
 
-    Columns are ids, labels (`label_any`, ...), probabilities (`any`, ...) and the network's own
-    logits (`logit_any`, ...), before any postprocessing.
+    Columns are ids, labels (`label_any`, ...), empty where unknown, probabilities (`any`, ...) and
+    the network's own logits (`logit_any`, ...), before any postprocessing.
 
     Args:
       predictions: Predictions for n slices.
@@ -203,7 +245,7 @@ def predictions_table(predictions: SlicePredictions, probabilities: np.ndarray) 
         "z_mm": predictions.z_mm,
     }
     for i, name in enumerate(CLASSES):
-        columns[f"label_{name}"] = predictions.labels[:, i].astype(np.int64)
+        columns[f"label_{name}"] = label_column(predictions.labels[:, i])
     for i, name in enumerate(CLASSES):
         columns[name] = probabilities[:, i]
     for i, name in enumerate(CLASSES):

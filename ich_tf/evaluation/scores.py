@@ -11,7 +11,7 @@ import numpy as np
 from ich_tf import metrics
 from ich_tf.inference.postprocessing.aggregation import Scored
 from ich_tf.labels import CLASSES
-from ich_tf.metrics.log_loss import binary_log_loss
+from ich_tf.metrics.known_labels import known_loss_of
 
 # Below it an interval names its patients: of 15 simulated patients' 90 % cover the truth for the
 # loss, and 87 % for the AUC.
@@ -87,20 +87,24 @@ class ClassScores:
     """Scores of a class at one level.
 
     Attributes:
-      positives: Number of slices, series or patients that show the class.
-      number: Number of all slices, series or patients.
-      prevalence: Share of positives that predictive values are computed for, 0 to 1.
+      positives: Number of slices, series or patients that show the class; where labels are shares
+        of readers, those in which half of them or more see it.
+      number: Number of all slices, series or patients of which the class is known. Where it is 0
+        no score is defined.
+      prevalence: Share of positives that predictive values are computed for, 0 to 1; None if it is
+        not known.
       log_loss: Log loss, unweighted.
-      constant_log_loss: Log loss of a predictor that gives all the same probability.
+      constant_log_loss: Log loss of a predictor that gives all the same probability; None if it is
+        not defined.
       roc_auc, average_precision, brier_score, calibration_error: As in `ich_tf.metrics`.
       points: Rule -> decisions at the rule's threshold; rules without a threshold are missing.
     """
 
     positives: int
     number: int
-    prevalence: float
+    prevalence: float | None
     log_loss: IntervalEstimate
-    constant_log_loss: float
+    constant_log_loss: float | None
     roc_auc: IntervalEstimate
     average_precision: IntervalEstimate
     brier_score: IntervalEstimate
@@ -150,7 +154,7 @@ def score_level(
       num_resamples: Number of bootstrap resamples; 0 leaves the intervals undefined.
     """
     labels, probabilities = scored.labels, scored.probabilities
-    per_image = metrics.per_image_log_loss(labels, probabilities)
+    loss = known_loss_of(labels, probabilities)
     classes = {}
     for i, name in enumerate(CLASSES):
         points = {rule: by_class.get(name) for rule, by_class in thresholds.items()}
@@ -168,9 +172,11 @@ def score_level(
         number=len(scored),
         num_patients=len(set(scored.patients)),
         weighted_log_loss=estimate(
-            lambda weight: _mean(per_image, weight)[:, None], scored.patients, num_resamples
+            lambda weight: loss(weight)[:, None], scored.patients, num_resamples
         )[0],
-        constant_loss=metrics.weighted_log_loss(labels, np.broadcast_to(constant, labels.shape)),
+        constant_loss=float(
+            metrics.known_log_loss(labels, np.broadcast_to(constant, labels.shape))
+        ),
         classes=classes,
     )
 
@@ -185,15 +191,21 @@ def _score_class(
     prevalence: float,
     num_resamples: int,
 ) -> ClassScores:
-    losses = binary_log_loss(truth, prob)
+    known = ~np.isnan(truth)
+    if not known.any():
+        return _unknown_class()
+    if not known.all():
+        truth, prob, patients = truth[known], prob[known], patients[known]
+    share, truth = truth, metrics.hard_labels(truth)
+    losses = metrics.soft_log_loss(share, prob)
 
     def statistics(weight: np.ndarray) -> np.ndarray:
         columns = [
             _mean(losses, weight),
             metrics.roc_auc(truth, prob, weight),
             metrics.average_precision(truth, prob, weight),
-            metrics.brier_score(truth, prob, weight),
-            metrics.expected_calibration_error(truth, prob, weight),
+            metrics.brier_score(share, prob, weight, soft=True),
+            metrics.expected_calibration_error(share, prob, weight, soft=True),
         ]
         for threshold in thresholds.values():
             decisions = metrics.confusion(truth, prob, threshold, weight)
@@ -228,13 +240,19 @@ def _score_class(
         number=len(truth),
         prevalence=prevalence,
         log_loss=log_loss,
-        constant_log_loss=float(binary_log_loss(truth, np.full(len(truth), constant)).mean()),
+        constant_log_loss=float(metrics.soft_log_loss(share, np.full(len(truth), constant)).mean()),
         roc_auc=auc,
         average_precision=precision,
         brier_score=brier,
         calibration_error=ece,
         points=points,
     )
+
+
+def _unknown_class() -> ClassScores:
+    """Scores of a class of which nothing is known."""
+    none = IntervalEstimate(None)
+    return ClassScores(0, 0, None, none, None, none, none, none, none, {})
 
 
 def estimate(

@@ -1,4 +1,4 @@
-"""Subgroups: scores of slices by subtype, geometry, scanner and size of the bleed."""
+"""Subgroups: scores of slices, or of exams, by subtype, geometry, scanner and size of the bleed."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import numpy as np
 
 from ich_tf import metrics
 from ich_tf.evaluation.scores import IntervalEstimate, count_patients, estimate
-from ich_tf.inference.forward import SlicePredictions
+from ich_tf.inference.forward import LabelledSlices
+from ich_tf.inference.postprocessing.aggregation import SLICE, Scored
 from ich_tf.inference.postprocessing.smoothing import rows_of
 from ich_tf.labels import ANY, SUBTYPES
+from ich_tf.metrics.known_labels import known_loss_of
 
 # Borders between the groups.
 _DISTANCES_MM = (2.0, 4.0, 6.0)
@@ -23,13 +25,13 @@ _TILTED_DEG = 0.5
 
 @dataclasses.dataclass(frozen=True)
 class Subgroup:
-    """Slices that have something in common.
+    """Slices, or exams where no slice is labelled, that have something in common.
 
     Attributes:
       family: Property that divides the slices, such as `scanner`.
       name: Name of the group in the family.
-      num_slices, num_patients: Number of slices, and of patients that they belong to.
-      positives: Number of slices with any bleed.
+      num_slices, num_patients: Number of slices or exams, and of patients that they belong to.
+      positives: Number of slices or exams with any bleed.
       weighted_log_loss: Weighted multi-label log loss of the group.
       roc_auc: Area under the ROC curve of `any`; not defined if all slices bleed.
       sensitivity, specificity: Shares for `any` at the operating point, 0 to 1.
@@ -47,13 +49,17 @@ class Subgroup:
 
 
 def divide(
-    predictions: SlicePredictions, areas_mm2: Mapping[str, float] | None = None
+    predictions: LabelledSlices,
+    areas_mm2: Mapping[str, float] | None = None,
+    *,
+    exams: bool = False,
 ) -> dict[str, dict[str, np.ndarray]]:
     """Divides a split's slices into groups.
 
     Args:
       predictions: Predictions for the split's n slices.
       areas_mm2: Image id -> area of the slice's bleeds, mm2; None without masks.
+      exams: Whether to divide by the labels of the exams, which tell of no bleed's extent.
 
     Returns:
       Family -> group -> membership of each slice, bool [n]. A slice can be in several groups of a
@@ -61,14 +67,15 @@ def divide(
     """
     number = len(predictions)
     distance, extent = np.zeros(number), np.zeros(number)
-    bleeds = predictions.labels[:, ANY] > 0
+    labels = metrics.hard_labels(predictions.exam_labels if exams else predictions.labels)
+    bleeds = labels[:, ANY] > 0
     for rows in rows_of(predictions.series_key).values():
         z_mm = np.sort(predictions.z_mm[rows].astype(np.float64))
         step = float(np.median(np.diff(z_mm))) if len(rows) > 1 else float("nan")
         distance[rows] = step
         extent[rows] = bleeds[rows].sum() * step
     families = {
-        "subtype": {name: predictions.labels[:, i] > 0 for i, name in enumerate(SUBTYPES)},
+        "subtype": {name: labels[:, i] > 0 for i, name in enumerate(SUBTYPES)},
         "extent of the bleed along the series": {
             name: bleeds & inside for name, inside in _ranges(extent, _EXTENTS_MM, "mm").items()
         },
@@ -81,7 +88,9 @@ def divide(
             name: np.isin(predictions.scanner, name) for name in sorted(set(predictions.scanner))
         },
     }
-    if areas_mm2 is not None:
+    if exams:
+        del families["extent of the bleed along the series"]
+    elif areas_mm2 is not None:
         area = np.array([areas_mm2.get(source_id, np.nan) for source_id in predictions.source_id])
         families["area of the bleed in the slice"] = {
             name: bleeds & inside for name, inside in _ranges(area, _AREAS_MM2, "mm2").items()
@@ -90,8 +99,9 @@ def divide(
 
 
 def score_subgroups(
-    predictions: SlicePredictions,
-    probabilities: np.ndarray,
+    predictions: LabelledSlices,
+    scored: Scored,
+    level: str,
     threshold: float | None,
     num_resamples: int,
     areas_mm2: Mapping[str, float] | None = None,
@@ -100,44 +110,46 @@ def score_subgroups(
 
     Args:
       predictions: Predictions for the split's n slices.
-      probabilities: Probabilities of the slices, [n, 6].
+      scored: Labels and probabilities of the level (`aggregation.at_levels`).
+      level: Level that is scored, `slice` or one of series.
       threshold: Operating point of `any`; None leaves sensitivity and specificity undefined.
       num_resamples: Number of bootstrap resamples; 0 leaves the intervals undefined.
       areas_mm2: Image id -> area of the slice's bleeds, mm2; None without masks.
     """
-    patients = np.asarray(predictions.patient_key)
+    exams = level != SLICE
+    if exams:
+        labels = predictions.exam_labels
+        examples = np.array([rows[0] for rows in rows_of(predictions.series_key).values()])
+    else:
+        labels, examples = predictions.labels, np.arange(len(predictions))
+    # As in `scored`: the examples of which something is known, in their order.
+    examples = examples[~np.isnan(labels[examples]).all(axis=1)]
     return [
-        _score(
-            family,
-            name,
-            predictions.labels,
-            probabilities,
-            patients,
-            rows,
-            threshold,
-            num_resamples,
-        )
-        for family, groups in divide(predictions, areas_mm2).items()
+        _score(family, name, scored, rows[examples], threshold, num_resamples)
+        for family, groups in divide(predictions, areas_mm2, exams=exams).items()
         for name, rows in groups.items()
-        if rows.any()
+        if rows[examples].any()
     ]
 
 
 def _score(
     family: str,
     name: str,
-    labels: np.ndarray,
-    probabilities: np.ndarray,
-    patients: np.ndarray,
+    scored: Scored,
     rows: np.ndarray,
     threshold: float | None,
     num_resamples: int,
 ) -> Subgroup:
-    labels, probabilities, patients = labels[rows], probabilities[rows], patients[rows]
-    per_image = metrics.per_image_log_loss(labels, probabilities)
-    truth, prob = labels[:, ANY], probabilities[:, ANY]
+    labels, probabilities = scored.labels[rows], scored.probabilities[rows]
+    patients = scored.patients[rows]
+    loss = known_loss_of(labels, probabilities)
+    truth, prob = metrics.hard_labels(labels[:, ANY]), probabilities[:, ANY]
+    known = ~np.isnan(truth)
+    # Of examples whose `any` is unknown the loss alone counts, by the classes that are known.
+    truth, prob = np.where(known, truth, 0), np.where(known, prob, 0.0)
 
-    def statistics(weight: np.ndarray) -> np.ndarray:
+    def statistics(all_weight: np.ndarray) -> np.ndarray:
+        weight = all_weight * known
         undefined = np.full(len(weight), np.nan)
         sensitivity: np.ndarray | float = undefined
         specificity: np.ndarray | float = undefined
@@ -146,7 +158,7 @@ def _score(
             sensitivity, specificity = decisions.sensitivity, decisions.specificity
         return np.stack(
             [
-                weight @ per_image / weight.sum(axis=-1),
+                loss(all_weight),
                 np.asarray(metrics.roc_auc(truth, prob, weight)),
                 np.asarray(sensitivity),
                 np.asarray(specificity),
@@ -154,7 +166,8 @@ def _score(
             axis=-1,
         )
 
-    number, positive, negative = count_patients(patients, truth)
+    number = len(set(patients))
+    _, positive, negative = count_patients(patients[known], truth[known])
     return Subgroup(
         family,
         name,

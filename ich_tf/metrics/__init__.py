@@ -24,6 +24,13 @@ from ich_tf.metrics.calibration_error import (
     expected_calibration_error,
     reliability_curve,
 )
+from ich_tf.metrics.known_labels import (
+    hard_labels,
+    known_log_loss,
+    known_per_class_log_loss,
+    known_shares,
+    soft_log_loss,
+)
 from ich_tf.metrics.lesions import LesionMatches, match_lesions
 from ich_tf.metrics.log_loss import (
     EPSILON,
@@ -90,9 +97,13 @@ __all__ = [
     "control_misses",
     "dice",
     "expected_calibration_error",
+    "hard_labels",
     "hausdorff_distance",
     "highest_rate",
     "iou",
+    "known_log_loss",
+    "known_per_class_log_loss",
+    "known_shares",
     "least_patients",
     "logit",
     "match_lesions",
@@ -110,6 +121,7 @@ __all__ = [
     "score_series",
     "score_slices",
     "sigmoid",
+    "soft_log_loss",
     "summarize_masks",
     "surface_dice",
     "surface_distances",

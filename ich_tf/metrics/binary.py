@@ -7,7 +7,11 @@ from numpy.typing import ArrayLike
 
 
 def check_scores(
-    y_true: ArrayLike, y_score: ArrayLike, sample_weight: ArrayLike | None
+    y_true: ArrayLike,
+    y_score: ArrayLike,
+    sample_weight: ArrayLike | None,
+    *,
+    soft: bool = False,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Checks and converts the labels, scores and weights of one class.
 
@@ -16,9 +20,11 @@ def check_scores(
       y_score: Scores [n], without NaN.
       sample_weight: Weights, 0 or more: [n], or [..., n] for a sample of weights in each row, as of
         a bootstrap. None for equal weights.
+      soft: Whether labels may be anything in [0, 1].
 
     Returns:
-      Labels, bool [n]; scores, float64 [n]; weights, float64 [..., n].
+      Labels, bool [n], or float64 [n] where they are soft; scores, float64 [n]; weights, float64
+      [..., n].
 
     Raises:
       ValueError: If shapes differ, or a value is NaN or out of range.
@@ -29,7 +35,10 @@ def check_scores(
         raise ValueError(f"y_true has shape {truth.shape}; expected (n,) with n of 1 or more.")
     if score.shape != truth.shape:
         raise ValueError(f"y_score has shape {score.shape}; y_true has {truth.shape}.")
-    if not ((truth == 0) | (truth == 1)).all():
+    is_hard = ((truth == 0) | (truth == 1)).all()
+    if soft and not ((truth >= 0) & (truth <= 1)).all():
+        raise ValueError("y_true has values outside of [0, 1].")
+    if not soft and not is_hard:
         raise ValueError("y_true has values other than 0 and 1.")
     if np.isnan(score).any():
         raise ValueError(f"y_score has {int(np.isnan(score).sum())} NaN values.")
@@ -41,14 +50,18 @@ def check_scores(
         )
     if not (np.isfinite(weight).all() and (weight >= 0).all()):
         raise ValueError("sample_weight must be finite, and 0 or more.")
-    return truth == 1, score, weight
+    return truth == 1 if is_hard else truth.astype(np.float64), score, weight
 
 
 def check_probabilities(
-    y_true: ArrayLike, y_prob: ArrayLike, sample_weight: ArrayLike | None
+    y_true: ArrayLike,
+    y_prob: ArrayLike,
+    sample_weight: ArrayLike | None,
+    *,
+    soft: bool = False,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Checks and converts as `check_scores`; the scores must be probabilities in [0, 1]."""
-    truth, prob, weight = check_scores(y_true, y_prob, sample_weight)
+    truth, prob, weight = check_scores(y_true, y_prob, sample_weight, soft=soft)
     if prob.min() < 0 or prob.max() > 1:
         raise ValueError(
             f"y_prob spans [{prob.min():g}, {prob.max():g}]; probabilities lie in [0, 1]. "

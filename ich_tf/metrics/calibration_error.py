@@ -9,7 +9,11 @@ from ich_tf.metrics.binary import check_probabilities, ratio, scalar
 
 
 def brier_score(
-    y_true: ArrayLike, y_prob: ArrayLike, sample_weight: ArrayLike | None = None
+    y_true: ArrayLike,
+    y_prob: ArrayLike,
+    sample_weight: ArrayLike | None = None,
+    *,
+    soft: bool = False,
 ) -> np.ndarray | float:
     """Computes the mean squared difference of probability and label (Brier 1950).
 
@@ -18,6 +22,7 @@ def brier_score(
       y_prob: Probabilities [n], in [0, 1].
       sample_weight: Weights, 0 or more: [n], or [..., n] for a score of each row. None for equal
         weights.
+      soft: Whether labels may be shares of readers, in [0, 1].
 
     Returns:
       A float, or float64 [...]; NaN if all weights are 0.
@@ -29,7 +34,7 @@ def brier_score(
       >>> brier_score([0, 1], [0.25, 0.5])
       0.15625
     """
-    truth, prob, weight = check_probabilities(y_true, y_prob, sample_weight)
+    truth, prob, weight = check_probabilities(y_true, y_prob, sample_weight, soft=soft)
     return scalar(ratio(weight @ (prob - truth) ** 2, weight.sum(axis=-1)))
 
 
@@ -38,6 +43,8 @@ def reliability_curve(
     y_prob: ArrayLike,
     sample_weight: ArrayLike | None = None,
     num_bins: int = 15,
+    *,
+    soft: bool = False,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Compares probabilities with shares of positives, in bins of equal width.
 
@@ -49,6 +56,7 @@ def reliability_curve(
       sample_weight: Weights, 0 or more: [n], or [..., n] for a curve of each row. None for equal
         weights.
       num_bins: Number of bins, 1 or more.
+      soft: Whether labels may be shares of readers, in [0, 1].
 
     Returns:
       Mean probability, share of positives and total weight of each bin, float64 [..., num_bins];
@@ -62,7 +70,7 @@ def reliability_curve(
       >>> mean.tolist(), share.tolist(), weight.tolist()
       ([0.25, 0.9], [0.5, 1.0], [2.0, 1.0])
     """
-    truth, prob, weight = check_probabilities(y_true, y_prob, sample_weight)
+    truth, prob, weight = check_probabilities(y_true, y_prob, sample_weight, soft=soft)
     if num_bins < 1:
         raise ValueError(f"num_bins is {num_bins}; it must be 1 or more.")
     bins = np.minimum((prob * num_bins).astype(np.int64), num_bins - 1)
@@ -80,6 +88,8 @@ def expected_calibration_error(
     y_prob: ArrayLike,
     sample_weight: ArrayLike | None = None,
     num_bins: int = 15,
+    *,
+    soft: bool = False,
 ) -> np.ndarray | float:
     """Computes the mean distance of probability and share of positives over bins (ECE).
 
@@ -91,6 +101,7 @@ def expected_calibration_error(
       sample_weight: Weights, 0 or more: [n], or [..., n] for an error of each row. None for equal
         weights.
       num_bins: Number of bins of `reliability_curve`, 1 or more.
+      soft: Whether labels may be shares of readers, in [0, 1].
 
     Returns:
       A float, or float64 [...]; NaN if all weights are 0.
@@ -102,6 +113,6 @@ def expected_calibration_error(
       >>> expected_calibration_error([0, 1, 1, 1], [0.25, 0.25, 0.75, 0.75], num_bins=2)
       0.25
     """
-    mean, share, weight = reliability_curve(y_true, y_prob, sample_weight, num_bins)
+    mean, share, weight = reliability_curve(y_true, y_prob, sample_weight, num_bins, soft=soft)
     distance = np.where(weight > 0, np.abs(mean - share), 0.0)
     return scalar(ratio((distance * weight).sum(axis=-1), weight.sum(axis=-1)))

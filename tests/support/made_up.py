@@ -1,5 +1,6 @@
 """Predictions and models that no training made, for tests of what comes after it."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -79,3 +80,23 @@ def make_calibration(work_dir: Path, threshold: float) -> None:
         thresholds=dict.fromkeys(LEVELS, points),
         fitted_on={"splits": ["made up"]},
     ).save(work_dir)
+
+
+def of_exams(predictions: SlicePredictions, labelled: float = 0.0) -> SlicePredictions:
+    """The same predictions with labels of exams; a share of the patients keeps those of slices.
+
+    Every third patient is healthy. Of the exams that are labelled as such `epidural` is unknown,
+    and in every fifth one of four readers disagrees about `any`.
+    """
+    labels, exams = predictions.labels.copy(), predictions.exam_labels.copy()
+    patients = list(dict.fromkeys(predictions.patient_key))
+    healthy = np.isin(predictions.patient_key, patients[::3])
+    labels[healthy], exams[healthy] = 0, 0
+    kept = set(patients[: round(labelled * len(patients))])
+    known = np.array([patient in kept for patient in predictions.patient_key])
+    labels[~known] = np.nan
+    exams[~known, 0] = np.nan
+    soft = ~known & (np.arange(len(exams)) // 6 % 5 == 0)
+    exams[soft, ANY] = np.where(exams[soft, ANY] == 1, 0.75, 0.25)
+    levels = ["slice" if own else "study" for own in known]
+    return dataclasses.replace(predictions, labels=labels, exam_labels=exams, label_level=levels)

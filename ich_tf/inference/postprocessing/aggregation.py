@@ -12,6 +12,7 @@ from ich_tf.inference.postprocessing.smoothing import rows_of
 
 SLICE = "slice"
 SERIES_MODEL = "series_model"
+SERIES_MAX = "series_max"
 # Level -> description, for reports. The label of a series is its exam's: where none was given, it
 # is the maximum of its slices' labels. That of a patient is the maximum of the exams'.
 LEVELS = {
@@ -100,11 +101,11 @@ def at_levels(
             pooled,
             np.asarray([patients[rows[0]] for rows in groups]),
         )
-    told = {level: _of_known(examples) for level, examples in scored.items()}
+    told = {level: of_known(examples) for level, examples in scored.items()}
     return {level: examples for level, examples in told.items() if len(examples)}
 
 
-def _of_known(scored: Scored) -> Scored:
+def of_known(scored: Scored) -> Scored:
     """The examples of which a label is known; the same object if they all are."""
     known = ~np.isnan(scored.labels).all(axis=1)
     if known.all():
