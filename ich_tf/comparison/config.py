@@ -80,7 +80,7 @@ class CompareConfig:
         is_path=True,
     )
     num_resamples: int = option(
-        2000, "Number of bootstrap resamples of the patients.", within="[100, inf)"
+        1000, "Number of bootstrap resamples of the patients.", within="[100, inf)"
     )
     seed: int = option(0, "Seed of the resampling.", within="[0, inf)")
     out_dir: str = option(

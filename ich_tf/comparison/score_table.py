@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+import sys
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,14 +70,13 @@ def read_scores(path: Path, level: str) -> ScoreTable:
         with open_csv(path) as text:
             header = tuple(text.header)
             is_long = [name.casefold() for name in header] == [name.casefold() for name in HEADER]
-            rows = [] if is_long else list(named_rows(text, ()))
+            if not is_long:
+                return _Wide(path, header, level).table(named_rows(text, ()))
     except CsvError as error:
         raise InputError(f"{path}: {error}") from error
-    if is_long:
-        table = read_submission(path)
-        ids = tuple(map(str, table.index))
-        return ScoreTable(ids, table.to_numpy(np.float64), None, None)
-    return _Wide(path, header, rows).table(level)
+    table = read_submission(path)
+    ids = tuple(map(str, table.index))
+    return ScoreTable(ids, table.to_numpy(np.float64), None, None)
 
 
 def read_patients(path: Path, level: str) -> dict[str, str]:
@@ -129,12 +130,10 @@ def _id_column(path: Path, header: Sequence[str], level: str) -> str:
 
 
 class _Wide:
-    """Rows of a table with a column for each class."""
+    """A table with a column for each class, read row by row: those of a data set are many."""
 
-    def __init__(
-        self, path: Path, header: tuple[str, ...], rows: list[tuple[int, dict[str, str]]]
-    ) -> None:
-        self._path, self._header, self._rows = path, header, rows
+    def __init__(self, path: Path, header: tuple[str, ...], level: str) -> None:
+        self._path = path
         lower = [name.lower() for name in header]
         twice = next((name for name in lower if name and lower.count(name) > 1), None)
         if twice is not None:
@@ -143,78 +142,89 @@ class _Wide:
         self._labels = _numbers(
             {name: name.removeprefix(_LABEL) for name in lower if name.startswith(_LABEL)}
         )
-        if not rows:
-            raise InputError(f"{path}: has no rows below its header; expected one an id.")
         if not self._classes:
             raise InputError(
                 f"{path}: the header is {','.join(header)[:300]!r}; expected an id and a column "
                 f"for each class, of {', '.join(CLASSES)}, or 'ID,Label' with six rows an id."
             )
+        self._patient = _find(header, _PATIENTS)
+        of_slices, series = _find(header, _SLICE_IDS[:-1]), _find(header, (_SERIES_KEY,))
+        # Column of the series whose slices are put together; None if rows are what is scored.
+        self._series = series if level == EXAM and of_slices else None
+        self._id = of_slices if self._series and of_slices else _id_column(path, header, level)
 
-    def table(self, level: str) -> ScoreTable:
-        """The predictions of a level."""
-        of_slices = _find(self._header, _SLICE_IDS[:-1])
-        series = _find(self._header, (_SERIES_KEY,))
-        if level == EXAM and of_slices and series:
-            return self._pooled(of_slices, series)
-        return self._plain(_id_column(self._path, self._header, level))
-
-    def _plain(self, id_column: str) -> ScoreTable:
+    def table(self, rows: Iterable[tuple[int, dict[str, str]]]) -> ScoreTable:
+        """Reads the rows."""
         ids: dict[str, int] = {}
-        for line, row in self._rows:
-            name = row[id_column]
+        patients: list[str] = []
+        series: list[str] = []
+        probabilities, labels = array("d"), array("d")
+        for line, row in rows:
+            name = row[self._id]
             if not name:
-                raise InputError(f"{self._path}: line {line} has no {id_column}.")
+                raise InputError(f"{self._path}: line {line} has no {self._id}.")
             if name in ids:
                 raise InputError(
                     f"{self._path}: {name} is in line {ids[name]} and again in line {line}. Keep "
                     "one of them."
                 )
             ids[name] = line
-        patient = _find(self._header, _PATIENTS)
-        patients = tuple(row[patient] for _, row in self._rows) if patient else None
-        return ScoreTable(
+            if self._patient:
+                patients.append(sys.intern(row[self._patient]))
+            if self._series:
+                if not row[self._series]:
+                    raise InputError(f"{self._path}: line {line} has no {self._series}.")
+                series.append(sys.intern(row[self._series]))
+            probabilities.extend(self._values(self._classes, line, row, may_be_unknown=False))
+            if self._labels:
+                labels.extend(self._values(self._labels, line, row, may_be_unknown=True))
+        if not ids:
+            raise InputError(f"{self._path}: has no rows below its header; expected one an id.")
+        table = ScoreTable(
             tuple(ids),
-            self._values(self._classes, "probabilities", may_be_unknown=False),
-            self._values(self._labels, "labels", may_be_unknown=True) if self._labels else None,
+            np.array(probabilities).reshape(-1, len(CLASSES)),
+            np.array(labels).reshape(-1, len(CLASSES)) if self._labels else None,
             # A patient that is not named is none that could be resampled.
-            patients if patients and all(patients) else None,
+            tuple(patients) if patients and all(patients) else None,
         )
+        return _pooled(table, series) if self._series else table
 
-    def _pooled(self, id_column: str, series_column: str) -> ScoreTable:
-        slices = self._plain(id_column)
-        groups: dict[str, list[int]] = {}
-        for number, (line, row) in enumerate(self._rows):
-            if not row[series_column]:
-                raise InputError(f"{self._path}: line {line} has no {series_column}.")
-            groups.setdefault(row[series_column], []).append(number)
-        members = list(groups.values())
-        labels, patients = slices.labels, slices.patients
-        return ScoreTable(
-            tuple(groups),
-            np.stack([slices.probabilities[rows].max(axis=0) for rows in members]),
-            None
-            if labels is None
-            else np.stack([exam_of_slices(labels[rows]) for rows in members]).astype(np.float64),
-            None if patients is None else tuple(patients[rows[0]] for rows in members),
-            is_pooled=True,
-        )
-
-    def _values(self, columns: Mapping[int, str], what: str, *, may_be_unknown: bool) -> np.ndarray:
-        values = np.full((len(self._rows), len(CLASSES)), np.nan)
+    def _values(
+        self, columns: Mapping[int, str], line: int, row: Mapping[str, str], *, may_be_unknown: bool
+    ) -> list[float]:
+        """Values of the six classes, NaN for those that the file lacks and for unknown labels."""
+        values = [math.nan] * len(CLASSES)
         for number, name in columns.items():
-            for i, (line, row) in enumerate(self._rows):
-                text = row[name]
-                value = _number(text)
-                if math.isnan(value) and may_be_unknown and text.casefold() in ("", "nan"):
-                    continue
-                if not 0 <= value <= 1:
-                    raise InputError(
-                        f"{self._path}: line {line} has {name} = {text!r}; {what} are numbers in "
-                        "[0, 1]. Correct it."
-                    )
-                values[i, number] = value
+            text = row[name]
+            value = _number(text)
+            if may_be_unknown and math.isnan(value) and text.casefold() in ("", "nan", "unknown"):
+                continue
+            if not 0 <= value <= 1:
+                what = "labels" if may_be_unknown else "probabilities"
+                raise InputError(
+                    f"{self._path}: line {line} has {name} = {text!r}; {what} are numbers in "
+                    "[0, 1]. Correct it."
+                )
+            values[number] = value
         return values
+
+
+def _pooled(slices: ScoreTable, series: Sequence[str]) -> ScoreTable:
+    """Exams of slices: the greatest probability, and the labels that follow from the slices'."""
+    groups: dict[str, list[int]] = {}
+    for number, name in enumerate(series):
+        groups.setdefault(name, []).append(number)
+    members = list(groups.values())
+    labels, patients = slices.labels, slices.patients
+    return ScoreTable(
+        tuple(groups),
+        np.stack([slices.probabilities[rows].max(axis=0) for rows in members]),
+        None
+        if labels is None
+        else np.stack([exam_of_slices(labels[rows]) for rows in members]).astype(np.float64),
+        None if patients is None else tuple(patients[rows[0]] for rows in members),
+        is_pooled=True,
+    )
 
 
 def _numbers(names: Mapping[str, str]) -> dict[int, str]:

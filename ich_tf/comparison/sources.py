@@ -50,6 +50,11 @@ def load_model(name: str, path: Path, *, level: str, split: str, operating_point
     Raises:
       InputError: If there are no predictions, or they cannot be read.
     """
+    if not path.exists():
+        raise InputError(
+            f"{path}: no such file or folder, of which model {name} is to be read. Give a work dir "
+            "that was evaluated, or a CSV of predictions."
+        )
     if not path.is_dir():
         return Model(name, str(path), read_scores(path, level), {}, "")
     folders = (path, path / "evaluation" / split)
