@@ -10,6 +10,7 @@ import numpy as np
 
 from ich_tf.conversion.plan import PlannedSlice
 from ich_tf.labels import CLASSES
+from ich_tf.records.exam_statistics import ExamStatistics
 from ich_tf.records.schema import EXAM_SCHEMA_VERSION, SliceRecord
 
 _NO_LABELS = (0,) * len(CLASSES)
@@ -60,3 +61,30 @@ def exam_differences(record: SliceRecord, planned: PlannedSlice) -> list[str]:
     values = np.asarray(expected["exam_labels"], np.float32)
     stored = np.asarray(record.exam_labels, np.float32)
     return wrong if np.array_equal(stored, values, equal_nan=True) else [*wrong, "exam_labels"]
+
+
+class LabelCount:
+    """Counts the labels of records, one after the other, as their sidecar has them."""
+
+    def __init__(self) -> None:
+        """Has counted none yet."""
+        self._parts: list[ExamStatistics] = []
+        self._series: set[str] = set()
+
+    def add(self, record: SliceRecord) -> None:
+        """Counts a record, and its exam if it is the first of it."""
+        if not record.exam_labels:
+            return
+        labels = [
+            label if record.labels_known >> k & 1 else None for k, label in enumerate(record.labels)
+        ]
+        parts = [ExamStatistics.of_slice(labels)]
+        if record.series_key not in self._series:
+            self._series.add(record.series_key)
+            exam = [None if math.isnan(value) else value for value in record.exam_labels]
+            parts.append(ExamStatistics.of_exam(exam, record.label_level))
+        self._parts = [ExamStatistics.total([*self._parts, *parts])]
+
+    def statistics(self) -> ExamStatistics | None:
+        """Sums over all records; None if none has labels of exams."""
+        return self._parts[0] if self._parts else None

@@ -52,7 +52,7 @@ class ExamRows:
           LabelError: If the file cannot be read, or has no labels of exams.
         """
         # Imported on use, as pandas is.
-        from ich_tf.labels.exam_table import read_exam_table
+        from ich_tf.labels.exam_table import ALL_UNKNOWN, read_exam_table
 
         table = read_exam_table(path, readers=readers)
         keys = [*table.keys, *table.conflicts]
@@ -61,7 +61,12 @@ class ExamRows:
         return cls(
             keys=keys,
             values=values,
-            conflicts=dict(enumerate(table.conflicts.values(), len(table.keys))),
+            # A row that tells nothing contradicts no label of a slice.
+            conflicts={
+                number: words
+                for number, words in enumerate(table.conflicts.values(), len(table.keys))
+                if words != ALL_UNKNOWN
+            },
             lines=[
                 *np.asarray(table.lines).tolist(),
                 *(table.conflict_lines.get(key, 0) for key in table.conflicts),

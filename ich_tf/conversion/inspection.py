@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -66,6 +67,25 @@ class SliceTrace:
             },
         }
 
+    def _describe_exam(self) -> dict[str, Any]:
+        """Its unknown labels, and its exam's labels; nothing where all are of slices and known."""
+        record = self.record
+        if not record.exam_labels:
+            return {}
+        unknown = [
+            name
+            for k, name in enumerate(CLASSES)
+            if not (record.label_present and record.labels_known >> k & 1)
+        ]
+        return {
+            "unknown": unknown,
+            "exam_labels": {
+                name: None if math.isnan(value) else round(value, 4)
+                for name, value in zip(CLASSES, record.exam_labels, strict=True)
+            },
+            "label_level": record.label_level or None,
+        }
+
     def describe(self) -> dict[str, Any]:
         """Everything that is known of the slice but its pixels, as JSON values by name."""
         location, record, planned = self.location, self.record, self.location.planned
@@ -73,6 +93,7 @@ class SliceTrace:
         return {
             "id": record.source_id,
             "labels": labels if record.label_present else None,
+            **self._describe_exam(),
             "split": self.split,
             "shard": str(location.shard),
             "record": location.number,
@@ -249,6 +270,10 @@ def _is_near(name: str, identifier: str) -> bool:
 def _text(value: Any) -> str:
     if value is None:
         return "unlabelled"
+    if isinstance(value, dict) and set(value) == set(CLASSES):
+        return ", ".join(
+            f"{name} {'unknown' if text is None else f'{text:g}'}" for name, text in value.items()
+        )
     if isinstance(value, list):
         return ", ".join(map(_text, value)) or "none"
     if isinstance(value, dict):

@@ -114,9 +114,12 @@ class PlannedExams:
         if np.isnan(values).all():
             kept = [slice_ for slice_ in slices if slice_.labels is not None]
             lost = [slice_ for slice_ in slices if slice_.labels is None]
-            is_doubtful = key in self._doubtful or len(mine) < len(rows)
-            if is_doubtful:
+            if key in self._doubtful or len(mine) < len(rows):
                 self._reject(lost, Reason.LABEL_AMBIGUOUS, AMBIGUOUS)
+            elif mine:
+                place = self._exams.rows.place(mine[0])
+                message = f"{place} names its exam, and all of its labels are unknown."
+                self._reject(lost, Reason.LABEL_MISSING, message)
             else:
                 self._reject(lost, Reason.LABEL_MISSING, MISSING)
         if not kept:

@@ -15,6 +15,7 @@ import numpy as np
 from pydicom.uid import UID
 
 from ich_tf.conversion.equal_pixels import EqualPixels
+from ich_tf.conversion.exam_summary import exam_columns, exam_statistics, levels_text
 from ich_tf.conversion.lookup import RecordLocation, record_locations, written_slices
 from ich_tf.conversion.mask_summary import mask_rows
 from ich_tf.conversion.plan import Plan, PlannedShard, PlannedSlice, SeriesKind, one_per_input
@@ -23,12 +24,15 @@ from ich_tf.dicom.reasons import Code, Reason, Rejection, Repair
 from ich_tf.labels import CLASSES
 from ich_tf.masks.errors import MaskReason
 from ich_tf.records.images import read_image
+from ich_tf.records.known_labels import known_labels
 from ich_tf.records.sidecar import Sidecar
 from ich_tf.runtime import html
 from ich_tf.windows import apply_windows, preset_windows
 
 _PICTURES, _PICTURE_PIXELS = 8, 112
 _NONE = "none of them"
+# Slices without labels of their own, or with some that are unknown.
+_EXAMS = "unknown: labels of the exam, or of some classes"
 _EXAMPLES = 5
 _BINS = 24
 # Labels of `manifest["hu"]["histogram"]`, of 32 HU per bin from -1024 HU on, by bin.
@@ -68,7 +72,7 @@ def report_html(
         "headline": _headline(plan, manifest, sum(manifest["quarantine"].values())),
         "thumbnails": list(_thumbnails(folder, plan, sidecars)),
         "classes": list(CLASSES),
-        "splits": _splits(plan, manifest),
+        "splits": _splits(plan, manifest, sidecars),
         "hu": _hounsfield(manifest["hu"]),
         **_geometry(plan),
         "spacings": html.count_rows(manifest["spacings"]),
@@ -92,6 +96,8 @@ def report_html(
             [line for line in quarantine if not Reason(line.reason).is_choice], Reason
         ),
         "to_retry": manifest["to_retry"],
+        "exams": manifest.get("exams"),
+        "exam_levels": levels_text(manifest["exams"]["levels"]) if plan.has_exams else "",
         "masks": mask_rows(manifest["masks"]) if plan.has_masks else [],
         "unused_masks": _by_reason(mask_quarantine, MaskReason),
         "versions": sorted(manifest["versions"].items()),
@@ -103,14 +109,22 @@ def report_html(
 def _headline(plan: Plan, manifest: Mapping[str, Any], left_out: int) -> list[tuple[str, str]]:
     """Names and values of the figures at the top."""
     size = sum(shard["num_bytes"] for shard in manifest["shards"])
+    exams = [("exams with labels", f"{_num_labelled(manifest):,}")] if plan.has_exams else []
     return [
         ("slices", f"{manifest['num_records']:,}"),
+        *exams,
         ("series", f"{manifest['num_series']:,}"),
         ("patients", f"{sum(map(len, plan.patients.values())):,}"),
         ("shards", f"{len(plan.shards):,}"),
         ("size", f"{size / 2**20:,.1f} MiB"),
         ("inputs left out", f"{left_out:,} of {plan.num_inputs:,}"),
     ]
+
+
+def _num_labelled(manifest: Mapping[str, Any]) -> int:
+    """Number of exams of which a label is known."""
+    exams = manifest["exams"]
+    return int(exams["num_exams"] - exams["levels"][""])
 
 
 def _thumbnails(folder: Path, plan: Plan, sidecars: Sequence[Sidecar]) -> Iterator[dict[str, Any]]:
@@ -142,8 +156,9 @@ def _thumbnails(folder: Path, plan: Plan, sidecars: Sequence[Sidecar]) -> Iterat
 def _classes(planned: PlannedSlice) -> list[str]:
     """Rows of pictures that a slice may be in."""
     if planned.labels is None:
-        return ["unlabelled"]
-    return [name for name, label in zip(CLASSES, planned.labels, strict=True) if label] or [_NONE]
+        return [_EXAMS if planned.exam_labels else "unlabelled"]
+    names = [name for name, label in zip(CLASSES, planned.labels, strict=True) if label]
+    return names or [_NONE if None not in planned.labels else _EXAMS]
 
 
 def _mixed(key: str) -> str:
@@ -162,6 +177,8 @@ def _picture(location: RecordLocation, windows: tuple[str, ...]) -> dict[str, st
         grey = np.asarray(cv2.resize(grey, side, interpolation=cv2.INTER_AREA))
     labels = [name for name, label in zip(CLASSES, record.labels, strict=True) if label]
     text = ", ".join(labels) or ("no hemorrhage" if record.label_present else "unlabelled")
+    if not labels and np.isnan(known_labels(record)).any() and record.exam_labels:
+        text = "labels unknown"
     return {
         "data": html.png_base64(grey),
         "id": record.source_id,
@@ -169,22 +186,26 @@ def _picture(location: RecordLocation, windows: tuple[str, ...]) -> dict[str, st
     }
 
 
-def _splits(plan: Plan, manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Numbers of patients and records, and label counts, of each split."""
+def _splits(
+    plan: Plan, manifest: Mapping[str, Any], sidecars: Sequence[Sidecar]
+) -> list[dict[str, Any]]:
+    """Numbers of patients and records, and label counts, of each split; and of its exams."""
     rows = []
     for split, patients in plan.patients.items():
         shards = [shard for shard in manifest["shards"] if shard["split"] == split]
         records = sum(shard["num_records"] for shard in shards)
         counts = np.sum([shard["label_counts"] for shard in shards], axis=0).tolist()
-        rows.append(
-            {
-                "name": split,
-                "patients": len(patients),
-                "records": records,
-                "counts": counts,
-                "shares": [round(100 * count / max(1, records), 1) for count in counts],
-            }
-        )
+        row = {
+            "name": split,
+            "patients": len(patients),
+            "records": records,
+            "counts": counts,
+            "shares": [round(100 * count / max(1, records), 1) for count in counts],
+        }
+        if plan.has_exams:
+            total = exam_statistics(one for one in sidecars if one.split == split)
+            row |= exam_columns(total, counts)
+        rows.append(row)
     return sorted(rows, key=lambda row: str(row["name"]))
 
 

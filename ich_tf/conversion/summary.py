@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ich_tf.conversion.equal_pixels import EqualPixels, find_equal_pixels
+from ich_tf.conversion.exam_summary import exam_lines, exam_summary
 from ich_tf.conversion.mask_summary import mask_lines, mask_quarantine, mask_summary
 from ich_tf.conversion.plan import Plan, one_per_input
 from ich_tf.conversion.report import report_html
@@ -46,6 +47,8 @@ class ConversionResult:
       equal_pixels: Images that several patients share.
       num_not_chosen: Number of slices of the series that were not chosen.
       masks: Numbers of masks (`mask_summary.mask_summary`); empty in a conversion without masks.
+      exams: Numbers of exams (`exam_summary.exam_summary`); empty in a conversion whose labels are
+        all of slices and known.
     """
 
     out_dir: Path
@@ -59,6 +62,7 @@ class ConversionResult:
     equal_pixels: EqualPixels = field(default_factory=EqualPixels)
     num_not_chosen: int = 0
     masks: dict[str, Any] = field(default_factory=dict)
+    exams: dict[str, Any] = field(default_factory=dict)
 
     def report(self) -> str:
         """Summary of the result, several lines of text."""
@@ -67,7 +71,9 @@ class ConversionResult:
             + (f" ({self.num_kept} kept from before)" if self.num_kept else "")
             + ("" if self.label_counts else ", unlabelled")
         ]
-        for name, count in self.label_counts.items():
+        if self.exams:
+            lines += exam_lines(self.exams, self.label_counts)
+        for name, count in self.label_counts.items() if not self.exams else ():
             lines.append(f"  {name:<17}{count:>8}  {count / max(1, self.num_records):6.1%}")
         for reason, count in self.rejections.items():
             lines.append(f"  left out: {reason:<17}{count:>8}")
@@ -127,6 +133,7 @@ def finish(out_dir: Path, plan: Plan, num_kept: int = 0) -> ConversionResult:
         equal_pixels=EqualPixels(**manifest["equal_pixels"]),
         num_not_chosen=manifest["num_not_chosen"],
         masks=manifest.get("masks", {}),
+        exams=manifest.get("exams", {}),
     )
 
 
@@ -179,6 +186,8 @@ def summarize(plan: Plan, sidecars: Sequence[Sidecar]) -> ConversionSummary:
     manifest, masks = _manifest(plan, sidecars, quarantine), mask_quarantine(plan, sidecars)
     if plan.has_masks:
         manifest["masks"] = mask_summary(sidecars, masks)
+    if plan.has_exams:
+        manifest["exams"] = exam_summary(sidecars, plan.agreement)
     return ConversionSummary(manifest, quarantine, masks)
 
 

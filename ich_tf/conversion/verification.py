@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ich_tf import errors
-from ich_tf.conversion.exam_fields import exam_differences, stored_labels
+from ich_tf.conversion.exam_fields import LabelCount, exam_differences, stored_labels
 from ich_tf.conversion.known_splits import with_planned
 from ich_tf.conversion.lookup import written_slices
 from ich_tf.conversion.mask_verification import mask_differences
@@ -229,6 +229,7 @@ def _check_content(
     expected = written_slices(shard, sidecar)
     unread = {rejection.path for rejection in sidecar.mask_quarantine}
     counts = np.zeros(len(CLASSES), np.int64)
+    labels = LabelCount()
     sizes: list[int] = []
     try:
         for number, payload in enumerate(tfrecord.read_records(path)):
@@ -241,6 +242,7 @@ def _check_content(
                 yield Mismatch(shard.name, f"{place} {error}")
                 continue
             counts += record.labels
+            labels.add(record)
             patients.add(record.patient_key)
             if number < len(expected):
                 wrong = _differences(record, image, expected[number], config)
@@ -264,6 +266,10 @@ def _check_content(
         yield Mismatch(
             data_files.sidecar_path(path).name,
             f"lists {listed} positive records; there are {counts.tolist()}.",
+        )
+    if labels.statistics() != sidecar.exams:
+        yield Mismatch(
+            data_files.sidecar_path(path).name, "lists other numbers of known labels, or of exams."
         )
     index = data_files.index_path(path)
     if index.is_file() and index.read_bytes() != shard_index.index_lines(sizes).encode():

@@ -29,6 +29,7 @@ from ich_tf.dicom.reasons import DicomError, Rejection, quarantine_path
 from ich_tf.dicom.sources import Source, stamps_sha256
 from ich_tf.errors import DataError
 from ich_tf.masks.class_map import ClassMap
+from ich_tf.records.exam_statistics import ExamStatistics
 from ich_tf.records.example import encode
 from ich_tf.records.images import encode_image
 from ich_tf.records.schema import SliceRecord
@@ -190,10 +191,12 @@ def _encoded_slices(task: ShardTask) -> Iterator[EncodedSlice | Rejection]:
     masks = None
     if task.masks is not None:
         masks = MaskReader(task.masks, task.shard, task.sources)
+    counted: set[str] = set()
     with PlannedReader(task.sources, careful=task.careful) as reader:
         for planned in task.shard.slices():
             if planned.members:
-                yield from _encoded_slab(task, planned, reader, masks)
+                for entry in _encoded_slab(task, planned, reader, masks):
+                    yield _with_exam(entry, planned, counted)
                 continue
             for candidate in (planned.name, *planned.alternates):
                 try:
@@ -203,10 +206,30 @@ def _encoded_slices(task: ShardTask) -> Iterator[EncodedSlice | Rejection]:
                     path, message = quarantine_path(candidate, planned.frame), str(error)
                     yield Rejection(path, "execute", error.reason.value, message, reader.sha256)
                     continue
-                yield encoded
+                yield _with_exam(encoded, planned, counted)
                 break
     if masks is not None:
         yield from masks.rejections.values()
+
+
+def _with_exam(
+    entry: EncodedSlice | Rejection, planned: PlannedSlice, counted: set[str]
+) -> EncodedSlice | Rejection:
+    """A slice with the statistics of its labels, in a conversion with labels of exams.
+
+    Args:
+      entry: The slice, or why it is left out.
+      planned: The slice as it was planned.
+      counted: Series whose exam is counted; this one's is added.
+    """
+    if isinstance(entry, Rejection) or not planned.exam_labels:
+        return entry
+    statistics = ExamStatistics.of_slice(planned.labels)
+    if planned.series_key not in counted:
+        counted.add(planned.series_key)
+        exam = ExamStatistics.of_exam(planned.exam_labels, planned.label_level)
+        statistics = ExamStatistics.total((statistics, exam))
+    return entry._replace(exams=statistics)
 
 
 def _encode(

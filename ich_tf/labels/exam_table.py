@@ -20,6 +20,8 @@ _LOG = logging.getLogger(__name__)
 
 # Ways to make one label of those of several readers.
 READERS = ("majority", "all")
+# What is wrong with an exam of which the file tells nothing.
+ALL_UNKNOWN = "all of its labels are unknown"
 _UNKNOWN = "An unknown label is left empty, or written as -1, NaN or unknown"
 
 
@@ -91,7 +93,7 @@ def read_exam_table(path: str | Path, *, readers: str = "majority") -> ExamTable
     for number, words in contradictions(labels).items():
         conflicts.setdefault(number, words)
     for number in np.flatnonzero(np.isnan(labels).all(axis=1)).tolist():
-        conflicts.setdefault(number, "all of its labels are unknown")
+        conflicts.setdefault(number, ALL_UNKNOWN)
     if np.isnan(labels).all():
         raise LabelError(
             f"{path}: all labels of its {len(labels)} exams are unknown; expected 0, 1 or a share "

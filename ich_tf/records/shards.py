@@ -24,6 +24,7 @@ from ich_tf.dicom.reasons import Rejection
 from ich_tf.errors import DataError
 from ich_tf.records import tfrecord
 from ich_tf.records.data_files import index_path, sidecar_path
+from ich_tf.records.exam_statistics import ExamStatistics
 from ich_tf.records.mask_statistics import MaskStatistics
 from ich_tf.records.shard_index import index_lines
 from ich_tf.records.sidecar import Sidecar, read_sidecar
@@ -42,12 +43,15 @@ class EncodedSlice(NamedTuple):
       statistics: Statistics of the slice.
       pixel_hash: Hash of the stored pixels (`pixel_hash.pixel_hash`).
       masks: Statistics of the slice's mask; None in a conversion without masks.
+      exams: Statistics of its labels and, for the first slice of an exam, of the exam's; None in a
+        conversion whose labels are all of slices and known.
     """
 
     payload: bytes
     statistics: SliceStatistics
     pixel_hash: int = 0
     masks: MaskStatistics | None = None
+    exams: ExamStatistics | None = None
 
 
 def commit_shard(
@@ -83,6 +87,7 @@ def commit_shard(
     quarantine: list[Rejection] = []
     mask_quarantine: list[Rejection] = []
     masks: list[MaskStatistics] = []
+    exams: list[ExamStatistics] = []
     # The folder is synchronized once, with the sidecar: without the other two it is no mark.
     with atomic_file(path, sync_folder=False) as file, _WriteBehind(file) as written:
 
@@ -97,6 +102,8 @@ def commit_shard(
                 hashes.append(slice_.pixel_hash)
                 if slice_.masks is not None:
                     masks.append(slice_.masks)
+                if slice_.exams is not None:
+                    exams.append(slice_.exams)
                 yield slice_.statistics
 
         statistics = SliceStatistics.total(write_records())
@@ -121,6 +128,7 @@ def commit_shard(
         pixel_hashes=hashes_text(hashes),
         masks=MaskStatistics.total(masks) if masks else None,
         mask_quarantine=tuple(mask_quarantine),
+        exams=ExamStatistics.total(exams) if exams else None,
     )
     check_run()
     write_text(index_path(path), index_lines(sizes), sync_folder=False)

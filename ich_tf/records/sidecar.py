@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,12 +15,14 @@ from ich_tf.dicom.reasons import Rejection
 from ich_tf.errors import DataError
 from ich_tf.labels import CLASSES
 from ich_tf.records.data_files import sidecar_path
+from ich_tf.records.exam_statistics import ExamStatistics
 from ich_tf.records.manifest import Shard, repair_advice
 from ich_tf.records.mask_statistics import MaskStatistics
 from ich_tf.records.statistics import HISTOGRAM_BINS, SliceStatistics
 from ich_tf.runtime.files import read_json
 
 _OF_MASKS = tuple(field.name for field in fields(MaskStatistics))
+_OF_EXAMS = tuple(field.name for field in fields(ExamStatistics))
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +46,8 @@ class Sidecar:
       masks: Statistics of the masks; None in a conversion without masks, whose files lack it.
       mask_quarantine: Masks that could be read when the plan was made and no more when the shard
         was written, with their reasons; files without any lack it.
+      exams: Statistics of known labels, of slices and of exams; None in a conversion whose labels
+        are all of slices and known, whose files lack it.
     """
 
     name: str
@@ -58,6 +63,7 @@ class Sidecar:
     pixel_hashes: str = ""
     masks: MaskStatistics | None = None
     mask_quarantine: tuple[Rejection, ...] = ()
+    exams: ExamStatistics | None = None
 
     @property
     def to_retry(self) -> tuple[Rejection, ...]:
@@ -83,7 +89,8 @@ class Sidecar:
         content["quarantine"] = [asdict(rejection) for rejection in self.quarantine]
         content["masks"] = self.masks and asdict(self.masks)
         content["mask_quarantine"] = [asdict(rejection) for rejection in self.mask_quarantine]
-        for name in ("masks", "mask_quarantine"):
+        content["exams"] = self.exams and asdict(self.exams)
+        for name in ("masks", "mask_quarantine", "exams"):
             if not content[name]:
                 del content[name]
         lines = (f"{json.dumps(name)}: {json.dumps(content[name])}" for name in sorted(content))
@@ -111,11 +118,13 @@ def read_sidecar(shard: Path) -> Sidecar:
         quarantine = tuple(Rejection(**line) for line in content.pop("quarantine"))
         hashes_from_text(content.get("pixel_hashes", ""))
         masks = content.pop("masks", None)
+        exams = content.pop("exams", None)
         return Sidecar(
             **{
                 **content,
                 "statistics": SliceStatistics(**statistics),
                 "quarantine": quarantine,
+                "exams": exams and _exam_statistics(exams),
                 "masks": masks and MaskStatistics(*(tuple(masks[name]) for name in _OF_MASKS)),
                 "mask_quarantine": tuple(
                     Rejection(**line) for line in content.get("mask_quarantine", ())
@@ -126,3 +135,11 @@ def read_sidecar(shard: Path) -> Sidecar:
         raise DataError(
             f"{path}: not a sidecar of this version ({error!r}). {repair_advice(shard.parent)}"
         ) from error
+
+
+def _exam_statistics(content: dict[str, Any]) -> ExamStatistics:
+    values: dict[str, Any] = {
+        name: tuple(content[name]) if isinstance(content[name], list) else content[name]
+        for name in _OF_EXAMS
+    }
+    return ExamStatistics(**values)

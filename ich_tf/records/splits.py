@@ -41,7 +41,8 @@ def split_patients(
     """Assigns every patient to a split.
 
     Args:
-      labels: Label vector of each patient, int [6]: 1 if any image of the patient has the class.
+      labels: Label vector of each patient, int [6]: 1 if any image of the patient has the class; or
+        of more values, of which the first six are these.
       num_folds: Number of folds, 2 or more.
       test_fraction: Share of the patients that go to `test`, in [0, 1).
       seed: Seed of the assignment, which depends on the patients and labels besides.

@@ -17,6 +17,7 @@ from tests.support.exam_labels import (
     records_by_patient,
     study_uid,
     write_exam_csv,
+    write_slice_csv,
     write_studies,
 )
 
@@ -64,4 +65,166 @@ def test_each_slice_has_its_exams_label_and_level(tmp_path: Path, key_of: Any, l
     manifest = Manifest.load(tmp_path / "out")
     assert manifest.has_exams
     assert manifest.num_folds == 2
+    assert not verify(tmp_path / "out", full=True)
+
+
+def test_keys_that_name_nothing_or_several_things_are_listed_by_id(tmp_path: Path) -> None:
+    """Folders named alike of two patients; a key of nobody; and one that is written otherwise."""
+    write_studies(tmp_path / "in" / "a", PATIENTS[:3])
+    write_studies(tmp_path / "in" / "b", PATIENTS[3:])
+    for number, patient in enumerate(PATIENTS[:4]):
+        folder = "a" if number < 3 else "b"
+        (tmp_path / "in" / folder / patient).rename(
+            tmp_path / "in" / folder / ("same" if number in (0, 3) else f"Case {number}")
+        )
+    rows = {
+        "same": NONE,
+        "nobody": NONE,
+        "case-1": SUBDURAL,
+        "P3": NONE,
+        "P5": SUBDURAL,
+        "P6": NONE,
+    }
+    convert(exam_config(tmp_path, labels_csv=write_exam_csv(tmp_path / "exams.csv", rows)))
+    lines = quarantine(tmp_path)
+    assert {line["path"] for line in lines if line["reason"] == "IMAGE_MISSING"} == {
+        pseudonym("nobody")
+    }
+    doubtful = [line for line in lines if line["reason"] == "LABEL_AMBIGUOUS"]
+    assert sum(line["path"] == pseudonym("same") for line in doubtful) == 1
+    assert len(doubtful) == 13
+    assert {line["path"].split("/")[1] for line in doubtful if "/" in line["path"]} == {"same"}
+    assert {record.exam_labels for record in of_patient(tmp_path, "P2")} == {SUBDURAL}
+    plan_inputs = json.loads((tmp_path / "out" / "plan.json").read_text().split("\n")[0] + "]}")
+    assert plan_inputs["num_inputs"] == 36 + 2
+
+
+def test_a_label_a_study_with_two_converted_series_belongs_to_neither(tmp_path: Path) -> None:
+    write_studies(tmp_path / "in", kinds=("standard", "bone"))
+    rows = {study_uid(patient): labels for patient, labels in half().items()}
+    csv = write_exam_csv(tmp_path / "exams.csv", rows)
+    best = convert(exam_config(tmp_path, labels_csv=csv))
+    assert best.num_records == 36
+    # Of two patients, the standard series has a label of its own.
+    for patient in PATIENTS[:2]:
+        rows[f"{study_uid(patient)}.2"] = rows[study_uid(patient)]
+    write_exam_csv(tmp_path / "exams.csv", rows)
+    convert(exam_config(tmp_path, labels_csv=csv, series="all", overwrite=True))
+    for patient in PATIENTS[:2]:
+        assert {record.label_level for record in of_patient(tmp_path, patient)} == {"series"}
+        assert len(of_patient(tmp_path, patient)) == 6
+    assert len(records_by_patient(tmp_path / "out")) == 2
+    doubtful = [line for line in quarantine(tmp_path) if line["reason"] == "LABEL_AMBIGUOUS"]
+    assert len(doubtful) == 6 + 10 * 6
+    assert not verify(tmp_path / "out", full=True)
+
+
+def mixed(folder: Path, **labels: Any) -> dict[str, list[Path]]:
+    """Studies with `slices.csv` of P1 and P2, and `exams.csv` of the others.
+
+    Args:
+      labels: Labels of a slice of P1 (`positive`), of P2 (`negative`), and those of exams besides.
+    """
+    paths = write_studies(folder / "in")
+    slices = {path.stem: NONE for patient in ("P1", "P2") for path in paths[patient]}
+    slices[paths["P1"][2].stem] = labels.pop("positive", SUBDURAL)
+    slices[paths["P2"][2].stem] = labels.pop("negative", NONE)
+    write_slice_csv(folder / "slices.csv", slices)
+    exams = {patient: labels_ for patient, labels_ in half().items() if patient not in ("P1", "P2")}
+    write_exam_csv(folder / "exams.csv", {**exams, **labels}, key="patient")
+    return paths
+
+
+def mixed_config(folder: Path, **changes: Any) -> Any:
+    csvs = {
+        "labels_csv": str(folder / "slices.csv"),
+        "exam_labels_csv": str(folder / "exams.csv"),
+    }
+    return exam_config(folder, **{**csvs, **changes})
+
+
+def test_a_mixed_set_has_labels_of_slices_and_of_exams(tmp_path: Path) -> None:
+    mixed(tmp_path)
+    result = convert(mixed_config(tmp_path))
+    assert (result.num_records, reasons(tmp_path)) == (36, [])
+    first, second = of_patient(tmp_path, "P1"), of_patient(tmp_path, "P2")
+    assert {(record.exam_labels, record.label_level) for record in first} == {(SUBDURAL, "slice")}
+    assert {(record.exam_labels, record.label_level) for record in second} == {(NONE, "slice")}
+    assert [record.labels for record in first] == [NONE, NONE, SUBDURAL, NONE, NONE, NONE]
+    assert {record.labels_known for record in first} == {63}
+    assert {record.label_level for record in of_patient(tmp_path, "P3")} == {"patient"}
+    levels = {"slice": 2, "series": 0, "study": 0, "patient": 4, "": 0}
+    assert result.exams["levels"] == levels
+    assert result.exams["positive"]["any"] == 3
+    assert result.exams["known"]["any"] == 6
+    assert result.exams["slices_labelled"] == 12
+    assert "exams: 6, 2 with labels from slices, 4 with labels of a patient" in result.report()
+    # Each fold has a patient with labels of slices.
+    splits = {path.name[:6]: path for path in (tmp_path / "out").glob("fold*.tfrecord")}
+    assert len(splits) == 2
+    assert not verify(tmp_path / "out", full=True)
+
+
+@pytest.mark.parametrize(
+    ("labels", "lost", "words"),
+    [
+        ({"P1": NONE}, "P1", "a slice is labelled 1 and the exam 0 for subdural, any"),
+        ({"P2": SUBDURAL}, "P2", "all slices are labelled 0 and the exam is positive for subdural"),
+        ({"P2": (0, 0, 0, 0, 0.5, 0.5)}, "P2", "the exam is positive for subdural, any"),
+        ({"P2": (0, 0, 0, 0, 0.4, 0.4)}, "", ""),
+        ({"P1": (0, 0, 0, 0, 0.4, 0.4)}, "", ""),
+        ({"P1": ("", "", "", "", "", 1)}, "", ""),
+    ],
+)
+def test_labels_of_slices_and_exams_that_contradict_each_other_are_listed(
+    tmp_path: Path, labels: dict[str, Any], lost: str, words: str
+) -> None:
+    mixed(tmp_path, **labels)
+    convert(mixed_config(tmp_path))
+    lines = quarantine(tmp_path)
+    if not lost:
+        assert lines == []
+        return
+    assert {line["reason"] for line in lines} == {"LABEL_CONFLICT"}
+    assert [line["path"].split("/")[0] for line in lines] == [lost] * 6
+    assert all(words in line["message"] and repr(lost) in line["message"] for line in lines)
+    assert of_patient(tmp_path, lost) == []
+    assert len(records_by_patient(tmp_path / "out")) == 5
+
+
+def test_what_an_exam_does_not_tell_follows_from_its_slices(tmp_path: Path) -> None:
+    mixed(tmp_path, P1=("", "", "", "", "", 1), P2=("", "", "", "", "", ""))
+    convert(mixed_config(tmp_path))
+    (exam,) = {(one.exam_labels, one.label_level) for one in of_patient(tmp_path, "P1")}
+    assert exam == (SUBDURAL, "patient")
+    # A row that tells nothing takes nothing from labels of slices.
+    (exam,) = {(one.exam_labels, one.label_level) for one in of_patient(tmp_path, "P2")}
+    assert exam == (NONE, "slice")
+
+
+def test_unknown_labels_of_slices_are_never_taken_for_absent(tmp_path: Path) -> None:
+    paths = write_studies(tmp_path / "in")
+    slices = {path.stem: NONE for patient in PATIENTS for path in paths[patient]}
+    slices[paths["P1"][0].stem] = (0, 0, -1, 0, 1, 1)
+    slices[paths["P2"][0].stem] = (0, "", 0, 0, 0, "nan")
+    slices.update({path.stem: [""] * 6 for path in paths["P3"][:5]})
+    slices.update({path.stem: [""] * 6 for path in paths["P4"][1:]})
+    slices[paths["P4"][0].stem] = SUBDURAL
+    csv = write_slice_csv(tmp_path / "slices.csv", slices)
+    result = convert(exam_config(tmp_path, labels_csv=csv))
+    first = of_patient(tmp_path, "P1")
+    assert (first[0].labels, first[0].labels_known) == (SUBDURAL, 63 - 4)
+    assert str(first[0].exam_labels) == str((0.0, 0.0, NAN, 0.0, 1.0, 1.0))
+    second = of_patient(tmp_path, "P2")
+    assert (second[0].labels, second[0].labels_known, second[1].labels_known) == (NONE, 61 - 32, 63)
+    assert str(second[0].exam_labels) == str((0.0, NAN, 0.0, 0.0, 0.0, NAN))
+    # Of five slices nothing is known, nor of their exam by the sixth, which shows no bleed.
+    assert len(of_patient(tmp_path, "P3")) == 1
+    assert str(of_patient(tmp_path, "P3")[0].exam_labels) == str((NAN,) * 6)
+    assert of_patient(tmp_path, "P3")[0].label_level == ""
+    # A bleed in one slice tells of the exam.
+    fourth = of_patient(tmp_path, "P4")
+    assert [record.label_present for record in fourth] == [1, 0, 0, 0, 0, 0]
+    assert str(fourth[5].exam_labels) == str((NAN, NAN, NAN, NAN, 1.0, 1.0))
+    assert result.rejections == {"LABEL_MISSING": 5}
     assert not verify(tmp_path / "out", full=True)
