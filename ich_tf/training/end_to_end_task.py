@@ -19,6 +19,7 @@ from ich_tf.records.manifest import Manifest, Shard
 from ich_tf.records.slabs import epoch_slabs, slab_batches
 from ich_tf.runtime.keras2 import keras
 from ich_tf.training.config import TrainConfig
+from ich_tf.training.exam_rows import exam_rows
 from ich_tf.training.slab_prior import slab_prior
 from ich_tf.training.slice_task import SliceTask
 from ich_tf.training.task import Validate, Watch
@@ -96,13 +97,18 @@ class EndToEndTask(SliceTask):
         return batches.take(self.steps - first_step)
 
     def validator(self, model: keras.Model, strategy: tf.distribute.Strategy) -> Validate:
-        """Makes the function that predicts the validation series; see `Task.validator`."""
+        """Makes the function that predicts the validation series; see `Task.validator`.
+
+        Its rows are slices, or exams where these have labels.
+        """
         predictor = end_to_end_predictor([LoadedEndToEnd(model, self._both)], strategy)
         batch_size = self.batch_size * self._config.slab
 
         def validate(watch: Watch) -> tuple[np.ndarray, np.ndarray]:
             outputs = self._predict(predictor.outputs, watch, batch_size)
             predictions = predictor.read_series(outputs)
+            if self._manifest.has_exams:
+                return exam_rows(predictions)
             return predictions.labels, predictions.logits
 
         return validate

@@ -11,7 +11,6 @@ import numpy as np
 import tensorflow as tf
 
 from ich_tf.errors import InputError
-from ich_tf.inference.postprocessing.smoothing import rows_of
 from ich_tf.inference.series_predictor import LoadedEndToEnd, end_to_end_predictor
 from ich_tf.labels import CLASSES
 from ich_tf.losses import exam_loss
@@ -24,6 +23,7 @@ from ich_tf.records.manifest import Manifest, Shard
 from ich_tf.records.shard_labels import known_shares
 from ich_tf.runtime.keras2 import keras
 from ich_tf.training.config import TrainConfig
+from ich_tf.training.exam_rows import exam_rows
 from ich_tf.training.slice_task import SliceTask
 from ich_tf.training.task import Validate, Watch
 
@@ -138,9 +138,7 @@ class ExamTask(SliceTask):
             predictions = predictor.read_series(outputs)
             if not self._manifest.has_exams:
                 return predictions.labels, predictions.logits
-            assert predictions.series_logits is not None, "a pool gives them"
-            first = [rows[0] for rows in rows_of(predictions.series_key).values()]
-            return predictions.exam_labels[first], predictions.series_logits[0, first]
+            return exam_rows(predictions)
 
         return validate
 

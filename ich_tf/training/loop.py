@@ -245,8 +245,11 @@ class TrainingLoop:
             raise divergence("a validation logit is not finite", self.progress.epoch + 1)
         probabilities = metrics.sigmoid(logits)
         strategy = self.hardware.strategy
-        # Workers decide alike: what one of them does not know, all leave out.
-        if sum_over_workers(strategy, np.array([float(not is_plain(labels))]))[0]:
+        # Workers decide alike: what one of them does not know, all leave out. Where the rows are
+        # not as many as the slices they are exams.
+        checked = np.array([not is_plain(labels), len(labels)], np.float64)
+        unknown, rows = sum_over_workers(strategy, checked).tolist()
+        if unknown or rows != self.task.num_validation:
             sums = known_sums(labels, probabilities, self.task.prior)
             return known_losses(sum_over_workers(strategy, sums))
         constant = np.broadcast_to(self.task.prior, labels.shape)

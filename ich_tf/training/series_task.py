@@ -87,9 +87,10 @@ class SeriesTask:
         self.prepare_batch: PrepareBatch | None = None
         self.loss: Loss = functools.partial(series_loss, label_smoothing=config.label_smoothing)
         if self._learns_exams:
+            is_pool = config.backbone in POOLS
             self.loss = functools.partial(
                 exam_loss,
-                exam_weight=config.series_weight,
+                exam_weight=config.exam_weight if is_pool else config.series_weight,
                 label_smoothing=config.label_smoothing,
             )
         self.spec = dataclasses.replace(
@@ -185,21 +186,29 @@ class SeriesTask:
         return turned_series(packed, count), labels
 
     def validator(self, model: keras.Model, strategy: tf.distribute.Strategy) -> Validate:
-        """Makes the function that predicts the validation series; see `Task.validator`."""
+        """Makes the function that predicts the validation series; see `Task.validator`.
+
+        Its rows are slices, or exams where these have labels.
+        """
         logits_fn = make_logits_fn(model, strategy)
         batches = [
             self._validation[start : start + self.batch_size]
             for start in range(0, len(self._validation), self.batch_size)
         ]
 
+        exams = np.stack([series.whole for series in self._validation])
+        by_exam = self._has_exams and not np.isnan(exams).all()
+
         def validate(watch: Watch) -> tuple[np.ndarray, np.ndarray]:
-            logits = [
-                series_logits
+            rows = [
+                series_rows
                 for batch in watch(batches)
-                for series_logits in predict_series(batch, logits_fn, self._slots, self.batch_size)
+                for series_rows in predict_rows(batch, logits_fn, self._slots, self.batch_size)
             ]
+            if by_exam:
+                return exams, np.stack([series_rows[0] for series_rows in rows])
             labels = np.concatenate([series.labels for series in self._validation])
-            return labels, np.concatenate(logits)
+            return labels, np.concatenate([series_rows[1:] for series_rows in rows])
 
         return validate
 
@@ -219,11 +228,22 @@ def predict_series(
     Returns:
       Logits of each series' slices, float32 [n, 6].
     """
+    return [rows[1:] for rows in predict_rows(batch, logits_fn, slots, batch_size)]
+
+
+def predict_rows(
+    batch: Sequence[SeriesFeatures], logits_fn: LogitsFn, slots: int, batch_size: int
+) -> list[np.ndarray]:
+    """Predicts some series and their slices; the arguments are those of `predict_series`.
+
+    Returns:
+      Logits of each series, then of its slices, float32 [1 + n, 6].
+    """
     packed = np.zeros((batch_size, slots, packed_width(batch[0].features.shape[1])), np.float32)
     for row, series in zip(packed, batch, strict=False):
         row[:] = pack(series, slots)
     outputs = logits_fn(packed)
-    return [outputs[i, 1 : 1 + len(series)] for i, series in enumerate(batch)]
+    return [outputs[i, : 1 + len(series)] for i, series in enumerate(batch)]
 
 
 def pack_labels(

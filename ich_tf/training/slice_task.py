@@ -78,6 +78,7 @@ class SliceTask:
             if config.example == SLICE:
                 self.num_train = self._shares.num_slices
                 self._require_labels()
+                self._require_validation()
         else:
             self.prior = label_counts(self._train_shards) / self.num_train
         self.batch_size, self.steps, self._worker = config.batch_size, 0, 0
@@ -167,6 +168,20 @@ class SliceTask:
                 f"{self._shares.num_exams} exams are. Probabilities of slices are learned from "
                 "labels of slices, or through a pool that makes the exam's of them. Train with "
                 "--sequence=attention (docs/exams.md)."
+            )
+
+    def _require_validation(self) -> None:
+        """Checks that there is a slice to choose the best epoch by.
+
+        Raises:
+          InputError: If no slice of the validation fold is labelled.
+        """
+        if not known_shares(self._validation_shards).num_slices:
+            fold = self._config.validation_fold
+            raise InputError(
+                f"{self._config.data_dir}: no slice of validation fold {fold} is labelled, and a "
+                "network over single slices is chosen by them. Give another --validation_fold, or "
+                "train on whole exams: --sequence=attention (docs/exams.md)."
             )
 
     def prepare(self, work_dir: Path) -> None:

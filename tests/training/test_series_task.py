@@ -257,7 +257,8 @@ def test_exams_are_learned_from_what_is_known(
         with_unknown(one, keep=few and number % 3 == 0)
         for number, one in enumerate(manifest.read("fold-1"))
     ]
-    made = config(features, tmp_path, backbone=backbone, series_weight=0.5)
+    weight = "exam_weight" if backbone == "attention" else "series_weight"
+    made = config(features, tmp_path, backbone=backbone, **{weight: 0.5})
     task = SeriesTask(made, manifest, series, series[:9])
     task.deal(worker_of(make_strategy("one")))
     assert task.spec.weakly_supervised is not few
@@ -282,3 +283,39 @@ def test_exams_are_learned_from_what_is_known(
     )
     gradients = [g for g in tape.gradient(loss, model.trainable_variables) if g is not None]
     assert all(np.isfinite(g).all() for g in gradients) and any(np.any(g) for g in gradients)
+
+
+def test_validation_is_by_exams(features: Path, tmp_path: Path) -> None:
+    manifest = FeatureManifest.load(features)
+    series = [with_unknown(one, keep=False) for one in manifest.read("fold-1")]
+    task = SeriesTask(config(features, tmp_path, backbone="attention"), manifest, series, series)
+    task.deal(worker_of(make_strategy("one")))
+    strategy = make_strategy("one")
+    with strategy.scope():
+        model = task.build()
+    labels, logits = task.validator(model, strategy)(iter)
+    np.testing.assert_array_equal(labels, [one.exam_labels for one in series])
+    packed = np.stack([pack(one, 32) for one in series[:3]])
+    np.testing.assert_allclose(logits[:3], model(packed, training=False)[:, 0], atol=1e-5)
+
+
+def test_a_loss_of_exams_is_their_mean(features: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(features, tmp_path / "f"))
+    manifest = FeatureManifest.load(folder)
+    shards = []
+    for shard in manifest.shards:
+        series = [
+            dataclasses.replace(one, exam_labels=one.whole) for one in manifest.read(shard.split)
+        ]
+        blank = [
+            dataclasses.replace(one, labels=np.full_like(one.labels, np.nan)) for one in series
+        ]
+        shards.append(write_series(folder / shard.name, blank, shard.split, shard.network))
+    dataclasses.replace(manifest, shards=tuple(shards)).save()
+    result = trainer.train(config(folder, tmp_path / "w", backbone="attention", epochs=1))
+    model, spec = saved.load_best(tmp_path / "w")
+    validation = list(FeatureManifest.load(folder).read("fold-0"))
+    logits = model(np.stack([pack(one, 32) for one in validation]), training=False)[:, 0].numpy()
+    loss = weighted_log_loss(np.stack([one.whole for one in validation]), sigmoid(logits))
+    assert result.best_val_loss == pytest.approx(loss, abs=1e-5)
+    assert spec.weakly_supervised
