@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 
 from ich_tf.evaluation.abstention_scores import score_abstention
+from ich_tf.evaluation.agreement import member_exams, score_agreement
 from ich_tf.evaluation.config import EvaluateConfig
 from ich_tf.evaluation.decision_curves import decision_curves
 from ich_tf.evaluation.exams import exams_table
@@ -96,11 +97,13 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
         areas_mm2=_areas_mm2(masks, predictions) if masks else None,
     )
     abstention = postprocessing.abstention
+    members = member_exams(predictions, postprocessing, predictor.group_of_members())
     evaluation = dataclasses.replace(
         evaluation,
         decision_curves=decision_curves(levels, config.bootstrap),
         abstention=score_abstention(abstention, levels),
         abstention_target=abstention.target if abstention is not None else None,
+        agreement=score_agreement(levels, members, postprocessing, config.bootstrap),
     )
     if group_table is not None:
         groups = groups_of_slices(group_table, predictions, manifest, config.hash_key_file)

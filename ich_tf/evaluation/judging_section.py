@@ -1,4 +1,4 @@
-"""Sections of the report by which a model is judged: decision curves, abstention and groups."""
+"""Sections of the report on what a model is worth: decision curves, uncertainty, groups."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ich_tf.evaluation.agreement import Agreement
 from ich_tf.evaluation.decision_curves import DecisionCurve
 from ich_tf.evaluation.group_scores import GroupScores
 from ich_tf.evaluation.result import Evaluation
@@ -25,6 +26,9 @@ def judging_section(evaluation: Evaluation) -> dict[str, Any]:
         "curves": [{"curve": curve, "chart": _decision_chart(curve)} for curve in curves],
         "groups": _group_tables(evaluation.groups),
         "abstention": _abstention(evaluation),
+        "agreement": evaluation.agreement,
+        "levels": LEVELS,
+        "risk_chart": None if evaluation.agreement is None else _risk_chart(evaluation.agreement),
     }
 
 
@@ -58,6 +62,35 @@ def _decision_chart(curve: DecisionCurve) -> dict[str, Any]:
 
 def _numbers(values: list[float | None]) -> np.ndarray:
     return np.array([np.nan if value is None else value for value in values])
+
+
+def _risk_chart(agreement: Agreement) -> dict[str, Any]:
+    """Wrong decisions among the exams that are kept, by each uncertainty and without one."""
+    overall = agreement.errors / agreement.number
+    lines: list[dict[str, Any]] = [
+        {
+            "name": "no uncertainty",
+            "colour": "quiet",
+            "dashed": True,
+            "x": [0.0, 1.0],
+            "y": [overall, overall],
+        }
+    ]
+    lines += [
+        {
+            "name": curve.uncertainty,
+            "colour": colour,
+            "x": [0.0, *curve.coverage],
+            "y": [curve.risk[0], *curve.risk],
+        }
+        for curve, colour in zip(agreement.curves, ("warm", "accent"), strict=False)
+    ]
+    highest = max([0.01, *(max(line["y"]) for line in lines)])
+    return curve_chart(
+        lines,
+        ChartAxis("share of the exams that are kept", 0, 1),
+        ChartAxis("share of wrong decisions", 0, 1.05 * highest),
+    )
 
 
 def _abstention(evaluation: Evaluation) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ich_tf.evaluation.abstention_scores import AbstentionScores
+from ich_tf.evaluation.agreement import Agreement
 from ich_tf.evaluation.decision_curves import DecisionCurve
 from ich_tf.evaluation.exams import describe_exams, exam_lines, label_column
 from ich_tf.evaluation.group_scores import GroupScores
@@ -58,6 +59,7 @@ class Evaluation:
       groups: Scores of the groups of --groups_csv; empty without it.
       abstention: Decisions with abstention, by level and class; empty without it.
       abstention_target: What abstention promises; None without it.
+      agreement: How uncertain decisions of exams are, and how wrong; None without operating points.
       exams: What is known of the exams (`exams.describe_exams`); empty where all slices are
         labelled.
     """
@@ -82,6 +84,7 @@ class Evaluation:
     groups: list[GroupScores] = dataclasses.field(default_factory=list)
     abstention: list[AbstentionScores] = dataclasses.field(default_factory=list)
     abstention_target: AbstentionTarget | None = None
+    agreement: Agreement | None = None
     exams: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property

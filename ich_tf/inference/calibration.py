@@ -360,4 +360,11 @@ def _mean(joined: Sequence[SlicePredictions], shares: np.ndarray) -> SlicePredic
     logits = mix_logits([member.logits for member in joined], shares)
     whole = [member.series_logits[0] for member in joined if member.series_logits is not None]
     series_logits = mix_logits(whole, shares)[None] if whole else None
-    return dataclasses.replace(joined[0], logits=logits, series_logits=series_logits, groups=None)
+    return dataclasses.replace(
+        joined[0],
+        logits=logits,
+        series_logits=series_logits,
+        groups=None,
+        members=None,
+        series_members=None,
+    )

@@ -88,11 +88,16 @@ class SlicePredictions(LabelledSlices):
         float64 [g, n, 6]; None without a series model.
       groups: Logits by each group of members (`Postprocessing.groups`), float64 [g, n, 6]; None for
         a single group, whose logits are `logits`.
+      members: Logits of each model whose probabilities are averaged, float64 [m, n, 6]; None for a
+        single one, and where parts were joined.
+      series_members: The same of each slice's series; None without series models, too.
     """
 
     logits: np.ndarray
     series_logits: np.ndarray | None = None
     groups: np.ndarray | None = None
+    members: np.ndarray | None = None
+    series_members: np.ndarray | None = None
 
     @classmethod
     def concatenate(cls, parts: Sequence[SlicePredictions]) -> SlicePredictions:
@@ -136,6 +141,8 @@ class SliceOutputs(LabelledSlices):
         logits: np.ndarray,
         series_logits: np.ndarray | None = None,
         groups: np.ndarray | None = None,
+        members: Sequence[np.ndarray] = (),
+        series_members: Sequence[np.ndarray] = (),
     ) -> SlicePredictions:
         """Replaces the outputs by logits that were computed from them.
 
@@ -143,11 +150,23 @@ class SliceOutputs(LabelledSlices):
           logits: [n, 6].
           series_logits: As of `SlicePredictions`.
           groups: As of `SlicePredictions`.
+          members: Logits of each model, m arrays [n, 6]; those of a single one are not kept.
+          series_members: The same of each slice's series; empty without series models.
         """
         slices = {
             field.name: getattr(self, field.name) for field in dataclasses.fields(LabelledSlices)
         }
-        return SlicePredictions(**slices, logits=logits, series_logits=series_logits, groups=groups)
+        several, several_series = (
+            np.stack(rows) if len(rows) > 1 else None for rows in (members, series_members)
+        )
+        return SlicePredictions(
+            **slices,
+            logits=logits,
+            series_logits=series_logits,
+            groups=groups,
+            members=several,
+            series_members=several_series,
+        )
 
 
 def make_logits_fn(model: keras.Model, strategy: tf.distribute.Strategy) -> LogitsFn:

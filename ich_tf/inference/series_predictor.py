@@ -211,6 +211,8 @@ class SeriesPredictor(Predictor):
             self._mean(list(logits)),
             self._by_group(list(whole)),
             self._by_group(list(logits)),
+            members=list(logits),
+            series_members=list(whole),
         )
 
     def _calibrated_hashes(self) -> list[str]:

@@ -209,7 +209,9 @@ class Predictor:
         """
         slices = predict_split_outputs(manifest, split, batch_size, self.outputs, self.neighbours)
         members = self._members_of(slices.outputs)
-        return slices.with_logits(self._mean(members), groups=self._by_group(members))
+        return slices.with_logits(
+            self._mean(members), groups=self._by_group(members), members=members
+        )
 
     def _members_of(self, outputs: np.ndarray) -> list[np.ndarray]:
         """Splits `outputs` of networks over slices into the logits of each."""
@@ -226,6 +228,14 @@ class Predictor:
     def num_averaged(self) -> int:
         """Number of models whose probabilities are averaged."""
         return len(self._averaged_shares())
+
+    def group_of_members(self) -> list[int]:
+        """Number of the group (`Postprocessing.groups`) of each model that is averaged."""
+        groups = group_rows(self.postprocessing.groups, self._calibrated_hashes())
+        return [
+            next(number for number, rows in enumerate(groups) if member in rows)
+            for member in range(self.num_averaged)
+        ]
 
     def _calibrated_hashes(self) -> list[str]:
         """SHA-256 of the models whose probabilities are averaged."""

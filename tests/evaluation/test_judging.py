@@ -1,7 +1,8 @@
-"""Decision curves and groups of an evaluation, against counting by hand."""
+"""Decision curves, groups and uncertainty of an evaluation, against counting by hand."""
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,14 +12,21 @@ import pytest
 
 from ich_tf.conversion.pseudonyms import key_fingerprint, pseudonym
 from ich_tf.errors import InputError
+from ich_tf.evaluation.agreement import (
+    BY_MEMBERS,
+    BY_THRESHOLD,
+    member_exams,
+    score_agreement,
+)
 from ich_tf.evaluation.decision_curves import decision_curves
 from ich_tf.evaluation.group_scores import score_groups
 from ich_tf.evaluation.group_table import groups_of_slices, read_groups
 from ich_tf.inference.forward import SlicePredictions
 from ich_tf.inference.postprocessing.aggregation import Scored, at_levels
+from ich_tf.inference.postprocessing.fitting import fit_postprocessing
 from ich_tf.inference.postprocessing.postprocessing import Postprocessing
 from ich_tf.labels import ANY
-from ich_tf.metrics import net_benefit, roc_auc
+from ich_tf.metrics import logit, net_benefit, roc_auc, sigmoid
 from tests.support.made_up import made_up
 
 PUBLIC: Any = SimpleNamespace(patient_keys="")
@@ -158,3 +166,58 @@ def test_keys_of_other_patients_are_refused(predictions: SlicePredictions, tmp_p
     table = read_groups(write(tmp_path / "groups.csv", "patient,sex\nX,F\n"))
     with pytest.raises(InputError, match=r"none of its 1 keys, such as 'X'.* 30 patients"):
         groups_of_slices(table, predictions, PUBLIC)
+
+
+def with_members(predictions: SlicePredictions, number: int = 4) -> SlicePredictions:
+    """Members that see the same with noise of their own, and more of it in every other patient."""
+    rng = np.random.default_rng(3)
+    noisy = np.array([int(key[1:]) % 2 for key in predictions.patient_key])
+    noise = rng.normal(0, 1, (number, *predictions.logits.shape)) * (0.2 + 2 * noisy)[:, None]
+    members = predictions.logits + noise
+    mean = logit(sigmoid(members).mean(axis=0))
+    return dataclasses.replace(predictions, members=members, logits=mean)
+
+
+def test_members_are_told_apart_by_their_own_probabilities(predictions: SlicePredictions) -> None:
+    some = with_members(predictions)
+    after = fit_postprocessing([some], model_sha256="x", method="platt", smoothing_mm=2.0)
+    exams = member_exams(some, after, [0] * 4)
+    assert exams is not None and exams.shape == (4, 60, 6)
+    assert some.members is not None
+    alone = after.probabilities(some.members[2][None], some.z_mm, some.series_key)
+    np.testing.assert_allclose(exams[2, 7], alone[42:48].max(axis=0))
+    assert member_exams(predictions, after, [0]) is None
+
+
+def test_disagreement_tells_errors_from_right_decisions() -> None:
+    some = made_up(patients=200)
+    healthy = np.array([int(key[1:]) % 4 < 2 for key in some.patient_key])
+    some.labels[healthy], some.exam_labels[healthy] = 0, 0
+    some.logits[healthy] -= 2
+    some = with_members(some)
+    after = fit_postprocessing([some], model_sha256="x", method="platt", smoothing_mm=0)
+    prob = after.probabilities(some.by_group, some.z_mm, some.series_key)
+    levels = at_levels(
+        some.labels, prob, some.series_key, some.patient_key, exam_labels=some.exam_labels
+    )
+    members = member_exams(some, after, [0] * 4)
+    agreement = score_agreement(levels, members, after, 50)
+    assert agreement is not None and agreement.num_members == 4
+    threshold = after.threshold("series_max", "any")
+    exams = levels["series_max"]
+    wrong = (exams.probabilities[:, ANY] >= threshold) != (exams.labels[:, ANY] == 1)
+    assert agreement.errors == wrong.sum()
+    assert agreement.agreed is not None and agreement.divided is not None
+    assert agreement.agreed.number + agreement.divided.number == agreement.number == 400
+    assert agreement.agreed.errors + agreement.divided.errors == agreement.errors
+    for curve in agreement.curves:
+        assert curve.coverage[-1] == 1 and curve.risk[-1] == pytest.approx(wrong.mean())
+        assert curve.area.value is not None
+        assert agreement.least_area < curve.area.value < wrong.mean()
+    assert [curve.uncertainty for curve in agreement.curves] == [BY_THRESHOLD, BY_MEMBERS]
+    alone = score_agreement(levels, None, after, 0)
+    assert alone is not None and len(alone.curves) == 1 and alone.agreed is None
+
+
+def test_without_an_operating_point_nothing_is_decided(predictions: SlicePredictions) -> None:
+    assert score_agreement(levels_of(predictions), None, Postprocessing(), 0) is None
