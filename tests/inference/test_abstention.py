@@ -98,7 +98,7 @@ def test_unknown_labels_are_no_negatives() -> None:
 
 
 def test_the_file_keeps_it_and_older_files_lack_it(tmp_path: Path) -> None:
-    parts = [made_up(patients=80)]
+    parts = [made_up(patients=20)]
     plain = fit_postprocessing(parts, model_sha256="x", method="platt", smoothing_mm=0)
     assert "abstention" not in json.loads(plain.save(tmp_path).read_text())
     target = AbstentionTarget(0.1, 0.2, 0.0)
@@ -142,8 +142,10 @@ def test_a_split_is_counted_by_patients() -> None:
 
 
 def test_a_site_has_its_own_or_none() -> None:
-    slices = made_up(patients=80)
-    before = fit_postprocessing([made_up(1)], model_sha256="x", abstain=TARGET)
+    slices = made_up(patients=40)
+    before = fit_postprocessing(
+        [made_up(1)], model_sha256="x", method="platt", smoothing_mm=0, abstain=TARGET
+    )
     assert fit_at_site(before, slices, "x", []).abstention is None
     at_site = fit_at_site(before, slices, "x", [], TARGET)
     calibrated = at_site.probabilities(slices.by_group, slices.z_mm, slices.series_key)

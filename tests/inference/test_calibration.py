@@ -117,7 +117,8 @@ def test_an_ensemble_is_the_mean_of_its_members(
     np.testing.assert_allclose(
         sigmoid(ensemble.logits(images)), mix(np.stack(each), shares), atol=1e-6
     )
-    assert evaluation(data_dir, together).num_slices > 0
+    agreement = evaluation(data_dir, together).agreement
+    assert agreement is not None and agreement.num_members == len(calibration.members) > 1
     # Moved as a whole, with its members, it still finds them.
     moved = tmp_path / "moved"
     moved.mkdir()
@@ -151,6 +152,9 @@ def test_folds_are_joined(
     np.testing.assert_allclose(predictor.shares, [1 / 3] * 3)
     assert predictor.postprocessing.groups[0].members == (predictor.members[0].sha256,)
     assert "for each of 3 folds, then averaged" in predictor.postprocessing.describe()
+    assert predictor.group_of_members() == [0, 1, 2]
+    predicted = predictor.predict_split(Manifest.load(data_dir), "test", 16)
+    assert predicted.members is not None and len(predicted.members) == 3
     # One of the folds beside a run of fold 0: the shares are fitted on patients new to both.
     mixed = calibrate(
         config(data_dir, tmp_path / "e", members=(str(folder), str(folder / "fold-0")))
