@@ -27,9 +27,8 @@ from ich_tf.inference.postprocessing.prevalence import shift_prevalence
 from ich_tf.labels import ANY, CLASSES
 from ich_tf.metrics import known_shares
 
-
 # Attributes that metrics.json lacks where there is nothing to tell.
-_OPTIONAL = ("groups", "abstention", "abstention_target", "exams")
+_OPTIONAL = ("groups", "abstention", "abstention_target", "agreement", "exams")
 
 
 @dataclasses.dataclass(frozen=True)
