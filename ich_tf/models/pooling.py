@@ -94,6 +94,8 @@ class SplitSlots(keras.layers.Layer):  # type: ignore[misc]
 class ExamPooling(keras.layers.Layer):  # type: ignore[misc]
     """Logits, features and mask of slices -> logits of the exam and of the slices.
 
+    In place of empty slots' logits it has -1e9 (`is_slice`).
+
     With `attention` the exam's logit of a class is the mean of the slices' with weights that are
     the softmax over the slices of w . (tanh(V f) * sigmoid(U f)), where f are a slice's features
     and w is the class's own (Ilse et al. 2018, arXiv:1802.04712). All pools but `noisy_or`, whose
@@ -134,7 +136,7 @@ class ExamPooling(keras.layers.Layer):  # type: ignore[misc]
         else:
             pool = {MAX: greatest, LSE: log_mean_exp}[self.pool]
             exam = pool(logits, present) + self._bias
-        return tf.concat([exam[:, None], logits], axis=1)
+        return tf.concat([exam[:, None], tf.where(present, logits, _NONE)], axis=1)
 
     def attention(self, features: tf.Tensor) -> tf.Tensor:
         """Scores of slices before the softmax, [b, slots, 6]."""
@@ -198,6 +200,11 @@ def noisy_or(logits: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
     return tf.where(
         is_large, large + tf.math.log1p(-tf.exp(-large)), tf.math.log(tf.math.expm1(small))
     )
+
+
+def is_slice(logits: tf.Tensor) -> tf.Tensor:
+    """Whether slots hold slices, bool [b, slots, 1], by their logits [b, slots, 6] of a pool."""
+    return logits[..., :1] > _NONE / 2
 
 
 def initial_prior(pool: str, prior: Any, num_slices: float) -> Any:

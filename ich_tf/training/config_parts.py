@@ -273,6 +273,12 @@ class SequenceConfig(ConfigPart):
         "Weight, with a pool, of the loss of an exam beside the mean loss of its labelled slices.",
         within="[0, inf)",
     )
+    instance_weight: float = _bag_option(
+        0.5,
+        "Weight, with attention and beside exam_weight, of the exam's loss by a smooth maximum of "
+        "its slices' logits. Without it attention looks away from slices whose logits are wrong.",
+        within="[0, inf)",
+    )
     series_weight: float = option(
         0.1,
         "Weight of the loss of a series as a whole beside the mean loss of its slices; "

@@ -13,7 +13,7 @@ import tensorflow as tf
 from ich_tf.errors import InputError
 from ich_tf.inference.series_predictor import LoadedEndToEnd, end_to_end_predictor
 from ich_tf.labels import CLASSES
-from ich_tf.losses import exam_loss
+from ich_tf.models.architectures import ATTENTION
 from ich_tf.models.backbones import feature_width
 from ich_tf.models.end_to_end import EndToEndSpec
 from ich_tf.models.pooling import initial_prior
@@ -22,6 +22,7 @@ from ich_tf.records.bags import bag_batches, epoch_bags, find_bags
 from ich_tf.records.manifest import Manifest, Shard
 from ich_tf.records.shard_labels import known_shares
 from ich_tf.runtime.keras2 import keras
+from ich_tf.training.bag_loss import bag_loss
 from ich_tf.training.config import TrainConfig
 from ich_tf.training.exam_rows import exam_rows
 from ich_tf.training.slice_task import SliceTask
@@ -53,7 +54,11 @@ class ExamTask(SliceTask):
         self.slices_per_step = config.batch_size * float(bag.mean())
         self.prior = shares.of_slices
         self.loss = functools.partial(
-            exam_loss, exam_weight=config.exam_weight, label_smoothing=config.label_smoothing
+            bag_loss,
+            exam_weight=config.exam_weight,
+            # The other pools have a slice's logit in the exam's already.
+            instance_weight=config.instance_weight if config.sequence == ATTENTION else 0.0,
+            label_smoothing=config.label_smoothing,
         )
         self.spec = self._both = EndToEndSpec(
             # The loss is that of the pool, and only its logits are smoothed.

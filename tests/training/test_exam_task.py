@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ich_tf.inference.series_predictor import SeriesPredictor, load_predictor
+from ich_tf.losses import exam_loss
 from ich_tf.metrics import sigmoid
 from ich_tf.models import run_files, saved
 from ich_tf.models.end_to_end import parts
@@ -13,6 +14,7 @@ from ich_tf.records.manifest import Manifest
 from ich_tf.records.shard_labels import known_shares
 from ich_tf.runtime.strategies import Worker, make_strategy
 from ich_tf.training import trainer
+from ich_tf.training.bag_loss import bag_loss
 from ich_tf.training.config import TrainConfig
 from ich_tf.training.known_validation import known_losses, known_sums
 from ich_tf.training.trainer import make_task
@@ -135,3 +137,21 @@ def test_replicas_parts_chunks_and_resume_come_to_the_same_weights(
     for name in ("two", "parts", "chunks", "both"):
         np.testing.assert_allclose(losses[name], losses["one"], rtol=1e-4, err_msg=name)
     assert losses["again"] == losses["chunks"]
+
+
+def test_slices_have_the_exams_loss_by_their_smooth_maximum() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.full((2, 4, 6), np.nan, np.float32)
+    labels[:, 0] = [[1, 0, np.nan, 0.25, 1, 1], [0] * 6]
+    logits = rng.normal(size=(2, 4, 6)).astype(np.float32)
+    # The second bag has two slices, and a slot without one.
+    logits[1, 3] = -1e9
+    settings = {"exam_weight": 0.5, "label_smoothing": 0.1}
+    plain = bag_loss(labels, logits, **settings)
+    np.testing.assert_array_equal(plain, exam_loss(labels, logits, **settings))
+    both = bag_loss(labels, logits, instance_weight=0.3, **settings)
+    for i, number in enumerate((3, 2)):
+        pooled = np.log(np.exp(4 * logits[i, 1 : 1 + number]).mean(axis=0)) / 4
+        rows = np.concatenate([[pooled], logits[i, 1:]])[None]
+        expected = 0.3 * exam_loss(labels[i : i + 1], rows, **settings)[0]
+        assert float(both[i] - plain[i]) == pytest.approx(float(expected), abs=1e-6)
