@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ich_tf.conversion.config import ConversionConfig
 from ich_tf.conversion.convert import plan_conversion
+from ich_tf.conversion.exam_summary import levels_text, planned_levels
 from ich_tf.conversion.input_folder import check_folders, list_inputs
 from ich_tf.conversion.known_splits import known_splits
 from ich_tf.conversion.out_of_reach import OutOfReach, to_write
@@ -55,6 +56,8 @@ class ConversionEstimate:
       sample_rejections: Number of slices of the sample that were left out, by reason code.
       masks: Number of slices that would have a mask; 0 without masks.
       mask_rejections: Number of masks that would not be used, by reason code.
+      exams: Words for the numbers of exams by the level of their labels; empty in a conversion
+        whose labels are all of slices and known.
     """
 
     out_dir: Path
@@ -75,6 +78,7 @@ class ConversionEstimate:
     sample_rejections: dict[str, int]
     masks: int = 0
     mask_rejections: dict[str, int] = field(default_factory=dict)
+    exams: str = ""
 
     def report(self) -> str:
         """Summary of the estimate, several lines of text."""
@@ -84,6 +88,8 @@ class ConversionEstimate:
         ]
         for split, (patients, slices, shards) in self.splits.items():
             lines.append(f"  {split:<11}{patients:>8} patients{slices:>9} slices{shards:>6} shards")
+        if self.exams:
+            lines.append(f"  exams: {self.exams}")
         lines.append(
             f"  disk: {_mebibytes(self.num_bytes)} to write, {_mebibytes(self.free_bytes)} free"
         )
@@ -161,6 +167,7 @@ def estimate(config: ConversionConfig) -> ConversionEstimate:
         sample_rejections=sample.rejections,
         masks=sum(bool(slice_.masks) for shard in plan.shards for slice_ in shard.slices()),
         mask_rejections=dict(Counter(line.reason for line in plan.mask_rejections)),
+        exams=levels_text(planned_levels(plan)) if plan.has_exams else "",
     )
 
 
@@ -185,7 +192,12 @@ def _sample(tasks: Sequence[ShardTask]) -> _SampleCost:
     with tempfile.TemporaryDirectory() as folder:
 
         def write(name: str, number: int) -> float:
-            series = PlannedSeries.pack(("", "", ""), chosen[:number])
+            # With the exam's labels of one of them, which take as many bytes as any other's.
+            series = replace(
+                PlannedSeries.pack(("", "", ""), chosen[:number]),
+                exam_labels=chosen[0].exam_labels,
+                label_level=chosen[0].label_level,
+            )
             shard = PlannedShard(name, "sample", (series,))
             begun = time.perf_counter()
             files = tuple(sources[file] for file in shard.file_names())

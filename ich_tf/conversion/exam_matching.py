@@ -43,6 +43,7 @@ class ExamMatches:
       unused_rows: Rows that name nothing.
       ambiguous: Series that each row could mean which names several things, by its number.
       by_series: Numbers of the rows of each series that has any.
+      folders: First folder of each series; empty if its files lie in none.
     """
 
     rows: ExamRows
@@ -50,6 +51,7 @@ class ExamMatches:
     unused_rows: tuple[int, ...]
     ambiguous: Mapping[int, frozenset[SeriesKey]]
     by_series: Mapping[SeriesKey, tuple[int, ...]]
+    folders: Mapping[SeriesKey, str]
 
 
 class SeriesNames:
@@ -80,13 +82,6 @@ class SeriesNames:
         self._folders[key].add(folder)
         if patient_id:
             self._patients[key].add(patient_id)
-
-    def __len__(self) -> int:
-        return len(self._folders)
-
-    def folder(self, key: SeriesKey) -> str:
-        """The first folder of a series; empty if its files lie in none."""
-        return min(self._folders[key])
 
     def named(self, keys: Sequence[str], numbers: Iterable[int], *, exactly: bool) -> list[int]:
         """Numbers of those of some keys that name anything.
@@ -124,6 +119,7 @@ class SeriesNames:
             unused_rows=tuple(unused),
             ambiguous=ambiguous,
             by_series={series: tuple(numbers) for series, numbers in by_series.items()},
+            folders={key: min(folders) for key, folders in self._folders.items()},
         )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ich_tf.conversion.plan import Plan
 from ich_tf.labels import CLASSES
 from ich_tf.records.exam_statistics import ExamStatistics
 from ich_tf.records.schema import LABEL_LEVELS
@@ -43,6 +45,11 @@ def exam_summary(sidecars: Sequence[Sidecar], agreement: str) -> dict[str, Any]:
         "slices_known": dict(zip(CLASSES, total.slices_known, strict=True)),
         "agreement": agreement.splitlines(),
     }
+
+
+def planned_levels(plan: Plan) -> Counter[str]:
+    """Number of exams of a plan by the level of their labels."""
+    return Counter(series.label_level for shard in plan.shards for series in shard.series)
 
 
 def levels_text(levels: Mapping[str, int]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
+from ich_tf.conversion.exam_side_by_side import exams_side_by_side
 from ich_tf.conversion.joining_rules import UnlabelledSlice, joining_rules
 from ich_tf.conversion.slice_index import SliceIndex
 from ich_tf.runtime.names import printable
@@ -15,15 +16,21 @@ _LEAST_SHARE = 0.25
 
 
 def side_by_side(indexed: SliceIndex, label_key: str) -> str:
-    """Shows ten labels and ten files that do not join, and says what would join them.
+    """Shows ten labels and ten files, or exams, that do not join, and says what would join them.
 
     Args:
       indexed: Index of a conversion with labels.
       label_key: What a row of the label CSV names an image by, one of `config.LABEL_KEYS`.
 
     Returns:
-      Several lines of text; empty if no label and no file is left over.
+      Several lines of text; empty if no label, file or exam is left over.
     """
+    texts = _slices_side_by_side(indexed, label_key), exams_side_by_side(indexed)
+    return "\n".join(filter(None, texts))
+
+
+def _slices_side_by_side(indexed: SliceIndex, label_key: str) -> str:
+    """As `side_by_side`, of labels of slices."""
     ids = indexed.unused_ids
     slices = [
         UnlabelledSlice(
