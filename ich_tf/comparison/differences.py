@@ -56,11 +56,11 @@ class Difference:
         """The difference with its interval, such as `+0.0120 [-0.0040, +0.0280]`."""
         if self.difference is None:
             return "undefined"
-        interval = ""
+        few = f"; {self.num_patients} patients" if self.num_patients < FEW_PATIENTS else ""
+        interval = "no interval"
         if self.low is not None and self.high is not None:
-            few = f"; {self.num_patients} patients" if self.num_patients < FEW_PATIENTS else ""
-            interval = f" [{self.low:+.{digits}f}, {self.high:+.{digits}f}{few}]"
-        return f"{self.difference:+.{digits}f}{interval}"
+            interval = f"{self.low:+.{digits}f}, {self.high:+.{digits}f}"
+        return f"{self.difference:+.{digits}f} [{interval}{few}]"
 
 
 def compare_pair(

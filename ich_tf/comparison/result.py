@@ -71,8 +71,11 @@ class Comparison:
             f"{self.num_examples} {self.noun} of {self.num_patients} patients ({shown}); "
             f"differences to {self.reference}, with 95 % intervals by resampling patients"
         ]
+        width = max(len(each.name) for each in self.models)
         for each in self.differences:
             name = Measure(each.metric, each.class_name).title
             margin = "" if each.margin is None else f" at a margin of {each.margin:g}"
-            lines.append(f"{each.model:<14} {name:<30} {each.text():<40} {each.verdict}{margin}")
+            lines.append(
+                f"{each.model:<{width}} {name:<30} {each.text():<40} {each.verdict}{margin}"
+            )
         return "\n".join(lines)

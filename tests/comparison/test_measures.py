@@ -1,12 +1,13 @@
 """Metrics of a comparison: equal to those of `metrics`, and defined for unknown and soft labels."""
 
+import dataclasses
 import math
 
 import numpy as np
 import pytest
 
 from ich_tf import metrics
-from ich_tf.comparison.differences import verdict
+from ich_tf.comparison.differences import Difference, verdict
 from ich_tf.comparison.measures import ALL_CLASSES, MEASURES, Measure, count_patients, statistic
 from ich_tf.labels import ANY, CLASSES, WEIGHTS
 
@@ -106,3 +107,14 @@ def test_patients_are_counted_by_what_a_metric_rests_on() -> None:
 )
 def test_verdicts(low, high, margin, more_is_better, expected) -> None:
     assert verdict(low, high, margin, more_is_better=more_is_better) == expected
+
+
+def test_a_difference_names_its_patients_where_they_are_few() -> None:
+    whole = Difference("b", "a", "roc_auc", "any", 0.8, 0.7, 0.1, -0.05, 0.25, 40, None, "")
+    assert whole.text(2) == "+0.10 [-0.05, +0.25]"
+    assert (
+        dataclasses.replace(whole, num_patients=12).text(2) == "+0.10 [-0.05, +0.25; 12 patients]"
+    )
+    none = dataclasses.replace(whole, low=None, high=None, num_patients=8)
+    assert none.text(2) == "+0.10 [no interval; 8 patients]"
+    assert dataclasses.replace(none, difference=None).text() == "undefined"
