@@ -82,12 +82,12 @@ def test_each_study_is_an_exam_with_the_readers_labels(
 
 
 def test_the_scores_are_those_of_exams(trained: Path, cq500: tuple[Path, np.ndarray]) -> None:
-    exams = pd.read_csv(trained / "evaluation" / "exams.csv")
+    exams = pd.read_csv(trained / "evaluation" / "test" / "exams.csv")
     assert len(exams) == exams["patient_key"].nunique() == round(0.3 * _PATIENTS)
     labels = exams[[f"label_{name}" for name in CLASSES]].to_numpy()
     # Whatever patients the test set has, their labels are some of the readers'.
     truth = {tuple(row) for row in cq500[1]}
     assert {tuple(row) for row in labels} <= truth
-    slices = pd.read_csv(trained / "evaluation" / "predictions.csv")
+    slices = pd.read_csv(trained / "evaluation" / "test" / "predictions.csv")
     assert slices[[f"label_{name}" for name in CLASSES]].isna().all(axis=None)
-    assert "weakly supervised" in (trained / "evaluation" / "report.html").read_text()
+    assert "weakly supervised" in (trained / "evaluation" / "test" / "report.html").read_text()
