@@ -134,7 +134,9 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
         )
         before = before_postprocessing(predictions, evaluation.level)
         write_report(out_dir / "report.html", evaluation, levels, before, pictures, mask_results)
-        write_model_card(out_dir / "model_card.md", evaluation, config.work_dir, predictor)
+        write_model_card(
+            out_dir / "model_card.md", evaluation, config.work_dir, predictor, manifest
+        )
     _LOG.info("results in %s", out_dir)
     return evaluation
 

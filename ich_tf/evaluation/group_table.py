@@ -124,7 +124,7 @@ def groups_of_slices(
     Raises:
       InputError: If the secret is another, or no key is the split's.
     """
-    secret, fingerprint = read_hash_key(hash_key_file), _fingerprint(manifest)
+    secret, fingerprint = read_hash_key(hash_key_file), secret_fingerprint(manifest)
     if secret and key_fingerprint(secret) != fingerprint:
         raise InputError(
             f"--hash_key_file={hash_key_file}: holds another secret than the one that the data "
@@ -160,7 +160,7 @@ def groups_of_slices(
     return {name: [groups[name] for groups in of_slices] for name in table.columns}
 
 
-def _fingerprint(manifest: Manifest) -> str:
+def secret_fingerprint(manifest: Manifest) -> str:
     """Fingerprint of the secret that a conversion had; empty for none."""
     last = manifest.patient_keys.rpartition(" ")[2]
     return last if _FINGERPRINT.fullmatch(last) else ""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from ich_tf.errors import ConfigError, InputError
+from ich_tf.evaluation.checklist_facts import checklist_facts, checklist_rows
+from ich_tf.evaluation.checklist_items import CLAIM, TRIPOD_AI
 from ich_tf.evaluation.exams import exam_lines
+from ich_tf.evaluation.leakage import same_data
 from ich_tf.evaluation.result import Evaluation
 from ich_tf.evaluation.scores import IntervalEstimate
 from ich_tf.inference.ensemble import find_members
@@ -16,6 +20,7 @@ from ich_tf.labels import CLASSES
 from ich_tf.models import run_files
 from ich_tf.models.origins import read_origin
 from ich_tf.models.run_json import read_run
+from ich_tf.records.manifest import Manifest
 from ich_tf.runtime import html
 from ich_tf.runtime.files import write_text
 from ich_tf.training.config import TrainConfig
@@ -29,17 +34,26 @@ _RECIPE = (
 
 
 def write_model_card(
-    path: Path, evaluation: Evaluation, work_dir: str | Path, predictor: Predictor
+    path: Path,
+    evaluation: Evaluation,
+    work_dir: str | Path,
+    predictor: Predictor,
+    manifest: Manifest,
 ) -> None:
-    """Writes the card as Markdown.
+    """Writes the card as Markdown, with the checklists CLAIM 2024 and TRIPOD+AI at its end.
 
     Args:
       path: File to write.
       evaluation: Scores of the model.
       work_dir: Folder of the model.
       predictor: Model.
+      manifest: Manifest of the evaluated data.
     """
-    runs = list(dict.fromkeys(member.work_dir for member in find_members(work_dir)))
+    folders = list(dict.fromkeys(member.work_dir for member in find_members(work_dir)))
+    runs = [_run(folder) for folder in folders]
+    facts = checklist_facts(
+        evaluation, predictor, runs, manifest, is_own_data=same_data(work_dir, manifest)
+    )
     content = {
         "evaluation": evaluation,
         "slices": evaluation.levels[evaluation.level],
@@ -49,7 +63,12 @@ def write_model_card(
         "point": DEFAULT_POINT,
         "predictor": predictor,
         "postprocessing": predictor.postprocessing,
-        "runs": [_run(run) for run in runs],
+        "runs": runs,
+        "checklists": [
+            {"name": name, "rows": rows, "counts": Counter(mark for _, mark, _ in rows)}
+            for name, items in (("CLAIM 2024", CLAIM), ("TRIPOD+AI", TRIPOD_AI))
+            for rows in (checklist_rows(items, facts),)
+        ],
         "text": IntervalEstimate.text,
     }
     write_text(path, html.render("ich_tf.evaluation", "model_card.md", content))

@@ -3,6 +3,7 @@
 import base64
 import html.parser
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -137,8 +138,15 @@ def test_the_card_is_made_from_the_run(results: Path) -> None:
         "validated on fold 0",
         "calibrated by platt",
         "## Limits",
+        "### CLAIM 2024",
+        "### TRIPOD+AI",
+        "| `[x]` | 20 | Data partitions |",
+        "funding and the role of funders | **blank:** ________ |",
+        "groups by sex",
     ):
         assert words in card
+    assert card.count("| `[ ]` |") == card.count("**blank:** ________")
+    assert len(re.findall(r"^\| `\[[x~ ]\]` \|", card, re.MULTILINE)) == 44 + 52
     assert "&#" not in card and "None" not in card
 
 
