@@ -5,6 +5,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -296,3 +297,25 @@ def test_statistics_of_labels_are_checked(copy: Path) -> None:
     found = [(one.file, one.description) for one in verify(copy / "out", full=True)]
     assert (sidecar.name, "lists other numbers of known labels, or of exams.") in found
     assert np.isfinite(content["exams"]["known"]).all()
+
+
+def test_a_long_table_of_any_alone_tells_of_exams(source: Path, tmp_path: Path) -> None:
+    rows = [f"{patient}_any,{labels[5]}\n" for patient, labels in labels_of().items()]
+    (tmp_path / "any.csv").write_text("ID,Label\n" + "".join(rows))
+    changes = {"labels_csv": str(tmp_path / "any.csv"), "out_dir": str(tmp_path / "out")}
+    convert(replace(config(source), **changes))
+    exams = {str(one.exam_labels) for one in slice_records_of(tmp_path / "out")}
+    # Of an exam with a bleed the subtypes are unknown; without one they are absent.
+    assert exams == {str((float("nan"),) * 5 + (1.0,)), str((0.0,) * 6)}
+
+
+def test_masks_tell_of_slices_and_labels_of_exams_do_not(copy: Path) -> None:
+    """A slice without a label has no class that is absent, but by a mask."""
+    (copy / "masks").mkdir()
+    bits = np.zeros((16, 16), np.uint8)
+    bits[4:8, 4:8] = 1 << 4 | 1 << 5
+    cv2.imwrite(str(copy / "masks" / "P1_standard_02.png"), bits)
+    convert(config(copy, {"masks_dir": str(copy / "masks"), "overwrite": True}))
+    records = slice_records_of(copy / "out")
+    assert sorted(record.annotated for record in records) == [0] * 35 + [63]
+    assert not verify(copy / "out", full=True)
