@@ -91,11 +91,16 @@ class SeriesNames:
           numbers: Numbers of the keys to look at.
           exactly: Whether only what is named exactly counts.
         """
+        numbers = list(numbers)
+        if not numbers:  # as a rule; the names of RSNA's series take 60 MiB
+            return []
         names = _Names(self._patients, self._folders)
         return [number for number in numbers if names.find(keys[number], exactly=exactly)]
 
     def match(self, rows: ExamRows) -> ExamMatches:
         """Gives every row to the series that it names."""
+        if not len(rows):
+            return ExamMatches(rows, {}, (), {}, {}, {})
         names = _Names(self._patients, self._folders)
         exams: dict[int, NamedExam] = {}
         ambiguous: dict[int, frozenset[SeriesKey]] = {}

@@ -81,8 +81,8 @@ def exam_lines(exams: Mapping[str, Any], label_counts: Mapping[str, int]) -> lis
       ...     "agreement": []}
       >>> print(*exam_lines(exams, counts), sep="\n")
         exams: 9, 9 with labels of a study; slices with labels: 0
-                                exams  of known   slices  of known
-          any                       3         8        0         0
+                              exams  of known   slices  of known
+          any                     3         8        0         0
     """
     lines = [
         f"  exams: {exams['num_exams']}, {levels_text(exams['levels'])}; slices with labels: "
