@@ -50,7 +50,7 @@ def checklist_facts(
     """
     known = [run for run in runs if not run["missing"]]
     facts = {
-        **_of_data(evaluation, predictor, manifest),
+        **_of_data(evaluation, predictor, manifest, is_own_data),
         **_of_model(evaluation, predictor, known),
         **_of_results(evaluation),
     }
@@ -77,11 +77,16 @@ def checklist_rows(
     return rows
 
 
-def _of_data(evaluation: Evaluation, predictor: Predictor, manifest: Manifest) -> dict[str, Fact]:
+def _of_data(
+    evaluation: Evaluation, predictor: Predictor, manifest: Manifest, is_own_data: bool
+) -> dict[str, Fact]:
     sizes = ", ".join(
         f"{split} {len(patients)}" for split, patients in sorted(manifest.patients.items())
     )
     rows, columns, _ = predictor.record_shape
+    neighbours = (
+        f"{predictor.neighbours} neighbouring slices" if predictor.neighbours > 1 else "a slice"
+    )
     identity = (
         "ids are hashed (HMAC-SHA256) with a secret"
         if secret_fingerprint(manifest)
@@ -98,7 +103,7 @@ def _of_data(evaluation: Evaluation, predictor: Predictor, manifest: Manifest) -
         ),
         "preprocessing": Fact(
             f"Hounsfield units, {rows} x {columns} px, windows {', '.join(predictor.windows)}, "
-            f"crop {predictor.crop}, {predictor.neighbours} slices side by side; damaged files and "
+            f"crop {predictor.crop}, {neighbours}; damaged files and "
             "equal ones are left out, each with its reason (quarantine of the conversion)",
             True,
         ),
@@ -114,8 +119,10 @@ def _of_data(evaluation: Evaluation, predictor: Predictor, manifest: Manifest) -
             "scanner, gantry tilt and distance of slices of each record; subgroups by them above"
         ),
         "reference": Fact(f"labels {labels}, from a CSV; how they were made is not known to it"),
-        "partitions": Fact(f"at random by patient, stratified by labels; patients: {sizes}", True),
-        "disjoint": Fact("patients: none is in two partitions", True),
+        "partitions": Fact(
+            f"at random by patient, stratified by labels; patients: {sizes}", is_own_data
+        ),
+        "disjoint": Fact("patients: none is in two partitions", is_own_data),
         "numbers": Fact(
             f"{evaluation.num_slices} slices, {evaluation.num_series} series, "
             f"{evaluation.num_patients} patients of {evaluation.split}; patients of all splits: "
@@ -146,7 +153,7 @@ def _of_model(
             else "none: one model",
             True,
         ),
-        "limitations": Fact("under Limits below, as far as any such model has them"),
+        "limitations": Fact("under Limits above, as far as any such model has them"),
         "explanations": Fact("heat maps (integrated gradients) of slices in report.html"),
         "availability": Fact(
             f"software: ich_tf {__version__}, Apache License 2.0; of model and data nothing is "
@@ -166,8 +173,7 @@ def _of_model(
         splits = ", ".join(fitted.get("splits", []))
         facts["calibration"] = Fact(
             f"{postprocessing.describe()}, fitted on {fitted.get('num_patients', 'unknown')} "
-            f"patients ({splits})",
-            True,
+            f"patients ({splits})"
         )
         facts["output"] = Fact(
             "a probability for each class; thresholds at Youden's point, at a sensitivity of 0.95 "
@@ -199,6 +205,7 @@ def _of_model(
 def _of_results(evaluation: Evaluation) -> dict[str, Fact]:
     main = evaluation.levels[evaluation.level]
     of_any = main.classes[CLASSES[ANY]]
+    has_intervals = main.weighted_log_loss.low is not None
     groups = [group for group in evaluation.groups if group.column != "all"]
     columns = ", ".join(dict.fromkeys(group.column for group in groups))
     facts = {
@@ -210,7 +217,7 @@ def _of_results(evaluation: Evaluation) -> dict[str, Fact]:
         "performance": Fact(
             f"{evaluation.noun}: weighted log loss {main.weighted_log_loss.text(4)}, AUC of any "
             f"{of_any.roc_auc.text()}; subgroups above",
-            True,
+            has_intervals,
         ),
         "outcomes": Fact(
             f"{of_any.positives} of {of_any.number} {evaluation.noun} of {evaluation.split} with "
@@ -223,13 +230,13 @@ def _of_results(evaluation: Evaluation) -> dict[str, Fact]:
             else "subgroups by scanner, geometry and size of the bleed; none by sex, age or site"
         ),
     }
-    if of_any.roc_auc.low is not None:
+    if has_intervals:
         facts["uncertainty"] = Fact("95 % intervals by resampling patients", True)
     if point := of_any.points.get(DEFAULT_POINT):
         facts["accuracy"] = Fact(
             f"any, {evaluation.noun}: sensitivity {point.sensitivity.text()}, specificity "
             f"{point.specificity.text()} at a threshold of validation patients",
-            True,
+            point.sensitivity.low is not None and point.specificity.low is not None,
         )
     if groups:
         facts["characteristics"] = Fact(f"numbers of patients by {columns} in report.html")
