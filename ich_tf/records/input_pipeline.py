@@ -32,7 +32,6 @@ from ich_tf.records.record_streams import (
     parse_window,
     read_chunks,
     read_shards,
-    unreadable,
 )
 from ich_tf.records.schema import EXAM_FIELDS
 from ich_tf.records.shard_labels import has_label, read_shard_labels
@@ -255,7 +254,10 @@ def read_batches(batches: Iterable[Any]) -> Iterator[Any]:
     try:
         yield from batches
     except tf.errors.OpError as error:
-        raise unreadable(error) from error
+        raise DataError(
+            f"a record cannot be read ({error.message}). Run python -m ich_tf.verify_tfrecords "
+            "--full --repair on the data dir."
+        ) from error
 
 
 def read_masked_split(

@@ -151,14 +151,6 @@ def parse_window(
     return parsed.pop("encoded"), keys, parsed
 
 
-def unreadable(error: tf.errors.OpError) -> DataError:
-    """The error to raise for a record that TensorFlow could not read."""
-    return DataError(
-        f"a record cannot be read ({error.message}). Run python -m ich_tf.verify_tfrecords "
-        "--full --repair on the data dir."
-    )
-
-
 def batched_options() -> tf.data.Options:
     """Options of every dataset of batches: a fixed order, and no tuning."""
     options = tf.data.Options()

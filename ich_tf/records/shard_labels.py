@@ -1,7 +1,8 @@
 """Labels of a shard's records: those of the slices and those of their exams, NaN where unknown.
 
 A manifest counts labels and does not tell where they are. A run whose slices may be unlabelled, or
-that learns from exams, reads its shards once before it begins.
+that learns from exams, reads its shards once before it begins, without TensorFlow: devices can
+still be chosen then.
 """
 
 from __future__ import annotations
@@ -11,19 +12,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import tensorflow as tf
 
 from ich_tf.errors import DataError
 from ich_tf.labels import CLASSES
 from ich_tf.records.exam_labels import exam_of_slices
-from ich_tf.records.example import parse
-from ich_tf.records.known_labels import KNOWN_FIELDS, known_labels_graph
+from ich_tf.records.example import decode
+from ich_tf.records.known_labels import known_labels
 from ich_tf.records.manifest import Shard, repair_advice
-from ich_tf.records.record_streams import unreadable
-from ich_tf.records.schema import EXAM_SCHEMA_VERSION
-
-_FIELDS = (*KNOWN_FIELDS, "exam_labels", "schema_version", "series_key")
-_BATCH = 256
+from ich_tf.records.schema import CorruptRecordError
+from ich_tf.records.tfrecord import CorruptShardError, read_records
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,32 +131,26 @@ def read_shard_labels(shard: Shard) -> ShardLabels:
       DataError: If the shard is damaged or missing, or holds another number of records than the
         manifest lists.
     """
-    dataset = tf.data.TFRecordDataset(str(shard.path)).batch(_BATCH)
-
-    def read(serialized: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        fields = parse(serialized, _FIELDS)
-        has_exam = fields["schema_version"] >= EXAM_SCHEMA_VERSION
-        return known_labels_graph(fields), fields["series_key"], fields["exam_labels"], has_exam
-
     try:
-        parts = list(dataset.map(read).as_numpy_iterator())
-    except tf.errors.OpError as error:
-        raise unreadable(error) from error
-    number = sum(len(part[0]) for part in parts)
-    if number != shard.num_records:
+        records = [
+            (known_labels(record), record.series_key, record.exam_labels)
+            for record in map(decode, read_records(shard.path))
+        ]
+    except (OSError, CorruptShardError, CorruptRecordError) as error:
+        raise DataError(f"{error} {repair_advice(shard.path.parent)}") from error
+    if len(records) != shard.num_records:
         raise DataError(
-            f"{shard.path}: holds {number} records; the manifest lists {shard.num_records}. "
+            f"{shard.path}: holds {len(records)} records; the manifest lists {shard.num_records}. "
             f"{repair_advice(shard.path.parent)}"
         )
-    if not parts:
-        empty, none = np.zeros((0, len(CLASSES)), np.float32), np.zeros(0, np.int64)
-        return ShardLabels(empty, none, none, empty)
-    labels, keys, exams, has_exam = map(np.concatenate, zip(*parts, strict=True))
-    is_first = np.concatenate([[True], keys[1:] != keys[:-1]])
-    first = np.flatnonzero(is_first)
+    labels = np.array([label for label, _, _ in records], np.float32).reshape(-1, len(CLASSES))
+    keys = [key for _, key, _ in records]
+    first = np.array([i for i, key in enumerate(keys) if not i or key != keys[i - 1]], np.int64)
+    count = np.diff(first, append=len(records))
     # The labels of an exam stand in all of its records. Those of an older version have none.
-    exams = exams[first].copy()
-    for exam in np.flatnonzero(~has_exam[first]):
-        end = first[exam + 1] if exam + 1 < len(first) else number
-        exams[exam] = exam_of_slices(labels[first[exam] : end])
-    return ShardLabels(labels, first, np.diff(first, append=number), exams)
+    exams = [
+        records[start][2] or exam_of_slices(labels[start : start + number])
+        for start, number in zip(first.tolist(), count.tolist(), strict=True)
+    ]
+    exam_labels = np.array(exams, np.float32).reshape(-1, len(CLASSES))
+    return ShardLabels(labels, first, count, exam_labels)

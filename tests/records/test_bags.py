@@ -1,5 +1,8 @@
 """Bags of slices: of one series each, with the exam's labels, unknown ones NaN."""
 
+import dataclasses
+import subprocess
+import sys
 from collections import defaultdict
 from pathlib import Path
 
@@ -160,5 +163,23 @@ def test_a_damaged_shard_is_no_bag(data_copy: Path) -> None:
     data = bytearray(shard.path.read_bytes())
     data[len(data) // 2] ^= 1
     shard.path.write_bytes(data)
-    with pytest.raises(DataError, match="a record cannot be read"):
+    with pytest.raises(DataError, match="damaged.*--full --repair"):
         epoch_bags(manifest.train_shards(0))
+
+
+def test_labels_are_read_before_devices_are_chosen(mixed: Manifest) -> None:
+    code = (
+        "import sys; from ich_tf.records.manifest import Manifest; "
+        "from ich_tf.records.shard_labels import known_shares; "
+        f"known_shares(Manifest.load({str(mixed.data_dir)!r}).shards); "
+        "assert 'tensorflow' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_an_empty_shard_has_no_exam(mixed: Manifest, tmp_path: Path) -> None:
+    path = tmp_path / "empty.tfrecord"
+    path.write_bytes(b"")
+    shard = dataclasses.replace(mixed.shards[0], path=path, num_records=0)
+    labels = read_shard_labels(shard)
+    assert labels.labels.shape == labels.exams.shape == (0, 6) and epoch_bags([shard]) == 0
