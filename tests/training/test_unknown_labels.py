@@ -21,7 +21,7 @@ from ich_tf.training.augmentation import augment_batch
 from ich_tf.training.augmentation_draws import draw_changes
 from ich_tf.training.config import TrainConfig
 from ich_tf.training.trainer import make_task
-from tests.support.exam_records import all_labelled, exams_alone, with_exams
+from tests.support.exam_records import a_third_labelled, all_labelled, exams_alone, with_exams
 from tests.support.runs import smoke_config
 
 ALL_NAN = np.full(6, np.nan)
@@ -143,3 +143,26 @@ def test_a_blend_with_an_unknown_label_is_unknown() -> None:
     _, mixed = augment_batch(images, tf.constant(labels), seed, config)
     unknown = np.isnan(labels)
     np.testing.assert_array_equal(np.isnan(mixed), unknown | np.roll(unknown, 1, axis=0))
+
+
+def test_an_unknown_class_is_not_absent_from_a_mask(masked_dir: Path, tmp_path: Path) -> None:
+    manifest = Manifest.load(with_exams(masked_dir, tmp_path / "data", a_third_labelled))
+    annotated = {
+        read_image(record).tobytes(): record.annotated
+        for shard in manifest.train_shards(0)
+        for record in map(decode, read_records(shard.path))
+    }
+    batches = train_batches(
+        manifest.train_shards(0), manifest.image_shape, batch_size=1, seed=5, epoch=0, masks=True,
+        exams=True,
+    )  # fmt: skip
+    by_labels = 0
+    for images, labels in batches:
+        told = int(labels.annotated[0])
+        if annotated[images.numpy().tobytes()]:
+            assert told == annotated[images.numpy().tobytes()]
+        else:
+            by_labels += 1
+            absent = np.flatnonzero(labels.labels[0] == 0)
+            assert told == sum(1 << int(k) for k in absent) and not told & 1
+    assert by_labels
