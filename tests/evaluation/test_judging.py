@@ -219,5 +219,16 @@ def test_disagreement_tells_errors_from_right_decisions() -> None:
     assert alone is not None and len(alone.curves) == 1 and alone.agreed is None
 
 
+def test_exams_without_a_label_are_left_out_of_members_too() -> None:
+    some = with_members(made_up(patients=3))
+    some.labels[:], some.exam_labels[:6] = np.nan, np.nan
+    exams = member_exams(some, Postprocessing(), [0] * 4)
+    levels = levels_of(some)
+    assert exams is not None and "slice" not in levels
+    assert exams.shape[1] == len(levels["series_max"]) == 5
+    assert some.members is not None
+    np.testing.assert_allclose(exams[1, 0], sigmoid(some.members[1][6:12]).max(axis=0))
+
+
 def test_without_an_operating_point_nothing_is_decided(predictions: SlicePredictions) -> None:
     assert score_agreement(levels_of(predictions), None, Postprocessing(), 0) is None
