@@ -40,7 +40,7 @@ class ExamMatches:
     Attributes:
       rows: The rows.
       exams: What each row names, by its number; rows without are in one of the other two.
-      unused_rows: Rows that name nothing.
+      unused_rows: Rows that name nothing, not even a file or folder that is left out.
       ambiguous: Series that each row could mean which names several things, by its number.
       by_series: Numbers of the rows of each series that has any.
       folders: First folder of each series; empty if its files lie in none.
@@ -61,6 +61,11 @@ class SeriesNames:
         """Has seen no slice yet."""
         self._patients: dict[SeriesKey, set[str]] = {}
         self._folders: dict[SeriesKey, set[str]] = {}
+        self._unusable: set[str] = set()
+
+    def add_unusable(self, path: str) -> None:
+        """Notes the path of a file or folder that is left out: a row may mean it, and is used."""
+        self._unusable.update(_letters(part) for part in path.split("/"))
 
     def add(self, key: SeriesKey, path: str, patient_id: str) -> None:
         """Notes the names of a slice.
@@ -111,7 +116,8 @@ class SeriesNames:
             if rows.level != AUTO:
                 found = names.raised(found, rows.level)
             if not found:
-                unused.append(number)
+                if _letters(key) not in self._unusable:
+                    unused.append(number)
             elif len({exam.series for exam in found}) > 1 or not found[0].level:
                 ambiguous[number] = frozenset().union(*(exam.series for exam in found))
             else:

@@ -64,6 +64,8 @@ def index(
     ):
         if isinstance(entry, Rejection):
             rejections.append(entry)
+            if names is not None:
+                names.add_unusable(listing.within(entry.path))
             if labels is not None:
                 labels.add_unusable(listing.within(entry.path))
             continue

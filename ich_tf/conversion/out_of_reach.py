@@ -116,7 +116,9 @@ def carry_over(
         at = next((i for i, one in enumerate(members) if one.keys == series.keys), len(members))
         known = [slice_ for one in members[at : at + 1] for slice_ in one.slices()]
         rows = sorted([*known, *kept], key=lambda slice_: slice_.z_mm)
-        exam = next((one for one in members[at : at + 1] if one.exam_labels), series)
+        exam = series
+        if at < len(members) and members[at].label_level not in ("", "slice"):
+            exam = members[at]
         members[at : at + 1] = [
             replace(
                 PlannedSeries.pack(series.keys, rows),

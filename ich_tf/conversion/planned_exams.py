@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -45,15 +45,23 @@ class PlannedExams:
       num_shared: Number of these rows.
     """
 
-    def __init__(self, exams: ExamMatches, hash_key: bytes = b"") -> None:
+    def __init__(
+        self,
+        exams: ExamMatches,
+        hash_key: bytes = b"",
+        is_cut: Callable[[SeriesKey], bool] = lambda key: False,
+    ) -> None:
         """Has planned no series yet.
 
         Args:
           exams: Rows of labels of exams, and what they name.
+          is_cut: Function that tells of a series' ids whether slices of it were left out: what the
+            others lack, the exam may have.
           hash_key: Secret under which ids are hashed; empty for the public key.
         """
         self._exams = exams
         self._hash_key = hash_key
+        self._is_cut = is_cut
         self._doubtful = frozenset[SeriesKey]().union(*exams.ambiguous.values())
         self.rejections: list[Rejection] = []
         self.num_shared = 0
@@ -99,6 +107,8 @@ class PlannedExams:
     ) -> PlannedSeries | None:
         slices = list(series.slices())
         labels = np.array([_values(slice_.labels) for slice_ in slices], np.float64)
+        if self._is_cut(key):
+            labels = np.vstack([labels, _values(None)])
         rows = self._exams.by_series.get(key, ())
         mine = [row for row in rows if row not in shared]
         try:

@@ -66,7 +66,9 @@ def make_plan(
       InputError: If there are too few patients for the folds.
     """
     selection = SeriesSelection(SeriesChoice.parse(config.series))
-    exams = PlannedExams(slices.exams, hash_key) if slices.exams is not None else None
+    exams = (
+        PlannedExams(slices.exams, hash_key, slices.is_cut) if slices.exams is not None else None
+    )
     planned_config = config.planned(key_fingerprint(hash_key), has_exams=exams is not None)
     series_of: dict[str, list[PlannedSeries]] = {}
     labels: dict[str, list[np.ndarray]] = {}

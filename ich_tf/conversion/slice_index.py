@@ -76,6 +76,7 @@ class SliceIndex:
         )
         self._series: dict[tuple[str, str, str], int] = {}
         self._first = array("i")
+        self._cut: set[int] = set()
         self._labels: tuple[np.ndarray, LabelRows] | None = None
         self.transfer_syntaxes: Counter[str] = Counter()
         self.unused_ids: list[str] = []
@@ -149,11 +150,17 @@ class SliceIndex:
     def remove(self, number: int) -> None:
         """Removes an image, by the number of its first slice."""
         self.transfer_syntaxes[self.slice(number).header.transfer_syntax] -= 1
+        of_series = self._database.execute("SELECT series FROM slices WHERE number = ?", (number,))
+        self._cut.update(series for (series,) in of_series)
         self._database.execute("DELETE FROM slices WHERE number = ?", (number,))
 
     def series_keys(self) -> list[SeriesKey]:
         """Ids (patient, study, series) of all series that were added, sorted."""
         return sorted(self._series)
+
+    def is_cut(self, key: SeriesKey) -> bool:
+        """Whether a slice of a series was removed, by the ids that it was added with."""
+        return self._series.get(key) in self._cut
 
     def numbers_of(self, key: SeriesKey) -> list[int]:
         """Numbers of the slices of a series, by the ids that they were added with."""

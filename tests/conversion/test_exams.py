@@ -10,6 +10,7 @@ import pytest
 from ich_tf.conversion.convert import convert
 from ich_tf.conversion.pseudonyms import pseudonym
 from ich_tf.conversion.verification import verify
+from ich_tf.records.dealt_splits import load_splits
 from ich_tf.records.manifest import Manifest
 from tests.support.exam_labels import (
     PATIENTS,
@@ -160,8 +161,8 @@ def test_a_mixed_set_has_labels_of_slices_and_of_exams(tmp_path: Path) -> None:
     assert result.exams["slices_labelled"] == 12
     assert "exams: 6, 2 with labels from slices, 4 with labels of a patient" in result.report()
     # Each fold has a patient with labels of slices.
-    splits = {path.name[:6]: path for path in (tmp_path / "out").glob("fold*.tfrecord")}
-    assert len(splits) == 2
+    splits = load_splits(tmp_path / "out")
+    assert splits[pseudonym("P1")] != splits[pseudonym("P2")]
     assert not verify(tmp_path / "out", full=True)
 
 
@@ -228,3 +229,14 @@ def test_unknown_labels_of_slices_are_never_taken_for_absent(tmp_path: Path) -> 
     assert str(fourth[5].exam_labels) == str((NAN, NAN, NAN, NAN, 1.0, 1.0))
     assert result.rejections == {"LABEL_MISSING": 5}
     assert not verify(tmp_path / "out", full=True)
+
+
+def test_a_slice_that_is_left_out_may_have_what_the_others_lack(tmp_path: Path) -> None:
+    """Of P2 a slice has labels that contradict themselves: the exam may have a bleed there."""
+    paths = mixed(tmp_path, negative=(0, 1, 0, 0, 0, 0))
+    convert(mixed_config(tmp_path))
+    (line,) = quarantine(tmp_path)
+    assert (line["reason"], line["path"]) == ("LABEL_CONFLICT", f"P2/{paths['P2'][2].name}")
+    (exam,) = {(str(one.exam_labels), one.label_level) for one in of_patient(tmp_path, "P2")}
+    assert exam == (str((NAN,) * 6), "")
+    assert len(of_patient(tmp_path, "P2")) == 5

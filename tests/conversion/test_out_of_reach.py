@@ -162,3 +162,27 @@ def test_a_damaged_plan_is_not_made_anew_without_them(
     with pytest.raises(InputError, match="its plan cannot be read, nor can p3"):
         convert(converted)
     assert len(records_of(tmp_path / "out")) == 12
+
+
+@pytest.mark.parametrize("denied", ["in/p3", "in/p3/p3s1.dcm"])
+def test_labels_of_exams_stay_with_their_records(
+    converted: ConversionConfig, tmp_path: Path, deny: Callable[[Path], None], denied: str
+) -> None:
+    """Of p0 and p1 the slices have labels, and both exams are positive by the second of them."""
+    ids = ["p0s0", "p0s1", "p1s0", "p1s1"]
+    write_long_csv(tmp_path / "labels.csv", ids, np.array([[0] * 6, [1, *[0] * 4, 1]] * 2))
+    rows = [f"{patient.upper()},{int(patient > 'p3')}" for patient in PATIENTS[2:]]
+    (tmp_path / "exams.csv").write_text("\n".join(["patient,any", *rows]) + "\n")
+    out_dir = tmp_path / "exams"
+    changes = {"exam_labels_csv": str(tmp_path / "exams.csv"), "out_dir": str(out_dir)}
+    config = replace(converted, **changes)
+    convert(config)
+    before = files_of(out_dir)
+    deny(tmp_path / denied)
+    deny(tmp_path / "in/p1/p1s1.dcm")
+    convert(config)
+    after = files_of(out_dir)
+    shards = [name for name in before if ".tfrecord" in name]
+    assert {name: after[name] for name in shards} == {name: before[name] for name in shards}
+    plan, _ = load_plan(out_dir)
+    assert {one.reason for one in plan.rejections} == {"UNREADABLE"}
