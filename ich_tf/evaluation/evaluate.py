@@ -91,6 +91,7 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
             "seen": seen,
             "precision": hardware.precision,
             "started_from": started_from(config.work_dir),
+            **({"supervision": predictor.supervision} if predictor.supervision else {}),
         },
         prevalence=config.prevalence,
         num_resamples=config.bootstrap,

@@ -47,7 +47,8 @@ class Evaluation:
       positives: Class -> number of slices that show it.
       model: Description of the model: `work_dir`, `sha256`, `postprocessing`, `seen`, the text of
         `leakage.seen_before`, `started_from`, what its weights
-        come from, and `precision` of its arithmetic.
+        come from, `precision` of its arithmetic, and `supervision` where no label of a slice taught
+        it (`Predictor.supervision`).
       loss_before: Loss of the network's own logits, without smoothing and calibration.
       calibration_error_before: Class -> expected calibration error of the same.
       levels: Level -> scores.
@@ -117,6 +118,8 @@ class Evaluation:
         ]
         if self.exams:
             lines[1:1] = exam_lines(self.exams, self.noun)
+        if "supervision" in self.model:
+            lines.insert(1, f"weakly supervised: {self.model['supervision']}")
         lines += [
             f"{'weighted':<18}{'':>9}{self.loss:>10.4f}{self.constant_loss:>10.4f}",
             f"weighted log loss {slices.weighted_log_loss.text(4)}, "

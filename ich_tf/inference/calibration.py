@@ -28,7 +28,7 @@ from ich_tf.inference.masks.threshold_fitting import (
     threshold_index,
 )
 from ich_tf.inference.masks.volume_error_fitting import LEAST_PATIENTS, fit_volume_error
-from ich_tf.inference.postprocessing.fitting import fit_postprocessing
+from ich_tf.inference.postprocessing.fitting import fit_postprocessing, labels_told, mixed_examples
 from ich_tf.inference.postprocessing.mixture import fit_shares, mix_logits
 from ich_tf.inference.postprocessing.postprocessing import Postprocessing
 from ich_tf.inference.postprocessing.volume_error import COVERAGE, VolumeError
@@ -67,6 +67,7 @@ class Calibration:
             f"fitted on {fitted['num_slices']} slices of {fitted['num_patients']} patients, "
             f"{', '.join(fitted['splits'])}",
         ]
+        lines += labels_told(fitted)
         if len(self.members) > 1:
             lines += [
                 f"{member.share:8.3f}  {member.work_dir}/{member.weights}"
@@ -74,11 +75,12 @@ class Calibration:
             ]
         lines.append("weighted log loss on patients that the method was not fitted on:")
         lines += [f"  {name:<12} {loss:.4f}" for name, loss in fitted["losses"].items()]
-        lines.append(
-            f"expected calibration error of any: {fitted['ece_before']:.4f} before, "
-            f"{fitted['ece_after']:.4f} after (on the patients it was fitted on; smoothing and "
-            "method are chosen by the loss, not by this)"
-        )
+        if fitted["ece_before"] is not None:
+            lines.append(
+                f"expected calibration error of any: {fitted['ece_before']:.4f} before, "
+                f"{fitted['ece_after']:.4f} after (on the patients it was fitted on; smoothing and "
+                "method are chosen by the loss, not by this)"
+            )
         for name, told in fitted.get("masks", {}).items():
             threshold = self.postprocessing.mask_thresholds[CLASSES.index(name)]
             few = told["num_series"] < LEAST_SERIES
@@ -117,7 +119,8 @@ def calibrate(config: CalibrateConfig) -> Calibration:
     joined = [
         SlicePredictions.concatenate([by_fold[fold] for fold in common]) for by_fold in predictions
     ]
-    shares = fit_shares(joined[0].labels, np.stack([group.probabilities for group in joined]))
+    examples = [mixed_examples(group) for group in joined]
+    shares = fit_shares(examples[0].labels, np.stack([each.probabilities for each in examples]))
     shares = np.where(shares >= _MIN_SHARE, shares, 0)
     shares = shares / shares.sum()
     members = _with_shares(hashed, shares)

@@ -21,8 +21,14 @@ from ich_tf.inference.ensemble import find_members
 from ich_tf.inference.forward import SlicePredictions
 from ich_tf.inference.hardware import choose_inference_hardware
 from ich_tf.inference.postprocessing.abstention import AbstentionTarget, fit_abstention
-from ich_tf.inference.postprocessing.aggregation import SERIES_MODEL, Scored, at_levels
-from ich_tf.inference.postprocessing.fitting import choose_thresholds, compare_scores
+from ich_tf.inference.postprocessing.aggregation import SERIES_MODEL, SLICE, Scored, at_levels
+from ich_tf.inference.postprocessing.exam_level import exam_level, known_examples
+from ich_tf.inference.postprocessing.fitting import (
+    choose_thresholds,
+    compare_scores,
+    describe_labels,
+    labels_told,
+)
 from ich_tf.inference.postprocessing.postprocessing import Postprocessing, Thresholds
 from ich_tf.inference.postprocessing.site import (
     SiteCalibrator,
@@ -33,8 +39,9 @@ from ich_tf.inference.postprocessing.site import (
 from ich_tf.inference.postprocessing.smoothing import rows_of
 from ich_tf.inference.series_predictor import load_predictor
 from ich_tf.labels import ANY, CLASSES
-from ich_tf.metrics import weighted_log_loss
+from ich_tf.metrics import known_log_loss
 from ich_tf.models.origins import patient_ids
+from ich_tf.records.exam_labels import POSITIVE_SHARE
 from ich_tf.records.manifest import Manifest
 
 _LOG = logging.getLogger(__name__)
@@ -64,6 +71,7 @@ class SiteCalibration:
             f"{self.path}: {self.postprocessing.describe()}",
             f"fitted on {fitted['num_slices']} slices of {fitted['num_patients']} patients, "
             f"{', '.join(fitted['splits'])}",
+            *labels_told(fitted),
             f"slope {slope:.2f} [{low:.2f}, {high:.2f}]; shift of the logits, in brackets 95 % "
             "intervals:",
         ]
@@ -147,14 +155,22 @@ def fit_at_site(
       splits: Names of the splits of the slices, for people.
       abstain: What abstention is to promise at the site; None for no abstention.
     """
-    labels, patients = slices.labels, slices.patient_key
     predicted = before.probabilities(slices.by_group, slices.z_mm, slices.series_key)
-    fit = fit_site(labels, predicted, patients)
+    examples = _examples(before, slices, predicted)
+    labels, patients = examples.labels, examples.patients.tolist()
+    fit = fit_site(labels, examples.probabilities, patients)
     calibrated = fit.calibrator(predicted)
     whole, site_series = _fit_series(before, slices)
-    levels = at_levels(labels, calibrated, slices.series_key, patients, whole, slices.exam_labels)
+    levels = at_levels(
+        slices.labels,
+        calibrated,
+        slices.series_key,
+        slices.patient_key,
+        whole,
+        slices.exam_labels,
+    )
     thresholds, chosen = _thresholds(before.thresholds, levels, fit.calibrator, site_series)
-    site_loss = cross_validated_loss(labels, predicted, patients)
+    site_loss = cross_validated_loss(labels, examples.probabilities, patients)
     return dataclasses.replace(
         before,
         model_sha256=model_sha256,
@@ -167,13 +183,16 @@ def fit_at_site(
         fitted_on={
             "splits": splits,
             "num_slices": len(slices),
-            "num_patients": len(set(patients)),
+            "num_patients": len(set(slices.patient_key)),
+            **describe_labels(slices),
             **_describe(fit, labels, patients),
             "losses": {
-                "before": weighted_log_loss(labels, predicted),
+                "before": float(known_log_loss(labels, examples.probabilities)),
                 "after, on patients that it was not fitted on": site_loss,
             },
-            **compare_scores(labels, predicted, calibrated),
+            **compare_scores(
+                labels, examples.probabilities, fit.calibrator(examples.probabilities)
+            ),
             "chosen": chosen,
             "before": {
                 "thresholds": before.thresholds,
@@ -182,6 +201,29 @@ def fit_at_site(
             },
         },
     )
+
+
+def _examples(before: Postprocessing, slices: SlicePredictions, predicted: np.ndarray) -> Scored:
+    """What the calibrator of slices is fitted to: labelled slices; exams where there are none.
+
+    That of an exam's greatest slice moves all of them: the greatest stays the greatest.
+
+    Args:
+      before: Postprocessing that the model brought along.
+      slices: Slices of the site.
+      predicted: Their probabilities by it, [n, 6].
+    """
+    if not np.isnan(slices.labels).any():
+        return Scored(slices.labels, predicted, np.asarray(slices.patient_key))
+    levels = at_levels(
+        slices.labels,
+        predicted,
+        slices.series_key,
+        slices.patient_key,
+        before.series_probabilities(slices.series_logits),
+        slices.exam_labels,
+    )
+    return levels[SLICE if SLICE in levels else exam_level(levels)]
 
 
 def _check_new(config: CalibrateConfig, manifest: Manifest, patients: set[str]) -> None:
@@ -215,9 +257,9 @@ def _fit_series(
     if whole is None:
         return None, None
     groups = list(rows_of(slices.series_key).values())
-    first = [rows[0] for rows in groups]
-    labels = np.stack([slices.labels[rows].max(axis=0) for rows in groups])
-    fit = fit_site(labels, whole[first], [slices.patient_key[row] for row in first])
+    exams = slices.exam_labels
+    first = [rows[0] for rows in groups if not np.isnan(exams[rows[0]]).all()]
+    fit = fit_site(exams[first], whole[first], [slices.patient_key[row] for row in first])
     return fit.calibrator(whole), fit.calibrator
 
 
@@ -234,10 +276,12 @@ def _thresholds(
     """
     maps = {**dict.fromkeys(_MONOTONE, site), SERIES_MODEL: site_series}
     anew = choose_thresholds(levels)
-    is_chosen = {name: _has_enough(levels["slice"], i) for i, name in enumerate(CLASSES)}
+    examples = levels[SLICE if SLICE in levels else exam_level(levels)]
+    is_chosen = {name: _has_enough(examples, i) for i, name in enumerate(CLASSES)}
+    unscored = [(level, by_rule) for level, by_rule in before.items() if level not in anew]
 
     def of_class(level: str, rule: str, name: str) -> float | None:
-        if is_chosen[name]:
+        if is_chosen[name] and level in anew:
             return anew[level][rule][name]
         former, move = before.get(level, {}).get(rule, {}).get(name), maps.get(level)
         if former is None or move is None:
@@ -247,15 +291,16 @@ def _thresholds(
 
     thresholds = {
         level: {rule: {name: of_class(level, rule, name) for name in CLASSES} for rule in by_rule}
-        for level, by_rule in anew.items()
+        for level, by_rule in (*anew.items(), *unscored)
     }
     return thresholds, [name for name in CLASSES if is_chosen[name]]
 
 
 def _has_enough(slices: Scored, column: int) -> bool:
     """Whether enough patients have a class, and enough do not, to choose its threshold."""
-    positive = set(slices.patients[slices.labels[:, column] == 1])
-    return min(len(positive), len(set(slices.patients) - positive)) >= LEAST_PATIENTS
+    truth, _, patients = known_examples(slices, column)
+    positive = set(patients[truth == 1])
+    return min(len(positive), len(set(patients) - positive)) >= LEAST_PATIENTS
 
 
 def _describe(fit: SiteFit, labels: np.ndarray, patients: list[str]) -> dict[str, Any]:
@@ -266,6 +311,6 @@ def _describe(fit: SiteFit, labels: np.ndarray, patients: list[str]) -> dict[str
         "slope": [fit.calibrator.slope, *fit.slope_interval],
         "shift": {name: [shift, *interval] for name, shift, interval in triples},
         "positive_patients": {
-            name: len(set(keys[labels[:, i] == 1])) for i, name in enumerate(CLASSES)
+            name: len(set(keys[labels[:, i] >= POSITIVE_SHARE])) for i, name in enumerate(CLASSES)
         },
     }

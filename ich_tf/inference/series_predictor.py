@@ -44,6 +44,11 @@ _NAMES = {
     SeriesSpec: "a model over features of series",
     EndToEndSpec: "a network and a model over series",
 }
+# What is said of the slices of a model that labels of exams alone taught.
+WEAK = (
+    "no label of a slice taught this model: its probabilities of slices say what made it take the "
+    "exam for one with a bleed, and are not calibrated as those of slices"
+)
 # Series are padded to a multiple of so many slices: each length is traced once.
 _SLOTS = 16
 
@@ -157,8 +162,13 @@ class SeriesPredictor(Predictor):
         number = len(self.models)
         return (
             f"{super().describe()}, and {number} model{'s' if number > 1 else ''} over their "
-            f"features of a series ({names})"
+            f"features of a series ({names}){', weakly supervised' if self.supervision else ''}"
         )
+
+    @property
+    def supervision(self) -> str:
+        """What the probabilities of slices rest on where no label of a slice taught them."""
+        return WEAK if any(loaded.spec.weakly_supervised for loaded in self.models) else ""
 
     def outputs(self, images: np.ndarray) -> np.ndarray:
         """Computes logits and aligned features of each network.

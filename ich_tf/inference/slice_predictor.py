@@ -139,6 +139,14 @@ class Predictor:
         number = len(self.members)
         return f"{number} network{'s' if number > 1 else ''} over slices ({names})"
 
+    @property
+    def supervision(self) -> str:
+        """What the probabilities of slices rest on where no label of a slice taught them.
+
+        It is empty where labels of slices did.
+        """
+        return ""
+
     def logits(self, images: np.ndarray) -> np.ndarray:
         """Computes the logits of slices, before smoothing and calibration.
 

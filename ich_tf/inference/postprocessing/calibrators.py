@@ -1,19 +1,20 @@
 """Calibration of logits: temperature scaling, Platt scaling and isotonic regression.
 
 Calibrators are fitted on patients that the model was not trained on. Applying one needs NumPy
-alone; fitting needs SciPy and scikit-learn.
+alone; fitting needs SciPy and scikit-learn. Unknown labels (NaN) have no part in a fit, and
+shares of readers (soft labels, of exams) count as they are.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ich_tf.labels import CLASSES
-from ich_tf.metrics import sigmoid, weighted_log_loss
+from ich_tf.metrics import known_log_loss, sigmoid
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -127,13 +128,16 @@ def fit_temperature(labels: np.ndarray, logits: np.ndarray) -> Calibrator:
     """Fits one temperature that all logits are divided by (Guo et al. 2017, arXiv:1706.04599).
 
     Args:
-      labels: [n, 6], 0 or 1.
+      labels: [n, 6], in [0, 1] or NaN.
       logits: [n, 6].
     """
     from scipy.optimize import minimize_scalar
 
+    if np.isnan(labels).all():
+        return Calibrator("temperature")
+
     def loss(log_scale: float) -> float:
-        return weighted_log_loss(labels, sigmoid(np.exp(log_scale) * logits))
+        return float(known_log_loss(labels, sigmoid(np.exp(log_scale) * logits)))
 
     best = minimize_scalar(loss, bounds=(-3.0, 3.0), method="bounded", options={"xatol": 1e-6})
     return Calibrator("temperature", scale=(float(np.exp(best.x)),) * len(CLASSES))
@@ -144,22 +148,23 @@ def fit_platt(labels: np.ndarray, logits: np.ndarray) -> Calibrator:
 
     The targets, (n + 1) / (n + 2) for n positives and 1 / (m + 2) for m negatives, bound the
     probabilities of a class that the logits separate. A class without positives or without
-    negatives keeps scale 1 and offset 0.
+    negatives keeps scale 1 and offset 0. A share of readers lies between the two targets.
 
     Args:
-      labels: [n, 6], 0 or 1.
+      labels: [n, 6], in [0, 1] or NaN.
       logits: [n, 6].
     """
     from scipy.optimize import minimize
 
     scales, offsets = [], []
-    for truth, z in zip(labels.T == 1, np.asarray(logits, np.float64).T, strict=True):
-        positives, negatives = int(truth.sum()), int((~truth).sum())
+    for share, z in _known_columns(labels, logits):
+        positives, negatives = float(share.sum()), float((1 - share).sum())
         if not positives or not negatives:
             scales.append(1.0)
             offsets.append(0.0)
             continue
-        target = np.where(truth, (positives + 1) / (positives + 2), 1 / (negatives + 2))
+        # Of labels that are 0 or 1 one of the terms is an exact 0.
+        target = share * ((positives + 1) / (positives + 2)) + (1 - share) * (1 / (negatives + 2))
 
         def loss_and_gradient(
             ab: np.ndarray, z: np.ndarray = z, target: np.ndarray = target
@@ -191,20 +196,30 @@ def fit_isotonic(labels: np.ndarray, logits: np.ndarray) -> Calibrator:
     without positives or without negatives gets no curve.
 
     Args:
-      labels: [n, 6], 0 or 1.
+      labels: [n, 6], in [0, 1] or NaN.
       logits: [n, 6].
     """
     from sklearn.isotonic import IsotonicRegression
 
     knots: list[tuple[tuple[float, ...], tuple[float, ...]]] = []
-    for truth, z in zip(labels.T == 1, np.asarray(logits, np.float64).T, strict=True):
-        if truth.all() or not truth.any():
+    for share, z in _known_columns(labels, logits):
+        if (share == 1).all() or not share.any():
             knots.append(((), ()))
             continue
-        curve = IsotonicRegression(out_of_bounds="clip").fit(z, truth.astype(np.float64))
+        curve = IsotonicRegression(out_of_bounds="clip").fit(z, share)
         values = _away_from_certainty(curve.y_thresholds_, curve.predict(z))
         knots.append((tuple(curve.X_thresholds_.tolist()), tuple(values.tolist())))
     return Calibrator("isotonic", knots=tuple(knots))
+
+
+def _known_columns(
+    labels: np.ndarray, logits: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Labels and logits of each class where it is known, float64 [k] each."""
+    columns = zip(np.asarray(labels, np.float64).T, np.asarray(logits, np.float64).T, strict=True)
+    for share, z in columns:
+        known = ~np.isnan(share)
+        yield share[known], z[known]
 
 
 def _away_from_certainty(values: np.ndarray, fitted: np.ndarray) -> np.ndarray:
@@ -238,7 +253,7 @@ def cross_validated_losses(
     """Cross-validates calibration methods over patients.
 
     Args:
-      labels: [n, 6], 0 or 1.
+      labels: [n, 6], in [0, 1] or NaN; a class of each example is known.
       logits: [n, 6].
       patients: Patient key of each slice, [n].
       methods: Keys of `METHODS`; empty for all.
@@ -254,7 +269,7 @@ def cross_validated_losses(
     num_parts = min(_FOLDS, len(keys))
     if num_parts < 2:
         return {
-            name: weighted_log_loss(labels, METHODS[name](labels, logits)(logits))
+            name: float(known_log_loss(labels, METHODS[name](labels, logits)(logits)))
             for name in methods or ("none",)
         }
     parts = (np.random.default_rng(seed).permutation(len(keys)) % num_parts)[number]
@@ -266,5 +281,5 @@ def cross_validated_losses(
             held_out = parts == part
             calibrator = fit(labels[~held_out], logits[~held_out])
             probabilities[held_out] = calibrator(logits[held_out])
-        losses[name] = weighted_log_loss(labels, probabilities)
+        losses[name] = float(known_log_loss(labels, probabilities))
     return losses

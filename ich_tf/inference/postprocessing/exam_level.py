@@ -6,10 +6,10 @@ from collections.abc import Container
 
 import numpy as np
 
-from ich_tf.inference.postprocessing.aggregation import SERIES_MODEL, Scored
+from ich_tf.inference.postprocessing.aggregation import SERIES_MAX, SERIES_MODEL, Scored
 from ich_tf.records.exam_labels import POSITIVE_SHARE
 
-SERIES_MAX = "series_max"
+__all__ = ["SERIES_MAX", "exam_level", "known_examples"]
 
 
 def exam_level(levels: Container[str]) -> str:

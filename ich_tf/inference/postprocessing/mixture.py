@@ -9,6 +9,7 @@ import numpy as np
 
 from ich_tf.labels import WEIGHTS
 from ich_tf.metrics import EPSILON, logit, sigmoid
+from ich_tf.metrics.known_labels import all_hard
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -24,15 +25,23 @@ def fit_shares(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     maximisation climbs to it, and never leaves the simplex.
 
     Args:
-      labels: Labels of slices that no model was trained on, [n, 6], 0 or 1.
+      labels: Labels of slices or exams that no model was trained on, [n, 6], 0 or 1; a share of
+        readers counts as so much of a positive and of a negative example, and NaN as none.
       probabilities: Probabilities of m models, [m, n, 6].
 
     Returns:
       float64 [m], each 0 or more, of sum 1.
     """
     prob = np.clip(np.asarray(probabilities, np.float64), EPSILON, 1 - EPSILON)
-    likelihood = np.where(np.asarray(labels) > 0, prob, 1 - prob).reshape(len(prob), -1)
     weight = np.tile(WEIGHTS, len(labels)) / (sum(WEIGHTS) * len(labels))
+    if all_hard(labels):
+        likelihood = np.where(np.asarray(labels) > 0, prob, 1 - prob).reshape(len(prob), -1)
+    else:
+        share = np.asarray(labels, np.float64).ravel()
+        flat = prob.reshape(len(prob), -1)[:, ~np.isnan(share)]
+        weight, share = weight[~np.isnan(share)], share[~np.isnan(share)]
+        likelihood = np.concatenate([flat, 1 - flat], axis=1)
+        weight = np.concatenate([weight * share, weight * (1 - share)])
     shares = np.full(len(prob), 1 / len(prob))
     for _ in range(_MAX_STEPS):
         mixed = shares @ likelihood

@@ -244,6 +244,14 @@ class Postprocessing:
         return self.groups[0].calibrator.method
 
     @property
+    def weak_classes(self) -> tuple[str, ...]:
+        """Classes whose slices are calibrated as exams are: no labelled slice told how."""
+        fitted = self.fitted_on
+        if "before" in fitted and "weakly_supervised" not in fitted:
+            fitted = fitted["before"].get("fitted_on", {})
+        return tuple(fitted.get("weakly_supervised", ()))
+
+    @property
     def is_fitted(self) -> bool:
         """Whether it was fitted to a model."""
         return bool(self.fitted_on)
@@ -277,6 +285,9 @@ class Postprocessing:
             parts.append("mean of slice and mirror image")
         if self.smoothing_mm:
             parts.append(f"smoothed over {self.smoothing_mm:g} mm along the series")
+        if weak := self.weak_classes:
+            of = "" if len(weak) == len(CLASSES) else f" for {', '.join(weak)}"
+            parts.append(f"slices weakly supervised{of}: calibrated as exams are")
         return ", ".join(parts)
 
     def save(self, work_dir: str | Path) -> Path:

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ich_tf.labels import CLASSES
-from ich_tf.metrics import sigmoid, weighted_log_loss
+from ich_tf.metrics import known_log_loss, sigmoid
+from ich_tf.metrics.known_labels import all_hard
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -132,7 +133,8 @@ def fit_site(
     slope alone leaves the mean as it is.
 
     Args:
-      labels: [n, 6], 0 or 1.
+      labels: [n, 6], of slices or exams, 0 or 1; a share of readers counts as it is, and NaN, which
+        is unknown, not at all.
       probabilities: What the model predicts as calibrated elsewhere, [n, 6].
       patients: Patient key of each slice, [n].
       slope_sd: Standard deviation of the prior of the slope, around 1.
@@ -141,9 +143,12 @@ def fit_site(
       correlation: Correlation within a patient, in [0, 1]; 0 counts each slice in full.
     """
     z = logits_of(probabilities)
-    means = z.mean(axis=0)
+    hard = all_hard(labels)
+    known = ~np.isnan(labels)
+    means = z.mean(axis=0) if hard else _means_of_known(z, known)
     # The subtypes are parts of any: of a slice's six labels hardly more than two are news.
     weights = slice_weights(patients, correlation)[:, None] * np.full(z.shape, 2 / len(CLASSES))
+    weights = weights * known
     design = np.zeros((*z.shape, 2 + len(CLASSES)))
     design[..., 0] = z - means
     design[..., 1] = 1
@@ -152,7 +157,8 @@ def fit_site(
     sds = np.array([slope_sd, shift_sd, *[class_sd] * len(CLASSES)])
     around = np.zeros(len(sds))
     around[0] = 1
-    x, flat, truth = design.reshape(-1, len(sds)), weights.ravel(), labels.ravel() == 1
+    x, flat = design.reshape(-1, len(sds)), weights.ravel()
+    truth = labels.ravel() == 1 if hard else np.where(known, labels, 0.0).ravel()
     fixed = np.repeat(means[None], len(z), axis=0).ravel()
     theta, covariance = _posterior(x, fixed, truth, flat, around, sds, free=np.full(len(sds), True))
     if theta[0] < _LEAST_SLOPE:
@@ -173,6 +179,13 @@ def fit_site(
     )
 
 
+def _means_of_known(z: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Mean logit of each class where it is known, [6]; of all where it is known of none."""
+    number = known.sum(axis=0)
+    means = np.where(known, z, 0.0).sum(axis=0) / np.maximum(number, 1)
+    return np.where(number > 0, means, z.mean(axis=0))
+
+
 def _posterior(
     x: np.ndarray,
     fixed: np.ndarray,
@@ -187,7 +200,7 @@ def _posterior(
     Args:
       x: Rows of the regression, [k, p].
       fixed: Part of each row's logit without parameters, [k].
-      truth: Labels, bool [k].
+      truth: Labels, bool [k], or shares of readers, float64 [k].
       weights: What each row counts, [k].
       around: Mean of the prior, [p].
       sds: Standard deviations of the prior, [p].
@@ -231,7 +244,7 @@ def cross_validated_loss(
     """Weighted log loss on patients that the site's calibrator was not fitted on.
 
     Args:
-      labels: [n, 6], 0 or 1.
+      labels: [n, 6], in [0, 1] or NaN.
       probabilities: [n, 6].
       patients: Patient key of each slice, [n]; two patients or more.
       seed: Seed of the division of the patients into five parts, or into as many as patients.
@@ -247,4 +260,4 @@ def cross_validated_loss(
         kept = [patient for patient, is_test in zip(patients, test, strict=True) if not is_test]
         fit = fit_site(labels[~test], probabilities[~test], kept)
         held_out[test] = fit.calibrator(probabilities[test])
-    return weighted_log_loss(labels, held_out)
+    return float(known_log_loss(labels, held_out))

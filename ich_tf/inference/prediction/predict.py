@@ -255,7 +255,12 @@ def _write(
     volumes_of = store.volumes if with_masks else None
     abstention = _abstention(config, predictor)
     num_series, codes = write_series_csv(
-        csv_path, store.by_series("probabilities"), postprocessing, volumes_of, abstention
+        csv_path,
+        store.by_series("probabilities"),
+        postprocessing,
+        volumes_of,
+        abstention,
+        predictor.supervision,
     )
     if codes:
         _LOG.warning(
@@ -271,6 +276,7 @@ def _write(
         prevalence=config.prevalence,
         volumes_of=volumes_of,
         abstention=abstention,
+        supervision=predictor.supervision,
     )
     rows = map(csv_line, _rejected(listing, store))
     write_parts(rejected_path, chain([csv_line(("path", "reason", "message"))], rows))
@@ -300,6 +306,7 @@ def _write(
         num_masks=num_masks,
         dicom_results=dicom_results,
         not_filed=not_filed,
+        supervision=predictor.supervision,
     )
 
 

@@ -26,6 +26,7 @@ class PredictionResult:
       num_masks: Number of files of masks.
       dicom_results: Paths of the DICOM objects.
       not_filed: Reason of each series without DICOM objects, which names no patient.
+      supervision: What is to be said of a weakly supervised model; empty for others.
     """
 
     submission: Path
@@ -42,6 +43,7 @@ class PredictionResult:
     num_masks: int
     dicom_results: tuple[Path, ...] = ()
     not_filed: tuple[str, ...] = ()
+    supervision: str = ""
 
     def report(self) -> str:
         """Describes the result in a few lines."""
@@ -49,6 +51,8 @@ class PredictionResult:
             f"{self.submission}: {self.num_slices} slices predicted, {self.postprocessing}",
             f"{self.series_csv}, {self.series_json.name}: {self.num_series} series",
         ]
+        if self.supervision:
+            lines.append(f"weakly supervised: {self.supervision}")
         if self.num_rejected:
             lines.append(f"{self.rejected}: {self.num_rejected} files or frames could not be read")
         if self.num_not_chosen:

@@ -36,6 +36,7 @@ def write_series_csv(
     postprocessing: Postprocessing,
     volumes_of: Callable[[Header], Volumes] | None = None,
     abstention: Abstention | None = None,
+    supervision: str = "",
 ) -> tuple[int, Counter[str]]:
     """Writes a row for each series: ids, number of slices, four columns for each class, warnings.
 
@@ -43,8 +44,8 @@ def write_series_csv(
     along the normal of the series; `<class>_decision` is 1 at or above Youden's point for series,
     else 0, and empty without a threshold; `<class>_series` is a series model's probability of the
     series as a whole, empty without one. `decision`, with abstention alone, is yes, no or abstain
-    for any bleed. `warnings` holds the codes of `series_warnings`, with a
-    space between them.
+    for any bleed. `slice_supervision`, of a weakly supervised model alone, is `weak`. `warnings`
+    holds the codes of `series_warnings`, with a space between them.
 
     Args:
       path: Path of the file.
@@ -53,6 +54,7 @@ def write_series_csv(
       volumes_of: Volumes of the series of a slice; a fifth column, `<class>_ml`, holds those of
         kind `ml`. None for a model without masks.
       abstention: Thresholds by which exams are decided or left to people; None for none.
+      supervision: `Predictor.supervision`.
 
     Returns:
       Number of series, and number of those with each code.
@@ -63,7 +65,8 @@ def write_series_csv(
         columns += [name, f"slice_{name}", f"{name}_decision", f"{name}_series"]
         if volumes_of is not None:
             columns.append(f"{name}_ml")
-    columns += ["warnings"] if abstention is None else ["decision", "warnings"]
+    columns += [] if abstention is None else ["decision"]
+    columns += ["slice_supervision", "warnings"] if supervision else ["warnings"]
 
     def lines() -> Iterator[str]:
         nonlocal number
@@ -85,6 +88,8 @@ def write_series_csv(
                 row.append(abstention.decide(probabilities, whole)[CLASSES[ANY]])
             found = [warning.code for warning in warnings_of(members)]
             codes.update(found)
+            if supervision:
+                row.append("weak")
             yield csv_line([*row, " ".join(found)])
 
     write_parts(path, lines())
@@ -101,6 +106,7 @@ def write_series_json(
     prevalence: float,
     volumes_of: Callable[[Header], Volumes] | None = None,
     abstention: Abstention | None = None,
+    supervision: str = "",
 ) -> None:
     """Writes an object with the model, the operating points, and the series with their slices.
 
@@ -115,10 +121,12 @@ def write_series_json(
         masks.
       abstention: Thresholds by which exams are decided or left to people, written with the answers
         of each series as `abstention`; None for none.
+      supervision: `Predictor.supervision`, written beside the model if it is not empty.
     """
     thresholds = postprocessing.thresholds
+    model = {"sha256": model_sha256, "postprocessing": postprocessing.describe()}
     head = {
-        "model": {"sha256": model_sha256, "postprocessing": postprocessing.describe()},
+        "model": {**model, "supervision": supervision} if supervision else model,
         "prevalence": prevalence or None,
         "classes": list(CLASSES),
         "operating_points": {
