@@ -183,13 +183,15 @@ def split_vector(series: PlannedSeries) -> np.ndarray:
     """What the splits are stratified by: classes that are present, that are known, and own labels.
 
     Returns:
-      int [13]: 1 for each class that exam or slices have, for each of which the exam knows, and if
-      any slice has labels, so that exams with labels of slices come to every split.
+      int [14]: 1 for each class that exam or slices have, for each of which the exam knows, if any
+      slice has labels, and if any is labelled positive, so that slices with labels, and positive
+      ones, come to every split.
     """
     values = np.array([np.nan if value is None else value for value in series.exam_labels])
     labels = _matrix(series)
     present = (values >= POSITIVE_SHARE) | (labels == 1).any(axis=0)
-    return np.array([*present, *~np.isnan(values), not np.isnan(labels).all()], np.int64)
+    own = not np.isnan(labels).all(), (labels == 1).any()
+    return np.array([*present, *~np.isnan(values), *own], np.int64)
 
 
 def _of_slices(values: np.ndarray) -> dict[str, Any]:
