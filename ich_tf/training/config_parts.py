@@ -273,7 +273,7 @@ class SequenceConfig(ConfigPart):
         "Weight, with a pool, of the loss of an exam beside the mean loss of its labelled slices.",
         within="[0, inf)",
     )
-    instance_weight: float = _bag_option(
+    instance_weight: float = _exam_option(
         0.5,
         "Weight, with attention and beside exam_weight, of the exam's loss by a smooth maximum of "
         "its slices' logits. Without it attention looks away from slices whose logits are wrong.",

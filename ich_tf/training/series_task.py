@@ -17,8 +17,8 @@ import tensorflow as tf
 from ich_tf.errors import InputError
 from ich_tf.inference.forward import LogitsFn, make_logits_fn
 from ich_tf.labels import CLASSES
-from ich_tf.losses import exam_loss, series_loss
-from ich_tf.models.architectures import POOLS
+from ich_tf.losses import series_loss
+from ich_tf.models.architectures import ATTENTION, POOLS
 from ich_tf.models.feature_axes import AXES, load_axes
 from ich_tf.models.origins import Origin, load_origins
 from ich_tf.models.series_model import SeriesSpec, pack, packed_width, turned_series
@@ -29,6 +29,7 @@ from ich_tf.records.shard_labels import KnownShares
 from ich_tf.records.splits import fold_name
 from ich_tf.runtime.keras2 import keras
 from ich_tf.runtime.strategies import Worker
+from ich_tf.training.bag_loss import bag_loss
 from ich_tf.training.config import TrainConfig
 from ich_tf.training.forward_backward import Loss
 from ich_tf.training.step import PrepareBatch
@@ -89,8 +90,10 @@ class SeriesTask:
         if self._learns_exams:
             is_pool = config.backbone in POOLS
             self.loss = functools.partial(
-                exam_loss,
+                bag_loss,
                 exam_weight=config.exam_weight if is_pool else config.series_weight,
+                # The other pools have a slice's logit in the exam's already.
+                instance_weight=config.instance_weight if config.backbone == ATTENTION else 0.0,
                 label_smoothing=config.label_smoothing,
             )
         self.spec = dataclasses.replace(
