@@ -75,5 +75,8 @@ def train_folds(config: TrainConfig) -> list[TrainResult]:
 def _write_table(path: Path, predictions: pd.DataFrame, by_whom: str) -> None:
     write_text(path, predictions.to_csv(index=False))
     labels = predictions[[f"label_{name}" for name in CLASSES]].to_numpy(np.float64)
-    loss = metrics.weighted_log_loss(labels, predictions[list(CLASSES)].to_numpy(np.float64))
+    if np.isnan(labels).all():
+        _LOG.info("%s: %d slices, %s; none is labelled", path, len(predictions), by_whom)
+        return
+    loss = metrics.known_log_loss(labels, predictions[list(CLASSES)].to_numpy(np.float64))
     _LOG.info("%s: %d slices, %s: loss %.4f", path, len(predictions), by_whom, loss)
