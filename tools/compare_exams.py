@@ -48,7 +48,7 @@ _SLICE_SHARE = flags.DEFINE_float(
 _POOLS = flags.DEFINE_list(
     "pools", ["attention"], "Pools; with each the network is trained on each set of labels."
 )
-_EPOCHS = flags.DEFINE_integer("epochs", 24, "Passes over the exams.", lower_bound=1)
+_EPOCHS = flags.DEFINE_integer("epochs", 48, "Passes over the exams.", lower_bound=1)
 _TRAIN_FLAGS = flags.DEFINE_list("train_flags", [], "More flags of ich_tf.train for all models.")
 
 _ARMS = ("slices", "exams", "mixed")
