@@ -67,7 +67,7 @@ _COLUMNS = (
     "slices read",
     "minutes",
 )
-# Bleeds that 64 px show. One study a patient.
+# Bleeds that 64 px show. One study a patient. The recipe was chosen on patients of another seed.
 _PHANTOMS = {
     "bleed_fraction": 0.5,
     "min_volume_ml": 10,
@@ -77,7 +77,7 @@ _PHANTOMS = {
     "followup_fraction": 0,
     "test_fraction": 0,
     "matrix": 128,
-    "seed": 11,
+    "seed": 25,
 }
 _RECIPE = (
     "--flagfile=@base",
