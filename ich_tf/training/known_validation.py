@@ -5,14 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from ich_tf.labels import CLASSES, WEIGHTS
-from ich_tf.metrics.log_loss import EPSILON
+from ich_tf.metrics.known_labels import soft_log_loss
 
 _SUMS = (3, len(CLASSES))
-
-
-def is_plain(labels: np.ndarray) -> bool:
-    """Whether all labels are 0 or 1, so that `metrics` can score them as they are."""
-    return bool(np.isin(labels, (0, 1)).all())
 
 
 def known_sums(labels: np.ndarray, probabilities: np.ndarray, prior: np.ndarray) -> np.ndarray:
@@ -28,9 +23,8 @@ def known_sums(labels: np.ndarray, probabilities: np.ndarray, prior: np.ndarray)
       may be added up over workers.
     """
     known = ~np.isnan(labels)
-    truth = np.where(known, labels, 0).astype(np.float64)
     losses = [
-        np.where(known, _log_loss(truth, prediction), 0).sum(axis=0)
+        np.where(known, soft_log_loss(labels, prediction), 0).sum(axis=0)
         for prediction in (probabilities, np.broadcast_to(prior, labels.shape))
     ]
     return np.asarray(np.concatenate([*losses, known.sum(axis=0)]), np.float64)
@@ -61,8 +55,3 @@ def known_losses(sums: np.ndarray) -> tuple[float, list[float], float]:
         float(weights @ (values / divisor) / weights.sum()) for values in (model, prior)
     )
     return loss, per_class.tolist(), constant_loss
-
-
-def _log_loss(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-    clipped = np.clip(np.asarray(prediction, np.float64), EPSILON, 1 - EPSILON)
-    return np.asarray(-(truth * np.log(clipped) + (1 - truth) * np.log1p(-clipped)))

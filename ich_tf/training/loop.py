@@ -12,6 +12,7 @@ import numpy as np
 
 from ich_tf import metrics
 from ich_tf.errors import InputError, Terminated
+from ich_tf.metrics.known_labels import all_hard
 from ich_tf.models import run_files, saved
 from ich_tf.records.input_pipeline import read_batches
 from ich_tf.runtime.sigterm import Interruption
@@ -22,7 +23,7 @@ from ich_tf.training.epoch import check_skipped, divergence, run_epoch
 from ich_tf.training.fine_tuning import Freezing
 from ich_tf.training.hardware import Hardware
 from ich_tf.training.history import EpochResult
-from ich_tf.training.known_validation import is_plain, known_losses, known_sums
+from ich_tf.training.known_validation import known_losses, known_sums
 from ich_tf.training.run_log import RunLog
 from ich_tf.training.self_check import check_step
 from ich_tf.training.step import TrainingStep
@@ -247,7 +248,7 @@ class TrainingLoop:
         strategy = self.hardware.strategy
         # Workers decide alike: what one of them does not know, all leave out. Where the rows are
         # not as many as the slices they are exams.
-        checked = np.array([not is_plain(labels), len(labels)], np.float64)
+        checked = np.array([not all_hard(labels), len(labels)], np.float64)
         unknown, rows = sum_over_workers(strategy, checked).tolist()
         if unknown or rows != self.task.num_validation:
             sums = known_sums(labels, probabilities, self.task.prior)
