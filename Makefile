@@ -39,7 +39,7 @@ CORE := tests/test_losses.py tests/test_windows.py tests/models tests/gateway te
 	$(call tests_of,records,records input_pipeline) \
 	$(call tests_of,runtime,precision strategies) \
 	$(call tests_of,training,optimizers augmentation step self_check epoch checkpoints trainer \
-		series_task end_to_end_task) \
+		series_task end_to_end_task exam_task) \
 	$(call tests_of,inference,forward export prediction series_predictor)
 
 # Of make fuzz: seconds, and the seed of all damage.
