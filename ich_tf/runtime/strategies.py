@@ -80,6 +80,21 @@ def make_strategy(
     )
 
 
+def reserve_devices(name: str, cpu_replicas: int = 0) -> None:
+    """Configures the devices of `make_strategy` with the same arguments, before TensorFlow starts.
+
+    What is done with TensorFlow until the strategy is made, such as to read data or to build a
+    model, would else start it with one logical device of the CPU and all memory of the GPUs.
+
+    Raises:
+      UsageError: If TensorFlow has already started with fewer logical CPU devices.
+    """
+    gpus = tf.config.list_physical_devices("GPU")
+    _grow_memory(gpus)
+    if name == "mirrored" and (cpu_replicas or not gpus):
+        _ensure_logical_cpus(max(1, cpu_replicas))
+
+
 def count_replicas(name: str, cpu_replicas: int = 0) -> int:
     """Number of replicas of `make_strategy` with the same arguments, over all hosts.
 

@@ -18,7 +18,7 @@ from ich_tf.runtime.folder_lock import FolderLock
 from ich_tf.runtime.keras2 import keras
 from ich_tf.runtime.precision import policy_scope
 from ich_tf.runtime.sigterm import Interruption
-from ich_tf.runtime.strategies import count_replicas
+from ich_tf.runtime.strategies import count_replicas, reserve_devices
 from ich_tf.training.checkpoints import TrainingState
 from ich_tf.training.config import ALL_FOLDS, TrainConfig
 from ich_tf.training.config_parts import BAG, SERIES, SLAB, SLICE
@@ -81,6 +81,8 @@ def train(config: TrainConfig) -> TrainResult:
     config = with_replica_batches(config, replicas)
     make_tracker = load_tracker(config)
     with Interruption() as interruption:
+        # Tasks over series use TensorFlow when they are made.
+        reserve_devices(config.strategy, config.cpu_replicas)
         task = make_task(config)
         check_work_dir(config.work_dir, config, task.data)
         origin = origin_of(config, task)

@@ -1,5 +1,7 @@
 """What a run computes with, by its devices and its network."""
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -8,7 +10,24 @@ from ich_tf.runtime.precision import Device
 from ich_tf.training import hardware
 from ich_tf.training.config import TrainConfig
 from ich_tf.training.hardware import choose_hardware
+from tests.support.commands import ROOT
 from tests.support.steps import replicas
+
+# A task that uses TensorFlow when it is made, as those over series do.
+_PROGRAM = """
+import tensorflow as tf
+from ich_tf.runtime.strategies import make_strategy
+from ich_tf.training import trainer
+from ich_tf.training.config import TrainConfig
+
+def make_task(config):
+    tf.constant(1)
+    print("replicas:", make_strategy("mirrored", 2).num_replicas_in_sync)
+    raise SystemExit
+
+trainer.make_task = make_task
+trainer.train(TrainConfig(strategy="mirrored", cpu_replicas=2))
+"""
 
 
 @pytest.mark.parametrize(
@@ -32,3 +51,9 @@ def test_xla_by_the_network(
     assert chosen.xla.value is xla and reason in chosen.xla.reason
     assert chosen.precision.value == "bfloat16"
     assert chosen.describe()["tf32"] == "on"
+
+
+def test_tasks_may_use_tensorflow_before_there_are_replicas() -> None:
+    command = [sys.executable, "-c", _PROGRAM]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "replicas: 2" in done.stdout, done.stderr
