@@ -15,6 +15,7 @@ from ich_tf.conversion.plan import PlannedSeries, PlannedSlice
 from ich_tf.dicom.reasons import Reason, Rejection
 from ich_tf.dicom.series import pass_of
 from ich_tf.labels import CLASSES
+from ich_tf.labels.unknown import contradictions
 from ich_tf.records.exam_labels import POSITIVE_SHARE, exam_of_slices
 from ich_tf.records.schema import LABEL_LEVELS
 
@@ -113,12 +114,12 @@ class PlannedExams:
         mine = [row for row in rows if row not in shared]
         try:
             given = self._given(mine)
-            _check(given, labels)
+            of_slices = exam_of_slices(labels).astype(np.float64)
+            values = np.where(np.isnan(given.values), of_slices, given.values)
+            _check(given, labels, values)
         except _ContradictionError as error:
             self._reject(slices, Reason.LABEL_CONFLICT, str(error))
             return None
-        of_slices = exam_of_slices(labels).astype(np.float64)
-        values = np.where(np.isnan(given.values), of_slices, given.values)
         level = given.level or ("slice" if not np.isnan(of_slices).all() else "")
         kept = slices
         if np.isnan(values).all():
@@ -158,6 +159,9 @@ class PlannedExams:
                     f"{places} speak of its exam, and have different labels for {names}."
                 )
             values = np.where(np.isnan(values), other, values)
+        for words in contradictions(values[None]).values():
+            places = " and ".join(map(source.place, rows))
+            raise _ContradictionError(f"{places} speak of its exam, and together {words}.")
         if np.isnan(values).all():
             return _Given(values)
         levels = [self._exams.exams[row].level for row in rows]
@@ -215,11 +219,12 @@ class _ContradictionError(Exception):
     """Labels of an exam that cannot all be true; the text says which."""
 
 
-def _check(given: _Given, labels: np.ndarray) -> None:
-    """Compares labels of an exam with those of its slices, [n, 6].
+def _check(given: _Given, labels: np.ndarray, values: np.ndarray) -> None:
+    """Compares labels of an exam with those of its slices, [n, 6], and with both joined, [6].
 
     Raises:
-      _ContradictionError: If a slice has a class that its exam lacks, or all lack one of the exam.
+      _ContradictionError: If a slice has a class that its exam lacks, all lack one of the exam, or
+        a subtype of one is more likely than any of the other.
     """
     absent = (given.values == 0) & (labels == 1).any(axis=0)
     present = (given.values >= POSITIVE_SHARE) & (labels == 0).all(axis=0)
@@ -231,6 +236,8 @@ def _check(given: _Given, labels: np.ndarray) -> None:
         )
         if wrong.any()
     ]
+    if given.place and not parts:
+        parts = list(contradictions(values[None]).values())
     if parts:
         raise _ContradictionError(
             f"labels of its slices and of its exam ({given.place}) contradict each other: "

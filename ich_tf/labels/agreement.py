@@ -29,7 +29,10 @@ class ReaderAgreement:
 
     def text(self) -> str:
         """A line for each class with at least one exam, below a line that names the readers."""
-        lines = [f"{len(self.readers)} readers ({', '.join(self.readers)}):"]
+        plural = "" if len(self.readers) == 1 else "s"
+        lines = [f"{len(self.readers)} reader{plural} ({', '.join(self.readers)}):"]
+        if not any(self.exams):
+            lines.append("  no exam has labels of two readers, whose agreement could be told")
         for name, exams, unanimous, kappa in zip(
             CLASSES, self.exams, self.unanimous, self.kappa, strict=True
         ):

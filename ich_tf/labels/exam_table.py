@@ -99,15 +99,18 @@ def read_exam_table(path: str | Path, *, readers: str = "majority") -> ExamTable
             f"{path}: all labels of its {len(labels)} exams are unknown; expected 0, 1 or a share "
             "between for some class of some exam. Fill in what is known."
         )
+    table = _table(cells, labels, conflicts, agreement, classes_told)
     _LOG.info(
-        "%s: of %d exams %d labels are known and %d unknown; read: %s",
+        "%s: %d exams, %d of them faulty or unknown; of the others %d labels are known and %d "
+        "unknown; read: %s",
         path,
         len(labels),
-        np.isfinite(labels).sum(),
-        np.isnan(labels).sum(),
+        len(table.conflicts),
+        np.isfinite(table.values).sum(),
+        np.isnan(table.values).sum(),
         ", ".join(classes_told),
     )
-    return _table(cells, labels, conflicts, agreement, classes_told)
+    return table
 
 
 def _votes(

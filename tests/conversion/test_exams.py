@@ -175,6 +175,8 @@ def test_a_mixed_set_has_labels_of_slices_and_of_exams(tmp_path: Path) -> None:
         ({"P2": (0, 0, 0, 0, 0.4, 0.4)}, "", ""),
         ({"P1": (0, 0, 0, 0, 0.4, 0.4)}, "", ""),
         ({"P1": ("", "", "", "", "", 1)}, "", ""),
+        ({"P1": ("", "", "", "", "", 0.3)}, "P1", "subdural is 1 with any = 0.3"),
+        ({"P2": ("", "", "", "", 0.3, "")}, "P2", "subdural is 0.3 with any = 0"),
     ],
 )
 def test_labels_of_slices_and_exams_that_contradict_each_other_are_listed(
@@ -191,6 +193,16 @@ def test_labels_of_slices_and_exams_that_contradict_each_other_are_listed(
     assert all(words in line["message"] and repr(lost) in line["message"] for line in lines)
     assert of_patient(tmp_path, lost) == []
     assert len(records_by_patient(tmp_path / "out")) == 5
+
+
+def test_rows_that_contradict_each_other_only_together_are_listed(tmp_path: Path) -> None:
+    write_studies(tmp_path / "in")
+    rows: dict[str, Any] = {**half()}
+    rows["P1"], rows[study_uid("P1")] = ("", "", "", "", "", 0.3), ("", "", "", "", 0.4, "")
+    convert(exam_config(tmp_path, labels_csv=write_exam_csv(tmp_path / "exams.csv", rows)))
+    lines = quarantine(tmp_path)
+    assert [line["reason"] for line in lines] == ["LABEL_CONFLICT"] * 6
+    assert all("together subdural is 0.4 with any = 0.3" in line["message"] for line in lines)
 
 
 def test_what_an_exam_does_not_tell_follows_from_its_slices(tmp_path: Path) -> None:

@@ -32,6 +32,12 @@ def test_exams_of_one_reader_tell_nothing_of_agreement() -> None:
     assert more.kappa[5] == few.kappa[5]
 
 
+def test_one_reader_agrees_with_nobody() -> None:
+    assert agreement([[1], [0]]).text() == (
+        "1 reader (R1):\n  no exam has labels of two readers, whose agreement could be told"
+    )
+
+
 def test_readers_may_leave_exams_out() -> None:
     # Pairs that agree: 1 of 1, 1 of 3; five votes, three of them yes.
     found = agreement([[1, 1, NAN], [0, 1, 0]])

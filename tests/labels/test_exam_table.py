@@ -95,6 +95,14 @@ def test_a_faulty_exam_is_named_with_what_is_wrong(tmp_path: Path, row: str, wor
     assert len(table.values) == len(table.lines) == len(table.keys)
 
 
+def test_the_log_counts_labels_of_exams_that_are_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    read(tmp_path, *wide("a,,,,,,1", "x,0,0,0,0,0,1", "x,0,0,0,0,0,0"))
+    assert "2 exams, 1 of them faulty or unknown; of the others 1 labels are known" in caplog.text
+
+
 def test_equal_rows_of_an_exam_are_one_and_may_complete_each_other(tmp_path: Path) -> None:
     table = read(tmp_path, *wide("a,0,0,0,0,1,1", "a,0,0,0,0,1,1", "b,0,,0,0,0,1", "b,,1,0,0,0,1"))
     assert table.keys == ["a", "b"]
