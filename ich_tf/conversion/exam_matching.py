@@ -178,8 +178,10 @@ class _Names:
         for level, kind in self._exact:
             if found := kind.sets(key):
                 return [NamedExam(level, series) for series in found]
+        name = key.strip("/")
         for kind in self._folders:
-            if found := kind.sets(key.strip("/")):
+            # A NIfTI file counts as a folder that is named without its extension.
+            if found := kind.sets(name) or kind.sets(without_nifti_extension(name)):
                 return [NamedExam(_level(series), series) for series in found]
         letters = "" if exactly or _UID.fullmatch(key) else _letters(key)
         return [

@@ -54,6 +54,9 @@ def named(key: str, level: str = "auto", *, is_mixed: bool = False) -> tuple[str
         # A NIfTI file is a series.
         ("vol-3", "series", ["1.9.1"]),
         ("VOL3", "series", ["1.9.1"]),
+        ("vol-3.nii.gz", "series", ["1.9.1"]),
+        ("nifti/vol-3.nii.gz", "series", ["1.9.1"]),
+        ("vol-4.nii.gz", "nothing", []),
         # Exactly before alike.
         ("b-1", "series", ["1.10.1"]),
         ("B1", "several", ["1.10.1", "1.11.1"]),
