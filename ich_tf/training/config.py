@@ -184,7 +184,12 @@ class TrainConfig(
                 expected = f"{field.default!r} with {reason}"
                 require(value == field.default, field.name, value, expected)
         if self.backbone in POOLS:
-            require(not self.reverse, "reverse", self.reverse, f"false with {self.backbone}")
+            require(
+                not self.reverse,
+                "reverse",
+                self.reverse,
+                f"false with {self.backbone} (--noreverse)",
+            )
         if self.example == SERIES:
             require(
                 self.strategy != "multi_worker",

@@ -294,7 +294,12 @@ class SequenceConfig(ConfigPart):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.sequence in POOLS:
-            require(not self.reverse, "reverse", self.reverse, f"false with {self.sequence}")
+            require(
+                not self.reverse,
+                "reverse",
+                self.reverse,
+                f"false with {self.sequence} (--noreverse)",
+            )
         else:
             require(
                 self.slab % 2 == 1 and self.slab > 1,

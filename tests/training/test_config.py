@@ -232,3 +232,9 @@ def test_train_exits_with_2_on_wrong_usage(flag: str, message: str, run_command:
 def test_neighbours_are_needed_to_reverse_them() -> None:
     with pytest.raises(ConfigError, match="neighbours is 1; it must be 3 or 5 with --flip_z"):
         TrainConfig(flip_z=True)
+
+
+def test_pools_name_the_flag_that_recipes_over_series_lack() -> None:
+    for pool in ({"backbone": "attention"}, {"sequence": "max"}):
+        with pytest.raises(ConfigError, match="--noreverse"):
+            TrainConfig(weights="none", reverse=True, **pool)
