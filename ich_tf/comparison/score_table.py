@@ -197,7 +197,8 @@ class _Wide:
         for number, name in columns.items():
             text = row[name]
             value = _number(text)
-            if may_be_unknown and math.isnan(value) and text.casefold() in ("", "nan", "unknown"):
+            # As label CSVs write it.
+            if may_be_unknown and (value == -1 or text.casefold() in ("", "nan", "unknown")):
                 continue
             if not 0 <= value <= 1:
                 what = "labels" if may_be_unknown else "probabilities"

@@ -11,6 +11,7 @@ import sklearn.metrics
 from ich_tf import metrics
 from ich_tf.comparison.comparison import compare
 from ich_tf.comparison.config import CompareConfig
+from ich_tf.comparison.score_table import read_scores
 from ich_tf.errors import ConfigError, InputError
 from ich_tf.labels import ANY, CLASSES, write_long_csv
 from tests.comparison.conftest import make_rows, write_evaluation, write_rows
@@ -263,3 +264,15 @@ def test_a_work_dir_that_was_not_evaluated_is_refused(tmp_path: Path) -> None:
 def test_options_are_checked(changes, message) -> None:
     with pytest.raises(ConfigError, match=message):
         CompareConfig(**{"models": ("a=x", "b=y"), **changes})
+
+
+@pytest.mark.parametrize("unknown", ["", "nan", "unknown", "-1"])
+def test_unknown_labels_are_written_as_in_label_csvs(tmp_path: Path, unknown: str) -> None:
+    tables = []
+    for number in (0, 1):
+        first, *others = make_rows(number)
+        rows = [{**first, "label_any": unknown}, *others]
+        path = write_rows(tmp_path / f"{number}.csv", rows)
+        tables.append(read_scores(Path(path), "slice"))
+    assert all(np.isnan(table.labels[0, ANY]) for table in tables)
+    assert not any(np.isnan(table.labels[1:]).any() for table in tables)
