@@ -29,8 +29,8 @@ from ich_tf.comparison.score_table import SLICE, read_patients
 from ich_tf.comparison.sources import Model, load_model
 from ich_tf.errors import InputError
 from ich_tf.labels import CLASSES, read_label_table
+from ich_tf.labels.classes import POSITIVE_SHARE
 from ich_tf.labels.exam_table import read_exam_table
-from ich_tf.records.exam_labels import POSITIVE_SHARE
 from ich_tf.runtime.files import write_json, write_text
 from ich_tf.runtime.writing import writing
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from ich_tf.comparison.differences import Difference
 from ich_tf.labels import CLASSES
-from ich_tf.records.exam_labels import POSITIVE_SHARE
+from ich_tf.labels.classes import POSITIVE_SHARE
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import numpy as np
 
 from ich_tf import metrics
 from ich_tf.labels import CLASSES, WEIGHTS
+from ich_tf.labels.classes import POSITIVE_SHARE
 from ich_tf.metrics.log_loss import EPSILON
-from ich_tf.records.exam_labels import POSITIVE_SHARE
 
 WEIGHTED_LOG_LOSS, SENSITIVITY, SPECIFICITY = "weighted_log_loss", "sensitivity", "specificity"
 # Metric -> whether more is better.

@@ -15,8 +15,9 @@ from ich_tf.conversion.plan import PlannedSeries, PlannedSlice
 from ich_tf.dicom.reasons import Reason, Rejection
 from ich_tf.dicom.series import pass_of
 from ich_tf.labels import CLASSES
+from ich_tf.labels.classes import POSITIVE_SHARE
 from ich_tf.labels.unknown import contradictions
-from ich_tf.records.exam_labels import POSITIVE_SHARE, exam_of_slices
+from ich_tf.records.exam_labels import exam_of_slices
 from ich_tf.records.schema import LABEL_LEVELS
 
 _COUNT = len(CLASSES)

@@ -13,6 +13,7 @@ from ich_tf.inference.forward import SlicePredictions
 from ich_tf.inference.postprocessing.aggregation import max_probability
 from ich_tf.inference.postprocessing.smoothing import rows_of
 from ich_tf.labels import CLASSES
+from ich_tf.labels.classes import POSITIVE_SHARE
 
 
 def exams_table(
@@ -71,7 +72,9 @@ def describe_exams(predictions: SlicePredictions) -> dict[str, Any]:
     return {
         "levels": dict(Counter(predictions.label_level[row] or "unknown" for row in first)),
         "known": dict(zip(CLASSES, (~np.isnan(labels)).sum(axis=0).tolist(), strict=True)),
-        "positives": dict(zip(CLASSES, (labels >= 0.5).sum(axis=0).tolist(), strict=True)),
+        "positives": dict(
+            zip(CLASSES, (labels >= POSITIVE_SHARE).sum(axis=0).tolist(), strict=True)
+        ),
         "labelled_slices": int((~np.isnan(predictions.labels)).any(axis=1).sum()),
     }
 

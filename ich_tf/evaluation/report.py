@@ -21,6 +21,7 @@ from ich_tf.inference.explainer import overlay
 from ich_tf.inference.postprocessing.aggregation import LEVELS, SERIES_MODEL, SLICE, Scored
 from ich_tf.inference.postprocessing.postprocessing import DEFAULT_POINT
 from ich_tf.labels import ANY, CLASSES
+from ich_tf.labels.classes import POSITIVE_SHARE
 from ich_tf.runtime import html
 from ich_tf.runtime.files import write_text
 
@@ -246,7 +247,11 @@ def _picture_rows(name: str, pictures: Sequence[Picture]) -> dict[str, Any]:
             continue
         grey = cv2.resize(picture.grey, (_PICTURE_PX, _PICTURE_PX), interpolation=cv2.INTER_AREA)
         heat = cv2.resize(picture.heat, (_PICTURE_PX, _PICTURE_PX), interpolation=cv2.INTER_AREA)
-        labels = [subtype for j, subtype in enumerate(CLASSES[:ANY]) if picture.labels[j] >= 0.5]
+        labels = [
+            subtype
+            for j, subtype in enumerate(CLASSES[:ANY])
+            if picture.labels[j] >= POSITIVE_SHARE
+        ]
         kinds[picture.kind].append(
             {
                 "id": picture.source_id,

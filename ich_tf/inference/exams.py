@@ -8,7 +8,8 @@ import numpy as np
 
 from ich_tf.inference.postprocessing.smoothing import rows_of
 from ich_tf.labels import CLASSES
-from ich_tf.records.exam_labels import POSITIVE_SHARE, exam_of_slices
+from ich_tf.labels.classes import POSITIVE_SHARE
+from ich_tf.records.exam_labels import exam_of_slices
 
 
 def exams_of(

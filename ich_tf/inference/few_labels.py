@@ -39,9 +39,9 @@ from ich_tf.inference.postprocessing.site import (
 from ich_tf.inference.postprocessing.smoothing import rows_of
 from ich_tf.inference.series_predictor import load_predictor
 from ich_tf.labels import ANY, CLASSES
+from ich_tf.labels.classes import POSITIVE_SHARE
 from ich_tf.metrics import known_log_loss
 from ich_tf.models.origins import patient_ids
-from ich_tf.records.exam_labels import POSITIVE_SHARE
 from ich_tf.records.manifest import Manifest
 
 _LOG = logging.getLogger(__name__)

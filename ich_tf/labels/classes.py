@@ -18,6 +18,9 @@ ANY = CLASSES.index("any")
 # The metric of the challenge counts `any` twice.
 WEIGHTS = (1.0, 1.0, 1.0, 1.0, 1.0, 2.0)
 
+# From this share of readers on, a label is positive where a yes or no is needed.
+POSITIVE_SHARE = 0.5
+
 HEADER = ("ID", "Label")
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ich_tf.labels import WEIGHTS
+from ich_tf.labels.classes import POSITIVE_SHARE
 from ich_tf.metrics.binary import ratio, scalar
 from ich_tf.metrics.log_loss import (
     EPSILON,
@@ -18,9 +19,6 @@ from ich_tf.metrics.log_loss import (
     per_image_log_loss,
     weighted_log_loss,
 )
-
-# From this share of readers on, a label counts as positive where a yes or no is needed.
-_POSITIVE = 0.5
 
 
 def all_hard(labels: ArrayLike) -> bool:
@@ -40,7 +38,7 @@ def hard_labels(labels: ArrayLike) -> np.ndarray:
     labels = np.asarray(labels)
     if all_hard(labels):
         return labels
-    return np.where(np.isnan(labels), np.nan, (labels >= _POSITIVE).astype(np.float64))
+    return np.where(np.isnan(labels), np.nan, (labels >= POSITIVE_SHARE).astype(np.float64))
 
 
 def soft_log_loss(labels: ArrayLike, y_prob: ArrayLike) -> np.ndarray:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-# From this share of readers on, an exam counts as positive where a yes or no is needed.
-POSITIVE_SHARE = 0.5
-
 
 def exam_of_slices(labels: np.ndarray) -> np.ndarray:
     """Labels of an exam by those of its slices.

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ich_tf.labels import CLASSES
-from ich_tf.records.exam_labels import POSITIVE_SHARE
+from ich_tf.labels.classes import POSITIVE_SHARE
 
 _ZEROS = (0,) * len(CLASSES)
 

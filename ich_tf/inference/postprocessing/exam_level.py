@@ -7,7 +7,7 @@ from collections.abc import Container
 import numpy as np
 
 from ich_tf.inference.postprocessing.aggregation import SERIES_MAX, SERIES_MODEL, Scored
-from ich_tf.records.exam_labels import POSITIVE_SHARE
+from ich_tf.labels.classes import POSITIVE_SHARE
 
 __all__ = ["SERIES_MAX", "exam_level", "known_examples"]
 
