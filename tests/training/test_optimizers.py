@@ -1,3 +1,4 @@
+import functools
 import math
 
 import numpy as np
@@ -145,8 +146,7 @@ def series_model(backbone):
 
 MODELS = {
     "tiny": lambda: build_model("tiny", (32, 32, 3), 32),
-    "bigru": lambda: series_model("bigru"),
-    "transformer": lambda: series_model("transformer"),
+    **{backbone: functools.partial(series_model, backbone) for backbone in SERIES_BACKBONES},
 }
 
 
