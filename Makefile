@@ -155,6 +155,10 @@ else
 	$(BIN)/python -m pytest -s tests/metrics/test_bootstrap.py -m slow
 endif
 
+$(VENV)/.audit: requirements-audit.lock $(VENV)/.dev
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r $<
+	touch $@
+
 docs: .venv-docs/.docs ## build the documentation's site into site/
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
 	! grep -rnE "<(script|link|img|iframe)[^>]* (src|href)=.?(https?:)?//" site --include="*.html"
@@ -175,6 +179,7 @@ lock: ## compile the lock files from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --extra build --extra web $(LOCKED) -c requirements-dev.lock -q --upgrade -o requirements-web.lock
 	uv pip compile pyproject.toml $(addprefix --extra ,build gateway masks) $(LOCKED) -c requirements-dev.lock -q --upgrade -o requirements-gateway.lock
 	uv pip compile pyproject.toml --extra build $(LOCKED) -c requirements-dev.lock -q --upgrade -o requirements.lock
+	uv pip compile pyproject.toml --extra audit $(LOCKED) -c requirements-dev.lock -q --upgrade -o requirements-audit.lock
 	sed -n '/^docs = \[/,/^\]/s/^ *"\([^"]*\)".*/\1/p' pyproject.toml | \
 		uv pip compile - $(LOCKED) -q --upgrade -o requirements-docs.lock
 
