@@ -11,7 +11,6 @@ import base64
 import datetime
 import os
 import random
-import re
 import signal
 import subprocess
 import tempfile
@@ -107,9 +106,7 @@ def check_private(gateway: Gateway, studies: list[list[Path]]) -> None:
         private = (NAME.split("^")[0], BIRTH, dataset.PatientID, dataset.AccessionNumber)
         uids = (dataset.StudyInstanceUID, dataset.SeriesInstanceUID, dataset.SOPInstanceUID)
         for value in filter(None, map(str, (*private, *uids))):
-            # A patient called P1 is met within many a hash.
-            found = re.search(rf"(?<![0-9A-Za-z]){re.escape(value)}(?![0-9A-Za-z])", text)
-            check(not found, f"{value} is told")
+            check(value not in text, f"{value} is told")
     check(not list(gateway.state.rglob("*.dcm")), "images or results of finished studies are kept")
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from ich_tf.errors import InputError
@@ -17,6 +16,7 @@ from ich_tf.masks.bits import unpack
 from ich_tf.masks.class_map import ClassMap
 from ich_tf.masks.errors import MaskError, MaskReason
 from ich_tf.masks.png_file import read_grey
+from ich_tf.runtime.pictures import decode_picture
 
 # Bits of all classes. Programs that draw write 0 and 255: a mask of `any` alone.
 ALL_CLASSES, _DRAWN = (1 << len(CLASSES)) - 1, 255
@@ -57,7 +57,7 @@ class Masks:
         path = self.folder / f"{source_id}.png"
         if not path.is_file():
             return None
-        bits = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        bits = decode_picture(path.read_bytes(), "png")
         if bits is None or bits.ndim != 2 or bits.dtype != np.uint8:
             raise InputError(f"{path}: not a grey 8-bit PNG. Write the masks again.")
         return unpack(np.asarray(bits, np.uint8))

@@ -10,6 +10,7 @@ import numpy as np
 
 from ich_tf.errors import InputError
 from ich_tf.records.schema import ENCODINGS, CorruptRecordError, SliceRecord
+from ich_tf.runtime.pictures import decode_picture
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -74,10 +75,11 @@ def read_image(record: SliceRecord) -> np.ndarray:
     """
     shape = record.height, record.width, record.channels
     dtype = np.uint16 if record.format == "hu16" else np.uint8
-    buffer = np.frombuffer(record.encoded, np.uint8)
-    flat: np.ndarray | None = buffer
+    flat: np.ndarray | None = np.frombuffer(record.encoded, np.uint8)
     if record.format != "raw":
-        flat = cv2.imdecode(buffer, cv2.IMREAD_UNCHANGED) if len(buffer) else None
+        picture = "jpeg" if record.format == "jpeg" else "png"
+        # Channels may lie side by side, or in the pixels.
+        flat = decode_picture(record.encoded, picture, math.prod(shape))
     if flat is None or flat.dtype != dtype or flat.size != math.prod(shape):
         raise CorruptRecordError(
             f"holds an image that is not {record.format} of {' x '.join(map(str, shape))} pixels."

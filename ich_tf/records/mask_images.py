@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 
 from ich_tf.labels import CLASSES
 from ich_tf.records.images import encode_image
 from ich_tf.records.schema import CorruptRecordError, SliceRecord
+from ich_tf.runtime.pictures import decode_picture
 
 
 def encode_mask(bits: np.ndarray) -> bytes:
@@ -32,7 +32,7 @@ def read_mask(record: SliceRecord) -> np.ndarray:
     shape = record.height, record.width
     if not record.mask:
         return np.zeros(shape, np.uint8)
-    bits = cv2.imdecode(np.frombuffer(record.mask, np.uint8), cv2.IMREAD_UNCHANGED)
+    bits = decode_picture(record.mask, "png", shape[0] * shape[1])
     if bits is None or bits.dtype != np.uint8 or bits.shape != shape or bits.max() >> len(CLASSES):
         raise CorruptRecordError(
             f"holds a mask that is no grey 8-bit PNG of {shape[0]} x {shape[1]} pixels."

@@ -165,6 +165,8 @@ def multi_series(folder: Path) -> list[Path]:
         dataset = pydicom.dcmread(path)
         dataset.PatientName, dataset.PatientBirthDate, dataset.StudyDate = NAME, BIRTH, _TODAY
         dataset.AccessionNumber = "ACCESSION-0"
+        # No id that the bytes of a database could spell by chance.
+        dataset.PatientID = "PATIENT-OF-FOUR-SERIES"
         dataset.save_as(path)
     return paths
 

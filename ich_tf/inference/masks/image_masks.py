@@ -10,6 +10,7 @@ import numpy as np
 
 from ich_tf.dicom.crop import Box
 from ich_tf.masks.bits import pack
+from ich_tf.runtime.pictures import decode_picture
 from ich_tf.windows import resize_square_graph
 
 if TYPE_CHECKING:
@@ -109,4 +110,4 @@ def encode_bits(bits: np.ndarray) -> bytes:
 
 def decode_bits(data: bytes) -> np.ndarray:
     """Reads the output of `encode_bits`, uint8 [rows, columns]."""
-    return np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED), np.uint8)
+    return np.asarray(decode_picture(data, "png"), np.uint8)
