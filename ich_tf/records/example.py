@@ -57,7 +57,8 @@ def encode_example(features: Mapping[str, tuple[type, Sequence[Any]]]) -> bytes:
     """
     parts: list[bytes] = []
     for name, (kind, values) in sorted(features.items()):
-        parts += _entry(_FIELD_1 + _varint(len(name)) + name.encode(), kind, values)
+        key = name.encode()
+        parts += _entry(_FIELD_1 + _varint(len(key)) + key, kind, values)
     return b"".join((_FIELD_1, _varint(sum(map(len, parts))), *parts))
 
 
@@ -93,6 +94,8 @@ def decode(payload: bytes) -> SliceRecord:
             raw = features.pop(name)
             if count is not None and len(raw) != count:
                 raise ValueError(f"{name} has {len(raw)} values, not {count}")
+            if raw and type(raw[0]) is not kind:  # a list holds values of one type
+                raise ValueError(f"{name} is not of type {kind.__name__}")
             if kind is bytes and field not in _BINARY:
                 raw = tuple(value.decode() for value in raw)
             values[field] = raw[0] if count == 1 else tuple(raw)
@@ -223,22 +226,52 @@ _OPTIONAL_NAMES = [
 
 
 def _read_features(payload: bytes) -> dict[str, Sequence[Any]]:
-    """Values of every feature of an Example, by name."""
-    ((number, features),) = _read_fields(payload)
-    if number != 1:
-        raise ValueError("it holds no features")
+    """Values of every feature of an Example, by name; an empty list may be left out anywhere."""
     values: dict[str, Sequence[Any]] = {}
-    for _, entry in _read_fields(features):
-        (_, key), (_, feature) = _read_fields(entry)
-        ((kind, content),) = _read_fields(feature)
-        fields = [value for _, value in _read_fields(content)]
-        if kind == 1:
-            values[str(key, "utf-8")] = [bytes(value) for value in fields]
-        elif kind == 2:
-            values[str(key, "utf-8")] = struct.unpack(f"<{len(fields[0]) // 4}f", fields[0])
-        else:
-            values[str(key, "utf-8")] = _read_integers(fields[0])
+    for entry in _contents(_joined(_contents(payload))):
+        name, feature = "", memoryview(b"")
+        for number, content in _read_fields(entry):
+            if number == 1:
+                name = str(content, "utf-8")
+            elif number == 2:
+                feature = content
+            else:
+                raise ValueError(f"field {number} in the place of a feature")
+        if name in values:
+            raise ValueError(f"{name!r} occurs twice")
+        values[name] = _read_values(feature)
     return values
+
+
+def _read_values(feature: memoryview) -> Sequence[Any]:
+    """Values of a feature: bytes, floats or integers; nothing of a feature without a list."""
+    lists = _read_fields(feature)
+    if not lists:
+        return []
+    ((kind, content),) = lists
+    parts = _contents(content)
+    if kind == 1:
+        return [*map(bytes, parts)]
+    packed = _joined(parts)
+    if kind == 2:
+        return struct.unpack(f"<{len(packed) // 4}f", packed)
+    if kind == 3:
+        return _read_integers(packed)
+    raise ValueError(f"field {kind} in the place of a list")
+
+
+def _joined(parts: list[memoryview]) -> memoryview:
+    """Contents of a field that may be written in parts; an image is not copied for it."""
+    return parts[0] if len(parts) == 1 else memoryview(b"".join(parts))
+
+
+def _contents(data: bytes | memoryview) -> list[memoryview]:
+    """Contents of the fields of a message whose only field is the first."""
+    fields = _read_fields(data)
+    contents = [content for number, content in fields if number == 1]
+    if len(contents) != len(fields):
+        raise ValueError("it holds other fields than features")
+    return contents
 
 
 def _read_fields(data: bytes | memoryview) -> list[tuple[int, memoryview]]:
@@ -248,7 +281,7 @@ def _read_fields(data: bytes | memoryview) -> list[tuple[int, memoryview]]:
     while at < len(view):
         head, at = _read_varint(view, at)
         size, at = _read_varint(view, at)
-        if head & 7 != 2 or at + size > len(view):
+        if head & 7 != 2 or size > len(view) - at:
             raise ValueError(f"a field is cut or of wire type {head & 7}")
         fields.append((head >> 3, view[at : at + size]))
         at += size
@@ -267,10 +300,12 @@ def _read_integers(packed: memoryview) -> list[int]:
 def _read_varint(view: memoryview, at: int) -> tuple[int, int]:
     """Reads an integer at offset `at`; returns it and the offset behind it."""
     value = shift = 0
-    while True:
+    while shift < 70:
         byte = view[at]
         at += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
-            return value, at
+            # As protobuf's parsers do, bits above the 64th are dropped.
+            return value & 0xFFFFFFFFFFFFFFFF, at
         shift += 7
+    raise ValueError("an integer has more than ten bytes")

@@ -7,6 +7,7 @@ record's boundary is read without any error, which is why sidecars hold counts a
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,8 @@ from ich_tf.errors import InputError
 _LENGTH = struct.Struct("<Q")
 _CRC = struct.Struct("<I")
 OVERHEAD = _LENGTH.size + 2 * _CRC.size
+# Payloads above this are compared with the file's size before memory is taken for them, bytes.
+_LARGE = 1 << 24
 
 
 class CorruptShardError(InputError):
@@ -85,6 +88,8 @@ def _read_payload(file: BinaryIO, place: str) -> tuple[bytes] | None:
     if _masked_crc(head[: _LENGTH.size]) != head[_LENGTH.size :]:
         raise CorruptShardError(f"{place} has a damaged length.")
     (length,) = _LENGTH.unpack_from(head)
+    if length > _LARGE and length > os.fstat(file.fileno()).st_size - file.tell():
+        raise CorruptShardError(f"{place} is cut in its payload.")
     body = file.read(length + _CRC.size)
     if len(body) < length + _CRC.size:
         raise CorruptShardError(f"{place} is cut in its payload.")
