@@ -17,7 +17,7 @@ from typing import Any
 
 from ich_tf.dicom.reasons import Rejection, quarantine_path, split_quarantine_path
 from ich_tf.errors import DataError
-from ich_tf.records.data_files import PLAN
+from ich_tf.records.data_files import PLAN, checked_shard_name
 from ich_tf.records.schema import EXAM_SCHEMA_VERSION, SCHEMA_VERSION
 from ich_tf.records.splits import UNLABELLED
 from ich_tf.runtime.files import write_parts
@@ -258,7 +258,7 @@ class PlannedShard:
                     keys, len(series["slices"]), packed, tuple(exam["labels"]), exam["level"]
                 )
             )
-        return cls(content["name"], content["split"], tuple(members))
+        return cls(checked_shard_name(content["name"]), content["split"], tuple(members))
 
     def sha256(self, config: Mapping[str, Any]) -> str:
         """SHA-256 of the shard's part of the plan, under the plan's `config`."""

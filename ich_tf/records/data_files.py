@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 PLAN = "plan.json"
@@ -10,6 +11,7 @@ MANIFEST = "manifest.json"
 SUCCESS = "_SUCCESS"
 QUARANTINE = "quarantine.jsonl"
 REPORT = "report.html"
+_SHARD_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\.tfrecord")
 
 
 def shard_name(split: str, index: int, count: int) -> str:
@@ -25,6 +27,21 @@ def shard_name(split: str, index: int, count: int) -> str:
       'fold-0-00000-of-00008.tfrecord'
     """
     return f"{split}-{index:05d}-of-{count:05d}.tfrecord"
+
+
+def checked_shard_name(name: object) -> str:
+    """Name of a shard that a file of the folder tells: of that folder, and no path to another one.
+
+    Raises:
+      ValueError: If it is anything else.
+
+    Examples:
+      >>> checked_shard_name("fold-0-00000-of-00008.tfrecord")
+      'fold-0-00000-of-00008.tfrecord'
+    """
+    if not isinstance(name, str) or not _SHARD_NAME.fullmatch(name):
+        raise ValueError(f"{str(name)[:80]!r} names no shard of the folder")
+    return name
 
 
 def sidecar_path(shard: Path) -> Path:

@@ -20,6 +20,7 @@ import numpy as np
 from ich_tf.errors import DataError
 from ich_tf.labels import CLASSES
 from ich_tf.records import tfrecord
+from ich_tf.records.data_files import checked_shard_name
 from ich_tf.records.schema import CorruptRecordError
 from ich_tf.records.series_features import SeriesFeatures
 from ich_tf.runtime.files import file_sha256, write_bytes, write_json
@@ -52,6 +53,9 @@ class FeatureShard:
     num_slices: int
     label_counts: tuple[int, ...]
     sha256: str
+
+    def __post_init__(self) -> None:
+        checked_shard_name(self.name)
 
 
 @dataclass(frozen=True)

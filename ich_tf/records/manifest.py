@@ -13,7 +13,7 @@ import numpy as np
 
 from ich_tf.errors import DataError
 from ich_tf.labels import CLASSES
-from ich_tf.records.data_files import MANIFEST, PLAN, SUCCESS
+from ich_tf.records.data_files import MANIFEST, PLAN, SUCCESS, checked_shard_name
 from ich_tf.records.schema import EXAM_SCHEMA_VERSION, READABLE_VERSIONS, SCHEMA_VERSION
 from ich_tf.records.splits import fold_name
 from ich_tf.runtime.files import file_sha256, read_json
@@ -109,7 +109,7 @@ class Manifest:
             )
         try:
             manifest = cls._from_content(data_dir, content)
-        except (AttributeError, KeyError, TypeError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DataError(
                 f"{data_dir / MANIFEST}: not a manifest of schema {SCHEMA_VERSION} ({error!r}). "
                 "Convert the data again."
@@ -123,7 +123,7 @@ class Manifest:
         """Makes a manifest from the content of manifest.json."""
         shards = tuple(
             Shard(
-                path=data_dir / shard["name"],
+                path=data_dir / checked_shard_name(shard["name"]),
                 split=shard["split"],
                 num_records=shard["num_records"],
                 num_bytes=shard["num_bytes"],

@@ -14,7 +14,7 @@ from ich_tf.dicom.pixel_hash import hashes_from_text
 from ich_tf.dicom.reasons import Rejection
 from ich_tf.errors import DataError
 from ich_tf.labels import CLASSES
-from ich_tf.records.data_files import sidecar_path
+from ich_tf.records.data_files import checked_shard_name, sidecar_path
 from ich_tf.records.exam_statistics import ExamStatistics
 from ich_tf.records.manifest import Shard, repair_advice
 from ich_tf.records.mask_statistics import MaskStatistics
@@ -122,6 +122,7 @@ def read_sidecar(shard: Path) -> Sidecar:
         return Sidecar(
             **{
                 **content,
+                "name": checked_shard_name(content["name"]),
                 "statistics": SliceStatistics(**statistics),
                 "quarantine": quarantine,
                 "exams": exams and _exam_statistics(exams),

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from ich_tf.conversion.plan import load_plan
+from ich_tf.conversion.plan import load_plan, save_plan
 from ich_tf.conversion.repair import repair
 from ich_tf.conversion.summary import finish
 from ich_tf.conversion.verification import verify
-from ich_tf.errors import InputError
+from ich_tf.errors import DataError, InputError
 from ich_tf.records import data_files, manifest, shard_index
 from ich_tf.records.example import decode, encode
 from ich_tf.records.schema import SCHEMA_VERSION
@@ -132,6 +132,25 @@ def test_a_changed_plan_is_refused(data_copy: Path) -> None:
     path.write_text(path.read_text().replace("fold-0", "fold-7"))
     with pytest.raises(InputError, match="was changed"):
         verify(data_copy)
+
+
+@pytest.mark.parametrize("form", ["/{}", "../{}", "..", ".{}", "{}.idx", "a/{}", "{}\n"])
+def test_a_shards_name_is_no_path(data_copy: Path, form: str) -> None:
+    """CWE-22: a repair of a stranger's folder would write where its plan says."""
+    plan, source = load_plan(data_copy)
+    shard = plan.shards[0]
+    name = form.format(shard.name)
+    save_plan(
+        data_copy, replace(plan, shards=(replace(shard, name=name), *plan.shards[1:])), source
+    )
+    with pytest.raises(DataError, match="names no shard of the folder"):
+        load_plan(data_copy)
+    path = data_copy / data_files.MANIFEST
+    content = files.read_json(path)
+    content["shards"][0]["name"] = name
+    files.write_json(path, content)
+    with pytest.raises(DataError, match="names no shard of the folder"):
+        manifest.Manifest.load(data_copy)
 
 
 def test_missing_shards_stop_the_readers_too(data_copy: Path) -> None:
