@@ -49,7 +49,7 @@ SEED ?= 0
 DEMO := data/phantoms data/samples data/tfrecords runs/resnet50 data/demo_segmentation runs/demo_segmentation \
 	data/pretrain runs/pretrain
 
-.PHONY: help setup setup-dev demo demo-segmentation pretrain web test coverage test-slow test-second fuzz bench docs dist lock format clean
+.PHONY: help setup setup-dev demo demo-segmentation pretrain web test coverage test-slow test-second fuzz bench docs dist sbom licences changed-coverage lock format clean
 
 help: ## list the targets (what make alone does)
 	@echo "make TARGET, where TARGET is one of"
@@ -171,7 +171,17 @@ docs: .venv-docs/.docs ## build the documentation's site into site/
 dist: $(VENV)/.dev ## build the wheel and the sdist in dist/: the same bytes wherever they are built
 	rm -rf dist
 	$(BIN)/python -m hatchling build -d dist
-	cd dist && sha256sum *
+	cd dist && sha256sum * | tee SHA256SUMS
+
+sbom: dist $(VENV)/.audit ## list what the wheel and the lock files hold as CycloneDX, in dist/sbom/, with advisories and hashes
+	$(BIN)/python -m tools.sbom
+
+licences: $(VENV)/.audit ## list the licences of all packages in dist/licences.md; none of the wheel's may be copyleft
+	$(BIN)/python -m tools.licences
+
+changed-coverage: $(VENV)/.audit ## run the tests of make test, and refuse a change since BASE of whose lines they reach under 90 %
+	$(BIN)/python -m pytest -q -m "not slow" $(PARALLEL) --cov=ich_tf --cov-report=xml:.coverage.xml
+	$(BIN)/diff-cover .coverage.xml --compare-branch=$(BASE) --fail-under=90
 
 # Those of fewer packages take the versions of the first.
 lock: ## compile the lock files from pyproject.toml (needs uv)

@@ -1,0 +1,1 @@
+"""What the project is made of: packages, their licences, and what is known against them."""
