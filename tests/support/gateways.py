@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import datetime
 import hashlib
 import json
@@ -70,6 +71,8 @@ class Gateway:
         command = [sys.executable, "-m", "ich_tf.gateway", f"--config={self.config}"]
         with open(self.log, "a") as log:
             self.process = subprocess.Popen(command, stderr=log, stdout=log)
+        # A check that fails ends the script.
+        atexit.register(self.process.kill)
 
     def get(self, path: str) -> str:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.http}{path}", timeout=10) as answer:
