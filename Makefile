@@ -35,13 +35,15 @@ IN_ORDER := --no-loadscope-reorder $(LONGEST) $(filter-out $(LONGEST),$(TESTS))
 # The tests that meet TensorFlow, and those of the network, since Python's TLS grows stricter: the
 # others are the same on both stacks, or run what these run.
 CORE := tests/test_losses.py tests/test_windows.py tests/models tests/gateway tests/reporting \
-	$(call tests_of,metrics,metrics) \
+	$(call tests_of,metrics,metrics keras_metric) \
 	$(call tests_of,records,records input_pipeline) \
 	$(call tests_of,runtime,precision strategies) \
 	$(call tests_of,training,optimizers augmentation step self_check epoch checkpoints trainer \
 		series_task end_to_end_task exam_task) \
 	$(call tests_of,inference,forward export prediction series_predictor)
 
+# Of make mutants: a room, or the path of a module; all if empty.
+ROOM ?=
 # Of make fuzz: seconds, and the seed of all damage.
 TIME ?= 300
 SEED ?= 0
@@ -49,7 +51,7 @@ SEED ?= 0
 DEMO := data/phantoms data/samples data/tfrecords runs/resnet50 data/demo_segmentation runs/demo_segmentation \
 	data/pretrain runs/pretrain
 
-.PHONY: help setup setup-dev demo demo-segmentation pretrain web test coverage test-slow test-second fuzz bench docs dist sbom licences changed-coverage lock format clean
+.PHONY: help setup setup-dev demo demo-segmentation pretrain web test coverage test-slow test-second fuzz mutants bench docs dist sbom licences changed-coverage lock format clean
 
 help: ## list the targets (what make alone does)
 	@echo "make TARGET, where TARGET is one of"
@@ -140,6 +142,9 @@ test-second: ## test training, evaluation and prediction on TensorFlow 2.21 (SEC
 
 fuzz: $(VENV)/.dev ## damage DICOM files, archives, NIfTI volumes and masks for TIME=300 seconds, and check what reading them gives
 	$(BIN)/python -m tools.fuzz --seconds=$(TIME) --seed=$(SEED) --keep_dir=runs/fuzz
+
+mutants: $(VENV)/.audit ## put small faults into metrics, splits, matching and shards, and list those that no test notices (ROOM=metrics)
+	$(BIN)/python -m tools.mutate --room=$(ROOM) --jobs=$(JOBS)
 
 bench: $(VENV)/.dev ## measure speed and memory; BASE=REV measures this checkout beside another commit
 ifdef BASE

@@ -66,7 +66,7 @@ def split_patients(
             f"{len(patients)} labelled patients cannot make {num_folds} folds and a test set of "
             f"{num_test}; give more patients, fewer --num_folds or a smaller --test_fraction."
         )
-    vectors = np.stack([np.asarray(labels[patient], np.int64) for patient in patients])
+    vectors = np.stack([labels[patient] for patient in patients])
     splits: dict[str, str] = {}
     rest = np.arange(len(patients))
     if num_test:

@@ -1,15 +1,8 @@
-import doctest
-import importlib
-import pickle
-import pkgutil
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
 import pytest
 import sklearn.metrics
-import tensorflow as tf
 
 from ich_tf import metrics
 from ich_tf.labels import CLASSES, WEIGHTS
@@ -134,84 +127,6 @@ def test_sigmoid_does_not_overflow() -> None:
     values = sigmoid(np.array([-1000, -30, 0, 30, 1000], np.float32))
     assert values.dtype == np.float64
     np.testing.assert_allclose(values, [0, np.exp(-30), 0.5, 1 - np.exp(-30), 1], rtol=1e-12)
-
-
-@pytest.mark.parametrize("from_logits", [False, True])
-def test_keras_metric_equals_numpy_over_uneven_batches(from_logits: bool) -> None:
-    rng = np.random.default_rng(3)
-    labels = rng.integers(0, 2, (23, 6))
-    logits = rng.normal(scale=8, size=labels.shape).astype(np.float32)
-    prob = sigmoid(logits).astype(np.float32)
-    prob[0], prob[1] = 0, 1
-    weight = rng.uniform(size=len(labels)).astype(np.float32)
-    predictions, exact = (logits, sigmoid(logits)) if from_logits else (prob, prob)
-    metric, weighted = (metrics.WeightedLogLoss(from_logits=from_logits) for _ in range(2))
-    for part in (slice(0, 1), slice(1, 17), slice(17, 23)):
-        metric.update_state(labels[part], predictions[part])
-        weighted.update_state(labels[part], predictions[part], weight[part])
-    assert float(metric.result()) == pytest.approx(weighted_log_loss(labels, exact), abs=1e-8)
-    assert float(weighted.result()) == pytest.approx(
-        weighted_log_loss(labels, exact, weight), abs=1e-8
-    )
-    metric.reset_state()
-    assert float(metric.result()) == 0
-
-
-def test_keras_metric_of_soft_labels_is_the_cross_entropy() -> None:
-    function = importlib.import_module(metrics.WeightedLogLoss.__module__).weighted_log_loss
-    labels = np.random.default_rng(0).uniform(size=(5, 6))
-    prob = np.random.default_rng(1).uniform(0.01, 0.99, (5, 6))
-    entropy = -(labels * np.log(prob) + (1 - labels) * np.log(1 - prob))
-    expected = entropy @ WEIGHTS / sum(WEIGHTS)
-    np.testing.assert_allclose(function(labels, prob), expected, atol=1e-9)
-    metric = metrics.WeightedLogLoss()
-    metric.update_state(labels, prob)
-    assert float(metric.result()) == pytest.approx(expected.mean(), abs=1e-9)
-    with pytest.raises(ValueError):
-        weighted_log_loss(labels, prob)
-
-
-def test_keras_metric_serves_model_fit() -> None:
-    model = tf.keras.Sequential([tf.keras.layers.Dense(6, "sigmoid")])
-    function = importlib.import_module(metrics.WeightedLogLoss.__module__).weighted_log_loss
-    rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(10, 4)).astype(np.float32), rng.integers(0, 2, (10, 6))
-    expected = weighted_log_loss(y, model(x))
-    for metric in (metrics.WeightedLogLoss(), function):
-        model.compile(loss="binary_crossentropy", metrics=[metric])
-        results = model.evaluate(x, y, batch_size=4, verbose=0, return_dict=True)
-        assert results["weighted_log_loss"] == pytest.approx(expected, abs=1e-6)
-
-
-def test_keras_metric_config_and_identity() -> None:
-    metric = metrics.WeightedLogLoss(from_logits=True)
-    again = metrics.WeightedLogLoss.from_config(metric.get_config())
-    assert again.from_logits and again.dtype == "float64"
-    assert metrics.WeightedLogLoss is type(metric)
-    assert pickle.loads(pickle.dumps(metrics.WeightedLogLoss)) is type(metric)
-    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
-        metrics.Nothing  # noqa: B018
-
-
-def test_import_loads_no_tensorflow() -> None:
-    code = (
-        "import sys, ich_tf.metrics as m; m.weighted_log_loss([[0]*6], [[.5]*6]);"
-        "print([n for n in ('tensorflow', 'keras') if n in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert done.stdout.strip() == "[]"
-
-
-MODULES = [
-    f"ich_tf.metrics.{module.name}"
-    for module in pkgutil.iter_modules(metrics.__path__)
-    if not module.name.startswith("keras")  # no environment has both
-]
-
-
-@pytest.mark.parametrize("name", MODULES)
-def test_examples_in_docstrings_are_true(name: Any) -> None:
-    assert doctest.testmod(importlib.import_module(name)).failed == 0
 
 
 def test_logit_is_the_inverse_of_sigmoid() -> None:
