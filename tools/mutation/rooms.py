@@ -49,11 +49,8 @@ ROOMS = {
         _tests("records", "shards", "shard_index", "shard_labels", "docstrings"),
     ),
     "matching": Room(
-        tuple(
-            f"ich_tf/conversion/{name}.py"
-            for name in ("matching", "exam_matching", "mask_matching")
-        ),
-        _tests("conversion", "matching", "exam_matching", "mask_matching"),
+        tuple(f"ich_tf/conversion/{name}.py" for name in ("matching", "exam_matching")),
+        _tests("conversion", "matching", "exam_matching"),
     ),
     "metrics": Room(_metrics(), ("tests/metrics",)),
 }
