@@ -20,7 +20,7 @@ def main() -> None:
     from ich_tf.reporting.attaching import attach
 
     for path in attach(config):
-        print(path)
+        command.show(path)
 
 
 if __name__ == "__main__":

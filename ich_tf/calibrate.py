@@ -15,6 +15,7 @@ from ich_tf.inference.config import CalibrateConfig
 from ich_tf.runtime import command
 
 command.define_flags(CalibrateConfig)
+command.hold_no_patients()
 
 
 def main() -> None:
@@ -23,7 +24,7 @@ def main() -> None:
     from ich_tf.inference.calibration import calibrate
     from ich_tf.inference.few_labels import calibrate_few
 
-    print((calibrate_few if config.few else calibrate)(config).report())
+    command.show((calibrate_few if config.few else calibrate)(config).report())
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ def main() -> None:
     problems = check_submission(_SUBMISSION_CSV.value, _SAMPLE_CSV.value)
     if problems:
         raise InputError(f"{_SUBMISSION_CSV.value}: {'; '.join(map(str, problems))}.")
-    print(f"{_SUBMISSION_CSV.value}: sound")
+    command.show(f"{_SUBMISSION_CSV.value}: sound")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ def main() -> None:
     config = command.config_from_flags(CompareConfig)
     from ich_tf.comparison.comparison import compare
 
-    print(f"{compare(config).report()}\nwritten to {config.out_dir}")
+    command.show(f"{compare(config).report()}\nwritten to {config.out_dir}")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ def main() -> None:
     """Evaluates and prints a table of the scores."""
     from ich_tf.evaluation.evaluate import evaluate
 
-    print(evaluate(command.config_from_flags(EvaluateConfig)).report())
+    command.show(evaluate(command.config_from_flags(EvaluateConfig)).report())
 
 
 if __name__ == "__main__":

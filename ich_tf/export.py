@@ -13,6 +13,7 @@ from ich_tf.inference.config import ExportConfig
 from ich_tf.runtime import command
 
 command.define_flags(ExportConfig)
+command.hold_no_patients()
 
 
 def main() -> None:
@@ -20,7 +21,7 @@ def main() -> None:
     config = command.config_from_flags(ExportConfig)
     from ich_tf.inference.export import export
 
-    print(export(config))
+    command.show(export(config))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ def main() -> None:
     config = command.config_from_flags(ExtractConfig)
     from ich_tf.inference.feature_extraction import extract, summary
 
-    print(summary(extract(config)))
+    command.show(summary(extract(config)))
 
 
 if __name__ == "__main__":

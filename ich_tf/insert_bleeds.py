@@ -25,7 +25,7 @@ def main() -> None:
     """Inserts the bleeds and prints what was written."""
     from ich_tf.acceptance.insert import insert_bleeds
 
-    print(insert_bleeds(command.config_from_flags(InsertConfig), _WORKERS.value).report())
+    command.show(insert_bleeds(command.config_from_flags(InsertConfig), _WORKERS.value).report())
 
 
 if __name__ == "__main__":

@@ -50,9 +50,9 @@ def main() -> None:
     assert is_encoded
     write_bytes(out_png, [data.tobytes()])
     if _JSON.value:
-        print(json.dumps({**slice_.describe(), "picture": str(out_png)}, indent=1))
+        command.show(json.dumps({**slice_.describe(), "picture": str(out_png)}, indent=1))
     else:
-        print(f"{slice_.report()}\n{'picture':<16} {out_png}")
+        command.show(f"{slice_.report()}\n{'picture':<16} {out_png}")
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ _OVERWRITE = flags.DEFINE_bool(
 )
 _WORKERS = flags.DEFINE_integer("num_workers", 0, "Worker processes; 0: one per core.")
 command.define_flags(PhantomConfig)
+command.hold_no_patients()
 
 
 def main() -> None:
@@ -53,7 +54,7 @@ def main() -> None:
         overwrite=_OVERWRITE.value,
         track=lambda items, total: track(items, total, "phantoms", "patient"),
     )
-    print(_describe(summary, time.monotonic() - start))
+    command.show(_describe(summary, time.monotonic() - start))
 
 
 def _describe(summary: PhantomSummary, seconds: float) -> str:

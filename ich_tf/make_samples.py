@@ -21,6 +21,7 @@ _PHANTOMS = command.define_path(
 _OUT = command.define_path(
     "out_dir", "data/samples", "Folder to write; ich_tf.serve takes it as --samples_dir."
 )
+command.hold_no_patients()
 
 
 def main() -> None:
@@ -29,10 +30,10 @@ def main() -> None:
 
     out_dir = Path(_OUT.value)
     if out_dir.is_dir():
-        print(f"{out_dir}: there already.")
+        command.show(f"{out_dir}: there already.")
         return
     for name, description in write_samples(Path(_PHANTOMS.value), out_dir).items():
-        print(f"{out_dir / name}: {description}")
+        command.show(f"{out_dir / name}: {description}")
 
 
 if __name__ == "__main__":

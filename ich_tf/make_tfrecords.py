@@ -26,7 +26,7 @@ def main() -> None:
 
     config = command.config_from_flags(ConversionConfig)
     result = estimate(config) if config.dry_run else convert(config)
-    print(result.report())
+    command.show(result.report())
     if complaint := too_many_bad(result.rejections, result.num_inputs, config):
         raise InputError(complaint)
 

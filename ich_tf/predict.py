@@ -19,7 +19,7 @@ def main() -> None:
     config = command.config_from_flags(PredictConfig)
     from ich_tf.inference.prediction.predict import predict
 
-    print(predict(config).report())
+    command.show(predict(config).report())
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ def main() -> None:
     from ich_tf.image_quality.realism import measure_realism
     from ich_tf.image_quality.table import text_table
 
-    print(f"{text_table(measure_realism(config))}\nwritten to {config.out}")
+    command.show(f"{text_table(measure_realism(config))}\nwritten to {config.out}")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from ich_tf.runtime import command
 from ich_tf.training.config import ALL_FOLDS, TrainConfig
 
 command.define_flags(TrainConfig)
+command.hold_no_patients()
 
 
 def main() -> None:

@@ -47,13 +47,13 @@ def main() -> None:
 
     problems = verify(_DATA_DIR.value, _FULL.value, _NUM_WORKERS.value)
     for problem in problems:
-        print(f"{problem.file}: {problem.description}")
+        command.show(f"{problem.file}: {problem.description}")
     damaged = {shard_of(problem.file) for problem in problems}
     if problems and _REPAIR.value:
         rebuilt = repair(
             _DATA_DIR.value, damaged, _DICOM_DIR.value, _NUM_WORKERS.value, _MASKS_DIR.value
         )
-        print(f"{_DATA_DIR.value}: rebuilt {', '.join(rebuilt) or 'nothing'}")
+        command.show(f"{_DATA_DIR.value}: rebuilt {', '.join(rebuilt) or 'nothing'}")
         problems = verify(_DATA_DIR.value, _FULL.value, _NUM_WORKERS.value)
     if problems:
         raise InputError(
@@ -61,11 +61,13 @@ def main() -> None:
             f"{problems[0].description} Run with --repair to rebuild damaged shards; if the "
             "conversion is unfinished, run ich_tf.make_tfrecords again."
         )
-    print(f"{_DATA_DIR.value}: {'every byte' if _FULL.value else 'every shard'} is as planned")
+    command.show(
+        f"{_DATA_DIR.value}: {'every byte' if _FULL.value else 'every shard'} is as planned"
+    )
     if remark := retry_remark(_DATA_DIR.value):
-        print(remark)
+        command.show(remark)
     if remark := stored_equal_pixels(_DATA_DIR.value).report():
-        print(remark)
+        command.show(remark)
 
 
 if __name__ == "__main__":

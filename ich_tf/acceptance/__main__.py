@@ -19,7 +19,7 @@ def main() -> None:
     config = command.config_from_flags(AcceptanceConfig)
     from ich_tf.acceptance.acceptance import run_acceptance
 
-    print(f"{run_acceptance(config).report()}\nwritten to {config.out}")
+    command.show(f"{run_acceptance(config).report()}\nwritten to {config.out}")
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ def train_folds(config: TrainConfig) -> list[TrainResult]:
 
 
 def _write_table(path: Path, predictions: pd.DataFrame, by_whom: str) -> None:
-    write_text(path, predictions.to_csv(index=False))
+    write_text(path, predictions.to_csv(index=False), is_private=True)
     labels = predictions[[f"label_{name}" for name in CLASSES]].to_numpy(np.float64)
     if np.isnan(labels).all():
         _LOG.info("%s: %d slices, %s; none is labelled", path, len(predictions), by_whom)

@@ -22,6 +22,7 @@ from ich_tf.records.splits import fold_name
 from ich_tf.runtime.executors.worker import Worker, WorkerDied, message_of
 from ich_tf.runtime.files import file_sha256, read_json, write_json
 from ich_tf.runtime.logs import start_logging
+from ich_tf.runtime.permissions import restrict
 from ich_tf.runtime.sigterm import Interruption
 from ich_tf.training.config import TrainConfig
 from ich_tf.training.history import read_history
@@ -162,6 +163,8 @@ def _work(fold: Fold) -> TrainResult:
 
     result = train(fold.config)
     if fold.has_table:
+        # A run's files are for whoever may use its model; these list patients.
+        restrict("owner")
         evaluate(fold.evaluation)
     fold.finish(result)
     return result

@@ -9,8 +9,8 @@ from __future__ import annotations
 import dataclasses
 import io
 import os
+import resource
 import sys
-import traceback
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
@@ -18,12 +18,15 @@ from typing import Any, NoReturn, TypeVar
 from absl import flags
 
 from ich_tf.errors import InputError, Terminated, UsageError
-from ich_tf.runtime.debugging import start_debugging
+from ich_tf.runtime.debugging import print_traceback, scrub_tracebacks, start_debugging
 from ich_tf.runtime.flagfiles import expand, recipes
 from ich_tf.runtime.help_page import FlagHelp, describe_flags
 from ich_tf.runtime.logs import start_logging
+from ich_tf.runtime.names import printable, printable_lines
 from ich_tf.runtime.out_of_memory import describe_out_of_memory
 from ich_tf.runtime.paths import user_path
+from ich_tf.runtime.permissions import READERS, restrict
+from ich_tf.runtime.sigterm import end_in_order
 from ich_tf.runtime.writing import describe
 
 EXIT_OK = 0
@@ -32,7 +35,18 @@ EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
 
-_DEBUG = flags.DEFINE_bool("debug", False, "Print the traceback of an error.")
+_DEBUG = flags.DEFINE_bool(
+    "debug",
+    False,
+    "Print the traceback of an error, without what it quotes of files.",
+)
+_READABLE_BY = flags.DEFINE_enum(
+    "readable_by",
+    "owner",
+    list(READERS),
+    "Users who may read what the command creates; a narrower umask stays as it is. Nobody but the "
+    "owner may write it.",
+)
 _EVERY_COMMAND = "Every command"
 
 # TensorFlow 2.15 enables oneDNN by default only on CPUs with AVX-512 or later. On a CPU with AVX2
@@ -49,6 +63,8 @@ Config = TypeVar("Config")
 _HEADINGS: dict[str, str] = {}
 # Flag -> its range, as --help shows it.
 _RANGES: dict[str, str] = {}
+# Flags whose values are secrets.
+_SECRETS: set[str] = set()
 
 
 def run(main: Callable[[], None], doc: str | None) -> NoReturn:
@@ -61,7 +77,12 @@ def run(main: Callable[[], None], doc: str | None) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # not where a test replaced it
             stream.reconfigure(errors="backslashreplace")  # a path may be any bytes
+    scrub_tracebacks()
     _parse(sys.argv, doc or "")
+    restrict(_READABLE_BY.value)
+    # What a process that crashes leaves would hold all that it read.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    end_in_order(EXIT_TERMINATED)
     for name, value in _TENSORFLOW_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     if _DEBUG.value:
@@ -77,7 +98,7 @@ def run(main: Callable[[], None], doc: str | None) -> NoReturn:
         print("Interrupted. Run the same command again to continue.", file=sys.stderr)
         raise SystemExit(EXIT_INTERRUPTED) from error
     except Terminated as error:
-        print(f"{error} Run the same command again to continue.", file=sys.stderr)
+        show_error(f"{error} Run the same command again to continue.")
         raise SystemExit(EXIT_TERMINATED) from error
     # Of whatever library: a full disk or memory is no error of the program.
     except Exception as error:
@@ -88,10 +109,24 @@ def run(main: Callable[[], None], doc: str | None) -> NoReturn:
     raise SystemExit(EXIT_OK)
 
 
-def show(text: str) -> None:
-    """Prints a text, and ignores that a reader such as `head` stops early."""
+def hold_no_patients() -> None:
+    """Has everyone whom the umask allows read what this command creates: models and phantoms."""
+    flags.set_default(_READABLE_BY, "everyone")
+
+
+def show_error(text: str) -> None:
+    """Prints one line on stderr; whatever a name or a file puts into it stays one line."""
+    print(printable(" ".join(text.split())), file=sys.stderr)
+
+
+def show(text: object) -> None:
+    """Prints a text on stdout.
+
+    Control characters, which a file's name or content may hold to write on the terminal, are
+    escaped. That a reader such as `head` stops early is ignored.
+    """
     try:
-        print(text, flush=True)
+        print(printable_lines(str(text)), flush=True)
     except BrokenPipeError:
         # Python flushes stdout again when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -124,6 +159,8 @@ def define_flags(config_class: type[Any], exclude: Sequence[str] = ()) -> None:
             continue
         name, help_text = field.name, field.metadata["help"]
         kind = types[field.name]
+        if field.metadata.get("is_secret"):
+            _SECRETS.add(name)
         if "within" in field.metadata:
             _RANGES[name] = str(field.metadata["within"])
         if field.metadata["is_path"]:
@@ -187,18 +224,20 @@ def _parse(argv: Sequence[str], doc: str) -> None:
         show(f"{doc.strip()}\n\nflags:\n{_describe_own_flags()}")
         raise SystemExit(EXIT_OK)
     try:
-        rest = flags.FLAGS([argv[0], *expand(argv[1:])])
+        rest = flags.FLAGS([argv[0], *expand(argv[1:], _SECRETS)])
     except UsageError as error:  # raised by `expand`
-        print(error, file=sys.stderr)
+        show_error(str(error))
         raise SystemExit(EXIT_USAGE) from error
     except flags.Error as error:
-        print(f"{error}\nSee --help for the flags of this command.", file=sys.stderr)
+        show_error(str(error))
+        show_error("See --help for the flags of this command.")
         raise SystemExit(EXIT_USAGE) from error
     if len(rest) > 1:
-        print(
-            f"Not a flag: {' '.join(rest[1:])}. Every argument must be a flag, written as "
-            "--name=value; see --help.",
-            file=sys.stderr,
+        # A line of a file may be a secret without its flag; what was typed is no secret any more.
+        shown = [text if text in argv else "a line of a --flagfile" for text in rest[1:]]
+        show_error(
+            f"Not a flag: {' '.join(shown)}. Every argument must be a flag, written as "
+            "--name=value; see --help."
         )
         raise SystemExit(EXIT_USAGE)
 
@@ -213,7 +252,7 @@ def _describe_own_flags() -> str:
     }
     # In the order of their definition.
     defined = {name: flags.FLAGS[name] for name in flags.FLAGS if name not in of_absl}
-    debug = defined.pop(_DEBUG.name)
+    of_all = [defined.pop(flag.name) for flag in (_READABLE_BY, _DEBUG)]
     flagfile = FlagHelp(
         "flagfile",
         "File of flags, one a line, or a recipe of ich_tf by name: "
@@ -221,7 +260,7 @@ def _describe_own_flags() -> str:
         "same flag of a file.",
         "",
     )
-    shown = [*map(_flag_help, defined.values()), flagfile, _flag_help(debug)]
+    shown = [*map(_flag_help, defined.values()), flagfile, *map(_flag_help, of_all)]
     return describe_flags(shown, {**_HEADINGS, flagfile.name: _EVERY_COMMAND})
 
 
@@ -238,6 +277,7 @@ def _flag_help(flag: flags.Flag) -> FlagHelp:
 
 def _fail(error: Exception, code: int, text: str = "") -> NoReturn:
     if _DEBUG.value:
-        traceback.print_exception(error)
-    print(f"\nerror: {' '.join((text or str(error)).split())}", file=sys.stderr)
+        print_traceback(error)
+    print(file=sys.stderr)
+    show_error(f"error: {text or error}")
     raise SystemExit(code)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator
@@ -16,6 +18,7 @@ from typing import Any, BinaryIO
 import google_crc32c
 
 from ich_tf.errors import DataError
+from ich_tf.runtime.permissions import private_opener
 from ich_tf.runtime.writing import writing
 
 _TEMPORARY = ".tmp"
@@ -94,23 +97,29 @@ def json_text(content: Any) -> str:
     return json.dumps(content, indent=1, sort_keys=True) + "\n"
 
 
-def write_text(path: Path, text: str, *, sync_folder: bool = True) -> None:
-    """Writes a text file atomically, encoded as UTF-8; `sync_folder` as for `atomic_file`."""
-    write_parts(path, (text,), sync_folder=sync_folder)
+def write_text(
+    path: Path, text: str, *, sync_folder: bool = True, is_private: bool = False
+) -> None:
+    """Writes a text file atomically, encoded as UTF-8; options as of `atomic_file`."""
+    write_parts(path, (text,), sync_folder=sync_folder, is_private=is_private)
 
 
-def write_parts(path: Path, parts: Iterable[str], *, sync_folder: bool = True) -> None:
+def write_parts(
+    path: Path, parts: Iterable[str], *, sync_folder: bool = True, is_private: bool = False
+) -> None:
     """Writes a text file atomically from consecutive parts, encoded as UTF-8.
 
     Surrogates, which stand for the bytes of a path that are not UTF-8, become backslashes.
     """
     encoded = (part.encode("utf-8", "backslashreplace") for part in parts)
-    write_bytes(path, encoded, sync_folder=sync_folder)
+    write_bytes(path, encoded, sync_folder=sync_folder, is_private=is_private)
 
 
-def write_bytes(path: Path, parts: Iterable[bytes], *, sync_folder: bool = True) -> None:
-    """Writes a file atomically from consecutive parts."""
-    with atomic_file(path, sync_folder=sync_folder) as file:
+def write_bytes(
+    path: Path, parts: Iterable[bytes], *, sync_folder: bool = True, is_private: bool = False
+) -> None:
+    """Writes a file atomically from consecutive parts; options as of `atomic_file`."""
+    with atomic_file(path, sync_folder=sync_folder, is_private=is_private) as file:
         for part in parts:
             file.write(part)
         file.flush()
@@ -126,6 +135,15 @@ def remove_temporaries(folder: Path) -> None:
             path.unlink()
 
 
+def remove_temporaries_of(path: Path) -> None:
+    """Removes the temporary files of writers of one file that were killed, in a folder of all."""
+    name = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{32}}{re.escape(_TEMPORARY)}")
+    with contextlib.suppress(OSError):  # nothing is lost where they stay
+        for other in path.parent.iterdir():
+            if name.fullmatch(other.name):
+                other.unlink()
+
+
 def is_temporary(path: Path) -> bool:
     """Whether a path was made by `temporary_path`."""
     return path.name.startswith(".") and path.name.endswith(_TEMPORARY)
@@ -137,13 +155,16 @@ def temporary_path(path: Path) -> Path:
 
 
 @contextmanager
-def atomic_file(path: Path, *, sync_folder: bool = True) -> Iterator[BinaryIO]:
+def atomic_file(
+    path: Path, *, sync_folder: bool = True, is_private: bool = False
+) -> Iterator[BinaryIO]:
     """Opens a file for writing that appears under its name only if the block succeeds.
 
     Args:
       path: File to write.
       sync_folder: Whether the name survives a power failure from then on. False for the first of
         several files of a folder, of which the last takes care of all.
+      is_private: Whether only its owner may read it, whatever the umask.
 
     Raises:
       InputError: If it cannot be written.
@@ -151,7 +172,8 @@ def atomic_file(path: Path, *, sync_folder: bool = True) -> Iterator[BinaryIO]:
     temporary = temporary_path(path)
     with writing(path):
         try:
-            with open(temporary, "wb") as file:
+            # New for sure: nobody has put a link there.
+            with open(temporary, "xb", opener=private_opener if is_private else None) as file:
                 yield file
             temporary.replace(path)
         finally:

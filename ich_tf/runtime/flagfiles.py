@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from ich_tf.errors import UsageError
 from ich_tf.runtime.paths import user_path
+from ich_tf.runtime.permissions import check_secret_file
 
 # The folder is part of the package in a wheel, and beside the package in a checkout.
 _FOLDERS = tuple(Path(__file__).parents[depth] / "configs" for depth in (1, 2))
@@ -20,7 +21,7 @@ def recipes() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob(f"*{_SUFFIX}"))}
 
 
-def expand(arguments: Sequence[str]) -> list[str]:
+def expand(arguments: Sequence[str], secrets: Collection[str] = ()) -> list[str]:
     """Replaces `--flagfile=FILE` and `--flagfile=@NAME` by the flags of the file.
 
     Flags of files come before all other flags, wherever `--flagfile` is, so that a flag on the
@@ -30,17 +31,35 @@ def expand(arguments: Sequence[str]) -> list[str]:
 
     Args:
       arguments: Command line arguments without the program's name.
+      secrets: Names of flags whose values are secrets: in a file that others may read, or on the
+        command line, they are refused.
 
     Returns:
       Arguments without `--flagfile`.
 
     Raises:
-      UsageError: If a file cannot be read, includes itself, or a recipe does not exist.
+      UsageError: If a file cannot be read, includes itself, or a recipe does not exist; or if
+        others may read a secret.
     """
-    return _expanded(arguments, ())
+    given = next(filter(None, (_secret_of(text, secrets) for text in arguments)), "")
+    if given:
+        raise UsageError(
+            f"--{given} is on the command line, which every user of this machine can read. Write "
+            f"the secret into a file of mode 600, and give --{given}_file=FILE; make a new secret "
+            "if others use this machine."
+        )
+    return _expanded(arguments, (), secrets)
 
 
-def _expanded(arguments: Sequence[str], including: tuple[Path, ...]) -> list[str]:
+def _secret_of(argument: str, secrets: Collection[str]) -> str:
+    """The flag that an argument gives, if its value is a secret; else empty."""
+    name = argument.partition("=")[0].lstrip("-")
+    return name if argument.startswith("-") and name in secrets else ""
+
+
+def _expanded(
+    arguments: Sequence[str], including: tuple[Path, ...], secrets: Collection[str]
+) -> list[str]:
     """Expands arguments that were read from the files `including`, the outermost first."""
     file_flags: list[str] = []
     direct_flags: list[str] = []
@@ -58,7 +77,10 @@ def _expanded(arguments: Sequence[str], including: tuple[Path, ...]) -> list[str
         path = _path(value)
         if path.resolve() in including:
             raise UsageError(f"--flagfile={value}: the file includes itself. Remove that line.")
-        file_flags += _expanded(_lines(path), (*including, path.resolve()))
+        lines = _lines(path)
+        for name in filter(None, (_secret_of(line, secrets) for line in lines)):
+            check_secret_file(path, f"--{name} is in --flagfile", UsageError)
+        file_flags += _expanded(lines, (*including, path.resolve()), secrets)
     return file_flags + direct_flags
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ich_tf.errors import DataError, InputError
+from ich_tf.runtime.permissions import check_own
 from ich_tf.runtime.writing import writing
 
 LOCK = ".lock"
@@ -101,8 +102,11 @@ class FolderLock:
     def _locked_file(self) -> int:
         """Opens and locks the file, until the locked one is the folder's."""
         while True:
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
+            # Its name can be foreseen: a link that lies there would have its target overwritten.
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+            descriptor = os.open(self._path, flags, 0o666)
             try:
+                check_own(self._path, descriptor, any_owner=True)
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if os.fstat(descriptor).st_ino == self._path.stat().st_ino:
                     return descriptor
@@ -111,6 +115,9 @@ class FolderLock:
                 raise InputError(self._in_use()) from error
             except FileNotFoundError:
                 pass  # its owner has just ended
+            except InputError:
+                os.close(descriptor)
+                raise
             except OSError as error:
                 if error.errno in _NO_LOCKS:
                     _LOG.warning(

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+# Of terminals, of lines, and those that turn the direction of writing (Unicode's bidi controls).
+_NOT_SHOWN = r"\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff"
+_CONTROL = re.compile(rf"[\x00-\x1f{_NOT_SHOWN}]")
+_CONTROL_IN_LINES = re.compile(rf"[\x00-\x08\x0b-\x1f{_NOT_SHOWN}]")
 
 
 def printable(name: str) -> str:
@@ -17,7 +20,25 @@ def printable(name: str) -> str:
       >>> print(printable("p\udce9re.dcm"), printable("two\nlines"), printable("père"))
       p\xe9re.dcm two\nlines père
     """
-    if name.isascii() and name.isprintable():
-        return name
-    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+    return _printable(name, _CONTROL)
+
+
+def printable_lines(text: str) -> str:
+    r"""A text of several lines without control characters but tabs and the ends of lines.
+
+    Examples:
+      >>> print(printable_lines("a\x1b[2J\nb"))
+      a\x1b[2J
+      b
+    """
+    return _printable(text, _CONTROL_IN_LINES)
+
+
+def _printable(text: str, control: re.Pattern[str]) -> str:
+    if text.isascii() and text.isprintable():
+        return text
+    try:
+        text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # surrogates that stand for no byte of a name
+        text = text.encode("utf-8", "backslashreplace").decode()
+    return control.sub(lambda match: match[0].encode("unicode_escape").decode(), text)

@@ -58,6 +58,7 @@ def option(
     *,
     within: str | None = None,
     is_path: bool = False,
+    is_secret: bool = False,
 ) -> Any:
     """A field of a config dataclass, of which `command.define_flags` makes a flag.
 
@@ -68,13 +69,15 @@ def option(
       within: Interval of the allowed values of a number, such as `[0, 1)`, `(0, inf)` or
         `[1, inf)`, which `check_options` enforces; None for any.
       is_path: Whether it is a path, or a tuple of paths, in which the flag expands a leading `~`.
+      is_secret: Whether its value is a secret: not part of the config's `repr`, and refused on the
+        command line, which all users of a machine can read.
     """
-    metadata: dict[str, Any] = {"help": help_text, "is_path": is_path}
+    metadata: dict[str, Any] = {"help": help_text, "is_path": is_path, "is_secret": is_secret}
     if choices is not None:
         metadata["choices"] = choices
     if within is not None:
         metadata["within"] = ValueRange.parse(within)
-    return dataclasses.field(default=default, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata, repr=not is_secret)
 
 
 def require(holds: bool, name: str, value: Any, expected: str) -> None:

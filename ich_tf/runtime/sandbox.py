@@ -22,7 +22,8 @@ import time
 from collections.abc import Callable, Iterable
 from multiprocessing.connection import Connection
 
-from ich_tf.runtime.debugging import VARIABLE, is_debugging
+from ich_tf.runtime.debugging import VARIABLE, is_debugging, scrub_tracebacks
+from ich_tf.runtime.logs import format_last_resort
 
 # Message -> the messages that answer it.
 Handler = Callable[[bytes], Iterable[bytes]]
@@ -195,6 +196,8 @@ class Sandbox:
 
 def run_child() -> None:
     """Answers the messages of a `Sandbox` until it hangs up. Runs in the child process."""
+    scrub_tracebacks()
+    format_last_resort()
     descriptor, target, limits = sys.argv[1:]
     threading.Thread(target=_end_with_parent, args=(int(descriptor),), daemon=True).start()
     module, _, function = target.partition(":")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -11,6 +12,34 @@ from typing import Any
 
 # A cluster that signals all processes of a job reaches one twice whose parent passes the signal on.
 _SAME_REQUEST_SECONDS = 1.0
+
+
+def end_in_order(exit_code: int) -> None:
+    """Has SIGTERM and SIGHUP end this process as Ctrl-C does: temporary files go, locks are freed.
+
+    SIGHUP comes when a terminal is closed, and is left alone where `nohup` ignores it. A second
+    signal, a second later, ends the process at once.
+
+    Args:
+      exit_code: Exit code of the process.
+    """
+    first = 0.0
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal first
+        if not first:
+            first = time.monotonic()
+            # Not `print`: the main thread may be within one.
+            os.write(2, b"Terminated. Run the same command again to continue.\n")
+            # No `Exception`, which code that outlives whatever a file causes would catch.
+            raise SystemExit(exit_code)
+        if time.monotonic() - first > _SAME_REQUEST_SECONDS:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, handle)
 
 
 class Interruption:

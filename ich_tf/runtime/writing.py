@@ -69,15 +69,16 @@ def check_space(path: Path, num_bytes: int) -> None:
     """Checks that a file can be written, before a library writes it that a full disk crashes.
 
     Args:
-      path: File that is to be written, and is not there yet.
+      path: File that is to be written. What is there, left by a killed writer, is removed.
       num_bytes: Size that it may have, bytes.
 
     Raises:
       InputError: If the disk has no room for it, or may not be written.
     """
     with writing(path):
+        path.unlink(missing_ok=True)
         try:
-            with open(path, "wb") as file:
+            with open(path, "xb") as file:
                 if hasattr(os, "posix_fallocate"):
                     os.posix_fallocate(file.fileno(), 0, num_bytes)
         except OSError as error:

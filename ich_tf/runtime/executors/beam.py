@@ -14,6 +14,8 @@ from pathlib import Path
 from ich_tf.errors import InputError
 from ich_tf.runtime.executors.base import Item, Result, bundled, run_bundle
 from ich_tf.runtime.files import temporary_path
+from ich_tf.runtime.permissions import OWNER_ONLY_FOLDER
+from ich_tf.runtime.scrubbing import scrubbed_text
 
 # Runners do not report their number of workers; it only sets the size of the bundles.
 _ASSUMED_WORKERS = 16
@@ -59,7 +61,9 @@ class BeamExecutor:
         from apache_beam.options.pipeline_options import PipelineOptions
 
         results = self._folder / uuid.uuid4().hex
-        results.mkdir(parents=True)
+        # What others could put there would be unpickled.
+        self._folder.mkdir(mode=OWNER_ONLY_FOLDER, parents=True, exist_ok=True)
+        results.mkdir(mode=OWNER_ONLY_FOLDER)
         bundles = bundled(items, _ASSUMED_WORKERS)
         try:
             with beam.Pipeline(options=PipelineOptions(self._args)) as pipeline:
@@ -73,7 +77,7 @@ class BeamExecutor:
         # Errors of runners have no common class.
         except Exception as error:
             raise InputError(
-                f"the Beam pipeline failed ({type(error).__name__}: {error}). Finished work is "
+                f"the Beam pipeline failed ({scrubbed_text(error)}). Finished work is "
                 "kept: run the same command again; --beam_args are Beam's own flags."
             ) from error
         for number in range(len(bundles)):

@@ -9,7 +9,6 @@ import pickle
 import queue
 import signal
 import threading
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
@@ -17,7 +16,10 @@ from multiprocessing.context import SpawnProcess
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
+from ich_tf.runtime.debugging import scrub_tracebacks, traceback_text
 from ich_tf.runtime.executors.base import Item, Result, run_bundle
+from ich_tf.runtime.logs import format_last_resort
+from ich_tf.runtime.scrubbing import RemoteTraceback
 
 # A process that died reports how in its exit code, which comes a moment after the hang-up.
 _EXIT_SECONDS = 1.0
@@ -72,7 +74,7 @@ class Worker:
         except (EOFError, OSError) as hung_up:
             raise WorkerDied(self._bury()) from hung_up
         if error is not None:
-            raise error from _RemoteTraceback(trace)
+            raise error from RemoteTraceback(trace)
         return list(results)
 
     def end(self) -> None:
@@ -151,16 +153,11 @@ def _without_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, former)
 
 
-class _RemoteTraceback(Exception):  # noqa: N818 - the cause that a traceback shows
-    """Traceback of an error in a worker."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(f"\n{text}")
-
-
 def _run_child(connection: Connection) -> None:
     """Answers messages until the parent hangs up or dies. Runs in the worker."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    scrub_tracebacks()
+    format_last_resort()
     messages: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     # Beside the work: the parent's end is noticed in the middle of it, and its messages never wait.
     threading.Thread(target=_receive, args=(connection, messages), daemon=True).start()
@@ -188,7 +185,7 @@ def _answer(message: bytes) -> bytes:
         return bytes(ForkingPickler.dumps((None, "", run_bundle(items, function))))
     # Whatever work raises is raised again by the parent.
     except Exception as error:
-        trace = traceback.format_exc()
+        trace = traceback_text(error)
         try:
             data = pickle.dumps((error, trace, []))
             pickle.loads(data)
