@@ -17,7 +17,7 @@ from ich_tf.runtime import command
 GROUPS = {
     "data": ("make_tfrecords", "verify_tfrecords", "inspect_tfrecords"),
     "models": ("train", "calibrate", "evaluate", "compare", "extract_features"),
-    "use": ("predict", "attach", "check_submission", "export", "serve", "gateway"),
+    "use": ("predict", "attach", "check_submission", "export", "bundle", "serve", "gateway"),
     "synthetic patients": (
         "make_phantoms",
         "make_samples",

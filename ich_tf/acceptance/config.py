@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar
 
+from ich_tf.inference.config import model_option
 from ich_tf.phantom.shares import parse_shares
 from ich_tf.runtime.options import check_options, option, require
 
@@ -108,7 +109,7 @@ class AcceptanceConfig:
         "batch_size": "Speed",
     }
 
-    work_dir: str = option("runs/resnet50", "Folder of the trained model.", is_path=True)
+    work_dir: str = model_option()
     inserted: str = option("data/inserted", "Folder that ich_tf.insert_bleeds wrote.", is_path=True)
     dicom_dir: str = option(
         "data/negatives",

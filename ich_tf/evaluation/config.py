@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import ClassVar
 
-from ich_tf.inference.config import precision_option
+from ich_tf.inference.config import model_option, precision_option
 from ich_tf.runtime.options import check_options, option, require
 
 
@@ -28,10 +28,13 @@ class EvaluateConfig:
     data_dir: str = option(
         "data/tfrecords", "Folder of records, written by ich_tf.make_tfrecords.", is_path=True
     )
-    work_dir: str = option("runs/resnet50", "Folder of the trained model.", is_path=True)
+    work_dir: str = model_option()
     split: str = option("test", "Split to evaluate: test, or fold-0, fold-1, ...")
     out_dir: str = option(
-        "", "Folder for the results. Empty: evaluation/<split> in --work_dir.", is_path=True
+        "",
+        "Folder for the results. Empty: evaluation/<split> in --work_dir; of a bundle NAME.zip, in "
+        "NAME_results beside it.",
+        is_path=True,
     )
     calibrated: bool = option(True, "Apply the calibration.json of --work_dir, if there is one.")
     bootstrap: int = option(
@@ -75,4 +78,6 @@ class EvaluateConfig:
     @property
     def results_dir(self) -> Path:
         """Folder of the results."""
-        return Path(self.out_dir or Path(self.work_dir) / "evaluation" / self.split)
+        from ich_tf.models.bundle import results_folder
+
+        return Path(self.out_dir or results_folder(self.work_dir) / "evaluation" / self.split)

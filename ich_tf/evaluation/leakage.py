@@ -14,11 +14,16 @@ from ich_tf.inference.ensemble import Member, find_members
 from ich_tf.models import run_files
 from ich_tf.models.origins import UNKNOWN, Exposure, Origin, origin_of_run, patient_ids
 from ich_tf.records.manifest import Manifest
+from ich_tf.runtime.files import parse_json
 from ich_tf.training.config import TrainConfig
 
 _LOG = logging.getLogger(__name__)
 _NOT_NEW = "these scores do not hold for new patients"
 _UNKNOWN_START = "started from weights of unknown origin, which may have been trained on them"
+_LEFT_OUT = (
+    "the bundle does not hold the hashes of the patients that the model or its ancestors were "
+    "trained on (python -m ich_tf.bundle --patient_hashes keeps them)"
+)
 _NOT_KNOWN = "whether it was trained on some of them is not known"
 _OTHER_KEYS = ", since ids are hashed with another secret, or patients told apart by something else"
 
@@ -82,7 +87,8 @@ def _within(origins: Sequence[Origin], manifest: Manifest, split: str) -> tuple[
             False,
         )
     if not before.is_known:
-        return f"of whom the model saw none, but it {_UNKNOWN_START}", False
+        start = _LEFT_OUT if _are_left_out(origins) else f"it {_UNKNOWN_START}"
+        return f"of whom the model saw none, but {start}", False
     text = "no network was trained on them"
     if own.chosen:
         return f"{text}, but epoch and calibration were chosen on them", True
@@ -106,7 +112,9 @@ def _elsewhere(members: Sequence[Member], manifest: Manifest, split: str) -> tup
         _check_new(own, member, manifest, split, inherited=False)
         _check_new(before, member, manifest, split, inherited=True)
         is_known &= own.is_known and before.is_known
-        if origin.folds and origin.patient_keys != keys:
+        if _are_left_out([origin]):
+            started = f": {_LEFT_OUT}"
+        elif origin.folds and origin.patient_keys != keys:
             started = _OTHER_KEYS
         elif own.is_known and not before.is_known:
             started = f", since it {_UNKNOWN_START}"
@@ -128,11 +136,11 @@ def _check_new(
         raise InputError(
             f"{manifest.data_dir}: {len(common)} of {len(manifest.patients[split])} patients of "
             f"{split} are among those that weights were trained or chosen on from which "
-            f"{member.work_dir} started. Evaluate on patients that neither has seen."
+            f"{member.name} started. Evaluate on patients that neither has seen."
         )
     raise InputError(
         f"{manifest.data_dir}: {len(common)} of {len(manifest.patients[split])} patients of "
-        f"{split} are among those that {member.work_dir} was trained or chosen on, in "
+        f"{split} are among those that {member.name} was trained or chosen on, in "
         f"{_data_dir(member)}. Evaluate on that folder, or convert with its --seed, --num_folds "
         "and --test_fraction."
     )
@@ -144,6 +152,10 @@ def _origin(member: Member) -> Origin:
         return member.origin()
     except (InputError, KeyError):
         return Origin(UNKNOWN)
+
+
+def _are_left_out(origins: Sequence[Origin]) -> bool:
+    return any(origin.left_out for origin in origins)
 
 
 def _noted(member: Member, manifest: Manifest) -> Origin:
@@ -158,13 +170,17 @@ def _noted(member: Member, manifest: Manifest) -> Origin:
         origin.ancestors,
         manifest.patient_keys,
     )
-    return dataclasses.replace(again, weights_sha256=origin.weights_sha256)
+    return dataclasses.replace(
+        again, weights_sha256=origin.weights_sha256, left_out=origin.left_out
+    )
 
 
 def _data_dir(member: Member) -> str:
     """Folder of the data that a run was trained on, as its config names it."""
     try:
         text = (member.work_dir / run_files.CONFIG).read_text("utf-8")
-        return TrainConfig.from_json(text).data_dir
+        config = TrainConfig.from_json(text)
+        # A bundle's config names no folder.
+        return config.data_dir if "data_dir" in parse_json(text) else "other data"
     except (OSError, ConfigError):
         return "other data"

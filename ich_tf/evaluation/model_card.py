@@ -18,6 +18,7 @@ from ich_tf.inference.postprocessing.postprocessing import DEFAULT_POINT
 from ich_tf.inference.slice_predictor import Predictor
 from ich_tf.labels import CLASSES
 from ich_tf.models import run_files
+from ich_tf.models.bundle import shown
 from ich_tf.models.origins import read_origin
 from ich_tf.models.run_json import read_run
 from ich_tf.records.manifest import Manifest
@@ -77,7 +78,7 @@ def write_model_card(
 def _run(work_dir: Path) -> dict[str, Any]:
     """Describes a run by its config.json and run.json; `missing` tells that one is missing."""
     description: dict[str, Any] = {
-        "name": work_dir.name,
+        "name": Path(shown(work_dir)).name,
         "recipe": {},
         "data": {},
         "sessions": [],

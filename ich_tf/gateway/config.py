@@ -13,7 +13,7 @@ from ich_tf.gateway.config_checks import (
     check_url,
     plain_advice,
 )
-from ich_tf.inference.config import precision_option
+from ich_tf.inference.config import model_option, precision_option
 from ich_tf.runtime.addresses import is_loopback, is_sub_path
 from ich_tf.runtime.options import check_options, option, require
 
@@ -25,7 +25,7 @@ _ALLOW_PLAIN = "Whether patients' data may leave this machine without TLS."
 class ModelSection:
     """`[model]`: what predicts."""
 
-    work_dir: str = option("runs/resnet50", "Folder of the trained model.", is_path=True)
+    work_dir: str = model_option()
     series: str = option("best", "Series to predict, as those of ich_tf.predict.")
     calibrated: bool = option(True, "Apply the calibration.json of work_dir, if there is one.")
     batch_size: int = option(32, "Number of slices a batch.", within="[1, inf)")

@@ -35,6 +35,7 @@ from ich_tf.inference.postprocessing.volume_error import COVERAGE, VolumeError
 from ich_tf.inference.series_predictor import kind_of, predictor_of
 from ich_tf.labels import ANY, CLASSES
 from ich_tf.models import run_files, saved
+from ich_tf.models.bundle import NO_CALIBRATION, refuse_bundle
 from ich_tf.records.manifest import Manifest
 from ich_tf.records.splits import fold_name
 from ich_tf.runtime.files import file_sha256
@@ -105,6 +106,8 @@ def calibrate(config: CalibrateConfig) -> Calibration:
       InputError: If a model is missing, the data are not those that it was trained on, or the
         models have no validation fold in common.
     """
+    for folder in (config.work_dir, *config.members):
+        refuse_bundle(folder, NO_CALIBRATION)
     manifest = Manifest.load(config.data_dir)
     groups = _find_groups(config)
     kind_of([member for group in groups for member in group])

@@ -17,6 +17,16 @@ MASK_FORMATS = ("none", "png", "nifti", "dicom_seg")
 CALIBRATIONS = ("none", "temperature", "platt", "isotonic")
 
 
+def model_option() -> Any:
+    """The option `work_dir` of the commands that use a model as it is."""
+    return option(
+        "runs/resnet50",
+        "Folder of the trained model, or a bundle of it (model.zip, as ich_tf.bundle writes); "
+        "model.zip#sha256=DIGITS takes the bundle with this SHA-256 alone.",
+        is_path=True,
+    )
+
+
 def precision_option() -> Any:
     """The option `mixed_precision` of the commands that predict."""
     return option(
@@ -195,10 +205,11 @@ class ExportConfig:
         "out_dir": "Export",
     }
 
-    work_dir: str = option("runs/resnet50", "Folder of the trained model.", is_path=True)
+    work_dir: str = model_option()
     out_dir: str = option(
         "",
-        "Folder for <version>/ and manifest.json. Empty: the folder export in --work_dir.",
+        "Folder for <version>/ and manifest.json. Empty: the folder export in --work_dir; of a "
+        "bundle NAME.zip, in NAME_results beside it.",
         is_path=True,
     )
     format: str = option(
@@ -226,7 +237,9 @@ class ExportConfig:
     @property
     def export_dir(self) -> Path:
         """Folder of the versions."""
-        return Path(self.out_dir or Path(self.work_dir) / "export")
+        from ich_tf.models.bundle import results_folder
+
+        return Path(self.out_dir or results_folder(self.work_dir) / "export")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -250,7 +263,7 @@ class PredictConfig:
         "(.txt) with a path a line.",
         is_path=True,
     )
-    work_dir: str = option("runs/resnet50", "Folder of the trained model.", is_path=True)
+    work_dir: str = model_option()
     series: str = option(
         "best",
         "Series to predict. best: one a study, the plain axial one with a soft kernel and slices "
@@ -259,9 +272,9 @@ class PredictConfig:
     )
     out_csv: str = option(
         "",
-        "Path of the submission. Empty: submission.csv in --work_dir. <name>_series.csv, "
-        "<name>_series.json, <name>_rejected.csv, <name>_heatmaps/ and <name>_masks/ are written "
-        "beside it.",
+        "Path of the submission. Empty: submission.csv in --work_dir; of a bundle NAME.zip, in "
+        "NAME_results beside it. <name>_series.csv, <name>_series.json, <name>_rejected.csv, "
+        "<name>_heatmaps/ and <name>_masks/ are written beside it.",
         is_path=True,
     )
     sample_csv: str = option(
@@ -317,7 +330,9 @@ class PredictConfig:
     @property
     def submission_path(self) -> Path:
         """Path of the submission."""
-        return Path(self.out_csv or Path(self.work_dir) / "submission.csv")
+        from ich_tf.models.bundle import results_folder
+
+        return Path(self.out_csv or results_folder(self.work_dir) / "submission.csv")
 
     @property
     def sample_path(self) -> Path | None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ich_tf.errors import InputError
 from ich_tf.models import run_files
+from ich_tf.models.bundle import model_folder, shown
 from ich_tf.models.origins import Origin, data_of, read_origin
 from ich_tf.models.run_json import read_run
 from ich_tf.runtime.files import parse_json, write_json
@@ -42,6 +43,11 @@ class Member:
     weights: str = run_files.BEST_WEIGHTS
     share: float = 1.0
     sha256: str = ""
+
+    @property
+    def name(self) -> str:
+        """Folder of its run, or its place in a bundle, for messages."""
+        return shown(self.work_dir)
 
     def validation_fold(self) -> int:
         """Returns the fold that the model was validated on, and not trained on.
@@ -140,7 +146,8 @@ def find_members(work_dir: str | Path) -> list[Member]:
     """Finds the models of a folder.
 
     Args:
-      work_dir: Folder of an ensemble, of a run, or of runs by fold, by seed, or by both.
+      work_dir: Folder of an ensemble, of a run, or of runs by fold, by seed, or by both; or a
+        bundle of one.
 
     Returns:
       The members of `ensemble.json`; else the model of the run; else those of the seeds and folds,
@@ -148,9 +155,9 @@ def find_members(work_dir: str | Path) -> list[Member]:
       refuses.
 
     Raises:
-      InputError: If `ensemble.json` is damaged.
+      InputError: If `ensemble.json` or the bundle is damaged.
     """
-    work_dir = Path(work_dir)
+    work_dir = model_folder(work_dir)
     if (work_dir / run_files.ENSEMBLE).is_file():
         return _read_ensemble(work_dir)
     runs = [run for seed in seeds_of(work_dir) for run in runs_of(seed)]

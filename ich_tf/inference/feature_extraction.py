@@ -30,6 +30,7 @@ from ich_tf.inference.hardware import choose_inference_hardware
 from ich_tf.inference.held_out import check_held_out
 from ich_tf.inference.postprocessing.smoothing import rows_of
 from ich_tf.inference.slice_predictor import Predictor, load_member
+from ich_tf.models.bundle import refuse_bundle
 from ich_tf.models.feature_axes import AXES, Axes, fit_axes, principal_axes, save_axes
 from ich_tf.models.origins import Exposure, dump_origins, patient_ids
 from ich_tf.models.slice_model import with_features
@@ -155,6 +156,7 @@ def _members(config: ExtractConfig, manifest: Manifest) -> list[Member]:
       InputError: If they are not one for each fold of these data, nor a single one of others that
         was trained on none of their patients.
     """
+    refuse_bundle(config.work_dir, "and features name the folders of the runs that they come from")
     members = find_members(config.work_dir)
     data_sha256 = manifest.fingerprint()["sha256"]
     if len(members) == 1 and members[0].data_sha256() != data_sha256:

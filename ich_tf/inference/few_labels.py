@@ -41,6 +41,7 @@ from ich_tf.inference.series_predictor import load_predictor
 from ich_tf.labels import ANY, CLASSES
 from ich_tf.labels.classes import POSITIVE_SHARE
 from ich_tf.metrics import known_log_loss
+from ich_tf.models.bundle import NO_CALIBRATION, refuse_bundle
 from ich_tf.models.origins import patient_ids
 from ich_tf.records.manifest import Manifest
 
@@ -99,6 +100,7 @@ def calibrate_few(config: CalibrateConfig) -> SiteCalibration:
       InputError: If the model is missing, the data hold no labelled folds, two patients, or
         patients that the model has seen.
     """
+    refuse_bundle(config.work_dir, NO_CALIBRATION)
     manifest = Manifest.load(config.data_dir)
     splits = sorted(split for split in manifest.patients if split.startswith("fold-"))
     patients = {patient for split in splits for patient in manifest.patients[split]}
@@ -239,7 +241,7 @@ def _check_new(config: CalibrateConfig, manifest: Manifest, patients: set[str]) 
         if seen:
             raise InputError(
                 f"{config.data_dir}: {len(seen)} of {len(patients)} patients are among those that "
-                f"{member.work_dir} was trained or chosen on; --few takes patients of another "
+                f"{member.name} was trained or chosen on; --few takes patients of another "
                 "site. For the data of the training run python -m ich_tf.calibrate without --few."
             )
         if not exposure.is_known:

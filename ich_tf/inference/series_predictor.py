@@ -27,6 +27,7 @@ from ich_tf.inference.postprocessing.mixture import mix_logits
 from ich_tf.inference.postprocessing.postprocessing import Postprocessing, load_postprocessing
 from ich_tf.inference.postprocessing.smoothing import rows_of
 from ich_tf.inference.slice_predictor import LoadedMember, Predictor, SeriesLogits, load_member
+from ich_tf.models.bundle import naming
 from ich_tf.models.end_to_end import EndToEndSpec, parts
 from ich_tf.models.feature_axes import AXES, Axes, load_axes
 from ich_tf.models.saved import Spec, load_model, read_spec
@@ -282,7 +283,7 @@ def load_predictor(
 
     Args:
       work_dir: Folder of a run, of runs by fold, or of an ensemble (`ensemble.find_members`); of
-        models over slices or over series.
+        models over slices or over series; or a bundle of one (`models.bundle`).
       strategy: Strategy whose replicas share each batch.
       calibrated: Whether to apply `calibration.json`.
       precision: Type of the networks' arithmetic, `float32`, `bfloat16` or `float16`.
@@ -290,10 +291,11 @@ def load_predictor(
     Raises:
       InputError: If there is no model, or a file is damaged or belongs to another.
     """
-    predictor = predictor_of(find_members(work_dir), strategy, precision=precision)
-    if calibrated:
-        postprocessing = load_postprocessing(work_dir, predictor.sha256, predictor.num_averaged)
-        predictor.postprocessing = postprocessing or predictor.postprocessing
+    with naming():
+        predictor = predictor_of(find_members(work_dir), strategy, precision=precision)
+        if calibrated:
+            postprocessing = load_postprocessing(work_dir, predictor.sha256, predictor.num_averaged)
+            predictor.postprocessing = postprocessing or predictor.postprocessing
     return predictor
 
 

@@ -23,6 +23,8 @@ from ich_tf.models.shared_weights import read_card, weights_file
 from ich_tf.records.splits import fold_name
 from ich_tf.runtime.files import file_sha256, parse_json
 
+# In the run.json of a bundle that was made without the hashes of patients.
+LEFT_OUT = "patients_left_out"
 RUN_KIND, IMAGENET, RANDOM, UNKNOWN = "run", "imagenet", "random", "unknown"
 _KINDS = (RUN_KIND, IMAGENET, RANDOM, UNKNOWN)
 # 64 bits: among 100,000 patients two are alike with a probability of 3e-10.
@@ -69,6 +71,7 @@ class Origin:
       patient_keys: Whence the patients' keys are (`Manifest.patient_keys`): those of another kind
         cannot be compared.
       title: Title of the weights' card (`shared_weights.WeightsCard`); empty without one.
+      left_out: Whether the hashes of its and its ancestors' patients were left out of a bundle.
     """
 
     kind: str
@@ -80,6 +83,7 @@ class Origin:
     gave_features: bool = False
     patient_keys: str = ""
     title: str = ""
+    left_out: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in _KINDS:
@@ -247,7 +251,8 @@ def read_origin(work_dir: str | Path) -> Origin:
         if "ancestors" in content:
             ancestors = load_origins(content["patients"], content["ancestors"])
             (origin,) = load_origins(content["patients"], [content["origin"]])
-            return replace(origin, data_sha256=data_sha256, ancestors=ancestors)
+            left_out = bool(content.get(LEFT_OUT))
+            return replace(origin, data_sha256=data_sha256, ancestors=ancestors, left_out=left_out)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{Path(work_dir) / RUN}: does not describe a run ({error!r}). {_COPY}"

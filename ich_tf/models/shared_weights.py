@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ich_tf.errors import InputError
+from ich_tf.models.bundle import is_bundle_of_weights, model_folder
 from ich_tf.models.run_files import BEST_WEIGHTS, CARD
 from ich_tf.runtime.files import file_sha256, read_json
 
@@ -116,18 +117,20 @@ def weights_file(weights: str) -> Path:
     """The file that `--weights` names: a path, or best.weights.h5 of a folder.
 
     Args:
-      weights: Path of a weights file, or of a folder with shared weights or a run.
+      weights: Path of a weights file, of a folder with shared weights or a run, or of a bundle.
 
     Raises:
       InputError: If the folder has no weights, or others than its card says.
     """
-    path = Path(weights)
+    path, kind = Path(weights), "folder"
+    if is_bundle_of_weights(weights):
+        path, kind = model_folder(weights), "bundle"
     if not path.is_dir():
         return path
     file = path / BEST_WEIGHTS
     if not file.is_file():
         raise InputError(
-            f"--weights={weights}: the folder has no {BEST_WEIGHTS}. Give the folder of a run or "
+            f"--weights={weights}: the {kind} has no {BEST_WEIGHTS}. Give the folder of a run or "
             "of shared weights, or the path of a weights file."
         )
     card = read_card(path)

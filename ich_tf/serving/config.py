@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from ich_tf.errors import ConfigError
-from ich_tf.inference.config import precision_option
+from ich_tf.inference.config import model_option, precision_option
 from ich_tf.runtime.addresses import is_loopback, is_sub_path
 from ich_tf.runtime.options import check_options, option
 from ich_tf.serving.limits import Limits
@@ -32,7 +32,7 @@ class ServeConfig:
         "body_mb": "Limits",
     }
 
-    work_dir: str = option("runs/resnet50", "Folder of the trained model.", is_path=True)
+    work_dir: str = model_option()
     host: str = option(
         "127.0.0.1", "Address to listen on; other addresses than loopback need --token."
     )
@@ -51,7 +51,10 @@ class ServeConfig:
         "read.",
     )
     state_dir: str = option(
-        "", "Folder for the server's studies. Empty: serve in --work_dir.", is_path=True
+        "",
+        "Folder for the server's studies. Empty: serve in --work_dir; of a bundle NAME.zip, in "
+        "NAME_results beside it.",
+        is_path=True,
     )
     samples_dir: str = option(
         "",
@@ -141,7 +144,9 @@ class ServeConfig:
     @property
     def state_path(self) -> Path:
         """Folder of the server's studies."""
-        return Path(self.state_dir or Path(self.work_dir) / "serve")
+        from ich_tf.models.bundle import results_folder
+
+        return Path(self.state_dir or results_folder(self.work_dir) / "serve")
 
     @property
     def limits(self) -> Limits:

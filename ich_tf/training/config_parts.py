@@ -143,7 +143,8 @@ class NetworkConfig(ConfigPart):
         "imagenet",
         "Initial weights: imagenet (downloaded once by Keras), none (random), the path of a "
         "weights file: keras.applications' without its top, or best.weights.h5 of another run with "
-        "as many --neighbours or fewer; or a folder: a run's, or shared weights with their card.",
+        "as many --neighbours or fewer; or a folder: a run's, or shared weights with their card; "
+        "or a bundle that ich_tf.bundle wrote.",
         is_path=True,
     )
     image_size: int = option(

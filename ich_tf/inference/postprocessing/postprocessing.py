@@ -27,6 +27,7 @@ from ich_tf.inference.postprocessing.site import SiteCalibrator
 from ich_tf.inference.postprocessing.smoothing import smooth_logits, smooth_logits_graph
 from ich_tf.inference.postprocessing.volume_error import VolumeError
 from ich_tf.labels import CLASSES
+from ich_tf.models.bundle import model_folder
 from ich_tf.models.run_files import CALIBRATION
 from ich_tf.runtime.files import json_text, parse_json, write_json
 
@@ -304,7 +305,7 @@ def load_postprocessing(
     """Reads the `calibration.json` of a work dir.
 
     Args:
-      work_dir: Folder of the model.
+      work_dir: Folder of the model, or its bundle.
       model_sha256: SHA-256 of the model in the folder now (`Predictor.sha256`).
       num_members: Number of its members.
 
@@ -314,7 +315,7 @@ def load_postprocessing(
     Raises:
       InputError: If the file is damaged, or was fitted to other weights.
     """
-    path = Path(work_dir) / CALIBRATION
+    path = model_folder(work_dir) / CALIBRATION
     if not path.is_file():
         return None
     remedy = f"Run python -m ich_tf.calibrate --work_dir={work_dir}, or delete the file."
