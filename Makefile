@@ -140,7 +140,7 @@ test-second: ## test training, evaluation and prediction on TensorFlow 2.21 (SEC
 	.venv-second/bin/python -m pytest -m "not slow or second_stack" -p no:cacheprovider $(PARALLEL) --no-loadscope-reorder \
 		$(filter $(LONGEST),$(CORE)) $(filter-out $(LONGEST),$(CORE))
 
-fuzz: $(VENV)/.dev ## damage DICOM files, archives, NIfTI volumes and masks for TIME=300 seconds, and check what reading them gives
+fuzz: $(VENV)/.dev ## damage DICOM files, archives, volumes, masks and TFRecords for TIME=300 seconds, and check what reading them gives
 	$(BIN)/python -m tools.fuzz --seconds=$(TIME) --seed=$(SEED) --keep_dir=runs/fuzz
 
 mutants: $(VENV)/.audit ## put small faults into metrics, splits, matching and shards, and list those that no test notices (ROOM=metrics)

@@ -1,10 +1,12 @@
-"""Damages DICOM files, archives, NIfTI volumes and masks, and reads them as conversion does.
+"""Damages DICOM files, archives, volumes, masks and TFRecords, and reads them as commands do.
 
   python -m tools.fuzz --seconds=300
 
 Every input is read in a process with limits. It must end in a slice with pydicom's own pixels, in
-a mask as nibabel and OpenCV read it, in a documented repair or codec, or in a reason: never in an
-error that nobody foresaw, in more than 10 s of CPU time or in a gigabyte of memory. The same seed
+a mask as nibabel and OpenCV read it, in a record's image, in a documented repair or codec, or in a
+reason: never in an error that nobody foresaw, in more than 10 s of CPU time or in a gigabyte of
+memory. A quarter of the damage is inside compressed streams, whose surroundings stay whole, so
+that it reaches the decoders in C. The same seed
 gives the same inputs; a failure is printed with its number, and `--first=NUMBER --count=1` reads
 that input again.
 
@@ -22,7 +24,9 @@ _SEED = flags.DEFINE_integer("seed", 0, "Seed of all damage.", lower_bound=0)
 _FIRST = flags.DEFINE_integer("first", 0, "Number of the first input.", lower_bound=0)
 _COUNT = flags.DEFINE_integer("count", 0, "Number of inputs; 0: until the time is over.")
 _SECONDS = flags.DEFINE_float("seconds", 300.0, "Longest time to run, s.", lower_bound=0)
-_KEEP = command.define_path("keep_dir", "", "Folder to keep inputs in that were read wrongly.")
+_KEEP = command.define_path(
+    "keep_dir", "", "Folder for inputs that were read wrongly, and their smallest wrong parts."
+)
 
 
 def main() -> None:

@@ -16,6 +16,8 @@ import numpy as np
 from ich_tf.masks.errors import MaskError, MaskReason
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
+# Length and name of the header, which comes first (5.6).
+_HEADER = b"\x00\x00\x00\rIHDR"
 _GREY_8_BITS = (8, 0)
 # First column and row, and their distances, of the seven passes of an interlaced file (8.2).
 _PASSES = (
@@ -39,7 +41,7 @@ def read_grey(data: bytes, rows: int, columns: int) -> np.ndarray:
     Raises:
       MaskError: MASK_FORMAT, MASK_SIZE or MASK_UNREADABLE.
     """
-    if not data.startswith(_SIGNATURE) or len(data) < 33:
+    if not data.startswith(_SIGNATURE + _HEADER) or len(data) < 33:
         raise MaskError(
             MaskReason.MASK_FORMAT,
             f"is no PNG ({len(data)} bytes); expected a grey 8-bit PNG.",

@@ -1,5 +1,7 @@
 """make fuzz: damaged inputs end in pydicom's pixels, a known repair or a reason."""
 
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,10 @@ from ich_tf.masks.errors import MaskReason
 from tests.support.marks import slow
 from tools.fuzzing import campaign
 from tools.fuzzing.judging import judge
+from tools.fuzzing.record_judging import judge_records
+from tools.fuzzing.record_seeds import SHARD, good_records
 from tools.fuzzing.seeds import good_archives, good_files
+from tools.fuzzing.stream_damage import damaged_payloads, damaged_stream
 from tools.fuzzing.volume_judging import WRONG, judge_volume
 from tools.fuzzing.volume_seeds import good_volumes
 
@@ -38,6 +43,48 @@ def test_good_volumes_and_masks_are_read_whole(tmp_path: Path) -> None:
     for name, data in good_volumes().values():
         whole = ["slice"] * 4 if name.startswith("image") else ["mask"]
         assert judge_volume(name, data, tmp_path) == whole, name
+
+
+def test_good_records_are_read_whole(tmp_path: Path) -> None:
+    for name, data in good_records().values():
+        whole = ["image"] * (2 if name.startswith(SHARD) else 1)
+        assert judge_records(name, data, tmp_path) == whole, name
+
+
+def test_damage_to_streams_leaves_what_is_around_them_whole(tmp_path: Path) -> None:
+    """So it reaches the decoders: nothing but them refuses it."""
+    rng = np.random.default_rng(0)
+    reasons = []
+    for _ in range(20):
+        data = damaged_stream(good_files()["JPEG-LS"], rng)
+        reasons += judge(data, tmp_path, KNOWN)
+        png = damaged_stream(good_volumes()["mask as PNG"][1], rng)
+        at = 8
+        while at + 12 <= len(png):
+            (length,) = struct.unpack_from(">I", png, at)
+            end = at + 8 + length
+            assert zlib.crc32(png[at + 4 : end]) == int.from_bytes(png[end : end + 4], "big")
+            at = end + 4
+        assert at == len(png)
+    assert (
+        set(reasons) <= {"slice", "DECODE_FAILED", "TRUNCATED_PIXELS"}
+        and "DECODE_FAILED" in reasons
+    )
+    name, shard = good_records()["shard, png of 3"]
+    payloads = [damaged_payloads(shard, rng) for _ in range(9)]
+    assert any(judge_records(name, each, tmp_path) != ["image"] * 2 for each in payloads)
+
+
+def test_what_is_kept_is_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(campaign, "damaged_input", lambda *_: ("", b"DICM" + bytes(4000)))
+    monkeypatch.setattr(
+        campaign,
+        "_judged",
+        lambda _, message, __: [f"{WRONG}: x"] if b"DICM" in message else ["slice"],
+    )
+    report = campaign.run(0, 5, 1, 60.0, tmp_path)
+    assert report.failures == {5: f"{WRONG}: x"}
+    assert (tmp_path / "0-5-small").read_bytes() == b"DICM"
 
 
 def test_a_mask_that_is_read_otherwise_is_found(
@@ -83,7 +130,8 @@ def test_other_pixels_than_pydicoms_are_found(
 def assert_sound(report: campaign.Report) -> None:
     assert report.failures == {}
     reasons = {code.value for code in (*Reason, *MaskReason)} - {"INTERNAL"}
-    assert set(report.outcomes) <= {"slice", "slice, as pydicom's", "mask", "refused", *reasons}
+    read = {"slice", "slice, as pydicom's", "mask", "image", "refused"}
+    assert set(report.outcomes) <= {*read, *reasons}
     assert report.peak_mib < campaign.MEMORY_MIB
 
 

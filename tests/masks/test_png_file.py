@@ -43,6 +43,14 @@ def _interlaced() -> bytes:
     return _png(lines, interlaced=1)
 
 
+def _renamed_header() -> bytes:
+    return _png()[:8] + _chunk(b"gAMA", _png()[16:29]) + _png()[33:]
+
+
+def _long_header() -> bytes:
+    return _png()[:8] + _chunk(b"IHDR", _png()[16:29] + bytes(3)) + _png()[33:]
+
+
 def test_whatever_a_program_writes_beside_the_pixels_they_are_the_same() -> None:
     files = [
         cv2.imencode(".png", _VALUES, [cv2.IMWRITE_PNG_STRATEGY, strategy])[1].tobytes()
@@ -58,6 +66,9 @@ def test_whatever_a_program_writes_beside_the_pixels_they_are_the_same() -> None
     [
         (b"", "MASK_FORMAT", "is no PNG"),
         (b"\xff\xd8\xff\xe0" * 20, "MASK_FORMAT", "is no PNG"),
+        # Found by make fuzz: the header was taken from where it stands, whatever it was called.
+        (_renamed_header(), "MASK_FORMAT", "is no PNG"),
+        (_long_header(), "MASK_FORMAT", "is no PNG"),
         (_png(kind=(16, 0)), "MASK_FORMAT", "16 bits a sample and colour type 0"),
         (_png(kind=(8, 3)), "MASK_FORMAT", "colour type 3"),
         (_png(size=(10**9, 10**9)), "MASK_SIZE", "1000000000 x"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import signal
 import time
@@ -13,7 +14,10 @@ import numpy as np
 
 from ich_tf.runtime.sandbox import Sandbox, SandboxDied
 from tools.fuzzing.damage import damaged
+from tools.fuzzing.minimise import minimised
+from tools.fuzzing.record_seeds import PICTURE, SHARD, good_records
 from tools.fuzzing.seeds import good_archives, good_files
+from tools.fuzzing.stream_damage import damaged_payloads, damaged_stream, is_compressed
 from tools.fuzzing.volume_judging import WRONG
 from tools.fuzzing.volume_seeds import good_volumes
 
@@ -21,6 +25,8 @@ CPU_SECONDS = 10
 MEMORY_MIB = 1024
 # On the clock: no measure of the input, but the campaign has to go on.
 _SILENT_SECONDS = 300.0
+# Of parts of an input that was read wrongly; some seconds.
+_TRIALS = 1000
 
 
 @dataclass
@@ -53,19 +59,41 @@ class Report:
 
 
 def damaged_input(seed: int, number: int) -> tuple[str, bytes]:
-    """The input of a number: a good file, archive, volume or mask, damaged.
+    """The input of a number: a good file, archive, volume, mask or shard, damaged.
 
     Returns:
-      Name that tells the format of a volume or mask, empty for files and archives; and the bytes.
+      Name that tells the format of a volume, mask or shard, empty for files and archives; and the
+      bytes.
     """
     rng = np.random.default_rng([seed, number])
     files, archives = list(good_files().values()), list(good_archives().values())
-    if rng.integers(4) == 0:
+    kind = int(rng.integers(8))
+    if kind < 2:
+        streams = _streams()
+        name, original = streams[rng.integers(len(streams))]
+        return name, damaged_stream(original, rng)
+    if kind == 2:
+        records = list(good_records().values())
+        name, original = records[rng.integers(len(records))]
+        if name.startswith(SHARD) and rng.integers(3):
+            return name, damaged_payloads(original, rng)
+        return name, damaged(original, [data for _, data in records], rng)
+    if kind < 5:
         volumes = list(good_volumes().values())
         name, original = volumes[rng.integers(len(volumes))]
         return name, damaged(original, [data for _, data in volumes], rng)
     originals = archives if rng.integers(8) == 0 else files
     return "", damaged(originals[rng.integers(len(originals))], files, rng)
+
+
+@functools.cache
+def _streams() -> list[tuple[str, bytes]]:
+    """Files whose pixels are decoded in C."""
+    files = [("", data) for data in good_files().values() if is_compressed(data)]
+    others = [*good_volumes().values(), *good_records().values()]
+    return files + [
+        (name, data) for name, data in others if name.endswith(".png") or name.startswith(PICTURE)
+    ]
 
 
 def run(seed: int, first: int, count: int | None, seconds: float, keep: Path | None) -> Report:
@@ -97,11 +125,28 @@ def run(seed: int, first: int, count: int | None, seconds: float, keep: Path | N
             if wrong:
                 report.failures[number] = wrong[0]
                 if keep is not None:
-                    keep.mkdir(parents=True, exist_ok=True)
-                    (keep / f"{seed}-{number}{Path(name).suffix}").write_bytes(data)
+                    _keep(sandbox, keep / f"{seed}-{number}", name, data, wrong[0])
     finally:
         sandbox.close()
     return report
+
+
+def _keep(sandbox: Sandbox, stem: Path, name: str, data: bytes, how: str) -> None:
+    """Keeps an input, and the smallest part of it that is read wrongly in the same way."""
+
+    def is_wrong(part: bytes) -> bool:
+        outcomes = _judged(sandbox, name.encode() + b"\0" + part, Report(0))
+        return any(_last_line(outcome) == _last_line(how) for outcome in outcomes)
+
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    stem.with_suffix(Path(name).suffix).write_bytes(data)
+    small = minimised(data, is_wrong, _TRIALS)
+    stem.with_name(f"{stem.name}-small").with_suffix(Path(name).suffix).write_bytes(small)
+
+
+def _last_line(outcome: str) -> str:
+    """The error, of a text with its traceback."""
+    return outcome.strip().splitlines()[-1] if outcome.startswith(WRONG) else ""
 
 
 def _judged(sandbox: Sandbox, message: bytes, report: Report) -> list[str]:

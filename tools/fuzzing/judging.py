@@ -21,6 +21,8 @@ from ich_tf.dicom.source_reader import SourceReader
 from ich_tf.dicom.sources import Source
 from ich_tf.errors import InputError
 from ich_tf.runtime.sandbox import Handler
+from tools.fuzzing.record_judging import judge_records
+from tools.fuzzing.record_seeds import PICTURE, SHARD
 from tools.fuzzing.seeds import good_files
 from tools.fuzzing.volume_judging import WRONG, judge_volume
 
@@ -35,10 +37,13 @@ def make_handler() -> Handler:
     folder = Path(tempfile.mkdtemp(prefix="ich_tf-fuzz-"))
 
     def handler(message: bytes) -> Iterator[bytes]:
-        name, _, data = message.partition(b"\0")
+        start, _, data = message.partition(b"\0")
+        name = start.decode()
         try:
-            if name:
-                outcomes = judge_volume(name.decode(), data, folder)
+            if name.startswith((SHARD, PICTURE)):
+                outcomes = judge_records(name, data, folder)
+            elif name:
+                outcomes = judge_volume(name, data, folder)
             else:
                 outcomes = judge(data, folder, known)
         except Exception:  # whatever comes through is what is looked for
