@@ -158,7 +158,7 @@ class _Names:
                 self._alike.add(_letters(name), (_PATIENT, name), key)
         for key in folders:
             for folder in folders[key]:
-                parts = folder.split("/") if folder else []
+                parts = folder.split("/")  # of a file in no folder an empty name, which is none
                 for end, part in enumerate(parts, 1):
                     path = "/".join(parts[:end])
                     paths.add(path, (), key)

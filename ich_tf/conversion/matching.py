@@ -99,8 +99,8 @@ class LabelMatcher:
           image_of: Number of the image that each slice shows, int [slices]. Copies of a file show
             the same image, and share its rows.
         """
-        slices = np.asarray(self._slices, np.int64)
-        rows, kinds = np.asarray(self._rows, np.int64), np.asarray(self._kinds)
+        slices, kinds = np.asarray(self._slices), np.asarray(self._kinds)
+        rows = np.asarray(self._rows, np.int64)
         images = slices.copy()
         images[slices >= 0] = image_of[slices[slices >= 0]]
         best = np.full(len(self.rows), _CUT + 1)
@@ -134,7 +134,7 @@ class LabelMatcher:
 
 
 def candidate_keys(
-    path: str, header: Header | None, label_key: str, known: Container[str], frame: int = 0
+    path: str, header: Header | None, label_key: str, known: Container[str], frame: int
 ) -> Iterator[tuple[int, str]]:
     """Ids of the label CSV that may name a slice, the most exact first, each with how exact it is.
 

@@ -18,6 +18,15 @@ FILES = {
     "b_1/1.dcm": ("x2", "1.11", "1.11.1"),
     "c/1.dcm": ("y-1", "1.12", "7.7"),
     "d/1.dcm": ("z-1", "1.13", "7.7"),
+    "site/u/scan/1.dcm": ("u1", "1.14", "1.14.1"),
+    "site/v/1/leaf/1.dcm": ("v1", "1.15", "1.15.1"),
+    "site/v/2/leaf/1.dcm": ("v1", "1.16", "1.16.1"),
+    "twin/a/1.dcm": ("w1", "8.8", "8.8.1"),
+    "twin/b/1.dcm": ("w2", "8.8", "8.8.2"),
+    "Jane Jane/1.dcm": ("h1", "1.17", "1.17.1"),
+    "Doe Joe/1.dcm": ("h2", "1.18", "1.18.1"),
+    "XR/odd.nii/1.dcm": ("h3", "1.19", "1.19.1"),
+    "alone.dcm": ("h4", "1.20", "1.20.1"),
 }
 
 
@@ -50,6 +59,28 @@ def named(key: str, level: str = "auto", *, is_mixed: bool = False) -> tuple[str
         ("case_7/second/", "series", ["1.8.1"]),
         ("Case 7", "patient", ["1.7.1", "1.8.1"]),
         ("CT THIN", "series", ["1.5.2"]),
+        ("CQ500CT0 CQ500CT0/Unknown Study", "study", ["1.5.1", "1.5.2"]),
+        # A folder with several patients is no exam.
+        ("site", "several", ["1.14.1", "1.15.1", "1.16.1"]),
+        ("Site", "several", ["1.14.1", "1.15.1", "1.16.1"]),
+        # Folders of one name are different folders, of one patient, too.
+        ("site/v", "patient", ["1.15.1", "1.16.1"]),
+        ("leaf", "several", ["1.15.1", "1.16.1"]),
+        ("LEAF", "several", ["1.15.1", "1.16.1"]),
+        ("2", "series", ["1.16.1"]),
+        # Studies of two patients under one UID are two.
+        ("8.8", "several", ["8.8.1", "8.8.2"]),
+        # A name and an id that are one word are that word; two words are not either of them.
+        ("JANE", "series", ["1.17.1"]),
+        ("doe", "nothing", []),
+        ("joe", "nothing", []),
+        ("DoeJoe", "series", ["1.18.1"]),
+        # A folder that is named as a NIfTI file is a folder, and of any name.
+        ("odd.nii", "series", ["1.19.1"]),
+        ("XR/", "series", ["1.19.1"]),
+        # A file that lies in no folder has no empty name.
+        ("", "nothing", []),
+        ("/", "nothing", []),
         ("CT PLAIN", "several", ["1.5.1", "1.6.1"]),
         # A NIfTI file is a series.
         ("vol-3", "series", ["1.9.1"]),
@@ -94,3 +125,56 @@ def test_a_level_that_is_given_is_that_of_every_key(
 def test_beside_rows_of_slices_a_key_names_exactly() -> None:
     assert named("CQ500-CT-0", is_mixed=True) == ("nothing", [])
     assert named("CQ500CT0", is_mixed=True) == ("patient", ["1.5.1", "1.5.2"])
+    assert named("odd.nii", is_mixed=True) == ("series", ["1.19.1"])
+    assert named("XR/", is_mixed=True) == ("series", ["1.19.1"])
+
+
+NAMES = ["1.5.2", "nobody", "ann", "1.5", "CT-THIN"]
+
+
+def names_of_files() -> SeriesNames:
+    names = SeriesNames()
+    for path, (patient, study, series) in FILES.items():
+        names.add((patient, study, series), path, patient)
+    names.add(("ann", "1.7", "1.7.1"), "aaa/1.dcm", "ann")
+    return names
+
+
+def test_each_row_has_its_exam_and_each_series_its_rows() -> None:
+    rows = ExamRows(NAMES, np.zeros((5, 6)))
+    matches = names_of_files().match(rows)
+    assert matches.rows is rows
+    assert {number: exam.level for number, exam in matches.exams.items()} == {
+        0: "series",
+        2: "patient",
+        3: "study",
+        4: "series",
+    }
+    assert (matches.unused_rows, matches.ambiguous) == ((1,), {})
+    thin = ("CQ500CT0", "1.5", "1.5.2")
+    assert matches.by_series[thin] == (0, 3, 4)
+    assert matches.folders[thin] == "CQ500CT0 CQ500CT0/Unknown Study/CT THIN"
+    # The first by name where a series lies in several, and none where it lies in none.
+    assert matches.folders["ann", "1.7", "1.7.1"] == "aaa"
+    assert matches.folders["h4", "1.20", "1.20.1"] == ""
+
+
+def test_without_rows_nothing_is_matched() -> None:
+    rows = ExamRows([], np.zeros((0, 6)))
+    matches = names_of_files().match(rows)
+    assert matches.rows is rows and matches.unused_rows == ()
+    assert matches.exams == matches.ambiguous == matches.by_series == matches.folders == {}
+
+
+def test_a_row_of_a_file_that_is_left_out_is_used() -> None:
+    names = names_of_files()
+    names.add_unusable("Case 99/ct thick/broken.dcm")
+    keys = ["case-99", "CT_Thick", "Broken.dcm", "case 98"]
+    assert names.match(ExamRows(keys, np.zeros((4, 6)))).unused_rows == (3,)
+
+
+def test_keys_that_name_anything_are_told_by_number() -> None:
+    names = names_of_files()
+    assert names.named(NAMES, (number for number in (1, 2, 4)), exactly=False) == [2, 4]
+    assert names.named(NAMES, [1, 2, 4], exactly=True) == [2]
+    assert names.named(NAMES, [], exactly=False) == []

@@ -70,6 +70,10 @@ def matched(
         ({"z.dcm": "1.2", "1.2.7": "1.2.7"}, ["1.2"], ["1.2", "LABEL_MISSING"]),
         ({"case.1": "7", "case.1.dcm": "8"}, ["case.1"], ["case.1", "LABEL_MISSING"]),
         ({"s/c.1": "7", "s/c.2": "8"}, ["c.1", "c.2"], ["c.1", "c.2"]),
+        # A dot at the end begins no extension.
+        ({"case.": "7"}, ["case"], ["LABEL_MISSING"]),
+        # NIfTI's extension has two parts.
+        ({"n/vol.1.nii.gz": "7", "m/b.nii": "8"}, ["vol.1", "m/b"], ["vol.1", "m/b"]),
         # A UID before a name: files that were named by each other's UIDs.
         ({"1.5": "1.6", "1.6": "1.5"}, ["1.5", "1.6"], ["1.6", "1.5"]),
         # Copies of one image are not two images.
@@ -102,6 +106,11 @@ def test_a_row_goes_to_the_image_that_it_names(
 def test_the_flag_says_what_an_id_is(label_key: str, expected: list[str]) -> None:
     found, _ = matched({"s/1.6.dcm": "1.5", "1.5": "1.6"}, ["1.5", "1.6"], label_key)
     assert list(found.values()) == expected
+
+
+@pytest.mark.parametrize("label_key", ["uid", "name"])
+def test_a_path_is_none_where_ids_are_uids_or_names(label_key: str) -> None:
+    assert matched({"s/a.dcm": "1"}, ["s/a"], label_key)[0] == {"s/a.dcm": "LABEL_MISSING"}
 
 
 def test_a_file_that_cannot_be_read_is_still_the_one_that_a_row_means() -> None:
@@ -161,3 +170,37 @@ def test_the_row_of_a_frame_that_cannot_be_used_has_a_file() -> None:
     files, ids = {"a.dcm": "1/1"}, ["a/1", "a/2"]
     assert matched(files, ids, unusable=("a.dcm#2",)) == ({"a.dcm": "a/1"}, [])
     assert "'a/2', has no file" in matched(files, ids)[1][0]
+
+
+def test_each_file_that_cannot_be_used_is_a_file_of_its_own() -> None:
+    """Of two that a row could mean, one has a row of its own: the other may still be meant."""
+    found, _ = matched({"u/x.dcm": "1"}, ["s/x", "x"], unusable=("s/x.dcm", "t/x.dcm"))
+    assert found == {"u/x.dcm": "LABEL_AMBIGUOUS"}
+    # Many of them, of one row, are none of another row.
+    many = tuple(f"d{i}/x.dcm" for i in range(100))
+    assert matched({"a.dcm": "1"}, ["a", "x"], unusable=many) == ({"a.dcm": "a"}, [])
+
+
+def matcher_of(*ids: str) -> LabelMatcher:
+    table = pd.DataFrame(np.zeros((len(ids), 6), np.int64), index=list(ids), columns=list(CLASSES))
+    return LabelMatcher(LabelRows(table))
+
+
+def test_a_file_without_a_patient_is_named_by_its_uid() -> None:
+    matcher = matcher_of("1.9", "a/2")
+    # What looks like a frame is part of the name: the header tells frames.
+    matcher.add_unusable("a#2", replace(HEADER, image_id="1.9"))
+    assert matcher.match(np.zeros(0, np.int64)).unused_rows == [1]
+
+
+def test_rows_by_slice() -> None:
+    matcher = matcher_of("a.dcm", "1.1", "a", "b", "I", "q/a.dcm")
+    for path, uid in {"q/a.dcm": "1.1", "b.dcm": "1.2", "s/I.dcm": "1.3", "t/I.dcm": "1.4"}.items():
+        matcher.add_slice(path, replace(HEADER, image_id=uid))
+    matcher.add_unusable("u/I.dcm")
+    matches = matcher.match(np.arange(4))
+    # By UID, name and path; who names it exactly leaves none to a name cut short.
+    assert [matches.rows(slice_) for slice_ in range(4)] == [[1, 0, 5], [3], [], []]
+    assert matches.row.tolist() == [1, 3, -1, -1] and matches.row.dtype == np.int32
+    assert matches.ambiguous == {2, 3}
+    assert (matches.unused_rows, matches.ambiguous_rows) == ([2], [])
