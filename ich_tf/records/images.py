@@ -10,7 +10,7 @@ import numpy as np
 
 from ich_tf.errors import InputError
 from ich_tf.records.schema import ENCODINGS, CorruptRecordError, SliceRecord
-from ich_tf.runtime.pictures import decode_picture
+from ich_tf.runtime.pictures import decode_picture, png_start
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -113,9 +113,15 @@ def decode_image(encoded: tf.Tensor, image_format: str, shape: tuple[int, int, i
             f"{', '.join(ENCODINGS)}. Convert the data again."
         )
     colours = 3 if channels == 3 else 1
+    columns = width * channels // colours
+    # What announces another size is no image: the decoders would first make room for it.
     if image_format == "jpeg":
+        is_right = tf.reduce_all(tf.image.extract_jpeg_shape(encoded)[:2] == (height, columns))
+        encoded = tf.where(is_right, encoded, "")
         image = tf.io.decode_jpeg(encoded, channels=colours, dct_method="INTEGER_ACCURATE")
     else:
+        start = png_start(height, columns)
+        encoded = tf.where(tf.strings.substr(encoded, 0, len(start)) == start, encoded, "")
         dtype = tf.uint16 if image_format == "hu16" else tf.uint8
         image = tf.io.decode_png(encoded, channels=colours, dtype=dtype)
     return tf.reshape(image, (height, width, channels))

@@ -47,6 +47,11 @@ def decode_picture(
     return pixels
 
 
+def png_start(height: int, width: int) -> bytes:
+    """First bytes of every PNG of a size."""
+    return _PNG + struct.pack(">II", width, height)
+
+
 def _png_size(data: bytes) -> tuple[int, int]:
     """Height and width of a PNG; zeros if it is none."""
     if not data.startswith(_PNG) or len(data) < len(_PNG) + 8:

@@ -224,3 +224,18 @@ def test_numpy_and_tensorflow_read_the_same_image(encoding: str, channels: int) 
         np.testing.assert_array_equal(found, image)
     with pytest.raises(CorruptRecordError, match="24 x 33"):
         read_image(replace(record, width=33))
+
+
+@pytest.mark.parametrize(
+    ("encoding", "channels"), [("png", 3), ("png", 2), ("hu16", 1), ("jpeg", 3)]
+)
+def test_an_image_of_another_size_is_not_decoded(encoding: str, channels: int) -> None:
+    """CWE-409: megabytes of a stranger's record would become gigabytes before they are seen."""
+    dtype = np.uint16 if encoding == "hu16" else np.uint8
+    encoded = encode_image(np.zeros((64, 48, channels), dtype), encoding)
+    assert decode_image(tf.constant(encoded), encoding, (64, 48, channels)).shape[0] == 64
+    for shape in ((64, 96, channels), (48, 64, channels), (8, 8, channels)):
+        # Whatever was decoded would have failed where it is given its shape.
+        with pytest.raises(tf.errors.InvalidArgumentError, match="(?i)decode|image") as error:
+            decode_image(tf.constant(encoded), encoding, shape)
+        assert "reshape" not in str(error.value).lower()
