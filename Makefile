@@ -51,7 +51,7 @@ SEED ?= 0
 DEMO := data/phantoms data/samples data/tfrecords runs/resnet50 data/demo_segmentation runs/demo_segmentation \
 	data/pretrain runs/pretrain
 
-.PHONY: help setup setup-dev demo demo-segmentation pretrain web test coverage test-slow test-second fuzz mutants bench docs dist sbom licences changed-coverage lock format clean
+.PHONY: help setup setup-dev demo demo-segmentation pretrain web test coverage test-slow test-second fuzz soak mutants bench docs dist sbom licences changed-coverage lock format clean
 
 help: ## list the targets (what make alone does)
 	@echo "make TARGET, where TARGET is one of"
@@ -145,6 +145,12 @@ fuzz: $(VENV)/.dev ## damage DICOM files, archives, volumes, masks and TFRecords
 
 mutants: $(VENV)/.audit ## put small faults into metrics, splits, matching and shards, and list those that no test notices (ROOM=metrics)
 	$(BIN)/python -m tools.mutate --room=$(ROOM) --jobs=$(JOBS)
+
+# Of make soak: minutes of load.
+MINUTES ?= 60
+
+soak: $(VENV)/.dev ## load on the page and the gateway for MINUTES=60: memory, handles, threads and disk stay flat
+	$(BIN)/python -m tools.soak --minutes=$(MINUTES) --seed=$(SEED)
 
 bench: $(VENV)/.dev ## measure speed and memory; BASE=REV measures this checkout beside another commit
 ifdef BASE

@@ -79,12 +79,18 @@ class Orthanc:
             "DicomWeb": {"Enable": True, "Root": "/dicom-web/", "EnableWado": False},
             **options,
         }
-        path = folder / "orthanc.json"
-        path.write_text(json.dumps(config))
-        self.log = folder / "orthanc.log"
+        self._folder, self.log = folder, folder / "orthanc.log"
+        (folder / "orthanc.json").write_text(json.dumps(config))
+        self.start()
+
+    def start(self) -> None:
+        """Starts the program, at first or after `stop`, with what it has stored."""
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
-                [str(PROGRAM), str(path)], stdout=log, stderr=subprocess.STDOUT, cwd=folder
+                [str(PROGRAM), "orthanc.json"],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=self._folder,
             )
         self._wait()
 

@@ -1,0 +1,1 @@
+"""The soak of `tools.soak`: load, samples of what it costs, and what is judged."""
