@@ -25,7 +25,7 @@ command.add_headings({"minutes": "Load", "out_dir": "Folders"})
 _MINUTES = flags.DEFINE_float("minutes", 60.0, "Time under load, minutes.", lower_bound=0.5)
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of all that is drawn.", lower_bound=0)
 _OUT = command.define_path(
-    "out_dir", "runs/soak", "Folder for report.txt, report.json and samples.csv."
+    "out_dir", "runs/soak", "Folder for report.txt, report.html, report.json and samples.csv."
 )
 _KEEP = flags.DEFINE_bool("keep_logs", False, "Keep the logs of both services in --out_dir.")
 

@@ -22,7 +22,7 @@ from tools.soaking.tally import Tally, Unexpected, expect
 _ROOT = Path(__file__).parents[2]
 # An hour of samples, one each 15 s: minutes from the start.
 MINUTES = np.arange(240) / 4
-# It keeps a file open and 256 KiB in memory each 20 ms, of which the first argument says which.
+# Each 20 ms it keeps a file open, or 2 MiB in memory, as the first argument says.
 _LEAKING = """
 import sys, time
 kept = []
@@ -30,7 +30,7 @@ for _ in range(10_000):
     if sys.argv[1] == "handles":
         kept.append(open("/dev/null"))
     if sys.argv[1] == "rss":
-        kept.append(b"x" * 2**18)
+        kept.append(b"x" * 2**21)
     time.sleep(0.02)
 """
 
@@ -53,19 +53,20 @@ def test_what_is_flat_passes_whatever_happened_while_it_warmed_up() -> None:
 @pytest.mark.parametrize(
     ("value", "level", "per_minute"),
     [
-        ("rss", 900, 1.5),  # MiB
+        ("own_rss", 770, 1.2),  # MiB
+        ("rss", 900, 3),
         ("handles", 40, 0.3),
         ("threads", 25, 0.3),
         ("processes", 3, 0.1),
         ("zombies", 0, 0.1),
         ("close_wait", 0, 0.1),
-        ("state_files", 200, 8),
+        ("state_files", 200, 9),
         ("temporary_files", 10, 0.4),
         ("database_mib", 0.5, 0.05),
     ],
 )
 def test_a_leak_is_found_and_named(value: str, level: float, per_minute: float) -> None:
-    scale = 4 if value == "rss" else 0.0
+    scale = 4 if value.endswith("rss") else 0.0
     samples = level + per_minute * MINUTES + noise(scale)
     verdict = judge("gateway", value, samples.tolist())
     assert not verdict.is_flat
@@ -92,10 +93,8 @@ def test_a_planted_leak_of_a_process_is_found(leak: str, tmp_path: Path) -> None
             time.sleep(3.0)
         process.kill()
     grown = {verdict.value for verdict in judge_all(sampler.values) if not verdict.is_flat}
-    # Of a megabyte a second less than the bound grows in three: hold it against none.
-    rss = judge("it", "own_rss", sampler.values["it"]["own_rss"])
-    assert grown - {"rss", "pss"} == ({"handles"} if leak == "handles" else set())
-    assert (rss.growth > 4) == (leak == "rss")
+    expected = {"rss": {"rss", "pss", "own_rss"}, "handles": {"handles"}, "nothing": set()}
+    assert grown == expected[leak]
     assert sampler.csv().splitlines()[0].startswith("seconds,service,rss,pss,")
 
 
@@ -105,7 +104,7 @@ def test_every_bounded_value_is_sampled(tmp_path: Path) -> None:
     folders = dict.fromkeys(("state", "temporary", "spool"), tmp_path)
     with Sampler([Watched("it", os.getpid(), folders, {"database": (file,)})], 10) as sampler:
         time.sleep(0.1)
-    assert set(BOUNDS) <= set(sampler.values["it"])
+    assert set(sampler.values["it"]) >= set(BOUNDS)
     assert sampler.values["it"]["database_mib"] == [1.0]
     assert sampler.values["it"]["state_files"] == [1.0]
 

@@ -50,7 +50,7 @@ class GatewayAttack:
             "gateway attack: wrong titles": Action(self.titles, 1),
             "gateway attack: cut within a message": Action(self.cut, 2),
             "gateway attack: random bytes": Action(self.noise, 2),
-            "gateway attack: silence": Action(self.silence, 0.5),
+            "gateway attack: silence": Action(self.silence, 0.3),
             "gateway attack: other requests": Action(self.find, 1),
             "gateway attack: bad bodies": Action(self.bodies, 2),
             "gateway attack: hangs up in a body": Action(self.hangs_up, 1),
@@ -137,7 +137,7 @@ class GatewayAttack:
         return "closed"
 
     def silence(self, random: Random) -> str:
-        """A connection that says nothing is cut after limits.idle_seconds, which are five."""
+        """A connection that says nothing is cut after limits.idle_seconds."""
         address = ("127.0.0.1", self._service.dicom_port)
         with socket.create_connection(address, timeout=120) as connection:
             if random.integers(2):

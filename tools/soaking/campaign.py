@@ -51,6 +51,8 @@ class SoakResult:
       archive: What the archive was.
       tally: What was asked, and what was answered.
       verdicts: What became of each value of each service.
+      times: Time of each sample, seconds from the first.
+      values: Name of the service -> name of the value -> its samples.
       samples: All samples, CSV.
       arrived: Number of studies that went through the gateway.
       problems: What is wrong, a sentence each; empty if nothing is.
@@ -60,6 +62,8 @@ class SoakResult:
     archive: str
     tally: Tally
     verdicts: list[Verdict]
+    times: list[float]
+    values: dict[str, dict[str, list[float]]]
     samples: str
     arrived: int
     problems: list[str]
@@ -155,7 +159,15 @@ def _with_archive(
         *problems,
     ]
     return SoakResult(
-        taken, archive.name, tally, verdicts, sampler.csv(), deliveries.arrived, problems
+        seconds=taken,
+        archive=archive.name,
+        tally=tally,
+        verdicts=verdicts,
+        times=sampler.times,
+        values=sampler.values,
+        samples=sampler.csv(),
+        arrived=deliveries.arrived,
+        problems=problems,
     )
 
 

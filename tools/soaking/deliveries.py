@@ -18,6 +18,7 @@ _KIND = "gateway: delivery"
 _EVERY_SECONDS = 3.0
 # Without a study that ends for this long, the rest is lost.
 _GIVE_UP_SECONDS = 300.0
+_NO_RESULTS = "PREDICTION"
 _UNDER_WAY = ("receiving", "waiting", "predicting", "sending")
 
 
@@ -124,7 +125,11 @@ class Deliveries:
             uid = row["study_uid"]
             with self._lock:
                 sent = self._waiting.get(uid)
-            if row["state"] == "failed" and row["study"] not in self._failed:
+            # A damaged image may be read, and be no base for results, which need its UIDs.
+            is_known = row["study"] in self._failed or (
+                sent is None and row["reason"] == _NO_RESULTS
+            )
+            if row["state"] == "failed" and not is_known:
                 self._failed.add(row["study"])
                 self._tally.fail(_KIND, f"a study failed, {row['reason']}: {row['text']}")
             elif sent is None or row["state"] in (*_UNDER_WAY, "failed"):

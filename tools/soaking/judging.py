@@ -45,15 +45,17 @@ class Bound:
 
 # By the name of a value of `sampling.sample`; values without a bound are reported only.
 BOUNDS = {
-    "rss": Bound("MiB", 16, 0.02),
-    "pss": Bound("MiB", 16, 0.02),
+    # That of the first process, which holds the model, is steadier than the sum with its children.
+    "own_rss": Bound("MiB", 12, 0.01),
+    "rss": Bound("MiB", 24, 0.02),
+    "pss": Bound("MiB", 24, 0.02),
     "handles": Bound("", 4),
     "threads": Bound("", 4),
     "processes": Bound("", 0),
     "zombies": Bound("", 0),
     "close_wait": Bound("", 1),
     "state_mib": Bound("MiB", 16, 0.2),
-    "state_files": Bound("", 64, 0.2),
+    "state_files": Bound("", 96, 0.1),
     "spool_mib": Bound("MiB", 1),
     "spool_files": Bound("", 2),
     "temporary_mib": Bound("MiB", 1, 0.1),
@@ -95,6 +97,18 @@ class Verdict:
     def is_flat(self) -> bool:
         """Whether it grew no further than allowed."""
         return self.growth <= self.allowed
+
+    def cells(self) -> list[str]:
+        """Medians, peak, growth and what is allowed, as cells of a table."""
+        numbers = (self.first, self.middle, self.last, self.peak)
+        allowed = "" if math.isinf(self.allowed) else f"{self.allowed:.1f}"
+        return [*(f"{number:.1f}" for number in numbers), f"{self.growth:+.1f}", allowed]
+
+    def word(self) -> str:
+        """The verdict in a word."""
+        if math.isinf(self.allowed):
+            return "not judged"
+        return "flat" if self.is_flat else "GROWS"
 
     def text(self, requests: int = 0) -> str:
         """What is wrong, with figures.

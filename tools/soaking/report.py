@@ -9,32 +9,32 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tools.soaking.campaign import SoakResult
+from tools.soaking.page import page
+
+
+def summary(result: SoakResult, seed: int) -> str:
+    """The report in a sentence."""
+    return (
+        f"{result.seconds / 60:.1f} min of load, seed {seed}, archive {result.archive}: "
+        f"{result.tally.total} requests, {result.tally.num_failures} of them unexpected, "
+        f"{result.arrived} studies arrived"
+    )
 
 
 def text(result: SoakResult, seed: int) -> str:
     """The report as lines."""
     lines = [
-        f"{result.seconds / 60:.1f} min of load, seed {seed}, archive {result.archive}: "
-        f"{result.tally.total} requests, {result.tally.num_failures} of them unexpected, "
-        f"{result.arrived} studies arrived",
+        summary(result, seed),
         "",
         "Medians of the first, middle and last third; the growth from the middle to the last is "
         "judged.",
     ]
     rows = [
-        (
-            verdict.service, verdict.value, verdict.unit,
-            *(f"{value:.1f}" for value in (verdict.first, verdict.middle, verdict.last)),
-            f"{verdict.peak:.1f}",
-            f"{verdict.growth:+.1f}",
-            "" if math.isinf(verdict.allowed) else f"{verdict.allowed:.1f}",
-            "not judged" if math.isinf(verdict.allowed) else "flat" if verdict.is_flat else "GROWS",
-        )
+        (verdict.service, verdict.value, verdict.unit, *verdict.cells(), verdict.word())
         for verdict in result.verdicts
-    ]  # fmt: skip
-    names = (
-        "service", "value", "unit", "first", "middle", "last", "peak", "growth", "allowed", ""
-    )  # fmt: skip
+    ]
+    numbers = ("first", "middle", "last", "peak", "growth", "allowed")
+    names = ("service", "value", "unit", *numbers, "")
     lines += [*_table([names, *rows]), "", "Requests by kind and outcome."]
     counts = [
         (kind, outcome, str(count))
@@ -49,9 +49,10 @@ def text(result: SoakResult, seed: int) -> str:
 
 
 def write(folder: Path, result: SoakResult, seed: int) -> None:
-    """Writes `report.txt`, `report.json` and `samples.csv`."""
+    """Writes `report.txt`, `report.html`, `report.json` and `samples.csv`."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "report.txt").write_text(text(result, seed) + "\n", "utf-8")
+    (folder / "report.html").write_text(page(result, summary(result, seed)), "utf-8")
     (folder / "samples.csv").write_text(result.samples, "utf-8")
     content = {
         "seed": seed,
@@ -83,7 +84,7 @@ def _table(rows: Sequence[Sequence[str]]) -> Iterable[str]:
     for row in rows:
         # Numbers stand to the right.
         cells = [
-            cell.rjust(width) if cell[:1] in "+-0123456789" and cell[:1] else cell.ljust(width)
+            cell.rjust(width) if cell[:1].isdigit() or cell[:1] in ("+", "-") else cell.ljust(width)
             for cell, width in zip(row, widths, strict=True)
         ]
         yield "  ".join(cells).rstrip()

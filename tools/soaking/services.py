@@ -215,7 +215,7 @@ def gateway(
         enabled = true
         [destination]
         {destination}
-        timeout_seconds = 5
+        timeout_seconds = 10
         first_retry_seconds = 1
         max_retry_seconds = 4
         [http]
@@ -232,7 +232,7 @@ def gateway(
         stable_seconds = 2
         identify_by = "accession"
         [limits]
-        idle_seconds = 5
+        idle_seconds = 30
         association_mb = 32
         free_mb = 64
         """
