@@ -160,6 +160,7 @@ def killed(folder: Path, model: Path) -> None:
     folder.mkdir()
     studies = make_phantoms(folder / "phantoms", 12, 2)
     token = folder / "token"
+    token.touch(0o600)
     token.write_text("Basic " + base64.b64encode(b"gateway:secret").decode())
     chance = random.Random(0)
     with orthanc(user="gateway") as archive:

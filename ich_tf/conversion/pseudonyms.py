@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 from ich_tf.errors import InputError
+from ich_tf.runtime.permissions import check_secret_file
 
 _RSNA_ID = re.compile(r"ID_[0-9a-f]{6,12}")
 _PUBLIC_KEY = b"ich_tf"
@@ -25,10 +26,11 @@ def read_hash_key(path: str) -> bytes:
       The secret without surrounding white space; empty for the public key.
 
     Raises:
-      InputError: If there is no such file, or it holds less than 16 bytes.
+      InputError: If there is no such file, it holds less than 16 bytes, or others may read it.
     """
     if not path:
         return b""
+    check_secret_file(path, "--hash_key_file")
     try:
         key = Path(path).read_bytes().strip()
     except OSError as error:

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import httpx
 
+from ich_tf.errors import InputError
 from ich_tf.gateway.config import LimitsSection, TlsSection
 from ich_tf.gateway.limits import MIB
 from ich_tf.gateway.quiet import quiet_libraries
 from ich_tf.gateway.tls import client_context
+from ich_tf.runtime.permissions import check_secret_file
 
 # Longest answer that is no image: the instances of a study, as JSON, have some 2 kB each.
 _MAX_ANSWER_BYTES = 64 * MIB
@@ -158,7 +160,10 @@ class Archive:
         if not self._token_file:
             return {}
         try:
+            check_secret_file(self._token_file, "token_file")
             token = Path(self._token_file).read_text("utf-8").strip()
+        except InputError as error:
+            raise ArchiveError("DENIED", str(error)) from error
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or type(error).__name__
             raise ArchiveError(

@@ -13,8 +13,6 @@ from typing import Any
 from ich_tf.errors import ConfigError
 from ich_tf.gateway.config import GatewayConfig
 
-_MIN_TOKEN = 16
-
 
 def load_config(path: str | Path) -> GatewayConfig:
     """Reads a gateway's config.
@@ -38,34 +36,6 @@ def load_config(path: str | Path) -> GatewayConfig:
         return GatewayConfig(**made)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
-
-
-def read_token(path: str | Path) -> str:
-    """Reads a secret from a file of one line.
-
-    Args:
-      path: The file; empty for no secret.
-
-    Returns:
-      The secret; empty without a file.
-
-    Raises:
-      ConfigError: If it cannot be read, or is too short to be a secret.
-    """
-    if not path:
-        return ""
-    try:
-        token = Path(path).read_text("ascii").strip()
-    except OSError as error:
-        raise ConfigError(f"{path}: the token cannot be read ({error.strerror}).") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: the token must be of ASCII characters.") from error
-    if len(token) < _MIN_TOKEN or not token.isprintable() or " " in token:
-        raise ConfigError(
-            f"{path}: holds a token of {len(token)} characters; expected one line of {_MIN_TOKEN} "
-            "characters or more, without spaces. Make one: openssl rand -hex 32."
-        )
-    return token
 
 
 def _read(path: Path) -> dict[str, Any]:

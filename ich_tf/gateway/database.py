@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ich_tf.errors import InputError
+from ich_tf.runtime.permissions import own_file
 from ich_tf.runtime.writing import disk_problem
 
 _VERSION = 1
@@ -85,10 +86,11 @@ class Database:
           InputError: If it is damaged, of another version, or cannot be opened.
         """
         try:
+            # SQLite's logs beside it get its permissions.
+            own_file(path)
             connection = sqlite3.connect(
                 path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
-            path.chmod(0o600)
             connection.row_factory = sqlite3.Row
             # FULL: a commit is on the disk when it returns, also in WAL mode.
             connection.execute("PRAGMA journal_mode = WAL")

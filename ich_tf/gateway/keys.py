@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ich_tf.errors import InputError
 from ich_tf.runtime.files import write_bytes
+from ich_tf.runtime.permissions import check_secret_file
 from ich_tf.runtime.writing import writing
 
 SECRET = "secret"
@@ -41,8 +42,8 @@ class Keys:
         path = folder / SECRET
         with writing(path):
             if is_new and not path.exists():
-                write_bytes(path, [secrets.token_bytes(_SECRET_BYTES)])
-                path.chmod(0o600)
+                write_bytes(path, [secrets.token_bytes(_SECRET_BYTES)], is_private=True)
+            check_secret_file(path, "the gateway's key")
             secret = path.read_bytes() if path.exists() else b""
         if len(secret) != _SECRET_BYTES:
             raise InputError(

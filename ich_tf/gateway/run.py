@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from ich_tf.errors import InputError
 from ich_tf.gateway.config import GatewayConfig
-from ich_tf.gateway.config_file import read_token
 from ich_tf.gateway.ports import Service
 from ich_tf.runtime.options import option
+from ich_tf.runtime.tokens import read_token
 
 if TYPE_CHECKING:
     from ich_tf.gateway.gateway import Gateway

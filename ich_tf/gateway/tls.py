@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ich_tf.errors import InputError
 from ich_tf.gateway.config import TlsSection
+from ich_tf.runtime.permissions import check_secret_file
 
 
 def server_context(section: TlsSection, *, asks_clients: bool) -> ssl.SSLContext:
@@ -52,6 +53,7 @@ def client_context(section: TlsSection) -> ssl.SSLContext:
 def _load_certificate(context: ssl.SSLContext, section: TlsSection) -> None:
     _require_readable("certificate_file", section.certificate_file)
     _require_readable("key_file", section.key_file)
+    check_secret_file(section.key_file, "tls.key_file")
     try:
         # An empty passphrase: OpenSSL would ask for one on the terminal.
         context.load_cert_chain(section.certificate_file, section.key_file, password="")

@@ -7,12 +7,12 @@ import logging
 import httpx
 
 from ich_tf.gateway.config import GatewayConfig
-from ich_tf.gateway.config_file import read_token
 from ich_tf.gateway.notices import MAX_RETRY_SECONDS, Notices
 from ich_tf.gateway.outbox import backoff
 from ich_tf.gateway.states import Study
 from ich_tf.gateway.tls import client_context
 from ich_tf.gateway.worklist import study_row
+from ich_tf.runtime.tokens import read_token
 
 _LOG = logging.getLogger(__name__)
 _IDLE_SECONDS = 1.0

@@ -39,6 +39,7 @@ def make_app(config: ServeConfig, predictor: Predictor, limits: Limits | None = 
     Raises:
       InputError: If the state folder or the folder of samples cannot be used.
     """
+    token = config.read_token()
     state = ServerState.start(config, predictor, limits or config.limits)
     app = FastAPI(
         title="ich_tf",
@@ -56,11 +57,11 @@ def make_app(config: ServeConfig, predictor: Predictor, limits: Limits | None = 
     )
     app.state.server = state
     # Without a token only this machine may ask, and only by its own names.
-    hosts = () if config.token else (*_LOCAL_NAMES, config.host)
-    app.add_middleware(Guard, monitor=state.monitor, token=config.token, hosts=hosts)
+    hosts = () if token else (*_LOCAL_NAMES, config.host)
+    app.add_middleware(Guard, monitor=state.monitor, token=token, hosts=hosts)
     app.add_middleware(SubPath, root_path=config.root_path)
     handle_errors(app)
-    _describe_token(app, is_needed=bool(config.token))
+    _describe_token(app, is_needed=bool(token))
     for resource in (studies, results, slices, service, samples):
         app.include_router(resource.router)
     app.mount("/", StaticFiles(directory=STATIC, html=True, check_dir=False), name="page")

@@ -10,10 +10,8 @@ from ich_tf.errors import ConfigError
 from ich_tf.inference.config import model_option, precision_option
 from ich_tf.runtime.addresses import is_loopback, is_sub_path
 from ich_tf.runtime.options import check_options, option
+from ich_tf.runtime.tokens import MIN_TOKEN, read_token
 from ich_tf.serving.limits import Limits
-
-# A shorter token can be guessed.
-_MIN_TOKEN = 16
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,7 @@ class ServeConfig:
 
     work_dir: str = model_option()
     host: str = option(
-        "127.0.0.1", "Address to listen on; other addresses than loopback need --token."
+        "127.0.0.1", "Address to listen on; other addresses than loopback need --token_file."
     )
     port: int = option(
         8000, "Port to listen on; 0 for a free one, which is printed.", within="[0, 65535]"
@@ -44,11 +42,17 @@ class ServeConfig:
         "Sub-path under which a proxy serves the page and the API, such as /ich; the proxy may "
         "remove it from requests or not. Empty: none.",
     )
+    token_file: str = option(
+        "",
+        "File of the token that clients have to send, as Authorization: Bearer TOKEN: one line of "
+        "16 characters or more, which no other user may read (chmod 600). Empty: no token.",
+        is_path=True,
+    )
     token: str = option(
         "",
-        "Token that clients have to send, as Authorization: Bearer TOKEN; 16 characters or more. "
-        "Better in a --flagfile than on the command line, which every user of the machine can "
-        "read.",
+        "The token itself, in a --flagfile; on the command line, which every user of the machine "
+        "can read, it is refused.",
+        is_secret=True,
     )
     state_dir: str = option(
         "",
@@ -126,15 +130,25 @@ class ServeConfig:
                 f"root_path is {self.root_path!r}; expected a path such as /ich: a slash first, "
                 "none last, and letters, digits, '-', '_', '.' and '~' between."
             )
-        if self.token and len(self.token) < _MIN_TOKEN:
+        if self.token and len(self.token) < MIN_TOKEN:
             raise ConfigError(
-                f"token has {len(self.token)} characters; expected {_MIN_TOKEN} or more."
+                f"token has {len(self.token)} characters; expected {MIN_TOKEN} or more."
             )
-        if not self.token and not self.is_loopback:
+        if self.token and self.token_file:
+            raise ConfigError("token and token_file are both given; expected one of them.")
+        if not (self.token or self.token_file or self.is_loopback):
             raise ConfigError(
                 f"host is {self.host!r}, which other machines may reach; expected 127.0.0.1, or a "
-                "token beside it. Give --token, and put an HTTPS proxy in front."
+                "token beside it. Give --token_file, and put an HTTPS proxy in front."
             )
+
+    def read_token(self) -> str:
+        """Token that clients have to send; empty for none.
+
+        Raises:
+          ConfigError: If its file cannot be read, or others may read it.
+        """
+        return self.token or read_token(self.token_file)
 
     @property
     def is_loopback(self) -> bool:

@@ -36,6 +36,7 @@ def serve(config: ServeConfig) -> None:
     from ich_tf.inference.hardware import choose_inference_hardware
     from ich_tf.inference.series_predictor import load_predictor
 
+    config.read_token()  # refused before the model is loaded
     hardware = choose_inference_hardware(config.mixed_precision)
     predictor = load_predictor(
         config.work_dir,

@@ -32,6 +32,7 @@ from ich_tf.runtime.executors.local import LocalExecutor
 from ich_tf.windows import apply_windows, preset_windows, window_slice
 from tests.support.conversions import config_for, files_of, records_of
 from tests.support.dicom_files import make_dicom, make_enhanced
+from tests.support.secret_files import write_secret
 
 
 @pytest.fixture(scope="module")
@@ -406,7 +407,7 @@ def test_an_output_folder_within_the_inputs_is_no_input(tmp_path: Path) -> None:
     source = tmp_path / "dicom"
     source.mkdir()
     (source / "1.dcm").write_bytes(make_dicom())
-    (source / "ich.key").write_text("k" * 32)
+    write_secret(source / "ich.key", "k" * 32)
     changes = {
         "dicom_dir": str(source), "labels_csv": "", "image_size": 16,
         "hash_key_file": str(source / "ich.key"),

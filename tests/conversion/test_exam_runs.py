@@ -30,6 +30,7 @@ from tests.support.exam_labels import (
     write_slice_csv,
     write_studies,
 )
+from tests.support.secret_files import write_secret
 
 SUBDURAL, NONE = (0, 0, 0, 0, 1, 1), (0,) * 6
 
@@ -161,7 +162,7 @@ def test_a_dry_run_shows_keys_beside_series(source: Path, tmp_path: Path) -> Non
 
 
 def test_under_a_secret_nothing_quotes_a_key(source: Path, tmp_path: Path) -> None:
-    (tmp_path / "key").write_text("0123456789abcdef")
+    write_secret(tmp_path / "key", "0123456789abcdef")
     csv = write_exam_csv(tmp_path / "exams.csv", {**labels_of(PATIENTS[:5]), "SECRET": NONE})
     changes = {"labels_csv": csv, "hash_key_file": str(tmp_path / "key")}
     convert(replace(config(source), out_dir=str(tmp_path / "out"), **changes))

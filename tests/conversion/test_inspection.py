@@ -20,6 +20,7 @@ from ich_tf.windows import preset_windows, window_slice
 from tests.support.commands import Command
 from tests.support.conversions import config_for
 from tests.support.dicom_files import make_dicom
+from tests.support.secret_files import write_secret
 
 
 def some_record(data_dir: Path, number: int = 5):
@@ -77,7 +78,7 @@ def strangers(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 path = path.with_name("33.dcm.7")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data[:-500] if (patient, number) == (2, 3) else data)
-    (folder / "key").write_text("a secret of sixteen bytes")
+    write_secret(folder / "key", "a secret of sixteen bytes")
     convert(
         config_for(
             folder,

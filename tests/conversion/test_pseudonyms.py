@@ -9,6 +9,7 @@ from ich_tf.conversion.pseudonyms import key_fingerprint, pseudonym, read_hash_k
 from ich_tf.errors import InputError
 from tests.support.conversions import config_for
 from tests.support.dicom_files import make_dicom
+from tests.support.secret_files import write_secret
 
 KEY = b"a secret of 16 bytes or more"
 
@@ -29,7 +30,7 @@ def test_a_fingerprint_tells_keys_apart() -> None:
 @pytest.mark.parametrize(("content", "message"), [(None, "cannot be read"), (b"short", "16 or")])
 def test_a_secret_that_cannot_be_used(tmp_path: Path, content: bytes, message: str) -> None:
     if content is not None:
-        (tmp_path / "key").write_bytes(content)
+        write_secret(tmp_path / "key", content)
     with pytest.raises(InputError, match=message):
         read_hash_key(str(tmp_path / "key"))
 
@@ -37,7 +38,7 @@ def test_a_secret_that_cannot_be_used(tmp_path: Path, content: bytes, message: s
 def test_a_conversion_is_not_continued_under_another_secret(tmp_path: Path) -> None:
     (tmp_path / "a.dcm").write_bytes(make_dicom())
     for name, content in (("key", KEY), ("other", KEY + b"1")):
-        (tmp_path / name).write_bytes(content)
+        write_secret(tmp_path / name, content)
 
     def run(key: str) -> None:
         where = {"dicom_dir": str(tmp_path / "a.dcm"), "labels_csv": ""}

@@ -20,6 +20,7 @@ from tests.support.commands import ROOT, Command
 from tests.support.ct_study import write_study
 from tests.support.made_up import make_run
 from tests.support.processes import wait_until
+from tests.support.secret_files import write_secret
 
 TOKEN = "0123456789abcdef"
 CONFIG = """
@@ -79,7 +80,7 @@ def stow(client: httpx.Client, paths: list[Path]) -> httpx.Response:
 @pytest.mark.slow
 def test_a_study_goes_all_the_way(tmp_path: Path, run_command: Command) -> None:
     make_run(tmp_path / "run", 64, 1)
-    (tmp_path / "token").write_text(TOKEN)
+    write_secret(tmp_path / "token", TOKEN)
     config = tmp_path / "gateway.toml"
     series = write_study(tmp_path / "in", ("standard",), patient="SECRET-ID")
     with hook() as (port, taken):

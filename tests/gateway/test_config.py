@@ -9,7 +9,8 @@ import pytest
 
 from ich_tf.errors import ConfigError
 from ich_tf.gateway.config import GatewayConfig, StowSection
-from ich_tf.gateway.config_file import load_config, read_token
+from ich_tf.gateway.config_file import load_config
+from ich_tf.runtime.tokens import read_token
 from tests.support.commands import ROOT
 
 STOW = "[stow]\nenabled = true\n"
@@ -96,6 +97,10 @@ def test_an_option_that_is_a_path_is_named_like_one() -> None:
 def test_a_token_is_read_from_a_file_and_long_enough(tmp_path: Path) -> None:
     path = tmp_path / "token"
     path.write_text("0123456789abcdef\n")
+    path.chmod(0o644)
+    with pytest.raises(ConfigError, match="other users of this machine"):
+        read_token(path)
+    path.chmod(0o600)
     assert read_token(path) == "0123456789abcdef" and read_token("") == ""
     path.write_text("short")
     with pytest.raises(ConfigError, match="token of 5 characters") as error:

@@ -16,6 +16,7 @@ from tests.support.certificates import make_pair, needs_openssl
 from tests.support.destinations import failure, send, write_results
 from tests.support.http_servers import http_server, response
 from tests.support.orthanc import Orthanc, needs_orthanc, orthanc
+from tests.support.secret_files import write_secret
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +37,8 @@ def test_results_land_in_their_study_once(
 ) -> None:
     import base64
 
-    token = tmp_path / "token"
-    token.write_text("Basic " + base64.b64encode(b"gateway:secret").decode())
+    text = "Basic " + base64.b64encode(b"gateway:secret").decode()
+    token = write_secret(tmp_path / "token", text)
     section = {
         "dimse": {"port": archive.port, "ae_title": archive.ae_title},
         "dicomweb": {"url": archive.dicomweb, "token_file": str(token)},

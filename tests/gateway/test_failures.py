@@ -23,6 +23,7 @@ from ich_tf.gateway.ports import Refused
 from ich_tf.gateway.prediction import StudyPrediction
 from ich_tf.gateway.run import run
 from tests.support.gateway import Bench, fake_predict, result_uid
+from tests.support.secret_files import write_secret
 
 
 def fail_with(number: int):
@@ -181,9 +182,7 @@ def test_a_missing_model_and_a_taken_port_are_one_line(tmp_path: Path) -> None:
 
 
 def _token(folder: Path) -> Path:
-    path = folder / "token"
-    path.write_text("0123456789abcdef")
-    return path
+    return write_secret(folder / "token", "0123456789abcdef")
 
 
 def test_an_image_that_comes_while_its_study_is_deleted_is_kept(

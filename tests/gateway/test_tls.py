@@ -10,6 +10,7 @@ from ich_tf.errors import InputError
 from ich_tf.gateway.config import TlsSection
 from ich_tf.gateway.tls import client_context, server_context
 from tests.support.certificates import make_pair, needs_openssl
+from tests.support.secret_files import write_secret
 
 pytestmark = needs_openssl
 
@@ -40,7 +41,7 @@ def test_a_file_that_cannot_be_used_is_named(
     good: dict[str, str], key: str, tmp_path: Path
 ) -> None:
     gone, text = tmp_path / "gone.pem", tmp_path / "text.pem"
-    text.write_text("no certificate")
+    write_secret(text, "no certificate")
     for path, reason in ((gone, "cannot be read (No such file"), (text, "cannot be used")):
         with pytest.raises(InputError) as raised:
             server_context(TlsSection(**{**good, key: str(path)}), asks_clients=True)

@@ -39,3 +39,18 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     loop.write_text(f"--a=1\n--flagfile={loop}\n")
     with pytest.raises(UsageError, match="loop: the file includes itself"):
         expand([f"--flagfile={loop}"])
+
+
+def test_a_secret_stands_in_a_file_of_its_own(tmp_path: Path) -> None:
+    """A command line is everybody's to read, and so are files of the usual mode."""
+    for argument in ("--token=abc", "-token=abc", "--token"):
+        with pytest.raises(UsageError, match="--token is on the command line") as refused:
+            expand([argument, "abc"], {"token"})
+        assert "abc" not in str(refused.value)
+    path = tmp_path / "my.flags"
+    path.write_text("--token=abc\n")
+    path.chmod(0o644)
+    with pytest.raises(UsageError, match="other users of this machine"):
+        expand([f"--flagfile={path}"], {"token"})
+    path.chmod(0o600)
+    assert expand([f"--flagfile={path}"], {"token"}) == ["--token=abc"]

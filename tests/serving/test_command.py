@@ -11,6 +11,7 @@ from ich_tf.dicom.reader import read_headers
 from tests.support.commands import Command
 from tests.support.hostile_archives import HOSTILE
 from tests.support.made_up import make_run
+from tests.support.secret_files import write_secret
 from tests.support.serving import files_of, post, served, wait
 from tools.benchmark.service import Service, started
 
@@ -27,6 +28,9 @@ def test_what_cannot_be_served(model: Path, tmp_path: Path, run_command: Command
     done = run_command("ich_tf.serve", f"--work_dir={model}", "--host=0.0.0.0", code=2)
     assert "which other machines may reach" in done.stderr and "--token" in done.stderr
     done = run_command("ich_tf.serve", f"--work_dir={model}", "--token=short", code=2)
+    assert "on the command line" in done.stderr and "short" not in done.stderr
+    flags = write_secret(tmp_path / "page.flags", "--token=short")
+    done = run_command("ich_tf.serve", f"--work_dir={model}", f"--flagfile={flags}", code=2)
     assert "token has 5 characters" in done.stderr
     done = run_command("ich_tf.serve", f"--work_dir={tmp_path}", code=1)
     assert str(tmp_path) in done.stderr

@@ -42,5 +42,6 @@ def make_pair(folder: Path, name: str, authority: Pair | None = None) -> Pair:
         *(word for extension in extensions for word in ("-addext", extension)),
         *("-keyout", str(pair.key), "-out", str(pair.certificate)),
     ]
+    pair.key.touch(0o600)
     subprocess.run(command, check=True, capture_output=True)
     return pair
