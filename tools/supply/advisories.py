@@ -8,7 +8,7 @@ from pathlib import Path
 
 from packaging.specifiers import SpecifierSet
 
-from tools.supply.locks import LockedPackage
+from tools.supply.locks import LockedPackage, read_toml
 
 FILE = Path(__file__).with_name("advisories.toml")
 STATES = {
@@ -48,9 +48,7 @@ class Advisory:
 
 def read_advisories() -> tuple[list[Advisory], datetime.date]:
     """Reads the advisories, and the day on which the published lists were read."""
-    import tomllib  # of Python 3.11, which has the tools that make lists
-
-    content = tomllib.loads(FILE.read_text("utf-8"))
+    content = read_toml(FILE)
     advisories = [Advisory(**{**each, "ids": tuple(each["ids"])}) for each in content["advisory"]]
     return advisories, content["read_on"]
 

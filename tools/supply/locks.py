@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,9 +95,17 @@ def wheel_packages() -> set[str]:
 
 def project() -> dict[str, Any]:
     """The table `project` of pyproject.toml."""
-    import tomllib  # of Python 3.11, which has the tools that make lists
+    content: dict[str, Any] = read_toml(ROOT / "pyproject.toml")["project"]
+    return content
 
-    content: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Content of a TOML file."""
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    content: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
     return content
 
 
