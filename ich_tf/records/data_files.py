@@ -11,7 +11,8 @@ MANIFEST = "manifest.json"
 SUCCESS = "_SUCCESS"
 QUARANTINE = "quarantine.jsonl"
 REPORT = "report.html"
-_SHARD_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\.tfrecord")
+# A name of 255 bytes is the longest, and those of index and sidecar are longer.
+_SHARD_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,200}\.tfrecord")
 
 
 def shard_name(split: str, index: int, count: int) -> str:

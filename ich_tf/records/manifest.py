@@ -13,10 +13,12 @@ import numpy as np
 
 from ich_tf.errors import DataError
 from ich_tf.labels import CLASSES
-from ich_tf.records.data_files import MANIFEST, PLAN, SUCCESS, checked_shard_name
+from ich_tf.records.data_files import MANIFEST, PLAN, SUCCESS
+from ich_tf.records.manifest_content import ManifestContent
 from ich_tf.records.schema import EXAM_SCHEMA_VERSION, READABLE_VERSIONS, SCHEMA_VERSION
 from ich_tf.records.splits import fold_name
 from ich_tf.runtime.files import file_sha256, read_json
+from ich_tf.runtime.json_types import quoted, read_fields
 
 _ADVICE = "Run python -m ich_tf.make_tfrecords to write it; finished shards are kept."
 
@@ -101,17 +103,17 @@ class Manifest:
             )
         content = read_json(data_dir / MANIFEST, _ADVICE)
         version = content.get("schema_version") if isinstance(content, dict) else None
-        if version not in READABLE_VERSIONS:
+        if type(version) is not int or version not in READABLE_VERSIONS:
             raise DataError(
-                f"{data_dir}: schema version {version}; this version of ich_tf reads "
+                f"{data_dir}: schema version {quoted(version)}; this version of ich_tf reads "
                 f"{', '.join(map(str, READABLE_VERSIONS))}. Convert the data again into another "
                 "folder."
             )
         try:
             manifest = cls._from_content(data_dir, content)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except ValueError as error:
             raise DataError(
-                f"{data_dir / MANIFEST}: not a manifest of schema {SCHEMA_VERSION} ({error!r}). "
+                f"{data_dir / MANIFEST}: not a manifest of schema {SCHEMA_VERSION} ({error}). "
                 "Convert the data again."
             ) from error
         if check_files:
@@ -120,30 +122,34 @@ class Manifest:
 
     @classmethod
     def _from_content(cls, data_dir: Path, content: dict[str, Any]) -> Manifest:
-        """Makes a manifest from the content of manifest.json."""
-        shards = tuple(
-            Shard(
-                path=data_dir / checked_shard_name(shard["name"]),
-                split=shard["split"],
-                num_records=shard["num_records"],
-                num_bytes=shard["num_bytes"],
-                sha256=shard["sha256"],
-                label_counts=tuple(shard["label_counts"]),
-            )
-            for shard in content["shards"]
-        )
+        """Makes a manifest from the content of manifest.json.
+
+        Raises:
+          ValueError: If the content is not a manifest's.
+        """
+        stored = read_fields(ManifestContent, content)
         return cls(
             data_dir=data_dir,
-            image_size=content["config"]["image_size"],
-            windows=tuple(content["config"]["windows"]),
-            crop=content["config"]["crop"],
-            encoding=content["config"]["encoding"],
-            num_folds=content["num_folds"],
-            shards=shards,
-            patients=content["patients"],
-            patient_keys=_patient_keys(content["config"]),
-            num_marked=content["masks"]["marked"]["any"] if "masks" in content else 0,
-            schema_version=content["schema_version"],
+            image_size=stored.config.image_size,
+            windows=stored.config.windows,
+            crop=stored.config.crop,
+            encoding=stored.config.encoding,
+            num_folds=stored.num_folds,
+            shards=tuple(
+                Shard(
+                    path=data_dir / shard.name,
+                    split=shard.split,
+                    num_records=shard.num_records,
+                    num_bytes=shard.num_bytes,
+                    sha256=shard.sha256,
+                    label_counts=shard.label_counts,
+                )
+                for shard in stored.shards
+            ),
+            patients=stored.patients,
+            patient_keys=stored.config.patient_keys,
+            num_marked=stored.masks.marked["any"] if stored.masks else 0,
+            schema_version=stored.schema_version,
         )
 
     def _check_files(self) -> None:
@@ -323,8 +329,3 @@ def label_counts(shards: Sequence[Shard]) -> np.ndarray:
 def repair_advice(data_dir: Path) -> str:
     """Advice that ends the error about a damaged file of a finished conversion."""
     return f"Run python -m ich_tf.verify_tfrecords --data_dir={data_dir} --full --repair."
-
-
-def _patient_keys(config: dict[str, Any]) -> str:
-    source = config.get("patient_from", "id")
-    return f"{'' if source == 'id' else source} {config.get('hash_key', '')}".strip()

@@ -6,23 +6,23 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from ich_tf.dicom.pixel_hash import hashes_from_text
 from ich_tf.dicom.reasons import Rejection
 from ich_tf.errors import DataError
 from ich_tf.labels import CLASSES
-from ich_tf.records.data_files import checked_shard_name, sidecar_path
+from ich_tf.records.data_files import sidecar_path
 from ich_tf.records.exam_statistics import ExamStatistics
 from ich_tf.records.manifest import Shard, repair_advice
+from ich_tf.records.manifest_content import check_shard
 from ich_tf.records.mask_statistics import MaskStatistics
 from ich_tf.records.statistics import HISTOGRAM_BINS, SliceStatistics
 from ich_tf.runtime.files import read_json
+from ich_tf.runtime.json_types import read_fields
 
-_OF_MASKS = tuple(field.name for field in fields(MaskStatistics))
-_OF_EXAMS = tuple(field.name for field in fields(ExamStatistics))
+# Fields with a number for each class.
+_OF_MASKS = ("annotated", "marked", "volume_mm3")
+_OF_EXAMS = ("slices_known", "known", "positive")
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +97,9 @@ class Sidecar:
         return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
+_NAMES = {field.name for kind in (Sidecar, SliceStatistics) for field in fields(kind)}
+
+
 def read_sidecar(shard: Path) -> Sidecar:
     """Reads the sidecar of a shard.
 
@@ -109,38 +112,20 @@ def read_sidecar(shard: Path) -> Sidecar:
     path = sidecar_path(shard)
     content = read_json(path, repair_advice(shard.parent))
     try:
-        statistics = {field.name: content.pop(field.name) for field in fields(SliceStatistics)}
-        statistics["label_counts"] = tuple(statistics["label_counts"])
-        statistics["hu_histogram"] = np.asarray(statistics["hu_histogram"], np.int64)
-        for name, length in (("label_counts", len(CLASSES)), ("hu_histogram", HISTOGRAM_BINS)):
-            if len(statistics[name]) != length:
-                raise ValueError(f"{name} has not {length} values")
-        quarantine = tuple(Rejection(**line) for line in content.pop("quarantine"))
-        hashes_from_text(content.get("pixel_hashes", ""))
-        masks = content.pop("masks", None)
-        exams = content.pop("exams", None)
-        return Sidecar(
-            **{
-                **content,
-                "name": checked_shard_name(content["name"]),
-                "statistics": SliceStatistics(**statistics),
-                "quarantine": quarantine,
-                "exams": exams and _exam_statistics(exams),
-                "masks": masks and MaskStatistics(*(tuple(masks[name]) for name in _OF_MASKS)),
-                "mask_quarantine": tuple(
-                    Rejection(**line) for line in content.get("mask_quarantine", ())
-                ),
-            }
-        )
-    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+        if isinstance(content, dict) and not _NAMES.issuperset(content):
+            raise ValueError("it has other fields")
+        sidecar = read_fields(Sidecar, content and {**content, "statistics": content})
+        statistics = sidecar.statistics
+        numbers = sidecar.num_records, sidecar.num_bytes, statistics.label_counts
+        check_shard(sidecar.name, *numbers)
+        if len(statistics.hu_histogram) != HISTOGRAM_BINS:
+            raise ValueError(f"hu_histogram has not {HISTOGRAM_BINS} values")
+        for part, names in ((sidecar.masks, _OF_MASKS), (sidecar.exams, _OF_EXAMS)):
+            if part and any(len(getattr(part, name)) != len(CLASSES) for name in names):
+                raise ValueError(f"{', '.join(names)} have not {len(CLASSES)} values each")
+        hashes_from_text(sidecar.pixel_hashes)
+    except ValueError as error:
         raise DataError(
-            f"{path}: not a sidecar of this version ({error!r}). {repair_advice(shard.parent)}"
+            f"{path}: not a sidecar of this version ({error}). {repair_advice(shard.parent)}"
         ) from error
-
-
-def _exam_statistics(content: dict[str, Any]) -> ExamStatistics:
-    values: dict[str, Any] = {
-        name: tuple(content[name]) if isinstance(content[name], list) else content[name]
-        for name in _OF_EXAMS
-    }
-    return ExamStatistics(**values)
+    return sidecar

@@ -23,6 +23,7 @@ from ich_tf.runtime.writing import writing
 
 _TEMPORARY = ".tmp"
 _BLOCK = 1 << 20
+_MAX_SHOWN = 40
 
 
 def file_sha256(path: Path) -> str:
@@ -58,6 +59,12 @@ def read_json(path: Path, advice: str = "") -> Any:
         return parse_json(path.read_text("utf-8"))
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file. {advice}".rstrip()) from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}). {advice}".rstrip()) from error
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path}: not JSON (byte {error.start} is no UTF-8). {advice}".rstrip()
+        ) from error
     except ValueError as error:
         raise DataError(f"{path}: not JSON ({error}). {advice}".rstrip()) from error
 
@@ -78,7 +85,8 @@ def parse_json(text: str) -> Any:
 
 def _finite(text: str) -> float:
     if not math.isfinite(value := float(text)):
-        raise ValueError(f"{text} is no finite number")
+        shown = text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
+        raise ValueError(f"{shown} is no finite number")
     return value
 
 

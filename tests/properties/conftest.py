@@ -13,7 +13,7 @@ import pytest
 _STORAGE = tempfile.TemporaryDirectory(prefix="hypothesis-")
 os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", _STORAGE.name)
 
-from hypothesis import HealthCheck, settings  # noqa: E402
+from hypothesis import HealthCheck, Phase, settings  # noqa: E402
 
 _EXAMPLES = int(os.environ.get("PROPERTY_EXAMPLES", "0"))
 _SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
@@ -25,9 +25,11 @@ settings.register_profile(
     database=None,
     suppress_health_check=_SLOW,
 )
+# Failures of many examples are not made smaller, which can take minutes: a quick run does it.
 settings.register_profile(
     "long",
     max_examples=max(1, _EXAMPLES),
+    phases=(Phase.explicit, Phase.generate, Phase.target),
     deadline=None,
     database=None,
     print_blob=True,
