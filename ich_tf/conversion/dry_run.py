@@ -30,6 +30,7 @@ from ich_tf.runtime.executors.local import LocalExecutor
 
 # Number of slices that are converted to measure size and time: half a second's work.
 _SAMPLE = 64
+_SAMPLE_NAME = "sample.tfrecord"
 
 
 @dataclass(frozen=True)
@@ -204,9 +205,9 @@ def _sample(tasks: Sequence[ShardTask]) -> _SampleCost:
             write_shard(replace(tasks[0], shard=shard, sources=files, out_dir=Path(folder)))
             return time.perf_counter() - begun
 
-        write("warm-up", 1)
-        seconds = write("sample", len(chosen))
-        sidecar = read_sidecar(Path(folder) / "sample")
+        write("warm-up.tfrecord", 1)
+        seconds = write(_SAMPLE_NAME, len(chosen))
+        sidecar = read_sidecar(Path(folder) / _SAMPLE_NAME)
     reasons = Counter(rejection.reason for rejection in sidecar.quarantine)
     return _SampleCost(
         size=len(chosen),

@@ -18,7 +18,7 @@ from ich_tf.dicom.pixel_hash import hashes_from_text
 from ich_tf.records.data_files import MANIFEST
 from ich_tf.records.manifest import repair_advice
 from ich_tf.records.sidecar import Sidecar
-from ich_tf.runtime.files import read_json
+from ich_tf.runtime.json_types import read_object
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,13 @@ def find_equal_pixels(plan: Plan, sidecars: Sequence[Sidecar]) -> EqualPixels:
     )
 
 
+@dataclass(frozen=True)
+class _Stored:
+    """What manifest.json tells of equal pixels; an older one tells nothing."""
+
+    equal_pixels: EqualPixels | None = None
+
+
 def stored_equal_pixels(data_dir: str | Path) -> EqualPixels:
     """The images of a finished conversion that several patients share, by its manifest.
 
@@ -94,8 +101,8 @@ def stored_equal_pixels(data_dir: str | Path) -> EqualPixels:
     Raises:
       DataError: If the manifest cannot be read.
     """
-    content = read_json(Path(data_dir) / MANIFEST, repair_advice(Path(data_dir)))
-    return EqualPixels(**content.get("equal_pixels", {}))
+    path, advice = Path(data_dir) / MANIFEST, repair_advice(Path(data_dir))
+    return read_object(path, _Stored, advice).equal_pixels or EqualPixels()
 
 
 def shared_images(hashes: np.ndarray, patients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from ich_tf.conversion.config import ConversionConfig
@@ -13,6 +14,7 @@ from ich_tf.records import data_files
 from ich_tf.records.dealt_splits import load_splits
 from ich_tf.records.splits import TEST, UNLABELLED, fold_name
 from ich_tf.runtime import files
+from ich_tf.runtime.json_types import read_object
 
 _LOG = logging.getLogger(__name__)
 
@@ -87,6 +89,13 @@ def _had_splits(out_dir: Path) -> bool:
     return any(out_dir.glob("*-of-*.tfrecord")) or (out_dir / data_files.PLAN).is_file()
 
 
+@dataclass(frozen=True)
+class _StoredPatients:
+    """Keys of the patients of each split, as manifest.json has them."""
+
+    patients: dict[str, list[str]]
+
+
 def _of_manifest(out_dir: Path) -> dict[str, str]:
     """Splits by manifest.json, where `_SUCCESS` vouches for it: it has no hash of its own.
 
@@ -97,9 +106,9 @@ def _of_manifest(out_dir: Path) -> dict[str, str]:
     try:
         lines = (out_dir / data_files.SUCCESS).read_text("utf-8", "replace").splitlines()
         if f"{files.file_sha256(path)}  {path.name}" in lines:
-            patients = files.read_json(path)["patients"]
+            patients = read_object(path, _StoredPatients).patients
             return {} if UNLABELLED in patients else _of_patients(patients)
-    except (OSError, DataError, KeyError, AttributeError):
+    except (OSError, DataError):
         pass  # as damaged as the others
     raise InputError(
         f"{out_dir}: {data_files.PLAN} and {data_files.SPLITS} are both damaged or missing, so "

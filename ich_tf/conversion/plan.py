@@ -15,12 +15,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ich_tf.conversion.plan_content import ExamContent, loads, read_shard
 from ich_tf.dicom.reasons import Rejection, quarantine_path, split_quarantine_path
 from ich_tf.errors import DataError
 from ich_tf.records.data_files import PLAN, checked_shard_name
 from ich_tf.records.schema import EXAM_SCHEMA_VERSION, SCHEMA_VERSION
 from ich_tf.records.splits import UNLABELLED
 from ich_tf.runtime.files import write_parts
+from ich_tf.runtime.json_types import read_fields
 
 # End of the first line of plan.json, and its last line.
 _SHARDS, _END = ', "shards": [', "]}"
@@ -244,21 +246,17 @@ class PlannedShard:
         """Reads the output of `json_text`.
 
         Raises:
-          ValueError, KeyError, TypeError: If the text is not the JSON of a shard.
+          ValueError: If the text is not the JSON of a shard.
         """
-        content = json.loads(text)
+        shard = read_shard(text)
         members = []
-        for series in content["series"]:
-            packed = json.dumps(series["slices"], separators=(",", ":"))
-            patient_key, study_key, series_key = series["keys"]
-            keys = patient_key, study_key, series_key
-            exam = series.get("exam", {"labels": (), "level": ""})
+        for series in shard.series:
+            exam = series.exam or ExamContent((), "")
+            packed = json.dumps(series.slices, separators=(",", ":"))
             members.append(
-                PlannedSeries(
-                    keys, len(series["slices"]), packed, tuple(exam["labels"]), exam["level"]
-                )
+                PlannedSeries(series.keys, len(series.slices), packed, exam.labels, exam.level)
             )
-        return cls(checked_shard_name(content["name"]), content["split"], tuple(members))
+        return cls(checked_shard_name(shard.name), shard.split, tuple(members))
 
     def sha256(self, config: Mapping[str, Any]) -> str:
         """SHA-256 of the shard's part of the plan, under the plan's `config`."""
@@ -423,36 +421,52 @@ def load_plan(data_dir: str | Path) -> tuple[Plan, Path]:
     )
     try:
         with open(path, encoding="utf-8") as file:
-            content, shards = _read_plan(file)
+            head, shards = _read_plan(file)
         plan = Plan(
-            content["config"],
+            head.config,
             tuple(shards),
-            content["patients"],
-            tuple(Rejection(**rejection) for rejection in content["rejections"]),
-            content["num_inputs"],
-            tuple(SeriesKind(**kind) for kind in content.get("kinds", ())),
-            tuple(Rejection(**line) for line in content.get("mask_rejections", ())),
-            content.get("masks_dir", ""),
-            content.get("agreement", ""),
+            head.patients,
+            head.rejections,
+            head.num_inputs,
+            head.kinds,
+            head.mask_rejections,
+            head.masks_dir,
+            head.agreement,
         )
-        source = Path(content["source"])
-        expected_sha256 = content["sha256"]
-        sha256 = _file_sha256(plan, content["source"])
+        sha256 = _file_sha256(plan, head.source)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}). {advice}") from error
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: not a plan of this version ({error!r}). {advice}") from error
-    if sha256 != expected_sha256:
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not a plan of this version (no UTF-8 text). {advice}") from error
+    except ValueError as error:
+        raise DataError(f"{path}: not a plan of this version ({error}). {advice}") from error
+    if sha256 != head.sha256:
         raise DataError(f"{path}: was changed after it was written. {advice}")
-    return plan, source
+    return plan, Path(head.source)
 
 
-def _read_plan(lines: Iterator[str]) -> tuple[dict[str, Any], list[PlannedShard]]:
+@dataclass(frozen=True)
+class _Head:
+    """The first line of plan.json; the fields are those of `Plan`."""
+
+    sha256: str
+    source: str
+    config: dict[str, Any]
+    num_inputs: int
+    patients: dict[str, list[str]]
+    rejections: tuple[Rejection, ...]
+    kinds: tuple[SeriesKind, ...] = ()
+    mask_rejections: tuple[Rejection, ...] = ()
+    masks_dir: str = ""
+    agreement: str = ""
+
+
+def _read_plan(lines: Iterator[str]) -> tuple[_Head, list[PlannedShard]]:
     """Content of the first line, and the shards, line by line: one value would fill the memory."""
     first = next(lines, "").rstrip("\n")
     if not first.endswith(_SHARDS):
         raise ValueError("its first line is not a plan's")
-    content = json.loads(first[: -len(_SHARDS)] + "}")
+    head = read_fields(_Head, loads(first[: -len(_SHARDS)] + "}"))
     shards = []
     for line in lines:
         text = line.rstrip("\n")
@@ -461,7 +475,7 @@ def _read_plan(lines: Iterator[str]) -> tuple[dict[str, Any], list[PlannedShard]
         shards.append(PlannedShard.from_json(text.rstrip(",")))
     else:
         raise ValueError("its end is missing")
-    return content, shards
+    return head, shards
 
 
 def _file_sha256(plan: Plan, source: str) -> str:

@@ -28,6 +28,7 @@ from ich_tf.records.schema import EXAM_SCHEMA_VERSION, SCHEMA_VERSION
 from ich_tf.records.sidecar import Sidecar, read_sidecar
 from ich_tf.records.statistics import SliceStatistics
 from ich_tf.runtime import files
+from ich_tf.runtime.json_types import read_object
 
 
 @dataclass(frozen=True)
@@ -207,13 +208,19 @@ def num_not_chosen(quarantine: Iterable[Rejection]) -> int:
     return sum(Reason(line.reason).is_choice for line in quarantine)
 
 
+@dataclass(frozen=True)
+class _StoredQuarantine:
+    """Number of inputs that were left out, by reason code, as manifest.json has it."""
+
+    quarantine: dict[str, int]
+
+
 def retry_remark(data_dir: str | Path) -> str:
     """Remark on inputs that a finished conversion left out for a reason of the machine, if any."""
-    content = files.read_json(Path(data_dir) / data_files.MANIFEST)
+    stored = read_object(Path(data_dir) / data_files.MANIFEST, _StoredQuarantine)
+    of_machine = {reason.value for reason in Reason if reason.is_of_machine}
     counts = ", ".join(
-        f"{count} {reason}"
-        for reason, count in content["quarantine"].items()
-        if Reason(reason).is_of_machine
+        f"{count} {reason}" for reason, count in stored.quarantine.items() if reason in of_machine
     )
     if not counts:
         return ""

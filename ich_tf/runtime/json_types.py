@@ -7,12 +7,34 @@ import functools
 import types
 import typing
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
+from ich_tf.errors import DataError
+from ich_tf.runtime.files import read_json
+
 _T = TypeVar("_T")
 _INT64 = 2**63
+
+
+def read_object(path: Path, kind: type[_T], advice: str = "") -> _T:
+    """Makes a dataclass of a JSON file, as `read_fields` does.
+
+    Args:
+      path: JSON file to read.
+      kind: The dataclass.
+      advice: Sentence to end an error message with: what the user should do.
+
+    Raises:
+      DataError: If the file is missing, not JSON, or without what the dataclass needs.
+    """
+    content = read_json(path, advice)
+    try:
+        return read_fields(kind, content)
+    except ValueError as error:
+        raise DataError(f"{path}: {error}. {advice}".rstrip()) from error
 
 
 def read_fields(kind: type[_T], content: Any, where: str = "") -> _T:
