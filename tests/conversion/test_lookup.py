@@ -32,7 +32,7 @@ def test_a_damaged_record_or_index_is_named(data_copy: Path) -> None:
     with pytest.raises(errors.DataError, match=r"record 2 is damaged.*--full --repair"):
         third.read()
     index = data_files.index_path(third.shard)
-    index.write_text("".join(index.read_text().splitlines(keepends=True)[1:]))
+    index.write_text("".join(index.read_text().splitlines(keepends=True)[:-1]))
     with pytest.raises(errors.DataError, match="the plan and the sidecar list"):
         record_locations(data_copy, shard)
     index.write_text("0 x\n")
