@@ -14,9 +14,11 @@ import numpy as np
 
 from ich_tf.errors import InputError
 from ich_tf.labels import CLASSES, HEADER, read_submission
-from ich_tf.labels.columns import class_number
+from ich_tf.labels.columns import class_number, shown
 from ich_tf.records.exam_labels import exam_of_slices
 from ich_tf.runtime.csv_files import CsvError, named_rows, open_csv
+from ich_tf.runtime.names import shortened
+from ich_tf.runtime.numbers import decimal_number
 
 SLICE, EXAM = "slice", "exam"
 LEVELS = (SLICE, EXAM)
@@ -93,7 +95,7 @@ def read_patients(path: Path, level: str) -> dict[str, str]:
     name, patient = _id_column(path, header, level), _find(header, _PATIENTS)
     if patient is None:
         raise InputError(
-            f"{path}: the header is {','.join(header)!r}; expected a column named patient beside "
+            f"{path}: the header is {shown(header)!r}; expected a column named patient beside "
             f"{name}. Rename it."
         )
     patients: dict[str, str] = {}
@@ -102,8 +104,9 @@ def read_patients(path: Path, level: str) -> dict[str, str]:
             raise InputError(f"{path}: line {line} lacks an id or a patient. Fill it in.")
         if patients.setdefault(row[name], row[patient]) != row[patient]:
             raise InputError(
-                f"{path}: {row[name]} has two patients, {patients[row[name]]} and {row[patient]} "
-                f"in line {line}. Correct one."
+                f"{path}: {shortened(row[name])} has two patients, "
+                f"{shortened(patients[row[name]])} and {shortened(row[patient])} in line {line}. "
+                "Correct one."
             )
     return patients
 
@@ -123,7 +126,7 @@ def _id_column(path: Path, header: Sequence[str], level: str) -> str:
     if name is None:
         expected = "ID, image_id or source_id" if level == SLICE else "ID, exam or series_key"
         raise InputError(
-            f"{path}: the header is {','.join(header)[:300]!r}, in which no column names the "
+            f"{path}: the header is {shown(header)!r}, in which no column names the "
             f"{level}; expected one called {expected}. Rename it, or compare at the other --level."
         )
     return name
@@ -137,14 +140,14 @@ class _Wide:
         lower = [name.lower() for name in header]
         twice = next((name for name in lower if name and lower.count(name) > 1), None)
         if twice is not None:
-            raise InputError(f"{path}: two columns are called {twice}; remove one.")
+            raise InputError(f"{path}: two columns are called {shortened(twice)}; remove one.")
         self._classes = _numbers({name: name for name in lower})
         self._labels = _numbers(
             {name: name.removeprefix(_LABEL) for name in lower if name.startswith(_LABEL)}
         )
         if not self._classes:
             raise InputError(
-                f"{path}: the header is {','.join(header)[:300]!r}; expected an id and a column "
+                f"{path}: the header is {shown(header)!r}; expected an id and a column "
                 f"for each class, of {', '.join(CLASSES)}, or 'ID,Label' with six rows an id."
             )
         self._patient = _find(header, _PATIENTS)
@@ -165,8 +168,8 @@ class _Wide:
                 raise InputError(f"{self._path}: line {line} has no {self._id}.")
             if name in ids:
                 raise InputError(
-                    f"{self._path}: {name} is in line {ids[name]} and again in line {line}. Keep "
-                    "one of them."
+                    f"{self._path}: {shortened(name)} is in line {ids[name]} and again in line "
+                    f"{line}. Keep one of them."
                 )
             ids[name] = line
             if self._patient:
@@ -196,15 +199,15 @@ class _Wide:
         values = [math.nan] * len(CLASSES)
         for number, name in columns.items():
             text = row[name]
-            value = _number(text)
+            value = decimal_number(text)
             # As label CSVs write it.
             if may_be_unknown and (value == -1 or text.casefold() in ("", "nan", "unknown")):
                 continue
             if not 0 <= value <= 1:
                 what = "labels" if may_be_unknown else "probabilities"
                 raise InputError(
-                    f"{self._path}: line {line} has {name} = {text!r}; {what} are numbers in "
-                    "[0, 1]. Correct it."
+                    f"{self._path}: line {line} has {name} = {shortened(text)!r}; {what} are "
+                    "numbers in [0, 1]. Correct it."
                 )
             values[number] = value
         return values
@@ -232,10 +235,3 @@ def _numbers(names: Mapping[str, str]) -> dict[int, str]:
     """Number of a class -> its column, of columns and what they may call a class."""
     numbers = {class_number(called): column for column, called in names.items()}
     return {number: column for number, column in sorted(numbers.items()) if number >= 0}
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan

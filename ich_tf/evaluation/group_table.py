@@ -11,8 +11,10 @@ from pathlib import Path
 from ich_tf.conversion.pseudonyms import key_fingerprint, pseudonym, read_hash_key
 from ich_tf.errors import InputError
 from ich_tf.inference.forward import LabelledSlices
+from ich_tf.labels.columns import shown
 from ich_tf.records.manifest import Manifest
 from ich_tf.runtime.csv_files import CsvError, named_rows, open_csv
+from ich_tf.runtime.names import shortened
 
 _LOG = logging.getLogger(__name__)
 # Names of the column that says whose a row is, without spaces, dashes and underscores.
@@ -69,8 +71,9 @@ def read_groups(path: str | Path) -> GroupTable:
                 groups = {name: row[name.lower()] or UNKNOWN for name in columns}
                 if rows.setdefault(row[key], groups) != groups:
                     raise InputError(
-                        f"{path}: line {line} gives {row[key]!r} other groups than a line before "
-                        "it. Give each key one row, or the same groups in all of its rows."
+                        f"{path}: line {line} gives {shortened(row[key])!r} other groups than a "
+                        f"line before it. Give each key one row, or the same groups in all of "
+                        "its rows."
                     )
     except CsvError as error:
         raise InputError(f"{path}: {error}") from error
@@ -78,9 +81,9 @@ def read_groups(path: str | Path) -> GroupTable:
         values = {groups[name] for groups in rows.values()}
         if len(values) > MOST_GROUPS:
             raise InputError(
-                f"{path}: the column {name} has {len(values)} different values; expected groups, "
-                f"{MOST_GROUPS} at most. Write ranges instead of numbers, such as 60-79, or drop "
-                "the column."
+                f"{path}: the column {shortened(name)} has {len(values)} different values; "
+                f"expected groups, {MOST_GROUPS} at most. Write ranges instead of numbers, such "
+                "as 60-79, or drop the column."
             )
     return GroupTable(str(path), kind, columns, rows)
 
@@ -90,16 +93,16 @@ def _columns(path: str | Path, header: Sequence[str]) -> tuple[str, str, tuple[s
     kinds = {name: _NAMES.get(re.sub(r"[ _-]", "", name.casefold()), "") for name in header}
     keys = [name for name, kind in kinds.items() if kind]
     if len(keys) != 1:
-        told = " and ".join(keys) or "none of them"
+        told = shortened(" and ".join(keys), 200) or "none of them"
         raise InputError(
-            f"{path}: the columns are {', '.join(header)}, of which {told} say whose a row is; "
+            f"{path}: the columns are {shown(header)}, of which {told} say whose a row is; "
             f"expected one named {_EXPECTED}."
         )
     others = tuple(name for name, kind in kinds.items() if name and not kind)
     if not others or len({name.lower() for name in header}) != len(header):
         raise InputError(
-            f"{path}: the columns are {', '.join(header)}; expected, beside {keys[0]}, one or more "
-            "with groups, each with a name of its own."
+            f"{path}: the columns are {shown(header)}; expected, beside {shortened(keys[0])}, "
+            "one or more with groups, each with a name of its own."
         )
     return keys[0].lower(), kinds[keys[0]], others
 

@@ -12,6 +12,7 @@ import numpy as np
 from ich_tf.labels.classes import CLASSES, LabelError
 from ich_tf.labels.rows import LabelChunk
 from ich_tf.labels.unknown import are_unknown
+from ich_tf.runtime.names import shortened
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -146,6 +147,6 @@ class _Faults:
         """
         places = np.flatnonzero(faulty)
         if len(places) and not self.count:
-            words = " with ".join(str(text.iloc[places[0]]) for text in texts)
+            words = " with ".join(shortened(str(text.iloc[places[0]])) for text in texts)
             self.first = f"{words!r} in line {lines[places[0]]}"
         self.count += len(places)

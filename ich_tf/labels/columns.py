@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ich_tf.labels.classes import ANY, CLASSES, SUBTYPES
+from ich_tf.runtime.names import shortened
 
 # Names of columns, without spaces, hyphens and underscores, in lower case.
 ID_NAMES = ("id", "image", "imageid", "sopinstanceuid", "filename", "file", "path", "filepath")
@@ -42,8 +43,7 @@ def column_key(name: str) -> str:
 
 def shown(header: Sequence[str]) -> str:
     """A header for a message: its beginning, if it is long."""
-    text = ",".join(header)
-    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
+    return shortened(",".join(header), _MAX_SHOWN)
 
 
 def class_number(name: str) -> int:

@@ -15,6 +15,7 @@ from ich_tf.labels.classes import ANY, CLASSES, LabelError
 from ich_tf.labels.exam_columns import exam_class_number, find_exam_columns
 from ich_tf.labels.rows import read_chunks
 from ich_tf.labels.unknown import POSITIVE, complete, contradictions
+from ich_tf.runtime.names import shortened
 
 _LOG = logging.getLogger(__name__)
 
@@ -129,8 +130,9 @@ def _votes(
         row, column = np.argwhere(is_share)[0]
         raise LabelError(
             f"{path}: {is_share.sum()} labels of readers are neither 0 nor 1, the first "
-            f"{labels[row, column]:g} of {cells.names[row]} by {cells.column(column)}. A reader "
-            f"says absent (0) or present (1). {_UNKNOWN}: correct those rows."
+            f"{labels[row, column]:g} of {shortened(cells.names[row])} by "
+            f"{cells.column(column)}. A reader says absent (0) or present (1). {_UNKNOWN}: correct "
+            "those rows."
         )
     count = len(cells.readers)
     # Row i * count + j holds exam i as reader j saw it.

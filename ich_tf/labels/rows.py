@@ -14,6 +14,7 @@ import numpy as np
 from ich_tf.labels.classes import LabelError
 from ich_tf.labels.columns import Columns, class_number, find_columns
 from ich_tf.runtime.csv_files import CsvError, CsvText, open_csv
+from ich_tf.runtime.numbers import decimal_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -201,19 +202,15 @@ def _first(lines: np.ndarray, image: np.ndarray, count: int) -> np.ndarray:
 
 def _as_numbers(texts: pd.Series, separator: str) -> np.ndarray:
     """Texts as float64, NaN for no number, parsed by Python: pandas may lose the last digit."""
-    try:
-        return np.asarray(texts.to_numpy(dtype=object).astype(np.float64))
-    except ValueError:
-        return np.array([_as_number(text, separator) for text in texts])
+    import pandas as pd
+
+    # Labels have few different texts. Row -1, of a row that ends before this column, is NaN.
+    number, different = pd.factorize(texts)
+    return np.array([*(_as_number(text, separator) for text in different), np.nan])[number]
 
 
-def _as_number(text: object, separator: str) -> float:
-    if not isinstance(text, str):
-        return float("nan")  # a row that ends before this column
+def _as_number(text: str, separator: str) -> float:
     text = text.strip().casefold()
     if separator != ",":
         text = text.replace(",", ".")  # where commas are decimal, semicolons separate
-    try:
-        return _TRUTH[text] if text in _TRUTH else float(text)
-    except ValueError:
-        return float("nan")
+    return _TRUTH[text] if text in _TRUTH else decimal_number(text)

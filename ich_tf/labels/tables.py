@@ -16,6 +16,7 @@ from ich_tf.labels.classes import ANY, CLASSES, HEADER, LabelError
 from ich_tf.labels.columns import find_columns
 from ich_tf.labels.rows import read_chunks
 from ich_tf.labels.unknown import complete
+from ich_tf.runtime.names import shortened
 from ich_tf.runtime.writing import writing
 
 if TYPE_CHECKING:
@@ -193,7 +194,7 @@ def _refuse(conflicts: dict[str, str], path: str | Path) -> None:
         image_id, problem = next(iter(conflicts.items()))
         raise LabelError(
             f"{path}: {len(conflicts)} images have rows that are incomplete or contradict each "
-            f"other, the first {image_id}: {problem}. Correct those rows."
+            f"other, the first {shortened(image_id)}: {problem}. Correct those rows."
         )
 
 

@@ -18,12 +18,12 @@ from typing import Any, BinaryIO
 import google_crc32c
 
 from ich_tf.errors import DataError
+from ich_tf.runtime.names import shortened
 from ich_tf.runtime.permissions import private_opener
 from ich_tf.runtime.writing import writing
 
 _TEMPORARY = ".tmp"
 _BLOCK = 1 << 20
-_MAX_SHOWN = 40
 
 
 def file_sha256(path: Path) -> str:
@@ -85,8 +85,7 @@ def parse_json(text: str) -> Any:
 
 def _finite(text: str) -> float:
     if not math.isfinite(value := float(text)):
-        shown = text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
-        raise ValueError(f"{shown} is no finite number")
+        raise ValueError(f"{shortened(text, 40)} is no finite number")
     return value
 
 

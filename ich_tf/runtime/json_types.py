@@ -14,6 +14,7 @@ import numpy as np
 
 from ich_tf.errors import DataError
 from ich_tf.runtime.files import read_json
+from ich_tf.runtime.names import shortened
 
 _T = TypeVar("_T")
 _INT64 = 2**63
@@ -123,16 +124,14 @@ def quoted(value: Any) -> str:
         return f"{'a list' if isinstance(value, list) else 'an object'} of {len(value)}"
     if isinstance(value, int) and abs(value) >= 10**30:
         return "a number of more than 30 digits"
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:60]}..."
+    return shortened(repr(value), 60)
 
 
 _NAMES = {str: "a text", int: "an integer of 64 bits", float: "a number", bool: "true or false"}
 
 
 def _words(where: str, value: Any, expected: str) -> str:
-    where = where if len(where) <= 100 else f"{where[:100]}..."
-    return f"{where or 'the content'} is {quoted(value)}; expected {expected}"
+    return f"{shortened(where, 100) or 'the content'} is {quoted(value)}; expected {expected}"
 
 
 def _read_list(origin: Any, of: tuple[Any, ...], value: Any, where: str) -> Any:

@@ -1,4 +1,4 @@
-"""Names of files in texts: logs, CSV and JSON files, reports."""
+"""Names of files, and values that files hold, in texts: logs, CSV and JSON files, reports."""
 
 from __future__ import annotations
 
@@ -32,6 +32,16 @@ def printable_lines(text: str) -> str:
       b
     """
     return _printable(text, _CONTROL_IN_LINES)
+
+
+def shortened(text: str, most: int = 80) -> str:
+    """A value that somebody gave, for a message: its beginning, if it is long.
+
+    Examples:
+      >>> shortened("abcdef", 3), shortened("abc", 3)
+      ('abc...', 'abc')
+    """
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def _printable(text: str, control: re.Pattern[str]) -> str:

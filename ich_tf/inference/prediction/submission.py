@@ -18,9 +18,11 @@ from pathlib import Path
 import numpy as np
 
 from ich_tf.labels import CLASSES, HEADER, LabelError
-from ich_tf.labels.columns import find_columns
+from ich_tf.labels.columns import find_columns, shown
 from ich_tf.runtime.csv_files import CsvError, open_csv
 from ich_tf.runtime.files import write_parts
+from ich_tf.runtime.names import shortened
+from ich_tf.runtime.numbers import decimal_number
 
 _COLUMN = {name: i for i, name in enumerate(CLASSES)}
 
@@ -40,7 +42,7 @@ class SubmissionProblem:
     first: str
 
     def __str__(self) -> str:
-        return f"{self.kind}: {self.count} rows, the first {self.first}"
+        return f"{self.kind}: {self.count} rows, the first {shortened(self.first)}"
 
 
 def read_rows(path: str | Path) -> Iterator[tuple[str, str]]:
@@ -61,7 +63,7 @@ def read_rows(path: str | Path) -> Iterator[tuple[str, str]]:
             header = tuple(next(rows, ()))
             if header != HEADER:
                 raise LabelError(
-                    f"{path}: the header is {','.join(header)!r}; expected {','.join(HEADER)!r}."
+                    f"{path}: the header is {shown(header)!r}; expected {','.join(HEADER)!r}."
                 )
             for row in rows:
                 if len(row) != len(HEADER):
@@ -84,8 +86,8 @@ def sample_ids(path: str | Path) -> Iterator[str]:
     for row_id in _ids(Path(path)):
         if row_id.rpartition("_")[2] not in _COLUMN:
             raise LabelError(
-                f"{path}: the id {row_id!r} does not end in a class. Expected <image>_<class> with "
-                f"one of {', '.join(CLASSES)}."
+                f"{path}: the id {shortened(row_id)!r} does not end in a class. Expected "
+                f"<image>_<class> with one of {', '.join(CLASSES)}."
             )
         is_empty = False
         yield row_id
@@ -180,7 +182,7 @@ def check_submission(path: str | Path, sample: str | Path) -> list[SubmissionPro
     for row, wanted in zip_longest(read_rows(path), sample_ids(sample)):
         in_order &= row is not None and row[0] == wanted
         if row is not None:
-            value = _as_number(row[1])
+            value = decimal_number(row[1])
             if math.isnan(value):
                 add("not a number", f"{row[0]} with {row[1]!r}")
             elif not 0 <= value <= 1:
@@ -203,10 +205,3 @@ def check_submission(path: str | Path, sample: str | Path) -> list[SubmissionPro
             if row_id != expected_id:
                 add("reordered", row_id)
     return list(problems.values())
-
-
-def _as_number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
