@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from pynetdicom import evt
 from pynetdicom.association import Association
@@ -61,7 +61,7 @@ class Connection:
         self.has_failed = False
         self._socket, self._meter = client, Meter(limits)
         self._association: Association | None = None
-        self._is_stopped = False
+        self._is_stopped = self._is_answering = False
 
     @staticmethod
     def of(association: Association) -> Connection | None:
@@ -95,6 +95,16 @@ class Connection:
         self.files[file.name] = file
         return file
 
+    @contextlib.contextmanager
+    def answering(self) -> Iterator[None]:
+        """Context of the work at a request: its time is the gateway's, not the client's silence."""
+        self._is_answering = True
+        try:
+            yield
+        finally:
+            self._meter.answered()
+            self._is_answering = False
+
     def stop(self, reason: str) -> None:
         """Cuts the connection, and logs why; both threads of the association then end."""
         if self._is_stopped:
@@ -117,7 +127,7 @@ class Connection:
         if has_ended:
             for file in self.files.values():
                 file.discard()
-        elif reason := self._meter.overdue():
+        elif not self._is_answering and (reason := self._meter.overdue()):
             self.stop(reason)
         return has_ended
 

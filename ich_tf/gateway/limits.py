@@ -45,6 +45,10 @@ class Meter:
                 "once; send fewer studies at a time.",
             )
 
+    def answered(self) -> None:
+        """Begins to wait for the sender, which was waiting for an answer until now."""
+        self._latest = time.monotonic()
+
     def overdue(self) -> str:
         """Says which limit of time is passed; empty if none."""
         now = time.monotonic()

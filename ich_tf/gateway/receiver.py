@@ -81,7 +81,9 @@ class Receiver:
         entity.maximum_associations = limits.associations
         entity.maximum_pdu_size = MAX_PDU_BYTES
         entity.acse_timeout = entity.dimse_timeout = limits.idle_seconds
-        entity.network_timeout = limits.idle_seconds
+        # The connection's watch waits for the client. pynetdicom would count the time of its own
+        # answer as the client's silence, and abort the association once a slow disk has answered.
+        entity.network_timeout = None
         try:
             address = socket.getaddrinfo(section.host, section.port, type=socket.SOCK_STREAM)[0][4]
             server = AssociationServer(
@@ -138,7 +140,8 @@ class Receiver:
         if file is None:
             return _status(_NO_DATA_SET, "the request has no data set")
         try:
-            file.accept()
+            with connection.answering():
+                file.accept()
         except Refused as error:
             _RATIONED.warning("receiver: a file of %s refused: %s", connection.peer, error.text)
             return _status(_STATUS.get(error.reason, _OUT_OF_RESOURCES), error.reason)

@@ -3,6 +3,7 @@
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -176,3 +177,23 @@ def test_a_file_that_breaks_off_leaves_nothing(receiver) -> None:
         assert wait_until(lambda: receiver[1].leftovers, 5)
     assert wait_until(lambda: not receiver[1].leftovers, 5)
     assert "1.2.3.30" not in receiver[1].files
+
+
+def test_a_sender_is_not_cut_for_the_time_that_the_disk_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accept = KeepingInbox.accept
+
+    def slow(inbox: KeepingInbox, path: Path, source: str) -> None:
+        if not inbox.files:
+            time.sleep(5.0)
+        accept(inbox, path, source)
+
+    monkeypatch.setattr(KeepingInbox, "accept", slow)
+    with (
+        receiving(tmp_path, LimitsSection(idle_seconds=3.0)) as (receiver, inbox),
+        associated(receiver) as association,
+    ):
+        for number in range(2):
+            assert association.send_c_store(ct_image(f"1.2.3.{number}")).get("Status") == 0
+        assert len(inbox.files) == 2
