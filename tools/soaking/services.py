@@ -160,10 +160,11 @@ def _wait_ready(service: Service) -> None:
 def page(work_dir: Path, folder: Path, port: int, samples: Path) -> list[str]:
     """Writes the flags of the page's server; small limits, so that load reaches them soon."""
     flags = folder / "page.flags"
+    token = _token_file(folder)
     text = f"""
         --work_dir={work_dir}
         --port={port}
-        --token={TOKEN}
+        --token_file={token}
         --state_dir={folder / "state"}
         --samples_dir={samples}
         --body_mb=8
@@ -173,7 +174,6 @@ def page(work_dir: Path, folder: Path, port: int, samples: Path) -> list[str]:
         --kept_studies=6
         --kept_minutes=1
     """
-    flags.touch(0o600)
     flags.write_text("\n".join(line.strip() for line in text.strip().splitlines()) + "\n")
     return [f"--flagfile={flags}"]
 
@@ -198,9 +198,7 @@ def gateway(
       webhook: Address of the webhook.
       kept_seconds: Time for which rows of finished studies are kept.
     """
-    token = folder / "token"
-    token.touch(0o600)
-    token.write_text(TOKEN)
+    token = _token_file(folder)
     config = folder / "gateway.toml"
     config.write_text(
         f"""
@@ -238,3 +236,10 @@ def gateway(
         """
     )
     return [f"--config={config}"]
+
+
+def _token_file(folder: Path) -> Path:
+    token = folder / "token"
+    token.touch(0o600)
+    token.write_text(TOKEN)
+    return token
