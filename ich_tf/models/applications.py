@@ -13,6 +13,7 @@ import inspect
 import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from ich_tf.models.architectures import APPLICATIONS
 from ich_tf.models.backbone import Backbone
 from ich_tf.models.neighbour_weights import widen
 from ich_tf.models.normalization import NORMALIZATIONS, Normalization
+from ich_tf.models.weight_files import load_application, read_weight_file
 from ich_tf.runtime.keras2 import keras
 from ich_tf.runtime.precision import policy_scope
 
@@ -137,14 +139,18 @@ def _loader(application: _Application, full: keras.Model) -> Callable[[str], Non
 
     def load(weights: str) -> None:
         if channels == 3 and weights != "imagenet":
-            full.load_weights(weights)
+            _load_file(full, weights)
             return
         # The application's own loading code knows address and checksum of ImageNet's weights.
         source = "imagenet" if weights == "imagenet" else None
         pretrained = _without_top(application, size, 3, weights=source)
         if source is None:
-            pretrained.load_weights(weights)
+            _load_file(pretrained, weights)
         pairs = zip(pretrained.get_weights(), full.get_weights(), strict=True)
         full.set_weights([widen(array, initial.shape) for array, initial in pairs])
 
     return load
+
+
+def _load_file(model: keras.Model, path: str) -> None:
+    load_application(model, read_weight_file(Path(path), model))

@@ -13,7 +13,7 @@ from ich_tf.models.end_to_end import EndToEndSpec
 from ich_tf.models.run_files import BEST_WEIGHTS, EPOCH_HASHES, EPOCHS, MODEL
 from ich_tf.models.series_model import SeriesSpec
 from ich_tf.models.spec import ModelSpec
-from ich_tf.models.weights import load_own_weights
+from ich_tf.models.weight_files import load_own, read_weight_file
 from ich_tf.runtime.files import file_sha256, parse_json, read_json, write_json
 from ich_tf.runtime.keras2 import keras
 from ich_tf.runtime.writing import check_space, writing
@@ -22,6 +22,7 @@ from ich_tf.runtime.writing import check_space, writing
 Spec = ModelSpec | SeriesSpec | EndToEndSpec
 # Size of what HDF5 adds to each array; measured: 1.4 to 2.4 KiB.
 _HDF5_BYTES = 3 << 10
+_COPY = "Copy it from where it was made, or train again."
 _TRAIN = "Run python -m ich_tf.train --work_dir={} to train one."
 
 
@@ -120,8 +121,8 @@ def load_model(
     Args:
       work_dir: Folder of the run.
       weights: Path of the weights file within the folder.
-      sha256: Expected SHA-256 of the file. Empty: the one in `model.json` for the best weights, any
-        for the weights of an epoch.
+      sha256: Expected SHA-256 of the file. Empty: the one that was noted beside it, in `model.json`
+        for the best weights and in `epochs/` for those of an epoch.
 
     Returns:
       The model, under the current strategy's scope and dtype policy, its spec, and the SHA-256 of
@@ -137,21 +138,44 @@ def load_model(
     path = work_dir / weights
     if not path.is_file():
         raise InputError(f"{path}: no such file. {_TRAIN.format(work_dir)}")
-    file_hash = file_sha256(path)
-    if (sha256 and file_hash != sha256) or (weights == BEST_WEIGHTS and file_hash not in hashes):
-        raise InputError(
-            f"{path}: its SHA-256 is not the one that was noted when it was made; the file is "
-            "damaged or of another run. Copy it from where it was made, or train again."
-        )
+    expected = {sha256} if sha256 else _noted_hashes(work_dir, weights, hashes)
     model = spec.build()
     try:
-        load_own_weights(model, path)
-    except (OSError, ValueError, KeyError) as error:
+        file = read_weight_file(path, model)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: no weights file ({error}). {_COPY}") from error
+    if expected is not None and file.sha256 not in expected:
+        raise InputError(
+            f"{path}: its SHA-256 is not the one that was noted when it was made; the file is "
+            f"damaged or of another run. {_COPY}"
+        )
+    try:
+        load_own(model, file)
+    except ValueError as error:
         raise InputError(
             f"{path}: not weights of the {spec.backbone} that {MODEL} describes ({error}). "
             "Train again, or copy both files from one run."
         ) from error
-    return model, spec, file_hash
+    return model, spec, file.sha256
+
+
+def _noted_hashes(work_dir: Path, weights: str, best: tuple[str, ...]) -> set[str] | None:
+    """SHA-256 that a run noted for one of its weights files; None if it noted none.
+
+    Args:
+      work_dir: Folder of the run.
+      weights: Path of the file within the folder.
+      best: Hashes that `model.json` holds, of the best weights.
+    """
+    if weights == BEST_WEIGHTS:
+        return set(best)
+    path = (work_dir / weights).parent / EPOCH_HASHES
+    if not path.is_file():
+        # Earlier versions noted none.
+        return None
+    noted = read_json(path, "Delete it.")
+    name = Path(weights).name
+    return {str(noted[name])} if isinstance(noted, dict) and name in noted else set()
 
 
 def read_spec(work_dir: str | Path) -> Spec:

@@ -159,7 +159,7 @@ def build_model(
             raise error from None
         take_over(narrower, classifier)
 
-    load_initial_weights(backbone, weights, load_own, network.load)
+    load_initial_weights(backbone, weights, model, load_own, network.load)
     return model
 
 
