@@ -166,7 +166,7 @@ class _WriteBehind:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pool.shutdown()
 
     def write(self, data: bytes) -> None:
         """Adds bytes to the file.
