@@ -54,7 +54,7 @@ def main() -> None:
             if outcome.not_reached:
                 command.show(f"{outcome.not_reached} mutants not tried in {_SECONDS.value:g} s")
             else:
-                here = {survivor for survivor in explained if survivor.module == module}
+                here = {survivor for survivor in explained.mutants if survivor.module == module}
                 stale += sorted(here - set(outcome.survivors), key=str)
             if outcome.score < _FLOOR.value:
                 too_low.append(module)

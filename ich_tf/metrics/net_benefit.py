@@ -45,7 +45,7 @@ def net_benefit(
     odds, points = _odds(thresholds)
     # Sorted once for all samples: what is acted on at a threshold is the end of the order.
     order = np.argsort(prob, kind="stable")
-    first = np.searchsorted(prob[order], points, side="left")
+    first = np.searchsorted(prob[order], points)
     true = _sums_from(weight[..., order] * truth[order], first)
     false = _sums_from(weight[..., order] * ~truth[order], first)
     return _benefit(true, false, weight, odds, np.ndim(thresholds) == 0)

@@ -68,10 +68,10 @@ def iou(
 def _counts(
     reference: ArrayLike, prediction: ArrayLike, axis: int | tuple[int, ...] | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Numbers of common, true and predicted voxels, float64."""
+    """Numbers of common, true and predicted voxels, int64."""
     true, predicted = check_masks(reference, prediction)
     common, in_true, in_predicted = (
-        np.asarray(np.count_nonzero(mask, axis=axis), np.float64)
+        np.asarray(np.count_nonzero(mask, axis=axis))
         for mask in (true & predicted, true, predicted)
     )
     return common, in_true, in_predicted

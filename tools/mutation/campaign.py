@@ -64,6 +64,7 @@ def run(room: Room, folder: Path, seconds: float, jobs: int) -> dict[str, Outcom
             ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "._*")
         )
     shutil.copy(ROOT / "pyproject.toml", folder)
+    shutil.copy(Path(__file__).with_name("uncached.py"), folder / "tests")
     (folder / "setup.cfg").write_text(_configuration(room), "utf-8")
     log = folder / "mutmut.log"
     with log.open("wb") as output:
@@ -72,7 +73,12 @@ def run(room: Room, folder: Path, seconds: float, jobs: int) -> dict[str, Outcom
             cwd=folder,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+            env={
+                **os.environ,
+                "OMP_NUM_THREADS": "1",
+                "OPENBLAS_NUM_THREADS": "1",
+                "PYTEST_PLUGINS": "tests.uncached",
+            },
         )
         try:
             code = process.wait(seconds)

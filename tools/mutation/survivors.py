@@ -31,19 +31,46 @@ class Survivor:
         lines = [line for line in diff.splitlines() if not line.startswith(("---", "+++"))]
         return cls(module, function, _changes(lines))
 
+    def replaces(self, old: str, new: str) -> bool:
+        """Whether the mutant is one line with `new` in the place of one `old`."""
+        if [line[:1] for line in self.change] != ["-", "+"]:
+            return False
+        before, after = (line[2:] for line in self.change)
+        return any(
+            before[: at.start()] + new + before[at.end() :] == after
+            for at in re.finditer(re.escape(old), before)
+        )
+
     def text(self) -> str:
         """The mutant as it is explained in tests/mutants.md."""
         return "\n".join([f"{self.module}: `{self.function}`", "```diff", *self.change, "```"])
 
 
-def read_explained(path: Path) -> set[Survivor]:
+@dataclass(frozen=True)
+class Explained:
+    """Mutants that a page explains.
+
+    Attributes:
+      mutants: Mutants by module, function and change.
+      everywhere: Pieces of a line, and what a mutant may put in their place wherever they are.
+    """
+
+    mutants: frozenset[Survivor]
+    everywhere: tuple[tuple[str, str], ...]
+
+    def __contains__(self, survivor: Survivor) -> bool:
+        return survivor in self.mutants or any(
+            survivor.replaces(old, new) for old, new in self.everywhere
+        )
+
+
+def read_explained(path: Path) -> Explained:
     """Mutants that a page explains.
 
     Below a heading that names a module, each block of a diff shows one mutant or, with an empty
-    line between them, several. A line before the block names their function in backticks.
+    line between them, several. A line before the block names their function in backticks. What
+    stands above the first module holds everywhere.
     """
-    if not path.is_file():
-        return set()
     explained: set[Survivor] = set()
     module = function = ""
     block: list[str] | None = None
@@ -61,7 +88,10 @@ def read_explained(path: Path) -> set[Survivor]:
             block.append(line)
         elif line.startswith("`"):
             function = line.split("`")[1]
-    return explained
+    everywhere = sorted(
+        (mutant.change[0][2:], mutant.change[1][2:]) for mutant in explained if not mutant.module
+    )
+    return Explained(frozenset(one for one in explained if one.module), tuple(everywhere))
 
 
 def _changes(lines: Iterable[str]) -> tuple[str, ...]:
