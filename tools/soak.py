@@ -27,6 +27,9 @@ _SEED = flags.DEFINE_integer("seed", 0, "Seed of all that is drawn.", lower_boun
 _OUT = command.define_path(
     "out_dir", "runs/soak", "Folder for report.txt, report.html, report.json and samples.csv."
 )
+_ORTHANC = flags.DEFINE_bool(
+    "orthanc", True, "Send results to Orthanc where it is installed, not to pynetdicom."
+)
 _KEEP = flags.DEFINE_bool("keep_logs", False, "Keep the logs of both services in --out_dir.")
 
 
@@ -54,7 +57,13 @@ def main() -> None:
     out_dir = Path(_OUT.value)
     with tempfile.TemporaryDirectory(prefix="ich_tf-soak-") as folder:
         try:
-            result = run(Path(folder), 60 * _MINUTES.value, _SEED.value, command.show)
+            result = run(
+                Path(folder),
+                60 * _MINUTES.value,
+                _SEED.value,
+                command.show,
+                use_orthanc=_ORTHANC.value,
+            )
         finally:
             if _KEEP.value:
                 out_dir.mkdir(parents=True, exist_ok=True)

@@ -24,6 +24,7 @@ from ich_tf.gateway.config import GatewayConfig
 from ich_tf.gateway.dicomweb import store
 from ich_tf.gateway.ports import Destination, SendFailed
 from ich_tf.gateway.quiet import quiet_libraries
+from ich_tf.gateway.requestor import keep_answers
 from ich_tf.gateway.tls import client_context
 
 _LOG = logging.getLogger(__name__)
@@ -191,6 +192,7 @@ class DimseDestination:
                 "UNREACHABLE", f"{self.name} cannot be reached ({_text(error)}).", is_final=False
             ) from error
         if association.is_established:
+            keep_answers(association)
             return association
         raise self._not_associated(association)
 

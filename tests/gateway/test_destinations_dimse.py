@@ -3,15 +3,20 @@
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pynetdicom import AE, AllStoragePresentationContexts, evt
+from pynetdicom import AE, AllStoragePresentationContexts, build_context, evt
+from pynetdicom.association import Association
+from pynetdicom.dimse_primitives import C_ECHO
 
+from ich_tf.gateway.requestor import keep_answers
 from tests.support.destinations import SECONDARY_CAPTURE, SR, failure, send, write_results
+from tests.support.processes import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -135,3 +140,25 @@ def test_an_archive_that_says_little_is_left(files: list[Path], behaviour: str) 
             thread.join()
     assert error.reason == ("TIMEOUT" if behaviour == "nothing" else "BAD_ANSWER")
     assert not error.is_final
+
+
+def test_an_answer_is_left_to_who_waits_for_it() -> None:
+    def taken(association: Association) -> bool:
+        """Whether the association's own thread takes what is in the queue of messages."""
+        messages = association.dimse.msg_queue
+        messages.put((1, C_ECHO()))
+        if wait_until(messages.empty, 1.0):
+            return True
+        messages.get_nowait()
+        return False
+
+    with scp(lambda event: 0) as port:
+        entity = AE("ICH_TF")
+        association = entity.associate("127.0.0.1", port, [build_context(SECONDARY_CAPTURE)])
+        try:
+            assert taken(association)  # pynetdicom may be mended
+            keep_answers(association)
+            time.sleep(0.1)
+            assert not taken(association)
+        finally:
+            association.abort()

@@ -40,9 +40,14 @@ class Destination(Protocol):
         """Deletes a study, so that the archive does not grow."""
 
 
-def make_archive(folder: Path) -> Destination:
-    """Starts an archive; `stop` ends it."""
-    if PROGRAM is not None and DICOMWEB is not None:
+def make_archive(folder: Path, *, use_orthanc: bool) -> Destination:
+    """Starts an archive; `stop` ends it.
+
+    Args:
+      folder: Empty folder for what it stores.
+      use_orthanc: Whether it is Orthanc, where that is installed.
+    """
+    if use_orthanc and PROGRAM is not None and DICOMWEB is not None:
         return OrthancArchive(folder)
     return PlainArchive()
 
@@ -85,7 +90,7 @@ class OrthancArchive:
 class PlainArchive:
     """pynetdicom's receiver in this process, which keeps only what it is told of objects."""
 
-    name = "pynetdicom (Orthanc is not installed)"
+    name = "pynetdicom in this process, not Orthanc"
 
     def __init__(self) -> None:
         self.port = free_port()

@@ -13,6 +13,7 @@ from pynetdicom import AE, build_context
 from pynetdicom.association import Association
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
+from ich_tf.gateway.requestor import keep_answers
 from tools.soaking.deliveries import Deliveries
 from tools.soaking.pacing import Action, Random
 from tools.soaking.services import Service
@@ -45,6 +46,8 @@ def associated(
         build_context(uid, ExplicitVRLittleEndian) for uid in (CT, SECONDARY_CAPTURE, Verification)
     ]
     association = entity.associate("127.0.0.1", service.dicom_port, contexts, called)
+    if association.is_established:
+        keep_answers(association)
     try:
         yield association
     finally:
