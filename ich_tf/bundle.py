@@ -16,6 +16,7 @@ from ich_tf.inference.bundle_config import BundleConfig
 from ich_tf.runtime import command
 
 command.define_flags(BundleConfig)
+command.hold_no_patients()
 
 
 def main() -> None:
