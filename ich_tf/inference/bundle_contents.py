@@ -30,8 +30,8 @@ from ich_tf.runtime.files import file_sha256, json_text, read_json
 
 # Options of a training that are text, and of which none can be a path.
 _TEXTS = (
-    "backbone", "validation_fold", "neighbour_stem", "pooling", "optimizer", "schedule",
-    "mixed_precision",
+    "backbone", "validation_fold", "neighbour_stem", "pooling", "sequence", "optimizer",
+    "schedule", "strategy", "mixed_precision", "xla", "augment_on",
 )  # fmt: skip
 _WORDS = ("imagenet", "none")
 # What `Task.data` holds: hashes, numbers, and the form of the records.
@@ -238,7 +238,7 @@ def without_paths(value: Any) -> Any:
       '`--data_dir=ct`, https://x.org/a, 24 / 128, left/right'
     """
     if isinstance(value, str):
-        return _PATH.sub(lambda match: match[1], value.replace(str(Path.home()) + "/", "/"))
+        return _PATH.sub(lambda match: match[1], value.replace("file://", ""))
     if isinstance(value, list):
         return [without_paths(each) for each in value]
     if isinstance(value, dict):

@@ -35,6 +35,8 @@ _END = ".zip"
 _RESULTS = "_results"
 # Free space that is left, bytes.
 _MARGIN = 64 << 20
+# Of what is wrong with a bundle, which may quote it, characters.
+_LONGEST = 300
 _MIB = 1 << 20
 # Why a command that calibrates refuses a bundle, for `refuse_bundle`.
 NO_CALIBRATION = "into which no calibration is written"
@@ -159,7 +161,7 @@ def open_bundle(work_dir: str | Path) -> Bundle:
     except OSError as error:
         raise InputError(f"{path}: no bundle can be read there ({error.strerror}).") from error
     except BadBundle as error:
-        text = printable(f"{path}: {error}")
+        text = printable(f"{path}: {str(error)[:_LONGEST]}")
         raise InputError(f"{text}. {_ADVICE}") from error
     if pin and bundle.sha256 != pin:
         raise InputError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -29,6 +30,7 @@ from ich_tf.models.bundle_format import (
 from ich_tf.runtime.files import json_text, parse_json
 
 _BLOCK = 1 << 20
+_VERSION = re.compile(r"[0-9a-z.+]{1,40}", re.ASCII)
 # A file of a bundle to be: its bytes, or where it lies.
 Content = bytes | Path
 
@@ -203,6 +205,6 @@ def _read_list(path: Path, entries: list[Entry]) -> tuple[dict[str, str], str]:
     expected = {entry.name: entry.size for entry in entries if entry.name != LIST}
     if {name: size for name, (_, size) in listed.items()} != expected:
         raise BadBundle(f"its {LIST} names other files or sizes than it holds")
-    if not (isinstance(version, str) and version.isascii() and len(version) <= 40):
+    if not (isinstance(version, str) and _VERSION.fullmatch(version)):
         raise BadBundle(f"its {LIST} does not say which ich_tf wrote it")
     return {name: sha256 for name, (sha256, _) in listed.items()}, version

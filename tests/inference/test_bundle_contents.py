@@ -1,5 +1,6 @@
 """What goes into a bundle of each kind of models, and what stays behind."""
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,12 +9,13 @@ from typing import Any
 import pytest
 
 from ich_tf.errors import InputError
-from ich_tf.inference.bundle_contents import bundle_files
+from ich_tf.inference.bundle_contents import bundle_files, reduced_config
 from ich_tf.inference.ensemble import Member, find_members, write_ensemble
 from ich_tf.models.bundle import model_folder
 from ich_tf.models.bundle_archive import Content
 from ich_tf.models.origins import dump_run, origin_of_run, origin_of_weights, read_origin
 from ich_tf.runtime.files import file_sha256, read_json, write_json
+from ich_tf.training.config import TrainConfig
 from tests.support.bundles import fake_run, write_bundle
 
 SECRETS = ("secret", "/data", "DOE^JANE")
@@ -82,6 +84,24 @@ def test_nothing_of_patients_paths_or_machines_is_in_it(tmp_path: Path) -> None:
     first = (tmp_path / "run.zip").read_bytes()
     again = contents_of(bundle_files(tmp_path / "run.zip"))
     assert write_bundle(tmp_path / "again.zip", again).read_bytes() == first
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"strategy": "mirrored", "cpu_replicas": 2, "weights": "/data/secret.h5"},
+        {"sequence": "attention", "exam_weight": 0.5, "tracker": "mlflow:https://secret"},
+        {"backbone": "bigru", "weights": "none", "seeds": ("1", "2"), "validation_fold": "all"},
+    ],
+)
+def test_a_reduced_config_is_one_of_a_training(changes: dict[str, Any]) -> None:
+    config = TrainConfig(data_dir="/data/secret", work_dir="/data/secret", **changes)
+    text = json.dumps(reduced_config(json.loads(config.to_json())))
+    assert "secret" not in text
+    read = dataclasses.asdict(TrainConfig.from_json(text))
+    assert {name for name, value in dataclasses.asdict(config).items() if read[name] != value} <= {
+        "data_dir", "work_dir", "weights", "tracker", "seeds",
+    }  # fmt: skip
 
 
 def test_hashes_of_patients_are_kept_where_they_are_asked_for(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ import json
 import shutil
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pytest
 
@@ -241,7 +240,8 @@ def test_commands_take_a_bundle(
     run_command("ich_tf.evaluate", pinned, data, "--bootstrap=0")
     results = tmp_path / "model_results" / "evaluation" / "test"
     assert "no network was trained on them" in (results / "model_card.md").read_text()
-    assert "### model.zip" in (results / "model_card.md").read_text()
+    card = (results / "model_card.md").read_text()
+    assert "### model.zip\n\n- data: " in card and "validated on fold 0" in card
     run_command("ich_tf.export", pinned)
     assert (tmp_path / "model_results" / "export" / "manifest.json").is_file()
     trained = run_command(
@@ -256,7 +256,7 @@ def test_commands_take_a_bundle(
     assert "bundle of ich_tf" in trained.stderr
     ancestor = json.loads((tmp_path / "trained" / "run.json").read_text())["ancestors"][0]
     assert ancestor["weights_sha256"] == file_sha256(work_dir / "best.weights.h5")
-    wrong = run_command("ich_tf.predict", f"--work_dir={path}#sha256={'0' * 64}", code=1)
+    wrong = run_command("ich_tf.export", f"--work_dir={path}#sha256={'0' * 64}", code=1)
     assert "is asked for" in wrong.stderr
     refused = run_command("ich_tf.calibrate", data, f"--work_dir={path}", code=1)
     assert "--unpack_dir" in refused.stderr
@@ -297,13 +297,10 @@ def test_the_page_takes_a_bundle(
     for name, work_dir in (("folder", run), ("bundle", bundle)):
         with running(work_dir, tmp_path / name) as client:
             study = served(client, files)
-            series = client.get(f"/api/studies/{study['study_id']}/series/0").json()
-            results.append((_model(client), study["state"], series.get("slices")))
+            results.append((client.get("/api/model").json(), study["model"], study["series"]))
     assert results[0] == results[1]
-
-
-def _model(client: httpx.Client) -> object:
-    return client.get("/api/model").json()
+    assert results[1][1]["sha256"] == load_predictor(run, make_strategy("one")).sha256
+    assert results[1][2][0]["slices"]
 
 
 @pytest.mark.slow
@@ -316,7 +313,9 @@ def test_the_gateway_takes_a_bundle(
     config = tmp_path / "gateway.toml"
     found = []
     for name, work_dir in (("folder", run), ("bundle", f"{bundle}#sha256={file_sha256(bundle)}")):
-        config.write_text(f'[model]\nwork_dir = "{work_dir}"\nseries = "all"\n')
+        config.write_text(
+            f'[model]\nwork_dir = "{work_dir}"\nseries = "all"\n[stow]\nenabled = true\n'
+        )
         predictor = StudyPredictor(load_config(config).model)
         folders = [tmp_path / name / each for each in ("work", "results")]
         for folder in folders:
