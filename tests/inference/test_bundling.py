@@ -256,7 +256,8 @@ def test_commands_take_a_bundle(
     assert "bundle of ich_tf" in trained.stderr
     ancestor = json.loads((tmp_path / "trained" / "run.json").read_text())["ancestors"][0]
     assert ancestor["weights_sha256"] == file_sha256(work_dir / "best.weights.h5")
-    wrong = run_command("ich_tf.export", f"--work_dir={path}#sha256={'0' * 64}", code=1)
+    other = (f"--work_dir={path}#sha256={'0' * 64}", f"--out_dir={tmp_path}/export")
+    wrong = run_command("ich_tf.export", *other, code=1)
     assert "is asked for" in wrong.stderr
     refused = run_command("ich_tf.calibrate", data, f"--work_dir={path}", code=1)
     assert "--unpack_dir" in refused.stderr
