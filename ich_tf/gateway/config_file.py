@@ -12,6 +12,9 @@ from typing import Any
 
 from ich_tf.errors import ConfigError
 from ich_tf.gateway.config import GatewayConfig
+from ich_tf.runtime.names import printable, shortened, shown_value
+
+_MOST_BYTES = 1 << 20
 
 
 def load_config(path: str | Path) -> GatewayConfig:
@@ -30,7 +33,9 @@ def load_config(path: str | Path) -> GatewayConfig:
     made = {}
     for name, values in sections.items():
         if not isinstance(values, dict):
-            raise ConfigError(f"{path}: {name} is {values!r}; it must be a section, [{name}].")
+            raise ConfigError(
+                f"{path}: {name} is {shown_value(values)}; it must be a section, [{name}]."
+            )
         made[name] = _section(path, name, classes[name], values)
     try:
         return GatewayConfig(**made)
@@ -44,8 +49,15 @@ def _read(path: Path) -> dict[str, Any]:
     else:
         import tomli as tomllib
     try:
-        content: dict[str, Any] = tomllib.loads(path.read_text("utf-8-sig"))
+        with open(path, "rb") as file:
+            data = file.read(_MOST_BYTES + 1)
+        if len(data) > _MOST_BYTES:
+            raise ConfigError(f"{path}: is larger than {_MOST_BYTES >> 10} KiB, as no config is.")
+        text = data.decode("utf-8-sig").replace("\r\n", "\n")
+        content: dict[str, Any] = tomllib.loads(text)
         return content
+    except ConfigError:
+        raise
     except OSError as error:
         raise ConfigError(
             f"{path}: cannot be read ({error.strerror}). Give a gateway's config with --config; "
@@ -53,8 +65,10 @@ def _read(path: Path) -> dict[str, Any]:
         ) from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: is not UTF-8 text (byte {error.start}).") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: is not TOML: {error}.") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}: is nested more deeply than a config is.") from error
+    except ValueError as error:  # of the parser, or of a number of more than 4,300 digits
+        raise ConfigError(f"{path}: is not TOML: {shortened(str(error), 200)}.") from error
 
 
 def _section(path: Path, name: str, section_class: Any, values: dict[str, Any]) -> Any:
@@ -80,16 +94,17 @@ def _absolute(path: Path, section: str, key: str, value: Any) -> Any:
         return str(path.resolve().parent / Path(value).expanduser())
     except (RuntimeError, ValueError) as error:  # `~` of a user who is not there
         raise ConfigError(
-            f"{path}: [{section}] {key} is {value!r}; it must be a path without zero bytes, whose "
-            "home folder, if any, is there."
+            f"{path}: [{section}] {key} is {shown_value(value)}; it must be a path without zero "
+            "bytes, whose home folder, if any, is there."
         ) from error
 
 
 def _check_names(where: str, given: Iterable[str], known: Iterable[str]) -> None:
     for name in given:
         if name not in known:
-            similar = difflib.get_close_matches(name, known, 1)
+            similar = difflib.get_close_matches(name[:100], known, 1)
             hint = f" Did you mean {similar[0]}?" if similar else ""
             raise ConfigError(
-                f"{where} {name} is unknown.{hint} Known are {', '.join(sorted(known))}."
+                f"{where} {shortened(printable(name), 40)} is unknown.{hint} Known are "
+                f"{', '.join(sorted(known))}."
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 # Of terminals, of lines, and those that turn the direction of writing (Unicode's bidi controls).
 _NOT_SHOWN = r"\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff"
@@ -42,6 +43,21 @@ def shortened(text: str, most: int = 80) -> str:
       ('abc...', 'abc')
     """
     return text if len(text) <= most else f"{text[:most]}..."
+
+
+def shown_value(value: Any, most: int = 200) -> str:
+    """A value of any type for a message, as Python writes it.
+
+    Examples:
+      >>> shown_value("a"), shown_value(10**5000)
+      ("'a'", 'a number of very many digits')
+    """
+    try:
+        return shortened(repr(value), most)
+    except ValueError:  # Python writes no number of more than 4,300 digits
+        return "a number of very many digits"
+    except RecursionError:
+        return f"a deeply nested {type(value).__name__}"
 
 
 def _printable(text: str, control: re.Pattern[str]) -> str:

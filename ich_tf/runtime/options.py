@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
+import typing
 from typing import Any
 
 from ich_tf.errors import ConfigError
+from ich_tf.runtime.names import shown_value
+
+# Of integers, as files and libraries hold them.
+_INT64 = 2**63
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +99,7 @@ def require(holds: bool, name: str, value: Any, expected: str) -> None:
       ConfigError: If `holds` is false.
     """
     if not holds:
-        raise ConfigError(f"{name} is {value!r}; it must be {expected}.")
+        raise ConfigError(f"{name} is {shown_value(value)}; it must be {expected}.")
 
 
 def check_options(config: Any) -> None:
@@ -120,17 +126,24 @@ def check_options(config: Any) -> None:
       Traceback (most recent call last):
       ich_tf.errors.ConfigError: epochs is 0; it must be 1 or more.
     """
+    config_class: Any = type(config)
+    types_of = _types_of(config_class)
     for field in dataclasses.fields(config):
         if field.default is dataclasses.MISSING:
             continue
         value = getattr(config, field.name)
         kind = type(field.default)
+        is_short = type(value) is not int or -_INT64 <= value < _INT64
+        require(is_short, field.name, value, "of 64 bits at most")
         if kind is float and type(value) is int:
             value = float(value)
         elif kind is tuple and isinstance(value, list):
             value = tuple(value)
         # `isinstance` accepts a bool for an int, but `seed=True` is a mistake.
         require(type(value) is kind, field.name, value, f"of type {kind.__name__}")
+        if kind is tuple and (of := types_of[field.name]) is not None:
+            are_right = all(type(item) is of for item in value)
+            require(are_right, field.name, value, f"a list of values of type {of.__name__}")
         object.__setattr__(config, field.name, value)
         if kind is float:
             require(math.isfinite(value), field.name, value, "a finite number")
@@ -139,3 +152,14 @@ def check_options(config: Any) -> None:
             require(value in value_range, field.name, value, str(value_range))
         if choices is not None:
             require(value in choices, field.name, value, f"one of {', '.join(choices)}")
+
+
+@functools.cache
+def _types_of(config_class: Any) -> dict[str, type[Any] | None]:
+    """Type of the values of each field that is a tuple of any length; None for other fields."""
+    types: dict[str, type[Any] | None] = {}
+    for name, kind in typing.get_type_hints(config_class).items():
+        of = typing.get_args(kind)
+        is_tuple = typing.get_origin(kind) is tuple and of[1:] == (...,)
+        types[name] = of[0] if is_tuple and of[0] in (str, int) else None
+    return types

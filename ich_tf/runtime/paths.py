@@ -10,6 +10,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from ich_tf.runtime.names import shortened
+
 # Of Linux and macOS, bytes.
 _MAX_PATH, _MAX_NAME = 4095, 255
 # Characters of a pattern, as fnmatch of the C library takes them.
@@ -34,20 +36,27 @@ def user_path(text: str) -> str:
     """
     path = os.path.expanduser(text)  # noqa: PTH111 - Path would drop a trailing slash
     if path.startswith("~"):
-        raise ValueError(f"{text!r}: no user of that name has a home folder; ./~ is a plain name.")
-    if "\0" in path:
-        raise ValueError(f"{text!r}: holds a NUL byte, which no path does.")
-    names = os.fsencode(path).split(b"/")
-    if len(os.fsencode(path)) > _MAX_PATH or max(map(len, names)) > _MAX_NAME:
         raise ValueError(
-            f"{text[:40]!r}...: has {len(os.fsencode(path))} bytes; a path may have {_MAX_PATH}, "
+            f"{shortened(text, 40)!r}: no user of that name has a home folder; ./~ is a plain name."
+        )
+    if "\0" in path:
+        raise ValueError(f"{shortened(text, 40)!r}: holds a NUL byte, which no path does.")
+    try:
+        encoded = os.fsencode(path)
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{shortened(text, 40)!r}: holds half a character, which no path does."
+        ) from error
+    if len(encoded) > _MAX_PATH or max(map(len, encoded.split(b"/"))) > _MAX_NAME:
+        raise ValueError(
+            f"{text[:40]!r}...: has {len(encoded)} bytes; a path may have {_MAX_PATH}, "
             f"and each name in it {_MAX_NAME}."
         )
     try:
         os.stat(path)  # noqa: PTH116 - Path would drop a trailing slash
     except OSError as error:
         if error.errno == errno.ELOOP:
-            raise ValueError(f"{text!r}: is a link that leads to itself.") from error
+            raise ValueError(f"{shortened(text, 40)!r}: is a link that leads to itself.") from error
     return path
 
 

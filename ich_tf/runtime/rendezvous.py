@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from ich_tf.errors import InputError, Terminated, UsageError
+from ich_tf.runtime.tf_config import split_address
 
 _LOG = logging.getLogger(__name__)
 WAIT_SECONDS = 1800.0
@@ -66,7 +67,7 @@ def wait_for_all(
 
 def _listener(address: str) -> socket.socket:
     """Listens on all interfaces. A connection alone is the answer: nothing is read or sent."""
-    _, port = _parse(address)
+    _, port = split_address(address)
     if socket.has_dualstack_ipv6():
         # A port in use fails again below, where the error is reported.
         with contextlib.suppress(OSError):
@@ -83,14 +84,8 @@ def _listener(address: str) -> socket.socket:
 
 
 def _answers(address: str) -> bool:
-    with contextlib.suppress(OSError):
-        socket.create_connection(_parse(address), timeout=_CONNECT_SECONDS).close()
+    # A name that no resolver takes, such as one with an empty label, is a ValueError.
+    with contextlib.suppress(OSError, UnicodeError):
+        socket.create_connection(split_address(address), timeout=_CONNECT_SECONDS).close()
         return True
     return False
-
-
-def _parse(address: str) -> tuple[str, int]:
-    host, _, port = address.rpartition(":")
-    if not port.isdigit():
-        raise UsageError(f"TF_CONFIG: {address!r} is not an address. Expected HOST:PORT.")
-    return host.strip("[]"), int(port)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +12,7 @@ import tensorflow as tf
 
 from ich_tf.errors import UsageError
 from ich_tf.runtime.rendezvous import wait_for_all
+from ich_tf.runtime.tf_config import addresses
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ def make_strategy(
         configured only before its first operation, or if TF_CONFIG does not describe this host.
     """
     if name == "multi_worker":
-        address, others = _addresses(os.environ.get("TF_CONFIG", ""))
+        address, others = addresses()
         wait_for_all(address, others, is_stopped)
         _grow_memory(tf.config.list_physical_devices("GPU"))
         return tf.distribute.MultiWorkerMirroredStrategy()
@@ -107,7 +106,7 @@ def count_replicas(name: str, cpu_replicas: int = 0) -> int:
     if name == "one":
         return 1
     if name == "multi_worker":
-        _, others = _addresses(os.environ.get("TF_CONFIG", ""))
+        _, others = addresses()
         return (1 + len(others)) * max(1, gpus)
     return cpu_replicas or max(1, gpus)
 
@@ -213,34 +212,6 @@ def sum_over_workers(strategy: tf.distribute.Strategy, values: np.ndarray) -> np
     # Each replica of a worker adds the same share of the worker's values.
     totals = total(tf.constant(values / worker.replicas, tf.float64))
     return np.asarray(strategy.experimental_local_results(totals)[0].numpy())
-
-
-def _addresses(text: str) -> tuple[str, list[str]]:
-    """Addresses in a TF_CONFIG: this worker's, and the others'.
-
-    Raises:
-      UsageError: If the text does not describe a cluster and this worker's place in it.
-    """
-    example = (
-        '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, '
-        '"task": {"type": "worker", "index": 0}}'
-    )
-    try:
-        content = json.loads(text)
-        cluster, task = content["cluster"], content["task"]
-        is_known = set(cluster) <= {"chief", "worker"} and task["type"] in cluster
-        if is_known and 0 <= int(task["index"]) < len(cluster[task["type"]]):
-            others = [address for kind in cluster for address in cluster[kind]]
-            address = cluster[task["type"]][int(task["index"])]
-            others.remove(address)
-            return address, others
-        problem = f"TF_CONFIG is {text}"
-    except (ValueError, KeyError, TypeError):
-        problem = f"TF_CONFIG is {text!r}" if text else "TF_CONFIG is not set"
-    raise UsageError(
-        f"--strategy=multi_worker: {problem}. Expected, in the environment of each host, all "
-        f"workers and which of them the host is, for example TF_CONFIG='{example}'."
-    )
 
 
 def _grow_memory(gpus: Sequence[Any]) -> None:

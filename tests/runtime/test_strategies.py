@@ -22,11 +22,11 @@ from tests.support.steps import replicas
         ('{"cluster": {"worker": ["a:1"]}}', "is '"),
         (
             json.dumps({"cluster": {"ps": ["a:1"]}, "task": {"type": "ps", "index": 0}}),
-            "is {",
+            "is '{",
         ),
         (
             json.dumps({"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}),
-            "is {",
+            "is '{",
         ),
     ],
 )
