@@ -23,10 +23,9 @@ from ich_tf.runtime.files import write_bytes
 from ich_tf.runtime.writing import writing
 
 _LOG = logging.getLogger(__name__)
-# Names of what this module writes, and nobody else.
-_WRITTEN = re.compile(
-    r"study-\d+-series-\d+-(segmentation|report|key-objects|capture-\d+)\.dcm", re.ASCII
-)
+# Names of what this module writes, and nobody else; in a run that was killed, temporary ones.
+_NAME = r"study-\d+-series-\d+-(segmentation|report|key-objects|capture-\d+)\.dcm"
+_WRITTEN = re.compile(rf"{_NAME}|\.{_NAME}\.[0-9a-f]{{32}}\.tmp", re.ASCII)
 # Kind of an object, and its bytes.
 _Object = tuple[str, bytes]
 

@@ -170,8 +170,8 @@ class Layout:
 
 
 def series_key(header: Header) -> str:
-    """Key of a series, which sorts as its patient, study and series ids do."""
-    return json.dumps([header.patient_id, header.study_id, header.series_id])
+    """Key of a series, which sorts as its study, patient and series ids do."""
+    return json.dumps([header.study_id, header.patient_id, header.series_id])
 
 
 def header_text(header: Header) -> str:

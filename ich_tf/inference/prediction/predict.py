@@ -44,13 +44,13 @@ from ich_tf.inference.prediction.store import PredictionStore, StoredPrediction,
 from ich_tf.inference.series_predictor import load_predictor
 from ich_tf.inference.slice_predictor import Predictor
 from ich_tf.runtime.executors.local import LocalExecutor
-from ich_tf.runtime.files import write_parts
+from ich_tf.runtime.files import remove_temporaries, remove_temporaries_of, write_parts
 from ich_tf.runtime.folder_lock import FolderLock
 from ich_tf.runtime.progress import Tracker
 from ich_tf.runtime.writing import writing
 
 # Stored outputs of another version are computed again.
-_OUTPUTS_VERSION = 4
+_OUTPUTS_VERSION = 5
 _LOG = logging.getLogger(__name__)
 
 
@@ -83,6 +83,12 @@ def predict(config: PredictConfig, predictor: Predictor | None = None) -> Predic
         )
     path = config.submission_path
     with FolderLock(path.parent, "Or give another --out_csv.", name=f".{path.stem}.lock"):
+        # Of a run that was killed.
+        for own in _own_files(config):
+            remove_temporaries_of(own)
+        for folder in filter(Path.is_dir, (heatmaps_dir(path), masks_dir(path))):
+            remove_temporaries(folder)
+        _unchecked(path).unlink(missing_ok=True)
         return _predict(config, listing, predictor)
 
 
@@ -127,6 +133,9 @@ def _predict(
                 predict_files(reader, config.batch_size, masks)
                 result = _write(config, listing, reader, store, with_masks=masks is not None)
             finished = True
+        except NothingToPredictError:
+            finished = True  # another run would find the same
+            raise
         finally:
             store.close(remove=finished)
     return result
@@ -356,6 +365,11 @@ def _volumes(members: Sequence[StoredPrediction], errors: Sequence[VolumeError |
     return series_volumes(bits, [slice_.header for slice_ in members], errors).by_kind()
 
 
+def _unchecked(path: Path) -> Path:
+    """Where a submission is written until it is known to be as its sample asks."""
+    return path.with_name(f".{path.name}.unchecked")
+
+
 def _write_submission(config: PredictConfig, store: PredictionStore, predictor: Predictor) -> int:
     """Writes the submission in the order of the sample, without one in that of the files.
 
@@ -378,7 +392,7 @@ def _write_submission(config: PredictConfig, store: PredictionStore, predictor: 
     if sample is None:
         submission.write_submission(path, submission.image_row_ids(store.image_ids()), find)
         return 0
-    written = path.with_name(f".{path.name}.unchecked")
+    written = _unchecked(path)
     submission.write_submission(written, submission.sample_ids(sample), find)
     try:
         if len(missing) == number:

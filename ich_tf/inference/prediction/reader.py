@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ich_tf.conversion.pseudonyms import pseudonym
 from ich_tf.dicom import series
 from ich_tf.dicom.choice import ALL_SERIES, SeriesChoice
 from ich_tf.dicom.crop import Box
@@ -94,7 +95,7 @@ class Reader:
         for scanned in scan_headers(self.sources, self._executor, self.predictor.crop):
             if isinstance(scanned, ScannedHeader):
                 source = scanned.source
-                yield places[source], scanned.header, scanned.crop
+                yield places[source], _without_patient(scanned.header), scanned.crop
                 continue
             name, frame = split_quarantine_path(scanned.path)
             # Of a file whose other frames can be used; the rest is read again.
@@ -140,9 +141,16 @@ class Reader:
                 yield ImageTask(source, self.sources[source], size, self._windows, crops)
 
 
+def _without_patient(header: Header) -> Header:
+    """The header with a hash of the patient's id, which tells patients apart and is no name."""
+    patient_id = header.patient_id and pseudonym(header.patient_id)
+    return replace(header, patient_id=patient_id)
+
+
 def _of_pass(slice_: ModelSlice, group: FileGroup) -> ModelSlice:
     """The slice with the id of its pass as that of its series."""
-    header = slice_.header
+    header = _without_patient(slice_.header)
+    slice_ = replace(slice_, header=header)
     chosen = group.slices.get(slice_.source, {}).get(header.frame)
     if chosen is None or chosen.series_id == header.series_id:
         return slice_

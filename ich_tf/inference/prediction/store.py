@@ -1,7 +1,8 @@
 """Store of predictions: a SQLite database beside the submission, deleted when that is complete.
 
 Memory does not grow with the number of slices, and a killed run continues where it was. The
-database holds patient and study ids as the DICOM files do.
+database holds study, series and image UIDs, which the results name as well, and no patient's id but
+as a hash. It is its owner's alone, and what is deleted from it is overwritten.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from ich_tf.dicom.reasons import Reason
 from ich_tf.inference.prediction import layout
 from ich_tf.inference.prediction.layout import Layout, header_of_text, header_text, series_key
 from ich_tf.labels import ANY, CLASSES
+from ich_tf.runtime.permissions import own_file
 from ich_tf.runtime.writing import disk_problem
 
 # Kind of volume -> class -> millilitres, None where they are not known.
@@ -100,8 +102,12 @@ class PredictionStore:
           path: Path of the database.
           fingerprint: Hash of files and model. A database with another fingerprint, or a damaged
             one, is deleted.
+
+        Raises:
+          InputError: If something else than a file of this user lies there.
         """
-        if path.is_file():
+        if path.exists() or path.is_symlink():
+            own_file(path)  # its name can be foreseen, and the folder may be one of many users
             database = sqlite3.connect(path)
             try:
                 row = database.execute("SELECT fingerprint FROM about").fetchone()
@@ -115,7 +121,10 @@ class PredictionStore:
                 # Otherwise it was killed while it was made.
             database.close()
             path.unlink()
+        path.with_name(f"{path.name}-journal").unlink(missing_ok=True)
+        own_file(path)
         database = sqlite3.connect(path)
+        database.execute("PRAGMA secure_delete = ON")
         database.executescript(_SCHEMA + layout.TABLE)
         database.execute("INSERT INTO about VALUES (?, 0)", (fingerprint,))
         database.commit()
