@@ -64,7 +64,7 @@ def run(room: Room, folder: Path, seconds: float, jobs: int) -> dict[str, Outcom
             ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "._*")
         )
     shutil.copy(ROOT / "pyproject.toml", folder)
-    shutil.copy(Path(__file__).with_name("uncached.py"), folder / "tests")
+    shutil.copy(Path(__file__).with_name("in_forks.py"), folder / "tests")
     (folder / "setup.cfg").write_text(_configuration(room), "utf-8")
     log = folder / "mutmut.log"
     with log.open("wb") as output:
@@ -77,7 +77,7 @@ def run(room: Room, folder: Path, seconds: float, jobs: int) -> dict[str, Outcom
                 **os.environ,
                 "OMP_NUM_THREADS": "1",
                 "OPENBLAS_NUM_THREADS": "1",
-                "PYTEST_PLUGINS": "tests.uncached",
+                "PYTEST_PLUGINS": "tests.in_forks",
             },
         )
         try:
