@@ -121,7 +121,7 @@ def known_loss_of(labels: ArrayLike, y_prob: ArrayLike) -> Callable[[np.ndarray]
         per_image = per_image_log_loss(labels, y_prob)
         return lambda weight: np.asarray(weight @ per_image / weight.sum(axis=-1))
     losses = soft_log_loss(labels, y_prob)
-    by_weight = np.asarray(WEIGHTS, np.float64)
+    by_weight = np.asarray(WEIGHTS)
 
     def loss(weight: np.ndarray) -> np.ndarray:
         by_class = _means(losses, weight)
@@ -142,7 +142,5 @@ def known_shares(labels: ArrayLike) -> np.ndarray:
       [6]; the mean of shares where labels are soft; NaN for a class that is known of no example.
     """
     labels = np.asarray(labels)
-    if all_hard(labels):
-        return np.asarray(labels.mean(axis=0))
     known = ~np.isnan(labels)
     return ratio(np.where(known, labels, 0.0).sum(axis=0), known.sum(axis=0))

@@ -175,8 +175,6 @@ def highest_rate(errors: int, number: int, confidence: float = 0.95) -> float:
     """
     if not number:
         return math.nan
-    if errors >= number:
-        return 1.0
     low, high = errors / number, 1.0
     for _ in range(60):
         rate = (low + high) / 2

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import beta
 
 from ich_tf import metrics
 from ich_tf.metrics.extents import slice_extents_mm
@@ -43,9 +44,10 @@ def test_a_soft_loss_is_clipped_in_float64() -> None:
     """In float32 1 - 1e-15 is 1."""
     loss = metrics.soft_log_loss([0, 1, 1, 0], np.float32([1, 0, 1, 0]))
     np.testing.assert_allclose(loss, [CLIP, CLIP, 0, 0], rtol=1e-3, atol=1e-14)
-    label = np.float32(0.1)
-    expected = -(float(label) * np.log(0.25) + (1 - float(label)) * np.log(0.75))
-    assert metrics.soft_log_loss(label, 0.25) == pytest.approx(expected, rel=1e-15)
+    label = np.float32([0.1])
+    share = float(label[0])
+    expected = -(share * np.log(0.25) + (1 - share) * np.log(0.75))
+    assert metrics.soft_log_loss(label, [0.25]).item() == pytest.approx(expected, rel=1e-15)
 
 
 def test_a_loss_by_class_is_the_mean_over_what_is_known() -> None:
@@ -163,3 +165,18 @@ def test_false_alarms_are_limited_with_confidence() -> None:
     sure = metrics.control_false_alarms(truth, score, range(100), rate=0.1, confidence=0.95)
     assert (mean.num_errors, sure.num_errors) == (9, 4)
     assert (score >= mean.threshold).sum() == 9 and (score >= sure.threshold).sum() == 4
+
+
+@pytest.mark.parametrize(("errors", "number"), [(0, 1), (0, 59), (3, 59), (58, 59), (59, 59)])
+def test_the_highest_rate_is_that_of_clopper_and_pearson(errors: int, number: int) -> None:
+    for confidence in (0.5, 0.95):
+        expected = 1.0 if errors == number else beta.ppf(confidence, errors + 1, number - errors)
+        found = metrics.highest_rate(errors, number, confidence)
+        assert found == pytest.approx(expected, rel=1e-9)
+    assert metrics.highest_rate(errors, number) == metrics.highest_rate(errors, number, 0.95)
+    assert np.isnan(metrics.highest_rate(0, 0))
+
+
+def test_the_least_number_of_patients_of_large_rates() -> None:
+    assert [metrics.least_patients(rate=rate) for rate in (0.5, 0.34, 0.25)] == [1, 2, 3]
+    assert metrics.least_patients(rate=0.5, confidence=0.5) == 1

@@ -122,6 +122,10 @@ def test_a_single_voxel_is_an_octahedron(spacing: tuple[float, ...]) -> None:
     np.testing.assert_allclose(areas, np.full(8, face))
     cells, lengths = surface_elements(np.ones((1, 1), bool), grid_of((1, 1), spacing[1:]))
     np.testing.assert_allclose(lengths, np.full(4, np.hypot(b, c)))
+    # A rectangle of 2 x 3 pixels: its straight sides, and four cut corners.
+    grid = grid_of((2, 3), spacing[1:])
+    around = 2 * 1 * spacing[1] + 2 * 2 * spacing[2] + 4 * np.hypot(b, c)
+    assert surface_elements(np.ones((2, 3), bool), grid)[1].sum() == pytest.approx(around)
 
 
 def test_voxels_that_touch_in_a_corner_are_apart() -> None:
