@@ -13,9 +13,9 @@ import httpx
 from ich_tf.errors import InputError
 from ich_tf.gateway.config import LimitsSection, TlsSection
 from ich_tf.gateway.limits import MIB
-from ich_tf.gateway.quiet import quiet_libraries
 from ich_tf.gateway.tls import client_context
 from ich_tf.runtime.permissions import check_secret_file
+from ich_tf.runtime.quiet import quiet_libraries
 
 # Longest answer that is no image: the instances of a study, as JSON, have some 2 kB each.
 _MAX_ANSWER_BYTES = 64 * MIB

@@ -23,9 +23,9 @@ from ich_tf.gateway.archive import Archive, ArchiveError
 from ich_tf.gateway.config import GatewayConfig
 from ich_tf.gateway.dicomweb import store
 from ich_tf.gateway.ports import Destination, SendFailed
-from ich_tf.gateway.quiet import quiet_libraries
 from ich_tf.gateway.requestor import keep_answers
 from ich_tf.gateway.tls import client_context
+from ich_tf.runtime.quiet import quiet_libraries
 
 _LOG = logging.getLogger(__name__)
 

@@ -57,7 +57,7 @@ def run(config: GatewayConfig, *, dry_run: bool = False) -> None:
         ) from error
     from ich_tf.gateway.gateway import Gateway
     from ich_tf.gateway.model import StudyPredictor
-    from ich_tf.gateway.quiet import quiet_libraries
+    from ich_tf.runtime.quiet import quiet_libraries
 
     quiet_libraries()
     threading.excepthook = _log_thread

@@ -22,7 +22,7 @@ from ich_tf.runtime.debugging import print_traceback, scrub_tracebacks, start_de
 from ich_tf.runtime.flagfiles import expand, recipes
 from ich_tf.runtime.help_page import FlagHelp, describe_flags
 from ich_tf.runtime.logs import start_logging
-from ich_tf.runtime.names import printable, printable_lines
+from ich_tf.runtime.names import printable, printable_lines, without_credentials
 from ich_tf.runtime.out_of_memory import describe_out_of_memory
 from ich_tf.runtime.paths import user_path
 from ich_tf.runtime.permissions import READERS, restrict
@@ -116,7 +116,7 @@ def hold_no_patients() -> None:
 
 def show_error(text: str) -> None:
     """Prints one line on stderr; whatever a name or a file puts into it stays one line."""
-    print(printable(" ".join(text.split())), file=sys.stderr)
+    print(printable(without_credentials(" ".join(text.split()))), file=sys.stderr)
 
 
 def show(text: object) -> None:

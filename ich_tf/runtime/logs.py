@@ -7,11 +7,13 @@ import sys
 from typing import Any
 
 from ich_tf.runtime.debugging import traceback_text
-from ich_tf.runtime.names import printable
+from ich_tf.runtime.names import printable, without_credentials
+from ich_tf.runtime.quiet import quiet_libraries
 
 
 def start_logging(level: int = logging.INFO) -> None:
     """Writes log lines with the time of day to stderr."""
+    quiet_libraries()
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(LineFormatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
     logging.basicConfig(level=level, handlers=[handler])
@@ -19,6 +21,7 @@ def start_logging(level: int = logging.INFO) -> None:
 
 def format_last_resort() -> None:
     """Formats so what a process logs that has not called `start_logging`."""
+    quiet_libraries()
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(LineFormatter("%(message)s"))
 
@@ -34,7 +37,7 @@ class LineFormatter(logging.Formatter):
         if record.name == "asyncio" and record.exc_info:
             # Its further lines are the `repr` of tasks and of what these raised.
             record.message = record.message.partition("\n")[0]
-        return printable(super().formatMessage(record))
+        return printable(without_credentials(super().formatMessage(record)))
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - of logging
         """The traceback of a record."""

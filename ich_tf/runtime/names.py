@@ -7,6 +7,8 @@ from typing import Any
 
 # Of terminals, of lines, and those that turn the direction of writing (Unicode's bidi controls).
 _NOT_SHOWN = r"\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff"
+# A password may hold anything but white space and, unquoted, no slash.
+_CREDENTIALS = re.compile(r"://[^\s/?#]*@")
 _CONTROL = re.compile(rf"[\x00-\x1f{_NOT_SHOWN}]")
 _CONTROL_IN_LINES = re.compile(rf"[\x00-\x08\x0b-\x1f{_NOT_SHOWN}]")
 
@@ -58,6 +60,16 @@ def shown_value(value: Any, most: int = 200) -> str:
         return "a number of very many digits"
     except RecursionError:
         return f"a deeply nested {type(value).__name__}"
+
+
+def without_credentials(text: str) -> str:
+    """A text in which addresses have no user and password, such as errors of a tracker hold them.
+
+    Examples:
+      >>> without_credentials("401 of https://ada:pa55@host/x?a=b@c")
+      '401 of https://…@host/x?a=b@c'
+    """
+    return _CREDENTIALS.sub("://…@", text)
 
 
 def _printable(text: str, control: re.Pattern[str]) -> str:

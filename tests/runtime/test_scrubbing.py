@@ -3,6 +3,7 @@
 import doctest
 import logging
 import pickle
+import subprocess
 import sys
 
 import pydicom
@@ -133,6 +134,29 @@ def test_a_line_of_the_log_stays_a_line() -> None:
         "asyncio", 40, "", 0, f"never retrieved\n{error!r}", (), (type(error), error, None)
     )
     assert "Meier" not in LineFormatter("%(message)s").format(record)
+
+
+def test_an_address_loses_its_password() -> None:
+    text = "no answer of tcp://ada:pa55@host:8786"
+    record = logging.LogRecord("a", logging.INFO, "", 0, text, (), None)
+    assert LineFormatter("%(message)s").format(record) == "no answer of tcp://…@host:8786"
+
+
+def test_pydicom_warns_of_values_in_no_process_of_a_command() -> None:
+    code = """
+import logging, sys, pydicom
+from ich_tf.runtime.debugging import scrub_tracebacks
+from ich_tf.runtime.logs import format_last_resort, start_logging
+scrub_tracebacks()
+format_last_resort() if sys.argv[1] == "worker" else start_logging()
+logging.getLogger("pydicom").warning("Invalid value for VR UI: %r", "Meier")
+pydicom.DataElement(0x00080018, "UI", "Meier", validation_mode=pydicom.config.WARN)
+"""
+    for process in ("worker", "command"):
+        done = subprocess.run(
+            [sys.executable, "-c", code, process], capture_output=True, text=True, check=True
+        )
+        assert "Meier" not in done.stdout + done.stderr
 
 
 def test_text_on_the_terminal_holds_no_commands_for_it() -> None:

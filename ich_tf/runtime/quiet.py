@@ -6,7 +6,9 @@ import logging
 import warnings
 
 # httpx and httpcore log addresses, which hold StudyInstanceUIDs; the others quote values.
-_LIBRARIES = ("httpx", "httpcore", "pynetdicom", "pydicom", "python_multipart")
+_LIBRARIES = (
+    "httpx", "httpcore", "pynetdicom", "pydicom", "highdicom", "nibabel", "python_multipart"
+)  # fmt: skip
 
 
 def quiet_libraries() -> None:
