@@ -31,6 +31,8 @@ _WORKBOOK = "xl/workbook.xml"
 _OLD_WORKBOOK = b"\xd0\xcf\x11\xe0"
 _TEXTS = (".csv", ".tsv", ".txt")
 _ENCRYPTED = 1
+# RSNA's labels are a text of 120 MiB, whose lines have 30 bytes.
+_MOST_BYTES, _MOST_OF_LINE = 1 << 30, 1 << 20
 _DAMAGED = (
     EOFError,
     OSError,
@@ -219,11 +221,8 @@ def _unpacked(path: Path) -> Iterator[io.BufferedReader]:
             unpacked = lzma.LZMAFile(file)  # noqa: SIM115 - closed below
         elif start.startswith(b"PK\x03\x04"):
             unpacked = _member(file)
-        if unpacked is None:
-            yield file
-            return
-        with unpacked:
-            yield io.BufferedReader(_Told(unpacked), 1 << 16)
+        with unpacked or file:
+            yield io.BufferedReader(_Told(unpacked or file), 1 << 16)
 
 
 def _member(file: IO[bytes]) -> IO[bytes]:
@@ -247,10 +246,14 @@ def _member(file: IO[bytes]) -> IO[bytes]:
 
 
 class _Told(io.RawIOBase):
-    """Unpacked bytes, whose damage is told as that of the archive."""
+    """Unpacked bytes, whose damage is told as that of the archive, and which have an end.
+
+    Megabytes can unpack to terabytes, and whoever reads a line holds all of it.
+    """
 
     def __init__(self, unpacked: IO[bytes]) -> None:
         self._unpacked = unpacked
+        self._num_bytes = self._of_line = 0
 
     def readable(self) -> bool:
         return True
@@ -258,6 +261,13 @@ class _Told(io.RawIOBase):
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         with _damage_told():
             data = self._unpacked.read(len(buffer))
+        self._num_bytes += len(data)
+        end = max(data.rfind(b"\n"), data.rfind(b"\r"))
+        self._of_line = self._of_line + len(data) if end < 0 else len(data) - end
+        if self._of_line > _MOST_OF_LINE:
+            raise CsvError(f"has a line of more than {_MOST_OF_LINE >> 20} MiB, as no table has.")
+        if self._num_bytes > _MOST_BYTES:
+            raise CsvError(f"has more than {_MOST_BYTES >> 20} MiB of text; split it into several.")
         buffer[: len(data)] = data
         return len(data)
 

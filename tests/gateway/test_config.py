@@ -58,7 +58,7 @@ def load(folder: Path, text: str) -> GatewayConfig:
         (STOW + "[limits]\nfree_mb = 0", "free_mb is 0; it must be 16 or more"),
         (STOW + '[keep]\nstate_dir = "~nobody-has-this-name/x"', "state_dir.* home folder"),
         (STOW + '[http]\ntoken_file = "a\\u0000b"', "token_file.* zero bytes"),
-        ("[receiver]\nenabled = true\ncalling_ae_titles = [1]", "a text in quotes"),
+        ("[receiver]\nenabled = true\ncalling_ae_titles = [1]", "a list of values of type str"),
         (STOW + '[tls]\nkey_file = "x"', "together with certificate_file"),
         (
             '[poll]\nenabled = true\nurl = "https://pacs/x"\ndays = 9\n[keep]\nrows_days = 9',

@@ -1,7 +1,10 @@
 """Label CSVs, submissions, groups and scores: what is written is read, or refused in words."""
 
+import bz2
 import csv
+import gzip
 import io
+import lzma
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +18,7 @@ from hypothesis import strategies as st
 from ich_tf.comparison.score_table import read_patients, read_scores
 from ich_tf.conversion.mask_matching import MASK_TABLE, read_table
 from ich_tf.conversion.nifti_ids import NiftiIds
+from ich_tf.errors import InputError
 from ich_tf.evaluation.group_table import read_groups
 from ich_tf.inference.prediction.submission import check_submission, sample_ids, write_submission
 from ich_tf.labels import (
@@ -26,6 +30,7 @@ from ich_tf.labels import (
     read_submission,
     write_long_csv,
 )
+from ich_tf.runtime import csv_files
 from tests.support.strategies import ODD_TEXTS, damaged, file_texts, refused_in_a_paragraph
 
 # Ids as files and UIDs have them; white space around them is none of theirs.
@@ -249,3 +254,23 @@ def test_order_of_rows_changes_no_exam(folder: Path, rows: list[tuple[float, ...
 
     assert read(lines) == read(lines[::-1])
     assert read(lines) == read([*lines, *lines]), "rows that repeat and agree"
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, bz2.compress, lzma.compress])
+@pytest.mark.parametrize("start", [b"", b"ID,Label\n", b"ID,Label\na_any,1\n"])
+def test_a_line_without_end_is_refused(
+    tmp_path: Path, start: bytes, pack: Callable[[bytes], bytes]
+) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_bytes(pack(start + b"a" * (3 << 20)))
+    for read in (read_label_table, read_exam_table, read_submission):
+        with pytest.raises(InputError, match="a line of more than 1 MiB"):
+            read(path)
+
+
+def test_an_unpacked_text_has_a_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(csv_files, "_MOST_BYTES", 1 << 20)
+    path = tmp_path / "labels.csv"
+    path.write_bytes(gzip.compress(b"ID,Label\n" + b"a_any,1\n" * 200_000))
+    with pytest.raises(InputError, match="has more than 1 MiB of text"):
+        read_label_table(path)
