@@ -93,11 +93,12 @@ def paired_bootstrap(
     once = np.ones((1, len(groups)))
     scores = [np.asarray(metric(once), np.float64)[0] for metric in (first, second)]
     estimate = scores[1] - scores[0]
-    rests_on = np.full(estimate.shape, number) if num_groups is None else np.asarray(num_groups)
+    rests_on = np.asarray(number if num_groups is None else num_groups)
     spread = _spread(values)
     # Of a single group there is no degree of freedom.
     quantile = stdtrit(np.maximum(rests_on - 1, 1), (1 + level) / 2)
-    has_none = (rests_on < 2) | (number < 2) | np.isnan(estimate) | ~(spread > 0)
+    # Samples of a single group are all the same.
+    has_none = (rests_on < 2) | ~(spread > 0)
     half = np.where(has_none, np.nan, quantile * spread)
     columns = [*scores, estimate, estimate - half, estimate + half]
     return PairedDifference(*(column if column.ndim else float(column) for column in columns))

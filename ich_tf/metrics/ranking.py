@@ -65,7 +65,7 @@ def roc_auc(
       0.75
     """
     fpr, tpr, _ = roc_curve(y_true, y_score, sample_weight)
-    steps = np.diff(fpr, axis=-1) * (tpr[..., 1:] + tpr[..., :-1])
+    steps = np.diff(fpr) * (tpr[..., 1:] + tpr[..., :-1])
     return scalar(steps.sum(axis=-1) / 2)
 
 
@@ -96,7 +96,7 @@ def precision_recall_curve(
     true, false, thresholds = cumulative_counts(y_true, y_score, sample_weight)
     precision = ratio(true, true + false)
     # Above a sample's greatest score no decision is positive: the curve begins at 1.
-    precision = np.where((true + false == 0) & (true[..., -1:] > 0), 1.0, precision)
+    precision = np.where(true + false == 0, 1.0, precision)
     precision = np.where(true[..., -1:] > 0, precision, np.nan)
     return precision, ratio(true, true[..., -1:]), thresholds
 
@@ -125,7 +125,7 @@ def average_precision(
       0.8333
     """
     precision, recall, _ = precision_recall_curve(y_true, y_score, sample_weight)
-    return scalar((np.diff(recall, axis=-1) * precision[..., 1:]).sum(axis=-1))
+    return scalar((np.diff(recall) * precision[..., 1:]).sum(axis=-1))
 
 
 def cumulative_counts(

@@ -71,7 +71,7 @@ def area_under_risk_coverage(
       0.25
     """
     coverage, risk = risk_coverage_curve(loss, uncertainty, sample_weight)
-    steps = np.diff(coverage, axis=-1, prepend=0.0)
+    steps = np.diff(coverage, prepend=0.0)
     # Nothing is kept up to the first example of a resample: that part of the curve has no width.
     area = np.where(steps > 0, steps * risk, 0.0).sum(axis=-1)
     return scalar(np.where(np.isnan(coverage[..., -1]), np.nan, area))

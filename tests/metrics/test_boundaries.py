@@ -180,3 +180,15 @@ def test_the_highest_rate_is_that_of_clopper_and_pearson(errors: int, number: in
 def test_the_least_number_of_patients_of_large_rates() -> None:
     assert [metrics.least_patients(rate=rate) for rate in (0.5, 0.34, 0.25)] == [1, 2, 3]
     assert metrics.least_patients(rate=0.5, confidence=0.5) == 1
+
+
+def test_the_least_score_is_the_threshold_where_no_error_is_allowed() -> None:
+    chosen = metrics.control_misses([1] * 19, np.arange(19) + 0.5, range(19), rate=0.05)
+    assert (chosen.threshold, chosen.num_errors) == (0.5, 0)
+
+
+def test_precision_of_little_weight_and_without_positives() -> None:
+    precision, recall, _ = metrics.precision_recall_curve([0, 1], [0.1, 0.8], [0.25, 0.25])
+    assert (precision.tolist(), recall.tolist()) == ([1, 1, 0.5], [0, 1, 1])
+    precision, recall, _ = metrics.precision_recall_curve([0, 0], [0.1, 0.8])
+    assert np.isnan(precision).all() and np.isnan(recall).all()

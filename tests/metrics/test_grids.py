@@ -126,6 +126,10 @@ def test_a_single_voxel_is_an_octahedron(spacing: tuple[float, ...]) -> None:
     grid = grid_of((2, 3), spacing[1:])
     around = 2 * 1 * spacing[1] + 2 * 2 * spacing[2] + 4 * np.hypot(b, c)
     assert surface_elements(np.ones((2, 3), bool), grid)[1].sum() == pytest.approx(around)
+    # Two pixels that touch in a corner are apart.
+    diagonal = np.eye(2, dtype=bool)
+    lengths = surface_elements(diagonal, grid_of((2, 2), spacing[1:]))[1]
+    assert lengths.sum() == pytest.approx(8 * np.hypot(b, c))
 
 
 def test_voxels_that_touch_in_a_corner_are_apart() -> None:
@@ -162,3 +166,5 @@ def test_agreement_of_volumes() -> None:
             metrics.bland_altman(*volumes)
     with pytest.raises(ValueError, match=r"expected \(n,\)"):
         metrics.bland_altman([[1]], [[1]])
+    with pytest.raises(ValueError, match="^mask has values other than 0 and 1"):
+        metrics.volume_ml([[[2]]], (1, 1, 1))

@@ -145,3 +145,21 @@ def test_nothing_to_sum_up_is_refused() -> None:
         metrics.summarize_masks(SCORES, ["a", "b"])
     with pytest.raises(ValueError, match=r"masks have shape \(4, 4\)"):
         metrics.score_slices(np.eye(4), np.eye(4), (1, 1))
+
+
+@pytest.mark.parametrize("score", [metrics.score_series, metrics.score_slices])
+def test_usual_options(score: Any) -> None:
+    true, predicted = np.zeros((2, 2, 40, 40), bool)
+    true[:, 5:25, 5:25] = True
+    # Most of the surface is moved by 2.5 mm, and a corner by more and more.
+    predicted[:, 5:25, 10:30] = True
+    predicted[:, 25:37, 29] = True
+
+    def scores(**options: float) -> tuple[float, float]:
+        found = score(true, predicted, (5, 0.5, 0.5), **options)
+        found = found[0] if isinstance(found, list) else found
+        return found.surface_dice, found.hausdorff_mm
+
+    usual = scores()
+    assert usual == scores(tolerance_mm=2.0, percentile=95.0, min_overlap=0.0)
+    assert usual[0] < scores(tolerance_mm=3.0)[0] and usual[1] < scores(percentile=96.0)[1]

@@ -1,5 +1,7 @@
 """What resampling draws, where there is no interval, and which options are the usual ones."""
 
+import warnings
+
 import numpy as np
 import pytest
 from scipy.stats import t
@@ -58,7 +60,7 @@ def test_usual_options() -> None:
     values, _ = bootstrap_values(mean, GROUPS)
     np.testing.assert_array_equal(values, bootstrap_values(mean, GROUPS, **explicit)[0])
     assert (interval.low, interval.high) == pytest.approx(np.quantile(values, [0.025, 0.975]))
-    assert isinstance(interval.low, float) and isinstance(interval.high, float)
+    assert type(interval.low) is type(interval.high) is float
     zero = lambda weight: np.zeros(len(weight))  # noqa: E731
     assert paired_bootstrap(zero, mean, GROUPS) == paired_bootstrap(
         zero, mean, GROUPS, level=0.95, **explicit
@@ -120,7 +122,7 @@ def test_a_difference_has_student_s_interval() -> None:
     alone = paired_bootstrap(
         lambda weight: np.full(len(weight), 3.0), mean, GROUPS, num_resamples=50, level=0.9, seed=2
     )
-    assert all(isinstance(value, float) for value in vars(alone).values())
+    assert all(type(value) is float for value in vars(alone).values())
     assert alone.low == pytest.approx(found.low[0])
 
 
@@ -162,3 +164,17 @@ def test_differences_of_rounding_are_none() -> None:
         zero, lambda weight: mean(weight) if len(weight) > 1 else np.array([np.nan]), GROUPS
     )
     assert np.isnan(undefined.low) and np.isnan(undefined.difference)
+
+
+def test_scores_may_be_whole_numbers() -> None:
+    """As bytes, 1 - 3 would be 254."""
+    first, second = (lambda weight, n=n: np.full(len(weight), n, np.uint8) for n in (3, 1))
+    assert paired_bootstrap(first, second, GROUPS).difference == -2
+
+
+def test_a_spread_needs_two_samples() -> None:
+    zero = lambda weight: np.zeros(len(weight))  # noqa: E731
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.isnan(paired_bootstrap(zero, mean, GROUPS, num_resamples=1).low)
+    assert np.isfinite(paired_bootstrap(zero, mean, GROUPS, num_resamples=2).low)

@@ -51,3 +51,32 @@ def test_nan_and_other_shapes_are_refused() -> None:
         risk_coverage_curve([0.0, np.nan], [0, 1])
     with pytest.raises(ValueError, match="uncertainty has shape"):
         risk_coverage_curve([0, 1], [0, 1, 2])
+    for loss in (0.5, [], [[0, 1]]):
+        with pytest.raises(ValueError, match="loss has shape"):
+            risk_coverage_curve(loss, loss)
+    with pytest.raises(ValueError, match="NaN"):
+        risk_coverage_curve([0, 1], [0, np.nan])
+    with pytest.raises(ValueError, match=r"sample_weight has shape \(3,\); expected \(..., 2\)"):
+        risk_coverage_curve([0, 1], [0, 1], [1, 1, 1])
+    for weight in ([1, -1], [1, np.inf], [1, np.nan]):
+        with pytest.raises(ValueError, match="finite, and 0 or more"):
+            risk_coverage_curve([0, 1], [0, 1], weight)
+
+
+def test_a_resample_may_lack_the_most_certain_example() -> None:
+    coverage, risk = risk_coverage_curve([0, 1, 0], [0.1, 0.2, 0.3], [0, 1, 3])
+    assert coverage.tolist() == [0, 0.25, 1] and risk[1:].tolist() == [1, 0.25]
+    assert np.isnan(risk[0])
+    assert area_under_risk_coverage([0, 1, 0], [0.1, 0.2, 0.3], [0, 1, 3]) == 0.4375
+
+
+def test_weights_are_summed_up_in_float64() -> None:
+    rng = np.random.default_rng(0)
+    loss, uncertainty = rng.integers(0, 2, 50), rng.uniform(size=50)
+    weight = rng.uniform(size=(3, 50)).astype(np.float32)
+    for single, double in zip(
+        risk_coverage_curve(loss, uncertainty, weight),
+        risk_coverage_curve(loss, uncertainty, weight.astype(np.float64)),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(single, double)
