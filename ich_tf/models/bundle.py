@@ -21,7 +21,7 @@ from typing import BinaryIO
 
 from ich_tf.errors import DataError, InputError
 from ich_tf.models.bundle_archive import open_archive, unpack_archive
-from ich_tf.models.bundle_format import START, BadBundle, Entry
+from ich_tf.models.bundle_format import START_BYTES, BadBundle, Entry, starts_as_bundle
 from ich_tf.models.bundle_places import check_places
 from ich_tf.runtime.files import is_temporary
 from ich_tf.runtime.names import printable
@@ -94,7 +94,7 @@ def is_bundle_of_weights(weights: str) -> bool:
         return not path.is_dir()
     try:
         with open(path, "rb") as file:
-            return file.read(len(START)) == START
+            return starts_as_bundle(file.read(START_BYTES))
     except OSError:
         return False
 

@@ -54,6 +54,7 @@ _END = struct.Struct("<4s4H2LH")
 END_BYTES = _END.size
 _LOCAL_MARK, _ENTRY_MARK, _END_MARK = b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06"
 START = _LOCAL_MARK
+START_BYTES = _LOCAL.size + len(LIST)
 # Unix, and version 2.0 of the specification.
 _MADE_BY, _NEEDED = 3 << 8 | 20, 20
 # 1980-01-01, the first day that the format knows.
@@ -106,6 +107,11 @@ def local_header(entry: Entry) -> bytes:
     name = entry.name.encode("ascii")
     sizes = (entry.crc, entry.size, entry.size)
     return _LOCAL.pack(_LOCAL_MARK, _NEEDED, 0, 0, _TIME, _DATE, *sizes, len(name), 0) + name
+
+
+def starts_as_bundle(start: bytes) -> bool:
+    """Whether the first `START_BYTES` bytes of a file are those of a bundle."""
+    return start.startswith(_LOCAL_MARK) and start[_LOCAL.size :] == LIST.encode()
 
 
 def directory(entries: Sequence[Entry]) -> bytes:

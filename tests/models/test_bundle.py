@@ -94,6 +94,9 @@ def test_weights_are_taken_from_it(path: Path, tmp_path: Path) -> None:
     file = tmp_path / "best.weights.h5"
     file.write_bytes(b"\x89HDF")
     assert weights_file(str(file)) == file and not is_bundle_of_weights("none")
+    with zipfile.ZipFile(tmp_path / "archive.keras", "w") as archive:
+        archive.writestr("config.json", "{}")
+    assert not is_bundle_of_weights(str(tmp_path / "archive.keras"))
     several = write_bundle(tmp_path / "several.zip", {"fold-0/best.weights.h5": b""})
     with pytest.raises(InputError, match=r"several.zip: the bundle has no best.weights.h5"):
         weights_file(str(several))
