@@ -137,7 +137,7 @@ def _statistics(
 
     def over(rows: np.ndarray, statistic: Statistic, num: int | None = None) -> _Score:
         """The statistic of some of the rows."""
-        each = np.ones(len(rows))
+        each: np.ndarray | float = 1.0
         if by_patient:
             each = 1 / np.maximum(np.bincount(member, rows), 1)[member]
         return _Score(

@@ -98,7 +98,11 @@ def test_a_summary_by_series() -> None:
     }
     assert (summary["dice"].num_scored, summary["dice"].num_patients) == (3, 2)
     assert (summary["false_ml"].num_scored, summary["false_ml"].num_patients) == (2, 2)
-    assert summary["lesion_sensitivity"].num_scored == 4
+    # Lesions are counted, and the patients of series that have any.
+    counts = {name: (each.num_scored, each.num_patients) for name, each in summary.items()}
+    assert counts["lesion_sensitivity"] == (4, 2)
+    assert counts["lesion_precision"] == (4, 2)
+    assert counts["lesion_f1"] == (8, 3)
 
 
 def test_a_summary_in_which_each_patient_counts_once() -> None:
@@ -106,6 +110,21 @@ def test_a_summary_in_which_each_patient_counts_once() -> None:
     assert summary["dice"].value == pytest.approx((np.mean([0.5, 1]) + 0) / 2)
     assert summary["volume_bias_ml"].value == pytest.approx((10 - 20) / 2)
     assert summary["lesion_sensitivity"].value == pytest.approx((3 / 2) / (3 / 2 + 1))
+    # Half a weight for each of the first patient's: differences of 20, 0 and -20, -5 on average.
+    spread = np.sqrt((25**2 / 2 + 5**2 / 2 + 15**2) / (2 - 1))
+    assert summary["volume_limit_high_ml"].value == pytest.approx(-5 + 1.959964 * spread)
+
+
+def test_series_without_a_bleed_take_no_weight_from_those_with_one() -> None:
+    summary = metrics.summarize_masks(
+        SCORES, ["a", "a", "b", "a", "b"], by_patient=True, num_resamples=20
+    )
+    assert summary["volume_bias_ml"].value == pytest.approx((10 - 20) / 2)
+    spread = np.sqrt((25**2 / 2 + 5**2 / 2 + 15**2) / (2 - 1))
+    assert summary["volume_limit_low_ml"].value == pytest.approx(-5 - 1.959964 * spread)
+    assert summary["false_ml"].value == pytest.approx((0 + 3) / 2)
+    little = metrics.summarize_masks([scores_of(0, 0.5), scores_of(0, 0)], "ab", num_resamples=20)
+    assert little["false_positive_share"].value == 0.5
 
 
 def test_intervals_are_those_of_resampled_patients() -> None:
