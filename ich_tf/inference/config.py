@@ -216,8 +216,8 @@ class ExportConfig:
         "saved_model",
         "Format of the export. saved_model: for TensorFlow Serving and TensorFlow; onnx: "
         "model.onnx, for ONNX Runtime and others (needs the extra onnx); both: both, in one "
-        "folder.",
-        ("saved_model", "onnx", "both"),
+        "folder. safetensors: the weights alone by name, for train --weights and other frameworks.",
+        ("saved_model", "onnx", "both", "safetensors"),
     )
     version: int = option(
         1, "Version number of the model for TensorFlow Serving.", within="[1, inf)"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +19,19 @@ from ich_tf.models import run_files
 from ich_tf.models.bundle import model_folder, shown
 from ich_tf.models.origins import Origin, data_of, read_origin
 from ich_tf.models.run_json import read_run
-from ich_tf.runtime.files import parse_json, write_json
+from ich_tf.models.spec_limits import check_places
+from ich_tf.runtime.files import MOST_MODEL_JSON_BYTES, parse_json, read_text, write_json
+from ich_tf.runtime.json_types import read_value
 
 VERSION = 1
 # Beginning of the name of a seed's folder.
 SEED = "seed-"
 # What training makes in a folder, which is its model.
 RUN_ITSELF, FOLDS, SEEDS = "a run", "the runs of folds", "the runs of seeds"
+_MOST_SHARE = 1e9
+_WEIGHTS = re.compile(
+    rf"{re.escape(run_files.BEST_WEIGHTS)}|{run_files.EPOCHS}/epoch-\d+\.weights\.h5"
+)
 _COPY = "Copy it from where the model was trained."
 
 
@@ -57,7 +64,7 @@ class Member:
         """
         path = self.work_dir / run_files.CONFIG
         try:
-            return int(parse_json(path.read_text("utf-8"))["validation_fold"])
+            return int(parse_json(read_text(path, MOST_MODEL_JSON_BYTES))["validation_fold"])
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"{path}: does not say which fold the run validated on ({error}). {_COPY}"
@@ -79,6 +86,16 @@ class Member:
         """
         origin = read_origin(self.work_dir)
         return dataclasses.replace(origin, validation_fold=self.validation_fold())
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A member in `ensemble.json`."""
+
+    work_dir: str
+    weights: str
+    share: float
+    sha256: str
 
 
 def runs_of(work_dir: str | Path) -> list[Path]:
@@ -198,20 +215,18 @@ def write_ensemble(work_dir: str | Path, members: Sequence[Member]) -> None:
 def _read_ensemble(work_dir: Path) -> list[Member]:
     path = work_dir / run_files.ENSEMBLE
     try:
-        content = parse_json(path.read_text("utf-8"))
+        content = parse_json(read_text(path, MOST_MODEL_JSON_BYTES))
         if content["version"] != VERSION or not content["members"]:
             raise ValueError("another version, or no members")
         members = [
-            Member(
-                work_dir / entry["work_dir"],
-                str(entry["weights"]),
-                float(entry["share"]),
-                str(entry["sha256"]),
-            )
-            for entry in content["members"]
+            Member(work_dir / entry.work_dir, entry.weights, entry.share, entry.sha256)
+            for entry in read_value(tuple[_Entry, ...], content["members"], "members")
         ]
-        if not all(member.share > 0 for member in members):
+        check_places("members", [entry["work_dir"] for entry in content["members"]])
+        if not all(0 < member.share <= _MOST_SHARE for member in members):
             raise ValueError("shares that are not above 0")
+        if not all(_WEIGHTS.fullmatch(member.weights) for member in members):
+            raise ValueError("weights that are not a run's best or those of an epoch")
         return members
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(

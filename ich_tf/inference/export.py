@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from ich_tf.errors import InputError
-from ich_tf.inference import onnx_model
+from ich_tf.inference import onnx_model, weights_export
 from ich_tf.inference.config import ExportConfig
 from ich_tf.inference.masks.image_masks import image_bits
 from ich_tf.inference.masks.mask_network import MaskNetwork
@@ -75,6 +75,8 @@ def export(config: ExportConfig) -> Path:
         raise InputError(
             f"{folder}: is there already. Give --overwrite to replace it, or another --version."
         )
+    if config.format == weights_export.FORMAT:
+        return weights_export.export_weights(config.work_dir, folder, config.version)
     strategy = make_strategy("one")
     # TF32 rounds factors by up to 0.0005, far more than TOLERANCE.
     set_tf32(False, devices_of(strategy))

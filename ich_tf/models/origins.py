@@ -21,7 +21,7 @@ from ich_tf.models.run_files import BEST_WEIGHTS, EPOCH_HASHES, EPOCHS, MODEL, R
 from ich_tf.models.run_json import read_run
 from ich_tf.models.shared_weights import read_card, weights_file
 from ich_tf.records.splits import fold_name
-from ich_tf.runtime.files import file_sha256, parse_json
+from ich_tf.runtime.files import MOST_MODEL_JSON_BYTES, file_sha256, parse_json, read_text
 
 # In the run.json of a bundle that was made without the hashes of patients.
 LEFT_OUT = "patients_left_out"
@@ -30,6 +30,7 @@ _KINDS = (RUN_KIND, IMAGENET, RANDOM, UNKNOWN)
 # 64 bits: among 100,000 patients two are alike with a probability of 3e-10.
 _ID_DIGITS = 16
 _SHOWN_DIGITS = 12
+_MOST_DEPTH = 100
 _RANDOM_TEXT = "random weights"
 _COPY = "Copy it from where the model was trained."
 
@@ -301,13 +302,17 @@ def dump_origins(origins: Iterable[Origin]) -> tuple[dict[str, Any], list[dict[s
 
 
 def load_origins(
-    patients: Mapping[str, Mapping[str, Iterable[str]]], entries: Iterable[Mapping[str, Any]]
+    patients: Mapping[str, Mapping[str, Iterable[str]]],
+    entries: Iterable[Mapping[str, Any]],
+    depth: int = 0,
 ) -> tuple[Origin, ...]:
-    """Reads what `dump_origins` wrote.
+    """Reads what `dump_origins` wrote; `depth` counts the runs between it and the first.
 
     Raises:
       AttributeError, KeyError, TypeError, ValueError: If it is something else.
     """
+    if depth > _MOST_DEPTH:
+        raise ValueError(f"a run that started from {_MOST_DEPTH} others, one after the other")
     return tuple(
         Origin(
             kind=str(entry["origin"]),
@@ -317,7 +322,7 @@ def load_origins(
             folds={
                 fold: frozenset(ids) for fold, ids in patients.get(entry["data_sha256"], {}).items()
             },
-            ancestors=load_origins(patients, entry["ancestors"]),
+            ancestors=load_origins(patients, entry["ancestors"], depth + 1),
             gave_features=bool(entry["gave_features"]),
             patient_keys=str(entry.get("patient_keys", "")),
             title=str(entry.get("title", "")),
@@ -336,11 +341,11 @@ def _saved_hashes(path: Path, work_dir: Path) -> set[str]:
     """SHA-256 that the run in a folder noted for one of its weights files."""
     try:
         if path.parent.name == EPOCHS:
-            hashes = parse_json((path.parent / EPOCH_HASHES).read_text("utf-8"))
+            hashes = parse_json(read_text(path.parent / EPOCH_HASHES, MOST_MODEL_JSON_BYTES))
             return {hashes[path.name]}
         if path.name != BEST_WEIGHTS:
             return set()
-        content = parse_json((work_dir / MODEL).read_text("utf-8"))
+        content = parse_json(read_text(work_dir / MODEL, MOST_MODEL_JSON_BYTES))
         return {content["sha256"], content["previous_sha256"]}
     except (OSError, KeyError, TypeError, ValueError):
         return set()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, overload
 
-from ich_tf.errors import UsageError
+from ich_tf.errors import InputError, UsageError
 from ich_tf.models.adaptation import adapted
+from ich_tf.models.architectures import is_own
 from ich_tf.models.backbone import Backbone, no_weights
 from ich_tf.models.normalization import NORMALIZATIONS
 from ich_tf.runtime.keras2 import keras
@@ -14,6 +17,10 @@ from ich_tf.runtime.plugins import load_function, one_sentence
 
 # Size and number of channels of the images -> a model of feature maps.
 Build = Callable[[int, int], keras.Model]
+# Environment variable with the modules whose backbones a work dir may name.
+VARIABLE = "ICH_TF_OWN_BACKBONES"
+# Modules of which a backbone was built in this process, because somebody asked for it.
+_ASKED_FOR: set[str] = set()
 _MARK = "ich_tf_normalization"
 
 
@@ -24,7 +31,8 @@ def backbone(*, normalization: str) -> Callable[[Build], Build]: ...
 def backbone(function: Build | None = None, *, normalization: str = "tf") -> Any:
     """Marks a function of one's own as a backbone, which `--backbone=module:function` then takes.
 
-    A work dir names its backbone, and may come from elsewhere: only what is marked is called.
+    A work dir names its backbone, and may come from elsewhere: only what is marked is called, and
+    only from modules that the user named (`check_allowed`).
 
     Args:
       function: Function of size and number of channels that returns a functional Keras model:
@@ -51,6 +59,28 @@ def backbone(function: Build | None = None, *, normalization: str = "tf") -> Any
     return mark if function is None else mark(function)
 
 
+def check_allowed(name: str, path: Path) -> None:
+    """Checks that a backbone that a file names is the project's, or of a module that a user named.
+
+    A user names a module by `--backbone`, by a call of `build_model`, or in the environment.
+
+    Args:
+      name: Name of the backbone.
+      path: The file.
+
+    Raises:
+      InputError: If nobody named its module: to import it would run its code.
+    """
+    module = name.partition(":")[0]
+    named = {text.strip() for text in os.environ.get(VARIABLE, "").split(",")}
+    if is_own(name) and module not in _ASKED_FOR | named:
+        raise InputError(
+            f"{path}: its network is {name}, a function of the Python module {module}. To import a "
+            "module runs its code, so no file may ask for it. If you know the module and trust it, "
+            f"name it in the environment: {VARIABLE}={module} (several with commas between)."
+        )
+
+
 def build_own(name: str, size: int, channels: int) -> Backbone:
     """Builds the backbone of a user's own function.
 
@@ -63,6 +93,7 @@ def build_own(name: str, size: int, channels: int) -> Backbone:
       UsageError: If the function cannot be imported, is not marked by `backbone`, or returns
         something else than such a model.
     """
+    _ASKED_FOR.add(name.partition(":")[0])
     function = load_function(name, "backbone")
     given = f"--backbone={name}"
     normalization = getattr(function, _MARK, None)

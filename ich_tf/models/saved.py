@@ -10,12 +10,23 @@ from typing import Any
 from ich_tf.errors import InputError
 from ich_tf.models import end_to_end
 from ich_tf.models.end_to_end import EndToEndSpec
+from ich_tf.models.own_backbones import check_allowed
 from ich_tf.models.run_files import BEST_WEIGHTS, EPOCH_HASHES, EPOCHS, MODEL
 from ich_tf.models.series_model import SeriesSpec
 from ich_tf.models.spec import ModelSpec
+from ich_tf.models.spec_limits import is_sha256
 from ich_tf.models.weight_files import load_own, read_weight_file
-from ich_tf.runtime.files import file_sha256, parse_json, read_json, write_json
+from ich_tf.runtime.files import (
+    MOST_MODEL_JSON_BYTES,
+    file_sha256,
+    parse_json,
+    read_json,
+    read_text,
+    write_json,
+)
+from ich_tf.runtime.json_types import read_fields
 from ich_tf.runtime.keras2 import keras
+from ich_tf.runtime.names import shortened
 from ich_tf.runtime.writing import check_space, writing
 
 # Specs of all kinds of models.
@@ -76,7 +87,7 @@ def save_epoch(work_dir: str | Path, model: keras.Model, epoch: int) -> None:
     temporary = path.with_name(f".tmp.{path.name}")
     _save_weights(model, temporary)
     hashes = path.parent / EPOCH_HASHES
-    former = read_json(hashes, "Delete it.") if hashes.is_file() else {}
+    former = read_json(hashes, "Delete it.", MOST_MODEL_JSON_BYTES) if hashes.is_file() else {}
     write_json(hashes, {**former, path.name: file_sha256(temporary)})
     temporary.replace(path)
 
@@ -173,7 +184,7 @@ def _noted_hashes(work_dir: Path, weights: str, best: tuple[str, ...]) -> set[st
     if not path.is_file():
         # Earlier versions noted none.
         return None
-    noted = read_json(path, "Delete it.")
+    noted = read_json(path, "Delete it.", MOST_MODEL_JSON_BYTES)
     name = Path(weights).name
     return {str(noted[name])} if isinstance(noted, dict) and name in noted else set()
 
@@ -193,9 +204,11 @@ def read_spec(work_dir: str | Path) -> Spec:
 def _read_model_json(work_dir: Path) -> tuple[Spec, tuple[str, ...]]:
     path = work_dir / MODEL
     try:
-        content = parse_json(path.read_text("utf-8"))
+        content = parse_json(read_text(path, MOST_MODEL_JSON_BYTES))
         hashes = (content["sha256"], content["previous_sha256"])
-        return _spec(dict(content["spec"])), tuple(value for value in hashes if value)
+        spec = _spec(dict(content["spec"]))
+        if not all(value is None or is_sha256(value) for value in hashes):
+            raise ValueError("a hash of the weights that is none")
     except FileNotFoundError as error:
         raise InputError(
             f"{work_dir}: holds no trained model (no {MODEL}). {_TRAIN.format(work_dir)}"
@@ -204,6 +217,8 @@ def _read_model_json(work_dir: Path) -> tuple[Spec, tuple[str, ...]]:
         raise InputError(
             f"{path}: does not describe a model of this version of ich_tf ({error}). Train again."
         ) from error
+    check_allowed(getattr(spec, "network", spec).backbone, path)
+    return spec, tuple(value for value in hashes if value)
 
 
 def _json_of(spec: Spec) -> dict[str, Any]:
@@ -216,12 +231,22 @@ def _json_of(spec: Spec) -> dict[str, Any]:
 
 
 def _spec(values: dict[str, Any]) -> Spec:
-    """Makes a spec from the result of `dataclasses.asdict`, read from JSON."""
+    """Makes a spec from the result of `dataclasses.asdict`, read from JSON.
+
+    Raises:
+      TypeError, ValueError: If a field is unknown, missing, of another type, or out of range.
+    """
     kind = values.get("kind")
     if kind == end_to_end.KIND:
-        network, series = _spec(values.pop("network")), _spec(values.pop("series"))
-        return EndToEndSpec(network=network, series=series, **values)  # type: ignore[arg-type]
-    values = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
-    }
-    return SeriesSpec(**values) if kind == "series" else ModelSpec(**values)
+        values["network"] = _read_fields(ModelSpec, values["network"])
+        values["series"] = _read_fields(SeriesSpec, values["series"])
+        return EndToEndSpec(**values)
+    spec: Spec = _read_fields(SeriesSpec if kind == "series" else ModelSpec, values)
+    return spec
+
+
+def _read_fields(kind: Any, values: dict[str, Any]) -> Any:
+    unknown = sorted(dict(values).keys() - {field.name for field in dataclasses.fields(kind)})
+    if unknown:
+        raise ValueError(f"{shortened(unknown[0], 60)} is unknown to this version")
+    return read_fields(kind, values)

@@ -33,6 +33,12 @@ from ich_tf.models.series_layers import (
     SlotAttentionMask,
     Smoothing,
 )
+from ich_tf.models.spec_limits import (
+    check_places,
+    check_prior,
+    check_series_size,
+    check_share,
+)
 from ich_tf.records.series_features import SeriesFeatures
 from ich_tf.runtime.keras2 import keras
 
@@ -242,10 +248,16 @@ class SeriesSpec:
     def __post_init__(self) -> None:
         if self.version != VERSION:
             raise ValueError(f"version is {self.version}; this version reads {VERSION}")
-        if tuple(self.classes) != CLASSES or len(self.prior) != len(CLASSES):
+        if tuple(self.classes) != CLASSES:
             raise ValueError(f"classes are {', '.join(self.classes)}; expected {CLASSES}")
+        check_prior(self.prior, len(CLASSES))
         if self.backbone not in SERIES_BACKBONES:
             raise ValueError(f"backbone is {self.backbone!r}; expected one of {SERIES_BACKBONES}")
+        check_series_size(self.feature_dim, self.units, self.layers)
+        for name in ("dropout", "label_smoothing"):
+            check_share(name, getattr(self, name))
+        check_places("network_dirs", self.network_dirs)
+        check_places("networks", self.networks)
 
     def build(self, bias: np.ndarray | None = None) -> keras.Model:
         """Builds the model; `bias` is that of `build_series_model`."""

@@ -17,7 +17,7 @@ from typing import Any
 from ich_tf.errors import InputError
 from ich_tf.models.bundle import is_bundle_of_weights, model_folder
 from ich_tf.models.run_files import BEST_WEIGHTS, CARD
-from ich_tf.runtime.files import file_sha256, read_json
+from ich_tf.runtime.files import MOST_MODEL_JSON_BYTES, file_sha256, read_json
 
 VERSION = 1
 _COPY = "Copy the whole folder from where the weights were made."
@@ -158,6 +158,6 @@ def read_card(folder: Path) -> WeightsCard | None:
     if not path.is_file():
         return None
     try:
-        return WeightsCard.from_json(read_json(path, _COPY))
+        return WeightsCard.from_json(read_json(path, _COPY, MOST_MODEL_JSON_BYTES))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: not a card of weights ({error!r}). {_COPY}") from error

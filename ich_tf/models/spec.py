@@ -8,6 +8,14 @@ from typing import Any
 from ich_tf.labels import CLASSES
 from ich_tf.models.architectures import NEIGHBOUR_STEMS, POOLINGS, expected_backbones, is_backbone
 from ich_tf.models.slice_model import build_model
+from ich_tf.models.spec_limits import (
+    MOST_PIXELS,
+    MOST_WINDOWS,
+    check_prior,
+    check_range,
+    check_share,
+    check_windows,
+)
 from ich_tf.records.schema import CROPS
 from ich_tf.runtime.keras2 import keras
 
@@ -57,8 +65,7 @@ class ModelSpec:
             raise ValueError(f"version is {self.version}; this version reads {VERSION}")
         if tuple(self.classes) != CLASSES:
             raise ValueError(f"classes are {', '.join(self.classes)}; expected {CLASSES}")
-        if len(self.prior) != len(CLASSES) or not all(0 <= p <= 1 for p in self.prior):
-            raise ValueError(f"prior is {self.prior}; expected {len(CLASSES)} probabilities")
+        check_prior(self.prior, len(CLASSES))
         if not is_backbone(self.backbone):
             expected = expected_backbones(self.backbone)
             raise ValueError(f"backbone is {self.backbone!r}; expected {expected}")
@@ -68,9 +75,18 @@ class ModelSpec:
             raise ValueError(f"pooling is {self.pooling!r}, segmentation {self.segmentation}")
         if self.crop not in CROPS:
             raise ValueError(f"crop is {self.crop!r}; expected one of {CROPS}")
+        check_windows(self.windows)
+        check_range("image_size", self.image_size, 1, MOST_PIXELS)
+        check_range("neighbours", self.neighbours, 1, MOST_WINDOWS)
+        if not 0 < self.negatives_kept <= 1:
+            raise ValueError(f"negatives_kept is {self.negatives_kept}; expected one in (0, 1]")
+        for name in ("dropout", "bn_momentum", "label_smoothing"):
+            check_share(name, getattr(self, name))
         channels = 1 if self.stored_hu else len(self.windows)
         if len(self.record_shape) != 3 or self.record_shape[2] != channels:
             raise ValueError(f"record_shape is {self.record_shape} for windows {self.windows}")
+        for pixels in self.record_shape[:2]:
+            check_range("record_shape", pixels, 1, MOST_PIXELS)
 
     def build(self, **initial: Any) -> keras.Model:
         """Builds the model; `initial` are the arguments `weights` and `bias` of `build_model`."""

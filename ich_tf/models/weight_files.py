@@ -19,6 +19,7 @@ import numpy as np
 
 from ich_tf.models.hdf5_arrays import Hdf5File
 from ich_tf.models.hdf5_blocks import Refused, shown
+from ich_tf.models.safetensors_files import SafetensorsFile, is_safetensors
 from ich_tf.models.variable_names import (
     assign,
     assign_in_order,
@@ -61,17 +62,19 @@ class WeightFile:
     sha256: str
 
     @functools.cached_property
-    def content(self) -> Hdf5File:
+    def content(self) -> Hdf5File | SafetensorsFile:
         """Names, shapes and types of its arrays.
 
         Raises:
-          ValueError: If it is no HDF5 file of arrays alone, or damaged.
+          ValueError: If it is no file of arrays alone, or damaged.
         """
-        return Hdf5File(self.data)
+        return (SafetensorsFile if is_safetensors(self.data) else Hdf5File)(self.data)
 
     @property
     def is_own(self) -> bool:
-        """Whether it has Keras's v3 weights format, in which `saved` writes, unchecked."""
+        """Whether its arrays have the names of `variable_names`, unchecked: as `saved` writes."""
+        if isinstance(self.content, SafetensorsFile):
+            return True
         return "layers" in self.content.groups and self.content.texts("", _LEGACY) is None
 
     def arrays_for(self, model: keras.Model) -> dict[str, np.ndarray]:
@@ -122,7 +125,7 @@ def read_weight_file(path: Path, model: keras.Model) -> WeightFile:
 
 
 def load_own(model: keras.Model, file: WeightFile) -> None:
-    """Loads a file of this project, in Keras's v3 weights format.
+    """Loads a file of this project, in Keras's v3 weights format or as safetensors.
 
     Raises:
       ValueError: If it holds the weights of another model, or something else.
@@ -137,6 +140,8 @@ def load_application(model: keras.Model, file: WeightFile) -> None:
       ValueError: If it holds the weights of another model, or something else.
     """
     content = file.content
+    if isinstance(content, SafetensorsFile):
+        raise Refused("a safetensors file, whose arrays have other names than Keras's layers")
     root = ""
     # A whole model, of which the weights are read and the rest is left alone.
     if content.texts(root, _LEGACY) is None and _NESTED in content.groups:

@@ -82,8 +82,8 @@ def load_initial_weights(
     except (OSError, ValueError) as error:
         raise InputError(
             f"{path}: not weights of this {backbone} ({_first_line(error)}). Expected "
-            "keras.applications' weights file without top, or best.weights.h5 of a run with the "
-            "same backbone and neighbour_stem, and as many --neighbours or fewer."
+            "keras.applications' weights file without top, or best.weights.h5 or .safetensors of "
+            "a run with the same backbone and neighbour_stem, and as many --neighbours or fewer."
         ) from error
 
 

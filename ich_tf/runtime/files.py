@@ -9,6 +9,7 @@ import math
 import os
 import re
 import shutil
+import stat
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,9 @@ from ich_tf.runtime.names import shortened
 from ich_tf.runtime.permissions import private_opener
 from ich_tf.runtime.writing import writing
 
+# Of a manifest of 100,000 shards or a run of a million patients; and of what describes a model.
+MOST_JSON_BYTES = 512 << 20
+MOST_MODEL_JSON_BYTES = 4 << 20
 _TEMPORARY = ".tmp"
 _BLOCK = 1 << 20
 
@@ -45,18 +49,19 @@ def file_crc32c(path: Path) -> int:
     return crc
 
 
-def read_json(path: Path, advice: str = "") -> Any:
+def read_json(path: Path, advice: str = "", most_bytes: int = MOST_JSON_BYTES) -> Any:
     """Content of a JSON file.
 
     Args:
       path: JSON file to read.
       advice: Sentence to end an error message with: what the user should do.
+      most_bytes: Largest file that is read. Its values take up to 40 times as much memory.
 
     Raises:
-      DataError: If the file is missing or not JSON.
+      DataError: If the file is missing, not JSON, or larger.
     """
     try:
-        return parse_json(path.read_text("utf-8"))
+        return parse_json(read_text(path, most_bytes))
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file. {advice}".rstrip()) from error
     except OSError as error:
@@ -67,6 +72,23 @@ def read_json(path: Path, advice: str = "") -> Any:
         ) from error
     except ValueError as error:
         raise DataError(f"{path}: not JSON ({error}). {advice}".rstrip()) from error
+
+
+def read_text(path: Path, most_bytes: int) -> str:
+    """Text of a file in UTF-8.
+
+    Raises:
+      ValueError: If it has more than `most_bytes` bytes, or is no text of UTF-8.
+      OSError: If it cannot be read.
+    """
+    # A pipe would wait for its other end, and a device has none.
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ValueError("no file, but a folder, pipe or device")
+        data = file.read(most_bytes + 1)
+    if len(data) > most_bytes:
+        raise ValueError(f"more than {most_bytes / 2**20:g} MiB")
+    return data.decode("utf-8")
 
 
 def parse_json(text: str) -> Any:

@@ -17,6 +17,7 @@ from ich_tf.inference.postprocessing.aggregation import SERIES_MODEL, Scored
 from ich_tf.inference.postprocessing.exam_level import SERIES_MAX, known_examples
 from ich_tf.labels import CLASSES
 from ich_tf.metrics import control_false_alarms, control_misses, least_patients
+from ich_tf.runtime.json_types import read_fields
 
 # `postprocessing.DEFAULT_POINT`, whose module imports this one.
 _POINT = "youden"
@@ -138,15 +139,15 @@ class Abstention:
         Raises:
           TypeError, KeyError, ValueError: If the content is something else.
         """
+        read_fields(AbstentionTarget, content["target"], "target")
+        for by_class in content["levels"].values():
+            for name in CLASSES:
+                read_fields(ClassAbstention, by_class[name], name)
+        # Numbers stay as they are written, 0 or 0.0: the hash is of their text.
         levels = {
-            str(level): {name: ClassAbstention(**by_class[name]) for name in CLASSES}
+            level: {name: ClassAbstention(**by_class[name]) for name in CLASSES}
             for level, by_class in content["levels"].items()
         }
-        for by_class in levels.values():
-            for fitted in by_class.values():
-                for threshold in (fitted.no_below, fitted.yes_from):
-                    if threshold is not None:
-                        float(threshold)
         return cls(AbstentionTarget(**content["target"]), levels)
 
 

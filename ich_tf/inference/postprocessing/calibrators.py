@@ -15,6 +15,7 @@ import numpy as np
 
 from ich_tf.labels import CLASSES
 from ich_tf.metrics import known_log_loss, sigmoid
+from ich_tf.runtime.json_types import read_fields
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -84,14 +85,8 @@ class Calibrator:
         Raises:
           TypeError, KeyError, ValueError: If the content is not a calibrator's.
         """
-        calibrator = cls(
-            method=content["method"],
-            scale=tuple(map(float, content["scale"])),
-            offset=tuple(map(float, content["offset"])),
-            knots=tuple(
-                (tuple(map(float, knots)), tuple(map(float, values)))
-                for knots, values in content["knots"]
-            ),
+        calibrator = read_fields(
+            cls, {name: content[name] for name in ("method", "scale", "offset", "knots")}
         )
         sizes = (
             len(calibrator.scale),
@@ -100,7 +95,11 @@ class Calibrator:
         )
         if calibrator.method not in METHODS or set(sizes) != {len(CLASSES)}:
             raise ValueError(f"a calibrator {calibrator.method!r} with {sizes} classes")
+        if min(calibrator.scale) < 0:
+            raise ValueError("a scale below 0, which would reverse the order of the predictions")
         for knots, values in calibrator.knots:
+            if not all(0 <= value <= 1 for value in values):
+                raise ValueError("a curve of values that are no probabilities")
             if len(knots) != len(values) or list(knots) != sorted(knots):
                 raise ValueError("a curve whose logits do not ascend, or lack probabilities")
         return calibrator

@@ -29,7 +29,9 @@ from ich_tf.inference.postprocessing.volume_error import VolumeError
 from ich_tf.labels import CLASSES
 from ich_tf.models.bundle import model_folder
 from ich_tf.models.run_files import CALIBRATION
-from ich_tf.runtime.files import json_text, parse_json, write_json
+from ich_tf.runtime.files import json_text, parse_json, read_text, write_json
+from ich_tf.runtime.json_types import read_fields, read_value
+from ich_tf.runtime.names import shortened
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -37,10 +39,12 @@ if TYPE_CHECKING:
 VERSION = 3
 _CALIBRATORS = ("calibrator", "series_calibrator")
 _SITES = ("site", "site_series")
+_AS_WRITTEN = ("smoothing_mm", "prevalence", "thresholds")
 _OPTIONAL = (*_SITES, "abstention")
 # Version that single models are still read from.
 _ALONE_VERSION = 2
 _TOLERANCE = 1e-6
+_MOST_BYTES = 64 << 20
 # Rule of an operating point -> `metrics.choose_threshold`'s arguments.
 POINTS: dict[str, dict[str, float]] = {
     "youden": {},
@@ -80,8 +84,8 @@ class Group:
         return cls(
             calibrator=Calibrator.from_json(content["calibrator"]),
             series_calibrator=Calibrator.from_json(content["series_calibrator"]),
-            members=tuple(map(str, content["members"])),
-            share=float(content["share"]),
+            members=read_value(tuple[str, ...], content["members"], "members"),
+            share=read_value(float, content["share"], "share"),
         )
 
 
@@ -320,7 +324,7 @@ def load_postprocessing(
         return None
     remedy = f"Run python -m ich_tf.calibrate --work_dir={work_dir}, or delete the file."
     try:
-        content = parse_json(path.read_text("utf-8"))
+        content = parse_json(read_text(path, _MOST_BYTES))
         version = content.pop("version")
         if version not in (VERSION, _ALONE_VERSION) or content.pop("classes") != list(CLASSES):
             raise ValueError("another version")
@@ -331,16 +335,16 @@ def load_postprocessing(
             group = {name: content.pop(name) for name in _CALIBRATORS}
             content["groups"] = [{**group, "members": [], "share": 1.0}]
         groups = tuple(map(Group.from_json, content.pop("groups")))
-        content["mask_thresholds"] = tuple(content.get("mask_thresholds", ()))
-        content["volume_errors"] = tuple(
-            None if error is None else VolumeError(**error)
-            for error in content.get("volume_errors", ())
-        )
-        for name in content.keys() & _SITES:
-            content[name] = SiteCalibrator.from_json(content[name])
+        abstention = None
         if "abstention" in content:
-            content["abstention"] = Abstention.from_json(content["abstention"])
-        postprocessing = Postprocessing(**content, groups=groups)
+            abstention = Abstention.from_json(content.pop("abstention"))
+        unknown = content.keys() - {field.name for field in dataclasses.fields(Postprocessing)}
+        if unknown:
+            raise ValueError(f"{shortened(min(unknown), 60)} is unknown to this version")
+        read = read_fields(Postprocessing, content)
+        # Numbers stay as they are written, 0 or 0.0: the hash is of their text.
+        kept = {name: content[name] for name in content.keys() & _AS_WRITTEN}
+        postprocessing = dataclasses.replace(read, **kept, groups=groups, abstention=abstention)
         _check(postprocessing)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(
@@ -369,10 +373,7 @@ def _check(read: Postprocessing) -> None:
         raise ValueError("errors of volumes that are not one of each class")
     if read.site is not None and not {"num_patients", "before"} <= read.fitted_on.keys():
         raise ValueError("a site's calibration that does not say what was before")
-    if not (isinstance(read.flip, bool) and isinstance(read.fitted_on, dict)):
-        raise TypeError("flip or fitted_on of another type")
     for by_rule in read.thresholds.values():
         for by_class in by_rule.values():
-            for threshold in by_class.values():
-                if threshold is not None:
-                    float(threshold)
+            if not by_class.keys() <= set(CLASSES):
+                raise ValueError("thresholds of other classes")

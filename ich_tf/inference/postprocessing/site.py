@@ -20,6 +20,7 @@ import numpy as np
 from ich_tf.labels import CLASSES
 from ich_tf.metrics import known_log_loss, sigmoid
 from ich_tf.metrics.known_labels import all_hard
+from ich_tf.runtime.json_types import read_fields
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -80,7 +81,7 @@ class SiteCalibrator:
         Raises:
           TypeError, KeyError, ValueError: If the content is something else.
         """
-        return cls(float(content["slope"]), tuple(map(float, content["shift"])))
+        return read_fields(cls, {name: content[name] for name in ("slope", "shift")})
 
 
 @dataclasses.dataclass(frozen=True)
