@@ -24,6 +24,7 @@ from ich_tf.inference.prediction.predict import predict
 from ich_tf.inference.prediction.store import PredictionStore, StoredPrediction
 from ich_tf.inference.prediction.submission import check_submission
 from ich_tf.labels import CLASSES, read_submission
+from ich_tf.runtime.files import write_bytes
 from tests.support.commands import ROOT, Command
 
 
@@ -173,7 +174,7 @@ def test_heat_maps_of_the_likeliest(phantom_dir: Path, work_dir: Path, tmp_path:
 
 def test_a_picture_has_a_name_that_a_file_may_have(tmp_path: Path) -> None:
     for name in picture_names({(0, 0): "é" * 300, (1, 0): "é" * 301, (2, 3): "\udce9/3"}).values():
-        (tmp_path / f"{name}_intraventricular.png").touch()
+        write_bytes(tmp_path / f"{name}_intraparenchymal.nii.gz", [])
     assert len(list(tmp_path.iterdir())) == 3
 
 

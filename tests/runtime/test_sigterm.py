@@ -5,6 +5,9 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
+
+import pytest
 
 from ich_tf.runtime.sigterm import Interruption
 
@@ -33,6 +36,25 @@ def test_a_later_sigterm_ends_the_process_and_not_the_same_one_again() -> None:
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == -signal.SIGTERM
     assert done.stdout.split("\n") == ["passed on", "here", ""]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_command_ends_in_order(number: int, tmp_path: Path) -> None:
+    """Its temporary files go, also where code outlives whatever a file causes."""
+    code = (
+        "import os, tempfile\n"
+        "from ich_tf.runtime.sigterm import end_in_order\n"
+        "end_in_order(143)\n"
+        f"with tempfile.TemporaryDirectory(dir={str(tmp_path)!r}):\n"
+        "    try:\n"
+        f"        for _ in range(2): os.kill(os.getpid(), {int(number)})\n"
+        "    except Exception:\n"
+        "        print('not ended')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (143, "")
+    assert done.stderr == "Terminated. Run the same command again to continue.\n"
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_thread_leaves_the_handler_alone() -> None:

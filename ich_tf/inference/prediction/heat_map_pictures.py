@@ -8,7 +8,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ich_tf.errors import InputError
 from ich_tf.inference.config import PredictConfig
 from ich_tf.inference.explainer import Explainer, captioned, normalized, overlay
 from ich_tf.inference.postprocessing.aggregation import SLICE
@@ -16,10 +15,11 @@ from ich_tf.inference.postprocessing.postprocessing import DEFAULT_POINT
 from ich_tf.inference.prediction.reader import Reader
 from ich_tf.inference.slice_predictor import Predictor
 from ich_tf.labels import CLASSES
+from ich_tf.runtime.files import write_bytes
 from ich_tf.windows import apply_windows, preset_windows
 
-# File systems take 255; a class and an extension follow.
-_MAX_NAME_BYTES = 200
+# File systems take 255; a class and an extension follow, and 38 of a file that is being written.
+_MAX_NAME_BYTES = 170
 # Of a picture: lines of 40 characters can be read.
 _LEAST_COLUMNS = 320
 # Place of a file, and frame.
@@ -84,8 +84,8 @@ def draw_heat_maps(config: PredictConfig, reader: Reader) -> int:
                 )
                 picture = captioned(_legible(picture), f"{name}: {caption}")
                 path = folder / f"{names[key]}_{name}.png"
-                if not cv2.imwrite(str(path), picture[..., ::-1]):
-                    raise InputError(f"{path}: could not be written. Check the disk.")
+                _, png = cv2.imencode(".png", picture[..., ::-1])
+                write_bytes(path, [png.tobytes()], sync_folder=False)
                 number += 1
     return number
 
