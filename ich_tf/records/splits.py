@@ -74,6 +74,11 @@ def split_patients(
             n_splits=1, test_size=num_test, random_state=seed
         )
         rest, test = next(chooser.split(rest, vectors))
+        # The chooser may take some more or fewer: of few patients, none, or too many for the folds.
+        if not len(test):
+            rest, test = rest[:-1], rest[-1:]
+        spare = max(0, num_folds - len(rest))
+        rest, test = np.append(rest, test[len(test) - spare :]), test[: len(test) - spare]
         splits.update((patients[i], TEST) for i in test)
     folds = MultilabelStratifiedKFold(n_splits=num_folds, shuffle=True, random_state=seed)
     for fold, (_, members) in enumerate(folds.split(rest, vectors[rest])):
