@@ -7,6 +7,7 @@ and places in the upload. With `--keep_ids` slices keep their SOP instance UIDs.
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +20,8 @@ RECEIVING, QUEUED, READING, PREDICTING, DONE, FAILED = (
 )  # fmt: skip
 _FINISHED = (DONE, FAILED)
 _VERSION = 2
+# Of the files that `decoding` writes.
+_SLICE_NAME = re.compile(r"[0-9]+(-[0-9]+)*")
 
 
 @dataclass(frozen=True)
@@ -245,4 +248,6 @@ def _read_slice_file(content: dict[str, Any]) -> SliceFile:
     values: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in content.items()
     }
+    if not _SLICE_NAME.fullmatch(values["name"]):
+        raise ValueError(f"{values['name'][:80]!r} is no file of a study")
     return SliceFile(**values)

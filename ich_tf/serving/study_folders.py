@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,6 +16,8 @@ from ich_tf.serving.errors import disk_full
 from ich_tf.serving.study import UploadedStudy
 
 _STUDY_JSON = "study.json"
+# Of `secrets.token_urlsafe(18)`.
+_STUDY_ID = re.compile(r"[A-Za-z0-9_-]{24}")
 
 
 class StudyFolders:
@@ -27,14 +30,22 @@ class StudyFolders:
           folder: State folder of the server; made if there is none.
 
         Raises:
-          InputError: If the folder cannot be written, or another server uses it.
+          InputError: If the folder cannot be written, another server uses it, or one of its own
+            folders is a link, behind which another's files would be deleted.
         """
         self._lock = FolderLock(folder, "Give each server its own --state_dir.", mode=0o700)
-        self._lock.take()
         self._uploads, self._studies = folder / "uploads", folder / "studies"
-        shutil.rmtree(self._uploads, ignore_errors=True)
+        for path in (folder, self._uploads, self._studies):
+            if path.is_symlink():
+                raise InputError(
+                    f"{path}: is a link; expected a folder of the server's own. Delete it, or give "
+                    "another --state_dir."
+                )
+        self._lock.take()
         for path in (self._uploads, self._studies):
             path.mkdir(exist_ok=True, mode=0o700)
+        for left in _own(self._uploads):
+            shutil.rmtree(left, ignore_errors=True)
 
     def close(self) -> None:
         """Frees the state folder for another server."""
@@ -74,7 +85,7 @@ class StudyFolders:
 
     def read_all(self) -> Iterator[UploadedStudy]:
         """Reads all studies, and deletes what is none: not committed, damaged, another version."""
-        for folder in sorted(self._studies.iterdir()):
+        for folder in _own(self._studies):
             study = _read(folder)
             if study is None:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -104,6 +115,15 @@ class StudyFolders:
         return shutil.disk_usage(self._studies).free
 
 
+def _own(folder: Path) -> list[Path]:
+    """Folders that a server may have made; whatever else lies there is left alone."""
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if _STUDY_ID.fullmatch(path.name) and path.is_dir() and not path.is_symlink()
+    )
+
+
 def _read(folder: Path) -> UploadedStudy | None:
     try:
         study = UploadedStudy.from_json(json.loads((folder / _STUDY_JSON).read_text("utf-8")))
@@ -111,7 +131,9 @@ def _read(folder: Path) -> UploadedStudy | None:
             Model(**study.model)  # that of another version would fail in every answer
     except (AttributeError, OSError, ValueError, TypeError, KeyError):
         return None
-    return study if study.study_id == folder.name else None
+    # A file of another place would be sent to whoever knows the study's key.
+    is_whole = study.study_id == folder.name and not any(map(Path.is_symlink, folder.iterdir()))
+    return study if is_whole else None
 
 
 def _files(folder: Path) -> Sequence[Path]:
