@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ich_tf.errors import InputError
 from ich_tf.gateway.config import GatewayConfig
 from ich_tf.gateway.ports import Service
+from ich_tf.runtime.arenas import share_arenas
 from ich_tf.runtime.options import option
 from ich_tf.runtime.tokens import read_token
 
@@ -46,6 +47,7 @@ def run(config: GatewayConfig, *, dry_run: bool = False) -> None:
       InputError: If the extra `gateway` is not installed, there is no model, or an address or the
         state folder cannot be used.
     """
+    share_arenas()
     try:
         from ich_tf.gateway.destinations import make_destination
         from ich_tf.gateway.http import listen, make_app, make_server

@@ -8,6 +8,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from ich_tf.errors import InputError
+from ich_tf.runtime.arenas import share_arenas
 from ich_tf.serving.config import ServeConfig
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def serve(config: ServeConfig) -> None:
       InputError: If the extra `web` is not installed, there is no model, or the port or the state
         folder cannot be used.
     """
+    share_arenas()
     try:
         from ich_tf.serving.api import make_app
     except ModuleNotFoundError as error:

@@ -92,16 +92,32 @@ def run(
     """
     with _terminable():
         report("preparing a model and phantoms")
-        prepare = [sys.executable, "-m", "tools.soaking.prepare", str(folder), str(seed)]
-        done = subprocess.run(prepare, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise InputError(f"tools.soaking.prepare failed: {done.stderr[-2000:]}")
+        _prepare(folder, seed)
         (folder / "archive").mkdir()
         archive = make_archive(folder / "archive", use_orthanc=use_orthanc)
         try:
             return _with_archive(folder, seconds, seed, archive, report)
         finally:
             archive.stop()
+
+
+def _prepare(folder: Path, seed: int) -> None:
+    """Makes the model and the phantoms; nothing of the process that does runs afterwards."""
+    command = [sys.executable, "-m", "tools.soaking.prepare", str(folder), str(seed)]
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            _, errors = process.communicate()
+        finally:
+            services.end_group(process.pid)
+    if process.returncode:
+        raise InputError(f"tools.soaking.prepare failed: {errors[-2000:]}")
 
 
 def _with_archive(

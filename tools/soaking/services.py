@@ -126,9 +126,14 @@ def serving(
     finally:
         if process.poll() is None:
             service.stop()
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        end_group(process.pid)
         process.wait()
+
+
+def end_group(leader: int) -> None:
+    """Ends all processes of a group that are left."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(leader, signal.SIGKILL)
 
 
 def left_over(service: Service, seconds: float = 10.0) -> bool:
