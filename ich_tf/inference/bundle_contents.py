@@ -11,6 +11,7 @@ Histories, checkpoints, logs and predictions stay behind, and so do paths and wh
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,7 @@ from ich_tf.models.bundle_format import FOLDER, MEMBER, NETWORK
 from ich_tf.models.feature_axes import AXES
 from ich_tf.models.origins import LEFT_OUT
 from ich_tf.models.run_json import read_run
+from ich_tf.models.shared_weights import read_card
 from ich_tf.runtime.files import file_sha256, json_text, read_json
 
 # Options of a training that are text, and of which none can be a path.
@@ -200,25 +202,24 @@ def reduced_run(run: Mapping[str, Any], *, patient_hashes: bool) -> dict[str, An
 def _cards(folder: Path, card_file: str, sha256: str) -> dict[str, Content]:
     """The card for --weights, and the page for people, without the paths of this machine."""
     files: dict[str, Content] = {}
-    card, page = folder / run_files.CARD, folder / run_files.CARD_PAGE
-    if card.is_file():
-        files[run_files.CARD] = _json(_reduced_card(read_json(card)))
+    page = folder / run_files.CARD_PAGE
+    if (card := read_card(folder)) is not None:
+        training = reduced_config(card.training)
+        files[run_files.CARD] = _json(
+            {**without_paths(dataclasses.asdict(card)), "training": training}
+        )
     if card_file:
         files[run_files.CARD_PAGE] = _page(Path(card_file))
     elif page.is_file():
+        # In a stranger's folder it may lead to a file that nobody wants to pass on.
+        if page.is_symlink():
+            raise InputError(f"{page}: is a link. Give the page itself with --card_file.")
         files[run_files.CARD_PAGE] = _page(page)
     elif (folder / _MODEL_CARD).is_file() and sha256:
         text = _page(folder / _MODEL_CARD)
         if sha256.encode() in text:
             files[run_files.CARD_PAGE] = text
     return files
-
-
-def _reduced_card(card: Any) -> Any:
-    reduced = without_paths(card)
-    if isinstance(card, dict) and isinstance(card.get("training"), dict):
-        reduced["training"] = reduced_config(card["training"])
-    return reduced
 
 
 def _page(path: Path) -> bytes:
@@ -239,7 +240,7 @@ def without_paths(value: Any) -> Any:
     """
     if isinstance(value, str):
         return _PATH.sub(lambda match: match[1], value.replace("file://", ""))
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [without_paths(each) for each in value]
     if isinstance(value, dict):
         return {name: without_paths(each) for name, each in value.items()}

@@ -14,6 +14,7 @@ from ich_tf.inference.ensemble import Member, find_members, write_ensemble
 from ich_tf.models.bundle import model_folder
 from ich_tf.models.bundle_archive import Content
 from ich_tf.models.origins import dump_run, origin_of_run, origin_of_weights, read_origin
+from ich_tf.models.shared_weights import MeasuredScore, WeightsCard, read_card
 from ich_tf.runtime.files import file_sha256, read_json, write_json
 from ich_tf.training.config import TrainConfig
 from tests.support.bundles import fake_run, write_bundle
@@ -58,8 +59,9 @@ def test_nothing_of_patients_paths_or_machines_is_in_it(tmp_path: Path) -> None:
     run = tmp_path / "run"
     fake_run(run, b"weights")
     note_training(run)
-    card = {"training": read_json(run / "config.json"), "title": "tiny"}
-    write_json(run / "card.json", {**card, "measured": [{"command": "eval --d=/data/secret/ct"}]})
+    score = MeasuredScore("3", True, "as it is", "AUC", 0.9, None, None, "eval --d=/data/secret/ct")
+    card = WeightsCard("tiny", "ab", "1", "cd", {}, read_json(run / "config.json"), (score,))
+    write_json(run / "card.json", dataclasses.asdict(card))
     (run / "card.md").write_text("# Tiny\n`data_dir=/data/secret/ct`, [1](https://x.org/a)\n")
     for name in ("history.csv", "training_curves.png", "oof_predictions.csv", "submission.csv",
                  "tensorboard/events", "checkpoints/checkpoint", "serve/secret"):  # fmt: skip
@@ -74,6 +76,8 @@ def test_nothing_of_patients_paths_or_machines_is_in_it(tmp_path: Path) -> None:
     origin = read_origin(run)
     hashes = [key for keys in origin.folds.values() for key in keys]
     assert [text for text in (*SECRETS, *hashes, str(tmp_path)) if text in whole] == []
+    written = read_card(folder)
+    assert written is not None and written.measured[0].command == "eval --d=ct"
     assert (folder / "card.md").read_text() == "# Tiny\n`data_dir=ct`, [1](https://x.org/a)\n"
     assert read_json(folder / "model.json")["previous_sha256"] is None
     member = Member(folder)
@@ -123,6 +127,9 @@ def test_the_card_of_the_evaluation_is_taken_if_it_is_of_these_weights(tmp_path:
     (tmp_path / "mine.md").write_text("# Mine\n")
     folder = bundled(tmp_path, run, card_file=str(tmp_path / "mine.md"), sha256="ab12")
     assert (folder / "card.md").read_text() == "# Mine\n"
+    (run / "card.md").symlink_to(tmp_path / "mine.md")
+    with pytest.raises(InputError, match="is a link"):
+        bundled(tmp_path, run)
     (tmp_path / "mine.md").write_bytes(b"\xff")
     for wrong in ("mine.md", "none.md"):
         with pytest.raises(InputError, match=wrong):
