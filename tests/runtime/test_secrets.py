@@ -122,6 +122,7 @@ def test_the_key_of_a_conversion_stays_in_its_file(
     if how == "fault":
         values = {"module": "ich_tf.conversion.convert", "name": "make_plan"}
         command = ["-c", _FAULT.format(**values, command="ich_tf.make_tfrecords")]
+        flags.append("--num_workers=1")
     if how == "planted":
         flags.append(f"--beam_args={secret}")
     watched = start([sys.executable, *command, *flags], tmp_path / "log", environment)
