@@ -16,6 +16,8 @@ def test_shares_of_readers_are_labels_only_where_asked_for() -> None:
     for metric in (metrics.reliability_curve, metrics.expected_calibration_error):
         with pytest.raises(ValueError, match="other than 0 and 1"):
             metric([0.5], [0.5])
+    with pytest.raises(ValueError, match="other than 0 and 1"):
+        metrics.net_benefit([0.5], [0.5], 0.2)
 
 
 def test_calibration_in_one_bin() -> None:

@@ -123,7 +123,8 @@ def test_series_without_a_bleed_take_no_weight_from_those_with_one() -> None:
     spread = np.sqrt((25**2 / 2 + 5**2 / 2 + 15**2) / (2 - 1))
     assert summary["volume_limit_low_ml"].value == pytest.approx(-5 - 1.959964 * spread)
     assert summary["false_ml"].value == pytest.approx((0 + 3) / 2)
-    little = metrics.summarize_masks([scores_of(0, 0.5), scores_of(0, 0)], "ab", num_resamples=20)
+    few = [scores_of(0, 0.5), scores_of(0, 0)]
+    little = metrics.summarize_masks(few, ["a", "b"], num_resamples=20)
     assert little["false_positive_share"].value == 0.5
 
 
@@ -155,6 +156,9 @@ def test_a_weighted_median_is_that_of_repeated_values() -> None:
     np.testing.assert_allclose(weighted_median(values, weights), expected)
     np.testing.assert_allclose(weighted_median(values, weights / 3), expected)
     assert np.isnan(weighted_median(values, np.zeros((1, 11)))).all()
+    assert weighted_median(values, np.full((1, 11), 0.05)) == np.median(values)
+    nothing = weighted_median(np.zeros(0), np.zeros((2, 0)))
+    assert nothing.shape == (2,) and np.isnan(nothing).all()
 
 
 def test_nothing_to_sum_up_is_refused() -> None:
@@ -182,3 +186,12 @@ def test_usual_options(score: Any) -> None:
     usual = scores()
     assert usual == scores(tolerance_mm=2.0, percentile=95.0, min_overlap=0.0)
     assert usual[0] < scores(tolerance_mm=3.0)[0] and usual[1] < scores(percentile=96.0)[1]
+
+
+def test_usual_options_of_a_summary() -> None:
+    usual = metrics.summarize_masks(SCORES, PATIENTS)
+    explicit = metrics.summarize_masks(SCORES, PATIENTS, num_resamples=1000, level=0.95, seed=0)
+    assert repr(usual) == repr(explicit)  # NaN is not equal to itself
+    half = metrics.summarize_masks(SCORES, PATIENTS, level=0.5)["false_ml"].interval
+    whole = usual["false_ml"].interval
+    assert half.high - half.low < whole.high - whole.low
