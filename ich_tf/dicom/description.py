@@ -16,6 +16,7 @@ from ich_tf.dicom.content import Content
 from ich_tf.dicom.data_set import DataSet, Element
 from ich_tf.dicom.elements import tag_of, text
 from ich_tf.dicom.kernels import kernel_class
+from ich_tf.runtime.numbers import decimal_number
 
 CONTRASTS = ("no", "yes", "unknown")
 ORIGINS = ("original", "derived", "unknown")
@@ -198,19 +199,15 @@ def _time_s(dataset: DataSet) -> float:
 
 def _number(dataset: DataSet, keyword: str) -> float:
     """The first value of a decimal string; 0 if there is none."""
-    try:
-        value = float(text(dataset, keyword).split("\\")[0])
-    except ValueError:
-        return 0.0
+    value = decimal_number(text(dataset, keyword).split("\\")[0])
     return value if math.isfinite(value) else 0.0
 
 
 def _integer(dataset: DataSet, keyword: str) -> int:
     """The value of an integer string that is not negative; -1 if there is none."""
-    try:
-        value = int(text(dataset, keyword))
-    except ValueError:
-        return -1
+    digits = text(dataset, keyword).strip()
+    # Python would read 1_000, too.
+    value = int(digits) if re.fullmatch(r"[+-]?[0-9]{1,12}", digits) else -1
     return value if 0 <= value <= _MAX_NUMBER else -1
 
 

@@ -46,9 +46,11 @@ def weighted_log_loss(
             f"sample_weight has shape {weight.shape}; {len(per_image)} images need "
             f"({len(per_image)},)."
         )
-    if not (np.isfinite(weight).all() and (weight >= 0).all() and weight.sum() > 0):
-        raise ValueError("sample_weight must be finite, 0 or more, and not all 0.")
-    return float(per_image @ weight / weight.sum())
+    with np.errstate(over="ignore"):
+        total = weight.sum()
+    if not (np.isfinite(total) and (weight >= 0).all() and total > 0):
+        raise ValueError("sample_weight must be 0 or more, not all 0, and of a finite sum.")
+    return float(per_image @ weight / total)
 
 
 def per_class_log_loss(y_true: ArrayLike, y_prob: ArrayLike) -> np.ndarray:
