@@ -35,7 +35,6 @@ _TEXTS = (
     "backbone", "validation_fold", "neighbour_stem", "pooling", "sequence", "optimizer",
     "schedule", "strategy", "mixed_precision", "xla", "augment_on",
 )  # fmt: skip
-_WORDS = ("imagenet", "none")
 # What `Task.data` holds: hashes, numbers, and the form of the records.
 _DATA = (
     "sha256", "slices_sha256", "records", "encoding", "image_size", "windows", "crop", "networks",
@@ -179,7 +178,7 @@ def reduced_config(config: Mapping[str, Any]) -> dict[str, Any]:
     }
     if "weights" in config:
         weights = config["weights"]
-        reduced["weights"] = weights if weights in _WORDS else "other weights"
+        reduced["weights"] = weights if weights in ("imagenet", "none") else "other weights"
     return reduced
 
 
