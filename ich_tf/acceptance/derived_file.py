@@ -92,6 +92,8 @@ class SourceFile:
         import pydicom
         from pydicom.uid import UID
 
+        from ich_tf.reporting.document import own_start
+
         stored = [self._stored(frame, changes.get(frame)) for frame in self._file.numbers]
         repaired = any(is_repaired for _, is_repaired in stored)
         # Archives hold values that no standard allows; pydicom warns of each, and quotes it.
@@ -112,6 +114,7 @@ class SourceFile:
                 dataset.file_meta.TransferSyntaxUID = UID(_EXPLICIT_LITTLE)
             if patient_id:
                 _replace_patient(dataset, patient_id)
+            own_start(dataset)
             file = io.BytesIO()
             implicit = self._syntax == _AS_THEY_ARE[0]
             pydicom.dcmwrite(

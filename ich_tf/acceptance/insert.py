@@ -39,6 +39,7 @@ from ich_tf.dicom.sources import Source
 from ich_tf.errors import ConfigError, InputError
 from ich_tf.labels import SUBTYPES, write_long_csv
 from ich_tf.phantom.shares import apportion, parse_shares
+from ich_tf.runtime.csv_cells import text_cell
 from ich_tf.runtime.executors.local import LocalExecutor
 from ich_tf.runtime.files import write_json, write_parts
 from ich_tf.runtime.writing import is_full, writing
@@ -274,5 +275,6 @@ def _write_tables(
 def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Writes a table; None is an empty cell."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([columns, *rows])
+    cells = ([text_cell(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)
+    csv.writer(text, lineterminator="\n").writerows([columns, *cells])
     write_parts(path, [text.getvalue()])

@@ -16,7 +16,9 @@ from ich_tf.errors import InputError
 from ich_tf.labels import CLASSES, HEADER, read_submission
 from ich_tf.labels.columns import class_number, shown
 from ich_tf.records.exam_labels import exam_of_slices
-from ich_tf.runtime.csv_files import CsvError, named_rows, open_csv
+from ich_tf.runtime.csv_cells import cell_text
+from ich_tf.runtime.csv_files import named_rows, open_csv
+from ich_tf.runtime.csv_lines import CsvError
 from ich_tf.runtime.names import shortened
 from ich_tf.runtime.numbers import decimal_number
 
@@ -163,7 +165,7 @@ class _Wide:
         series: list[str] = []
         probabilities, labels = array("d"), array("d")
         for line, row in rows:
-            name = row[self._id]
+            name = cell_text(row[self._id])
             if not name:
                 raise InputError(f"{self._path}: line {line} has no {self._id}.")
             if name in ids:

@@ -12,7 +12,8 @@ from ich_tf.conversion.label_rows import LabelRows
 from ich_tf.conversion.matching import LabelMatcher
 from ich_tf.labels import LabelError
 from ich_tf.labels.columns import find_columns
-from ich_tf.runtime.csv_files import CsvError, open_csv
+from ich_tf.runtime.csv_files import open_csv
+from ich_tf.runtime.csv_lines import CsvError
 
 _EXAM_FILE = "exam label CSV"
 

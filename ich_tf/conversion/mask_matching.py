@@ -17,7 +17,8 @@ from ich_tf.dicom.reasons import Rejection
 from ich_tf.dicom.sources import Source
 from ich_tf.errors import InputError
 from ich_tf.masks.errors import MaskError, MaskReason
-from ich_tf.runtime.csv_files import CsvError, named_rows, open_csv
+from ich_tf.runtime.csv_files import named_rows, open_csv
+from ich_tf.runtime.csv_lines import CsvError
 from ich_tf.runtime.names import printable
 
 _FILE, _SERIES = "file", "series"

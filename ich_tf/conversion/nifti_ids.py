@@ -10,7 +10,8 @@ from ich_tf.dicom.header import Header
 from ich_tf.dicom.nifti_names import without_nifti_extension
 from ich_tf.dicom.reasons import DicomError, Reason
 from ich_tf.errors import InputError
-from ich_tf.runtime.csv_files import CsvError, named_rows, open_csv
+from ich_tf.runtime.csv_files import named_rows, open_csv
+from ich_tf.runtime.csv_lines import CsvError
 from ich_tf.runtime.names import printable
 
 _FILE, _PATIENT = "file", "patient"

@@ -76,6 +76,14 @@ def encrypted_member() -> DicomError:
     )
 
 
+def overlapping_member() -> DicomError:
+    """Error of a member whose bytes are another one's, too."""
+    return DicomError(
+        Reason.BAD_ARCHIVE,
+        "shares its bytes with another member, as bombs do; expected members one after the other.",
+    )
+
+
 def unknown_method(method: int) -> DicomError:
     """Error of a member that is packed by a method that is not read.
 

@@ -51,12 +51,30 @@ def text(dataset: DataSet, keyword: str) -> str:
 def identifier(dataset: DataSet, keyword: str) -> str:
     """The text of an element that must not be empty.
 
+    It names files, and stands in logs and tables: what no line of text holds is refused, such as
+    ends of lines, bytes of zero and the escapes of terminals. Letters are taken: RSNA's UIDs are
+    `ID_...`.
+
     Raises:
-      DicomError: BAD_HEADER, if it is missing or empty, or longer than any id.
+      DicomError: BAD_HEADER, if it is missing or empty, longer than any id, or not printable.
     """
-    value = text(dataset, keyword)
+    value = bounded(dataset, keyword)
     if not value:
         raise DicomError(Reason.BAD_HEADER, f"{keyword} is missing or empty.")
+    if not value.isprintable():
+        raise DicomError(
+            Reason.BAD_HEADER, f"{keyword} holds characters that cannot be printed; expected a UID."
+        )
+    return value
+
+
+def bounded(dataset: DataSet, keyword: str) -> str:
+    """The text of an element that is no longer than an id; empty if there is none.
+
+    Raises:
+      DicomError: BAD_HEADER, if it is longer.
+    """
+    value = text(dataset, keyword)
     if len(value) > _MAX_IDENTIFIER:
         raise DicomError(
             Reason.BAD_HEADER,

@@ -14,7 +14,7 @@ import numpy as np
 
 from ich_tf.dicom.data_set import DataSet
 from ich_tf.dicom.description import describe_slice
-from ich_tf.dicom.elements import identifier, integer, numbers, quoted, text
+from ich_tf.dicom.elements import bounded, identifier, integer, numbers, quoted, text
 from ich_tf.dicom.quantity import check_quantity, rescale
 from ich_tf.dicom.reasons import DicomError, Reason
 
@@ -152,7 +152,7 @@ def make_header(dataset: DataSet, frame: int) -> Header:
         )
     header = Header(
         image_id=identifier(dataset, "SOPInstanceUID") + (f"/{frame}" if frame else ""),
-        patient_id=text(dataset, "PatientID"),
+        patient_id=bounded(dataset, "PatientID"),
         study_id=identifier(dataset, "StudyInstanceUID"),
         series_id=identifier(dataset, "SeriesInstanceUID"),
         rows=rows,

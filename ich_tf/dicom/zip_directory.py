@@ -9,7 +9,9 @@ from __future__ import annotations
 import stat
 import struct
 import zipfile
+from array import array
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import BinaryIO, NamedTuple
 
 from ich_tf.dicom.archives import (
@@ -18,6 +20,7 @@ from ich_tf.dicom.archives import (
     archive_kind,
     encrypted_member,
     is_dicom,
+    overlapping_member,
     unknown_method,
 )
 from ich_tf.dicom.reasons import DicomError, special_file
@@ -34,6 +37,10 @@ _ENTRY = struct.Struct("<4sH2x2H4x3L3H4x2L")
 _ENTRY_MARK = b"PK\x01\x02"
 _PLACEHOLDER = 0xFFFFFFFF  # 4.5.3: the number stands in the 64-bit extra field
 _EXTRA64 = 1
+# No file has so many bytes, and more are no place of one.
+_MAX_OFFSET = (1 << 62) - 1
+# 4.3.7: bytes before a member's, without its name.
+_LOCAL_BYTES = 30
 _ENCRYPTED, _UTF8 = 1 << 0, 1 << 11
 _AES = 99
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
@@ -235,7 +242,7 @@ def read_members(file: BinaryIO, directory: Directory) -> Iterator[Member]:
             size, packed, offset = _numbers64(extra, (size, packed, offset))
         yield Member(
             name=_text(name, bool(flags & _UTF8)),
-            offset=offset + directory.shift,
+            offset=min(offset + directory.shift, _MAX_OFFSET),
             packed=packed,
             size=size,
             crc=crc,
@@ -298,6 +305,33 @@ def unique_names(names: Sequence[str]) -> list[str]:
     return unique
 
 
+def overlapping(offsets: Sequence[int], packed: Sequence[int]) -> set[int]:
+    """Finds the members whose bytes are those of the next one, too.
+
+    So that a few megabytes inflate to terabytes, each member may hold all that follow it
+    (CVE-2024-0450). No program that packs writes such archives.
+
+    Args:
+      offsets: Offset of each member's local header.
+      packed: Number of each member's bytes.
+
+    Returns:
+      Places of the members that reach into another.
+
+    Examples:
+      >>> overlapping([0, 100, 200], [70, 71, 5])
+      {1}
+    """
+    order: Sequence[int] = range(len(offsets))
+    if any(following < offset for offset, following in pairwise(offsets)):
+        order = sorted(order, key=offsets.__getitem__)
+    return {
+        place
+        for place, following in pairwise(order)
+        if offsets[place] + _LOCAL_BYTES + packed[place] > offsets[following]
+    }
+
+
 def list_members(file: BinaryIO) -> list[tuple[str, bytes | DicomError]]:
     """Lists the members of an archive without folders and clutter, in the order of its directory.
 
@@ -312,8 +346,13 @@ def list_members(file: BinaryIO) -> list[tuple[str, bytes | DicomError]]:
     """
     names: list[str] = []
     places: list[bytes | DicomError] = []
+    offsets, packed = array("Q"), array("Q")
     for member in read_members(file, find_directory(file)):
         if not (member.is_folder or is_clutter(member.name)):
             names.append(member.name)
             places.append(member.refusal() or member.place)
+            offsets.append(member.offset)
+            packed.append(member.packed)
+    for number in overlapping(offsets, packed):
+        places[number] = overlapping_member()
     return [*zip(unique_names(names), places, strict=True)]

@@ -72,6 +72,8 @@ def open_member(file: BinaryIO, place: bytes) -> Iterator[BinaryIO]:
     """
     offset, packed, size, crc, method = PLACE.unpack(place)
     with _told():
+        if offset > file.seek(0, io.SEEK_END):
+            raise zipfile.BadZipFile
         file.seek(offset)
         mark, flags, name_bytes, extra_bytes = _LOCAL.unpack(file.read(_LOCAL.size))
         if mark != _LOCAL_MARK or flags & _PATCHED:

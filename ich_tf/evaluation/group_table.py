@@ -13,7 +13,8 @@ from ich_tf.errors import InputError
 from ich_tf.inference.forward import LabelledSlices
 from ich_tf.labels.columns import shown
 from ich_tf.records.manifest import Manifest
-from ich_tf.runtime.csv_files import CsvError, named_rows, open_csv
+from ich_tf.runtime.csv_files import named_rows, open_csv
+from ich_tf.runtime.csv_lines import CsvError
 from ich_tf.runtime.names import shortened
 
 _LOG = logging.getLogger(__name__)

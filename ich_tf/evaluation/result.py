@@ -26,6 +26,7 @@ from ich_tf.inference.postprocessing.postprocessing import DEFAULT_POINT, Postpr
 from ich_tf.inference.postprocessing.prevalence import shift_prevalence
 from ich_tf.labels import ANY, CLASSES
 from ich_tf.metrics import known_shares
+from ich_tf.runtime.csv_cells import text_cell
 
 # Attributes that metrics.json lacks where there is nothing to tell.
 _OPTIONAL = ("groups", "abstention", "abstention_target", "agreement", "exams")
@@ -243,7 +244,7 @@ def predictions_table(predictions: SlicePredictions, probabilities: np.ndarray) 
       probabilities: Probabilities of the slices, [n, 6].
     """
     columns: dict[str, Any] = {
-        "source_id": predictions.source_id,
+        "source_id": [text_cell(source_id) for source_id in predictions.source_id],
         "patient_key": predictions.patient_key,
         "series_key": predictions.series_key,
         "slice_index": predictions.slice_index,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,6 +14,7 @@ import httpx
 from ich_tf.errors import InputError
 from ich_tf.gateway.config import LimitsSection, TlsSection
 from ich_tf.gateway.limits import MIB
+from ich_tf.gateway.request_watch import RequestWatch
 from ich_tf.gateway.tls import client_context
 from ich_tf.runtime.permissions import check_secret_file
 from ich_tf.runtime.quiet import quiet_libraries
@@ -108,6 +110,7 @@ class Archive:
         quiet_libraries()
         self._url, self._token_file, self._timeout = url.rstrip("/"), token_file, timeout
         self._limits = limits
+        self._wires: set[socket.socket] = set()
         self._client = httpx.Client(
             verify=client_context(tls),
             timeout=httpx.Timeout(timeout),
@@ -141,20 +144,28 @@ class Archive:
         Raises:
           ArchiveError: If there is no answer of status 2xx, or none in time.
         """
-        end = time.monotonic() + 60 * self._limits.association_minutes
+        seconds = 60 * self._limits.association_minutes
+        end = time.monotonic() + seconds
         headers = {**headers, **self._authorization()}
+        watch = RequestWatch(self._wires, seconds)
         try:
-            with self._client.stream(
-                method, self._url + path, headers=headers, content=body, params=params
-            ) as response:
+            with (
+                watch,
+                self._client.stream(
+                    method,
+                    self._url + path,
+                    headers=headers,
+                    content=body,
+                    params=params,
+                    extensions={"trace": watch.on_event},
+                ) as response,
+            ):
                 self._check(response)
                 yield Answer(response, end)
-        except httpx.TimeoutException as error:
-            raise ArchiveError(
-                "TIMEOUT", f"the archive did not answer within {self._timeout:g} s."
-            ) from error
         except httpx.TransportError as error:
-            raise _failure(error) from error
+            if watch.is_cut:
+                raise ArchiveError("TIMEOUT", "the archive's answer takes too long.") from error
+            raise self._failure(error) from error
 
     def _authorization(self) -> dict[str, str]:
         if not self._token_file:
@@ -174,6 +185,13 @@ class Archive:
                 "DENIED", f"token_file {self._token_file} does not hold one line of ASCII."
             )
         return {"authorization": token if " " in token else f"Bearer {token}"}
+
+    def _failure(self, error: httpx.TransportError) -> ArchiveError:
+        if isinstance(error, httpx.TimeoutException):
+            return ArchiveError(
+                "TIMEOUT", f"the archive did not answer within {self._timeout:g} s."
+            )
+        return _failure(error)
 
     def _check(self, response: httpx.Response) -> None:
         status = response.status_code

@@ -36,6 +36,12 @@ _PATIENT_ID, _MODALITIES, _NUM_INSTANCES = "00100020", "00080061", "00201208"
 _FAILED, _FAILURE_REASON, _OTHER_FAILURES = "00081198", "00081197", "0008119A"
 # Reasons of a failed instance that will be the same next time (10.5.3.2, PS3.4 B.2.3).
 _FINAL_REASONS = (0x0122, 0x0124, 0x0117)
+# Reasons in one message.
+_LISTED_REASONS = 5
+# Values of one answer: 64 MiB of empty lists would take 2 GB as objects of Python. Objects of 2 kB
+# have some 50 marks.
+_MAX_MARKS = 4_000_000
+_COUNT = re.compile(r"[0-9]{1,9}")
 
 
 class ArchiveStudy(NamedTuple):
@@ -84,11 +90,10 @@ def ct_studies(archive: Archive, first: date, last: date) -> Iterator[ArchiveStu
         modalities = _values(item, _MODALITIES)
         # An archive may know no ModalitiesInStudy, and answer with all studies of the days.
         if not modalities or "CT" in modalities:
-            number = _value(item, _NUM_INSTANCES)
             yield ArchiveStudy(
                 str(_value(item, _STUDY)),
                 str(_value(item, _PATIENT_ID) or ""),
-                int(number) if str(number).isdecimal() else -1,
+                _count(_value(item, _NUM_INSTANCES)),
             )
 
 
@@ -212,9 +217,10 @@ def _check_stored(answer: Answer, num_files: int) -> None:
     if answer.status == 202 and not reasons:
         return  # warnings alone
     if reasons:
-        codes = [code for code in reasons if isinstance(code, int)]
+        codes = [code for code in reasons if isinstance(code, int) and 0 <= code <= 0xFFFF]
         is_final = any(code in _FINAL_REASONS or code >= 0xA900 for code in codes)
-        listed = ", ".join(sorted({f"{code:04X}" for code in codes})) or "none given"
+        texts = sorted({f"{code:04X}" for code in codes})
+        listed = ", ".join(texts[:_LISTED_REASONS]) or "none given"
         raise ArchiveError(
             "REJECTED" if is_final else "SERVER_ERROR",
             f"the archive did not store {len(reasons)} of {num_files} objects (reason {listed}).",
@@ -240,8 +246,11 @@ def _matches(
 
 
 def _json(answer: Answer) -> Any:
+    body = answer.read()
+    if sum(map(body.count, (b",", b"[", b"{"))) > _MAX_MARKS:
+        raise ArchiveError("BAD_ANSWER", "the archive's answer has too many values.")
     try:
-        return json.loads(answer.read())
+        return json.loads(body)
     except (ValueError, RecursionError) as error:
         raise ArchiveError("BAD_ANSWER", "the archive's answer is no JSON.") from error
 
@@ -254,6 +263,11 @@ def _values(item: Any, key: str) -> list[Any]:
 
 def _value(item: Any, key: str) -> Any:
     return next(iter(_values(item, key)), None)
+
+
+def _count(value: Any) -> int:
+    """A number of instances, which may be text; -1 if it is none."""
+    return int(value) if _COUNT.fullmatch(str(value)) else -1
 
 
 def _checked_uid(value: Any) -> str:

@@ -13,14 +13,16 @@ import numpy as np
 
 from ich_tf.labels.classes import LabelError
 from ich_tf.labels.columns import Columns, class_number, find_columns
-from ich_tf.runtime.csv_files import CsvError, CsvText, open_csv
+from ich_tf.runtime.csv_cells import cell_text
+from ich_tf.runtime.csv_files import CsvText, open_csv
+from ich_tf.runtime.csv_lines import CsvError
 from ich_tf.runtime.numbers import decimal_number
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _LOG = logging.getLogger(__name__)
-_CHUNK_ROWS = 24_000
+_CHUNK_ROWS, _CHUNK_CELLS = 24_000, 2_000_000
 _TRUTH = {"true": 1.0, "false": 0.0}
 
 
@@ -102,7 +104,8 @@ def _frames(text: CsvText, columns: Columns) -> Iterator[pd.DataFrame]:
             na_filter=False,
             skipinitialspace=True,
             skip_blank_lines=False,
-            chunksize=_CHUNK_ROWS,
+            # A row may have few of the columns that a header announces, which pandas fills in.
+            chunksize=max(1, min(_CHUNK_ROWS, _CHUNK_CELLS // width)),
         ) as chunks:
             for chunk in chunks:
                 chunk.index += text.line + 1
@@ -161,7 +164,7 @@ def _long(
     image, images = pd.factorize(parts[0])
     lines = rows.index.to_numpy()
     return LabelChunk(
-        images=[name.strip() for name in images],
+        images=[cell_text(name.strip()) for name in images],
         first_lines=_first(lines, image, len(images)),
         image=image,
         classes=classes,
@@ -181,7 +184,7 @@ def _wide(rows: pd.DataFrame, columns: Columns, text: CsvText) -> LabelChunk:
     count = len(columns.classes)
     texts = pd.concat([rows[place] for place in columns.classes.values()])
     return LabelChunk(
-        images=[name.strip() for name in images],
+        images=[cell_text(name.strip()) for name in images],
         first_lines=_first(lines, image, len(images)),
         image=np.tile(image, count),
         classes=np.repeat(np.array(list(columns.classes), np.int8), len(rows)),

@@ -16,6 +16,7 @@ from ich_tf.labels.classes import ANY, CLASSES, HEADER, LabelError
 from ich_tf.labels.columns import find_columns
 from ich_tf.labels.rows import read_chunks
 from ich_tf.labels.unknown import complete
+from ich_tf.runtime.csv_cells import text_cell
 from ich_tf.runtime.names import shortened
 from ich_tf.runtime.writing import writing
 
@@ -183,7 +184,7 @@ def write_long_csv(
         raise ValueError(
             f"values has shape {values.shape}; {len(ids)} ids need ({len(ids)}, {len(CLASSES)})."
         )
-    names = [f"{image_id}_{name}" for image_id in ids for name in CLASSES]
+    names = [text_cell(f"{image_id}_{name}") for image_id in ids for name in CLASSES]
     frame = pd.DataFrame({HEADER[0]: names, column: values.reshape(-1)})
     with writing(path):
         frame.to_csv(path, index=False, lineterminator="\n")

@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import IO, Any, TextIO
 
 from ich_tf.runtime.clutter import is_clutter
+from ich_tf.runtime.csv_lines import CsvError, RowGuard
+from ich_tf.runtime.names import printable
 
 SEPARATORS = (",", ";", "\t", "|")
 _BOMS = {  # that of UTF-32 begins as that of UTF-16
@@ -33,6 +35,9 @@ _TEXTS = (".csv", ".tsv", ".txt")
 _ENCRYPTED = 1
 # RSNA's labels are a text of 120 MiB, whose lines have 30 bytes.
 _MOST_BYTES, _MOST_OF_LINE = 1 << 30, 1 << 20
+_MAX_COLUMNS = 4096
+# Names of an archive's members in one message.
+_LISTED_NAMES = 5
 _DAMAGED = (
     EOFError,
     OSError,
@@ -42,10 +47,6 @@ _DAMAGED = (
     zlib.error,
     lzma.LZMAError,
 )
-
-
-class CsvError(ValueError):
-    """A file that cannot be read as CSV; the text says what it is, to follow its name."""
 
 
 @dataclass(frozen=True)
@@ -145,33 +146,43 @@ def _after_header(text: TextIO) -> CsvText:
             separator, line = line.strip()[4:], ""  # a note of Excel's
     separator = separator or max(SEPARATORS, key=lambda mark: len(split_line(line, mark)))
     header = tuple(split_line(line, separator))
+    if len(header) > _MAX_COLUMNS:
+        raise CsvError(f"has {len(header)} columns; expected {_MAX_COLUMNS} at most.")
     first, at = "", number
     rest: list[str] = []
     while not first.strip() and (first := text.readline()):
         rest.append(first)
         at += 1
     width = len(split_line(first, separator)) if first.strip() else 0
-    return CsvText(CsvRows("".join(rest), text), separator, header, number, width)
+    if width > _MAX_COLUMNS:
+        raise CsvError(f"line {at} has {width} values; expected {_MAX_COLUMNS} at most.")
+    return CsvText(CsvRows("".join(rest), text, separator), separator, header, number, width)
 
 
 class CsvRows:
     """Text after lines that were read to look at them."""
 
-    def __init__(self, start: str, text: TextIO) -> None:
+    def __init__(self, start: str, text: TextIO, separator: str) -> None:
         """Wraps a text.
 
         Args:
           start: Lines that were read already.
           text: Text after these lines.
+          separator: Character between values.
         """
         self._start, self._text = start, text
+        self._guard = RowGuard(separator)
 
     def read(self, size: int = -1) -> str:
-        """Reads some characters; none at the end."""
-        if self._start:
-            start, self._start = self._start, ""
-            return start
-        return self._text.read(size)
+        """Reads some characters; none at the end.
+
+        Raises:
+          CsvError: If a row is longer than any of a table.
+        """
+        piece, self._start = self._start, ""
+        piece = piece or self._text.read(size)
+        self._guard.check(piece)
+        return piece
 
     def __iter__(self) -> Iterator[str]:
         """Yields the lines."""
@@ -238,8 +249,12 @@ def _member(file: IO[bytes]) -> IO[bytes]:
             raise CsvError("is an Excel workbook; save its sheet as CSV.")
         texts = [info for info in infos if info.filename.lower().endswith(_TEXTS)] or infos
         if len(texts) != 1:
-            names = ", ".join(sorted(info.filename for info in texts)) or "none"
-            raise CsvError(f"is a zip archive of several files ({names}); expected one CSV file.")
+            names = [printable(info.filename)[:100] for info in texts]
+            listed = ", ".join(sorted(names)[:_LISTED_NAMES]) or "none"
+            more = f" and {len(names) - _LISTED_NAMES} more" * (len(names) > _LISTED_NAMES)
+            raise CsvError(
+                f"is a zip archive of several files ({listed}{more}); expected one CSV file."
+            )
         if texts[0].flag_bits & _ENCRYPTED:
             raise CsvError("is an encrypted zip archive; expected one without a password.")
         return archive.open(texts[0])

@@ -6,11 +6,17 @@ import re
 from typing import Any
 
 # Of terminals, of lines, and those that turn the direction of writing (Unicode's bidi controls).
-_NOT_SHOWN = r"\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff"
+_NOT_SHOWN = r"\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff"
 # A password may hold anything but white space and, unquoted, no slash.
 _CREDENTIALS = re.compile(r"://[^\s/?#]*@")
 _CONTROL = re.compile(rf"[\x00-\x1f{_NOT_SHOWN}]")
 _CONTROL_IN_LINES = re.compile(rf"[\x00-\x08\x0b-\x1f{_NOT_SHOWN}]")
+# File systems take 255; a class and an extension follow, and 38 of a file that is being written.
+_MAX_BYTES = 170
+# Parts of a path, and what Windows allows in no name.
+_UNSAFE = re.compile(r'[/\\:*?"<>|]')
+# Devices of Windows, whatever ending they have.
+_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
 
 
 def printable(name: str) -> str:
@@ -80,3 +86,19 @@ def _printable(text: str, control: re.Pattern[str]) -> str:
     except UnicodeEncodeError:  # surrogates that stand for no byte of a name
         text = text.encode("utf-8", "backslashreplace").decode()
     return control.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def file_name(text: str) -> str:
+    """An id, which is a stranger's text, as the beginning of a file's name.
+
+    It stays in its folder, is no hidden file, no flag of a shell and no device of Windows.
+
+    Args:
+      text: The id.
+
+    Examples:
+      >>> file_name("1.2.840.3"), file_name("a/b"), file_name("../x"), file_name("-rf")
+      ('1.2.840.3', 'a_b', '_.._x', '_-rf')
+    """
+    name = _UNSAFE.sub("_", printable(text)).encode()[:_MAX_BYTES].decode("utf-8", "ignore") or "_"
+    return f"_{name}" if name[0] in "-." or _DEVICE.match(name) else name

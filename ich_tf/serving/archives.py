@@ -8,7 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from ich_tf.dicom.archives import START_BYTES, archive_kind, damaged_member, nested_archive
+from ich_tf.dicom.archives import (
+    START_BYTES,
+    archive_kind,
+    damaged_member,
+    nested_archive,
+    overlapping_member,
+)
 from ich_tf.dicom.nifti_names import is_nifti
 from ich_tf.dicom.reasons import DicomError, Reason
 from ich_tf.dicom.zip_directory import (
@@ -17,6 +23,7 @@ from ich_tf.dicom.zip_directory import (
     Member,
     find_directory,
     is_zip,
+    overlapping,
     read_members,
 )
 from ich_tf.dicom.zip_members import open_member
@@ -81,8 +88,13 @@ def unpack(
         except BadArchive as error:
             return [ArchiveEntry(None, reason=Reason.BAD_ARCHIVE.value, message=str(error))]
         _check_size(directory._replace(entries=len(members)), max_files)
+        shared = overlapping(
+            [member.offset for member in members], [member.packed for member in members]
+        )
         entries = [
-            _unpack_member(file, number, member, next_path, take)
+            _left_out(number, overlapping_member())
+            if number in shared
+            else _unpack_member(file, number, member, next_path, take)
             for number, member in enumerate(members)
             if not member.is_folder and not is_clutter(member.name)
         ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import re
 import time
 from collections.abc import Sequence
 from urllib.parse import urlsplit
@@ -31,6 +32,8 @@ _HEADERS = {
     "cross-origin-resource-policy": "same-origin",
 }
 _METHODS = ("GET", "HEAD", "POST", "DELETE", "OPTIONS", "PUT", "PATCH")
+# Name or address, and port (RFC 9110 7.2): what a URL may have beside them, no Host header has.
+_HOST = re.compile(r"([a-z0-9._-]+|\[[a-f0-9:.]+\])(?::[0-9]*)?", re.ASCII | re.IGNORECASE)
 # Paths that need the token, where there is one; the second is the gateway's.
 _GUARDED = ("/api/", "/dicom-web/")
 # Open even with a token: they tell nothing about any study.
@@ -71,6 +74,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         begun, status = time.perf_counter(), 0
+        has_two_lengths = _has_two_lengths(Headers(scope=scope))
         body = RequestBody(scope, receive)
         method = scope["method"] if scope["method"] in _METHODS else "OTHER"
         if method == "HEAD":
@@ -87,7 +91,8 @@ class Guard:
                 # Files of the page are asked for again, and answered by 304: modules of two
                 # versions do not fit each other.
                 headers["cache-control"] = "no-cache" if "etag" in headers else "no-store"
-                if status >= 400 and not await body.drain(is_slow=status == 408):
+                is_whole = status < 400 or await body.drain(is_slow=status == 408)
+                if not is_whole or has_two_lengths:
                     headers["connection"] = "close"
             await send(message)
 
@@ -109,11 +114,15 @@ class Guard:
 
     def _refused(self, scope: Scope) -> Refused | None:
         headers = Headers(scope=scope)
+        if _has_two_lengths(headers):
+            return Refused(
+                400, "BAD_LENGTH", "a request has Content-Length or Transfer-Encoding, never both."
+            )
         host = headers.get("host", "")
         if self._hosts and _host_name(host) not in self._hosts:
             return Refused(421, "WRONG_HOST", "this server answers only as 127.0.0.1 or localhost.")
         origin = headers.get("origin")
-        foreign = origin is not None and _place(origin) != host
+        foreign = origin is not None and not (host and _place(origin) == host)
         if scope["method"] not in ("GET", "HEAD") and (
             foreign or headers.get("sec-fetch-site") == "cross-site"
         ):
@@ -131,12 +140,15 @@ class Guard:
         return None
 
 
+def _has_two_lengths(headers: Headers) -> bool:
+    """Whether a proxy could see another end of the body, and of the next request (RFC 9112 6.1)."""
+    return "content-length" in headers and "transfer-encoding" in headers
+
+
 def _host_name(host: str) -> str:
     """Name in a Host header, without the port; empty if it is malformed."""
-    try:
-        return urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return ""
+    found = _HOST.fullmatch(host)
+    return found[1].strip("[]").lower() if found else ""
 
 
 def _place(origin: str) -> str:

@@ -16,10 +16,9 @@ from ich_tf.inference.prediction.reader import Reader
 from ich_tf.inference.slice_predictor import Predictor
 from ich_tf.labels import CLASSES
 from ich_tf.runtime.files import write_bytes
+from ich_tf.runtime.names import file_name
 from ich_tf.windows import apply_windows, preset_windows
 
-# File systems take 255; a class and an extension follow, and 38 of a file that is being written.
-_MAX_NAME_BYTES = 170
 # Of a picture: lines of 40 characters can be read.
 _LEAST_COLUMNS = 320
 # Place of a file, and frame.
@@ -100,13 +99,12 @@ def picture_names(image_ids: Mapping[_Key, str]) -> dict[_Key, str]:
     names: dict[_Key, str] = {}
     taken: set[str] = set()
     for key, image_id in image_ids.items():
-        data = image_id.replace("/", "_").encode("utf-8", "backslashreplace")
-        text = data[:_MAX_NAME_BYTES].decode("utf-8", "ignore")
-        name, number = text, 1
-        while name in taken:
+        text = name = file_name(image_id)
+        number = 1
+        while name.casefold() in taken:  # some disks do not tell capitals apart
             number += 1
             name = f"{text}~{number}"
-        taken.add(name)
+        taken.add(name.casefold())
         names[key] = name
     return names
 

@@ -18,6 +18,7 @@ from ich_tf.inference.prediction.reader import Reader
 from ich_tf.inference.prediction.series_findings import series_findings
 from ich_tf.inference.prediction.store import StoredPrediction
 from ich_tf.runtime.files import write_bytes
+from ich_tf.runtime.names import file_name
 
 _LOG = logging.getLogger(__name__)
 # Name of a file and its bytes.
@@ -89,7 +90,7 @@ def _named_series(reader: Reader) -> Iterator[tuple[list[StoredPrediction], str]
 def _png(members: Sequence[StoredPrediction], name: str, reader: Reader) -> _Files:
     # A slice is named by its image id, as its rows of the submission are.
     for slice_ in members:
-        yield f"{slice_.image_id.replace('/', '_')}.png", slice_.mask
+        yield f"{file_name(slice_.image_id)}.png", slice_.mask
 
 
 def _nifti(members: Sequence[StoredPrediction], name: str, reader: Reader) -> _Files:

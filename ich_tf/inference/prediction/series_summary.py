@@ -25,6 +25,7 @@ from ich_tf.inference.postprocessing.aggregation import (
 from ich_tf.inference.postprocessing.postprocessing import DEFAULT_POINT, POINTS, Postprocessing
 from ich_tf.inference.prediction.store import StoredPrediction, Volumes
 from ich_tf.labels import ANY, CLASSES
+from ich_tf.runtime.csv_cells import text_cell
 from ich_tf.runtime.files import write_parts
 
 SERIES_LEVEL = "series_max"
@@ -151,14 +152,15 @@ def write_series_json(
 
 
 def csv_line(row: Sequence[Any]) -> str:
-    r"""Formats a row as a line of a CSV.
+    r"""Formats a row as a line of a CSV; texts are ids and names, whatever they begin with.
 
     Examples:
       >>> csv_line(("a,b", 1))
       '"a,b",1\n'
     """
     buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerow(row)
+    cells = [text_cell(value) if isinstance(value, str) else value for value in row]
+    csv.writer(buffer, lineterminator="\n").writerow(cells)
     return buffer.getvalue()
 
 

@@ -19,7 +19,10 @@ import numpy as np
 
 from ich_tf.labels import CLASSES, HEADER, LabelError
 from ich_tf.labels.columns import find_columns, shown
-from ich_tf.runtime.csv_files import CsvError, open_csv
+from ich_tf.runtime import csv_lines
+from ich_tf.runtime.csv_cells import cell_text, text_cell
+from ich_tf.runtime.csv_files import open_csv
+from ich_tf.runtime.csv_lines import CsvError
 from ich_tf.runtime.files import write_parts
 from ich_tf.runtime.names import shortened
 from ich_tf.runtime.numbers import decimal_number
@@ -59,7 +62,7 @@ def read_rows(path: str | Path) -> Iterator[tuple[str, str]]:
     try:
         # utf-8-sig: spreadsheets write a byte order mark.
         with open(path, encoding="utf-8-sig", newline="") as file:
-            rows = csv.reader(file)
+            rows = csv.reader(csv_lines.lines(file))
             header = tuple(next(rows, ()))
             if header != HEADER:
                 raise LabelError(
@@ -71,8 +74,8 @@ def read_rows(path: str | Path) -> Iterator[tuple[str, str]]:
                         f"{path}: line {rows.line_num} has {len(row)} values; expected "
                         f"{len(HEADER)}, an id and a probability."
                     )
-                yield row[0], row[1]
-    except (csv.Error, UnicodeDecodeError) as error:
+                yield cell_text(row[0]), row[1]
+    except (csv.Error, CsvError, UnicodeDecodeError) as error:
         raise LabelError(f"{path}: not readable as CSV ({error}).") from error
 
 
@@ -110,7 +113,7 @@ def _ids(path: Path) -> Iterator[str]:
                         f"line {text.line + rows.line_num} has {len(values)} values; expected "
                         f"{len(text.header)}, an id and a probability."
                     )
-                yield values[place]
+                yield cell_text(values[place])
     except ValueError as error:  # CsvError among them
         raise LabelError(f"{path}: {error}") from error
 
@@ -151,7 +154,7 @@ def write_submission(path: Path, row_ids: Iterable[str], find: Callable[[str], n
                     buffer.seek(0)
                     buffer.truncate()
             # repr: the shortest text that reads as the same number.
-            writer.writerow((row_id, repr(float(values[_COLUMN[name]]))))
+            writer.writerow((text_cell(row_id), repr(float(values[_COLUMN[name]]))))
         yield buffer.getvalue()
 
     write_parts(path, lines())

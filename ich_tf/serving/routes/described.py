@@ -17,6 +17,7 @@ _ERRORS = {
     409: "The study is not done (NOT_DONE), takes no more files (NOT_RECEIVING), or is of another "
     "model (OTHER_MODEL)",
     413: "The upload is too large (TOO_LARGE, TOO_MANY_FILES)",
+    415: "The body is compressed as a whole (ENCODED)",
     422: "A parameter is not what the route expects (INVALID)",
     503: "The server is busy (BUSY) or not ready (NOT_READY)",
     507: "The server's disk is full (DISK_FULL)",

@@ -38,7 +38,7 @@ _UPLOAD = {
     }
 }
 _MORE = Query(description="Whether more parts of this upload follow.")
-_ERRORS = errors(400, 408, 413, 503, 507, headers=RETRY_AFTER)
+_ERRORS = errors(400, 408, 413, 415, 503, 507, headers=RETRY_AFTER)
 _ACCEPTED: dict[int | str, dict[str, Any]] = {
     202: {"description": "The study was accepted", "headers": LOCATION}
 }
@@ -111,6 +111,7 @@ async def _receive(
 
     try:
         _length(request, state.limits.body_mb * MIB)
+        _check_encoding(request)
         await upload.receive(receive, request.headers.get("content-type", ""))
         if more:
             study.num_files = len(upload.files)
@@ -139,6 +140,20 @@ def _length(request: Request, max_bytes: int) -> int:
     if int(length) > max_bytes:
         raise uploads.too_large(request.app.state.server.limits)
     return int(length)
+
+
+def _check_encoding(request: Request) -> None:
+    """Refuses a body that is compressed as a whole.
+
+    Raises:
+      Refused: 415.
+    """
+    if request.headers.get("content-encoding", "identity") != "identity":
+        raise Refused(
+            415,
+            "ENCODED",
+            "the body is encoded as a whole; send it as it is, or the files as a zip archive.",
+        )
 
 
 @router.get("", response_model=list[answers.ListedStudy], responses=errors(403))
