@@ -189,9 +189,10 @@ def test_usual_options(score: Any) -> None:
 
 
 def test_usual_options_of_a_summary() -> None:
-    usual = metrics.summarize_masks(SCORES, PATIENTS)
-    explicit = metrics.summarize_masks(SCORES, PATIENTS, num_resamples=1000, level=0.95, seed=0)
+    scores, patients = [scores_of(0, number) for number in range(20)], range(20)
+    usual = metrics.summarize_masks(scores, patients)
+    explicit = metrics.summarize_masks(scores, patients, num_resamples=1000, level=0.95, seed=0)
     assert repr(usual) == repr(explicit)  # NaN is not equal to itself
-    half = metrics.summarize_masks(SCORES, PATIENTS, level=0.5)["false_ml"].interval
+    half = metrics.summarize_masks(scores, patients, level=0.5)["false_ml"].interval
     whole = usual["false_ml"].interval
     assert half.high - half.low < whole.high - whole.low
