@@ -66,10 +66,6 @@ def read_json(path: Path, advice: str = "", most_bytes: int = MOST_JSON_BYTES) -
         raise DataError(f"{path}: no such file. {advice}".rstrip()) from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}). {advice}".rstrip()) from error
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path}: not JSON (byte {error.start} is no UTF-8). {advice}".rstrip()
-        ) from error
     except ValueError as error:
         raise DataError(f"{path}: not JSON ({error}). {advice}".rstrip()) from error
 
@@ -88,7 +84,10 @@ def read_text(path: Path, most_bytes: int) -> str:
         data = file.read(most_bytes + 1)
     if len(data) > most_bytes:
         raise ValueError(f"more than {most_bytes / 2**20:g} MiB")
-    return data.decode("utf-8")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:  # whose text holds all of the file
+        raise ValueError(f"byte {error.start} is no UTF-8") from None
 
 
 def parse_json(text: str) -> Any:
