@@ -104,16 +104,19 @@ class Arrivals:
             place(study.number)
             return STORED, study.number
 
-    def missing(self, uid_key: bytes, keys: dict[bytes, str]) -> list[str]:
+    def missing(self, uid_key: bytes, study_key: bytes | None, keys: dict[bytes, str]) -> list[str]:
         """Chooses the instances that never came.
 
         Args:
           uid_key: Key of the StudyInstanceUID.
+          study_key: Key of it and the patient; None if the archive tells no patient.
           keys: Key -> SOPInstanceUID of each instance.
         """
         with self._database.transaction() as rows:
             refused = rows.execute(
-                "SELECT 1 FROM study WHERE uid_key = ? AND reason = 'TOO_LARGE'", (uid_key,)
+                "SELECT 1 FROM study WHERE uid_key = ?1 AND key = coalesce(?2, key) AND "
+                "reason = 'TOO_LARGE'",
+                (uid_key, study_key),
             )
             if refused.fetchone() is not None:
                 return []

@@ -15,7 +15,7 @@ from ich_tf.gateway.folders import Folders, remove, sync_file
 from ich_tf.gateway.ids import read_ids
 from ich_tf.gateway.keys import Keys
 from ich_tf.gateway.monitoring import GatewayMonitor
-from ich_tf.gateway.ports import Refused
+from ich_tf.gateway.ports import POLL, Refused
 from ich_tf.gateway.rationed_log import RationedLog
 from ich_tf.gateway.stored_images import remove_unknown
 from ich_tf.runtime.writing import disk_problem
@@ -111,7 +111,7 @@ class StudyInbox:
 
         Args:
           study_uid: StudyInstanceUID.
-          patient_id: PatientID; not needed, since an archive's UIDs are its own.
+          patient_id: PatientID; empty for none.
           sop_uids: SOPInstanceUIDs that an archive holds.
 
         Raises:
@@ -119,7 +119,8 @@ class StudyInbox:
         """
         keys = {self._keys.instance(study_uid, uid): uid for uid in sop_uids}
         try:
-            return self._arrivals.missing(self._keys.study_uid(study_uid), keys)
+            study_key = self._keys.study(study_uid, patient_id) if patient_id else None
+            return self._arrivals.missing(self._keys.study_uid(study_uid), study_key, keys)
         except StateError as error:
             raise Refused("STATE", str(error)) from error
 
@@ -185,7 +186,9 @@ class StudyInbox:
         if self._arrivals.is_own(key):
             self._monitor.received(source, "own")
             return
-        self._arrivals.remember_unwanted(key)
+        if source == POLL:
+            # Of another source it is no reason not to fetch what the archive has under its UID.
+            self._arrivals.remember_unwanted(key)
         if self._config.study.other_objects == "ignore":
             self._monitor.received(source, "ignored")
             return

@@ -18,7 +18,7 @@ from ich_tf.gateway.dicomweb import (
     series_path,
 )
 from ich_tf.gateway.loop import Loop, MachineError
-from ich_tf.gateway.ports import Inbox, Refused
+from ich_tf.gateway.ports import POLL, Inbox, Refused
 from ich_tf.gateway.spool import SpoolFile
 
 _LOG = logging.getLogger(__name__)
@@ -164,4 +164,4 @@ class Poller(Loop):
             )
 
     def _new_file(self) -> SpoolFile:
-        return SpoolFile(self._inbox, self._limits, "poll")
+        return SpoolFile(self._inbox, self._limits, POLL)

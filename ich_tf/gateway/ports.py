@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+# Source of an image that this gateway fetched; `dimse` and `stow` are those that were sent.
+POLL = "poll"
 # Reason of a refusal -> whether it is of this machine and moment, so that sending again may help.
 REFUSALS = {
     "NOT_DICOM": False,

@@ -35,13 +35,30 @@ def test_results_that_come_back_are_dropped_and_other_objects_refused(tmp_path: 
     bench.run()
     ((uid,),) = bench.archive.studies().values()
     bench.send(SOPClassUID=SR, SOPInstanceUID=uid)
-    with pytest.raises(Refused) as refused:
-        bench.send(SOPClassUID=SR, SOPInstanceUID="1.2.77")
-    assert refused.value.reason == "NOT_CT" and not refused.value.may_be_sent_again
+    for source in ("dimse", "poll"):
+        with pytest.raises(Refused) as refused:
+            bench.send(source=source, SOPClassUID=SR, SOPInstanceUID="1.2.77")
+        assert refused.value.reason == "NOT_CT" and not refused.value.may_be_sent_again
     bench.run()
     assert bench.states() == ["done"] and len(bench.archive.order) == 1
     inbox = bench.gateway.inbox
     assert inbox.missing("1.2.9.4", "", [uid, "1.2.77", "1.2.9.4.0", "1.2.9.4.5"]) == ["1.2.9.4.5"]
+
+
+def test_a_sender_keeps_no_image_from_being_fetched(tmp_path: Path) -> None:
+    """CWE-345: an object of another kind under the UIDs of an image, or another's large study."""
+    bench = Bench(tmp_path, limits=LimitsSection(study_instances=2))
+    with pytest.raises(Refused, match="no CT image"):
+        bench.send(0, source="dimse", SOPClassUID=SR)
+    inbox = bench.gateway.inbox
+    assert inbox.missing("1.2.9.4", "A", ["1.2.9.4.0"]) == ["1.2.9.4.0"]
+    for number in range(2):
+        bench.send(number, patient="B")
+    with pytest.raises(Refused):
+        bench.send(2, patient="B")
+    assert inbox.missing("1.2.9.4", "A", ["1.2.9.4.7"]) == ["1.2.9.4.7"]
+    assert inbox.missing("1.2.9.4", "B", ["1.2.9.4.7"]) == []
+    assert inbox.missing("1.2.9.4", "", ["1.2.9.4.7"]) == []
 
 
 def test_a_study_is_a_uid_and_a_patient(tmp_path: Path) -> None:

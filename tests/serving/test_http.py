@@ -1,9 +1,11 @@
 """The server as its clients, proxies and watchers meet it: paths, headers, connections."""
 
+import contextlib
 import gzip
 import json
 import re
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -168,6 +170,38 @@ def test_a_header_that_does_not_end_ends_the_connection(
         sending.sendall(b"G")
         while sending.recv(1 << 16):
             pass
+
+
+def test_an_answer_that_nobody_reads_ends_the_connection(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CWE-400: whoever asked and never read held one of the connections for good."""
+    monkeypatch.setattr(connections, "UNREAD_SECONDS", 0.2)
+    path = "/style.css"
+    size = len(client.get(path, headers={"accept-encoding": "identity"}).content)
+    count = (16 << 20) // size
+    request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+
+    def received(pause: float) -> int:
+        with connect(client) as asking:
+            asking.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 14)
+            threading.Thread(target=_send_all, args=(asking, request * count)).start()
+            time.sleep(pause)
+            total = 0
+            try:
+                while total < count * size and (data := asking.recv(1 << 16)):
+                    total += len(data)
+            except ConnectionError:
+                pass
+            return total
+
+    assert received(0.0) >= count * size
+    assert received(3.0) < count * size
+
+
+def _send_all(asking: socket.socket, data: bytes) -> None:
+    with contextlib.suppress(OSError):
+        asking.sendall(data)
 
 
 def test_slow_uploads_keep_nobody_out(client: httpx.Client, uploads: list[Upload]) -> None:
