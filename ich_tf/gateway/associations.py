@@ -25,8 +25,8 @@ from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
 from ich_tf.gateway.config import LimitsSection
 from ich_tf.gateway.connection import Connection
-from ich_tf.gateway.rationed_log import RationedLog
 from ich_tf.gateway.spool import SpoolFile
+from ich_tf.runtime.rationed_log import RationedLog
 
 _RATIONED = RationedLog(logging.getLogger(__name__))
 

@@ -17,8 +17,8 @@ from pynetdicom.association import Association
 from ich_tf.gateway.config import LimitsSection
 from ich_tf.gateway.limits import MIB, Meter
 from ich_tf.gateway.ports import Refused
-from ich_tf.gateway.rationed_log import RationedLog
 from ich_tf.gateway.spool import SpoolFile
+from ich_tf.runtime.rationed_log import RationedLog
 
 _RATIONED = RationedLog(logging.getLogger(__name__))
 

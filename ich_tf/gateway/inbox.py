@@ -16,8 +16,8 @@ from ich_tf.gateway.ids import read_ids
 from ich_tf.gateway.keys import Keys
 from ich_tf.gateway.monitoring import GatewayMonitor
 from ich_tf.gateway.ports import POLL, Refused
-from ich_tf.gateway.rationed_log import RationedLog
 from ich_tf.gateway.stored_images import remove_unknown
+from ich_tf.runtime.rationed_log import RationedLog
 from ich_tf.runtime.writing import disk_problem
 
 _RATIONED = RationedLog(logging.getLogger(__name__))

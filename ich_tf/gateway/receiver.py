@@ -18,10 +18,10 @@ from ich_tf.gateway.associations import MAX_PDU_BYTES, AssociationServer
 from ich_tf.gateway.config import GatewayConfig
 from ich_tf.gateway.connection import Connection
 from ich_tf.gateway.ports import Inbox, Refused
-from ich_tf.gateway.rationed_log import RationedLog
 from ich_tf.gateway.spool import SpoolFile
 from ich_tf.gateway.tls import server_context
 from ich_tf.runtime.quiet import quiet_libraries
+from ich_tf.runtime.rationed_log import RationedLog
 
 _LOG = logging.getLogger(__name__)
 _RATIONED = RationedLog(_LOG)

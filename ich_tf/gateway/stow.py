@@ -17,8 +17,8 @@ from ich_tf.gateway.ids import read_ids
 from ich_tf.gateway.limits import Meter
 from ich_tf.gateway.multipart import DicomParts, NotMultipart
 from ich_tf.gateway.ports import Inbox, Refused
-from ich_tf.gateway.rationed_log import RationedLog
 from ich_tf.gateway.spool import SpoolFile
+from ich_tf.runtime.rationed_log import RationedLog
 from ich_tf.serving import errors
 
 _RATIONED = RationedLog(logging.getLogger(__name__))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ich_tf.errors import InputError
 from ich_tf.runtime.arenas import share_arenas
+from ich_tf.runtime.rationed_log import RationedWarnings
 from ich_tf.serving.config import ServeConfig
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ def make_server(app: FastAPI) -> uvicorn.Server:
 
     from ich_tf.serving.connections import TimedProtocol
 
+    # It says of every connection above the limit that it is.
+    logging.getLogger("uvicorn.error").addFilter(RationedWarnings())
     return uvicorn.Server(
         uvicorn.Config(
             app,

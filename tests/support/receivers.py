@@ -24,8 +24,8 @@ from ich_tf.gateway.config import (
     ReceiverSection,
     TlsSection,
 )
-from ich_tf.gateway.rationed_log import RationedLog
 from ich_tf.gateway.receiver import Receiver
+from ich_tf.runtime.rationed_log import RationedLog
 from tests.support.dicom_files import make_dicom
 from tests.support.inboxes import CT, KeepingInbox
 
