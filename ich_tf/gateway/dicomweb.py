@@ -239,6 +239,8 @@ def _matches(
             items = [] if answer.status == 204 else _json(answer)
         if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
             raise ArchiveError("BAD_ANSWER", "the archive's answer is no list of matches.")
+        if len(items) > most - seen:
+            raise ArchiveError("BAD_ANSWER", f"the archive named more than {most} matches.")
         yield from items
         seen += len(items)
         if len(items) < _PAGE:

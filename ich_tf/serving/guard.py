@@ -91,6 +91,10 @@ class Guard:
                 # Files of the page are asked for again, and answered by 304: modules of two
                 # versions do not fit each other.
                 headers["cache-control"] = "no-cache" if "etag" in headers else "no-store"
+                if 300 <= status < 400 and "location" in headers:
+                    # By path alone, with one slash: the name that a client called is no address.
+                    path = urlsplit(headers["location"]).path
+                    headers["location"] = f"/{path.lstrip('/')}"
                 is_whole = status < 400 or await body.drain(is_slow=status == 408)
                 if not is_whole or has_two_lengths:
                     headers["connection"] = "close"

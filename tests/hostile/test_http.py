@@ -186,7 +186,7 @@ def test_cwe_22_paths_of_requests(client: httpx.Client, path: str) -> None:
     assert statuses(received)[0] in (404, 422, 307), received[:200]
     assert b"root:" not in body and b"set-cookie" not in head.lower()
     for location in re.findall(rb"location: (\S+)", head):
-        assert location.startswith(b"http://localhost/"), location
+        assert re.match(rb"/(?!/)", location), location
 
 
 HOSTS = {
