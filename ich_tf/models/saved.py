@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,8 @@ from ich_tf.runtime.files import (
     parse_json,
     read_json,
     read_text,
+    remove_temporaries_of,
+    temporary_path,
     write_json,
 )
 from ich_tf.runtime.json_types import read_fields
@@ -59,19 +64,18 @@ def save_best(
     work_dir = Path(work_dir)
     work_dir.mkdir(parents=True, exist_ok=True)
     path = work_dir / BEST_WEIGHTS
-    # Keras chooses the format by the name's end.
-    temporary = work_dir / f".tmp.{BEST_WEIGHTS}"
-    _save_weights(model, temporary)
-    content = {
-        "spec": _json_of(spec),
-        "sha256": file_sha256(temporary),
-        # Two files cannot be replaced at once; in between, the old weights are still in place.
-        "previous_sha256": file_sha256(path) if path.is_file() else None,
-        "epoch": epoch,
-        "val_loss": val_loss,
-    }
-    write_json(work_dir / MODEL, content)
-    temporary.replace(path)
+    with _temporary(path) as temporary:
+        _save_weights(model, temporary)
+        content = {
+            "spec": _json_of(spec),
+            "sha256": file_sha256(temporary),
+            # Two files cannot be replaced at once; in between, the old weights are still in place.
+            "previous_sha256": file_sha256(path) if path.is_file() else None,
+            "epoch": epoch,
+            "val_loss": val_loss,
+        }
+        write_json(work_dir / MODEL, content)
+        temporary.replace(path)
 
 
 def save_epoch(work_dir: str | Path, model: keras.Model, epoch: int) -> None:
@@ -84,12 +88,29 @@ def save_epoch(work_dir: str | Path, model: keras.Model, epoch: int) -> None:
     """
     path = Path(work_dir) / EPOCHS / f"epoch-{epoch:03d}.weights.h5"
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".tmp.{path.name}")
-    _save_weights(model, temporary)
-    hashes = path.parent / EPOCH_HASHES
-    former = read_json(hashes, "Delete it.", MOST_MODEL_JSON_BYTES) if hashes.is_file() else {}
-    write_json(hashes, {**former, path.name: file_sha256(temporary)})
-    temporary.replace(path)
+    with _temporary(path) as temporary:
+        _save_weights(model, temporary)
+        hashes = path.parent / EPOCH_HASHES
+        former = read_json(hashes, "Delete it.", MOST_MODEL_JSON_BYTES) if hashes.is_file() else {}
+        write_json(hashes, {**former, path.name: file_sha256(temporary)})
+        temporary.replace(path)
+
+
+@contextmanager
+def _temporary(path: Path) -> Iterator[Path]:
+    """A path for content that is not finished: no file, nor link, can be there already.
+
+    It lies in a folder of its own, whose name nobody knows, since Keras chooses the format by the
+    end of the file's name. What killed writers left beside it is removed.
+    """
+    remove_temporaries_of(path)
+    folder = temporary_path(path)
+    with writing(path):
+        folder.mkdir(mode=0o700)
+    try:
+        yield folder / path.name
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _save_weights(model: keras.Model, path: Path) -> None:

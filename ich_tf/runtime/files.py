@@ -164,11 +164,15 @@ def remove_temporaries(folder: Path) -> None:
 
 
 def remove_temporaries_of(path: Path) -> None:
-    """Removes the temporary files of writers of one file that were killed, in a folder of all."""
+    """Removes what killed writers of one file left in a folder, where others' writers are, too."""
     name = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{32}}{re.escape(_TEMPORARY)}")
     with contextlib.suppress(OSError):  # nothing is lost where they stay
         for other in path.parent.iterdir():
-            if name.fullmatch(other.name):
+            if not name.fullmatch(other.name):
+                continue
+            if other.is_dir() and not other.is_symlink():
+                shutil.rmtree(other, ignore_errors=True)
+            else:
                 other.unlink()
 
 

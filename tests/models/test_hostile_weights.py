@@ -393,3 +393,22 @@ def test_names_are_those_that_keras_writes(model: keras.Model, path: Path) -> No
     assert set(arrays) == set(content.arrays) and len(arrays) == len(model.weights)
     for name, array in arrays.items():
         np.testing.assert_array_equal(content.read(name), array)
+
+
+def test_saving_follows_no_link_that_is_in_the_folder_already(
+    model: keras.Model, tmp_path: Path
+) -> None:
+    """The temporary file had a known name once, and a link of that name was written through."""
+    mine = tmp_path / "mine.txt"
+    mine.write_text("mine")
+    run = tmp_path / "run"
+    (run / "epochs").mkdir(parents=True)
+    for name in ("best.weights.h5", ".tmp.best.weights.h5"):
+        (run / name).symlink_to(mine)
+    for name in ("epoch-001.weights.h5", ".tmp.epoch-001.weights.h5", "sha256.json.tmp"):
+        (run / "epochs" / name).symlink_to(mine)
+    save_best(run, model, SPEC, epoch=1, val_loss=0.5)
+    save_epoch(run, model, 1)
+    assert mine.read_text() == "mine"
+    assert load_model(run)[2] == file_sha256(run / "best.weights.h5")
+    assert not [path for path in run.rglob(".*") if path.name.endswith(".tmp")]
