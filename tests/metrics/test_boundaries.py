@@ -194,3 +194,30 @@ def test_precision_of_little_weight_and_without_positives() -> None:
     assert (precision.tolist(), recall.tolist()) == ([1, 1, 0.5], [0, 1, 1])
     precision, recall, _ = metrics.precision_recall_curve([0, 0], [0.1, 0.8])
     assert np.isnan(precision).all() and np.isnan(recall).all()
+
+
+def test_tolerances_and_percentiles_at_their_ends() -> None:
+    square = np.pad(np.ones((3, 3), bool), 2)
+    distances = metrics.surface_distances(square, square, (1, 1))
+    assert distances.dice(0) == 1 and distances.hausdorff(0.5) == distances.hausdorff(100) == 0
+    with pytest.raises(ValueError, match="percentile is 100.5"):
+        distances.hausdorff(100.5)
+    nothing = metrics.surface_distances(square & False, square & False, (1, 1))
+    assert [len(values) for values in vars(nothing).values()] == [0, 0, 0, 0]
+
+
+def test_lesions_that_nothing_finds_score_zero() -> None:
+    mask, nothing = [[0, 1, 1, 0]], [[0, 0, 0, 0]]
+    assert metrics.match_lesions(mask, nothing, (1, 1)).f1 == 0
+    assert metrics.match_lesions(mask, [[1, 0, 0, 0]], (1, 1)).f1 == 0
+    assert metrics.match_lesions(mask, mask, (1, 1), min_overlap=1).f1 == 1
+
+
+def test_losses_of_little_weight_and_in_float32() -> None:
+    labels = np.ones((2, 6))
+    loss = metrics.weighted_log_loss(labels, np.full((2, 6), 0.5), [0.25, 0.25])
+    assert loss == pytest.approx(np.log(2))
+    assert metrics.weighted_log_loss(labels * 0, np.float32(labels)) == pytest.approx(
+        CLIP, rel=1e-3
+    )
+    assert metrics.brier_score([0.0, 0.5], [0.0, 0.5], soft=True) == 0
