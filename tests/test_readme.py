@@ -9,7 +9,10 @@ from tests.support.commands import ROOT
 
 PAGES = sorted(
     str(path.relative_to(ROOT))
-    for path in (ROOT / "README.md", ROOT / "BUILD.md", *(ROOT / "docs").rglob("*.md"))
+    for path in (
+        *(ROOT / f"{name}.md" for name in ("README", "BUILD", "SECURITY")),
+        *(ROOT / "docs").rglob("*.md"),
+    )
 )
 LONGEST_README = 150  # lines
 
