@@ -13,7 +13,7 @@ def test_properties_hold_on_many_examples(tmp_path: Path) -> None:
     pytest_ = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow"]
     done = subprocess.run(
         [*pytest_, f"--basetemp={tmp_path / 'tests'}", str(Path(__file__).parent)],
-        env={**os.environ, "PROPERTY_EXAMPLES": "150"},
+        env={**os.environ, "PROPERTY_EXAMPLES": "200"},
         text=True,
         capture_output=True,
     )
