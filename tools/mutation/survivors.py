@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _MODULE = re.compile(r"## `(?P<module>\S+\.py)`")
+_FUNCTION = re.compile(r"`(?P<function>[^`]+)`:")
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,8 @@ def read_explained(path: Path) -> Explained:
     """Mutants that a page explains.
 
     Below a heading that names a module, each block of a diff shows one mutant or, with an empty
-    line between them, several. A line before the block names their function in backticks. What
+    line between them, several. A line before the block begins with their function, in
+    backticks and with a colon. What
     stands above the first module holds everywhere.
     """
     explained: set[Survivor] = set()
@@ -86,8 +88,8 @@ def read_explained(path: Path) -> Explained:
             block = None
         elif block is not None:
             block.append(line)
-        elif line.startswith("`"):
-            function = line.split("`")[1]
+        elif named := _FUNCTION.match(line):
+            function = named["function"]
     everywhere = sorted(
         (mutant.change[0][2:], mutant.change[1][2:]) for mutant in explained if not mutant.module
     )
