@@ -132,6 +132,7 @@ def test_ids_are_hashed_as_the_conversion_hashed_them(tmp_path: Path) -> None:
     key = b"0123456789abcdef"
     secret = tmp_path / "key"
     secret.write_bytes(key)
+    secret.chmod(0o600)
     some = made_up(patients=1)
     some.patient_key[:] = [pseudonym("123", key)] * len(some)
     manifest: Any = SimpleNamespace(patient_keys=f"folder {key_fingerprint(key)}")

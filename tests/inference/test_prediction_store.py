@@ -1,6 +1,7 @@
 """The store of a prediction: its owner's alone, without patients' ids, and gone in the end."""
 
 import os
+import signal
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,9 +49,12 @@ def test_an_interrupted_run_leaves_no_patient_to_others(
     left = temporary_path(tmp_path / "s_series.csv")
     left.write_text("of a run that was killed")
     with monkeypatch.context() as patch:
-        patch.setattr(prediction, "_write", lambda *_, **__: os.kill(os.getpid(), 2))
+        # Of a shell's background it would be ignored.
+        former = signal.signal(signal.SIGINT, signal.default_int_handler)
+        patch.setattr(prediction, "_write", lambda *_, **__: os.kill(os.getpid(), signal.SIGINT))
         with pytest.raises(KeyboardInterrupt):
             prediction.predict(config(model, tmp_path))
+        signal.signal(signal.SIGINT, former)
     assert stat.S_IMODE(store.stat().st_mode) == 0o600
     assert b"PATIENT-4711" not in store.read_bytes() and b"1.2.3.0" in store.read_bytes()
     assert not left.exists()

@@ -42,8 +42,10 @@ def test_a_later_sigterm_ends_the_process_and_not_the_same_one_again() -> None:
 def test_a_command_ends_in_order(number: int, tmp_path: Path) -> None:
     """Its temporary files go, also where code outlives whatever a file causes."""
     code = (
-        "import os, tempfile\n"
+        "import os, signal, tempfile\n"
         "from ich_tf.runtime.sigterm import end_in_order\n"
+        # Under nohup it would be ignored, as whoever asked for that wants.
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
         "end_in_order(143)\n"
         f"with tempfile.TemporaryDirectory(dir={str(tmp_path)!r}):\n"
         "    try:\n"
