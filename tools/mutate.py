@@ -35,31 +35,25 @@ def main() -> None:
     from ich_tf.errors import DataError, UsageError
     from tools.mutation.campaign import run
     from tools.mutation.rooms import ROOT, chosen
+    from tools.mutation.summary import stale, summary
     from tools.mutation.survivors import read_explained
 
     if find_spec("mutmut") is None:
         raise UsageError("mutmut is not installed; run `make mutants`, which installs it.")
     explained = read_explained(ROOT / "tests" / "mutants.md")
-    too_low, stale = [], []
+    too_low, noticed = [], []
     for name, room in chosen(_ROOM.value).items():
         outcomes = run(room, Path(_FOLDER.value).resolve() / name, _SECONDS.value, _JOBS.value)
         for module, outcome in outcomes.items():
-            new = [survivor for survivor in outcome.survivors if survivor not in explained]
-            for survivor in new:
-                command.show(survivor.text())
-            command.show(
-                f"{module}: {outcome.score:.1f} % ({outcome.killed} killed, "
-                f"{len(outcome.survivors)} survived, {len(outcome.survivors) - len(new)} explained)"
-            )
+            for text in summary(module, outcome, explained):
+                command.show(text)
             if outcome.not_reached:
                 command.show(f"{outcome.not_reached} mutants not tried in {_SECONDS.value:g} s")
-            else:
-                here = {survivor for survivor in explained.mutants if survivor.module == module}
-                stale += sorted(here - set(outcome.survivors), key=str)
             if outcome.score < _FLOOR.value:
                 too_low.append(module)
-    for survivor in stale:
-        command.show(f"explained in tests/mutants.md, but no survivor:\n{survivor.text()}")
+            noticed += stale(module, outcome, explained)
+    for text in noticed:
+        command.show(f"explained in tests/mutants.md, but no survivor:\n{text}")
     if too_low:
         raise DataError(
             f"{', '.join(too_low)}: fewer than {_FLOOR.value:g} % of the mutants were noticed. Add "

@@ -125,7 +125,7 @@ def _lesions(
     places = np.nonzero(labels)
     lesion, ml, common = labels[places] - 1, voxel_ml(places, grid), other[places]
     # Of no voxels, NumPy counts whole numbers.
-    volumes = np.bincount(lesion, ml, number).astype(np.float64)
+    volumes = np.bincount(lesion, ml).astype(np.float64)
     covered = np.bincount(lesion[common], ml[common], number)
     # The same voxels, summed up in the same order: equal where all are covered.
     matched = (covered > 0) & (covered >= min_overlap * volumes)

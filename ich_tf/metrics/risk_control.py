@@ -175,6 +175,8 @@ def highest_rate(errors: int, number: int, confidence: float = 0.95) -> float:
     """
     if not number:
         return math.nan
+    if errors == number:
+        return 1.0
     low, high = errors / number, 1.0
     for _ in range(60):
         rate = (low + high) / 2
@@ -197,8 +199,6 @@ def least_patients(*, rate: float, confidence: float = 0.0) -> int:
 
 
 def _binomial(number: int, errors: int, rate: float) -> float:
-    """Probability of so many errors among so many patients."""
-    if rate >= 1:
-        return float(errors == number)
+    """Probability of so many errors among so many patients, at a rate in (0, 1)."""
     log = math.lgamma(number + 1) - math.lgamma(errors + 1) - math.lgamma(number - errors + 1)
     return math.exp(log + errors * math.log(rate) + (number - errors) * math.log1p(-rate))

@@ -199,4 +199,4 @@ def _percentile(distances: np.ndarray, areas: np.ndarray, percentile: float) -> 
     order = np.argsort(distances, kind="stable")
     within = np.cumsum(areas[order])
     wanted = percentile / 100 * within[-1] * (1 - _ROUNDING_SHARE)
-    return float(distances[order][min(int(np.searchsorted(within, wanted)), len(order) - 1)])
+    return float(distances[order][np.searchsorted(within, wanted)])

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import beta
 
 from ich_tf import metrics
-from ich_tf.metrics.extents import slice_extents_mm
+from ich_tf.metrics.extents import end_steps_mm, slice_extents_mm
 from ich_tf.metrics.known_labels import known_loss_of
 
 NAN = np.nan
@@ -32,6 +32,12 @@ def test_planes_a_hundredth_of_a_millimetre_apart_are_two() -> None:
     assert slice_extents_mm([0, 0.01]).tolist() == [0.01, 0.01]
     assert np.isnan(slice_extents_mm([0, 0.009])).all()
     assert slice_extents_mm(np.zeros(0, np.int64)).dtype == np.float64
+
+
+@pytest.mark.parametrize("number", [26, 51])
+def test_the_usual_distance_of_half_thin_and_half_thick_slices_is_the_lower(number: int) -> None:
+    steps = np.repeat([4.0, 2.0, 4.0], [1, number, number - 1])
+    assert end_steps_mm(steps) == (2.0, 2.0)
 
 
 def test_a_sigmoid_of_small_logits() -> None:
@@ -202,6 +208,9 @@ def test_tolerances_and_percentiles_at_their_ends() -> None:
     assert distances.dice(0) == 1 and distances.hausdorff(0.5) == distances.hausdorff(100) == 0
     with pytest.raises(ValueError, match="percentile is 100.5"):
         distances.hausdorff(100.5)
+    # Half of the area is reached by the second of four equal elements, at the last bit.
+    four = metrics.SurfaceDistances(*[np.arange(1.0, 5), np.full(4, 0.1)] * 2)
+    assert [four.hausdorff(share) for share in (25, 50, 75, 76, 100)] == [1, 2, 3, 4, 4]
     nothing = metrics.surface_distances(square & False, square & False, (1, 1))
     assert [len(values) for values in vars(nothing).values()] == [0, 0, 0, 0]
 

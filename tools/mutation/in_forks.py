@@ -1,8 +1,9 @@
 """A plugin of pytest for mutants, which are tested in forks of a process that ran the tests before.
 
-What functools.cache keeps there would be the results of the code without the fault. And a mutated
-module holds a copy of each function for each of its mutants, docstring and all: the examples of one
-are enough, which calls whatever is under test.
+What functools.cache keeps there would be the results of the code without the fault, and a test that
+finds another's results would not count among those that reach the function. And a mutated module
+holds a copy of each function for each of its mutants, docstring and all: the examples of one are
+enough, which calls whatever is under test.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ def pytest_configure() -> None:
     doctest.DocTestFinder.find = _find  # type: ignore[method-assign, assignment]
 
 
-def pytest_collection_finish() -> None:
-    """Empties the caches before the first test."""
+def pytest_runtest_setup() -> None:
+    """Empties the caches before each test."""
     for name, module in list(sys.modules.items()):
         if name.partition(".")[0] == "ich_tf":
             for value in list(vars(module).values()):
