@@ -7,6 +7,7 @@ import pytest
 
 from ich_tf import metrics
 from ich_tf.metrics.volumes import check_volumes
+from ich_tf.metrics.voxel_grid import Axis
 
 
 def test_weights_in_float32_count_as_in_float64() -> None:
@@ -37,6 +38,16 @@ def test_scores_in_float32_and_bytes_count_as_in_float64() -> None:
     assert metrics.brier_score(labels, prob) == metrics.brier_score(labels, prob.astype(float))
     # As a byte, -0 is the least and not the greatest of all.
     assert metrics.roc_auc([0, 0, 1, 1], np.array([0, 3, 2, 4], np.uint8)) == 0.75
+
+
+@pytest.mark.parametrize("distances", [2, np.float32(0.1), np.float32([0.1, 0.3])])
+def test_a_grid_is_in_float64_whatever_its_distances(distances: object) -> None:
+    axis, expected = (
+        Axis.of(given, 3, "slices") for given in (distances, np.asarray(distances, np.float64))
+    )
+    assert axis.edges.dtype == axis.distances.dtype == np.float64
+    assert axis.edges.tolist() == expected.edges.tolist()
+    assert axis.distances.tolist() == expected.distances.tolist()
 
 
 def test_weights_of_an_infinite_sum_are_refused_without_a_warning() -> None:
