@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ich_tf import metrics
+from ich_tf.metrics.bootstrap import bootstrap_values
 from ich_tf.metrics.volumes import check_volumes
 from ich_tf.metrics.voxel_grid import Axis
 
@@ -48,6 +49,14 @@ def test_a_grid_is_in_float64_whatever_its_distances(distances: object) -> None:
     assert axis.edges.dtype == axis.distances.dtype == np.float64
     assert axis.edges.tolist() == expected.edges.tolist()
     assert axis.distances.tolist() == expected.distances.tolist()
+
+
+def test_resampled_statistics_are_in_float64_whatever_a_statistic_returns() -> None:
+    for dtype in (np.uint8, np.float32):
+        values, _ = bootstrap_values(
+            lambda weight, dtype=dtype: weight[:, 0].astype(dtype), range(9), num_resamples=5
+        )
+        assert values.dtype == np.float64
 
 
 def test_weights_of_an_infinite_sum_are_refused_without_a_warning() -> None:
