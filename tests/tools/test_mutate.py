@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from tools.mutation import campaign
 from tools.mutation.campaign import Outcome
-from tools.mutation.rooms import ROOMS, ROOT
+from tools.mutation.rooms import ROOMS, ROOT, Room
 from tools.mutation.summary import stale, summary
 from tools.mutation.survivors import Explained, Survivor, read_explained
 
@@ -75,3 +76,27 @@ def test_the_page_explains_lines_that_are_there() -> None:
     for mutant in explained:
         taken = {line[2:] for line in mutant.change if line.startswith("-")}
         assert mutant.module in modules and taken <= lines[mutant.module], mutant.text()
+
+
+@pytest.mark.slow
+def test_a_fault_that_no_test_notices_survives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("mutmut", reason="the extra `audit` brings it")
+    for name, text in {
+        "ich_tf/__init__.py": "",
+        "ich_tf/planted.py": "def larger(a, b):\n    return a >= b\n",
+        "tests/__init__.py": "",
+        "tests/test_planted.py": (
+            "from ich_tf.planted import larger\n\n\n"
+            "def test_planted():\n    assert larger(2, 1) and not larger(1, 2)\n"
+        ),
+        "pyproject.toml": "",
+    }.items():
+        (tmp_path / "root" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "root" / name).write_text(text, "utf-8")
+    monkeypatch.setattr(campaign, "ROOT", tmp_path / "root")
+    room = Room(("ich_tf/planted.py",), ("tests/test_planted.py",))
+    fault = Survivor("ich_tf/planted.py", "larger", ("- return a >= b", "+ return a > b"))
+    found = campaign.run(room, tmp_path / "work", seconds=60, jobs=1)
+    assert found == {"ich_tf/planted.py": Outcome(survivors=[fault])}
