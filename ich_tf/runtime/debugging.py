@@ -12,7 +12,6 @@ import sys
 import threading
 import traceback
 import warnings
-from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
@@ -106,6 +105,8 @@ def _show_warning(
     line: str | None = None,
 ) -> None:
     """Prints a warning; its text only where it is of a library that meets numbers alone."""
-    is_shown = os.environ.get(VARIABLE) == _FULL or not _OF_NUMBERS.isdisjoint(Path(filename).parts)
+    # Of the library, not of a folder that environments lie in.
+    library = filename.rpartition(f"{os.sep}site-packages{os.sep}")[2].partition(os.sep)[0]
+    is_shown = os.environ.get(VARIABLE) == _FULL or library in _OF_NUMBERS
     text = printable(str(message)) if is_shown else "…"
     print(f"{filename}:{lineno}: {category.__name__}: {text}", file=file or sys.stderr)

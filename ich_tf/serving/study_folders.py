@@ -9,13 +9,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ich_tf.errors import InputError
-from ich_tf.runtime.files import write_text
+from ich_tf.runtime.files import parse_json, read_text, write_text
 from ich_tf.runtime.folder_lock import FolderLock
 from ich_tf.serving.answers import Model
 from ich_tf.serving.errors import disk_full
 from ich_tf.serving.study import UploadedStudy
 
 _STUDY_JSON = "study.json"
+# A thousand slices take half of one.
+_MOST_BYTES = 64 << 20
 # Of `secrets.token_urlsafe(18)`.
 _STUDY_ID = re.compile(r"[A-Za-z0-9_-]{24}")
 
@@ -126,7 +128,8 @@ def _own(folder: Path) -> list[Path]:
 
 def _read(folder: Path) -> UploadedStudy | None:
     try:
-        study = UploadedStudy.from_json(json.loads((folder / _STUDY_JSON).read_text("utf-8")))
+        content = parse_json(read_text(folder / _STUDY_JSON, _MOST_BYTES))
+        study = UploadedStudy.from_json(content)
         if study.model is not None:
             Model(**study.model)  # that of another version would fail in every answer
     except (AttributeError, OSError, ValueError, TypeError, KeyError):

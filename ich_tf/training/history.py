@@ -9,8 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ich_tf.errors import DataError
 from ich_tf.labels import CLASSES
-from ich_tf.runtime.files import write_text
+from ich_tf.runtime.files import read_text, write_text
+from ich_tf.runtime.names import shortened
+
+# Some hundred bytes an epoch.
+_MOST_BYTES = 64 << 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,12 +59,22 @@ class EpochResult:
 
 
 def read_history(path: str | Path) -> list[EpochResult]:
-    """Reads the epochs of a run; an empty list if the file is missing."""
+    """Reads the epochs of a run; an empty list if the file is missing.
+
+    Raises:
+      DataError: If it is no history.
+    """
     path = Path(path)
     if not path.is_file():
         return []
-    with open(path, newline="", encoding="utf-8") as file:
-        return [EpochResult.from_row(row) for row in csv.DictReader(file)]
+    try:
+        rows = csv.DictReader(io.StringIO(read_text(path, _MOST_BYTES)))
+        return [EpochResult.from_row(row) for row in rows]
+    except (KeyError, TypeError, ValueError, OSError, csv.Error) as error:
+        raise DataError(
+            f"{path}: not the history of a run ({shortened(str(error))}). Copy it from where the "
+            "run was made, or train again with --overwrite."
+        ) from error
 
 
 def write_history(path: str | Path, history: Sequence[EpochResult]) -> None:

@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import hashlib
 import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from ich_tf.records.manifest import Shard
 from ich_tf.records.series_features import SeriesFeatures
 from ich_tf.records.shard_labels import KnownShares
 from ich_tf.records.splits import fold_name
+from ich_tf.runtime.files import write_bytes
 from ich_tf.runtime.keras2 import keras
 from ich_tf.runtime.strategies import Worker
 from ich_tf.training.bag_loss import bag_loss
@@ -126,7 +126,8 @@ class SeriesTask:
 
     def prepare(self, work_dir: Path) -> None:
         """Copies the axes of the features into the work dir."""
-        shutil.copyfile(self._manifest.folder / AXES, work_dir / AXES)
+        # Never through a link that lies under this name.
+        write_bytes(work_dir / AXES, [(self._manifest.folder / AXES).read_bytes()])
 
     def deal(self, worker: Worker) -> None:
         """Packs the series and counts the steps; there is one worker."""

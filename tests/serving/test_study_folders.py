@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -80,3 +81,16 @@ def test_a_study_holds_files_of_its_own(tmp_path: Path) -> None:
         series = PredictedSeries((slice_,), described, "", 0.0, (0.0,), ((0.0,) * 6,), {})
         planted(tmp_path / str(number), series=[dataclasses.asdict(series)])
         assert len(found(tmp_path / str(number))) == count, name
+
+
+@pytest.mark.parametrize("content", ["[" * 200_000, "1" * 5000, '{"version": 2', None])
+def test_a_study_json_of_anybody_keeps_no_server_from_starting(
+    content: str | None, tmp_path: Path
+) -> None:
+    path = planted(tmp_path) / "study.json"
+    path.unlink()
+    if content is None:
+        os.mkfifo(path)
+    else:
+        path.write_text(content)
+    assert found(tmp_path) == []
