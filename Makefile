@@ -34,7 +34,8 @@ LONGEST := $(call tests_of,models,half_precision backbones) tests/test_docs.py \
 IN_ORDER := --no-loadscope-reorder $(LONGEST) $(filter-out $(LONGEST),$(TESTS))
 # The tests that meet TensorFlow, and those of the network, since Python's TLS grows stricter: the
 # others are the same on both stacks, or run what these run.
-CORE := tests/test_losses.py tests/test_windows.py tests/models tests/gateway tests/reporting \
+CORE := tests/test_losses.py tests/test_windows.py tests/models tests/reporting \
+	$(call tests_of,gateway,tls receiver_tls receiver stow http destinations_http destinations_dimse webhook model) \
 	$(call tests_of,metrics,metrics keras_metric) \
 	$(call tests_of,records,records input_pipeline) \
 	$(call tests_of,runtime,precision strategies) \
