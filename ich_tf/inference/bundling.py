@@ -14,7 +14,7 @@ from ich_tf.inference.series_predictor import load_predictor
 from ich_tf.inference.slice_predictor import Predictor
 from ich_tf.labels import CLASSES
 from ich_tf.models import run_files
-from ich_tf.models.bundle import Bundle, is_bundle, open_bundle
+from ich_tf.models.bundle import Bundle, is_bundle, naming, open_bundle
 from ich_tf.models.bundle_archive import write_archive
 from ich_tf.models.bundle_format import LIST, BadBundle
 from ich_tf.models.origins import LEFT_OUT
@@ -86,9 +86,9 @@ def check_bundle(config: BundleConfig) -> str:
         "written by": f"ich_tf {bundle.ich_tf}",
         "files": f"{len(bundle.entries)}, {size:,} bytes",
         **_describe(predictor),
-        "card": _card(bundle.folder),
-        "patients": _patients(bundle),
     }
+    with naming():
+        rows |= {"card": _card(bundle.folder), "patients": _patients(bundle)}
     lines = [_named(bundle.path, bundle.sha256)]
     lines += [f"  {name:<13} {text}" for name, text in rows.items()]
     lines += ["", *(f"  {entry.size:>13,}  {entry.name}" for entry in bundle.entries)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+import posixpath
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ SEED = "seed-"
 # What training makes in a folder, which is its model.
 RUN_ITSELF, FOLDS, SEEDS = "a run", "the runs of folds", "the runs of seeds"
 _MOST_SHARE = 1e9
+# Each is loaded, and runs on each slice.
+_MOST_MEMBERS = 256
 _WEIGHTS = re.compile(
     rf"{re.escape(run_files.BEST_WEIGHTS)}|{run_files.EPOCHS}/epoch-\d+\.weights\.h5"
 )
@@ -197,9 +200,12 @@ def combined_sha256(hashes: Sequence[str], shares: Iterable[float]) -> str:
 
 
 def write_ensemble(work_dir: str | Path, members: Sequence[Member]) -> None:
-    """Writes `ensemble.json` into a folder, which is made if it is missing."""
+    """Writes `ensemble.json` into a folder, which is made if it is missing.
+
+    Raises:
+      InputError: If there are too many members, or one is there twice.
+    """
     work_dir = Path(work_dir)
-    work_dir.mkdir(parents=True, exist_ok=True)
     content = [
         {
             "work_dir": Path(os.path.relpath(member.work_dir, work_dir)).as_posix(),
@@ -209,7 +215,22 @@ def write_ensemble(work_dir: str | Path, members: Sequence[Member]) -> None:
         }
         for member in members
     ]
+    try:
+        _check_members([(entry["work_dir"], entry["weights"]) for entry in content])
+    except ValueError as error:
+        raise InputError(f"{work_dir}: cannot be an ensemble: {error}.") from error
+    work_dir.mkdir(parents=True, exist_ok=True)
     write_json(work_dir / run_files.ENSEMBLE, {"version": VERSION, "members": content})
+
+
+def _check_members(members: Sequence[tuple[str, str]]) -> None:
+    """Checks number and places of members, which are folders and weights within them."""
+    if len(members) > _MOST_MEMBERS:
+        raise ValueError(f"it has {len(members)} members; expected {_MOST_MEMBERS} at most")
+    places = [posixpath.normpath(posixpath.join(folder, weights)) for folder, weights in members]
+    if len(set(places)) < len(places):
+        twice = next(place for place in places if places.count(place) > 1)
+        raise ValueError(f"it names {twice[:80]!r} twice; expected each member once")
 
 
 def _read_ensemble(work_dir: Path) -> list[Member]:
@@ -223,6 +244,7 @@ def _read_ensemble(work_dir: Path) -> list[Member]:
             for entry in read_value(tuple[_Entry, ...], content["members"], "members")
         ]
         check_places("members", [entry["work_dir"] for entry in content["members"]])
+        _check_members([(entry["work_dir"], entry["weights"]) for entry in content["members"]])
         if not all(0 < member.share <= _MOST_SHARE for member in members):
             raise ValueError("shares that are not above 0")
         if not all(_WEIGHTS.fullmatch(member.weights) for member in members):

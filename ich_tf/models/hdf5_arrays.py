@@ -26,7 +26,11 @@ from ich_tf.models.hdf5_messages import (
 # Largest number of groups and arrays; NASNetLarge, of 1,040 layers, has 3,800.
 _MOST_OBJECTS = 50_000
 _MOST_DEPTH = 32
-_MOST_TEXT_BYTES = 1 << 20
+# Bytes of a text, and of all that are asked for: many may lie at one place of the file.
+_MOST_TEXT_BYTES = 1024
+_MOST_TEXTS_BYTES = 8 << 20
+# Bytes of all chunks of an array, beside 4 times its own.
+_MORE_CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,7 @@ class Hdf5File:
         self._file = Block(memoryview(data))
         self.arrays: dict[str, Array] = {}
         self.groups: dict[str, list[Message]] = {}
+        self._text_bytes = 0
         self._walk(blocks.root_header(self._file))
 
     def _walk(self, root: int) -> None:
@@ -144,13 +149,14 @@ class Hdf5File:
         if rank != len(array.shape) + 1:
             raise Refused(f"{where} with chunks of another rank")
         *chunk, item = layout.unpack(f"{rank}I", 11)
-        # Chunks may reach beyond the array, but not far: a chunk is made in memory as a whole.
-        within = all(0 < c <= max(2 * n, 1024) for c, n in zip(chunk, array.shape, strict=True))
-        chunk_bytes = math.prod(chunk) * item
-        if item != array.dtype.itemsize or not within or chunk_bytes > 2 * array.num_bytes + 2**20:
+        if item != array.dtype.itemsize or 0 in chunk:
             raise Refused(f"{where} with chunks of another size")
-        result = np.zeros(array.shape, array.dtype)
+        chunk_bytes = math.prod(chunk) * item
         expected = math.prod(-(-n // c) for n, c in zip(array.shape, chunk, strict=True))
+        # Chunks may reach beyond the array, but not far: each is decompressed as a whole.
+        if max(1, expected) * chunk_bytes > 4 * array.num_bytes + _MORE_CHUNK_BYTES:
+            raise Refused(f"{where} with chunks far larger than itself")
+        result = np.zeros(array.shape, array.dtype)
         found: set[tuple[int, ...]] = set()
         if array.num_bytes and root == blocks.UNDEFINED:
             raise Refused(f"{where} that declares more numbers than it holds")
@@ -190,11 +196,18 @@ class Hdf5File:
         return None
 
     def _text(self, kind: int, value: memoryview) -> str:
-        if kind == STRING:
-            return bytes(value).rstrip(b"\0").decode("utf-8", "replace")
+        data = bytes(value).rstrip(b"\0") if kind == STRING else self._heap_text(value)
+        self._text_bytes += len(data)
+        if len(data) > _MOST_TEXT_BYTES or self._text_bytes > _MOST_TEXTS_BYTES:
+            raise Refused(
+                f"texts of more than {_MOST_TEXT_BYTES} bytes each or {_MOST_TEXTS_BYTES} together"
+            )
+        return data.decode("utf-8", "replace")
+
+    def _heap_text(self, value: memoryview) -> bytes:
         # A length, and a place in a global heap (section III.E).
         length, heap, index = Block(value).unpack("IQI", 0)
-        if length > _MOST_TEXT_BYTES or bytes(self._file.cut(heap, 4)) != b"GCOL":
+        if bytes(self._file.cut(heap, 4)) != b"GCOL":
             raise Refused("a text that is not where it says")
         (size,) = self._file.unpack("Q", heap + 8)
         collection = self._file.part(heap, size)
@@ -202,9 +215,9 @@ class Hdf5File:
         while place + 16 <= size:
             number, _, _, num_bytes = collection.unpack("HHIQ", place)
             if number == index:
-                return bytes(collection.cut(place + 16, min(length, num_bytes))).decode(
-                    "utf-8", "replace"
-                )
+                # One byte more than is allowed tells that there are more.
+                most = min(length, num_bytes, _MOST_TEXT_BYTES + 1)
+                return bytes(collection.cut(place + 16, most))
             if not number:
                 break
             place += 16 + -(-num_bytes // 8) * 8

@@ -11,7 +11,7 @@ import numpy as np
 from ich_tf.models.hdf5_blocks import Block, Refused
 
 _MOST_RANK = 8
-_DEFLATE, _SHUFFLE, _FLETCHER = 1, 2, 3
+_DEFLATE, _SHUFFLE = 1, 2
 _VARIABLE_LENGTH, STRING = 9, 3
 _CLASS_NAMES = {
     2: "times", STRING: "strings", 4: "bit fields", 5: "opaque values", 6: "compounds",
@@ -51,7 +51,8 @@ def filters_of(part: Block) -> Iterator[int]:
     place = 8 if version == 1 else 2
     for _ in range(count):
         (number,) = part.unpack("H", place)
-        if number not in (_DEFLATE, _SHUFFLE, _FLETCHER):
+        # Keras writes no checksums (fletcher32, filter 3): none is compared here, and none cut off.
+        if number not in (_DEFLATE, _SHUFFLE):
             raise Refused(f"an array in a compression that is not read here (filter {number})")
         yield number
         named = version == 1
@@ -65,9 +66,7 @@ def unfiltered(
 ) -> memoryview | bytes:
     """The numbers of a chunk of `size` bytes, of which nothing beyond is decompressed."""
     for number in reversed(filters):
-        if number == _FLETCHER:
-            data = data[:-4]
-        elif number == _DEFLATE:
+        if number == _DEFLATE:
             try:
                 plain = zlib.decompressobj().decompress(data, size + 4)
             except zlib.error as error:

@@ -118,7 +118,7 @@ def _entry(name: str, value: Any) -> Entry:
         kind, shape = value["dtype"], tuple(value["shape"])
     except (KeyError, TypeError) as error:
         raise Refused(f"damaged: {shown(name)} has neither type nor shape") from error
-    if kind not in _FLOATS:
+    if not isinstance(kind, str) or kind not in _FLOATS:
         how = "; cast it to F32 where it was made" if kind == "BF16" else ""
         raise Refused(f"{shown(name)} of {shown(str(kind))}; expected F32{how}")
     whole = all(type(n) is int and n >= 0 for n in shape)

@@ -299,13 +299,52 @@ def test_a_gzip_bomb_ends_at_the_size_that_was_declared(tmp_path: Path) -> None:
         content.read("a")
 
 
+def test_chunks_far_larger_than_their_array_are_not_decompressed() -> None:
+    """Each chunk alone would be allowed; 2,000 of a megabyte held 8,000 bytes of the array."""
+    data = io.BytesIO()
+    with h5py.File(data, "w") as file:
+        file.create_dataset(
+            "a", (1, 1, 8, 1), "f4", chunks=(512, 512, 1, 1), maxshape=(None,) * 4,
+            compression="gzip", data=np.zeros((1, 1, 8, 1), "f4"),
+        )  # fmt: skip
+    with pytest.raises(Refused, match="a with chunks far larger than itself"):
+        Hdf5File(data.getvalue()).read("a")
+
+
+def test_checksums_are_refused_and_not_cut_off() -> None:
+    """A changed byte of such a chunk was read once."""
+    data = io.BytesIO()
+    with h5py.File(data, "w") as file:
+        file.create_dataset("a", data=np.arange(100.0), chunks=(100,), fletcher32=True)
+    with pytest.raises(Refused, match=r"not read here \(filter 3\)"):
+        Hdf5File(data.getvalue()).read("a")
+
+
+def test_texts_are_bounded_each_and_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many texts may lie at one place: a file of a megabyte asked for gigabytes."""
+    data = io.BytesIO()
+    with h5py.File(data, "w") as file:
+        file.attrs.create("few", ["x" * 1024] * 3, dtype=h5py.string_dtype())
+        file.attrs.create("long", ["x" * 1025], dtype=h5py.string_dtype())
+        file.attrs["fixed"] = [b"x" * 1025]
+    content = Hdf5File(data.getvalue())
+    assert content.texts("", "few") == ["x" * 1024] * 3
+    for name in ("long", "fixed"):
+        with pytest.raises(Refused, match="texts of more than 1024 bytes each"):
+            content.texts("", name)
+    monkeypatch.setattr(hdf5_arrays, "_MOST_TEXTS_BYTES", 4000)
+    content = Hdf5File(data.getvalue())
+    content.texts("", "few")
+    with pytest.raises(Refused, match="or 4000 together"):
+        content.texts("", "few")
+
+
 @pytest.mark.parametrize(
     "options",
     [
         {},
         {"chunks": (3, 2)},
         {"compression": "gzip", "shuffle": True, "chunks": (4, 5)},
-        {"fletcher32": True, "chunks": (5, 3)},
     ],
 )
 @pytest.mark.parametrize("dtype", ["<f4", ">f4", "<f8", "<f2", "<i8", "|u1"])

@@ -121,6 +121,8 @@ def header(content: Any, data: bytes = b"") -> bytes:
         (header({"a": {"dtype": "F32", "shape": [1 << 40, 1 << 40]}}), "of a shape that is none"),
         (header({"a": {"dtype": "F32", "shape": [True]}}), "of a shape that is none"),
         (header({"a": {"dtype": "F32", "shape": [-1]}}), "of a shape that is none"),
+        (header({"a": {"dtype": [], "shape": [1]}}), "expected F32"),
+        (header({"a": {"dtype": {}, "shape": [1]}}), "expected F32"),
         (header({"a": []}), "has neither type nor shape"),
         (header(b"{" + b'"a":' * 9), "header is no JSON"),
         (header(b'{"a":' + b"[" * 100_000), "nested too deeply"),

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ich_tf.errors import DataError, InputError
-from ich_tf.inference.ensemble import find_members
+from ich_tf.inference.ensemble import Member, find_members, write_ensemble
 from ich_tf.inference.postprocessing.postprocessing import Postprocessing, load_postprocessing
 from ich_tf.models import own_backbones
 from ich_tf.models.end_to_end import EndToEndSpec
@@ -169,6 +169,26 @@ def test_members_are_weights_of_runs(member: dict[str, Any], message: str, tmp_p
         find_members(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("folders", "message"),
+    [
+        (["../run", "../run"], "it names '../run/best.weights.h5' twice"),
+        (["../run", "../x/../run/."], "it names '../run/best.weights.h5' twice"),
+        ([f"../{number}" for number in range(257)], "it has 257 members; expected 256 at most"),
+    ],
+    ids=["twice", "twice by other paths", "many"],
+)
+def test_members_are_few_and_named_once(folders: list[str], message: str, tmp_path: Path) -> None:
+    """Each would be loaded: a list of a few kilobytes asked for hours."""
+    plain = {"weights": BEST_WEIGHTS, "share": 1.0, "sha256": ""}
+    members = [{**plain, "work_dir": folder} for folder in folders]
+    write_json(tmp_path / "ensemble.json", {"version": 1, "members": members})
+    with pytest.raises(InputError, match=message):
+        find_members(tmp_path)
+    with pytest.raises(InputError, match=message):
+        write_ensemble(tmp_path / "new", [Member(tmp_path / "new" / each) for each in folders])
+
+
 def test_runs_that_started_from_each_other_without_end() -> None:
     entry: dict[str, Any] = {
         "origin": "run", "weights_sha256": "", "data_sha256": "", "validation_fold": 0,
@@ -189,6 +209,7 @@ def test_runs_that_started_from_each_other_without_end() -> None:
         ("[" + "0," * 10**6 + "0]", "more than 1 MiB"),
         ("\ud800", "not JSON"),
     ],
+    ids=["nested", "digits", "long", "surrogate"],
 )
 def test_a_billion_laughs_in_json(text: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "x.json"
