@@ -216,7 +216,7 @@ def write_ensemble(work_dir: str | Path, members: Sequence[Member]) -> None:
         for member in members
     ]
     try:
-        _check_members([(entry["work_dir"], entry["weights"]) for entry in content])
+        _check_members([(str(entry["work_dir"]), str(entry["weights"])) for entry in content])
     except ValueError as error:
         raise InputError(f"{work_dir}: cannot be an ensemble: {error}.") from error
     work_dir.mkdir(parents=True, exist_ok=True)

@@ -15,6 +15,9 @@ from pathlib import Path
 import pytest
 
 from ich_tf.errors import InputError
+from ich_tf.inference import bundling
+from ich_tf.inference.bundle_config import BundleConfig
+from ich_tf.inference.ensemble import find_members
 from ich_tf.models import bundle as bundles
 from ich_tf.models import bundle_format
 from ich_tf.models.bundle import model_folder
@@ -254,3 +257,27 @@ def test_any_changed_byte_is_found(temporary: Path, tmp_path: Path) -> None:
         with pytest.raises(InputError):
             model_folder(path)
     assert not list(temporary.iterdir())
+
+
+@pytest.mark.parametrize("name", ["card.json", "run.json"])
+def test_errors_of_its_descriptions_name_the_bundle(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """They named the private folder that it was unpacked into."""
+    monkeypatch.setattr(bundling, "load_predictor", lambda *args: None)
+    monkeypatch.setattr(bundling, "_describe", lambda predictor: {})
+    path = tmp_path / "model.zip"
+    path.write_bytes(archive({**FILES, name: b"{}"}))
+    with pytest.raises(InputError, match="not a card|not describe") as raised:
+        bundling.check_bundle(BundleConfig(work_dir=str(path), check=True))
+    assert str(raised.value).startswith(f"{path}/{name}: ")
+
+
+def test_members_of_a_bundle_are_named_once(tmp_path: Path) -> None:
+    """A list of 500 times the same member made hours of a file of 100 kB."""
+    member = {"work_dir": ".", "weights": "best.weights.h5", "share": 1.0, "sha256": ""}
+    content = json.dumps({"version": 1, "members": [member] * 2}).encode()
+    path = tmp_path / "model.zip"
+    path.write_bytes(archive({**FILES, "ensemble.json": content}))
+    with pytest.raises(InputError, match="it names 'best.weights.h5' twice"):
+        find_members(path)
