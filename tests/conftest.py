@@ -1,4 +1,12 @@
 import os
+import signal
+
+# In the background of a shell, and under nohup, they are ignored, and by all children, too: tests
+# that send them would wait for an end that does not come.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # Before anything imports TensorFlow; the commands set the same (ich_tf/runtime/command.py).
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")

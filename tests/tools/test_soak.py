@@ -152,14 +152,17 @@ def test_an_interrupted_soak_leaves_nothing(number: int, tmp_path: Path) -> None
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, cwd=_ROOT, env=environment
     ) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if line.startswith("load for"):
-                break
-        time.sleep(3.0)
-        children = psutil.Process(process.pid).children(recursive=True)
-        process.send_signal(number)
-        process.communicate(timeout=120)
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if line.startswith("load for"):
+                    break
+            time.sleep(3.0)
+            children = psutil.Process(process.pid).children(recursive=True)
+            process.send_signal(number)
+            process.communicate(timeout=120)
+        finally:
+            process.kill()
     assert process.returncode == (130 if number == signal.SIGINT else 143)
     assert len(children) > 2
     for child in children:
