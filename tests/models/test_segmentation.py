@@ -15,6 +15,7 @@ from ich_tf.models.saved import save_best
 from ich_tf.models.segmentation import Upsample, classifier, segmenter
 from ich_tf.models.slice_model import batch_normalizations, build_model, with_features
 from ich_tf.models.spec import ModelSpec
+from ich_tf.runtime.keras2 import keras
 from tests.support.marks import slow
 from tests.support.networks import WINDOWS, slices
 
@@ -31,6 +32,8 @@ NETWORKS = [
 
 @pytest.mark.parametrize(("backbone", "size", "options"), NETWORKS)
 def test_logits_are_those_of_a_classifier(backbone: str, size: int, options: Any) -> None:
+    # Of the random networks one in many marks a class more than the others.
+    keras.utils.set_random_seed(2)
     spec = ModelSpec(backbone, (size, size, 3), size, WINDOWS, segmentation=True, **options)
     model = spec.build()
     images = np.random.default_rng(0).integers(
