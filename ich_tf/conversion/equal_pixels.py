@@ -35,6 +35,15 @@ class EqualPixels:
     patients: int = 0
     images_in_two_splits: int = 0
 
+    def __post_init__(self) -> None:
+        """Checks the numbers, which may come from a file.
+
+        Raises:
+          ValueError: If one is negative.
+        """
+        if min(self.images, self.patients, self.images_in_two_splits) < 0:
+            raise ValueError("equal_pixels has a negative number")
+
     def report(self) -> str:
         """A sentence or two; empty if there are no such images."""
         if not self.images:

@@ -57,6 +57,12 @@ def read_shard(text: str) -> ShardContent:
     """
     shard = read_fields(ShardContent, loads(text))
     for series in shard.series:
+        if series.exam is not None:
+            labels = series.exam.labels
+            if len(labels) != len(CLASSES):
+                raise ValueError("the labels of an exam are not six")
+            if not all(label is None or 0 <= label <= 1 for label in labels):
+                raise ValueError("the labels of an exam are neither in [0, 1] nor unknown")
         for row in series.slices:
             _check_row(row)
     return shard

@@ -92,7 +92,8 @@ class PollSection:
     def __post_init__(self) -> None:
         check_options(self)
         if self.enabled or self.url:
-            check_url("url", self.url, allow_plain=self.allow_plain)
+            needed_by = "enabled is true"
+            check_url("url", self.url, allow_plain=self.allow_plain, needed_by=needed_by)
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,8 @@ class DestinationSection:
         for name in ("ae_title", "calling_ae_title"):
             check_title(name, getattr(self, name))
         if self.kind == "dicomweb":
-            check_url("url", self.url, allow_plain=self.allow_plain)
+            needed_by = "kind is dicomweb"
+            check_url("url", self.url, allow_plain=self.allow_plain, needed_by=needed_by)
         if self.kind == "dimse":
             check_host("host", self.host)
             is_safe = self.tls or self.allow_plain or is_loopback(self.host)

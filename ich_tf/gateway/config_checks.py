@@ -44,8 +44,16 @@ def check_title(name: str, title: str) -> None:
     require(is_title, name, title, f"1 to {_MAX_TITLE} ASCII characters without backslash")
 
 
-def check_url(name: str, url: str, *, allow_plain: bool) -> None:
-    """Checks an address of HTTP: without secrets in it, and not plain over the network."""
+def check_url(name: str, url: str, *, allow_plain: bool, needed_by: str = "") -> None:
+    """Checks an address of HTTP: without secrets in it, and not plain over the network.
+
+    Args:
+      name: Name of the option.
+      url: The address.
+      allow_plain: Whether HTTP without TLS may leave this machine.
+      needed_by: What else takes an address, where an empty text is none.
+    """
+    require(bool(url) or not needed_by, name, url, f"{_EXPECTED_URL}, since {needed_by}")
     # Not `require` at first, which would print a password.
     try:
         parts = urlsplit(url)

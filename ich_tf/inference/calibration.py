@@ -16,7 +16,14 @@ import numpy as np
 
 from ich_tf.errors import InputError
 from ich_tf.inference.config import CalibrateConfig
-from ich_tf.inference.ensemble import Member, combined_sha256, runs_of, seeds_of, write_ensemble
+from ich_tf.inference.ensemble import (
+    Member,
+    check_members,
+    combined_sha256,
+    runs_of,
+    seeds_of,
+    write_ensemble,
+)
 from ich_tf.inference.forward import SlicePredictions
 from ich_tf.inference.hardware import InferenceHardware, choose_inference_hardware
 from ich_tf.inference.held_out import check_held_out
@@ -110,7 +117,10 @@ def calibrate(config: CalibrateConfig) -> Calibration:
         refuse_bundle(folder, NO_CALIBRATION)
     manifest = Manifest.load(config.data_dir)
     groups = _find_groups(config)
-    kind_of([member for group in groups for member in group])
+    named = [member for group in groups for member in group]
+    kind_of(named)
+    if len(groups) > 1:
+        check_members(config.work_dir, named)
     hardware = choose_inference_hardware(config.mixed_precision)
     predictions, hashed = [], []
     volumes: list[SplitVolumes] = []

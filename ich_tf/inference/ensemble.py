@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ich_tf.errors import InputError
 from ich_tf.models import run_files
@@ -199,14 +200,39 @@ def combined_sha256(hashes: Sequence[str], shares: Iterable[float]) -> str:
     return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
 
 
+def check_members(work_dir: str | Path, members: Sequence[Member]) -> None:
+    """Checks that models can be the members of an ensemble, before they take time.
+
+    Args:
+      work_dir: Folder of the ensemble, which may not be there yet.
+      members: The models.
+
+    Raises:
+      InputError: If there are too many members, or one is there twice.
+    """
+    try:
+        _check_members(
+            [(entry["work_dir"], entry["weights"]) for entry in _entries(work_dir, members)]
+        )
+    except ValueError as error:
+        raise InputError(f"{work_dir}: cannot be an ensemble: {error}.") from error
+
+
 def write_ensemble(work_dir: str | Path, members: Sequence[Member]) -> None:
     """Writes `ensemble.json` into a folder, which is made if it is missing.
 
     Raises:
       InputError: If there are too many members, or one is there twice.
     """
+    check_members(work_dir, members)
     work_dir = Path(work_dir)
-    content = [
+    work_dir.mkdir(parents=True, exist_ok=True)
+    content = {"version": VERSION, "members": _entries(work_dir, members)}
+    write_json(work_dir / run_files.ENSEMBLE, content)
+
+
+def _entries(work_dir: str | Path, members: Sequence[Member]) -> list[dict[str, Any]]:
+    return [
         {
             "work_dir": Path(os.path.relpath(member.work_dir, work_dir)).as_posix(),
             "weights": member.weights,
@@ -215,12 +241,6 @@ def write_ensemble(work_dir: str | Path, members: Sequence[Member]) -> None:
         }
         for member in members
     ]
-    try:
-        _check_members([(str(entry["work_dir"]), str(entry["weights"])) for entry in content])
-    except ValueError as error:
-        raise InputError(f"{work_dir}: cannot be an ensemble: {error}.") from error
-    work_dir.mkdir(parents=True, exist_ok=True)
-    write_json(work_dir / run_files.ENSEMBLE, {"version": VERSION, "members": content})
 
 
 def _check_members(members: Sequence[tuple[str, str]]) -> None:

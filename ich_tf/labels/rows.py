@@ -164,7 +164,8 @@ def _long(
     image, images = pd.factorize(parts[0])
     lines = rows.index.to_numpy()
     return LabelChunk(
-        images=[cell_text(name.strip()) for name in images],
+        # Whether an id begins as a formula shows with its class only: "+1_any" does, "+1" does not.
+        images=[cell_text(f"{name.strip()}_")[:-1] for name in images],
         first_lines=_first(lines, image, len(images)),
         image=image,
         classes=classes,

@@ -6,7 +6,10 @@ import re
 
 # What a spreadsheet takes for the start of a formula, which may start a program or send the table
 # away (CWE-1236); numbers with a sign are none.
-_FORMULA = re.compile(r"[=@\t\r]|[+-](?!(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$)", re.ASCII | re.IGNORECASE)
+# An apostrophe before a formula is the text's own: it gets one more.
+_FORMULA = re.compile(
+    r"'*([=@\t\r]|[+-](?!(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$))", re.ASCII | re.IGNORECASE
+)
 
 
 def text_cell(text: str) -> str:

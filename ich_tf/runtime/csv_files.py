@@ -11,7 +11,7 @@ import lzma
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +58,8 @@ class CsvText:
       separator: Character between values, one of `SEPARATORS`.
       header: Names of the columns, without white space around them.
       line: Number of the header's line, from 1.
-      width: Number of values of the first row below the header; 0 if there is none.
+      width: Most values of a row, up to the first row below the header that has any; 0 if there
+        is none.
     """
 
     file: CsvRows
@@ -148,15 +149,24 @@ def _after_header(text: TextIO) -> CsvText:
     header = tuple(split_line(line, separator))
     if len(header) > _MAX_COLUMNS:
         raise CsvError(f"has {len(header)} columns; expected {_MAX_COLUMNS} at most.")
-    first, at = "", number
-    rest: list[str] = []
-    while not first.strip() and (first := text.readline()):
-        rest.append(first)
-        at += 1
-    width = len(split_line(first, separator)) if first.strip() else 0
+    rest: list[str] = []  # what is read here, to be read again
+    lines = _noted(text, rest)
+    rows = csv.reader(lines, delimiter=separator, skipinitialspace=True)
+    width = 0
+    for row in rows:
+        width = max(width, len(row))
+        if any(value.strip() for value in row):
+            break
     if width > _MAX_COLUMNS:
+        at = number + rows.line_num
         raise CsvError(f"line {at} has {width} values; expected {_MAX_COLUMNS} at most.")
     return CsvText(CsvRows("".join(rest), text, separator), separator, header, number, width)
+
+
+def _noted(lines: Iterable[str], notes: list[str]) -> Iterator[str]:
+    for line in lines:
+        notes.append(line)
+        yield line
 
 
 class CsvRows:

@@ -156,10 +156,12 @@ def test_folds_are_joined(
     predicted = predictor.predict_split(Manifest.load(data_dir), "test", 16)
     assert predicted.members is not None and len(predicted.members) == 3
     # One of the folds beside a run of fold 0: the shares are fitted on patients new to both.
-    mixed = calibrate(
-        config(data_dir, tmp_path / "e", members=(str(folder), str(folder / "fold-0")))
-    )
+    run = shutil.copytree(folder / "fold-0", tmp_path / "run")
+    mixed = calibrate(config(data_dir, tmp_path / "e", members=(str(folder), str(run))))
     assert mixed.postprocessing.fitted_on["splits"] == ["fold-0", "fold-1", "fold-2"]
+    with pytest.raises(InputError, match="fold-0/best.weights.h5' twice"):
+        calibrate(config(data_dir, tmp_path / "f", members=(str(folder), str(folder / "fold-0"))))
+    assert not (tmp_path / "f").exists()
     with pytest.raises(InputError, match="validated on different folds"):
         calibrate(
             config(

@@ -3,12 +3,15 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from ich_tf.errors import InputError
+from ich_tf.inference.few_labels import without_site
 from ich_tf.inference.postprocessing.calibrators import Calibrator
 from ich_tf.inference.postprocessing.postprocessing import (
     Group,
@@ -82,3 +85,27 @@ def test_a_changed_calibration_is_one_or_refused(
             values = read.probabilities(logits, np.array([0.0, 5.0, 10.0]), ["a"] * 3)
         assert ((values >= 0) & (values <= 1 + 1e-6)).all()
         read.describe()
+        assert all(type(name) is str for name in read.weak_classes)
+        without_site(read)
+
+
+@pytest.mark.parametrize(
+    "fitted_on",
+    (
+        {"before": 10**30},
+        {"before": {}, "num_patients": "9"},
+        {"before": {"fitted_on": []}, "num_patients": 9},
+        {"before": {"fitted_on": {"weakly_supervised": 7}}, "num_patients": 9},
+        {"before": {"prevalence": None}, "num_patients": 9},
+        {"before": {"model_sha256": "0"}, "num_patients": 9},
+        {"before": {}, "num_patients": 9, "splits": [1]},
+        {"num_patients": 9},
+    ),
+)
+def test_what_it_was_fitted_on_is_checked(
+    folder: Path, text: str, fitted_on: dict[str, Any]
+) -> None:
+    path = folder / CALIBRATION
+    path.write_text(json.dumps({**json.loads(text), "fitted_on": fitted_on}))
+    with pytest.raises(InputError, match="not a calibration of this version"):
+        load_postprocessing(folder, "f" * 64, 2)

@@ -64,6 +64,7 @@ def csv_bytes(rows: list[list[Any]], form: tuple[str, str, Any, str]) -> bytes:
 @example(None, ["a,b", 'c"d', "e;f", "'g", "=h"])
 @example(None, ["NA", "nan", "None", "1", "1.0", "0001", "true"])
 @example(None, ["a_b", "_", "__", "\ufeffx", "#"])
+@example(None, ["+0.0", "-1", "'+0.0", "+1e5", "-", "+"])
 def test_long_labels_come_back(folder: Path, data: st.DataObject | None, names: list[str]) -> None:
     rows = (
         data.draw(st.lists(label_rows, min_size=len(names), max_size=len(names)))
@@ -198,6 +199,8 @@ READERS: dict[str, Callable[[Path], Any]] = {
 @example(b"\xff\xfe")
 @example(b"id,any\n" + b"\n" * 200 + b'a,"' + b"\n" * 200)
 @example(b"id,any\n" + b"9" * 5000 + b"," + b"9" * 5000 + b"\n")
+@example(b'ID,Label\n1_,"a\nb",1\n')
+@example(b'id,any,label_any,patient\n\n\n1,"a\nb","c\n\nd",3,4\n1,1,1,1\n')
 @example(b"image," + ",".join(CLASSES).encode() + b"\na,0,0,0,0,0,0" + b",0" * 3000)
 def test_any_table_is_read_or_refused(folder: Path, name: str, content: bytes) -> None:
     path = folder / MASK_TABLE

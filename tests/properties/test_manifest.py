@@ -79,6 +79,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @example(json.dumps({**content(), "shards": [{**content()["shards"][0], "name": "../x"}]}))
 @example(json.dumps({**content(), "shards": [{**content()["shards"][0], "name": "a\0b"}]}))
 @example(json.dumps({**content(), "masks": {"marked": []}}))
+@example(json.dumps({**content(), "equal_pixels": {"images": -1}}))
 @example("[" * 100_000)
 @example('"\\ud800"')
 def test_a_changed_manifest_is_a_manifest_or_refused(data_dir: Path, text: str) -> None:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -136,6 +137,16 @@ def test_a_changed_shard_is_a_shard_or_no_json_of_one(data: st.DataObject) -> No
         )
     read.file_names()
     assert PlannedShard.from_json(read.json_text()) == read
+
+
+@pytest.mark.parametrize("labels", ([None] * 5, [1e400, *[0] * 5], [-0.1, *[0] * 5], [2] * 6, []))
+def test_labels_of_an_exam_are_six_in_range(labels: list[float | None]) -> None:
+    exam = {"labels": labels, "level": "study"}
+    content = {"keys": ["a", "b", "c"], "exam": exam, "slices": []}
+    line = {"name": "test-00000-of-00001.tfrecord", "split": "test", "series": [content]}
+    text = json.dumps(line).replace("Infinity", "1e400")
+    with pytest.raises(ValueError, match="labels of an exam"):
+        PlannedShard.from_json(text)
 
 
 @given(st.data())

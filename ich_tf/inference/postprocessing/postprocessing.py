@@ -355,6 +355,31 @@ def load_postprocessing(
     return postprocessing
 
 
+@dataclasses.dataclass(frozen=True)
+class _Fitted:
+    """What is read of `Postprocessing.fitted_on`; the rest is shown as it is."""
+
+    splits: tuple[str, ...] = ()
+    num_patients: int = 0
+    weakly_supervised: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Before:
+    """What a model brought along, where a site's calibration followed."""
+
+    thresholds: dict[str, dict[str, dict[str, float | None]]] = dataclasses.field(
+        default_factory=dict
+    )
+    prevalence: float = 0.5
+    fitted_on: _Fitted = _Fitted()
+
+
+@dataclasses.dataclass(frozen=True)
+class _FittedOn(_Fitted):
+    before: _Before = _Before()
+
+
 def _check(read: Postprocessing) -> None:
     """Checks what was read from JSON.
 
@@ -371,8 +396,14 @@ def _check(read: Postprocessing) -> None:
         raise ValueError("thresholds of masks that are not one of each class, in (0, 1)")
     if len(read.volume_errors) not in (0, len(CLASSES)):
         raise ValueError("errors of volumes that are not one of each class")
+    read_fields(_FittedOn, read.fitted_on, "fitted_on")
     if read.site is not None and not {"num_patients", "before"} <= read.fitted_on.keys():
         raise ValueError("a site's calibration that does not say what was before")
+    before = read.fitted_on.get("before", {})
+    if not before.keys() <= {field.name for field in dataclasses.fields(_Before)} or (
+        "before" in before.get("fitted_on", {})
+    ):
+        raise ValueError("more before a site's calibration than a model's")
     for by_rule in read.thresholds.values():
         for by_class in by_rule.values():
             if not by_class.keys() <= set(CLASSES):
