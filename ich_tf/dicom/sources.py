@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import functools
 import hashlib
 import io
 import os
-import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +17,7 @@ from ich_tf.dicom.nifti_names import without_nifti_extension
 from ich_tf.dicom.reasons import DicomError, Reason, special_file, unreadable
 from ich_tf.dicom.walk import file_stamp
 from ich_tf.dicom.zip_directory import BadArchive, list_members
+from ich_tf.runtime.files import NotRegularError, only_regular
 from ich_tf.runtime.names import printable
 
 # A slice has half a megabyte; an archive's directory may claim any size.
@@ -183,16 +182,9 @@ def _open_regular(path: Path) -> io.FileIO:
       DicomError: NOT_A_FILE.
     """
     try:
-        # To open a pipe waits for a writer otherwise.
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-    except OSError as error:
-        if error.errno == errno.ENXIO:  # a socket
-            raise special_file() from error
-        raise
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise special_file()
-    return io.FileIO(descriptor)
+        return io.FileIO(path, opener=only_regular)
+    except NotRegularError as error:
+        raise special_file() from error
 
 
 def _read(file: io.FileIO, size: int) -> bytes:

@@ -12,7 +12,6 @@ import logging
 import os
 import re
 import shutil
-import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ from ich_tf.errors import DataError, InputError
 from ich_tf.models.bundle_archive import open_archive, unpack_archive
 from ich_tf.models.bundle_format import START_BYTES, BadBundle, Entry, starts_as_bundle
 from ich_tf.models.bundle_places import check_places
-from ich_tf.runtime.files import is_temporary
+from ich_tf.runtime.files import NotRegularError, is_temporary, only_regular
 from ich_tf.runtime.names import printable
 from ich_tf.runtime.private_folder import make_private_folder, remove_private_folder
 from ich_tf.runtime.writing import writing
@@ -156,11 +155,11 @@ def open_bundle(work_dir: str | Path) -> Bundle:
     """
     path, pin = _split(work_dir)
     try:
-        with _LOCK, open(path, "rb", opener=_open_at_once) as file:
+        with _LOCK, open(path, "rb", opener=only_regular) as file:
             bundle = _opened(path, file)
     except OSError as error:
         raise InputError(f"{path}: no bundle can be read there ({error.strerror}).") from error
-    except BadBundle as error:
+    except (BadBundle, NotRegularError) as error:
         text = printable(f"{path}: {str(error)[:_LONGEST]}")
         raise InputError(f"{text}. {_ADVICE}") from error
     if pin and bundle.sha256 != pin:
@@ -180,15 +179,6 @@ def _split(work_dir: str | Path) -> tuple[Path, str]:
             "python -m ich_tf.bundle printed."
         )
     return Path(path), pin.lower()
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    # A pipe in the place of a file would keep a server waiting.
-    descriptor = os.open(path, flags | os.O_NONBLOCK)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise BadBundle("is no regular file")
-    return descriptor
 
 
 def _opened(path: Path, file: BinaryIO) -> Bundle:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from ich_tf.models.variable_names import (
     named_arrays,
     public_names,
 )
+from ich_tf.runtime.files import only_regular
 from ich_tf.runtime.keras2 import keras
 
 # A file may be so many times as large as the model, which covers optimizers and float64, and more.
@@ -105,10 +105,7 @@ def read_weight_file(path: Path, model: keras.Model) -> WeightFile:
       OSError: If it cannot be read.
     """
     most = _MOST_TIMES * _num_bytes(model) + _MORE_BYTES
-    # A pipe would wait for its other end.
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise Refused("no file, but a folder, pipe or device")
+    with open(path, "rb", opener=only_regular) as file:
         data = file.read(8)
         for first, what in _KNOWN.items():
             if data.startswith(first):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import math
@@ -26,6 +27,7 @@ from ich_tf.runtime.writing import writing
 # Of a manifest of 100,000 shards or a run of a million patients; and of what describes a model.
 MOST_JSON_BYTES = 512 << 20
 MOST_MODEL_JSON_BYTES = 4 << 20
+_NOT_REGULAR = "no file, but a folder, pipe or device"
 _TEMPORARY = ".tmp"
 _BLOCK = 1 << 20
 
@@ -70,6 +72,34 @@ def read_json(path: Path, advice: str = "", most_bytes: int = MOST_JSON_BYTES) -
         raise DataError(f"{path}: not JSON ({error}). {advice}".rstrip()) from error
 
 
+class NotRegularError(ValueError):
+    """A folder, pipe, socket or device in the place of a file; the text says so."""
+
+
+def only_regular(path: str, flags: int) -> int:
+    """Opens a file as `open(..., opener=only_regular)` does, and nothing that is none.
+
+    To open a pipe would wait for its other end, and to read a device has no end.
+
+    Returns:
+      The descriptor.
+
+    Raises:
+      NotRegularError: If it is no regular file.
+      OSError: If it cannot be opened.
+    """
+    try:
+        descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # a socket
+            raise NotRegularError(_NOT_REGULAR) from error
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise NotRegularError(_NOT_REGULAR)
+    return descriptor
+
+
 def read_text(path: Path, most_bytes: int) -> str:
     """Text of a file in UTF-8.
 
@@ -77,10 +107,7 @@ def read_text(path: Path, most_bytes: int) -> str:
       ValueError: If it has more than `most_bytes` bytes, or is no text of UTF-8.
       OSError: If it cannot be read.
     """
-    # A pipe would wait for its other end, and a device has none.
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise ValueError("no file, but a folder, pipe or device")
+    with open(path, "rb", opener=only_regular) as file:
         data = file.read(most_bytes + 1)
     if len(data) > most_bytes:
         raise ValueError(f"more than {most_bytes / 2**20:g} MiB")

@@ -74,7 +74,7 @@ def test_an_expected_hash_is_asked_for(path: Path) -> None:
     for wrong in ("", "12", "g" * 64, f"{sha256}0"):
         with pytest.raises(InputError, match="must be 64 hexadecimal digits"):
             model_folder(f"{path}#sha256={wrong}")
-    with pytest.raises(InputError, match="no regular file"):
+    with pytest.raises(InputError, match="no file, but a folder, pipe or device"):
         model_folder(f"{path.parent}#sha256={sha256}")
 
 
