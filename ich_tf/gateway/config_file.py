@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import sys
 import typing
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 from ich_tf.errors import ConfigError
 from ich_tf.gateway.config import GatewayConfig
 from ich_tf.runtime.names import printable, shortened, shown_value
+from ich_tf.runtime.toml_text import parse_toml
 
 _MOST_BYTES = 1 << 20
 
@@ -44,18 +44,13 @@ def load_config(path: str | Path) -> GatewayConfig:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
     try:
         with open(path, "rb") as file:
             data = file.read(_MOST_BYTES + 1)
         if len(data) > _MOST_BYTES:
             raise ConfigError(f"{path}: is larger than {_MOST_BYTES >> 10} KiB, as no config is.")
         text = data.decode("utf-8-sig").replace("\r\n", "\n")
-        content: dict[str, Any] = tomllib.loads(text)
-        return content
+        return parse_toml(text)
     except ConfigError:
         raise
     except OSError as error:

@@ -73,17 +73,33 @@ def split_patients(
         chooser = MultilabelStratifiedShuffleSplit(
             n_splits=1, test_size=num_test, random_state=seed
         )
-        rest, test = next(chooser.split(rest, vectors))
         # The chooser may take some more or fewer: of few patients, none, or too many for the folds.
-        if not len(test):
-            rest, test = rest[:-1], rest[-1:]
-        spare = max(0, num_folds - len(rest))
-        rest, test = np.append(rest, test[len(test) - spare :]), test[: len(test) - spare]
+        rest, test = fill_both(*next(chooser.split(rest, vectors)), num_folds)
         splits.update((patients[i], TEST) for i in test)
     folds = MultilabelStratifiedKFold(n_splits=num_folds, shuffle=True, random_state=seed)
     for fold, (_, members) in enumerate(folds.split(rest, vectors[rest])):
         splits.update((patients[rest[i]], fold_name(fold)) for i in members)
     return splits
+
+
+def fill_both(rest: np.ndarray, test: np.ndarray, num_folds: int) -> tuple[np.ndarray, np.ndarray]:
+    """Moves the last patients of one set to the other, until both have enough.
+
+    Args:
+      rest: Patients of the folds.
+      test: Patients of the test set. Both sets have more than `num_folds` patients together.
+      num_folds: Number of patients that the folds need; the test set needs one.
+
+    Examples:
+      >>> fill_both(np.array([1, 2, 3]), np.array([]), num_folds=2)
+      (array([1, 2]), array([3]))
+      >>> fill_both(np.array([1]), np.array([7, 8, 9]), num_folds=3)
+      (array([1, 8, 9]), array([7]))
+    """
+    if not len(test):
+        rest, test = rest[:-1], rest[-1:]
+    kept = min(len(test), len(rest) + len(test) - num_folds)
+    return np.append(rest, test[kept:]), test[:kept]
 
 
 def place_patients(

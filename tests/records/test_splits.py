@@ -8,6 +8,7 @@ from ich_tf.errors import InputError
 from ich_tf.records.splits import (
     LeakageError,
     check_leakage,
+    fill_both,
     join_labels,
     join_splits,
     place_patients,
@@ -78,6 +79,29 @@ def place(
         patient: split for patient, split in known.items() if patient in labels
     }
     return {patient: split for patient, split in splits.items() if patient not in known}
+
+
+@pytest.mark.parametrize(
+    ("num_rest", "num_test", "num_folds", "left"),
+    [
+        (7, 2, 5, 7),
+        (7, 0, 5, 6),
+        (6, 0, 5, 5),
+        (5, 1, 5, 5),
+        (4, 2, 5, 5),
+        (0, 4, 2, 2),
+        (2, 9, 2, 2),
+    ],
+)
+def test_folds_and_test_set_have_enough(
+    num_rest: int, num_test: int, num_folds: int, left: int
+) -> None:
+    patients = np.arange(num_rest + num_test)
+    rest, test = fill_both(patients[:num_rest], patients[num_rest:], num_folds)
+    assert len(rest) == left
+    assert sorted([*rest, *test]) == patients.tolist()
+    # The last of one set are moved, and no other.
+    assert [*rest[:num_rest]] == [*range(min(left, num_rest))]
 
 
 def test_new_patients_fill_the_splits_that_lack_their_kind() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import Any
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from ich_tf.runtime.toml_text import parse_toml
 
 ROOT = Path(__file__).resolve().parents[2]
 # From what the wheel requires to what only tests and audits need: lock file -> what it is for.
@@ -101,12 +102,7 @@ def project() -> dict[str, Any]:
 
 def read_toml(path: Path) -> dict[str, Any]:
     """Content of a TOML file."""
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    content: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
-    return content
+    return parse_toml(path.read_text("utf-8"))
 
 
 def names(requirements: Iterable[str]) -> set[str]:
