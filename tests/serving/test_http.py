@@ -183,7 +183,8 @@ def test_an_answer_that_nobody_reads_ends_the_connection(
 
     def received(pause: float) -> int:
         with connect(client) as asking:
-            asking.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 14)
+            if pause:  # what is read through a small window takes a minute
+                asking.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 14)
             threading.Thread(target=_send_all, args=(asking, request * count)).start()
             time.sleep(pause)
             total = 0
