@@ -32,6 +32,7 @@ PROBABILITIES: dict[str, Triple] = {
     for name in CLASSES
 }
 AT_OPERATING_POINT: Triple = ("at_operating_point", OWN_SCHEME, "At or above operating point")
+WITH_ABSTENTION: Triple = ("with_abstention", OWN_SCHEME, "Decision, or left to a reader")
 OPERATING_POINT: Triple = ("operating_point", OWN_SCHEME, "Operating point")
 # Of CID 7474; the meaning there is longer than its 64 characters may be.
 AREAS_TIMES_DISTANCES: Triple = (

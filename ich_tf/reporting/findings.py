@@ -26,8 +26,8 @@ class SeriesFindings:
       study: Study that the results belong to.
       images: Slices by their place along the series, at least those that results name.
       probabilities: Probability of each class in each slice, [n, 6].
-      summary: `max` and `decisions` by class, as `series_summary.summarize` makes them, and
-        `volumes` by kind and class, None or absent for a model without masks.
+      summary: `max`, `decisions` and `abstention`, if any, by class, as `series_summary.summarize`
+        makes them, and `volumes` by kind and class, None or absent for a model without masks.
       algorithm: Model that predicted it.
       uids: UIDs of the results.
       number: Number of the series among those of its study that were predicted, from 0.

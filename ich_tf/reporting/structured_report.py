@@ -27,6 +27,11 @@ from ich_tf.reporting.uids import derived_uid
 SERIES_NUMBER = 9000
 # Maximum number of slices in a report: highdicom takes 30 ms a slice.
 _MAX_LISTED = 200
+_ANSWERS = {
+    "yes": codes.SCT.Present,
+    "no": codes.SCT.Absent,
+    "abstain": codes.SCT.Indeterminate,
+}
 
 
 def structured_report(findings: SeriesFindings) -> bytes:
@@ -108,7 +113,7 @@ def evidence(findings: SeriesFindings, places: list[int]) -> list[Any]:
 def _class_group(
     findings: SeriesFindings, name: str, made_by: sr.AlgorithmIdentification
 ) -> sr.MeasurementsAndQualitativeEvaluations:
-    """The greatest probability of a class in the series; its volume and the decision, if any."""
+    """The greatest probability of a class in the series; its volume and the decisions, if any."""
     summary = findings.summary
     decision = summary["decisions"][name]
     threshold = findings.algorithm.series_thresholds.get(name)
@@ -117,6 +122,9 @@ def _class_group(
     if decision is not None:
         value = codes.SCT.Present if decision else codes.SCT.Absent
         evaluations.append(sr.QualitativeEvaluation(_coded(own.AT_OPERATING_POINT), value))
+    if answers := summary.get("abstention"):
+        value = _ANSWERS[answers[name]]
+        evaluations.append(sr.QualitativeEvaluation(_coded(own.WITH_ABSTENTION), value))
     if threshold is not None:
         measurements.append(_probability(threshold, name=_coded(own.OPERATING_POINT)))
     if name not in findings.segments:

@@ -191,7 +191,8 @@ def _predict_series(
     headers = [member.header for member in members]
     z_mm = np.array(places_along(headers))
     probabilities = predictor.series_probabilities(outputs, z_mm)
-    volume_errors = predictor.postprocessing.volume_errors
+    postprocessing = predictor.postprocessing
+    volume_errors = postprocessing.volume_errors
     return PredictedSeries(
         slices=tuple(_slice_file(member, keeps_ids) for member in members),
         described=chosen.described,
@@ -200,7 +201,10 @@ def _predict_series(
         z_mm=tuple(z_mm.tolist()),
         probabilities=tuple(map(tuple, probabilities.slices.tolist())),
         summary={
-            **summarize(probabilities.slices, probabilities.whole, predictor.postprocessing),
+            **summarize(
+                *(probabilities.slices, probabilities.whole, postprocessing),
+                postprocessing.abstention,
+            ),
             "most_suspicious": dict(
                 zip(CLASSES, probabilities.slices.argmax(axis=0).tolist(), strict=True)
             ),

@@ -116,14 +116,16 @@ class Orientation(BaseModel):
 class SeriesSummary(BaseModel):
     """Probabilities and decisions for a series as a whole, by class.
 
-    `volumes` are millilitres by kind (`ml`, `low_ml`, `high_ml`, `likely_low_ml`, `likely_high_ml`,
-    `abc2_ml`) and class, of a model with masks.
+    `abstention` are the answers of a model that was calibrated to leave exams to people, null for
+    any other. `volumes` are millilitres by kind (`ml`, `low_ml`, `high_ml`, `likely_low_ml`,
+    `likely_high_ml`, `abc2_ml`) and class, of a model with masks.
     """
 
     max: dict[str, float]
     noisy_or: dict[str, float]
     series_model: dict[str, float] | None
     decisions: dict[str, bool | None]
+    abstention: dict[str, Literal["yes", "no", "abstain"]] | None = None
     most_suspicious: dict[str, int]
     volumes: dict[str, dict[str, float | None]] | None = None
 

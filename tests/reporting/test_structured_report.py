@@ -55,6 +55,23 @@ def test_a_report_says_what_was_found_and_by_what(tmp_path: Path) -> None:
         assert shown.count("Measurement Group") == len(measured)
 
 
+def test_what_is_left_to_a_reader_is_neither_present_nor_absent(tmp_path: Path) -> None:
+    findings = made_findings(source_files(2))
+    assert "left to a reader" not in str(sr.srread(io.BytesIO(structured_report(findings))))
+    answers = dict(zip(CLASSES, ("yes", "no", "abstain") * 2, strict=True))
+    findings = made_findings(source_files(2), summary={**findings.summary, "abstention": answers})
+    data = structured_report(findings)
+    require_valid(data, tmp_path / "report.dcm")
+    words = {"yes": "Present", "no": "Absent", "abstain": "Indeterminate"}
+    for name, group in zip(CLASSES, groups(sr.srread(io.BytesIO(data))), strict=False):
+        (said,) = (
+            item.ConceptCodeSequence[0].CodeMeaning
+            for item in group.ContentSequence
+            if item.name.value == own.WITH_ABSTENTION[0]
+        )
+        assert said == words[answers[name]], name
+
+
 def test_codes_are_those_of_the_dictionaries() -> None:
     """As far as these go; the others are ours, and say so."""
     assert own.FINDINGS["any"][0] == codes.SCT.IntracranialHemorrhage.value

@@ -36,10 +36,14 @@ def test_a_network_over_slices(phantom_dir: Path, tmp_path: Path, spec: dict) ->
 def test_a_calibrated_run(
     phantom_dir: Path, data_dir: Path, work_copy: Path, tmp_path: Path
 ) -> None:
-    """Smoothed, calibrated, with operating points; in an archive."""
+    """Smoothed, calibrated, with operating points and abstention; in an archive."""
     calibrate(
         CalibrateConfig(
-            data_dir=str(data_dir), work_dir=str(work_copy), method="platt", smoothing_mm=5.0
+            data_dir=str(data_dir),
+            work_dir=str(work_copy),
+            method="platt",
+            smoothing_mm=5.0,
+            abstain_miss_rate=0.3,
         )
     )
     source = phantom_dir / "stage_2_test"
@@ -50,6 +54,7 @@ def test_a_calibrated_run(
     assert model["calibrated"] and "platt" in model["postprocessing"]
     points = model["thresholds"]
     assert set(points["slice"]) == set(points["series"]) == set(CLASSES)
+    assert expected[0]["abstention"]["any"] in ("yes", "no", "abstain")
     decided = expected[0]["decisions"]["any"]
     assert decided == (expected[0]["max"]["any"] >= points["series"]["any"])
 

@@ -765,9 +765,13 @@ def test_all_is_named_for_screen_readers(visit: Visits) -> None:
 
 
 def with_points(
-    page: Visit, slices: dict[str, float], series: dict[str, float], mask: np.ndarray | None = None
+    page: Visit,
+    slices: dict[str, float],
+    series: dict[str, float],
+    mask: np.ndarray | None = None,
+    answers: dict[str, str] | None = None,
 ) -> None:
-    """Lets the server's model have operating points, its word on the whole series, and masks."""
+    """Lets the model have operating points, its word on whole series, masks and abstention."""
     given: dict[str, Any] = {"thresholds": {"slice": slices, "series": series}}
     if mask is not None:
         given["mask_thresholds"] = dict.fromkeys(CLASSES, 0.5)
@@ -788,6 +792,7 @@ def with_points(
             summary = one["summary"]
             summary["series_model"] = summary["max"]
             summary["decisions"] = {name: summary["max"][name] >= series[name] for name in CLASSES}
+            summary["abstention"] = answers
             if mask is not None:
                 areas = unpack(mask).sum(axis=(1, 2)) * 0.25
                 one["areas_mm2"] = [areas.tolist()] * one["num_slices"]
@@ -831,6 +836,22 @@ def test_operating_points(visit: Visits) -> None:
         said = page.page.locator(f'#summary tr[data-class="{name}"] td').last.inner_text()
         assert said == ("below" if name == "epidural" else "above")
     assert "Youden" in page.text("#point-note")
+    assert page.page.locator("#verdict-answer").is_hidden()
+
+
+@pytest.mark.slow
+def test_abstention(visit: Visits) -> None:
+    page = visit()
+    answers = {name: ("yes", "no", "abstain")[i % 3] for i, name in enumerate(CLASSES)}
+    with_points(page, dict.fromkeys(CLASSES, 0.5), dict.fromkeys(CLASSES, 0.5), answers=answers)
+    page.upload(MADE)
+    words = {"yes": "yes", "no": "no", "abstain": "left to a reader"}
+    assert page.text("#verdict-answer") == f"Decision: {words[answers['any']]}"
+    assert page.page.locator("#summary thead th").last.inner_text().lower() == "decision"
+    for name in CLASSES:
+        said = page.page.locator(f'#summary tr[data-class="{name}"] td').last.inner_text()
+        assert said == {**words, "abstain": "reader"}[answers[name]], name
+    assert page.page.evaluate(CUT_OFF) == []
 
 
 # Text that is cut off: its own box is narrower than it.

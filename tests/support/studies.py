@@ -60,6 +60,7 @@ def _check_series(found: dict, one: dict, probabilities: np.ndarray) -> None:
             for name in CLASSES:
                 assert summary[level][name] == pytest.approx(one[level][name], abs=1e-5)
     assert summary["decisions"] == one["decisions"]
+    assert summary["abstention"] == one.get("abstention")
     assert found["warnings"] == one["warnings"]
     assert (summary["volumes"] is None) == ("volumes" not in one)
     for kind, volumes in (summary["volumes"] or {}).items():

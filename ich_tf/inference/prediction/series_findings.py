@@ -43,7 +43,9 @@ def series_findings(
     predictor, header = reader.predictor, members[0].header
     study, images = _sources([reader.sources[slice_.source] for slice_ in members], members)
     probabilities = np.stack([slice_.values for slice_ in members])
-    summary = summarize(probabilities, members[0].whole, predictor.postprocessing)
+    # Its thresholds are of the probabilities as they were calibrated.
+    abstention = None if prevalence else predictor.postprocessing.abstention
+    summary = summarize(probabilities, members[0].whole, predictor.postprocessing, abstention)
     volumes = reader.store.volumes(header) if members[0].mask else None
     algorithm = algorithm_of(predictor, prevalence)
     uids = ResultUids.of(

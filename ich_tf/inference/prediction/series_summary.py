@@ -173,13 +173,11 @@ def _series(
 ) -> dict[str, Any]:
     header, whole = members[0].header, members[0].whole
     probabilities = np.stack([slice_.values for slice_ in members])
-    answers = None if abstention is None else abstention.decide(probabilities, whole)
     return {
         "study_id": header.study_id,
         "series_id": header.series_id,
-        **summarize(probabilities, whole, postprocessing),
+        **summarize(probabilities, whole, postprocessing, abstention),
         **({} if volumes is None else {"volumes": volumes}),
-        **({} if answers is None else {"abstention": answers}),
         "warnings": [warning.as_json() for warning in warnings_of(members)],
         "slices": [
             {
@@ -205,19 +203,25 @@ def warnings_of(members: Sequence[StoredPrediction]) -> list[SeriesWarning]:
 
 
 def summarize(
-    probabilities: np.ndarray, whole: np.ndarray | None, postprocessing: Postprocessing
-) -> dict[str, dict[str, float] | dict[str, bool | None] | None]:
+    probabilities: np.ndarray,
+    whole: np.ndarray | None,
+    postprocessing: Postprocessing,
+    abstention: Abstention | None = None,
+) -> dict[str, dict[str, float] | dict[str, bool | None] | dict[str, str] | None]:
     """Summarizes a series by class.
 
     Args:
       probabilities: Probabilities of its slices, [n, 6].
       whole: Probabilities of the series as a whole by a series model, [6]; None without one.
       postprocessing: Steps that made the probabilities, with the threshold of the decisions.
+      abstention: Thresholds by which exams are decided or left to people; None for none.
 
     Returns:
       `max` and `noisy_or` of the slices' probabilities; `series_model`, `whole` by class or None;
-      and `decisions`, None for a class without a threshold.
+      `decisions`, None for a class without a threshold; and with abstention its answers, `yes`,
+      `no` or `abstain` by class, as `abstention`.
     """
+    answers = None if abstention is None else abstention.decide(probabilities, whole)
     return {
         "max": _by_class(max_probability(probabilities)),
         "noisy_or": _by_class(noisy_or(probabilities)),
@@ -227,6 +231,7 @@ def summarize(
             for i, name in enumerate(CLASSES)
             for threshold in (postprocessing.threshold(SERIES_LEVEL, name, DEFAULT_POINT),)
         },
+        **({} if answers is None else {"abstention": answers}),
     }
 
 

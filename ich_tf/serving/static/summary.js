@@ -4,10 +4,11 @@ import { className, isAbove, probabilityText, shownOrder } from "./classes.js";
 import { byId, make } from "./dom.js";
 import { volumeText } from "./outlines.js";
 
-// All columns but the first and "Point" hold numbers.
+// All columns but the first and these hold numbers.
+const WORDS = ["Point", "Decision"];
 function heading(...names) {
   const cells = names.map((name, i) =>
-    make("th", { scope: "col", class: i && name !== "Point" ? "number" : null }, name),
+    make("th", { scope: "col", class: i && !WORDS.includes(name) ? "number" : null }, name),
   );
   return make("thead", {}, make("tr", {}, ...cells));
 }
@@ -42,7 +43,7 @@ export function makeSummary(store, panes) {
   function write() {
     const series = currentSeries();
     if (!series) return;
-    const { max, series_model: whole, decisions, most_suspicious: where, volumes } = series.summary;
+    const { max, series_model: whole, decisions, abstention, most_suspicious: where, volumes } = series.summary;
     const decides = Object.values(decisions).some((decision) => decision !== null);
     const rows = shownOrder(store.get("classes")).map((key) => {
       const decided = decisions[key] ?? null;
@@ -70,15 +71,18 @@ export function makeSummary(store, panes) {
         volumes
           ? make("td", { class: "number", title: volumeTitle(volumes, key) }, volumeText(volumes.ml[key]))
           : null,
-        decides
-          ? make("td", { title: pointTitle(key) }, decided === null ? "\u2013" : decided ? "above" : "below")
-          : null,
+        abstention
+          ? make("td", { title: pointTitle(key) }, abstention[key] === "abstain" ? "reader" : abstention[key])
+          : decides
+            ? make("td", { title: pointTitle(key) }, decided === null ? "\u2013" : decided ? "above" : "below")
+            : null,
       );
     });
     const names = ["Class", "Max", "Slice"];
     if (whole) names.push("Model");
     if (volumes) names.push("ml");
-    if (decides) names.push("Point");
+    if (abstention) names.push("Decision");
+    else if (decides) names.push("Point");
     byId("summary").classList.toggle("six", names.length > 5);
     byId("summary").replaceChildren(
       make(
@@ -92,7 +96,11 @@ export function makeSummary(store, panes) {
     const noisy = series.summary.noisy_or.any;
     byId("summary-note").textContent =
       (whole ? "\u201cModel\u201d: the series model's probability for the whole series. " : "") +
-      (decides ? "\u201cPoint\u201d: above or below the operating point for series. " : "") +
+      (abstention
+        ? "\u201cDecision\u201d: yes or no where the calibration promises few misses, else left to a reader. "
+        : decides
+          ? "\u201cPoint\u201d: above or below the operating point for series. "
+          : "") +
       (volumes ? `\u201cml\u201d: volume that the model marks. ${volumeTitle(volumes, "any")} ` : "") +
       `If slices were independent, the probability of any bleed would be ${probabilityText(noisy)} ` +
       "(noisy-or). They are not, so that this is too high.";

@@ -4,6 +4,9 @@
 import { className, probabilityText, shownOrder } from "./classes.js";
 import { byId, make, show } from "./dom.js";
 
+// Of a model that was calibrated to leave exams to people, rather than to miss more than was promised.
+const ANSWERS = { yes: "yes", no: "no", abstain: "left to a reader" };
+
 export function makeVerdict(store, panes) {
   const button = byId("verdict-slice");
   button.addEventListener("click", () => {
@@ -14,7 +17,7 @@ export function makeVerdict(store, panes) {
   store.on(["study", "series", "model", "classes"], () => {
     const series = store.get("study")?.series[store.get("series")];
     if (!series) return;
-    const { max, series_model: whole, decisions, most_suspicious: where } = series.summary;
+    const { max, series_model: whole, decisions, abstention, most_suspicious: where } = series.summary;
     const points = store.get("model")?.thresholds.series ?? {};
     const decided = decisions.any ?? null;
     const value = (whole ?? max).any;
@@ -23,6 +26,9 @@ export function makeVerdict(store, panes) {
     byId("verdict-point").textContent =
       decided === null ? "no operating point" : `${decided ? "above" : "below"} ${probabilityText(points.any)}`;
     byId("verdict-point").title = "The operating point for series";
+    const answer = abstention?.any ?? null;
+    show(byId("verdict-answer"), answer !== null);
+    byId("verdict-answer").textContent = answer === null ? "" : `Decision: ${ANSWERS[answer]}`;
     const above = shownOrder(store.get("classes")).filter((key) => key !== "any" && decisions[key]);
     byId("verdict-classes").textContent = above.length
       ? `Above their points: ${above.map((key) => className(key).toLowerCase()).join(", ")}`
