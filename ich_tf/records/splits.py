@@ -74,7 +74,8 @@ def split_patients(
             n_splits=1, test_size=num_test, random_state=seed
         )
         # The chooser may take some more or fewer: of few patients, none, or too many for the folds.
-        rest, test = fill_both(*next(chooser.split(rest, vectors)), num_folds)
+        rest, test = next(chooser.split(rest, vectors))
+        rest, test = fill_both(rest, test, num_folds)
         splits.update((patients[i], TEST) for i in test)
     folds = MultilabelStratifiedKFold(n_splits=num_folds, shuffle=True, random_state=seed)
     for fold, (_, members) in enumerate(folds.split(rest, vectors[rest])):
