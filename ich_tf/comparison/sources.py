@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from ich_tf.comparison.score_table import EXAM, SLICE, ScoreTable, read_scores
 from ich_tf.errors import InputError
-from ich_tf.runtime.files import read_json
+from ich_tf.runtime.json_types import read_object
 
 _PREDICTIONS, _EXAMS, _METRICS = "predictions.csv", "exams.csv", "metrics.json"
 _ADVICE = "Run python -m ich_tf.evaluate again, or give a CSV of predictions."
@@ -68,35 +67,49 @@ def load_model(name: str, path: Path, *, level: str, split: str, operating_point
     # Evaluations of earlier versions have no exams.csv.
     if level == EXAM and (folder / _EXAMS).is_file():
         file = folder / _EXAMS
-    metrics = _read_metrics(folder / _METRICS)
+    described = folder / _METRICS
+    metrics = read_object(described, _Metrics, _ADVICE) if described.is_file() else _Metrics()
     table = read_scores(file, level)
     thresholds = _thresholds(metrics, level, operating_point, is_pooled=table.is_pooled)
-    return Model(name, str(file), table, thresholds, _description(metrics))
+    texts = (metrics.model.postprocessing, metrics.model.seen)
+    return Model(name, str(file), table, thresholds, "; ".join(filter(None, texts)))
 
 
-def _read_metrics(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    metrics = read_json(path, _ADVICE)
-    if not isinstance(metrics, dict) or not isinstance(metrics.get("levels", {}), dict):
-        raise InputError(f"{path}: is no result of an evaluation. {_ADVICE}")
-    return metrics
+@dataclasses.dataclass(frozen=True)
+class _Point:
+    threshold: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.threshold <= 1:
+            raise ValueError(f"threshold is {self.threshold:g}; expected a probability")
 
 
-def _thresholds(
-    metrics: Mapping[str, Any], level: str, rule: str, *, is_pooled: bool
-) -> dict[str, float]:
-    levels = metrics.get("levels", {})
+@dataclasses.dataclass(frozen=True)
+class _Class:
+    points: dict[str, _Point | None] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Level:
+    classes: dict[str, _Class] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Evaluated:
+    postprocessing: str = ""
+    seen: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Metrics:
+    """What is read of an evaluation's metrics.json; those of earlier versions have less."""
+
+    levels: dict[str, _Level] = dataclasses.field(default_factory=dict)
+    model: _Evaluated = _Evaluated()
+
+
+def _thresholds(metrics: _Metrics, level: str, rule: str, *, is_pooled: bool) -> dict[str, float]:
     wanted = (SLICE,) if level == SLICE else _EXAM_LEVELS[1:] if is_pooled else _EXAM_LEVELS
-    scores: dict[str, Any] = next((levels[each] for each in wanted if each in levels), {})
-    found = {}
-    for class_name, each in scores.get("classes", {}).items():
-        point = each.get("points", {}).get(rule)
-        if point is not None:
-            found[class_name] = float(point["threshold"])
-    return found
-
-
-def _description(metrics: Mapping[str, Any]) -> str:
-    model = metrics.get("model", {})
-    return "; ".join(model[key] for key in ("postprocessing", "seen") if model.get(key))
+    scores = next((metrics.levels[each] for each in wanted if each in metrics.levels), _Level())
+    points = {name: each.points.get(rule) for name, each in scores.classes.items()}
+    return {name: point.threshold for name, point in points.items() if point is not None}

@@ -1,11 +1,13 @@
 """Matching of series and rows of labels of exams: whose label a row holds, by what it names.
 
 A row names a series or a study by its UID, a patient by the PatientID, or whatever lies in a
-folder; exactly, else by letters and digits alone in lower case, where exactly one thing answers.
+folder; exactly, else by letters and digits alone in lower case, where exactly one thing answers, of
+which no row speaks exactly. Numbers that are apart stay apart: 1-12 is not 11-2.
 """
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from dataclasses import dataclass
 from ich_tf.conversion.exam_rows import AUTO, ExamRows
 from ich_tf.dicom.nifti_names import is_nifti, without_nifti_extension
 
+_LOG = logging.getLogger(__name__)
 # Ids of the patient, the study and the series.
 SeriesKey = tuple[str, str, str]
 
@@ -27,10 +30,12 @@ class NamedExam:
     Attributes:
       level: What the key names: `series`, `study` or `patient`.
       series: Keys of the series, one or more.
+      is_alike: Whether the key names it by letters and digits alone.
     """
 
     level: str
     series: frozenset[SeriesKey]
+    is_alike: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,12 +127,25 @@ class SeriesNames:
                 ambiguous[number] = frozenset().union(*(exam.series for exam in found))
             else:
                 exams[number] = found[0]
-                for series in found[0].series:
-                    by_series.setdefault(series, []).append(number)
+        exactly = {exam.series for exam in exams.values() if not exam.is_alike}
+        for number in [row for row, exam in exams.items() if exam.is_alike]:
+            if exams[number].series in exactly:
+                del exams[number]
+                unused.append(number)
+        for number, exam in exams.items():
+            for series in exam.series:
+                by_series.setdefault(series, []).append(number)
+        if num_alike := sum(exam.is_alike for exam in exams.values()):
+            _LOG.info(
+                "%d rows of the %s name their exam by letters and digits alone, as CQ500-CT-0 does "
+                "CQ500CT0.",
+                num_alike,
+                rows.file,
+            )
         return ExamMatches(
             rows=rows,
             exams=exams,
-            unused_rows=tuple(unused),
+            unused_rows=tuple(sorted(unused)),
             ambiguous=ambiguous,
             by_series={series: tuple(numbers) for series, numbers in by_series.items()},
             folders={key: min(folders) for key, folders in self._folders.items()},
@@ -185,13 +203,13 @@ class _Names:
                 return [NamedExam(_level(series), series) for series in found]
         letters = "" if exactly or _UID.fullmatch(key) else _letters(key)
         return [
-            NamedExam("patient" if thing == _PATIENT else _level(series), series)
+            NamedExam("patient" if thing == _PATIENT else _level(series), series, is_alike=True)
             for series, thing in self._alike.sets(letters).items()
         ]
 
     def raised(self, found: Iterable[NamedExam], level: str) -> list[NamedExam]:
         """The things of a level that named ones are or lie in, each once."""
-        sets: dict[frozenset[SeriesKey], None] = {}
+        sets: dict[frozenset[SeriesKey], bool] = {}
         for exam in found:
             for patient, study, uid in exam.series:
                 if level == "series":
@@ -200,8 +218,8 @@ class _Names:
                     members = self._of_study[patient, study, ""]
                 else:
                     members = self._of_patient[patient, "", ""]
-                sets[frozenset(members)] = None
-        return [NamedExam(level, series) for series in sets]
+                sets[frozenset(members)] = exam.is_alike
+        return [NamedExam(level, series, is_alike) for series, is_alike in sets.items()]
 
 
 class _Kind:
@@ -232,8 +250,14 @@ def _level(series: frozenset[SeriesKey]) -> str:
 
 
 def _letters(name: str) -> str:
-    """Letters and digits of a name, in lower case."""
-    return "".join(filter(str.isalnum, name.casefold()))
+    """Letters and digits of a name, in lower case; numbers that are apart stay apart.
+
+    Examples:
+      >>> _letters("CQ500-CT-1"), _letters("1-12"), _letters("11 - 2")
+      ('cq500ct1', '1-12', '11-2')
+    """
+    words = "".join(letter if letter.isalnum() else " " for letter in name.casefold())
+    return re.sub(r"(?<=\d) +(?=\d)", "-", words).replace(" ", "")
 
 
 def _one_word(name: str) -> str:

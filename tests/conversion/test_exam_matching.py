@@ -1,10 +1,12 @@
 """What a key of a label of an exam names."""
 
+import logging
+
 import numpy as np
 import pytest
 
 from ich_tf.conversion.exam_matching import SeriesNames
-from ich_tf.conversion.exam_rows import ExamRows
+from ich_tf.conversion.exam_rows import AUTO, ExamRows
 
 # Path of a file -> PatientID, study and series.
 FILES = {
@@ -148,15 +150,40 @@ def test_each_row_has_its_exam_and_each_series_its_rows() -> None:
         0: "series",
         2: "patient",
         3: "study",
-        4: "series",
     }
-    assert (matches.unused_rows, matches.ambiguous) == ((1,), {})
+    # The fourth names one that the first names exactly.
+    assert (matches.unused_rows, matches.ambiguous) == ((1, 4), {})
     thin = ("CQ500CT0", "1.5", "1.5.2")
-    assert matches.by_series[thin] == (0, 3, 4)
+    assert matches.by_series[thin] == (0, 3)
     assert matches.folders[thin] == "CQ500CT0 CQ500CT0/Unknown Study/CT THIN"
     # The first by name where a series lies in several, and none where it lies in none.
     assert matches.folders["ann", "1.7", "1.7.1"] == "aaa"
     assert matches.folders["h4", "1.20", "1.20.1"] == ""
+
+
+@pytest.mark.parametrize(
+    ("key", "patient"),
+    [("11-2", "1-12"), ("1-12", "112"), ("112", "1 12"), ("P1-2", "P12"), ("1.12a", "11.2a")],
+)
+def test_numbers_that_are_apart_stay_apart(key: str, patient: str) -> None:
+    names = SeriesNames()
+    names.add(("x", "1.1", "1.1.1"), "f/1.dcm", patient)
+    assert names.match(ExamRows([key], np.zeros((1, 6)))).unused_rows == (0,)
+
+
+@pytest.mark.parametrize("level", [AUTO, "study"])
+def test_a_row_that_names_an_exam_exactly_is_the_only_one(
+    level: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    names = SeriesNames()
+    names.add(("x", "1.1", "1.1.1"), "f/1.dcm", "A-1")
+    names.add(("y", "1.2", "1.2.1"), "g/1.dcm", "A-2")
+    rows = ExamRows(["A1", "a_2", "A-1", "A 1"], np.zeros((4, 6)), level=level)
+    matches = names.match(rows)
+    assert matches.unused_rows == (0, 3)
+    assert matches.by_series == {("y", "1.2", "1.2.1"): (1,), ("x", "1.1", "1.1.1"): (2,)}
+    assert "1 rows of the" in caplog.text and "by letters and digits alone" in caplog.text
 
 
 def test_without_rows_nothing_is_matched() -> None:
