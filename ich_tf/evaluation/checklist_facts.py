@@ -195,7 +195,7 @@ def _of_model(
         versions = {
             f"{name} {version}"
             for session in sessions
-            for name, version in session.get("versions", {}).items()
+            for name, version in session.versions.items()
         }
         if versions:
             facts["software"] = Fact(f"ich_tf {__version__}, {', '.join(sorted(versions))}", True)

@@ -20,7 +20,7 @@ from ich_tf.labels import CLASSES
 from ich_tf.models import run_files
 from ich_tf.models.bundle import shown
 from ich_tf.models.origins import read_origin
-from ich_tf.models.run_json import read_run
+from ich_tf.models.run_json import read_run, read_sessions
 from ich_tf.records.manifest import Manifest
 from ich_tf.runtime import html
 from ich_tf.runtime.files import write_text
@@ -51,7 +51,7 @@ def write_model_card(
       manifest: Manifest of the evaluated data.
     """
     folders = list(dict.fromkeys(member.work_dir for member in find_members(work_dir)))
-    runs = [_run(folder) for folder in folders]
+    runs = [describe_run(folder) for folder in folders]
     facts = checklist_facts(
         evaluation, predictor, runs, manifest, is_own_data=same_data(work_dir, manifest)
     )
@@ -75,8 +75,12 @@ def write_model_card(
     write_text(path, html.render("ich_tf.evaluation", "model_card.md", content))
 
 
-def _run(work_dir: Path) -> dict[str, Any]:
-    """Describes a run by its config.json and run.json; `missing` tells that one is missing."""
+def describe_run(work_dir: Path) -> dict[str, Any]:
+    """Describes a run by its config.json and run.json; `missing` tells that one is missing.
+
+    Args:
+      work_dir: Folder of the run.
+    """
     description: dict[str, Any] = {
         "name": Path(shown(work_dir)).name,
         "recipe": {},
@@ -88,7 +92,8 @@ def _run(work_dir: Path) -> dict[str, Any]:
         config = TrainConfig.from_json((work_dir / run_files.CONFIG).read_text("utf-8"))
         description["fold"] = config.validation_fold
         description["recipe"] = {name: getattr(config, name) for name in _RECIPE}
-        description.update(read_run(work_dir))
+        run = read_run(work_dir)
+        description |= {"data": run["data"], "sessions": read_sessions(run)}
         description["started_from"] = read_origin(work_dir).started_from()
     except (OSError, ConfigError, InputError):
         description["missing"] = (

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ich_tf.errors import InputError
+from ich_tf.errors import DataError, InputError
 from ich_tf.inference.ensemble import VERSION, Member, find_members
 from ich_tf.models import run_files
 from ich_tf.models.bundle import model_folder, naming
@@ -130,7 +130,7 @@ def _add_member(
         files[f"{prefix}{AXES}"] = member.work_dir / AXES
     config, run = member.work_dir / run_files.CONFIG, member.work_dir / run_files.RUN
     if config.is_file():
-        files[f"{prefix}{run_files.CONFIG}"] = _json(reduced_config(read_json(config)))
+        files[f"{prefix}{run_files.CONFIG}"] = _json(reduced_config(read_options(config)))
     if run.is_file():
         content = reduced_run(read_run(member.work_dir), patient_hashes=patient_hashes)
         files[f"{prefix}{run_files.RUN}"] = _json(content)
@@ -180,6 +180,18 @@ def reduced_config(config: Mapping[str, Any]) -> dict[str, Any]:
         weights = config["weights"]
         reduced["weights"] = weights if weights in ("imagenet", "none") else "other weights"
     return reduced
+
+
+def read_options(path: Path) -> dict[str, Any]:
+    """Reads the options of a config.json.
+
+    Raises:
+      DataError: If the file holds something else.
+    """
+    options = read_json(path)
+    if not isinstance(options, dict):
+        raise DataError(f"{path}: is no config of a training; expected an object of options.")
+    return options
 
 
 def reduced_run(run: Mapping[str, Any], *, patient_hashes: bool) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-import posixpath
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -68,7 +67,8 @@ class Member:
         """
         path = self.work_dir / run_files.CONFIG
         try:
-            return int(parse_json(read_text(path, MOST_MODEL_JSON_BYTES))["validation_fold"])
+            config = read_value(dict[str, Any], parse_json(read_text(path, MOST_MODEL_JSON_BYTES)))
+            return int(read_value(str, config["validation_fold"], "validation_fold"))
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"{path}: does not say which fold the run validated on ({error}). {_COPY}"
@@ -211,9 +211,7 @@ def check_members(work_dir: str | Path, members: Sequence[Member]) -> None:
       InputError: If there are too many members, or one is there twice.
     """
     try:
-        _check_members(
-            [(entry["work_dir"], entry["weights"]) for entry in _entries(work_dir, members)]
-        )
+        _check_members(Path(work_dir), members)
     except ValueError as error:
         raise InputError(f"{work_dir}: cannot be an ensemble: {error}.") from error
 
@@ -232,9 +230,11 @@ def write_ensemble(work_dir: str | Path, members: Sequence[Member]) -> None:
 
 
 def _entries(work_dir: str | Path, members: Sequence[Member]) -> list[dict[str, Any]]:
+    folder = Path(work_dir).resolve()
     return [
         {
-            "work_dir": Path(os.path.relpath(member.work_dir, work_dir)).as_posix(),
+            # The system finds ".." behind a link, where the link leads to.
+            "work_dir": Path(os.path.relpath(member.work_dir.resolve(), folder)).as_posix(),
             "weights": member.weights,
             "share": member.share,
             "sha256": member.sha256,
@@ -243,14 +243,15 @@ def _entries(work_dir: str | Path, members: Sequence[Member]) -> list[dict[str, 
     ]
 
 
-def _check_members(members: Sequence[tuple[str, str]]) -> None:
-    """Checks number and places of members, which are folders and weights within them."""
+def _check_members(folder: Path, members: Sequence[Member]) -> None:
+    """Checks number and places of members, whatever the spelling of their paths."""
     if len(members) > _MOST_MEMBERS:
         raise ValueError(f"it has {len(members)} members; expected {_MOST_MEMBERS} at most")
-    places = [posixpath.normpath(posixpath.join(folder, weights)) for folder, weights in members]
+    places = [(member.work_dir / member.weights).resolve() for member in members]
     if len(set(places)) < len(places):
         twice = next(place for place in places if places.count(place) > 1)
-        raise ValueError(f"it names {twice[:80]!r} twice; expected each member once")
+        text = os.path.relpath(twice, folder.resolve())
+        raise ValueError(f"it names {text[:80]!r} twice; expected each member once")
 
 
 def _read_ensemble(work_dir: Path) -> list[Member]:
@@ -264,7 +265,7 @@ def _read_ensemble(work_dir: Path) -> list[Member]:
             for entry in read_value(tuple[_Entry, ...], content["members"], "members")
         ]
         check_places("members", [entry["work_dir"] for entry in content["members"]])
-        _check_members([(entry["work_dir"], entry["weights"]) for entry in content["members"]])
+        _check_members(Path(work_dir), members)
         if not all(0 < member.share <= _MOST_SHARE for member in members):
             raise ValueError("shares that are not above 0")
         if not all(_WEIGHTS.fullmatch(member.weights) for member in members):

@@ -22,6 +22,7 @@ from ich_tf.models.run_json import read_run
 from ich_tf.models.shared_weights import read_card, weights_file
 from ich_tf.records.splits import fold_name
 from ich_tf.runtime.files import MOST_MODEL_JSON_BYTES, file_sha256, parse_json, read_text
+from ich_tf.runtime.json_types import read_value
 
 # In the run.json of a bundle that was made without the hashes of patients.
 LEFT_OUT = "patients_left_out"
@@ -252,7 +253,7 @@ def read_origin(work_dir: str | Path) -> Origin:
         if "ancestors" in content:
             ancestors = load_origins(content["patients"], content["ancestors"])
             (origin,) = load_origins(content["patients"], [content["origin"]])
-            left_out = bool(content.get(LEFT_OUT))
+            left_out = read_value(bool, content.get(LEFT_OUT, False), LEFT_OUT)
             return replace(origin, data_sha256=data_sha256, ancestors=ancestors, left_out=left_out)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(
@@ -263,7 +264,8 @@ def read_origin(work_dir: str | Path) -> Origin:
 
 def data_of(data: Mapping[str, Any]) -> str:
     """Hash of the slices of a run's data, also where it reads features of them."""
-    return str(data.get("slices_sha256", data["sha256"]))
+    sha256: str = data.get("slices_sha256", data["sha256"])
+    return sha256
 
 
 def dump_run(origin: Origin) -> dict[str, Any]:
@@ -301,34 +303,51 @@ def dump_origins(origins: Iterable[Origin]) -> tuple[dict[str, Any], list[dict[s
     return patients, entries
 
 
-def load_origins(
-    patients: Mapping[str, Mapping[str, Iterable[str]]],
-    entries: Iterable[Mapping[str, Any]],
-    depth: int = 0,
-) -> tuple[Origin, ...]:
-    """Reads what `dump_origins` wrote; `depth` counts the runs between it and the first.
+@dataclass(frozen=True)
+class _Entry:
+    """An origin as `dump_origins` writes it."""
+
+    origin: str
+    weights_sha256: str
+    data_sha256: str
+    validation_fold: int
+    gave_features: bool
+    ancestors: tuple[Any, ...]
+    patient_keys: str = ""
+    title: str = ""
+
+
+def load_origins(patients: Any, entries: Any) -> tuple[Origin, ...]:
+    """Reads what `dump_origins` wrote.
+
+    Args:
+      patients: Hash of data -> fold -> hashed ids.
+      entries: The origins.
 
     Raises:
-      AttributeError, KeyError, TypeError, ValueError: If it is something else.
+      ValueError: If they are something else.
     """
-    if depth > _MOST_DEPTH:
-        raise ValueError(f"a run that started from {_MOST_DEPTH} others, one after the other")
-    return tuple(
-        Origin(
-            kind=str(entry["origin"]),
-            weights_sha256=str(entry["weights_sha256"]),
-            data_sha256=str(entry["data_sha256"]),
-            validation_fold=int(entry["validation_fold"]),
-            folds={
-                fold: frozenset(ids) for fold, ids in patients.get(entry["data_sha256"], {}).items()
-            },
-            ancestors=load_origins(patients, entry["ancestors"], depth + 1),
-            gave_features=bool(entry["gave_features"]),
-            patient_keys=str(entry.get("patient_keys", "")),
-            title=str(entry.get("title", "")),
+    folds_of = read_value(dict[str, dict[str, frozenset[str]]], patients, "patients")
+
+    def read(entries: Any, where: str, depth: int) -> tuple[Origin, ...]:
+        if depth > _MOST_DEPTH:
+            raise ValueError(f"a run that started from {_MOST_DEPTH} others, one after the other")
+        return tuple(
+            Origin(
+                kind=entry.origin,
+                weights_sha256=entry.weights_sha256,
+                data_sha256=entry.data_sha256,
+                validation_fold=entry.validation_fold,
+                folds=folds_of.get(entry.data_sha256, {}),
+                ancestors=read(entry.ancestors, f"{where}.ancestors", depth + 1),
+                gave_features=entry.gave_features,
+                patient_keys=entry.patient_keys,
+                title=entry.title,
+            )
+            for entry in read_value(tuple[_Entry, ...], entries, where)
         )
-        for entry in entries
-    )
+
+    return read(entries, "ancestors", 0)
 
 
 def _title_of(path: Path, sha256: str) -> str:

@@ -9,7 +9,6 @@ Records are written and read without TensorFlow.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,7 +22,15 @@ from ich_tf.records import tfrecord
 from ich_tf.records.data_files import checked_shard_name
 from ich_tf.records.schema import CorruptRecordError
 from ich_tf.records.series_features import SeriesFeatures
-from ich_tf.runtime.files import file_sha256, write_bytes, write_json
+from ich_tf.runtime.files import (
+    MOST_JSON_BYTES,
+    file_sha256,
+    parse_json,
+    read_text,
+    write_bytes,
+    write_json,
+)
+from ich_tf.runtime.json_types import read_fields
 
 FEATURE_MANIFEST = "features.json"
 VERSION = 2
@@ -102,19 +109,22 @@ class FeatureManifest:
         if not path.is_file():
             raise DataError(f"{folder}: holds no features (no {FEATURE_MANIFEST}). {_ADVICE}")
         try:
-            content = json.loads(path.read_text("utf-8"))
-            if content.pop("version") != VERSION or content.pop("classes") != list(CLASSES):
-                raise ValueError("another version")
-            shards = tuple(
-                FeatureShard(**{**shard, "label_counts": tuple(shard["label_counts"])})
-                for shard in content.pop("shards")
-            )
-            networks = tuple(content.pop("networks"))
-            manifest = cls(folder=folder, shards=shards, networks=networks, **content)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            content = read_fields(_Content, parse_json(read_text(path, MOST_JSON_BYTES)))
+        except (OSError, ValueError) as error:
             raise DataError(
-                f"{path}: not of this version of ich_tf ({error!r}). {_ADVICE}"
+                f"{path}: not of this version of ich_tf ({error}). {_ADVICE}"
             ) from error
+        manifest = cls(
+            folder=folder,
+            feature_dim=content.feature_dim,
+            data_sha256=content.data_sha256,
+            axes_sha256=content.axes_sha256,
+            networks=tuple(map(asdict, content.networks)),
+            origins=asdict(content.origins),
+            shards=content.shards,
+            patients=content.patients,
+            num_folds=content.num_folds,
+        )
         for shard in manifest.shards:
             file = folder / shard.name
             if not file.is_file() or file_sha256(file) != shard.sha256:
@@ -175,6 +185,45 @@ class FeatureManifest:
         for shard in self.shards:
             if shard.split in splits:
                 yield from read_series(self.folder / shard.name)
+
+
+@dataclass(frozen=True)
+class _Network:
+    sha256: str
+    validation_fold: int
+    work_dir: str
+
+
+@dataclass(frozen=True)
+class _Origins:
+    """The entries are `models.origins`' own."""
+
+    networks: list[dict[str, Any]]
+    patients: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Content:
+    """Content of `features.json`."""
+
+    version: int
+    classes: tuple[str, ...]
+    feature_dim: int
+    data_sha256: str
+    axes_sha256: str
+    networks: tuple[_Network, ...]
+    origins: _Origins
+    shards: tuple[FeatureShard, ...]
+    patients: dict[str, list[str]]
+    num_folds: int
+
+    def __post_init__(self) -> None:
+        if self.version != VERSION or self.classes != CLASSES:
+            raise ValueError("another version")
+        if self.feature_dim < 1 or self.num_folds < 0:
+            raise ValueError("a number of features or folds out of range")
+        if not all(0 <= shard.network < len(self.networks) for shard in self.shards):
+            raise ValueError("a file of a network that is not listed")
 
 
 def write_series(

@@ -120,15 +120,31 @@ def read_text(path: Path, most_bytes: int) -> str:
 def parse_json(text: str) -> Any:
     """Parses JSON as RFC 8259 has it: without NaN, infinities, and numbers beyond float64.
 
-    Python's parser takes them, and a range check that is a comparison lets NaN pass.
+    Python's parser takes them, and a range check that is a comparison lets NaN pass. Of a name that
+    an object has twice it would take the last, where people read the first.
 
     Raises:
       ValueError: If the text is something else, or nested too deeply.
     """
     try:
-        return json.loads(text, parse_constant=_finite, parse_float=_finite, parse_int=_int)
+        return json.loads(
+            text,
+            parse_constant=_finite,
+            parse_float=_finite,
+            parse_int=_int,
+            object_pairs_hook=_object,
+        )
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{shortened(twice, 40)!r} is there twice in one object")
+    return members
 
 
 def _finite(text: str) -> float:

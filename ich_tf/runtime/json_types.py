@@ -43,7 +43,7 @@ def read_fields(kind: type[_T], content: Any, where: str = "") -> _T:
 
     Args:
       kind: The dataclass. Its fields are of `str`, `int`, `float`, `bool`, None, `Any`, tuples,
-        lists and mappings of such, dataclasses, and arrays, int64 [n].
+        lists, frozen sets and mappings of such, dataclasses, and arrays, int64 [n].
       content: Value of JSON.
       where: Place of the value, for the error.
 
@@ -104,6 +104,8 @@ def read_value(kind: Any, value: Any, where: str = "") -> Any:
         return read_fields(kind, value, where)  # type: ignore[arg-type]
     if origin in (tuple, list):
         return _read_list(origin, of, value, where)
+    if origin is frozenset:
+        return frozenset(_read_list(list, of, value, where))
     if origin in (dict, Mapping):
         if not isinstance(value, dict):
             raise ValueError(_words(where, value, "an object"))

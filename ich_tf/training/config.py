@@ -12,6 +12,7 @@ from typing import ClassVar
 
 from ich_tf.errors import ConfigError
 from ich_tf.models.architectures import POOLS, SERIES_BACKBONES
+from ich_tf.runtime.files import parse_json
 from ich_tf.runtime.options import require
 from ich_tf.training.config_parts import (
     ALL_FOLDS,
@@ -219,7 +220,7 @@ class TrainConfig(
           ConfigError: If `text` is no JSON object or names a field that does not exist.
         """
         try:
-            values = json.loads(text)
+            values = parse_json(text)
         except ValueError as error:
             raise ConfigError(f"a config must be JSON, and this is not: {error}.") from error
         if not isinstance(values, dict):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from ich_tf.errors import InputError
+from ich_tf.errors import DataError, InputError
 from ich_tf.inference.forward import LogitsFn, make_logits_fn
 from ich_tf.labels import CLASSES
 from ich_tf.losses import series_loss
@@ -21,7 +21,7 @@ from ich_tf.models.architectures import ATTENTION, POOLS
 from ich_tf.models.feature_axes import AXES, load_axes
 from ich_tf.models.origins import Origin, load_origins
 from ich_tf.models.series_model import SeriesSpec, pack, packed_width, turned_series
-from ich_tf.records.feature_manifest import FeatureManifest
+from ich_tf.records.feature_manifest import FEATURE_MANIFEST, FeatureManifest
 from ich_tf.records.manifest import Shard
 from ich_tf.records.series_features import SeriesFeatures
 from ich_tf.records.shard_labels import KnownShares
@@ -67,9 +67,7 @@ class SeriesTask:
         self.data = _fingerprint(manifest)
         self.patients: Mapping[str, Sequence[str]] = manifest.patients
         self.patient_keys = manifest.patient_keys
-        self.networks: Sequence[Origin] = load_origins(
-            manifest.origins["patients"], manifest.origins["networks"]
-        )
+        self.networks: Sequence[Origin] = _origins(manifest)
         self.num_train = sum(map(len, train))
         self.num_validation = sum(map(len, validation))
         # Where all slices are labelled nothing is masked, and the loss is the same as ever.
@@ -286,6 +284,16 @@ def pack_exam_labels(series: SeriesFeatures, slots: int) -> np.ndarray:
     packed = np.full((1 + slots, len(CLASSES)), np.nan, np.float32)
     packed[0], packed[1 : 1 + len(series)] = series.whole, series.labels
     return packed
+
+
+def _origins(manifest: FeatureManifest) -> Sequence[Origin]:
+    try:
+        return load_origins(manifest.origins["patients"], manifest.origins["networks"])
+    except ValueError as error:
+        raise DataError(
+            f"{manifest.folder / FEATURE_MANIFEST}: does not say whom its networks were trained on "
+            f"({error}). Run python -m ich_tf.extract_features to write it."
+        ) from error
 
 
 def _fingerprint(manifest: FeatureManifest) -> dict[str, Any]:

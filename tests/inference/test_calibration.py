@@ -159,6 +159,13 @@ def test_folds_are_joined(
     run = shutil.copytree(folder / "fold-0", tmp_path / "run")
     mixed = calibrate(config(data_dir, tmp_path / "e", members=(str(folder), str(run))))
     assert mixed.postprocessing.fitted_on["splits"] == ["fold-0", "fold-1", "fold-2"]
+    (tmp_path / "link").symlink_to(folder / "fold-0")
+    with pytest.raises(InputError, match="folds/fold-0/best.weights.h5' twice"):
+        calibrate(
+            config(
+                data_dir, tmp_path / "f", members=(str(folder / "fold-0"), str(tmp_path / "link"))
+            )
+        )
     with pytest.raises(InputError, match="fold-0/best.weights.h5' twice"):
         calibrate(config(data_dir, tmp_path / "f", members=(str(folder), str(folder / "fold-0"))))
     assert not (tmp_path / "f").exists()

@@ -89,6 +89,47 @@ def test_a_changed_calibration_is_one_or_refused(
         without_site(read)
 
 
+PROMISE = {"miss_rate": 0.05, "false_alarm_rate": 0.0, "confidence": 0.95}
+OF_CLASS = {
+    "no_below": 0.1, "yes_from": 0.5, "num_positive_patients": 9, "num_negative_patients": 9
+}  # fmt: skip
+OF_LEVEL = dict.fromkeys(CLASSES, OF_CLASS)
+
+
+@pytest.mark.parametrize(
+    "change",
+    (
+        {"thresholds": {"slice": {"youden": {"any": 25.3}}}},
+        {"thresholds": {"slice": {"youden": {"any": -1}}}},
+        {"thresholds": {"slices": {"youden": {"any": 0.5}}}},
+        {"thresholds": {"slice": {"Youden": {"any": 0.5}}}},
+        {"abstention": {"target": PROMISE, "levels": {}}},
+        {"abstention": {"target": PROMISE, "levels": {"series_model": OF_LEVEL}}},
+        {"abstention": {"target": PROMISE, "levels": {"series_max": OF_LEVEL, "slice": OF_LEVEL}}},
+        {"abstention": {"target": {**PROMISE, "miss_rate": 5}, "levels": {"series_max": OF_LEVEL}}},
+        {
+            "abstention": {
+                "target": PROMISE,
+                "levels": {"series_max": {**OF_LEVEL, "any": {**OF_CLASS, "no_below": 10}}},
+            }
+        },
+        {"fitted_on": {}},
+    ),
+)
+def test_numbers_have_ranges(folder: Path, text: str, change: dict[str, Any]) -> None:
+    path = folder / CALIBRATION
+    path.write_text(json.dumps({**json.loads(text), **change}))
+    with pytest.raises(InputError, match="not a calibration of this version"):
+        load_postprocessing(folder, "f" * 64, 2)
+
+
+def test_a_name_stands_once(folder: Path, text: str) -> None:
+    path = folder / CALIBRATION
+    path.write_text(text.replace('"flip": true', '"flip": true, "flip": false'))
+    with pytest.raises(InputError, match="'flip' is there twice"):
+        load_postprocessing(folder, "f" * 64, 2)
+
+
 @pytest.mark.parametrize(
     "fitted_on",
     (

@@ -21,6 +21,8 @@ from ich_tf.runtime.json_types import read_fields
 
 # `postprocessing.DEFAULT_POINT`, whose module imports this one.
 _POINT = "youden"
+# The least number above a probability of 1 is a threshold, too.
+_ROUNDING = 1e-9
 YES, NO, ABSTAIN = "yes", "no", "abstain"
 
 
@@ -106,8 +108,9 @@ class Abstention:
           probabilities: Probabilities of its slices, [n, 6].
           whole: Probabilities of a model that reads it whole, [6]; None without one.
         """
-        level = SERIES_MAX if whole is None else SERIES_MODEL
-        of_exam = probabilities.max(axis=0) if whole is None else whole
+        level, of_exam = SERIES_MAX, probabilities.max(axis=0)
+        if whole is not None and SERIES_MODEL in self.levels:
+            level, of_exam = SERIES_MODEL, whole
         return {
             name: self.levels[level][name].decide(float(value))
             for name, value in zip(CLASSES, of_exam, strict=True)
@@ -139,10 +142,19 @@ class Abstention:
         Raises:
           TypeError, KeyError, ValueError: If the content is something else.
         """
-        read_fields(AbstentionTarget, content["target"], "target")
+        target = read_fields(AbstentionTarget, content["target"], "target")
+        if not (0 < target.miss_rate < 1 and 0 <= target.false_alarm_rate < 1):
+            raise ValueError("rates of errors that are out of range")
+        if not 0 <= target.confidence < 1:
+            raise ValueError("a confidence that is out of range")
+        if not {SERIES_MAX} <= content["levels"].keys() <= {SERIES_MAX, SERIES_MODEL}:
+            raise ValueError("thresholds of abstention at other levels than those of exams")
         for by_class in content["levels"].values():
             for name in CLASSES:
-                read_fields(ClassAbstention, by_class[name], name)
+                fitted = read_fields(ClassAbstention, by_class[name], name)
+                for threshold in (fitted.no_below, fitted.yes_from):
+                    if not (threshold is None or 0 <= threshold <= 1 + _ROUNDING):
+                        raise ValueError("thresholds of abstention that are no probabilities")
         # Numbers stay as they are written, 0 or 0.0: the hash is of their text.
         levels = {
             level: {name: ClassAbstention(**by_class[name]) for name in CLASSES}

@@ -21,6 +21,7 @@ import numpy as np
 
 from ich_tf.errors import InputError
 from ich_tf.inference.postprocessing.abstention import Abstention
+from ich_tf.inference.postprocessing.aggregation import LEVELS
 from ich_tf.inference.postprocessing.calibrators import Calibrator
 from ich_tf.inference.postprocessing.prevalence import shift_prevalence, shift_prevalence_graph
 from ich_tf.inference.postprocessing.site import SiteCalibrator
@@ -368,9 +369,7 @@ class _Fitted:
 class _Before:
     """What a model brought along, where a site's calibration followed."""
 
-    thresholds: dict[str, dict[str, dict[str, float | None]]] = dataclasses.field(
-        default_factory=dict
-    )
+    thresholds: Thresholds = dataclasses.field(default_factory=dict)
     prevalence: float = 0.5
     fitted_on: _Fitted = _Fitted()
 
@@ -396,7 +395,9 @@ def _check(read: Postprocessing) -> None:
         raise ValueError("thresholds of masks that are not one of each class, in (0, 1)")
     if len(read.volume_errors) not in (0, len(CLASSES)):
         raise ValueError("errors of volumes that are not one of each class")
-    read_fields(_FittedOn, read.fitted_on, "fitted_on")
+    if not read.fitted_on:
+        raise ValueError("no word on what it was fitted on")
+    fitted_on = read_fields(_FittedOn, read.fitted_on, "fitted_on")
     if read.site is not None and not {"num_patients", "before"} <= read.fitted_on.keys():
         raise ValueError("a site's calibration that does not say what was before")
     before = read.fitted_on.get("before", {})
@@ -404,7 +405,18 @@ def _check(read: Postprocessing) -> None:
         "before" in before.get("fitted_on", {})
     ):
         raise ValueError("more before a site's calibration than a model's")
-    for by_rule in read.thresholds.values():
+    for thresholds in (read.thresholds, fitted_on.before.thresholds):
+        _check_thresholds(thresholds)
+
+
+def _check_thresholds(thresholds: Thresholds) -> None:
+    if not thresholds.keys() <= LEVELS.keys():
+        raise ValueError(f"thresholds of other levels than {', '.join(LEVELS)}")
+    for by_rule in thresholds.values():
+        if not by_rule.keys() <= POINTS.keys():
+            raise ValueError(f"thresholds by other rules than {', '.join(POINTS)}")
         for by_class in by_rule.values():
             if not by_class.keys() <= set(CLASSES):
                 raise ValueError("thresholds of other classes")
+            if not all(value is None or 0 <= value <= 1 for value in by_class.values()):
+                raise ValueError("thresholds that are no probabilities")
