@@ -132,7 +132,7 @@ class AcceptanceConfig:
     )
     batch_size: int = option(32, "Number of slices a batch.", within="[1, inf)")
     num_workers: int = option(
-        0, "Number of processes that read DICOM files. 0: one per core.", within="[0, inf)"
+        0, "Number of processes that read DICOM files. 0: one per core.", within="[0, 1024]"
     )
 
     def __post_init__(self) -> None:

@@ -15,12 +15,11 @@ import numpy as np
 from ich_tf.errors import InputError
 from ich_tf.labels import CLASSES, HEADER, read_submission
 from ich_tf.labels.columns import class_number, shown
+from ich_tf.labels.unknown import UNKNOWN_WORDS, label_number
 from ich_tf.records.exam_labels import exam_of_slices
-from ich_tf.runtime.csv_cells import cell_text
 from ich_tf.runtime.csv_files import named_rows, open_csv
 from ich_tf.runtime.csv_lines import CsvError
 from ich_tf.runtime.names import shortened
-from ich_tf.runtime.numbers import decimal_number
 
 SLICE, EXAM = "slice", "exam"
 LEVELS = (SLICE, EXAM)
@@ -75,7 +74,8 @@ def read_scores(path: Path, level: str) -> ScoreTable:
             header = tuple(text.header)
             is_long = [name.casefold() for name in header] == [name.casefold() for name in HEADER]
             if not is_long:
-                return _Wide(path, header, level).table(named_rows(text, ()))
+                wide = _Wide(path, header, text.separator, level)
+                return wide.table(named_rows(text, ()))
     except CsvError as error:
         raise InputError(f"{path}: {error}") from error
     table = read_submission(path)
@@ -137,10 +137,12 @@ def _id_column(path: Path, header: Sequence[str], level: str) -> str:
 class _Wide:
     """A table with a column for each class, read row by row: those of a data set are many."""
 
-    def __init__(self, path: Path, header: tuple[str, ...], level: str) -> None:
-        self._path = path
+    def __init__(self, path: Path, header: tuple[str, ...], separator: str, level: str) -> None:
+        self._path, self._separator = path, separator
         lower = [name.lower() for name in header]
-        twice = next((name for name in lower if name and lower.count(name) > 1), None)
+        keys = [*map(_key, header)]
+        again = (lower[i] for i, key in enumerate(keys) if key and keys.count(key) > 1)
+        twice = next(again, None)
         if twice is not None:
             raise InputError(f"{path}: two columns are called {shortened(twice)}; remove one.")
         self._classes = _numbers({name: name for name in lower})
@@ -165,7 +167,7 @@ class _Wide:
         series: list[str] = []
         probabilities, labels = array("d"), array("d")
         for line, row in rows:
-            name = cell_text(row[self._id])
+            name = row[self._id]
             if not name:
                 raise InputError(f"{self._path}: line {line} has no {self._id}.")
             if name in ids:
@@ -192,7 +194,7 @@ class _Wide:
             # A patient that is not named is none that could be resampled.
             tuple(patients) if patients and all(patients) else None,
         )
-        return _pooled(table, series) if self._series else table
+        return _pooled(self._path, table, series) if self._series else table
 
     def _values(
         self, columns: Mapping[int, str], line: int, row: Mapping[str, str], *, may_be_unknown: bool
@@ -201,9 +203,9 @@ class _Wide:
         values = [math.nan] * len(CLASSES)
         for number, name in columns.items():
             text = row[name]
-            value = decimal_number(text)
+            value = label_number(text, self._separator)
             # As label CSVs write it.
-            if may_be_unknown and (value == -1 or text.casefold() in ("", "nan", "unknown")):
+            if may_be_unknown and (value == -1 or text.casefold() in UNKNOWN_WORDS):
                 continue
             if not 0 <= value <= 1:
                 what = "labels" if may_be_unknown else "probabilities"
@@ -215,13 +217,20 @@ class _Wide:
         return values
 
 
-def _pooled(slices: ScoreTable, series: Sequence[str]) -> ScoreTable:
+def _pooled(path: Path, slices: ScoreTable, series: Sequence[str]) -> ScoreTable:
     """Exams of slices: the greatest probability, and the labels that follow from the slices'."""
     groups: dict[str, list[int]] = {}
     for number, name in enumerate(series):
         groups.setdefault(name, []).append(number)
     members = list(groups.values())
     labels, patients = slices.labels, slices.patients
+    for name, rows in groups.items():
+        of_series = sorted({patients[row] for row in rows}) if patients else []
+        if len(of_series) > 1:
+            raise InputError(
+                f"{path}: the series {shortened(name)} has slices of several patients, "
+                f"{shortened(of_series[0])} and {shortened(of_series[1])}. Correct one."
+            )
     return ScoreTable(
         tuple(groups),
         np.stack([slices.probabilities[rows].max(axis=0) for rows in members]),

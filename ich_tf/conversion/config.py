@@ -179,7 +179,7 @@ class ConversionConfig:
     )
     allow_lossy: bool = option(False, "Allow --encoding=jpeg, which changes grey values.")
     num_folds: int = option(
-        5, "Number of folds of patients for cross-validation.", within="[2, inf)"
+        5, "Number of folds of patients for cross-validation.", within="[2, 1000]"
     )
     test_fraction: float = option(
         0.1, "Share of the patients held out as the test split.", within="[0, 1)"
@@ -189,7 +189,7 @@ class ConversionConfig:
     )
     shard_mb: int = option(128, "Size to aim at for a shard, MiB.", within="[1, inf)")
     num_workers: int = option(
-        0, "Number of worker processes; 0 for one per core.", within="[0, inf)"
+        0, "Number of worker processes; 0 for one per core.", within="[0, 1024]"
     )
     runner: str = option("local", "Where the work is done.", RUNNERS)
     dask_scheduler: str = option(

@@ -31,7 +31,7 @@ class ModelSection:
     batch_size: int = option(32, "Number of slices a batch.", within="[1, inf)")
     mixed_precision: str = precision_option()
     num_workers: int = option(
-        0, "Number of processes that read DICOM files. 0: one per core.", within="[0, inf)"
+        0, "Number of processes that read DICOM files. 0: one per core.", within="[0, 1024]"
     )
 
     def __post_init__(self) -> None:
@@ -80,13 +80,15 @@ class PollSection:
     enabled: bool = option(False, "Ask an archive for new studies.")
     url: str = option("", "Root of the archive's DICOMweb, such as https://pacs/dicom-web.")
     token_file: str = option("", "File of the bearer token to send.", is_path=True)
-    every_seconds: float = option(30.0, "Time from one question to the next.", within="[1, inf)")
+    every_seconds: float = option(
+        30.0, "Time from one question to the next.", within="[1, 1000000]"
+    )
     days: int = option(
         2,
         "Days of StudyDate to ask for, with today; 2: last night's studies, too.",
         within="[1, 31]",
     )
-    timeout_seconds: float = option(30.0, "Longest time without a byte.", within="(0, inf)")
+    timeout_seconds: float = option(30.0, "Longest time without a byte.", within="(0, 1000000]")
     allow_plain: bool = option(False, _ALLOW_PLAIN)
 
     def __post_init__(self) -> None:
@@ -112,15 +114,15 @@ class DestinationSection:
     tls: bool = option(False, "dimse: connect by TLS, with the files of [tls].")
     url: str = option("", "dicomweb: root of the archive's DICOMweb.")
     token_file: str = option("", "dicomweb: file of the bearer token to send.", is_path=True)
-    timeout_seconds: float = option(30.0, "Longest time without an answer.", within="(0, inf)")
+    timeout_seconds: float = option(30.0, "Longest time without an answer.", within="(0, 1000000]")
     first_retry_seconds: float = option(
-        10.0, "Time to the second attempt; doubled at each one after it.", within="(0, inf)"
+        10.0, "Time to the second attempt; doubled at each one after it.", within="(0, 1000000]"
     )
     max_retry_seconds: float = option(
-        900.0, "Longest time from one attempt to the next.", within="(0, inf)"
+        900.0, "Longest time from one attempt to the next.", within="(0, 1000000]"
     )
     give_up_hours: float = option(
-        24.0, "Time after which a study that cannot be sent is failed.", within="(0, inf)"
+        24.0, "Time after which a study that cannot be sent is failed.", within="(0, 1000000]"
     )
     allow_plain: bool = option(False, _ALLOW_PLAIN)
 
@@ -162,10 +164,10 @@ class LimitsSection:
 
     associations: int = option(10, "Associations at the same time.", within="[1, 1000]")
     idle_seconds: float = option(
-        30.0, "Longest silence of an association, or of an HTTP body.", within="(0, inf)"
+        30.0, "Longest silence of an association, or of an HTTP body.", within="(0, 1000000]"
     )
     association_minutes: float = option(
-        30.0, "Longest time of an association, or of an HTTP body.", within="(0, inf)"
+        30.0, "Longest time of an association, or of an HTTP body.", within="(0, 1000000]"
     )
     instance_mb: int = option(512, "Largest file, MiB.", within="[1, inf)")
     association_mb: int = option(
@@ -196,7 +198,7 @@ class StudySection:
     """`[study]`: when a study is handled, and what it is called."""
 
     stable_seconds: float = option(
-        60.0, "Time without a new image after which a study is complete.", within="[0, inf)"
+        60.0, "Time without a new image after which a study is complete.", within="[0, 1000000]"
     )
     late: str = option(
         "list",
@@ -228,13 +230,17 @@ class KeepSection:
         "runs/gateway", "Folder of the queue, the images and the results.", is_path=True
     )
     images_hours: float = option(
-        0.0, "Time that images are kept after a study is sent. 0: not at all.", within="[0, inf)"
+        0.0,
+        "Time that images are kept after a study is sent. 0: not at all.",
+        within="[0, 1000000]",
     )
     failed_hours: float = option(
-        24.0, "Time that images and results of a failed study are kept.", within="[0, inf)"
+        24.0, "Time that images and results of a failed study are kept.", within="[0, 1000000]"
     )
     rows_days: float = option(
-        30.0, "Time that a study stays in the worklist and is not handled again.", within="(0, inf)"
+        30.0,
+        "Time that a study stays in the worklist and is not handled again.",
+        within="(0, 36500]",
     )
 
     def __post_init__(self) -> None:
@@ -270,7 +276,7 @@ class WebhookSection:
 
     url: str = option("", "Address of the POST. Empty: none.")
     token_file: str = option("", "File of the bearer token to send.", is_path=True)
-    timeout_seconds: float = option(10.0, "Longest time without an answer.", within="(0, inf)")
+    timeout_seconds: float = option(10.0, "Longest time without an answer.", within="(0, 1000000]")
     allow_plain: bool = option(False, _ALLOW_PLAIN)
 
     def __post_init__(self) -> None:

@@ -42,7 +42,7 @@ class RealismConfig:
         "HTML file to write; the numbers go into a JSON file of the same name beside it.",
         is_path=True,
     )
-    num_workers: int = option(0, "Worker processes; 0: one per core.", within="[0, inf)")
+    num_workers: int = option(0, "Worker processes; 0: one per core.", within="[0, 1024]")
 
     def __post_init__(self) -> None:
         check_options(self)

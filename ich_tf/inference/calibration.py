@@ -17,9 +17,11 @@ import numpy as np
 from ich_tf.errors import InputError
 from ich_tf.inference.config import CalibrateConfig
 from ich_tf.inference.ensemble import (
+    AN_ENSEMBLE,
     Member,
     check_members,
     combined_sha256,
+    refuse_other_model,
     runs_of,
     seeds_of,
     write_ensemble,
@@ -117,6 +119,8 @@ def calibrate(config: CalibrateConfig) -> Calibration:
         refuse_bundle(folder, NO_CALIBRATION)
     manifest = Manifest.load(config.data_dir)
     groups = _find_groups(config)
+    if config.members:
+        refuse_other_model(config.work_dir, AN_ENSEMBLE)
     named = [member for group in groups for member in group]
     kind_of(named)
     if len(groups) > 1:

@@ -135,6 +135,7 @@ class CalibrateConfig:
             given = self.abstain_false_alarm_rate
             require(not given, "abstain_false_alarm_rate", given, "0 without --abstain_miss_rate")
         require(bool(self.work_dir), "work_dir", self.work_dir, "not empty")
+        require(all(self.members), "members", self.members, "folders with a comma between two")
         known = self.smoothing_mm == -1 or 0 <= self.smoothing_mm <= 100
         require(known, "smoothing_mm", self.smoothing_mm, "-1, or from 0 to 100")
         if self.few:
@@ -315,7 +316,7 @@ class PredictConfig:
     batch_size: int = option(32, "Number of slices a batch.", within="[1, inf)")
     mixed_precision: str = precision_option()
     num_workers: int = option(
-        0, "Number of processes that read DICOM files. 0: one per core.", within="[0, inf)"
+        0, "Number of processes that read DICOM files. 0: one per core.", within="[0, 1024]"
     )
 
     def __post_init__(self) -> None:

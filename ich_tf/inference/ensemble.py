@@ -29,6 +29,7 @@ VERSION = 1
 SEED = "seed-"
 # What training makes in a folder, which is its model.
 RUN_ITSELF, FOLDS, SEEDS = "a run", "the runs of folds", "the runs of seeds"
+AN_ENSEMBLE = "an ensemble"
 _MOST_SHARE = 1e9
 # Each is loaded, and runs on each slice.
 _MOST_MEMBERS = 256
@@ -124,11 +125,11 @@ def seeds_of(work_dir: str | Path) -> list[Path]:
 
 
 def refuse_other_model(work_dir: str | Path, kind: str) -> None:
-    """Refuses a folder for new runs, if other commands would take something else for its model.
+    """Refuses a folder for a model, if other commands would take something else for its model.
 
     Args:
       work_dir: The folder.
-      kind: What is to be trained in it: `RUN_ITSELF`, `FOLDS` or `SEEDS`.
+      kind: What it is to hold: `RUN_ITSELF`, `FOLDS`, `SEEDS` or `AN_ENSEMBLE` of other runs.
 
     Raises:
       InputError: If it holds something of another kind. A run that is there already may continue.
@@ -138,12 +139,12 @@ def refuse_other_model(work_dir: str | Path, kind: str) -> None:
         RUN_ITSELF: (folder / run_files.MODEL).is_file(),
         FOLDS: runs_of(folder) != [folder],
         SEEDS: seeds_of(folder) != [folder],
-        "an ensemble": (folder / run_files.ENSEMBLE).is_file(),
+        AN_ENSEMBLE: (folder / run_files.ENSEMBLE).is_file(),
     }
-    if kind != RUN_ITSELF:
+    if kind in (FOLDS, SEEDS):
         # That of its own runs, which `calibrate` wrote.
-        del found["an ensemble"]
-    elif found[RUN_ITSELF]:
+        del found[AN_ENSEMBLE]
+    elif kind == RUN_ITSELF and found[RUN_ITSELF]:
         return
     other = next((name for name, is_there in found.items() if is_there and name != kind), None)
     if other is not None:

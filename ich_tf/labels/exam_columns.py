@@ -39,12 +39,13 @@ _SHORT_NAMES = {
     "sdh": "subdural",
     "ich": "any",
 }
-# A reader and a class, such as R1:ICH. Without a colon the reader needs a word and a number, so
-# that chronic_subdural is nobody's.
-_READ = re.compile(r"\s*([^:]+?)\s*:\s*([^:]+?)\s*")
-_READ_WITHOUT_COLON = re.compile(
-    r"\s*((?:r|reader|rater|radiologist|annotator)[ _-]?\d+)[ _.-]+(\w+)\s*", re.IGNORECASE
+# A reader, which is a word and a number, and a class, such as R1:ICH: in chronic_subdural, left:SDH
+# and acute:SDH nobody reads, who would be outvoted.
+_READ = re.compile(
+    r"\s*((?:r|reader|rater|radiologist|annotator|observer|expert)[ _-]?\d+)\s*[ :_.-]+\s*(\w+)\s*",
+    re.IGNORECASE,
 )
+_OF_A_CLASS = re.compile(r"\s*([^:]+?)\s*:\s*([^:]+?)\s*")
 _MAX_READERS = 20  # numbers of classes are kept in a byte
 
 
@@ -113,9 +114,16 @@ def _readers(header: Sequence[str]) -> tuple[tuple[str, ...], dict[int, int]]:
     names: list[str] = []
     read: dict[int, int] = {}
     for place, name in enumerate(header):
-        match = _READ.fullmatch(name) or _READ_WITHOUT_COLON.fullmatch(name)
+        match = _READ.fullmatch(name)
         number = exam_class_number(match[2]) if match else -1
         if not match or number < 0:
+            other = _OF_A_CLASS.fullmatch(name)
+            if other and exam_class_number(other[2]) >= 0:
+                raise ValueError(
+                    f"its column {shown([name])!r} is of a class, but of no reader, who would be a "
+                    "word and a number. Call readers R1:SDH, R2:SDH and so on, and remove "
+                    "columns of sides or ages."
+                )
             continue
         reader = readers.setdefault(match[1].casefold(), len(readers))
         if reader == len(names):

@@ -13,17 +13,16 @@ import numpy as np
 
 from ich_tf.labels.classes import LabelError
 from ich_tf.labels.columns import Columns, class_number, find_columns
+from ich_tf.labels.unknown import label_number
 from ich_tf.runtime.csv_cells import cell_text
 from ich_tf.runtime.csv_files import CsvText, open_csv
 from ich_tf.runtime.csv_lines import CsvError
-from ich_tf.runtime.numbers import decimal_number
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _LOG = logging.getLogger(__name__)
 _CHUNK_ROWS, _CHUNK_CELLS = 24_000, 2_000_000
-_TRUTH = {"true": 1.0, "false": 0.0}
 
 
 @dataclass(frozen=True)
@@ -130,9 +129,10 @@ def _checked(chunk: pd.DataFrame, named: int, image: int) -> pd.DataFrame:
                 f"line {beyond[0]} has more values than the header has columns, {named}; quote "
                 "values that hold the separator."
             )
-    nameless = (chunk[image] == "").to_numpy()
+    nameless = (chunk[image].str.strip() == "").to_numpy()
     if nameless.any():
-        is_blank = nameless & (chunk.fillna("") == "").all(axis=1).to_numpy()
+        texts = chunk.fillna("").apply(lambda column: column.str.strip())
+        is_blank = nameless & (texts == "").all(axis=1).to_numpy()
         if (nameless & ~is_blank).any():
             line = chunk.index[nameless & ~is_blank][0]
             raise CsvError(f"line {line} has no id.")
@@ -163,6 +163,9 @@ def _long(
     classes = np.array([*map(class_of, names), -1], np.int8)[number]
     image, images = pd.factorize(parts[0])
     lines = rows.index.to_numpy()
+    nameless = np.flatnonzero([not name.strip() for name in images])
+    if len(nameless):
+        raise CsvError(f"line {lines[np.argmax(image == nameless[0])]} has no id before its class.")
     return LabelChunk(
         # Whether an id begins as a formula shows with its class only: "+1_any" does, "+1" does not.
         images=[cell_text(f"{name.strip()}_")[:-1] for name in images],
@@ -210,11 +213,4 @@ def _as_numbers(texts: pd.Series, separator: str) -> np.ndarray:
 
     # Labels have few different texts. Row -1, of a row that ends before this column, is NaN.
     number, different = pd.factorize(texts)
-    return np.array([*(_as_number(text, separator) for text in different), np.nan])[number]
-
-
-def _as_number(text: str, separator: str) -> float:
-    text = text.strip().casefold()
-    if separator != ",":
-        text = text.replace(",", ".")  # where commas are decimal, semicolons separate
-    return _TRUTH[text] if text in _TRUTH else decimal_number(text)
+    return np.array([*(label_number(text, separator) for text in different), np.nan])[number]

@@ -1,4 +1,4 @@
-"""Labels that nobody knows: how they are written, and what follows from the known ones.
+"""Labels and how they are written, known or not; and what follows from the known ones.
 
 Unknown is NaN in every array of labels, and never 0: a class that a report does not mention is not
 known to be absent.
@@ -9,14 +9,33 @@ from __future__ import annotations
 import numpy as np
 
 from ich_tf.labels.classes import ANY, CLASSES, SUBTYPES
+from ich_tf.runtime.numbers import decimal_number
 
 # In lower case. CheXpert's tables write -1 for what a report leaves open, and nothing for what it
 # does not mention.
 UNKNOWN_WORDS = frozenset(
     ("", "nan", "na", "n/a", "<na>", "none", "null", "unknown", "uncertain", "?")
 )
+_TRUTH = {"true": 1.0, "false": 0.0}
 # A share of readers from which on a class counts as present.
 POSITIVE = 0.5
+
+
+def label_number(text: str, separator: str) -> float:
+    """A label or probability as a number; NaN for any other text.
+
+    Args:
+      text: Label as written.
+      separator: Character between the values of the file: where it is no comma, that is decimal.
+
+    Examples:
+      >>> label_number("TRUE", ","), label_number("0,5", ";"), label_number("0,5", ",")
+      (1.0, 0.5, nan)
+    """
+    text = text.strip().casefold()
+    if separator != ",":
+        text = text.replace(",", ".")
+    return _TRUTH[text] if text in _TRUTH else decimal_number(text)
 
 
 def are_unknown(texts: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ import codecs
 import csv
 import gzip
 import io
+import itertools
 import lzma
 import struct
 import zipfile
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any, TextIO
 
 from ich_tf.runtime.clutter import is_clutter
+from ich_tf.runtime.csv_cells import cell_text
 from ich_tf.runtime.csv_lines import CsvError, RowGuard
 from ich_tf.runtime.names import printable
 
@@ -84,7 +86,10 @@ def open_csv(path: Path) -> Iterator[CsvText]:
         while the text is read.
     """
     if not path.is_file():
-        raise CsvError("no such file.")
+        is_other = path.exists()
+        raise CsvError(
+            "is a folder, pipe or device; expected a file." if is_other else "no such file."
+        )
     try:
         with _opened(path) as (data, encoding):
             text = io.TextIOWrapper(data, encoding, newline="")
@@ -104,8 +109,8 @@ def named_rows(text: CsvText, required: Sequence[str]) -> Iterator[tuple[int, di
       required: Names of columns that it must have, in lower case.
 
     Yields:
-      Number of the line, and the values without white space around them, by the name of their
-      column in lower case; nothing for empty rows.
+      Number of the line, and the values without white space around them, as `csv_cells.text_cell`
+      took them, by the name of their column in lower case; nothing for empty rows.
 
     Raises:
       CsvError: If a column is missing, or a row has more or fewer values than there are columns.
@@ -116,7 +121,7 @@ def named_rows(text: CsvText, required: Sequence[str]) -> Iterator[tuple[int, di
         raise CsvError(f"has no column {' and '.join(missing)}.")
     rows = csv.reader(text.file, delimiter=text.separator, skipinitialspace=True)
     for row in rows:
-        values = [value.strip() for value in row]
+        values = [cell_text(value.strip()) for value in row]
         line = text.line + rows.line_num
         if not any(values):
             continue
@@ -146,7 +151,10 @@ def _after_header(text: TextIO) -> CsvText:
         if number == 1 and line.lower().startswith("sep=") and line.strip()[4:] in SEPARATORS:
             separator, line = line.strip()[4:], ""  # a note of Excel's
     separator = separator or max(SEPARATORS, key=lambda mark: len(split_line(line, mark)))
-    header = tuple(split_line(line, separator))
+    # A name may hold ends of lines, as those of spreadsheets do.
+    first = csv.reader(itertools.chain([line], text), delimiter=separator, skipinitialspace=True)
+    header = tuple(" ".join(name.split()) for name in next(first, []))
+    number += first.line_num - 1
     if len(header) > _MAX_COLUMNS:
         raise CsvError(f"has {len(header)} columns; expected {_MAX_COLUMNS} at most.")
     rest: list[str] = []  # what is read here, to be read again

@@ -100,6 +100,8 @@ def check_secret_file(path: str | Path, name: str, kind: type[Exception] = Input
     except (OSError, ValueError):
         return
     mode = stat.S_IMODE(facts.st_mode)
+    if not (stat.S_ISREG(facts.st_mode) or stat.S_ISFIFO(facts.st_mode)):
+        raise kind(f"{name} {path}: is no file of a secret, but a folder or device.")
     if facts.st_uid == os.geteuid() and mode & _OTHERS:
         raise kind(
             f"{name} {path}: other users of this machine may read or write it (mode {mode:o}); "

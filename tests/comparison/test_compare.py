@@ -11,7 +11,7 @@ import sklearn.metrics
 from ich_tf import metrics
 from ich_tf.comparison.comparison import compare
 from ich_tf.comparison.config import CompareConfig
-from ich_tf.comparison.score_table import read_scores
+from ich_tf.comparison.score_table import read_patients, read_scores
 from ich_tf.errors import ConfigError, InputError
 from ich_tf.labels import ANY, CLASSES, write_long_csv
 from tests.comparison.conftest import make_rows, write_evaluation, write_rows
@@ -266,7 +266,42 @@ def test_options_are_checked(changes, message) -> None:
         CompareConfig(**{"models": ("a=x", "b=y"), **changes})
 
 
-@pytest.mark.parametrize("unknown", ["", "nan", "unknown", "-1"])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "source_id,series_key,patient_key,any\na,s,p,0.1\nb,s,q,0.9\n",
+            "several patients, p and q",
+        ),
+        ('image_id,label_any,"label_ any",any\na,0,1,0.5\n', "two columns are called label_any"),
+        ("image id,image_id,any\na,b,0.5\n", "two columns are called image id"),
+    ],
+)
+def test_what_could_mean_two_things_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_scores(tmp_path / "a.csv", "exam" if "series" in text else "slice")
+
+
+def test_numbers_and_truth_are_written_as_in_label_csvs(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("id;label_any;any\na;TRUE;0,25\nb;n/a;1\nc;0,5;0\n")
+    table = read_scores(tmp_path / "a.csv", "slice")
+    assert table.probabilities[:, ANY].tolist() == [0.25, 1, 0]
+    assert table.labels is not None
+    np.testing.assert_array_equal(table.labels[:, ANY], [1, np.nan, 0.5])
+
+
+def test_ids_are_those_that_were_written_whoever_reads_them(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("ID,any\n'-i0,0.8\n'=i1,0.2\n''+x,1\n")
+    (tmp_path / "p.csv").write_text("ID,patient\n'-i0,'@p\n'=i1,q\n''+x,r\n")
+    ids = ("-i0", "=i1", "'+x")
+    assert read_scores(tmp_path / "a.csv", "slice").ids == ids
+    assert read_patients(tmp_path / "p.csv", "slice") == dict(
+        zip(ids, ["@p", "q", "r"], strict=True)
+    )
+
+
+@pytest.mark.parametrize("unknown", ["", "nan", "unknown", "-1", "NA", "?"])
 def test_unknown_labels_are_written_as_in_label_csvs(tmp_path: Path, unknown: str) -> None:
     tables = []
     for number in (0, 1):

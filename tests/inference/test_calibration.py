@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ich_tf.errors import InputError
+from ich_tf.errors import ConfigError, InputError
 from ich_tf.inference.calibration import calibrate
 from ich_tf.inference.config import CalibrateConfig
 from ich_tf.inference.ensemble import find_members
@@ -191,6 +191,14 @@ def test_other_data_and_other_weights_are_refused(data_dir: Path, work_copy: Pat
     path.write_text(json.dumps({**content, "model_sha256": "0" * 64}))
     with pytest.raises(InputError, match="fitted to other weights"):
         load_predictor(work_copy, make_strategy("one"))
+
+
+def test_a_run_is_no_folder_of_an_ensemble(data_dir: Path, work_copy: Path, work_dir: Path) -> None:
+    members = (str(work_dir), str(work_copy))
+    with pytest.raises(InputError, match="holds a run, and cannot hold an ensemble as well"):
+        calibrate(config(data_dir, work_copy, members=members))
+    with pytest.raises(ConfigError, match="members is"):
+        config(data_dir, work_copy, members=("a", "", "b"))
 
 
 def test_an_ensemble_is_no_member(data_dir: Path, work_dir: Path, tmp_path: Path) -> None:

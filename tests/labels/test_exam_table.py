@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ich_tf.errors import UsageError
-from ich_tf.labels import CLASSES, ExamTable, LabelError, read_exam_table
+from ich_tf.labels import ANY, CLASSES, ExamTable, LabelError, read_exam_table
 
 NAN = float("nan")
 
@@ -180,10 +180,26 @@ def test_a_reader_who_contradicts_himself_is_named(tmp_path: Path) -> None:
     assert table.conflicts == {"all": "its rows for R3:subdural disagree"}
 
 
-@pytest.mark.parametrize("name", ["reader1_{}", "Reader 1: {}", "R1.{}", "rater-1_{}", "Anna:{}"])
+@pytest.mark.parametrize(
+    "name", ["reader1_{}", "Reader 1: {}", "R1.{}", "rater-1_{}", "observer 1 : {}"]
+)
 def test_names_of_readers(tmp_path: Path, name: str) -> None:
     table = read(tmp_path, f"name,{name.format('SDH')},{name.format('any')}", "a,0,1")
     np.testing.assert_array_equal(table.values[0, 4:], [0, 1])
+
+
+@pytest.mark.parametrize(
+    "columns", ["acute:SDH,chronic:SDH", "left:SDH,right:SDH", "R1:SDH,Anna:SDH"]
+)
+def test_a_part_of_a_finding_is_no_reader(tmp_path: Path, columns: str) -> None:
+    with pytest.raises(LabelError, match="but of no reader, who would be a word and a number"):
+        read(tmp_path, f"name,{columns}", "a,1,0")
+
+
+def test_a_name_of_a_column_may_hold_ends_of_lines(tmp_path: Path) -> None:
+    table = read(tmp_path, 'study,"any\n",remark,"more\nof it"', "a,1,x,y", "b,0,,")
+    assert table.keys == ["a", "b"]
+    assert table.values[:, ANY].tolist() == [1, 0]
 
 
 def test_no_reader_is_guessed_from_the_name_of_a_finding(tmp_path: Path) -> None:

@@ -98,6 +98,12 @@ def test_a_secret_that_others_may_read_is_refused(bits: int, is_fine: bool, tmp_
         check_secret_file(path, "--hash_key_file", UsageError)
 
 
+def test_a_device_or_folder_is_no_secret(tmp_path: Path) -> None:
+    for path in (Path("/dev/null"), tmp_path):
+        with pytest.raises(InputError, match="is no file of a secret, but a folder or device"):
+            check_secret_file(path, "--hash_key_file")
+
+
 def test_a_secret_of_an_administrator_is_theirs(tmp_path: Path) -> None:
     check_secret_file("/etc/passwd" if os.geteuid() else "/proc/none", "--hash_key_file")
     check_secret_file(tmp_path / "none", "--hash_key_file")  # left to its reader
