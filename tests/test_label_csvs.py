@@ -157,7 +157,7 @@ def test_truth_values_of_a_wide_csv(tmp_path: Path) -> None:
         (LONG.replace("ID_b_any,1", "ID_b_any").encode(), "first 'ID_b_any with .* in line 13"),
         (LONG.replace("ID_b_any,1", ",1").encode(), "line 13 has no id"),
         (LONG.replace("ID_b_any,1", "\u00a0,1").encode(), "line 13 has no id"),
-        (LONG.replace("ID_b_any,1", "_any,1").encode(), "line 13 has no id before its class"),
+        (LONG.replace("ID_b_any,1", "_any,1").encode(), "line 13 has no id"),
         (LONG.replace("ID_b_any,1", "ID_b_any,7").encode(), "'ID_b_any with 7' in line 13"),
         (LONG.replace("ID_b_any", "ID_b_all").encode(), "the first 'ID_b_all' in line 13"),
         (LONG.replace("ID_b_any", '"ID_b_any').encode(), "line 13 has a quotation mark"),

@@ -129,10 +129,9 @@ def _checked(chunk: pd.DataFrame, named: int, image: int) -> pd.DataFrame:
                 f"line {beyond[0]} has more values than the header has columns, {named}; quote "
                 "values that hold the separator."
             )
-    nameless = (chunk[image].str.strip() == "").to_numpy()
+    nameless = (chunk[image] == "").to_numpy()
     if nameless.any():
-        texts = chunk.fillna("").apply(lambda column: column.str.strip())
-        is_blank = nameless & (texts == "").all(axis=1).to_numpy()
+        is_blank = nameless & (chunk.fillna("") == "").all(axis=1).to_numpy()
         if (nameless & ~is_blank).any():
             line = chunk.index[nameless & ~is_blank][0]
             raise CsvError(f"line {line} has no id.")
@@ -163,12 +162,9 @@ def _long(
     classes = np.array([*map(class_of, names), -1], np.int8)[number]
     image, images = pd.factorize(parts[0])
     lines = rows.index.to_numpy()
-    nameless = np.flatnonzero([not name.strip() for name in images])
-    if len(nameless):
-        raise CsvError(f"line {lines[np.argmax(image == nameless[0])]} has no id before its class.")
     return LabelChunk(
         # Whether an id begins as a formula shows with its class only: "+1_any" does, "+1" does not.
-        images=[cell_text(f"{name.strip()}_")[:-1] for name in images],
+        images=[cell_text(f"{name}_")[:-1] for name in _trimmed(images, image, lines)],
         first_lines=_first(lines, image, len(images)),
         image=image,
         classes=classes,
@@ -188,7 +184,7 @@ def _wide(rows: pd.DataFrame, columns: Columns, text: CsvText) -> LabelChunk:
     count = len(columns.classes)
     texts = pd.concat([rows[place] for place in columns.classes.values()])
     return LabelChunk(
-        images=[cell_text(name.strip()) for name in images],
+        images=[cell_text(name) for name in _trimmed(images, image, lines)],
         first_lines=_first(lines, image, len(images)),
         image=np.tile(image, count),
         classes=np.repeat(np.array(list(columns.classes), np.int8), len(rows)),
@@ -198,6 +194,14 @@ def _wide(rows: pd.DataFrame, columns: Columns, text: CsvText) -> LabelChunk:
         lines=np.tile(lines, count),
         columns=columns,
     )
+
+
+def _trimmed(names: pd.Index, image: np.ndarray, lines: np.ndarray) -> list[str]:
+    """Names of images without the white space around them, which one must be more than."""
+    trimmed = [name.strip() for name in names]
+    if "" in trimmed:
+        raise CsvError(f"line {lines[np.argmax(image == trimmed.index(''))]} has no id.")
+    return trimmed
 
 
 def _first(lines: np.ndarray, image: np.ndarray, count: int) -> np.ndarray:

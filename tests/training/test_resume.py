@@ -21,7 +21,7 @@ def run(config, path, calls, moment="step"):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kills", "segmentation"), [(20, False), (6, True)])
+@pytest.mark.parametrize(("kills", "segmentation"), [(9, False), (4, True)])
 def test_killed_at_random_steps(
     kills: int, segmentation: bool, masked_dir: Path, tmp_path: Path
 ) -> None:
