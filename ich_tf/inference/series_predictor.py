@@ -23,8 +23,9 @@ from ich_tf.inference.forward import (
     make_logits_fn,
     predict_split_outputs,
 )
+from ich_tf.inference.postprocessing.calibration_file import load_postprocessing
 from ich_tf.inference.postprocessing.mixture import mix_logits
-from ich_tf.inference.postprocessing.postprocessing import Postprocessing, load_postprocessing
+from ich_tf.inference.postprocessing.postprocessing import Postprocessing
 from ich_tf.inference.postprocessing.smoothing import rows_of
 from ich_tf.inference.slice_predictor import LoadedMember, Predictor, SeriesLogits, load_member
 from ich_tf.models.bundle import naming

@@ -20,8 +20,9 @@ from ich_tf.inference.postprocessing.abstention import (
     fit_abstention,
 )
 from ich_tf.inference.postprocessing.aggregation import Scored, at_levels
+from ich_tf.inference.postprocessing.calibration_file import load_postprocessing
 from ich_tf.inference.postprocessing.fitting import choose_thresholds, fit_postprocessing
-from ich_tf.inference.postprocessing.postprocessing import Postprocessing, load_postprocessing
+from ich_tf.inference.postprocessing.postprocessing import Postprocessing
 from ich_tf.labels import ANY, CLASSES
 from tests.support.made_up import made_up
 

@@ -13,8 +13,8 @@ from ich_tf.errors import ConfigError, InputError
 from ich_tf.inference.calibration import calibrate
 from ich_tf.inference.config import CalibrateConfig
 from ich_tf.inference.ensemble import find_members
+from ich_tf.inference.postprocessing.calibration_file import load_postprocessing
 from ich_tf.inference.postprocessing.mixture import mix
-from ich_tf.inference.postprocessing.postprocessing import load_postprocessing
 from ich_tf.inference.series_predictor import load_predictor
 from ich_tf.labels import ANY, CLASSES
 from ich_tf.metrics import sigmoid, weighted_log_loss

@@ -7,10 +7,11 @@ import pytest
 
 from ich_tf.inference.few_labels import fit_at_site
 from ich_tf.inference.forward import SlicePredictions
+from ich_tf.inference.postprocessing.calibration_file import load_postprocessing
 from ich_tf.inference.postprocessing.calibrators import METHODS, fit_platt
 from ich_tf.inference.postprocessing.fitting import fit_postprocessing, mixed_examples
 from ich_tf.inference.postprocessing.mixture import fit_shares
-from ich_tf.inference.postprocessing.postprocessing import Postprocessing, load_postprocessing
+from ich_tf.inference.postprocessing.postprocessing import Postprocessing
 from ich_tf.inference.postprocessing.site import fit_site
 from ich_tf.labels import ANY, CLASSES
 from ich_tf.metrics import known_log_loss, sigmoid

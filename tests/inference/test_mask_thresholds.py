@@ -11,7 +11,7 @@ from ich_tf.inference.config import CalibrateConfig
 from ich_tf.inference.masks.class_volumes import THRESHOLDS, ClassVolumes, split_volumes
 from ich_tf.inference.masks.mask_network import MaskNetwork
 from ich_tf.inference.masks.threshold_fitting import fit_thresholds
-from ich_tf.inference.postprocessing.postprocessing import load_postprocessing
+from ich_tf.inference.postprocessing.calibration_file import load_postprocessing
 from ich_tf.inference.postprocessing.volume_error import VolumeError
 from ich_tf.labels import ANY, CLASSES
 from ich_tf.metrics.extents import slice_extents_mm

@@ -9,6 +9,7 @@ import pytest
 from ich_tf.errors import InputError
 from ich_tf.inference.exams import exams_of
 from ich_tf.inference.forward import SlicePredictions
+from ich_tf.inference.postprocessing.calibration_file import load_postprocessing
 from ich_tf.inference.postprocessing.calibrators import METHODS, Calibrator
 from ich_tf.inference.postprocessing.fitting import fit_postprocessing
 from ich_tf.inference.postprocessing.mixture import mix_logits
@@ -16,7 +17,6 @@ from ich_tf.inference.postprocessing.postprocessing import (
     Group,
     Postprocessing,
     group_rows,
-    load_postprocessing,
 )
 from ich_tf.metrics import sigmoid, weighted_log_loss
 from ich_tf.models.run_files import CALIBRATION

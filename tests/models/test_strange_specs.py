@@ -14,7 +14,8 @@ import pytest
 
 from ich_tf.errors import DataError, InputError
 from ich_tf.inference.ensemble import Member, find_members, write_ensemble
-from ich_tf.inference.postprocessing.postprocessing import Postprocessing, load_postprocessing
+from ich_tf.inference.postprocessing.calibration_file import load_postprocessing
+from ich_tf.inference.postprocessing.postprocessing import Postprocessing
 from ich_tf.models import own_backbones
 from ich_tf.models.end_to_end import EndToEndSpec
 from ich_tf.models.origins import load_origins

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from ich_tf.errors import InputError
 from ich_tf.inference.few_labels import without_site
+from ich_tf.inference.postprocessing.calibration_file import load_postprocessing
 from ich_tf.inference.postprocessing.calibrators import Calibrator
 from ich_tf.inference.postprocessing.postprocessing import (
     Group,
     Postprocessing,
-    load_postprocessing,
 )
 from ich_tf.inference.postprocessing.site import SiteCalibrator
 from ich_tf.inference.postprocessing.volume_error import VolumeError
