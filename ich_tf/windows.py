@@ -11,6 +11,7 @@ imported inside them, so that importing this module does not load it.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -61,6 +62,15 @@ class Window:
 
     center: float
     width: float
+
+    def __post_init__(self) -> None:
+        """Checks the numbers.
+
+        Raises:
+          ValueError: If the width is not above 0, or a number is not finite.
+        """
+        if not (math.isfinite(self.center) and 0 < self.width < math.inf):
+            raise ValueError(f"{self} is no window; expected a finite centre and a width above 0")
 
 
 PRESETS = {
@@ -245,11 +255,19 @@ def apply_windows(stored: np.ndarray, windows: Sequence[Window]) -> np.ndarray:
       Grey values, uint8 [H, W, C]: 0 at center - width / 2 and below, 255 at center + width / 2
       and above.
 
+    Raises:
+      ValueError: If the slice is of another type: Hounsfield units go through `store_hu` first.
+
     Examples:
       >>> hu = np.array([[0, 40], [60, 80]], np.float32)
       >>> apply_windows(store_hu(hu, 2), preset_windows(["brain"]))[..., 0].tolist()
       [[0, 128], [191, 255]]
     """
+    if stored.dtype != np.uint16:
+        raise ValueError(
+            f"the slice is of type {stored.dtype}; expected uint16. Pass Hounsfield units through "
+            "`store_hu` first."
+        )
     # mode="clip": every uint16 is a valid index, and the check for others takes time.
     if len(windows) == 3:
         # One look-up of four bytes, of which one is dropped, takes 0.4 of the time of three.

@@ -1,5 +1,7 @@
 """Resizing, the stored form and display windows of Hounsfield units."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -82,3 +84,14 @@ def test_unknown_windows_are_named() -> None:
         preset_windows(["brane"])
     with pytest.raises(ConfigError, match="none"):
         preset_windows([])
+
+
+@pytest.mark.parametrize(("center", "width"), [(40, 0), (40, -80), (math.nan, 80), (40, math.inf)])
+def test_a_window_has_a_width(center: float, width: float) -> None:
+    with pytest.raises(ValueError, match="expected a finite centre and a width above 0"):
+        Window(center, width)
+
+
+def test_hounsfield_units_are_not_the_stored_form() -> None:
+    with pytest.raises(ValueError, match="of type int16; expected uint16"):
+        apply_windows(np.array([[0, 40]], np.int16), [PRESETS["brain"]])

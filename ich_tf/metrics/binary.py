@@ -40,16 +40,8 @@ def check_scores(
         raise ValueError("y_true has values outside of [0, 1].")
     if not soft and not is_hard:
         raise ValueError("y_true has values other than 0 and 1.")
-    if np.isnan(score).any():
-        raise ValueError(f"y_score has {int(np.isnan(score).sum())} NaN values.")
-    weight = np.ones(len(truth)) if sample_weight is None else np.asarray(sample_weight, np.float64)
-    if weight.shape[-1:] != truth.shape:
-        raise ValueError(
-            f"sample_weight has shape {weight.shape}; expected (..., {len(truth)}), a weight for "
-            "each label."
-        )
-    if not (np.isfinite(weight).all() and (weight >= 0).all()):
-        raise ValueError("sample_weight must be finite, and 0 or more.")
+    check_no_nan(score, "y_score")
+    weight = check_weights(sample_weight, len(truth))
     return truth == 1 if is_hard else truth.astype(np.float64), score, weight
 
 
@@ -62,12 +54,49 @@ def check_probabilities(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Checks and converts as `check_scores`; the scores must be probabilities in [0, 1]."""
     truth, prob, weight = check_scores(y_true, y_prob, sample_weight, soft=soft)
-    if prob.min() < 0 or prob.max() > 1:
-        raise ValueError(
-            f"y_prob spans [{prob.min():g}, {prob.max():g}]; probabilities lie in [0, 1]. "
-            "Pass logits through `sigmoid` first."
-        )
+    check_range(prob)
     return truth, prob, weight
+
+
+def check_weights(sample_weight: ArrayLike | None, number: int) -> np.ndarray:
+    """Checks and converts weights.
+
+    Args:
+      sample_weight: Weights, 0 or more: [n], or [..., n]. None for equal weights.
+      number: The number n.
+
+    Returns:
+      float64 [n] or [..., n].
+
+    Raises:
+      ValueError: If the shape is another, or a weight is negative or not finite.
+    """
+    if sample_weight is None:
+        return np.ones(number)
+    weight = np.asarray(sample_weight, np.float64)
+    if weight.shape[-1:] != (number,):
+        raise ValueError(
+            f"sample_weight has shape {weight.shape}; expected (..., {number}), a weight for "
+            "each label."
+        )
+    if not (np.isfinite(weight).all() and (weight >= 0).all()):
+        raise ValueError("sample_weight must be finite, and 0 or more.")
+    return weight
+
+
+def check_no_nan(values: np.ndarray, name: str = "y_prob") -> None:
+    """Raises ValueError where a value is NaN."""
+    if np.isnan(values).any():
+        raise ValueError(f"{name} has {int(np.isnan(values).sum())} NaN values.")
+
+
+def check_range(prob: np.ndarray) -> None:
+    """Raises ValueError where a value is no probability; NaN is looked at by `check_no_nan`."""
+    if ((prob < 0) | (prob > 1)).any():
+        raise ValueError(
+            f"y_prob spans [{np.nanmin(prob):g}, {np.nanmax(prob):g}]; probabilities lie in "
+            "[0, 1]. Pass logits through `sigmoid` first."
+        )
 
 
 def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:

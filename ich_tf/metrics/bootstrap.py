@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ich_tf.metrics.groups import group_numbers
+
 # Number of weights in memory at once: 64 MiB.
 _WEIGHTS_AT_ONCE = 1 << 23
 # Largest share of resamples with an undefined statistic; above it, there is no interval.
@@ -99,9 +101,9 @@ def bootstrap_values(
       groups.
 
     Raises:
-      ValueError: If there is no group or no sample.
+      ValueError: If there is no group or no sample, or the group of a slice is missing.
     """
-    _, member = np.unique(np.asarray(groups), return_inverse=True)
+    member = group_numbers(groups)
     if not len(member):
         raise ValueError("groups is empty; expected a group for each slice.")
     if num_resamples < 1:

@@ -15,6 +15,7 @@ from ich_tf.metrics.log_loss import EPSILON
 from ich_tf.runtime.keras2 import keras
 
 
+@keras.utils.register_keras_serializable(package="ich_tf")  # type: ignore[untyped-decorator]
 def weighted_log_loss(y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
     """Computes the weighted log loss of each image, for `compile(metrics=[...])`.
 
@@ -27,9 +28,14 @@ def weighted_log_loss(y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
 
     Returns:
       Loss in nats, float64 [n].
+
+    Raises:
+      ValueError: If the shapes differ, or the last axis has not six classes.
     """
-    truth = tf.cast(y_true, tf.float64)
-    prob = tf.clip_by_value(tf.cast(y_pred, tf.float64), EPSILON, 1 - EPSILON)
+    truth, prob = tf.cast(y_true, tf.float64), tf.cast(y_pred, tf.float64)
+    if not (truth.shape.is_compatible_with(prob.shape) and prob.shape[-1:].is_compatible_with([6])):
+        raise ValueError(f"y_true has shape {truth.shape}, y_pred {prob.shape}; expected (n, 6).")
+    prob = tf.clip_by_value(prob, EPSILON, 1 - EPSILON)
     loss = -(truth * tf.math.log(prob) + (1 - truth) * tf.math.log(1 - prob))
     return tf.linalg.matvec(loss, tf.constant(WEIGHTS, tf.float64) / sum(WEIGHTS))
 

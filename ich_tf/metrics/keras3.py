@@ -19,6 +19,7 @@ _DTYPE = "float32" if keras.backend.backend() == "jax" else "float64"
 _GREATEST = 1 - (EPSILON if _DTYPE == "float64" else 2.0**-24)
 
 
+@keras.saving.register_keras_serializable(package="ich_tf")  # type: ignore[untyped-decorator]
 def weighted_log_loss(y_true: Any, y_pred: Any) -> Any:
     """Computes the weighted log loss of each image, for `compile(metrics=[...])`.
 
@@ -31,9 +32,19 @@ def weighted_log_loss(y_true: Any, y_pred: Any) -> Any:
 
     Returns:
       Loss in nats, float64 [n] (float32 on JAX).
+
+    Raises:
+      ValueError: If the shapes differ, or the last axis has not six classes.
     """
-    truth = ops.cast(y_true, _DTYPE)
-    prob = ops.clip(ops.cast(y_pred, _DTYPE), EPSILON, _GREATEST)
+    truth, prob = ops.cast(y_true, _DTYPE), ops.cast(y_pred, _DTYPE)
+    known = [(one, two) for one, two in zip(truth.shape, prob.shape, strict=False) if one and two]
+    if (
+        len(truth.shape) != len(prob.shape)
+        or any(one != two for one, two in known)
+        or (prob.shape[-1] not in (None, len(WEIGHTS)))
+    ):
+        raise ValueError(f"y_true has shape {truth.shape}, y_pred {prob.shape}; expected (n, 6).")
+    prob = ops.clip(prob, EPSILON, _GREATEST)
     loss = -(truth * ops.log(prob) + (1 - truth) * ops.log(1 - prob))
     weights = ops.convert_to_tensor([weight / sum(WEIGHTS) for weight in WEIGHTS], _DTYPE)
     return ops.sum(loss * weights, axis=-1)

@@ -12,9 +12,10 @@ from numpy.typing import ArrayLike
 
 from ich_tf.labels import WEIGHTS
 from ich_tf.labels.classes import POSITIVE_SHARE
-from ich_tf.metrics.binary import ratio, scalar
+from ich_tf.metrics.binary import check_no_nan, check_range, check_weights, ratio, scalar
 from ich_tf.metrics.log_loss import (
     EPSILON,
+    check_six,
     per_class_log_loss,
     per_image_log_loss,
     weighted_log_loss,
@@ -46,10 +47,19 @@ def soft_log_loss(labels: ArrayLike, y_prob: ArrayLike) -> np.ndarray:
 
     Args:
       labels: Labels of any shape, in [0, 1], or NaN.
-      y_prob: Probabilities of the same shape; clipped to [1e-15, 1 - 1e-15].
+      y_prob: Probabilities of the same shape, in [0, 1]; clipped to [1e-15, 1 - 1e-15]. The loss of
+        NaN is NaN.
+
+    Raises:
+      ValueError: If shapes differ, or a value is out of range.
     """
-    truth = np.asarray(labels, np.float64)
-    prob = np.clip(np.asarray(y_prob, np.float64), EPSILON, 1 - EPSILON)
+    truth, prob = np.asarray(labels, np.float64), np.asarray(y_prob, np.float64)
+    if truth.shape != prob.shape:
+        raise ValueError(f"y_prob has shape {prob.shape}; labels have {truth.shape}.")
+    if ((truth < 0) | (truth > 1)).any():
+        raise ValueError("labels have values outside of [0, 1].")
+    check_range(prob)
+    prob = np.clip(prob, EPSILON, 1 - EPSILON)
     # Where a label is 0 or 1 the other term is an exact 0.
     return np.asarray(-(truth * np.log(prob) + (1 - truth) * np.log(1 - prob)))
 
@@ -63,11 +73,24 @@ def known_per_class_log_loss(labels: ArrayLike, y_prob: ArrayLike) -> np.ndarray
 
     Returns:
       Loss in nats, float64 [6]; NaN for a class that is known of no example.
+
+    Raises:
+      ValueError: If shapes differ, there is no example, or a value is out of range, or a NaN
+        probability where the label is known.
     """
     if all_hard(labels):
         return per_class_log_loss(labels, y_prob)
-    ones = np.ones((1, len(np.asarray(labels))))
-    return np.asarray(_means(soft_log_loss(labels, y_prob), ones)[0])
+    losses = _losses(labels, y_prob)
+    return np.asarray(_means(losses, np.ones((1, len(losses))))[0])
+
+
+def _losses(labels: ArrayLike, y_prob: ArrayLike) -> np.ndarray:
+    """`soft_log_loss` of six classes, NaN where the label is unknown and nowhere else."""
+    check_six(labels, "labels")
+    losses = soft_log_loss(labels, y_prob)
+    known = ~np.isnan(np.asarray(labels, np.float64))
+    check_no_nan(np.asarray(y_prob, np.float64)[known])
+    return losses
 
 
 def _means(losses: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -93,6 +116,10 @@ def known_log_loss(
     Returns:
       Loss in nats, a float, or float64 [b]; NaN where nothing is known.
 
+    Raises:
+      ValueError: If shapes differ, there is no example, or a value is out of range, or NaN: a
+        weight, or a probability where the label is known.
+
     Examples:
       >>> nan = float("nan")
       >>> labels = [[nan, nan, nan, nan, nan, 0.5], [nan, nan, nan, nan, nan, 1]]
@@ -101,9 +128,9 @@ def known_log_loss(
     """
     if all_hard(labels) and sample_weight is None:
         return weighted_log_loss(labels, y_prob)
-    number = len(np.asarray(labels))
-    weight = np.ones(number) if sample_weight is None else np.asarray(sample_weight, np.float64)
-    loss = known_loss_of(labels, y_prob)(weight.reshape(-1, number))
+    loss_of, number = known_loss_of(labels, y_prob), len(np.asarray(labels))
+    weight = check_weights(sample_weight, number)
+    loss = loss_of(weight.reshape(-1, number))
     return scalar(loss.reshape(weight.shape[:-1]))
 
 
@@ -116,11 +143,14 @@ def known_loss_of(labels: ArrayLike, y_prob: ArrayLike) -> Callable[[np.ndarray]
 
     Returns:
       Function of weights, [b, n] -> losses, float64 [b].
+
+    Raises:
+      ValueError: As of `known_log_loss`.
     """
     if all_hard(labels):
         per_image = per_image_log_loss(labels, y_prob)
-        return lambda weight: np.asarray(weight @ per_image / weight.sum(axis=-1))
-    losses = soft_log_loss(labels, y_prob)
+        return lambda weight: ratio(weight @ per_image, weight.sum(axis=-1))
+    losses = _losses(labels, y_prob)
     by_weight = np.asarray(WEIGHTS)
 
     def loss(weight: np.ndarray) -> np.ndarray:

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+from typing import overload
+
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ich_tf.labels import CLASSES, WEIGHTS
+from ich_tf.metrics.binary import check_no_nan, check_range, check_weights, scalar
 
 # The challenge clips to this. In float32 1 - 1e-15 is 1, so every computation is in float64.
 EPSILON = 1e-15
 
 
+@overload
+def weighted_log_loss(
+    y_true: ArrayLike, y_prob: ArrayLike, sample_weight: None = None
+) -> float: ...
+
+
+@overload
+def weighted_log_loss(
+    y_true: ArrayLike, y_prob: ArrayLike, sample_weight: ArrayLike
+) -> np.ndarray | float: ...
+
+
 def weighted_log_loss(
     y_true: ArrayLike, y_prob: ArrayLike, sample_weight: ArrayLike | None = None
-) -> float:
+) -> np.ndarray | float:
     """Computes the challenge's loss: the log loss, weighted by class, averaged over images.
 
     The loss of an image is sum_c w_c * logloss_c / sum_c w_c, with weight 2 for `any` and 1 for the
@@ -23,10 +38,11 @@ def weighted_log_loss(
     Args:
       y_true: Labels [n, 6], 0 or 1, columns in the order of `labels.CLASSES`.
       y_prob: Probabilities [n, 6], in [0, 1]; clipped to [1e-15, 1 - 1e-15].
-      sample_weight: Weights of the images [n], 0 or more; None for equal weights.
+      sample_weight: Weights of the images, 0 or more: [n], or [..., n] for a loss of each row, as
+        of a bootstrap. None for equal weights.
 
     Returns:
-      The loss in nats.
+      The loss in nats, a float, or float64 [...].
 
     Raises:
       ValueError: If shapes differ, there is no image, or a value is NaN or out of range.
@@ -40,17 +56,12 @@ def weighted_log_loss(
     per_image = per_image_log_loss(y_true, y_prob)
     if sample_weight is None:
         return float(per_image.mean())
-    weight = np.asarray(sample_weight, np.float64)
-    if weight.shape != per_image.shape:
-        raise ValueError(
-            f"sample_weight has shape {weight.shape}; {len(per_image)} images need "
-            f"({len(per_image)},)."
-        )
+    weight = check_weights(sample_weight, len(per_image))
     with np.errstate(over="ignore"):
-        total = weight.sum()
-    if not (np.isfinite(total) and (weight >= 0).all() and total > 0):
-        raise ValueError("sample_weight must be 0 or more, not all 0, and of a finite sum.")
-    return float(per_image @ weight / total)
+        total = weight.sum(axis=-1)
+    if not (np.isfinite(total).all() and (total > 0).all()):
+        raise ValueError("sample_weight must be not all 0, and of a finite sum.")
+    return scalar(weight @ per_image / total)
 
 
 def per_class_log_loss(y_true: ArrayLike, y_prob: ArrayLike) -> np.ndarray:
@@ -154,15 +165,21 @@ def binary_log_loss(truth: np.ndarray, prob: np.ndarray) -> np.ndarray:
     return -np.where(truth > 0, np.log(prob), np.log(1 - prob))
 
 
-def _checked_labels(y_true: ArrayLike) -> np.ndarray:
-    truth = np.asarray(y_true, np.float64)
-    if truth.ndim != 2 or truth.shape[1] != len(CLASSES):
+def check_six(labels: ArrayLike, name: str = "y_true") -> None:
+    """Raises ValueError where labels are not [n, 6] with n of 1 or more."""
+    shape = np.shape(labels)
+    if len(shape) != 2 or shape[1] != len(CLASSES):
         raise ValueError(
-            f"y_true has shape {truth.shape}; expected (images, {len(CLASSES)}), columns "
+            f"{name} has shape {shape}; expected (images, {len(CLASSES)}), columns "
             f"{', '.join(CLASSES)}."
         )
-    if not len(truth):
-        raise ValueError("y_true has no images; expected at least 1.")
+    if not shape[0]:
+        raise ValueError(f"{name} has no images; expected at least 1.")
+
+
+def _checked_labels(y_true: ArrayLike) -> np.ndarray:
+    truth = np.asarray(y_true, np.float64)
+    check_six(truth)
     if not np.isin(truth, (0.0, 1.0)).all():
         raise ValueError("y_true has values other than 0 and 1.")
     return truth
@@ -173,11 +190,6 @@ def _checked(y_true: ArrayLike, y_prob: ArrayLike) -> tuple[np.ndarray, np.ndarr
     prob = np.asarray(y_prob, np.float64)
     if prob.shape != truth.shape:
         raise ValueError(f"y_prob has shape {prob.shape}; y_true has {truth.shape}.")
-    if np.isnan(prob).any():
-        raise ValueError(f"y_prob has {int(np.isnan(prob).sum())} NaN values.")
-    if prob.min() < 0 or prob.max() > 1:
-        raise ValueError(
-            f"y_prob spans [{prob.min():g}, {prob.max():g}]; probabilities lie in [0, 1]. "
-            "Pass logits through `sigmoid` first."
-        )
+    check_no_nan(prob)
+    check_range(prob)
     return truth, prob

@@ -10,6 +10,7 @@ import numpy as np
 
 from ich_tf.metrics.binary import ratio
 from ich_tf.metrics.bootstrap import Interval, bootstrap_interval
+from ich_tf.metrics.groups import group_numbers
 from ich_tf.metrics.lesions import lesion_f1
 from ich_tf.metrics.mask_scores import MaskScores
 from ich_tf.metrics.volumes import bland_altman
@@ -99,7 +100,7 @@ def summarize_masks(
         raise ValueError(
             f"there are {len(scores)} scores and {len(patients)} patients; expected one each."
         )
-    _, member = np.unique(np.asarray(patients), return_inverse=True)
+    member = group_numbers(patients, "patients")
     statistics = _statistics(scores, member, by_patient)
     once = np.ones((1, len(scores)))
     # Each sample of patients is drawn once for all scores.

@@ -30,6 +30,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ich_tf.metrics.binary import check_scores
+from ich_tf.metrics.groups import group_numbers
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def control_misses(
       (0.1, 19, 1)
     """
     truth, score, _ = check_scores(y_true, y_score, None)
-    groups = np.asarray(patients)
+    groups = group_numbers(patients, "patients")
     if groups.shape != truth.shape:
         raise ValueError(f"patients has shape {groups.shape}; y_true has {truth.shape}.")
     _, member = np.unique(groups[truth], return_inverse=True)

@@ -124,3 +124,35 @@ def test_the_interval_covers_the_truth_95_times_in_100() -> None:
         covered += (interval.low <= truth) & (truth <= interval.high)
     print(f"of 400 intervals, the loss's cover {covered[0]:.0f}, the AUC's {covered[1]:.0f}")
     assert (covered >= 0.92 * 400).all() and (covered <= 0.98 * 400).all()
+
+
+def test_the_challenge_s_loss_is_resampled_as_any_other_metric() -> None:
+    rng = np.random.default_rng(0)
+    labels, prob = rng.integers(0, 2, (60, 6)), rng.uniform(size=(60, 6))
+    patients = [(number // 12, number // 3) for number in range(60)]
+    weights = rng.integers(0, 4, (5, 60)).astype(float)
+    losses = weighted_log_loss(labels, prob, weights)
+    assert losses.shape == (5,)
+    for weight, loss in zip(weights, losses, strict=True):
+        assert loss == pytest.approx(weighted_log_loss(labels, prob, weight), rel=1e-14)
+    interval = bootstrap_interval(lambda weight: weighted_log_loss(labels, prob, weight), patients)
+    assert interval.low < weighted_log_loss(labels, prob) < interval.high
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        ([*range(9), float("nan")], "groups lacks 1 of 10"),
+        ([None] * 10, "groups lacks 10 of 10"),
+        (np.array([1.0] * 9 + [np.nan]), "groups lacks 1 of 10"),
+        ([1, "a", *range(8)], None),
+        (["a", (1, 2), *range(8)], "groups mixes kinds of values"),
+        (np.zeros((5, 2)), "groups has shape"),
+    ],
+)
+def test_a_group_that_is_missing_is_none(groups: Any, message: str | None) -> None:
+    if message is None:  # NumPy makes texts of them
+        bootstrap_interval(lambda weight: weight.mean(axis=-1), groups)
+        return
+    with pytest.raises(ValueError, match=message):
+        bootstrap_interval(lambda weight: weight.mean(axis=-1), groups)

@@ -4,6 +4,7 @@ import importlib
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ import tensorflow as tf
 
 from ich_tf import metrics
 from ich_tf.labels import WEIGHTS
-from ich_tf.metrics import sigmoid, weighted_log_loss
+from ich_tf.metrics import keras2, sigmoid, weighted_log_loss
+from ich_tf.runtime.keras2 import keras
 
 
 @pytest.mark.parametrize("from_logits", [False, True])
@@ -78,3 +80,22 @@ def test_import_loads_no_tensorflow() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_shapes_are_not_broadcast() -> None:
+    labels, prob = np.zeros((4, 6)), np.full((4, 6), 0.1)
+    metric = metrics.WeightedLogLoss()
+    for y_true, y_pred in ((labels[:, :1], prob), (labels, prob[:, :1]), (labels[0], prob)):
+        with pytest.raises(ValueError, match="expected .n, 6."):
+            metric.update_state(y_true, y_pred)
+
+
+def test_a_model_with_the_function_is_loaded_back(tmp_path: Path) -> None:
+    model = keras.Sequential([keras.layers.Dense(6, "sigmoid", input_shape=(3,))])
+    model.compile("sgd", "binary_crossentropy", metrics=[keras2.weighted_log_loss])
+    rows, labels = np.ones((4, 3)), np.zeros((4, 6))
+    before = model.evaluate(rows, labels, verbose=0, return_dict=True)
+    model.save(tmp_path / "m.keras")
+    loaded = keras.models.load_model(tmp_path / "m.keras")
+    assert loaded.evaluate(rows, labels, verbose=0, return_dict=True) == before
+    assert "weighted_log_loss" in before

@@ -3,6 +3,7 @@ import pytest
 
 from ich_tf import metrics
 from ich_tf.labels import WEIGHTS
+from ich_tf.metrics import known_log_loss, known_per_class_log_loss
 from ich_tf.metrics.known_labels import known_loss_of
 
 
@@ -62,3 +63,34 @@ def test_shares_of_readers_count_as_they_are_where_a_metric_takes_them() -> None
     with pytest.raises(ValueError, match="outside of"):
         metrics.brier_score([1.5], [0.5], soft=True)
     assert metrics.hard_labels([0.25, 0.5, np.nan])[:2].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda y, p, w: (y, np.where(np.arange(6) == 2, np.nan, p), w), "59 NaN values"),
+        (lambda y, p, w: (y, p * 10 - 5, w), "Pass logits through"),
+        (lambda y, p, w: (y * 2, p, w), "outside of"),
+        (lambda y, p, w: (y, p[:1], w), "y_prob has shape"),
+        (lambda y, p, w: (y[:, :5], p[:, :5], w), "expected .images, 6."),
+        (lambda y, p, w: (y[:0], p[:0], w[:0]), "no images"),
+        (lambda y, p, w: (y, p, -w), "must be finite, and 0 or more"),
+        (lambda y, p, w: (y, p, np.where(np.arange(60) == 3, np.nan, w)), "must be finite"),
+        (lambda y, p, w: (y, p, w[:9]), "sample_weight has shape"),
+    ],
+)
+def test_an_unknown_label_excuses_nothing_else(change, message: str) -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, (60, 6)).astype(np.float64)
+    prob, weight = rng.uniform(size=(60, 6)), np.ones(60)
+    labels[4, 2] = np.nan
+    assert known_log_loss(labels, prob, weight) > 0
+    # A class that nobody knows has no probability to be asked for.
+    without = np.where(np.isnan(labels), np.nan, prob)
+    assert known_log_loss(labels, without) == known_log_loss(labels, prob)
+    labels, prob, weight = change(labels, prob, weight)
+    with pytest.raises(ValueError, match=message):
+        known_log_loss(labels, prob, weight)
+    if "weight" not in message and "finite" not in message:
+        with pytest.raises(ValueError, match=message):
+            known_per_class_log_loss(labels, prob)
