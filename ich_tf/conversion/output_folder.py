@@ -72,6 +72,12 @@ def stored_plan(out_dir: Path, config: ConversionConfig) -> Plan | None:
             f"{out_dir}: holds a conversion of another plan ({'; '.join(changed)}). Give another "
             "--out_dir, or --overwrite to replace it."
         )
+    if former.get("mask_format") and not config.masks_dir:
+        _LOG.warning(
+            "%s: was made with masks, which its records lose now: without --masks_dir all of its "
+            "shards are written again.",
+            out_dir,
+        )
     if plan is not None and plan.is_former:
         _LOG.warning(
             "%s: was written by a former version (schema %s). All its shards are written again; "

@@ -15,6 +15,7 @@ from ich_tf.conversion.exam_matching import SeriesKey
 from ich_tf.conversion.label_rows import union_of_labels
 from ich_tf.conversion.mask_index import MaskIndex
 from ich_tf.conversion.out_of_reach import OutOfReach, carry_over
+from ich_tf.conversion.patients_of_series import refuse_moved_series, warn_of_torn_series
 from ich_tf.conversion.plan import Plan, PlannedSeries, PlannedShard, PlannedSlice
 from ich_tf.conversion.planned_exams import PlannedExams, split_vector, with_exam
 from ich_tf.conversion.planned_masks import PlannedMasks
@@ -23,7 +24,7 @@ from ich_tf.conversion.selection import SeriesSelection
 from ich_tf.conversion.slice_index import IndexedSlice, SliceIndex
 from ich_tf.dicom.choice import SeriesChoice
 from ich_tf.dicom.geometry import places_along
-from ich_tf.dicom.slabs import slab_groups
+from ich_tf.dicom.slabs import seams_of, slab_groups
 from ich_tf.records import splits
 from ich_tf.records.data_files import shard_name
 from ich_tf.records.manifest import image_shape
@@ -76,12 +77,18 @@ def make_plan(
     shared = SharedImages()
     planned_masks = PlannedMasks(masks) if masks is not None else None
     same_id: Counter[str] = Counter()
+    # Keys of series UIDs that several series have, by which none of them is known again.
+    several: set[str] = set()
+    patients_of: dict[tuple[str, str], set[str]] = {}
     for ids, members in selection.chosen(slices.by_series()):
         patient, study, key = (pseudonym(identifier, hash_key) for identifier in ids)
         # Readers tell series apart by their key alone, and some archives give one UID to several.
         same_id[ids[2]] += 1
+        patients_of.setdefault((study, ids[2]), set()).add(patient)
         if same_id[ids[2]] > 1:
+            several |= {key}
             key = pseudonym(f"{ids[2]} {same_id[ids[2]]}", hash_key)
+            several |= {key}
         shared.add(patient, [slice_.pixel_hash for slice_ in members])
         planned = _plan_series(
             (patient, study, key), members, hash_key, config.slab_mm, planned_masks
@@ -124,6 +131,10 @@ def make_plan(
         else:
             shards += _fill_shards(split, members_of_split, config)
     _check_leakage(shards)
+    if previous is not None:
+        refuse_moved_series(previous, shards, several)
+    split_of = {patient: split for split, members in patients.items() for patient in members}
+    warn_of_torn_series(patients_of, split_of)
     return Plan(
         planned_config,
         tuple(shards),
@@ -152,8 +163,9 @@ def _plan_series(
     masks: PlannedMasks | None,
 ) -> PlannedSeries:
     """The slices or slabs of a series, in order, as records to write."""
-    places = places_along([slice_.header for slice_ in members])
-    groups = slab_groups(places, slab_mm)
+    headers = [slice_.header for slice_ in members]
+    places = places_along(headers)
+    groups = slab_groups(places, slab_mm, seams_of(headers) if slab_mm else ())
     rows = [
         # The id is the one under which the labels were found, so that records join to the CSV.
         PlannedSlice(

@@ -29,13 +29,22 @@ _MAX_THICKNESS_MM = 100.0
 _MAX_NUMBER = 2**31 - 1
 # More than any of these elements may have (PS3.5 6.2).
 _MAX_BYTES = 1024
-# ContrastBolusAgent is free text; these say that there was none.
+# ContrastBolusAgent is free text; these say that there was none, as what begins so does: of an
+# agent a series is rather taken for enhanced than for plain, but for plain where that is said.
 _NO_AGENT = frozenset((
     "NO", "N", "NON", "NONE", "NIL", "NA", "N/A", "NATIVE", "NATIV", "WITHOUT", "W/O", "WO",
     "PLAIN", "NO CONTRAST", "NON CONTRAST", "NON-CONTRAST", "NO IV CONTRAST", "WITHOUT CONTRAST",
     "W/O CONTRAST", "NOT APPLIED", "UNENHANCED", "NICHT", "KEIN", "KEINES", "OHNE",
     "SANS", "SIN", "0",
 ))  # fmt: skip
+_BEGINS_AS_NONE = re.compile(
+    r"(?:NO|NON(?![ -]?IONIC)|NONE|NOT|NIL|WITHOUT|W/?O|OHNE|KEINE?|SANS|SIN|SENZA|NATIVE?|PLAIN|"
+    r"UNENHANCED|NON-?CON\w*|N/?C|NCCT|FALSE)\b|I-$"
+)
+# What stands where a text was taken away, or says nothing of the vessels.
+_NO_WORD = re.compile(
+    r"UNKNOWN|NOT SPECIFIED|ANONYM\w*|DE-?IDENTIFIED|REMOVED|DELETED|REDACTED|ORAL|[X*?-]+"
+)
 _AGENT_TAGS = (
     "ContrastBolusAgent", "ContrastBolusRoute", "ContrastBolusIngredient",
 )  # fmt: skip
@@ -70,6 +79,10 @@ _NOT_IN_DESCRIPTIONS = ("other", "average", "monoenergetic")
 _CONTRAST_IN_DESCRIPTION = re.compile(
     r"\b(?:CTA|CTV|CTP|W CONTRAST|WITH (?:IV )?CONTRAST|POST ?-?(?:CONTRAST|CE|KM))\b"
     r"|\b(?:ANGIO|VENO|C\+)"
+)
+# Such as NON CTA, and PRE CONTRAST.
+_NO_CONTRAST_IN_DESCRIPTION = re.compile(
+    r"\b(?:NON?|PRE|BEFORE|WITHOUT|W/?O)[ -]+(?:CT[AVP]|(?:IV )?CONTRAST|ANGIO\w*)\b"
 )
 # Letters, digits and + are words; everything else, the underscore included, separates them.
 _SEPARATORS = re.compile(r"[^A-Z0-9+]+")
@@ -143,7 +156,9 @@ def image_kind(image_type: str, description: str = "") -> tuple[str, str]:
     for content, pattern in _CONTENT_PATTERNS:
         if pattern.search(words):
             return origin, content
-    described = "" if origin == "original" else _SEPARATORS.sub(" ", description.upper())
+    described = (
+        "" if origin == "original" else _SEPARATORS.sub(" ", _without_negations(description))
+    )
     for content, pattern in _CONTENT_PATTERNS:
         if content not in _NOT_IN_DESCRIPTIONS and pattern.search(described):
             return origin, content
@@ -160,23 +175,29 @@ def number_text(value: float) -> str:
     return f"{value:.3f}".rstrip("0").rstrip(".") if value > 0 else "?"
 
 
+def _without_negations(description: str) -> str:
+    """A description in capital letters, without what it says that the series is not."""
+    return _NO_CONTRAST_IN_DESCRIPTION.sub(" ", description.upper().replace("_", " "))
+
+
 def _contrast(dataset: DataSet, content: str) -> str:
     """`yes`, `no` or `unknown`, one of `CONTRASTS`."""
     administered = text(dataset, "ContrastBolusAgentAdministered").upper()
     if administered in ("YES", "NO"):
         return administered.lower()
-    agents = [text(dataset, keyword).upper().strip(" .-") for keyword in _AGENT_TAGS]
-    if any(agent and agent not in _NO_AGENT for agent in agents):
+    words = (text(dataset, keyword).upper().strip(" .") for keyword in _AGENT_TAGS)
+    agents = [word for word in words if word and not _NO_WORD.fullmatch(word)]
+    if not all(agent in _NO_AGENT or _BEGINS_AS_NONE.match(agent) for agent in agents):
         return "yes"
     if any(_number(dataset, keyword) > 0 for keyword in _AMOUNT_TAGS):
         return "yes"
-    if any(agents):
+    if agents:
         return "no"
     if _is_filled(dataset, "ContrastBolusAgentSequence"):
         return "yes"
     if content in ("angio", "perfusion"):
         return "yes"
-    described = text(dataset, "SeriesDescription").upper().replace("_", " ")
+    described = _without_negations(text(dataset, "SeriesDescription"))
     return "yes" if _CONTRAST_IN_DESCRIPTION.search(described) else "unknown"
 
 

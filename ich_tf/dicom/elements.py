@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import functools
 import re
+import unicodedata
 
-from pydicom import config
+from pydicom import charset, config
 from pydicom.tag import Tag
 from pydicom.uid import UID
 
@@ -24,6 +25,8 @@ _INTEGER = re.compile(r"[+-]?\d{1,12}")
 _MAX_IDENTIFIER = 256
 # A decimal has 16 characters, and no element that is read has more than 6.
 _MAX_NUMBERS = 1024
+# What ends a character set that an escape has begun (PS3.5 6.1.2.5.3).
+_DELIMITERS = {9, 10, 12, 13}
 
 
 @functools.cache
@@ -46,6 +49,44 @@ def text(dataset: DataSet, keyword: str) -> str:
     """
     element = dataset.get(tag_of(keyword))
     return "" if element is None else bytes(element.value).decode("latin-1").strip(" \0")
+
+
+def patient_id(dataset: DataSet) -> str:
+    """The PatientID as its letters are, whatever character set they are written in.
+
+    One patient's files may come in several, as before and after an archive was replaced.
+
+    Raises:
+      DicomError: BAD_HEADER, if it is longer than any id.
+    """
+    value = bounded(dataset, "PatientID")
+    if value.isascii() and "\x1b" not in value:
+        return value
+    letters = in_character_set(value.encode("latin-1"), text(dataset, "SpecificCharacterSet"))
+    return unicodedata.normalize("NFC", letters).strip(" \0")
+
+
+def in_character_set(value: bytes, character_set: str) -> str:
+    """Decodes a text.
+
+    Args:
+      value: The bytes.
+      character_set: Value of SpecificCharacterSet.
+
+    Returns:
+      The text; one letter a byte where the set is unknown, or the bytes are none of it.
+    """
+    # pydicom warns of what it does not know, and takes the first set then.
+    names = [name.strip() for name in character_set.split("\\")]
+    if not all(name in charset.python_encoding for name in names):
+        return value.decode("latin-1")
+    encodings = [charset.python_encoding[name] for name in names]
+    try:
+        if b"\x1b" in value:
+            return charset.decode_bytes(value, encodings, _DELIMITERS)
+        return value.decode(encodings[0])
+    except (LookupError, UnicodeError):
+        return value.decode("latin-1")
 
 
 def identifier(dataset: DataSet, keyword: str) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 
 from ich_tf.dicom.data_set import DataSet
 from ich_tf.dicom.description import describe_slice
-from ich_tf.dicom.elements import bounded, identifier, integer, numbers, quoted, text
+from ich_tf.dicom.elements import identifier, integer, numbers, patient_id, quoted, text
 from ich_tf.dicom.quantity import check_quantity, rescale
 from ich_tf.dicom.reasons import DicomError, Reason
 
@@ -55,7 +55,7 @@ class Header:
 
     Attributes:
       image_id: SOP instance UID; `<UID>/<frame>` for a frame of a multi-frame file.
-      patient_id: PatientID as in the file; empty if it has none.
+      patient_id: PatientID, in the file's character set; empty if it has none.
       study_id: Study instance UID as in the file.
       series_id: Series instance UID as in the file.
       rows: Number of rows, pixels.
@@ -152,7 +152,7 @@ def make_header(dataset: DataSet, frame: int) -> Header:
         )
     header = Header(
         image_id=identifier(dataset, "SOPInstanceUID") + (f"/{frame}" if frame else ""),
-        patient_id=bounded(dataset, "PatientID"),
+        patient_id=patient_id(dataset),
         study_id=identifier(dataset, "StudyInstanceUID"),
         series_id=identifier(dataset, "SeriesInstanceUID"),
         rows=rows,

@@ -12,6 +12,7 @@ from ich_tf.dicom.reasons import DicomError, Reason
 
 # Every element that is ever read, besides the pixel data.
 _KEYWORDS = (
+    "SpecificCharacterSet",
     "ImageType",
     "SOPClassUID",
     "SOPInstanceUID",

@@ -48,6 +48,36 @@ def fill(polygons: Iterable[np.ndarray], rows: int, columns: int) -> np.ndarray:
     return np.asarray(np.cumsum(crossings[:, :columns], axis=1) % 2 == 1)
 
 
+def is_same(one: np.ndarray, two: np.ndarray) -> bool:
+    """Whether two polygons are one, from another corner, the other way round, or rounded.
+
+    Args:
+      one: Row and column of each corner, float [n, 2].
+      two: Likewise, float [m, 2].
+
+    Examples:
+      >>> square = np.array([[0.0, 0.0], [0.0, 9.0], [9.0, 9.0], [9.0, 0.0]])
+      >>> is_same(square, square[[2, 1, 0, 3, 2]] + 0.001), is_same(square, square * 0.9)
+      (True, False)
+    """
+    ends = (one.min(axis=0) - two.min(axis=0), one.max(axis=0) - two.max(axis=0))
+    return bool(np.abs(ends).max() <= _ROUNDING) and all(
+        _distances(corners, edges).max() <= _ROUNDING for corners, edges in ((one, two), (two, one))
+    )
+
+
+def _distances(points: np.ndarray, polygon: np.ndarray) -> np.ndarray:
+    """Distance of each point to the nearest edge of a polygon."""
+    edges = np.roll(polygon, -1, axis=0) - polygon
+    squares = np.maximum((edges**2).sum(axis=1), 1e-12)
+    nearest = np.full(len(points), np.inf)
+    for corner, edge, square in zip(polygon, edges, squares, strict=True):
+        along = ((points - corner) @ edge / square).clip(0, 1)
+        away = np.linalg.norm(points - corner - along[:, None] * edge, axis=1)
+        nearest = np.minimum(nearest, away)
+    return nearest
+
+
 def join_centres(polygons: Iterable[np.ndarray]) -> bool:
     """Whether polygons join pixel centres, as OpenCV's contours of a mask do (rt-utils).
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,4 +123,4 @@ def _instances(dataset: Any, *keywords: str) -> set[str]:
 
 
 def _text(dataset: Any, keyword: str) -> str:
-    return str(dataset.get(keyword, "") or "").strip(" \0")
+    return unicodedata.normalize("NFC", str(dataset.get(keyword, "") or "")).strip(" \0")

@@ -12,7 +12,7 @@ import numpy as np
 
 from ich_tf.dicom.header import MAX_POSITION_MM
 from ich_tf.masks.class_map import ClassMap, bits_of
-from ich_tf.masks.contours import fill, join_centres, outline
+from ich_tf.masks.contours import fill, is_same, join_centres, outline
 from ich_tf.masks.dicom_file import items, numbers, opened, whole_number
 from ich_tf.masks.errors import MaskError, MaskReason
 from ich_tf.masks.planes import SAME_PLACE_MM, Plane, gaps_mm, places_mm
@@ -75,11 +75,20 @@ def read_rtstruct(path: str | Path, classes: ClassMap, planes: Sequence[Plane]) 
                 continue
             drawn = stack.drawn(contours, number)
             with_lines = join_centres(chain.from_iterable(drawn.values()))
+            is_empty, size = True, bits.shape[1:]
             for index, polygons in drawn.items():
-                marked = fill(polygons, *bits.shape[1:])
+                marked = fill(polygons, *size)
                 if with_lines:
-                    marked |= outline(polygons, *bits.shape[1:])
+                    marked |= outline(polygons, *size)
+                is_empty &= not marked.any()
                 bits[index] |= marked * np.uint8(bits_of(class_))
+            alone = (fill([each], *size).any() for each in chain.from_iterable(drawn.values()))
+            if is_empty and any(alone):
+                raise MaskError(
+                    MaskReason.MASK_CONTOUR,
+                    f"has {len(contours)} contours of region {number} that cancel each other out; "
+                    "expected each area once.",
+                )
     annotated = classes.annotated(found)
     if not annotated:
         raise MaskError(
@@ -151,15 +160,13 @@ class _Stack:
         filled together would cancel each other out.
         """
         polygons: dict[int, list[tuple[float, np.ndarray]]] = defaultdict(list)
-        seen: set[bytes] = set()
         for contour in contours:
-            points = _points(contour, number)
-            if contour.ContourGeometricType != _XOR:
-                if points.tobytes() in seen:
-                    continue
-                seen.add(points.tobytes())
-            index, away, polygon = self._polygon(points, number)
-            polygons[index].append((away, polygon))
+            index, away, polygon = self._polygon(_points(contour, number), number)
+            is_again = contour.ContourGeometricType != _XOR and any(
+                is_same(polygon, other) for _, other in polygons[index]
+            )
+            if not is_again:
+                polygons[index].append((away, polygon))
         drawn: dict[int, list[np.ndarray]] = {}
         for index, placed in polygons.items():
             nearest = min((away for away, _ in placed), key=abs)

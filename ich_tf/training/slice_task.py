@@ -27,6 +27,7 @@ from ich_tf.runtime.strategies import Worker
 from ich_tf.training.batch_changes import BatchChanges
 from ich_tf.training.config import TrainConfig
 from ich_tf.training.config_parts import SLICE
+from ich_tf.training.constant_classes import warn_of_constant_classes
 from ich_tf.training.forward_backward import Loss
 from ich_tf.training.step import PrepareBatch
 from ich_tf.training.task import Validate, Watch
@@ -81,6 +82,7 @@ class SliceTask:
                 self._require_validation()
         else:
             self.prior = label_counts(self._train_shards) / self.num_train
+        warn_of_constant_classes(self.prior)
         self.batch_size, self.steps, self._worker = config.batch_size, 0, 0
         self.slices_per_step = float(config.batch_size)
         self.prepare_batch: PrepareBatch | None = None

@@ -183,7 +183,7 @@ def test_a_row_that_names_an_exam_exactly_is_the_only_one(
     matches = names.match(rows)
     assert matches.unused_rows == (0, 3)
     assert matches.by_series == {("y", "1.2", "1.2.1"): (1,), ("x", "1.1", "1.1.1"): (2,)}
-    assert "1 rows of the" in caplog.text and "by letters and digits alone" in caplog.text
+    assert "1 rows of the label CSV name their exam by letters and digits alone" in caplog.text
 
 
 def test_without_rows_nothing_is_matched() -> None:

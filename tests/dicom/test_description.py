@@ -91,6 +91,48 @@ def header_of(**tags: object) -> Header:
         ({"ContrastBolusVolume": "0"}, "unknown"),
         ({"SeriesDescription": "CTA HEAD 0.6"}, "yes"),
         ({"SeriesDescription": "HEAD W/O CONTRAST"}, "unknown"),
+        ({"SeriesDescription": "HEAD NON CTA"}, "unknown"),
+        ({"SeriesDescription": "NCCT BEFORE CTA"}, "unknown"),
+        ({"SeriesDescription": "HEAD_PRE-CONTRAST"}, "unknown"),
+        ({"SeriesDescription": "CTA AFTER NON CONTRAST"}, "yes"),
+        *(
+            ({"ContrastBolusAgent": text}, "no")
+            for text in (
+                "NON CONTRAST CT",
+                "Not given",
+                "NONCON",
+                "No contrast given",
+                "NC",
+                "N/C",
+                "w/o IV contrast",
+                "SIN CONTRASTE",
+                "ohne KM",
+                "NATIVE SCAN",
+                "I-",
+            )
+        ),
+        *(
+            ({"ContrastBolusAgent": text}, "unknown")
+            for text in (
+                "ANONYMIZED",
+                "removed",
+                "XXXX",
+                "-",
+                "Unknown",
+                "oral",
+            )
+        ),
+        *(
+            ({"ContrastBolusAgent": text}, "yes")
+            for text in (
+                "NONIONIC",
+                "Non-ionic iodine",
+                "NON IONIC",
+                "Iopamidol",
+                "Contrast",
+                "NOVACONTRAST",
+            )
+        ),
     ],
 )
 def test_contrast(tags: dict, expected: str) -> None:

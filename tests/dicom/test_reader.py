@@ -2,6 +2,7 @@ import hashlib
 import io
 import pickle
 import struct
+import unicodedata
 import zlib
 from pathlib import Path
 from unittest import mock
@@ -13,6 +14,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
 from ich_tf.dicom import parser, reader, source_reader, sources
+from ich_tf.dicom.elements import in_character_set
 from ich_tf.dicom.encoding import MAX_INFLATED_BYTES
 from ich_tf.dicom.guard import guarded
 from ich_tf.dicom.header_scan import ScannedHeader, scan_file
@@ -453,3 +455,18 @@ def test_a_file_that_shrinks_while_it_is_read_is_cut() -> None:
     with pytest.raises(DicomError, match="became shorter while it was read") as caught:
         opened.slice(3)
     assert caught.value.reason is Reason.TRUNCATED_PIXELS
+
+
+@pytest.mark.parametrize("name", ["Müller-7", "山田-1", "Müller-7".replace("ü", "u\u0308")])
+def test_a_patient_is_one_in_every_character_set(name: str) -> None:
+    for character_set in ("ISO_IR 192", "GB18030", *["ISO_IR 100"] * (name == "Müller-7")):
+        tags = {"SpecificCharacterSet": character_set, "PatientID": name}
+        (header,) = read_headers(io.BytesIO(make_dicom(tags=tags)))
+        assert header.patient_id == unicodedata.normalize("NFC", name), character_set
+
+
+def test_bytes_of_no_character_set_are_letters_each() -> None:
+    for character_set, value in (("", b"M\xfc"), ("ISO_IR 192", b"M\xfc"), ("ISO_IR 9", b"M\xfc")):
+        assert in_character_set(value, character_set) == "M\xfc"
+    value = b"\x1b$B;3ED\x1b(B-1"
+    assert in_character_set(value, "\\ISO 2022 IR 87") == "山田-1"

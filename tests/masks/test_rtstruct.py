@@ -59,6 +59,33 @@ def _twice(dataset: Dataset) -> None:
         region.ContourSequence = [*region.ContourSequence, *region.ContourSequence]
 
 
+def _again(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Dataset], None]:
+    """A change that adds each contour once more, with other points of the same line."""
+
+    def add(dataset: Dataset) -> None:
+        for region in dataset.ROIContourSequence:
+            for contour in list(region.ContourSequence):
+                points = np.reshape([float(value) for value in contour.ContourData], (-1, 3))
+                copied = copy.deepcopy(contour)
+                changed = change(points)
+                copied.ContourData = [f"{value:.4f}" for value in changed.ravel()]
+                copied.NumberOfContourPoints = len(changed)
+                region.ContourSequence.append(copied)
+
+    return add
+
+
+_COPIES = {
+    "other start": lambda points: np.roll(points, 7, axis=0),
+    "other direction": lambda points: points[::-1],
+    "last digit": lambda points: points + 0.0006,
+    "closed": lambda points: np.vstack([points, points[:1]]),
+    "more points": lambda points: (
+        np.repeat(points, 2, axis=0) * 0.5 + np.roll(np.repeat(points, 2, axis=0), -1, axis=0) * 0.5
+    ),
+}
+
+
 def _with_planes_between(dataset: Dataset) -> None:
     """The contours again, 2 mm above: those of thinner slices."""
     for region in dataset.ROIContourSequence:
@@ -76,7 +103,13 @@ def _with_a_region_that_nobody_drew(dataset: Dataset) -> None:
     dataset.StructureSetROISequence.append(region)
 
 
-@pytest.mark.parametrize("change", [_twice, _with_planes_between, _with_a_region_that_nobody_drew])
+@pytest.mark.parametrize(
+    "change",
+    [
+        _twice, _with_planes_between, _with_a_region_that_nobody_drew,
+        *(pytest.param(_again(copied), id=name) for name, copied in _COPIES.items()),
+    ],
+)  # fmt: skip
 def test_contours_do_not_cancel_each_other_out(
     change: Callable[[Dataset], None], tmp_path: Path
 ) -> None:
@@ -87,6 +120,15 @@ def test_contours_do_not_cancel_each_other_out(
     volume = read_mask(path, "auto", ClassMap(), _PLANES)
     np.testing.assert_array_equal(volume.bits, expected.bits)
     assert volume.annotated == expected.annotated
+
+
+def test_contours_that_leave_nothing_are_no_statement(tmp_path: Path) -> None:
+    """Two that cover the same pixels, and are not the same line."""
+    circle = _circle(_PLANES[4], 12.3)
+    contours = [(4, circle), (4, _circle(_PLANES[4], 12.34))]
+    path = write_rtstruct(tmp_path / "r.dcm", _SLICES, {"Subdural": contours})
+    with pytest.raises(MaskError, match="2 contours of region 1 that cancel each other out"):
+        read_mask(path, "auto", ClassMap(), _PLANES)
 
 
 def test_contours_that_opencv_found_give_the_mask_that_they_were_found_in(tmp_path: Path) -> None:
