@@ -26,17 +26,17 @@ def group_numbers(groups: Sequence[Any] | np.ndarray, name: str = "groups") -> n
       >>> group_numbers(["b", "a", "b"]).tolist(), group_numbers([(1, 2), (0, 9)]).tolist()
       ([1, 0, 1], [1, 0])
     """
-    values = np.asarray(groups) if isinstance(groups, np.ndarray) else _objects(groups)
+    values = _objects(groups)
     if values.ndim != 1:
         raise ValueError(f"{name} has shape {values.shape}; expected (n,), a group for each slice.")
-    missing = np.array([_is_missing(value) for value in values.tolist()], bool)
-    if missing.any():
+    missing = sum(map(_is_missing, values.tolist()))
+    if missing:
         raise ValueError(
-            f"{name} lacks {int(missing.sum())} of {len(missing)}: a missing value is no group. "
-            "Leave these slices out."
+            f"{name} lacks {missing} of {len(values)}: a missing value is no group. Leave these "
+            "slices out."
         )
     try:
-        return np.asarray(np.unique(values, return_inverse=True)[1]).reshape(-1)
+        return np.asarray(np.unique(values, return_inverse=True)[1])
     except TypeError as error:
         raise ValueError(f"{name} mixes kinds of values: {error}.") from error
 
@@ -47,7 +47,7 @@ def _is_missing(value: Any) -> bool:
     return value is None or is_nan or type(value).__name__ in ("NAType", "NaTType")
 
 
-def _objects(groups: Sequence[Any]) -> np.ndarray:
+def _objects(groups: Sequence[Any] | np.ndarray) -> np.ndarray:
     """An array of what is given; tuples stay tuples."""
     members = list(groups)
     if not any(isinstance(member, tuple) for member in members):

@@ -88,8 +88,7 @@ def _losses(labels: ArrayLike, y_prob: ArrayLike) -> np.ndarray:
     """`soft_log_loss` of six classes, NaN where the label is unknown and nowhere else."""
     check_six(labels, "labels")
     losses = soft_log_loss(labels, y_prob)
-    known = ~np.isnan(np.asarray(labels, np.float64))
-    check_no_nan(np.asarray(y_prob, np.float64)[known])
+    check_no_nan(np.asarray(y_prob)[~np.isnan(labels)])
     return losses
 
 

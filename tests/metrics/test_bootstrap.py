@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from ich_tf.metrics import bootstrap_interval, roc_auc, weighted_log_loss
@@ -144,6 +145,9 @@ def test_the_challenge_s_loss_is_resampled_as_any_other_metric() -> None:
     [
         ([*range(9), float("nan")], "groups lacks 1 of 10"),
         ([None] * 10, "groups lacks 10 of 10"),
+        ([*range(9), pd.NA], "groups lacks 1 of 10"),
+        ([*["a"] * 8, pd.NaT, pd.NA], "groups lacks 2 of 10"),
+        (pd.Series([*range(9), None]), "groups lacks 1 of 10"),
         (np.array([1.0] * 9 + [np.nan]), "groups lacks 1 of 10"),
         ([1, "a", *range(8)], None),
         (["a", (1, 2), *range(8)], "groups mixes kinds of values"),

@@ -68,12 +68,15 @@ def test_shares_of_readers_count_as_they_are_where_a_metric_takes_them() -> None
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda y, p, w: (y, np.where(np.arange(6) == 2, np.nan, p), w), "59 NaN values"),
+        (
+            lambda y, p, w: (y, np.where(np.arange(6) == 2, np.nan, p), w),
+            "^y_prob has 59 NaN values",
+        ),
         (lambda y, p, w: (y, p * 10 - 5, w), "Pass logits through"),
         (lambda y, p, w: (y * 2, p, w), "outside of"),
         (lambda y, p, w: (y, p[:1], w), "y_prob has shape"),
-        (lambda y, p, w: (y[:, :5], p[:, :5], w), "expected .images, 6."),
-        (lambda y, p, w: (y[:0], p[:0], w[:0]), "no images"),
+        (lambda y, p, w: (y[:, :5], p[:, :5], w), "^labels has shape .60, 5.; expected"),
+        (lambda y, p, w: (y[:0], p[:0], w[:0]), "has no images"),
         (lambda y, p, w: (y, p, -w), "must be finite, and 0 or more"),
         (lambda y, p, w: (y, p, np.where(np.arange(60) == 3, np.nan, w)), "must be finite"),
         (lambda y, p, w: (y, p, w[:9]), "sample_weight has shape"),

@@ -196,3 +196,9 @@ def test_usual_options_of_a_summary() -> None:
     half = metrics.summarize_masks(scores, patients, level=0.5)["false_ml"].interval
     whole = usual["false_ml"].interval
     assert half.high - half.low < whole.high - whole.low
+
+
+def test_a_patient_who_is_missing_is_named() -> None:
+    patients = [*PATIENTS[:-1], None]
+    with pytest.raises(ValueError, match=f"^patients lacks 1 of {len(patients)}"):
+        metrics.summarize_masks(SCORES, patients, num_resamples=20)

@@ -133,3 +133,10 @@ def test_logit_is_the_inverse_of_sigmoid() -> None:
     logits = np.linspace(-20, 20, 41)
     np.testing.assert_allclose(metrics.logit(sigmoid(logits)), logits, atol=1e-6)
     assert np.isfinite(metrics.logit([0, 1])).all()
+
+
+def test_a_probability_that_is_missing_is_named() -> None:
+    labels, prob = np.zeros((2, 6)), np.full((2, 6), 0.5)
+    prob[1, 3] = np.nan
+    with pytest.raises(ValueError, match="^y_prob has 1 NaN values"):
+        weighted_log_loss(labels, prob)

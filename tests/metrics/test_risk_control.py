@@ -121,3 +121,10 @@ def test_a_monotone_calibration_chooses_the_same_patients() -> None:
 def test_shares_out_of_range_are_refused(rate: float, confidence: float) -> None:
     with pytest.raises(ValueError, match="must be in"):
         allowed_errors(10, rate=rate, confidence=confidence)
+
+
+def test_a_patient_who_is_missing_is_named() -> None:
+    with pytest.raises(ValueError, match="^patients lacks 1 of 2"):
+        control_misses([0, 1], [0.1, 0.2], [1, None], rate=RATE)
+    with pytest.raises(ValueError, match="^y_score has 1 NaN values"):
+        control_misses([0, 1], [0.1, float("nan")], [1, 2], rate=RATE)
