@@ -86,9 +86,9 @@ def make_plan(
         same_id[ids[2]] += 1
         patients_of.setdefault((study, ids[2]), set()).add(patient)
         if same_id[ids[2]] > 1:
-            several |= {key}
+            several.add(key)
             key = pseudonym(f"{ids[2]} {same_id[ids[2]]}", hash_key)
-            several |= {key}
+            several.add(key)
         shared.add(patient, [slice_.pixel_hash for slice_ in members])
         planned = _plan_series(
             (patient, study, key), members, hash_key, config.slab_mm, planned_masks

@@ -29,17 +29,11 @@ _MAX_THICKNESS_MM = 100.0
 _MAX_NUMBER = 2**31 - 1
 # More than any of these elements may have (PS3.5 6.2).
 _MAX_BYTES = 1024
-# ContrastBolusAgent is free text; these say that there was none, as what begins so does: of an
-# agent a series is rather taken for enhanced than for plain, but for plain where that is said.
-_NO_AGENT = frozenset((
-    "NO", "N", "NON", "NONE", "NIL", "NA", "N/A", "NATIVE", "NATIV", "WITHOUT", "W/O", "WO",
-    "PLAIN", "NO CONTRAST", "NON CONTRAST", "NON-CONTRAST", "NO IV CONTRAST", "WITHOUT CONTRAST",
-    "W/O CONTRAST", "NOT APPLIED", "UNENHANCED", "NICHT", "KEIN", "KEINES", "OHNE",
-    "SANS", "SIN", "0",
-))  # fmt: skip
-_BEGINS_AS_NONE = re.compile(
+# ContrastBolusAgent is free text; what begins so says that there was none: of an agent a series is
+# rather taken for enhanced than for plain, but for plain where that is said.
+_NO_AGENT = re.compile(
     r"(?:NO|NON(?![ -]?IONIC)|NONE|NOT|NIL|WITHOUT|W/?O|OHNE|KEINE?|SANS|SIN|SENZA|NATIVE?|PLAIN|"
-    r"UNENHANCED|NON-?CON\w*|N/?C|NCCT|FALSE)\b|I-$"
+    r"UNENHANCED|NON-?CON\w*|N/?C|NCCT|FALSE)\b|(?:I-|N|NA|N/A|NICHT|KEINES|0)$"
 )
 # What stands where a text was taken away, or says nothing of the vessels.
 _NO_WORD = re.compile(
@@ -187,7 +181,7 @@ def _contrast(dataset: DataSet, content: str) -> str:
         return administered.lower()
     words = (text(dataset, keyword).upper().strip(" .") for keyword in _AGENT_TAGS)
     agents = [word for word in words if word and not _NO_WORD.fullmatch(word)]
-    if not all(agent in _NO_AGENT or _BEGINS_AS_NONE.match(agent) for agent in agents):
+    if not all(map(_NO_AGENT.match, agents)):
         return "yes"
     if any(_number(dataset, keyword) > 0 for keyword in _AMOUNT_TAGS):
         return "yes"
